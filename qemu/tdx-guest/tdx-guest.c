@@ -1,0 +1,514 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Test only: stands in for drivers/virt/coco/tdx-guest on a machine without TDX.
+ *
+ * It plays the TDX module (TDREPORT, RTMRs) and forwards GetQuote to the host over COM2, which nothing else in the
+ * guest opens, in the framing of Intel's quoting service (qgs_msg_lib.h): a length of 4 bytes, big endian, then a
+ * packed little-endian message. tsm.ko (tsm_report.ko from 6.16 on), configfs and all user space are the real ones.
+ *
+ * What it cannot show: TDCALL, the shared buffer of the GetQuote hypercall, a MAC that only hardware can make.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+#include <crypto/hash.h>
+#include <linux/delay.h>
+#include <linux/io.h>
+#include <linux/ktime.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/slab.h>
+#include <linux/tsm.h>
+#include <linux/uaccess.h>
+#include <linux/unaligned.h>
+#include <linux/version.h>
+#include <uapi/linux/tdx-guest.h>
+
+/* "configfs-tsm: Namespace TSM report symbols", 6.16. From 6.19 on the bare names mean the PCI TSM: never alias those. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 16, 0)
+#include <linux/tsm-mr.h>
+typedef struct tsm_report_ops provider_ops;
+#define provider_register tsm_report_register
+#define provider_unregister tsm_report_unregister
+#else
+typedef struct tsm_ops provider_ops;
+#define provider_register tsm_register
+#define provider_unregister tsm_unregister
+#endif
+
+static ushort com = 0x2f8;
+module_param(com, ushort, 0400);
+MODULE_PARM_DESC(com, "I/O port of the 16550 that leads to the quoting service");
+
+/* The real driver's habits. The host may set these three with its answer to TDINFO, so that one initrd serves all tests. */
+static uint poll_ms;
+module_param(poll_ms, uint, 0600);
+MODULE_PARM_DESC(poll_ms, "pause between two looks for the answer; the real driver's is 1000, 0 looks all the time");
+static uint timeout_s = 30;
+module_param(timeout_s, uint, 0600);
+MODULE_PARM_DESC(timeout_s, "how long to wait for a quote, as in the real driver 30");
+static bool empty_on_error;
+module_param(empty_on_error, bool, 0600);
+MODULE_PARM_DESC(empty_on_error, "6.12: a failed or late quote is an empty blob without an error; later kernels: EIO");
+
+/* ---- TDREPORT: what the TDX module would keep ---- */
+
+#define MR_LEN 48
+#define AT_TEE_INFO_HASH 80
+#define AT_REPORTDATA 128
+#define AT_TDINFO 512
+#define TDINFO_LEN 512
+#define AT_MRTD 528
+#define AT_MRCONFIGID 576
+#define AT_MROWNER 624
+#define AT_MROWNERCONFIG 672
+#define AT_RTMR(n) (720 + MR_LEN * (n))
+
+static DEFINE_MUTEX(report_lock);
+static u8 tdreport[TDX_REPORT_LEN] = { 0x81 }; /* REPORTMACSTRUCT.type: TDX */
+static struct crypto_shash *sha384;
+
+/* register = SHA384(register || digest), both 48 bytes. */
+static int mr_extend(u8 *mr, const u8 *digest)
+{
+	u8 both[2 * MR_LEN];
+	int rc;
+
+	mutex_lock(&report_lock);
+	memcpy(both, mr, MR_LEN);
+	memcpy(both + MR_LEN, digest, MR_LEN);
+	rc = crypto_shash_tfm_digest(sha384, both, sizeof(both), mr);
+	mutex_unlock(&report_lock);
+	return rc;
+}
+
+static int report_make(const u8 *reportdata, u8 *out)
+{
+	int rc;
+
+	mutex_lock(&report_lock);
+	memcpy(out, tdreport, TDX_REPORT_LEN);
+	mutex_unlock(&report_lock);
+	memcpy(out + AT_REPORTDATA, reportdata, TDX_REPORTDATA_LEN);
+	rc = crypto_shash_tfm_digest(sha384, out + AT_TDINFO, TDINFO_LEN, out + AT_TEE_INFO_HASH);
+	return rc;
+}
+
+/* ---- COM2: a polled 16550 ---- */
+
+#define LSR_DATA_READY 0x01
+#define LSR_SEND_EMPTY 0x20
+#define QUIET_MS 50
+
+static bool wire_has_data(void)
+{
+	return inb(com + 5) & LSR_DATA_READY;
+}
+
+static int wire_send(const u8 *bytes, size_t len, ktime_t end)
+{
+	while (len--) {
+		while (!(inb(com + 5) & LSR_SEND_EMPTY)) {
+			if (ktime_after(ktime_get(), end))
+				return -ETIMEDOUT;
+			cond_resched();
+		}
+		outb(*bytes++, com);
+	}
+	return 0;
+}
+
+/* Sleeps between looks: under emulation a busy virtual CPU takes the time the quoting service needs. */
+static int wire_wait(unsigned int pause_ms, ktime_t end)
+{
+	while (!wire_has_data()) {
+		if (signal_pending(current))
+			return -EINTR;
+		if (ktime_after(ktime_get(), end))
+			return -ETIMEDOUT;
+		if (pause_ms)
+			msleep_interruptible(pause_ms);
+		else
+			usleep_range(100, 300);
+	}
+	return 0;
+}
+
+static int wire_receive(u8 *bytes, size_t len, ktime_t end)
+{
+	int rc;
+
+	while (len--) {
+		rc = wire_wait(0, end);
+		if (rc)
+			return rc;
+		*bytes++ = inb(com);
+	}
+	return 0;
+}
+
+/* Throws away what is left of an answer nobody waits for: until the line was quiet for QUIET_MS. */
+static void wire_drain(ktime_t end)
+{
+	ktime_t quiet = ktime_add_ms(ktime_get(), QUIET_MS);
+
+	while (ktime_before(ktime_get(), quiet) && ktime_before(ktime_get(), end)) {
+		if (wire_has_data()) {
+			inb(com);
+			quiet = ktime_add_ms(ktime_get(), QUIET_MS);
+		} else {
+			usleep_range(100, 300);
+		}
+	}
+}
+
+static int wire_open(void)
+{
+	if (inb(com + 5) == 0xff) /* no such port: the bus floats */
+		return -ENODEV;
+	outb(0x00, com + 1); /* no interrupts */
+	outb(0x07, com + 2); /* FIFO on and empty */
+	outb(0x03, com + 3); /* 8n1 */
+	outb(0x03, com + 4); /* DTR, RTS */
+	return 0;
+}
+
+/* ---- messages ---- */
+
+#define HEADER_LEN 16
+#define QUOTE_MAX (128 * 1024)
+#define GET_QUOTE_REQ 0
+#define GET_QUOTE_RESP 1
+#define TDINFO_REQ 0x80000001u /* ours; Intel's types are small numbers */
+#define TDINFO_RESP 0x80000002u
+#define TDINFO_HABITS_LEN 12 /* after TDINFO, optional: u32 poll_ms, u32 timeout_s, u32 empty_on_error */
+#define LOAD_TIMEOUT_MS 10000
+
+static DEFINE_MUTEX(quote_lock); /* one request at a time, as in the real driver */
+static bool in_flight; /* the host still owes an answer */
+
+static int message_send(u32 type, const u8 *body, u32 len, ktime_t end)
+{
+	u8 head[4 + HEADER_LEN];
+
+	put_unaligned_be32(HEADER_LEN + len, head);
+	put_unaligned_le16(1, head + 4);
+	put_unaligned_le16(1, head + 6);
+	put_unaligned_le32(type, head + 8);
+	put_unaligned_le32(HEADER_LEN + len, head + 12);
+	put_unaligned_le32(0, head + 16);
+	return wire_send(head, sizeof(head), end) ?: wire_send(body, len, end);
+}
+
+/* Gives the length of the body that follows, or an error: the rest is left on the wire then. */
+static int message_receive_head(u32 type, ktime_t end)
+{
+	u8 head[4 + HEADER_LEN];
+	u32 len;
+	int rc = wire_receive(head, sizeof(head), end);
+
+	if (rc)
+		return rc;
+	len = get_unaligned_be32(head);
+	if (get_unaligned_le32(head + 16)) {
+		pr_info("the quoting service answers with error %#x\n", get_unaligned_le32(head + 16));
+		return -EIO;
+	}
+	if (len < HEADER_LEN || len > HEADER_LEN + QUOTE_MAX || len != get_unaligned_le32(head + 12) ||
+	    type != get_unaligned_le32(head + 8))
+		return -EIO;
+	return len - HEADER_LEN;
+}
+
+static int quote_receive(u8 **quote, ktime_t end)
+{
+	int len = message_receive_head(GET_QUOTE_RESP, end);
+	u8 sizes[8], *buf;
+	int rc;
+
+	if (len < 0)
+		return len;
+	if (len < sizeof(sizes))
+		return -EIO;
+	rc = wire_receive(sizes, sizeof(sizes), end);
+	if (rc)
+		return rc;
+	len -= sizeof(sizes);
+	if (get_unaligned_le32(sizes) || get_unaligned_le32(sizes + 4) != len)
+		return -EIO;
+	buf = kvmalloc(len ?: 1, GFP_KERNEL);
+	if (!buf)
+		return -ENOMEM;
+	rc = wire_receive(buf, len, end);
+	if (rc) {
+		kvfree(buf);
+		return rc;
+	}
+	*quote = buf;
+	return len;
+}
+
+/* Returns the length of the quote, which the caller owns. */
+static int quote_exchange(const u8 *reportdata, u8 **quote)
+{
+	ktime_t end = ktime_add_ms(ktime_get(), timeout_s * MSEC_PER_SEC);
+	u8 *request;
+	int rc;
+
+	/* After a timeout the real buffer stays GET_QUOTE_IN_FLIGHT, and the driver refuses, until the host has written it. */
+	if (in_flight && !wire_has_data())
+		return -EBUSY;
+	in_flight = false;
+	if (wire_has_data())
+		wire_drain(end);
+
+	request = kzalloc(8 + TDX_REPORT_LEN, GFP_KERNEL);
+	if (!request)
+		return -ENOMEM;
+	put_unaligned_le32(TDX_REPORT_LEN, request); /* then the length of the id list: none */
+	rc = report_make(reportdata, request + 8) ?:
+	     message_send(GET_QUOTE_REQ, request, 8 + TDX_REPORT_LEN, end) ?:
+	     wire_wait(poll_ms, end) ?:
+	     quote_receive(quote, end);
+	kfree(request);
+	if (rc == -ETIMEDOUT || rc == -EINTR)
+		in_flight = true;
+	else if (rc < 0)
+		wire_drain(end);
+	return rc;
+}
+
+static int sim_report_new(struct tsm_report *report, void *data)
+{
+	u8 *quote = NULL;
+	int len;
+
+	if (report->desc.inblob_len != TDX_REPORTDATA_LEN)
+		return -EINVAL;
+	if (mutex_lock_interruptible(&quote_lock))
+		return -EINTR;
+	len = quote_exchange(report->desc.inblob, &quote);
+	mutex_unlock(&quote_lock);
+
+	/*
+	 * A real timeout is no ETIMEDOUT: wait_for_quote_completion() ends with i == timeout + 1 and returns 0, and what
+	 * follows takes the buffer for an answer. 6.12 copies its out_len, 0; 7.3 looks at the status and says EIO.
+	 */
+	if (len == -ETIMEDOUT)
+		len = -EIO;
+	if (len == -EIO && empty_on_error) {
+		quote = kvzalloc(1, GFP_KERNEL);
+		len = quote ? 0 : -ENOMEM;
+	}
+	if (len < 0)
+		return len;
+	report->outblob = quote;
+	report->outblob_len = len;
+	return 0;
+}
+
+/* Asks the host what this machine measures: the firmware's and the TDX module's work, done where the files are. */
+static int tdinfo_fetch(void)
+{
+	ktime_t end = ktime_add_ms(ktime_get(), LOAD_TIMEOUT_MS);
+	u8 habits[TDINFO_HABITS_LEN];
+	int len, rc;
+
+	if (wire_has_data())
+		wire_drain(end);
+	rc = message_send(TDINFO_REQ, NULL, 0, end);
+	if (rc)
+		return rc;
+	len = message_receive_head(TDINFO_RESP, end);
+	if (len < 0)
+		return len;
+	if (len != TDINFO_LEN && len != TDINFO_LEN + TDINFO_HABITS_LEN)
+		return -EIO;
+	rc = wire_receive(tdreport + AT_TDINFO, TDINFO_LEN, end);
+	if (rc || len == TDINFO_LEN)
+		return rc;
+	rc = wire_receive(habits, sizeof(habits), end);
+	if (rc)
+		return rc;
+	poll_ms = get_unaligned_le32(habits);
+	timeout_s = get_unaligned_le32(habits + 4);
+	empty_on_error = get_unaligned_le32(habits + 8);
+	return 0;
+}
+
+/* ---- /sys/devices/virtual/misc/tdx_guest/measurements, as sysfs-devices-virtual-misc-tdx_guest has it ---- */
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 16, 0)
+
+static const struct tsm_measurement_register mrs[] = {
+	{ .mr_value = tdreport + AT_MRCONFIGID, TSM_MR_(mrconfigid, SHA384) | TSM_MR_F_NOHASH },
+	{ .mr_value = tdreport + AT_MROWNER, TSM_MR_(mrowner, SHA384) | TSM_MR_F_NOHASH },
+	{ .mr_value = tdreport + AT_MROWNERCONFIG, TSM_MR_(mrownerconfig, SHA384) | TSM_MR_F_NOHASH },
+	{ .mr_value = tdreport + AT_MRTD, TSM_MR_(mrtd, SHA384) },
+	{ .mr_value = tdreport + AT_RTMR(0), TSM_MR_(rtmr0, SHA384) | TSM_MR_F_RTMR },
+	{ .mr_value = tdreport + AT_RTMR(1), TSM_MR_(rtmr1, SHA384) | TSM_MR_F_RTMR },
+	{ .mr_value = tdreport + AT_RTMR(2), TSM_MR_(rtmr2, SHA384) | TSM_MR_F_RTMR },
+	{ .mr_value = tdreport + AT_RTMR(3), TSM_MR_(rtmr3, SHA384) | TSM_MR_F_RTMR },
+};
+
+static int mr_refresh(const struct tsm_measurements *tm)
+{
+	return 0; /* mr_value is the register itself */
+}
+
+static int mr_write(const struct tsm_measurements *tm, const struct tsm_measurement_register *mr, const u8 *digest)
+{
+	return mr_extend(mr->mr_value, digest);
+}
+
+static const struct tsm_measurements measurements = {
+	.mrs = mrs, .nr_mrs = ARRAY_SIZE(mrs), .refresh = mr_refresh, .write = mr_write,
+};
+
+static const struct attribute_group *measurements_make(void)
+{
+	return tsm_mr_create_attribute_group(&measurements);
+}
+
+static void measurements_free(const struct attribute_group *group)
+{
+	tsm_mr_free_attribute_group(group);
+}
+
+#else /* before 6.16 there is no tsm-mr: the same files by hand */
+
+static ssize_t mr_read(struct file *file, struct kobject *kobj, struct bin_attribute *attr, char *buf, loff_t off,
+		       size_t len)
+{
+	mutex_lock(&report_lock);
+	memcpy(buf, attr->private + off, len); /* sysfs keeps off + len within attr->size */
+	mutex_unlock(&report_lock);
+	return len;
+}
+
+static ssize_t mr_write(struct file *file, struct kobject *kobj, struct bin_attribute *attr, char *buf, loff_t off,
+			size_t len)
+{
+	if (off != 0 || len != MR_LEN)
+		return -EINVAL;
+	return mr_extend(attr->private, buf) ?: len;
+}
+
+#define MR(mr_name, mr_mode, at) { .attr = { .name = mr_name, .mode = mr_mode }, .size = MR_LEN, \
+	.private = tdreport + (at), .read = mr_read, .write = mr_write }
+static struct bin_attribute mrs[] = {
+	MR("mrconfigid", 0444, AT_MRCONFIGID),
+	MR("mrowner", 0444, AT_MROWNER),
+	MR("mrownerconfig", 0444, AT_MROWNERCONFIG),
+	MR("mrtd:sha384", 0444, AT_MRTD),
+	MR("rtmr0:sha384", 0644, AT_RTMR(0)),
+	MR("rtmr1:sha384", 0644, AT_RTMR(1)),
+	MR("rtmr2:sha384", 0644, AT_RTMR(2)),
+	MR("rtmr3:sha384", 0644, AT_RTMR(3)),
+};
+static struct bin_attribute *mr_list[ARRAY_SIZE(mrs) + 1];
+static const struct attribute_group measurements = { .name = "measurements", .bin_attrs = mr_list };
+
+static const struct attribute_group *measurements_make(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(mrs); i++)
+		mr_list[i] = &mrs[i];
+	return &measurements;
+}
+
+static void measurements_free(const struct attribute_group *group)
+{
+}
+
+#endif
+
+/* ---- /dev/tdx_guest and the provider ---- */
+
+static long sim_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct tdx_report_req __user *user = (void __user *)arg;
+	struct tdx_report_req *req;
+	long rc;
+
+	if (cmd != TDX_CMD_GET_REPORT0)
+		return -ENOTTY;
+	req = memdup_user(user, sizeof(*req));
+	if (IS_ERR(req))
+		return PTR_ERR(req);
+	rc = report_make(req->reportdata, req->tdreport);
+	if (!rc && copy_to_user(user->tdreport, req->tdreport, TDX_REPORT_LEN))
+		rc = -EFAULT;
+	kfree(req);
+	return rc;
+}
+
+static const struct file_operations sim_fops = { .owner = THIS_MODULE, .unlocked_ioctl = sim_ioctl };
+static const struct attribute_group *sim_groups[2];
+static struct miscdevice sim_misc = {
+	.name = KBUILD_MODNAME, .minor = MISC_DYNAMIC_MINOR, .fops = &sim_fops, .groups = sim_groups,
+};
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
+static bool sim_attr_visible(int n)
+{
+	return n == TSM_REPORT_GENERATION || n == TSM_REPORT_PROVIDER;
+}
+
+static bool sim_bin_attr_visible(int n)
+{
+	return n == TSM_REPORT_INBLOB || n == TSM_REPORT_OUTBLOB;
+}
+#endif
+
+static const provider_ops sim_ops = {
+	.name = KBUILD_MODNAME,
+	.report_new = sim_report_new,
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
+	.report_attr_visible = sim_attr_visible,
+	.report_bin_attr_visible = sim_bin_attr_visible,
+#endif
+};
+
+static int __init sim_init(void)
+{
+	int rc;
+
+	sha384 = crypto_alloc_shash("sha384", 0, 0);
+	if (IS_ERR(sha384))
+		return PTR_ERR(sha384);
+	rc = wire_open() ?: tdinfo_fetch();
+	if (rc)
+		goto free_hash;
+	sim_groups[0] = measurements_make();
+	rc = PTR_ERR_OR_ZERO(sim_groups[0]);
+	if (rc)
+		goto free_hash;
+	rc = misc_register(&sim_misc);
+	if (rc)
+		goto free_measurements;
+	rc = provider_register(&sim_ops, NULL);
+	if (rc)
+		goto deregister;
+	pr_info("SIMULATED trust domain: nothing here is confidential\n");
+	return 0;
+
+deregister:
+	misc_deregister(&sim_misc);
+free_measurements:
+	measurements_free(sim_groups[0]);
+free_hash:
+	crypto_free_shash(sha384);
+	return rc;
+}
+
+static void __exit sim_exit(void)
+{
+	provider_unregister(&sim_ops);
+	misc_deregister(&sim_misc);
+	measurements_free(sim_groups[0]);
+	crypto_free_shash(sha384);
+}
+
+module_init(sim_init);
+module_exit(sim_exit);
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("Test-only stand-in for the TDX guest driver: quotes and measurements come from the host");
