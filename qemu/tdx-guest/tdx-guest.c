@@ -98,6 +98,8 @@ static int report_make(const u8 *reportdata, u8 *out)
 #define LSR_DATA_READY 0x01
 #define LSR_SEND_EMPTY 0x20
 #define QUIET_MS 50
+#define DRAIN_MS 5000
+#define SPINS 1000
 
 static bool wire_has_data(void)
 {
@@ -117,9 +119,19 @@ static int wire_send(const u8 *bytes, size_t len, ktime_t end)
 	return 0;
 }
 
-/* Sleeps between looks: under emulation a busy virtual CPU takes the time the quoting service needs. */
+/*
+ * Spins for what is on its way, then sleeps between looks: under emulation a busy virtual CPU takes the time that the
+ * quoting service needs.
+ */
 static int wire_wait(unsigned int pause_ms, ktime_t end)
 {
+	if (pause_ms)
+		msleep_interruptible(pause_ms); /* however fast the answer, as the real driver does */
+	for (unsigned int spin = 0; spin < SPINS; spin++) {
+		if (wire_has_data())
+			return 0;
+		cond_resched();
+	}
 	while (!wire_has_data()) {
 		if (signal_pending(current))
 			return -EINTR;
@@ -147,18 +159,12 @@ static int wire_receive(u8 *bytes, size_t len, ktime_t end)
 }
 
 /* Throws away what is left of an answer nobody waits for: until the line was quiet for QUIET_MS. */
-static void wire_drain(ktime_t end)
+static void wire_drain(void)
 {
-	ktime_t quiet = ktime_add_ms(ktime_get(), QUIET_MS);
+	ktime_t end = ktime_add_ms(ktime_get(), DRAIN_MS);
 
-	while (ktime_before(ktime_get(), quiet) && ktime_before(ktime_get(), end)) {
-		if (wire_has_data()) {
-			inb(com);
-			quiet = ktime_add_ms(ktime_get(), QUIET_MS);
-		} else {
-			usleep_range(100, 300);
-		}
-	}
+	while (ktime_before(ktime_get(), end) && !wire_wait(0, ktime_add_ms(ktime_get(), QUIET_MS)))
+		inb(com);
 }
 
 static int wire_open(void)
@@ -166,7 +172,7 @@ static int wire_open(void)
 	if (inb(com + 5) == 0xff) /* no such port: the bus floats */
 		return -ENODEV;
 	outb(0x00, com + 1); /* no interrupts */
-	outb(0x07, com + 2); /* FIFO on and empty */
+	outb(0xc7, com + 2); /* FIFO on and empty, trigger at 14: QEMU hands over as many bytes at a time as the trigger says */
 	outb(0x03, com + 3); /* 8n1 */
 	outb(0x03, com + 4); /* DTR, RTS */
 	return 0;
@@ -250,8 +256,8 @@ static int quote_receive(u8 **quote, ktime_t end)
 /* Returns the length of the quote, which the caller owns. */
 static int quote_exchange(const u8 *reportdata, u8 **quote)
 {
-	ktime_t end = ktime_add_ms(ktime_get(), timeout_s * MSEC_PER_SEC);
 	u8 *request;
+	ktime_t end;
 	int rc;
 
 	/* After a timeout the real buffer stays GET_QUOTE_IN_FLIGHT, and the driver refuses, until the host has written it. */
@@ -259,11 +265,12 @@ static int quote_exchange(const u8 *reportdata, u8 **quote)
 		return -EBUSY;
 	in_flight = false;
 	if (wire_has_data())
-		wire_drain(end);
+		wire_drain();
 
 	request = kzalloc(8 + TDX_REPORT_LEN, GFP_KERNEL);
 	if (!request)
 		return -ENOMEM;
+	end = ktime_add_ms(ktime_get(), (u64)timeout_s * MSEC_PER_SEC);
 	put_unaligned_le32(TDX_REPORT_LEN, request); /* then the length of the id list: none */
 	rc = report_make(reportdata, request + 8) ?:
 	     message_send(GET_QUOTE_REQ, request, 8 + TDX_REPORT_LEN, end) ?:
@@ -273,7 +280,7 @@ static int quote_exchange(const u8 *reportdata, u8 **quote)
 	if (rc == -ETIMEDOUT || rc == -EINTR)
 		in_flight = true;
 	else if (rc < 0)
-		wire_drain(end);
+		wire_drain();
 	return rc;
 }
 
@@ -314,7 +321,7 @@ static int tdinfo_fetch(void)
 	int len, rc;
 
 	if (wire_has_data())
-		wire_drain(end);
+		wire_drain();
 	rc = message_send(TDINFO_REQ, NULL, 0, end);
 	if (rc)
 		return rc;

@@ -1,0 +1,23 @@
+//! Linux as cvm-init needs it: mounts, modules, block devices, the device mapper, configfs-tsm, links, power.
+//!
+//! The only crate with unsafe code. It decides nothing: policy is the caller's, and every error says call, object and errno.
+
+#![deny(unreachable_pub)]
+
+pub mod block;
+pub mod child;
+pub mod clock;
+pub mod console;
+pub mod dm;
+mod error;
+pub mod kmsg;
+pub mod link;
+pub mod modules;
+pub mod mount;
+mod netlink;
+pub mod packet;
+pub mod power;
+pub mod tsm;
+pub mod uevent;
+
+pub use error::Error;

@@ -1,0 +1,16 @@
+//! Untrusted bytes to values: everything this machine reads that its host may have written.
+//!
+//! Nothing here opens a file, asks a clock, keeps a secret or panics. Each parser is total (every input gives a value
+//! or an error), strict (what it does not know, it refuses) and bounded (a length from outside is checked before
+//! anything is allocated for it), so each can be fuzzed as it stands.
+
+pub mod blank;
+mod bytes;
+pub mod cmdline;
+pub mod gpt;
+mod guid;
+pub mod luks2;
+mod text;
+pub mod verity;
+
+pub use guid::Guid;

@@ -1,0 +1,14 @@
+//! Shares of the data disk's key, and the collector that makes a key of them. No clock, no socket, no thread.
+//!
+//! Threat model: fewer than t vaults are bad in any way they like. A share carries nothing that authenticates it, so a candidate
+//! key is believed only when it is proved against something that the host and the bad vaults cannot choose, and a vault whose
+//! share does not fit is named. A secret here has no `Debug`, no `Clone` and no way out but `expose`.
+
+mod collector;
+mod dek;
+mod share;
+mod subsets;
+
+pub use collector::{Collector, Fate, Progress, Quorum, Rule};
+pub use dek::{Commitment, Dek};
+pub use share::{Generation, Share, ShareError, Threshold, split};

@@ -3,8 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{
-    BasicConstraints, CertificateParams, CrlDistributionPoint, CustomExtension, DistinguishedName, DnType, IsCa,
-    KeyUsagePurpose, SerialNumber,
+    BasicConstraints, CertificateParams, CrlDistributionPoint, CustomExtension, DistinguishedName, DnType, IsCa, KeyUsagePurpose,
+    SerialNumber,
 };
 use time::OffsetDateTime;
 
@@ -69,11 +69,8 @@ impl CertSpec {
             params.is_ca = IsCa::ExplicitNoCa;
             params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::ContentCommitment];
         }
-        params.custom_extensions = self
-            .sgx_extensions
-            .iter()
-            .map(|der| CustomExtension::from_oid_content(&SGX_EXTENSION, der.clone()))
-            .collect();
+        params.custom_extensions =
+            self.sgx_extensions.iter().map(|der| CustomExtension::from_oid_content(&SGX_EXTENSION, der.clone())).collect();
         Ok(params)
     }
 
@@ -139,13 +136,9 @@ pub fn pem(label: &str, der: &[u8]) -> String {
         out.push('\n');
         rest = more;
     }
-    out.push_str(&format!("-----END {label}-----\n"));
-    out
+    out + &format!("-----END {label}-----\n")
 }
 
 pub(crate) fn date(seconds: u64) -> Result<OffsetDateTime, Error> {
-    i64::try_from(seconds)
-        .ok()
-        .and_then(|signed| OffsetDateTime::from_unix_timestamp(signed).ok())
-        .ok_or(Error::Time(seconds))
+    i64::try_from(seconds).ok().and_then(|signed| OffsetDateTime::from_unix_timestamp(signed).ok()).ok_or(Error::Time(seconds))
 }

@@ -48,8 +48,7 @@ impl PckExtension {
     #[must_use]
     pub fn der(&self) -> Vec<u8> {
         let cpu_svn = self.cpu_svn.unwrap_or(self.components);
-        let mut tcb: Vec<Vec<u8>> =
-            (1..).zip(self.components).map(|(arc, svn)| entry(&[2, arc], integer(svn.into()))).collect();
+        let mut tcb: Vec<Vec<u8>> = (1..).zip(self.components).map(|(arc, svn)| entry(&[2, arc], integer(svn.into()))).collect();
         tcb.push(entry(&[2, 17], integer(self.pce_svn.into())));
         tcb.push(entry(&[2, 18], octets(&cpu_svn)));
         let mut parts = vec![
@@ -60,8 +59,7 @@ impl PckExtension {
             entry(&[5], enumerated(self.sgx_type)),
         ];
         if let Some(instance) = &self.platform_instance {
-            let flags: Vec<Vec<u8>> =
-                (1..).zip(self.flags).map(|(arc, flag)| entry(&[7, arc], boolean(flag))).collect();
+            let flags: Vec<Vec<u8>> = (1..).zip(self.flags).map(|(arc, flag)| entry(&[7, arc], boolean(flag))).collect();
             parts.push(entry(&[6], octets(instance)));
             parts.push(entry(&[7], sequence(&flags)));
         }

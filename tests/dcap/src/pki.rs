@@ -75,16 +75,17 @@ impl Pki {
         })
     }
 
-    /// The chain in `dir`, minted first if there is none. Safe for several processes at once: the directory appears
+    /// The chain in `dir`, minted first if there is none. Safe for several processes and threads at once: the directory appears
     /// whole, and who comes second reads what the first one made.
     pub fn load_or_mint(dir: &Path, now: u64) -> Result<Self, Error> {
         if dir.join("minted").exists() {
             return Self::load(dir);
         }
+        let pki = Self::mint(now)?;
         let mut making = dir.as_os_str().to_owned();
-        making.push(format!(".making-{}", std::process::id()));
+        making.push(format!(".making-{}", hex::encode(pki.root.serial())));
         let making = Path::new(&making);
-        Self::mint(now)?.save(making)?;
+        pki.save(making)?;
         if fs::rename(making, dir).is_err() {
             fs::remove_dir_all(making).map_err(Error::file(making))?;
         }

@@ -243,6 +243,7 @@ impl QeIdentity {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn isvsvn<S: Serializer>(svn: &u32, serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct Object {
@@ -251,6 +252,7 @@ fn isvsvn<S: Serializer>(svn: &u32, serializer: S) -> Result<S::Ok, S::Error> {
     Object { isvsvn: *svn }.serialize(serializer)
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn rfc3339<S: Serializer>(seconds: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&format_time(*seconds).map_err(serde::ser::Error::custom)?)
 }

@@ -1,14 +1,18 @@
 //! An independent verifier (dcap-qvl) takes what is minted here under the minted root, and nowhere else.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "the world of a test is made by unwrapping")]
 
 use dcap_qvl::verify::QuoteVerifier;
 use dcap_qvl::{QuoteClaims, QuoteCollateralV3, QuotePolicy, TcbStatus};
 use sim_dcap::{
-    Collateral, CrlSpec, DAY, EnclaveReport, Key, Level, Pki, Platform, PlatformSpec, SgxQuote, SignedCollateral,
-    TdLayout, TdQuote,
+    Collateral, CrlSpec, DAY, EnclaveReport, Key, Level, Pki, Platform, PlatformSpec, SgxQuote, SignedCollateral, TdLayout,
+    TdQuote,
 };
 
 /// 2026-11-23.
 const NOW: u64 = 1_795_392_000;
+
+/// The one field a case changes.
+type Change<T> = Box<dyn FnOnce(&mut T)>;
 
 struct World {
     pki: Pki,
@@ -43,9 +47,7 @@ fn verify_under(root: &[u8], quote: &[u8], collateral: &SignedCollateral, now: u
     let json = serde_json::to_string(collateral).unwrap();
     let collateral: QuoteCollateralV3 = serde_json::from_str(&json).unwrap();
     let policy = QuotePolicy::strict(now).allow_smt(true).allow_dynamic_platform(true);
-    QuoteVerifier::new(root.to_vec())
-        .verify_with_policy(quote, collateral, now, &policy)
-        .map_err(|error| format!("{error:#}"))
+    QuoteVerifier::new(root.to_vec()).verify_with_policy(quote, collateral, now, &policy).map_err(|error| format!("{error:#}"))
 }
 
 fn refusal(result: Result<QuoteClaims, String>) -> String {
@@ -149,8 +151,7 @@ fn refuses_collateral_with_one_thing_wrong() {
     let stranger = world.pki.root.issue(sim_dcap::CertSpec::new("Intel SGX TCB Signing", NOW), Key::generate().unwrap());
     let serials = [world.machine.pck.serial(), world.pki.platform_ca.serial(), world.pki.tcb_signing.serial()];
     let [leaf, ca, signer] = serials;
-    type Change = Box<dyn FnOnce(&mut Collateral)>;
-    let cases: Vec<(&str, Change, &str)> = vec![
+    let cases: Vec<(&str, Change<Collateral>, &str)> = vec![
         ("TCB info over", Box::new(|c| c.tcb_info.next_update = NOW - 1), "TCBInfo expired"),
         ("TCB info to come", Box::new(|c| c.tcb_info.issue_date = NOW + DAY), "in the future"),
         ("QE identity over", Box::new(|c| c.qe_identity.next_update = NOW - 1), "QE Identity expired"),
@@ -160,8 +161,12 @@ fn refuses_collateral_with_one_thing_wrong() {
         ("out of date", Box::new(|c| c.tcb_info.tcb_levels[0].tcb_status = "OutOfDate".into()), "OutOfDate"),
         ("revoked level", Box::new(|c| c.tcb_info.tcb_levels[0].tcb_status = "Revoked".into()), "Revoked"),
         ("unknown status", Box::new(|c| c.tcb_info.tcb_levels[0].tcb_status = "Fine".into()), "decode TcbInfo"),
-        ("level out of reach", Box::new(|c| c.tcb_info.tcb_levels = vec![Level::new(&[9; 16], 13, &[0; 16], "UpToDate")]), "No matching TCB level"),
-        ("fifteen components", Box::new(|c| drop(c.tcb_info.tcb_levels[0].tcb.sgx.pop())), "component count"),
+        (
+            "level out of reach",
+            Box::new(|c| c.tcb_info.tcb_levels = vec![Level::new(&[9; 16], 13, &[0; 16], "UpToDate")]),
+            "No matching TCB level",
+        ),
+        ("fifteen components", Box::new(|c| c.tcb_info.tcb_levels[0].tcb.sgx.truncate(15)), "component count"),
         ("no module", Box::new(|c| c.tcb_info.tdx_module = None), "missing tdxModule"),
         ("module of another version", Box::new(|c| c.tcb_info.tdx_module_identities[0].id = "TDX_03".into()), "TDX_01"),
         ("trailing JSON", Box::new(|c| c.tcb_info_text = Some("{} {}".into())), "decode TcbInfo"),
@@ -186,8 +191,7 @@ fn refuses_quotes_with_one_thing_wrong() {
     let world = World::new();
     let collateral = world.tdx(|_| ());
     let other = world.pki.platform("other").unwrap();
-    type Change = Box<dyn FnOnce(&mut TdQuote)>;
-    let cases: Vec<(&str, Change)> = vec![
+    let cases: Vec<(&str, Change<TdQuote>)> = vec![
         ("DEBUG", Box::new(|q| q.td_attributes |= TdQuote::DEBUG)),
         ("vendor", Box::new(|q| q.vendor = [0; 16])),
         ("version 6", Box::new(|q| q.version = Some(6))),
@@ -198,7 +202,10 @@ fn refuses_quotes_with_one_thing_wrong() {
         ("QE report data of another key", Box::new(|q| q.signature.qe_report_data = Some([1; 64]))),
         ("QE in debug", Box::new(|q| q.signature.qe.flags |= EnclaveReport::DEBUG)),
         ("short auth data", Box::new(|q| q.signature.auth_data = vec![1; 31])),
-        ("another machine's attestation key", Box::new(move |q| q.signature.attestation_key = Some(other.attestation_key.public()))),
+        (
+            "another machine's attestation key",
+            Box::new(move |q| q.signature.attestation_key = Some(other.attestation_key.public())),
+        ),
         ("no signature at all", Box::new(|q| q.signature.signature = Some([0; 64]))),
         ("inner type 3", Box::new(|q| q.signature.inner_type = 3)),
         ("length too long", Box::new(|q| q.signature.length = Some(u32::MAX))),
@@ -207,6 +214,35 @@ fn refuses_quotes_with_one_thing_wrong() {
     for (name, change) in cases {
         assert!(world.verify(&world.td(change), &collateral).is_err(), "{name}");
     }
+}
+
+#[test]
+fn claims_carry_the_numbers_of_the_collateral() {
+    let world = World::new();
+    let collateral = world.tdx(|c| {
+        (c.root_crl.number, c.pck_crl.number) = (300, 7);
+        (c.tcb_info.tcb_evaluation_data_number, c.qe_identity.tcb_evaluation_data_number) = (21, 19);
+    });
+    let claims = world.verify(&world.td(|_| ()), &collateral).unwrap();
+    assert_eq!((claims.platform.root_ca_crl_num, claims.platform.pck_crl_num), (300, 7));
+    assert_eq!(claims.tcb.eval_data_number, 19);
+}
+
+/// Shapes dcap-qvl alone does not refuse: they are minted here for the product's own checks.
+#[test]
+fn chains_of_other_shapes_are_minted_too() {
+    let mut world = World::new();
+    let (root, spec) = (&world.pki.root, || PlatformSpec::of("machine", NOW));
+    let by_root = Platform::issued_by(root, vec![root.der.clone()], spec()).unwrap();
+    let mut misnamed = spec();
+    misnamed.leaf.common_name = "Intel SGX PCK Impostor".to_owned();
+    let misnamed = Platform::new(&world.pki, misnamed).unwrap();
+    for machine in [by_root, misnamed] {
+        world.machine = machine;
+        world.verify(&world.td(|_| ()), &world.tdx(|_| ())).unwrap();
+    }
+    world.machine = Platform::new(&world.pki, PlatformSpec { pck: None, ..spec() }).unwrap();
+    assert!(world.verify(&world.td(|_| ()), &world.tdx(|_| ())).is_err(), "a leaf without the SGX extension");
 }
 
 #[test]

@@ -1,0 +1,50 @@
+//! The one program that is run before the real init: the verified root's own mkfs, in a chroot of that root.
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::io::Errno;
+
+use crate::Error;
+
+/// Runs `program` with `arguments` in a chroot of `root`, with an empty environment and its output thrown away.
+///
+/// Returns its exit status: 0 is success, `None` means that a signal ended it.
+///
+/// # Errors
+/// `ENOENT` when the root does not have it.
+pub fn run_in(root: &Path, program: &str, arguments: &[&str]) -> Result<Option<i32>, Error> {
+    #[expect(clippy::disallowed_methods, reason = "mkfs of the verified root; nothing else is ever run")]
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let root = root.to_owned();
+    let enter = move || {
+        rustix::process::chroot(&root)?;
+        rustix::process::chdir("/")?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure makes two system calls on memory that was allocated before the fork.
+    #[expect(unsafe_code, reason = "std has no stable way to enter a chroot between fork and exec")]
+    unsafe {
+        command.pre_exec(enter);
+    }
+    let status = command.status().map_err(|e| Error::io("exec", program, &e))?;
+    Ok(status.code())
+}
+
+/// Becomes `program` with `arguments` (the first is its own name) and PID 1's environment as the kernel made it.
+///
+/// # Errors
+/// Returns only when the kernel refuses: `ENOENT`, `EACCES`, `ENOEXEC`.
+#[must_use]
+pub fn become_program(program: &Path, arguments: &[String]) -> Error {
+    let c_string = |text: &[u8]| std::ffi::CString::new(text).unwrap_or_default();
+    let arguments: Vec<_> = arguments.iter().map(|argument| c_string(argument.as_bytes())).collect();
+    let path = c_string(std::os::unix::ffi::OsStrExt::as_bytes(program.as_os_str()));
+    let errno = match nix::unistd::execv(&path, &arguments) {
+        Ok(never) => match never {},
+        Err(errno) => Errno::from_io_error(&std::io::Error::from(errno)).unwrap_or(Errno::IO),
+    };
+    Error::new("exec", program.display(), errno)
+}

@@ -1,0 +1,39 @@
+//! What the kernel refused, as strace would say it.
+
+use std::fmt;
+
+use rustix::io::Errno;
+
+/// A call that the kernel refused: which, on what, and its errno.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    call: &'static str,
+    on: String,
+    errno: Errno,
+}
+
+impl Error {
+    /// Names the call, the object it was made on, and the errno it returned.
+    pub fn new(call: &'static str, on: impl fmt::Display, errno: Errno) -> Self {
+        Self { call, on: on.to_string(), errno }
+    }
+
+    /// The same from a [`std::io::Error`]; one without an errno becomes `EIO`.
+    pub fn io(call: &'static str, on: impl fmt::Display, error: &std::io::Error) -> Self {
+        Self::new(call, on, Errno::from_io_error(error).unwrap_or(Errno::IO))
+    }
+
+    /// The errno, for the few callers that branch on it.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        self.errno
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.call, self.on, self.errno)
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,80 @@
+//! Mounts as descriptors (fsopen, fsmount, move_mount): a mount has no place in the tree until it is given one.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::CWD;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, mount_change, mount_move, move_mount, unmount,
+};
+
+pub use rustix::mount::MountAttrFlags as Attr;
+
+use crate::Error;
+
+/// One option of a filesystem: a flag (`ro`), or a key with its value (`source`, `/dev/vda`).
+#[derive(Debug, Clone, Copy)]
+pub enum MountOption<'a> {
+    /// Present or absent.
+    Flag(&'a str),
+    /// Key and value.
+    Value(&'a str, &'a str),
+}
+
+/// A mounted filesystem that has no place in the tree yet. Dropping it unmounts it.
+#[derive(Debug)]
+pub struct Detached(OwnedFd);
+
+impl Detached {
+    /// Makes an instance of `fstype` with `options`, mounted with `attr`.
+    ///
+    /// # Errors
+    /// `ENODEV` when the kernel has no such filesystem; what the filesystem says of its options and device.
+    pub fn new(fstype: &str, options: &[MountOption<'_>], attr: Attr) -> Result<Self, Error> {
+        let context = fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|e| Error::new("fsopen", fstype, e))?;
+        for option in options {
+            match *option {
+                MountOption::Flag(key) => fsconfig_set_flag(&context, key).map_err(|e| Error::new("fsconfig", key, e))?,
+                MountOption::Value(key, value) => {
+                    fsconfig_set_string(&context, key, value).map_err(|e| Error::new("fsconfig", key, e))?;
+                }
+            }
+        }
+        fsconfig_create(&context).map_err(|e| Error::new("fsconfig create", fstype, e))?;
+        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attr).map(Self).map_err(|e| Error::new("fsmount", fstype, e))
+    }
+
+    /// Gives the mount a place.
+    ///
+    /// # Errors
+    /// `ENOENT` when `target` does not exist.
+    pub fn attach(self, target: &Path) -> Result<(), Error> {
+        move_mount(&self.0, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .map_err(|e| Error::new("move_mount", target.display(), e))
+    }
+}
+
+/// Moves what is mounted at `from` to `to`, with everything below it.
+///
+/// # Errors
+/// `EINVAL` when `from` is no mount point; `ENOENT` when `to` does not exist.
+pub fn relocate(from: &Path, to: &Path) -> Result<(), Error> {
+    mount_move(from, to).map_err(|e| Error::new("mount --move", to.display(), e))
+}
+
+/// Makes every mount below `/` shared with later namespaces, which systemd's units rely on.
+///
+/// # Errors
+/// As mount(2).
+pub fn share_all() -> Result<(), Error> {
+    mount_change("/", MountPropagationFlags::SHARED | MountPropagationFlags::REC).map_err(|e| Error::new("mount --make-rshared", "/", e))
+}
+
+/// Takes a mount away; it must not be busy.
+///
+/// # Errors
+/// `EBUSY` when something still uses it.
+pub fn detach(target: &Path) -> Result<(), Error> {
+    unmount(target, UnmountFlags::empty()).map_err(|e| Error::new("umount", target.display(), e))
+}

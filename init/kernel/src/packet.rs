@@ -1,0 +1,91 @@
+//! Whole Ethernet frames on one link, for DHCP before the link has an address.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+
+use rustix::io::Errno;
+use rustix::net::addr::{SocketAddrArg, SocketAddrLen, SocketAddrOpaque};
+use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, send, socket_with};
+
+use crate::Error;
+
+/// The largest frame that is taken, in bytes; longer ones are cut and then fail to parse.
+const FRAME_MAX: usize = 2048;
+/// `ETH_P_IP`, which packet sockets want in network order.
+const ETHERTYPE_IPV4: u16 = 0x0800;
+
+/// A packet socket bound to one link, for IPv4 frames.
+#[derive(Debug)]
+pub struct PacketSocket(OwnedFd);
+
+/// `struct sockaddr_ll` of linux/if_packet.h, as far as bind(2) reads it.
+#[repr(C)]
+struct LinkLayerAddress {
+    /// `AF_PACKET`.
+    family: u16,
+    /// Ethertype in network order.
+    protocol: u16,
+    /// Index of the link.
+    index: i32,
+    hardware_type: u16,
+    packet_type: u8,
+    address_length: u8,
+    address: [u8; 8],
+}
+
+const _: () = assert!(size_of::<LinkLayerAddress>() == 20, "sockaddr_ll is 20 bytes");
+
+// SAFETY: the pointer is to a live sockaddr_ll for the time of the call, and the length is its size.
+#[expect(unsafe_code, reason = "neither rustix nor nix can make a link-layer address")]
+unsafe impl SocketAddrArg for LinkLayerAddress {
+    unsafe fn with_sockaddr<R>(&self, f: impl FnOnce(*const SocketAddrOpaque, SocketAddrLen) -> R) -> R {
+        f(std::ptr::from_ref(self).cast(), 20)
+    }
+}
+
+impl PacketSocket {
+    /// Opens one on the link with `index`.
+    ///
+    /// # Errors
+    /// `EAFNOSUPPORT` without `af_packet`; `ENODEV` when the link is gone.
+    pub fn open(index: u32) -> Result<Self, Error> {
+        let protocol = u32::from(ETHERTYPE_IPV4.to_be());
+        let protocol = std::num::NonZeroU32::new(protocol).map(Protocol::from_raw);
+        let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, protocol)
+            .map_err(|e| Error::new("socket", "packet", e))?;
+        let address = LinkLayerAddress {
+            family: AddressFamily::PACKET.as_raw(),
+            protocol: ETHERTYPE_IPV4.to_be(),
+            index: i32::try_from(index).map_err(|_| Error::new("bind", index, Errno::NODEV))?,
+            hardware_type: 0,
+            packet_type: 0,
+            address_length: 0,
+            address: [0; 8],
+        };
+        bind(&socket, &address).map_err(|e| Error::new("bind", format_args!("link {index}"), e))?;
+        Ok(Self(socket))
+    }
+
+    /// Sends a whole frame, Ethernet header included.
+    ///
+    /// # Errors
+    /// `ENETDOWN` when the link is down.
+    pub fn send(&self, frame: &[u8]) -> Result<(), Error> {
+        send(&self.0, frame, SendFlags::empty()).map(drop).map_err(|e| Error::new("send", "packet", e))
+    }
+
+    /// Waits for a frame; `None` when `deadline` passed.
+    ///
+    /// # Errors
+    /// `ENETDOWN` when the link went down.
+    pub fn receive(&self, deadline: Instant) -> Result<Option<Vec<u8>>, Error> {
+        let failed = |errno| Error::new("recv", "packet", errno);
+        if !crate::uevent::wait_readable(self.0.as_fd(), deadline).map_err(failed)? {
+            return Ok(None);
+        }
+        let mut frame = vec![0; FRAME_MAX];
+        let (length, _) = recv(&self.0, frame.as_mut_slice(), RecvFlags::empty()).map_err(failed)?;
+        frame.truncate(length);
+        Ok(Some(frame))
+    }
+}

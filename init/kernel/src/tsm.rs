@@ -1,0 +1,107 @@
+//! Quotes through configfs-tsm: Documentation/ABI/testing/configfs-tsm-report.
+//!
+//! The kernel loses errors of the request (configfs commits it when the file is closed), so the generation counter is what
+//! proves that the answer belongs to this request. What the blob says is the caller's to check.
+
+use std::fs;
+use std::io::Read;
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+
+use crate::Error;
+
+/// Bytes of user data that a report binds.
+pub const REPORT_DATA_BYTES: usize = 64;
+
+/// The largest blob that is read, in bytes: kernels to 6.19 give 32 KiB at most, later ones 16 MiB; no TDX quote is near this.
+const BLOB_MAX: u64 = 128 << 10;
+
+/// The report interface of this machine.
+#[derive(Debug, Clone)]
+pub struct Tsm {
+    reports: PathBuf,
+}
+
+/// A blob with the name of the provider that made it.
+#[derive(Debug)]
+pub struct Report {
+    /// `tdx_guest`, `sev_guest`, ...: the module's name.
+    pub provider: String,
+    /// The evidence as the provider returned it, padding included.
+    pub blob: Vec<u8>,
+}
+
+/// One request's folder; removed when dropped.
+struct Entry(PathBuf);
+
+impl Tsm {
+    /// The kernel's own.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::at("/sys/kernel/config/tsm/report")
+    }
+
+    /// One rooted elsewhere; tests pass a temporary folder.
+    pub fn at(reports: impl Into<PathBuf>) -> Self {
+        Self { reports: reports.into() }
+    }
+
+    /// Asks for a report over `report_data`, once.
+    ///
+    /// # Errors
+    /// `ENXIO` when no provider is loaded; `EBUSY`, `EIO`, `EINTR`, `ETIMEDOUT` and `ENODATA` (an empty blob) when the host's
+    /// quoting service did not serve, which may pass; `ESTALE` when somebody else used the entry meanwhile; `EFBIG`.
+    pub fn report(&self, report_data: &[u8; REPORT_DATA_BYTES]) -> Result<Report, Error> {
+        let entry = Entry::create(self)?;
+        let provider = entry.text("provider")?;
+        let before = entry.generation()?;
+        // One write, one close: the kernel takes the request when the file is closed.
+        fs::write(entry.0.join("inblob"), report_data).map_err(|e| Error::io("write", "inblob", &e))?;
+        let blob = entry.blob()?;
+        if entry.generation()? != before.wrapping_add(1) {
+            return Err(Error::new("generation", entry.0.display(), Errno::STALE));
+        }
+        if blob.is_empty() {
+            return Err(Error::new("read", "outblob", Errno::NODATA));
+        }
+        Ok(Report { provider, blob })
+    }
+}
+
+impl Entry {
+    fn create(tsm: &Tsm) -> Result<Self, Error> {
+        let mut name = [0_u8; 8];
+        crate::clock::random(&mut name)?;
+        let path = tsm.reports.join(format!("cvm-init-{:016x}", u64::from_be_bytes(name)));
+        fs::create_dir(&path).map_err(|e| Error::io("mkdir", path.display(), &e))?;
+        Ok(Self(path))
+    }
+
+    fn text(&self, attribute: &str) -> Result<String, Error> {
+        let text = fs::read_to_string(self.0.join(attribute)).map_err(|e| Error::io("read", attribute, &e))?;
+        Ok(text.trim_end().to_owned())
+    }
+
+    fn generation(&self) -> Result<u64, Error> {
+        self.text("generation")?.parse().map_err(|_| Error::new("read", "generation", Errno::INVAL))
+    }
+
+    fn blob(&self) -> Result<Vec<u8>, Error> {
+        let file = fs::File::open(self.0.join("outblob")).map_err(|e| Error::io("open", "outblob", &e))?;
+        let mut blob = Vec::new();
+        file.take(BLOB_MAX + 1).read_to_end(&mut blob).map_err(|e| Error::io("read", "outblob", &e))?;
+        match u64::try_from(blob.len()) {
+            Ok(length) if length <= BLOB_MAX => Ok(blob),
+            _ => Err(Error::new("read", "outblob", Errno::FBIG)),
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir(&self.0) {
+            log::warn!("tsm: rmdir {}: {error}", self.0.display());
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The kernel's announcements of new devices: what to wait on instead of looking again and again.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Instant;
+
+use netlink_sys::protocols::NETLINK_KOBJECT_UEVENT;
+use netlink_sys::{Socket, SocketAddr};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+use crate::Error;
+
+/// The multicast group in which the kernel itself speaks (udev's is 2).
+const GROUP_KERNEL: u32 = 1;
+
+/// A subscription. Open it, look for the device, and only then wait: what comes between is queued.
+pub struct Uevents(Socket);
+
+impl Uevents {
+    /// Subscribes.
+    ///
+    /// # Errors
+    /// As socket(2) and bind(2).
+    pub fn open() -> Result<Self, Error> {
+        let mut socket = Socket::new(NETLINK_KOBJECT_UEVENT).map_err(|e| Error::io("socket", "uevents", &e))?;
+        socket.bind(&SocketAddr::new(0, GROUP_KERNEL)).map_err(|e| Error::io("bind", "uevents", &e))?;
+        socket.set_non_blocking(true).map_err(|e| Error::io("fcntl", "uevents", &e))?;
+        Ok(Self(socket))
+    }
+
+    /// Waits for one or more announcements and takes them all; `false` when `deadline` passed without one.
+    ///
+    /// # Errors
+    /// As poll(2).
+    pub fn wait(&self, deadline: Instant) -> Result<bool, Error> {
+        if !readable(&self.0, deadline).map_err(|e| Error::new("poll", "uevents", e))? {
+            return Ok(false);
+        }
+        let mut buffer = Vec::with_capacity(8192);
+        // An overrun (ENOBUFS) also means: something happened, look again.
+        while self.0.recv(&mut buffer, 0).is_ok() {
+            buffer.clear();
+        }
+        Ok(true)
+    }
+}
+
+/// Waits until `socket` has something to read; `false` when `deadline` passed.
+pub(crate) fn readable(socket: &impl AsRawFd, deadline: Instant) -> Result<bool, Errno> {
+    // SAFETY: the descriptor belongs to `socket`, which outlives the borrow; netlink-sys offers no AsFd.
+    #[expect(unsafe_code, reason = "a borrowed descriptor of a type that only has AsRawFd")]
+    let fd = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
+    wait_readable(fd, deadline)
+}
+
+/// Waits until `fd` has something to read; `false` when `deadline` passed.
+pub(crate) fn wait_readable(fd: BorrowedFd<'_>, deadline: Instant) -> Result<bool, Errno> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = rustix::time::Timespec::try_from(left).map_err(|_| Errno::INVAL)?;
+        match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)) {
+            Ok(0) => return Ok(false),
+            Ok(_) => return Ok(true),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The measured kernel command line: the only configuration there is.
+//!
+//! Never guesses: a word of ours that is unknown, repeated, quoted or malformed is an error, since the host may try to
+//! append one. The kernel's and systemd's own words are left alone.
+
+mod address;
+mod key;
+mod keyword;
+mod net;
+mod policy;
+#[cfg(test)]
+mod tests;
+mod value;
+mod words;
+
+pub use address::{Host, Pccs, VaultAddress};
+pub use key::Key;
+pub use keyword::{
+    DataCipher, Distinct, FailVerdict, FileSystem, Format, LogLevel, Measure, Measured, OnCorruption, Phase, Seal, TcbStatus,
+    Wipe,
+};
+pub use net::{LinkSelector, Net, NetMode};
+pub use policy::{Data, Policy, Root, Vaults};
+pub use value::{
+    DebugFlags, DiskSelector, Handle, InitPath, Mountpoint, PartLabel, RootHash, RootSelector, Serial, TcbPolicy, Threshold,
+};
+
+/// Reads the text of `/proc/cmdline`: at most 2,047 bytes of printable ASCII and white space, and one last `\n`.
+///
+/// # Errors
+/// [`Error::TooLong`], [`Error::NotAscii`] and [`Error::Quoted`] refuse the line as a whole; the rest name the key.
+///
+/// Source: Documentation/admin-guide/kernel-parameters.rst; `next_arg` in the kernel's lib/cmdline.c.
+pub fn parse(line: &str) -> Result<Policy, Error> {
+    policy::build(words::Words::read(line)?)
+}
+
+/// Why a command line is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// More bytes than the kernel keeps on x86, so the end of it may be missing.
+    #[error("longer than {} bytes", words::MOST_BYTES)]
+    TooLong,
+    /// A byte that is neither printable ASCII nor white space on which the kernel splits as we do.
+    #[error("a byte that is not printable ascii")]
+    NotAscii,
+    /// A double quote: the kernel's quoting joins words that we would see apart.
+    #[error("a double quote")]
+    Quoted,
+    /// A word of ours behind `--`, where words are arguments of init and configure nothing.
+    #[error("{0} after --")]
+    AfterDashes(Key),
+    /// A `cvm.` key that does not exist; at most 64 characters of it.
+    #[error("unknown key {0}")]
+    Unknown(String),
+    /// A key given twice: who wins would depend on who reads.
+    #[error("{0} is repeated")]
+    Repeated(Key),
+    /// A value that is not in the grammar of its key.
+    #[error("{0} is malformed")]
+    Malformed(Key),
+    /// A key that has no default.
+    #[error("{0} is missing")]
+    Missing(Key),
+    /// Keys that are good each by itself and not together.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+}
+
+/// Why keys do not go together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// A key about the data disk or its vaults, and no `cvm.data`: a typo there must not drop the disk in silence.
+    #[error("{0} without {data}", data = Key::Data)]
+    WithoutData(Key),
+    /// More shares are needed than there are vaults.
+    #[error("a threshold of {threshold} with {vaults} vaults")]
+    TooFewVaults {
+        /// Shares needed.
+        threshold: u8,
+        /// Vaults listed.
+        vaults: usize,
+    },
+    /// The handle that is rotated away from is the one that is rotated to.
+    #[error("{} equals {}", Key::VaultPrevious, Key::VaultHandle)]
+    SameHandle,
+    /// Vaults to dial over IP and no network to do it with.
+    #[error("{} is none and a vault is not on vsock", Key::Net)]
+    NoNetwork,
+}

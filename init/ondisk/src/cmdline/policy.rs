@@ -1,0 +1,218 @@
+//! The values of one command line, and the rules between them.
+
+use super::value::{list, patience, watchdog};
+use super::words::Words;
+use super::{
+    Conflict, DataCipher, DebugFlags, DiskSelector, Distinct, Error, FailVerdict, FileSystem, Format, Handle, InitPath, Key,
+    LogLevel, Measure, Measured, Mountpoint, Net, NetMode, OnCorruption, Pccs, RootHash, RootSelector, Seal, TcbPolicy,
+    Threshold, VaultAddress, Wipe,
+};
+use crate::{Guid, text};
+use std::time::Duration;
+
+/// Vaults on one line; a quorum of more has no use.
+const MOST_VAULTS: usize = 16;
+
+/// Builds that are vaults: a rolling update needs two.
+const MOST_MRENCLAVES: usize = 8;
+
+/// Default of `cvm.vault.patience`.
+const PATIENCE: Duration = Duration::from_secs(5 * 60);
+
+/// Everything that this boot may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The root.
+    pub root: Root,
+    /// The data disk; `None`: the boot goes on without.
+    pub data: Option<Data>,
+    /// Which platforms are good enough to run a vault.
+    pub tcb: TcbPolicy,
+    /// A cache of collateral, not trusted.
+    pub pccs: Option<Pccs>,
+    /// The network.
+    pub net: Net,
+    /// Where events are measured.
+    pub measure: Measure,
+    /// Whether this line must be in the firmware's log.
+    pub measured: Measured,
+    /// How long the watchdog waits, 1 second to 1 hour; `None`: no watchdog.
+    pub watchdog: Option<Duration>,
+    /// The real init.
+    pub init: InitPath,
+    /// What happens after a failure; `None`: it depends on the failure.
+    pub fail: Option<FailVerdict>,
+    /// How much is logged.
+    pub log: LogLevel,
+    /// What helps to debug.
+    pub debug: DebugFlags,
+    words: Words,
+}
+
+/// The root: read-only, under dm-verity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Root {
+    /// The hash that decides everything.
+    pub hash: RootHash,
+    /// What a bad block does.
+    pub on_corruption: OnCorruption,
+    /// Where the root is.
+    pub selector: RootSelector,
+}
+
+/// The data disk: encrypted and authenticated under a key that the vaults hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Data {
+    /// Where the disk is.
+    pub disk: DiskSelector,
+    /// Where it is mounted.
+    pub mount: Mountpoint,
+    /// Whether a blank one is formatted.
+    pub format: Format,
+    /// What first format makes.
+    pub fs: FileSystem,
+    /// How it is encrypted.
+    pub cipher: DataCipher,
+    /// Whether its header must be sealed. By default it must be where we may have formatted it ourselves.
+    pub seal: Seal,
+    /// What first format wipes.
+    pub wipe: Wipe,
+    /// Whether dm-integrity keeps a journal.
+    pub journal: bool,
+    /// Who holds the key.
+    pub vaults: Vaults,
+}
+
+/// The vaults and the key at them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vaults {
+    /// Where they may be: 1 to 16, no repeats. Hints, not trusted.
+    pub addresses: Vec<VaultAddress>,
+    /// The enclave measurements that are vaults: 1 to 8, no repeats.
+    pub mrenclaves: Vec<[u8; 32]>,
+    /// The name of the key.
+    pub handle: Handle,
+    /// The name of the key that is rotated away from.
+    pub previous: Option<Handle>,
+    /// SHA-256 commitment to the disk's key.
+    pub commit: Option<[u8; 32]>,
+    /// Who we are to the vaults: a UUID in the order of its text.
+    pub app: [u8; 16],
+    /// How many shares it takes.
+    pub threshold: Threshold,
+    /// What makes two nodes two.
+    pub distinct: Distinct,
+    /// How long to try before the verdict, 1 second to 24 hours.
+    pub patience: Duration,
+}
+
+impl Policy {
+    /// The keys that were given, in the order of [`Key::ALL`]: whoever does not honour one of them must stop.
+    pub fn given(&self) -> impl Iterator<Item = Key> {
+        self.words.keys()
+    }
+
+    /// The words of ours as text for a digest: sorted by bytes, one space between two, values as they were given.
+    ///
+    /// Two lines with the same words in another order, or among other words of the kernel's, have the same text.
+    #[must_use]
+    pub fn canonical(&self) -> String {
+        self.words.canonical()
+    }
+}
+
+/// Reads every value, then holds them against each other.
+pub(super) fn build(words: Words) -> Result<Policy, Error> {
+    let net = Net {
+        keep: words.optional(Key::NetKeep, |text| switch(text, "yes", "no"))?.unwrap_or(false),
+        ..words.optional(Key::Net, Net::parse)?.unwrap_or_default()
+    };
+    let data = data(&words)?;
+    if net.mode == NetMode::None && data.as_ref().is_some_and(|data| data.vaults.need_network()) {
+        return Err(Conflict::NoNetwork.into());
+    }
+    Ok(Policy {
+        root: root(&words)?,
+        data,
+        tcb: words.optional(Key::Tcb, TcbPolicy::parse)?.unwrap_or_default(),
+        pccs: words.optional(Key::Pccs, Pccs::parse)?,
+        net,
+        measure: words.optional(Key::Measure, Measure::parse)?.unwrap_or(Measure::Auto),
+        measured: words.optional(Key::Measured, Measured::parse)?.unwrap_or(Measured::Auto),
+        watchdog: words.optional(Key::Watchdog, watchdog)?,
+        init: words.optional(Key::Init, InitPath::parse)?.unwrap_or_default(),
+        fail: words.optional(Key::Fail, FailVerdict::parse)?,
+        log: words.optional(Key::Log, LogLevel::parse)?.unwrap_or(LogLevel::Info),
+        debug: words.optional(Key::Debug, DebugFlags::parse)?.unwrap_or_default(),
+        words,
+    })
+}
+
+fn root(words: &Words) -> Result<Root, Error> {
+    let selector = words.optional(Key::Root, DiskSelector::parse)?;
+    Ok(Root {
+        hash: words.required(Key::RootHash, RootHash::parse)?,
+        on_corruption: words.optional(Key::VerityOnCorruption, OnCorruption::parse)?.unwrap_or(OnCorruption::Panic),
+        selector: selector.map_or(RootSelector::Discoverable, RootSelector::Named),
+    })
+}
+
+fn data(words: &Words) -> Result<Option<Data>, Error> {
+    let Some(disk) = words.optional(Key::Data, DiskSelector::parse)? else {
+        let stray = words.keys().find(|key| key.is_about_data());
+        return stray.map_or(Ok(None), |key| Err(Conflict::WithoutData(key).into()));
+    };
+    let format = words.optional(Key::DataFormat, Format::parse)?.unwrap_or(Format::Never);
+    let seal = match format {
+        Format::Never => Seal::Auto,
+        Format::IfBlank => Seal::Require,
+    };
+    Ok(Some(Data {
+        disk,
+        mount: words.optional(Key::DataMount, Mountpoint::parse)?.unwrap_or_default(),
+        format,
+        fs: words.optional(Key::DataFs, FileSystem::parse)?.unwrap_or(FileSystem::Ext4),
+        cipher: words.optional(Key::DataCipher, DataCipher::parse)?.unwrap_or(DataCipher::XtsHmac),
+        seal: words.optional(Key::DataSeal, Seal::parse)?.unwrap_or(seal),
+        wipe: words.optional(Key::DataWipe, Wipe::parse)?.unwrap_or(Wipe::Lazy),
+        journal: words.optional(Key::DataJournal, |text| switch(text, "on", "off"))?.unwrap_or(true),
+        vaults: vaults(words)?,
+    }))
+}
+
+fn vaults(words: &Words) -> Result<Vaults, Error> {
+    let vaults = Vaults {
+        addresses: words.required(Key::Vault, |text| list(text, MOST_VAULTS, VaultAddress::parse))?,
+        mrenclaves: words.required(Key::VaultMrenclave, |text| list(text, MOST_MRENCLAVES, text::hex))?,
+        handle: words.required(Key::VaultHandle, Handle::parse)?,
+        previous: words.optional(Key::VaultPrevious, Handle::parse)?,
+        commit: words.optional(Key::VaultCommit, text::hex)?,
+        app: words.required(Key::VaultApp, |text| Guid::parse(text).map(|guid| *guid.as_bytes()))?,
+        threshold: words.optional(Key::VaultThreshold, Threshold::parse)?.unwrap_or_default(),
+        distinct: words.optional(Key::VaultDistinct, Distinct::parse)?.unwrap_or(Distinct::Key),
+        patience: words.optional(Key::VaultPatience, patience)?.unwrap_or(PATIENCE),
+    };
+    vaults.check()?;
+    Ok(vaults)
+}
+
+impl Vaults {
+    fn check(&self) -> Result<(), Conflict> {
+        let (threshold, vaults) = (self.threshold.get(), self.addresses.len());
+        if usize::from(threshold) > vaults {
+            return Err(Conflict::TooFewVaults { threshold, vaults });
+        }
+        if self.previous.as_ref() == Some(&self.handle) {
+            return Err(Conflict::SameHandle);
+        }
+        Ok(())
+    }
+
+    fn need_network(&self) -> bool {
+        self.addresses.iter().any(|address| !matches!(address, VaultAddress::Vsock { .. }))
+    }
+}
+
+fn switch(text: &str, on: &str, off: &str) -> Option<bool> {
+    (text == on || text == off).then(|| text == on)
+}

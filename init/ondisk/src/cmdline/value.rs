@@ -1,0 +1,241 @@
+//! Values that are more than one of a few words.
+
+use super::{Phase, TcbStatus};
+use crate::{Guid, text};
+use std::time::Duration;
+
+/// A path of ours on the command line, in bytes; `PATH_MAX` is more than the line can hold.
+const MOST_PATH: usize = 255;
+
+/// The root hash of dm-verity: SHA-256 over the salted top block of the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RootHash(pub [u8; 32]);
+
+impl RootHash {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        text::hex(text).map(Self)
+    }
+
+    /// The partition UUIDs of the root and of its hash tree: the first and the last 128 bits of the hash.
+    ///
+    /// Source: UAPI.2 Discoverable Partitions Specification, "Partition UUIDs of verity partitions".
+    #[must_use]
+    pub fn partitions(&self) -> [Guid; 2] {
+        let (mut first, mut last) = ([0; 16], [0; 16]);
+        first.iter_mut().zip(&self.0).for_each(|(to, from)| *to = *from);
+        last.iter_mut().zip(self.0.iter().skip(16)).for_each(|(to, from)| *to = *from);
+        [Guid::from_bytes(first), Guid::from_bytes(last)]
+    }
+}
+
+/// The serial number of a disk: 1 to 64 of `A-Z a-z 0-9 . _ : -`. A virtio disk carries 20 bytes of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Serial(String);
+
+/// The label of a partition: 1 to 36 printable ASCII characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartLabel(String);
+
+/// The name of a key at the vaults: 1 to 256 of `A-Z a-z 0-9 . _ / -`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handle(String);
+
+/// Where the data disk is mounted: absolute, without `.`, `..`, empty parts or a last `/`; never the root itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mountpoint(String);
+
+/// The real init: absolute, without `.`, `..`, empty parts or a last `/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InitPath(String);
+
+macro_rules! texts {
+    ($($name:ident: $text:ident => $holds:expr;)*) => { $(
+        impl $name {
+            /// The text of it.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            pub(super) fn parse($text: &str) -> Option<Self> {
+                $holds.then(|| Self($text.to_owned()))
+            }
+        }
+    )* };
+}
+
+texts! {
+    Serial: text => text::is_name(text, 64, "._:-");
+    PartLabel: text => (1..=36).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    Handle: text => text::is_name(text, 256, "._/-");
+    Mountpoint: text => is_path(text);
+    InitPath: text => is_path(text);
+}
+
+impl Default for Mountpoint {
+    fn default() -> Self {
+        Self("/data".to_owned())
+    }
+}
+
+impl Default for InitPath {
+    fn default() -> Self {
+        Self("/sbin/init".to_owned())
+    }
+}
+
+/// How a disk or a partition is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DiskSelector {
+    /// `serial=`: the whole disk with this serial number.
+    Serial(Serial),
+    /// `PARTUUID=`: the partition with this identifier.
+    PartUuid(Guid),
+    /// `PARTLABEL=`: the partition with this label.
+    PartLabel(PartLabel),
+}
+
+impl DiskSelector {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        match text.split_once('=')? {
+            ("serial", value) => Serial::parse(value).map(Self::Serial),
+            ("PARTUUID", value) => Guid::parse(value).map(Self::PartUuid),
+            ("PARTLABEL", value) => PartLabel::parse(value).map(Self::PartLabel),
+            _ => None,
+        }
+    }
+}
+
+/// How the root is found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RootSelector {
+    /// By the partition UUIDs that [`RootHash::partitions`] gives.
+    #[default]
+    Discoverable,
+    /// As the command line says.
+    Named(DiskSelector),
+}
+
+/// How many shares it takes: 2 to 255.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Threshold(u8);
+
+impl Threshold {
+    /// A threshold, unless one share would do.
+    #[must_use]
+    pub const fn new(shares: u8) -> Option<Self> {
+        if shares >= 2 { Some(Self(shares)) } else { None }
+    }
+
+    /// The number of shares.
+    #[must_use]
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        Self::new(text::decimal(text)?)
+    }
+}
+
+impl Default for Threshold {
+    fn default() -> Self {
+        Self(2)
+    }
+}
+
+/// Which platforms are good enough to run a vault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TcbPolicy {
+    /// Collateral is checked and says one of these: sorted, without repeats, `UpToDate` always among them.
+    Collateral(Vec<TcbStatus>),
+    /// Signatures only: no collateral, so nothing is known about missing updates or revocation.
+    Signature,
+}
+
+impl TcbPolicy {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        if text == "signature" {
+            return Some(Self::Signature);
+        }
+        let mut accepted = list(text, TcbStatus::ALL.len(), |item| match item {
+            "uptodate" => Some(TcbStatus::UpToDate),
+            other => TcbStatus::parse(other),
+        })?;
+        if !accepted.contains(&TcbStatus::UpToDate) {
+            accepted.push(TcbStatus::UpToDate);
+        }
+        accepted.sort_unstable();
+        Some(Self::Collateral(accepted))
+    }
+}
+
+impl Default for TcbPolicy {
+    fn default() -> Self {
+        Self::Collateral(vec![TcbStatus::UpToDate, TcbStatus::SwHardeningNeeded])
+    }
+}
+
+/// What helps to debug. Any of it makes a receipt say `debug`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DebugFlags {
+    /// Phases at which the boot pauses, in the order of the boot.
+    pub pauses: Vec<Phase>,
+    /// Whether a timeline is printed.
+    pub timeline: bool,
+}
+
+impl DebugFlags {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        // `None` stands for the timeline, so that one list refuses repeats of both.
+        let items = list(text, 1 + Phase::ALL.len(), |item| match item.split_once(':') {
+            Some(("pause", phase)) => Phase::parse(phase).map(Some),
+            None if item == "timeline" => Some(None),
+            _ => None,
+        })?;
+        let mut pauses: Vec<_> = items.iter().copied().flatten().collect();
+        pauses.sort_unstable();
+        Some(Self { pauses, timeline: items.contains(&None) })
+    }
+}
+
+/// Reads a comma list of 1 to `most` items, each once.
+pub(super) fn list<T: PartialEq>(text: &str, most: usize, read: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+    let mut items = Vec::new();
+    for item in text.split(',') {
+        let item = read(item)?;
+        if items.len() == most || items.contains(&item) {
+            return None;
+        }
+        items.push(item);
+    }
+    Some(items)
+}
+
+/// Reads `30s`, `5m` or `1h`: 1 second to 24 hours.
+pub(super) fn patience(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        _ => return None,
+    };
+    seconds_within(text::decimal::<u32>(number)?.checked_mul(seconds)?, 24 * 60 * 60)
+}
+
+/// Reads the watchdog's time: 1 to 3,600 seconds.
+pub(super) fn watchdog(text: &str) -> Option<Duration> {
+    seconds_within(text::decimal(text)?, 60 * 60)
+}
+
+fn seconds_within(seconds: u32, most: u32) -> Option<Duration> {
+    (1..=most).contains(&seconds).then(|| Duration::from_secs(seconds.into()))
+}
+
+fn is_path(text: &str) -> bool {
+    text.len() <= MOST_PATH
+        && text.strip_prefix('/').is_some_and(|parts| {
+            parts.split('/').all(|part| text::is_name(part, MOST_PATH, "._@+-") && part != "." && part != "..")
+        })
+}

@@ -1,0 +1,189 @@
+//! The rules of the allow-list, one function a part of the metadata.
+
+use super::json::{Digest, Id, Integrity, Kdf as JsonKdf, Keyslot, Metadata, Segment, Size};
+use super::policy::{Expect, Kdf, Slot, Violation};
+use super::{Header, SEAL_TOKEN, SealToken, binary, seal};
+use crate::cmdline::DataCipher;
+use std::ops::Range;
+
+/// A locator that other tools leave behind. Nothing vouches for it, so it is known only to be ignored.
+const LOCATOR_TOKEN: &str = "privasys-vault";
+
+/// How keyslots are encrypted, and the size of the key for that in bytes.
+const AREA_CIPHER: (&str, u32) = ("aes-xts-plain64", 64);
+
+/// Stripes of the anti-forensic splitter.
+const STRIPES: u32 = 4000;
+
+/// Areas start and end on blocks, in bytes.
+const AREA_BLOCK: u64 = 4096;
+
+/// Iterations of PBKDF2: 1,000 is what RFC 8018 calls the least, and enough for a key of 256 random bits. The most is a
+/// few seconds of work, so that a header cannot hang the boot.
+const ITERATIONS: Range<u32> = 1_000..10_000_001;
+
+/// Passes of Argon2.
+const PASSES: Range<u32> = 1..33;
+
+/// Memory of Argon2, in KiB: up to 1 GiB.
+const MEMORY: Range<u32> = 8..1_048_577;
+
+/// Threads of Argon2.
+const CPUS: Range<u32> = 1..5;
+
+/// The names of a cipher in a segment: encryption, integrity, and the size of the volume key in bytes.
+const fn names(cipher: DataCipher) -> (&'static str, &'static str, u32) {
+    match cipher {
+        // 64 bytes for XTS and 32 for HMAC.
+        DataCipher::XtsHmac => ("aes-xts-plain64", "hmac(sha256)", 96),
+        DataCipher::Aegis => ("aegis128-random", "aead", 16),
+        DataCipher::Gcm => ("aes-gcm-random", "aead", 32),
+    }
+}
+
+/// Returns where keyslots may be, in bytes from the start of the disk.
+pub(super) fn check_config(header: &Header, expect: &Expect) -> Result<Range<u64>, Violation> {
+    let config = &header.metadata.config;
+    if config.requirements.is_some() {
+        return Err(Violation::Requirements);
+    }
+    if config.flags.is_some() {
+        return Err(Violation::ConfigFlags);
+    }
+    let start = 2 * header.size;
+    let end = start.checked_add(config.keyslots_size.0).filter(|end| *end <= expect.data_offset);
+    let json_fits = header.size.checked_sub(binary::BINARY_LEN) == Some(config.json_size.0);
+    match end {
+        Some(end) if json_fits && end.is_multiple_of(AREA_BLOCK) => Ok(start..end),
+        _ => Err(Violation::ConfigSizes),
+    }
+}
+
+pub(super) fn check_segment<'a>(metadata: &'a Metadata, expect: &Expect) -> Result<&'a Segment, Violation> {
+    let segment = only(metadata.segments.iter()).ok_or(Violation::Segments)?;
+    let (encryption, integrity, _) = names(expect.cipher);
+    if segment.kind != "crypt" || segment.flags.is_some() {
+        return Err(Violation::SegmentKind);
+    }
+    if segment.offset.0 != expect.data_offset {
+        return Err(Violation::SegmentOffset);
+    }
+    if segment.size != Size::Dynamic {
+        return Err(Violation::SegmentSize);
+    }
+    if segment.iv_tweak.0 != 0 {
+        return Err(Violation::SegmentTweak);
+    }
+    if !matches!(segment.sector_size, 512 | 4096) {
+        return Err(Violation::SegmentSector);
+    }
+    if segment.encryption != encryption {
+        return Err(Violation::SegmentCipher);
+    }
+    let wanted = |found: &Integrity| found.kind == integrity && found.journal_cipher == "none" && found.journal_mac == "none";
+    if !segment.integrity.as_ref().is_some_and(wanted) {
+        return Err(Violation::SegmentIntegrity);
+    }
+    Ok(segment)
+}
+
+pub(super) fn check_keyslots(metadata: &Metadata, expect: &Expect, place: &Range<u64>) -> Result<Vec<Slot>, Violation> {
+    let most = if expect.rotation { 2 } else { 1 };
+    if !(1..=most).contains(&metadata.keyslots.len()) {
+        return Err(Violation::Keyslots);
+    }
+    let slot = |(id, keyslot): (&Id, &Keyslot)| check_keyslot(id.0, keyslot, expect, place);
+    let slots = metadata.keyslots.iter().map(slot).collect::<Result<Vec<_>, _>>()?;
+    let apart = |one: &Slot, other: &Slot| one.area.end <= other.area.start || other.area.end <= one.area.start;
+    if let [one, other] = slots.as_slice()
+        && !apart(one, other)
+    {
+        return Err(Violation::KeyslotOverlap);
+    }
+    Ok(slots)
+}
+
+fn check_keyslot(id: u32, keyslot: &Keyslot, expect: &Expect, place: &Range<u64>) -> Result<Slot, Violation> {
+    let (_, _, volume_key) = names(expect.cipher);
+    let area = &keyslot.area;
+    if keyslot.kind != "luks2" || area.kind != "raw" || keyslot.priority.is_some() {
+        return Err(Violation::KeyslotKind(id));
+    }
+    if keyslot.key_size != volume_key {
+        return Err(Violation::KeyslotKey(id));
+    }
+    if (area.encryption.as_str(), area.key_size) != AREA_CIPHER {
+        return Err(Violation::KeyslotCipher(id));
+    }
+    let af = &keyslot.af;
+    if (af.kind.as_str(), af.stripes, af.hash.as_str()) != ("luks1", STRIPES, "sha256") {
+        return Err(Violation::KeyslotSplit(id));
+    }
+    let kdf = check_kdf(&keyslot.kdf).ok_or(Violation::KeyslotKdf(id))?;
+    let length = (u64::from(volume_key) * u64::from(STRIPES)).next_multiple_of(AREA_BLOCK);
+    let range = area.offset.0..area.offset.0.saturating_add(area.size.0);
+    let inside = place.start <= range.start && range.end <= place.end && range.start.is_multiple_of(AREA_BLOCK);
+    if !inside || area.size.0 != length {
+        return Err(Violation::KeyslotArea(id));
+    }
+    Ok(Slot { id, kdf, area: range })
+}
+
+fn check_kdf(kdf: &JsonKdf) -> Option<Kdf> {
+    let (kind, bounded, salt) = match kdf {
+        JsonKdf::Pbkdf2 { hash, iterations, salt } => (Kdf::Pbkdf2, is_pbkdf2(hash, *iterations), salt),
+        JsonKdf::Argon2i { time, memory, cpus, salt } => (Kdf::Argon2i, is_argon2(*time, *memory, *cpus), salt),
+        JsonKdf::Argon2id { time, memory, cpus, salt } => (Kdf::Argon2id, is_argon2(*time, *memory, *cpus), salt),
+    };
+    (bounded && is_base64_of_32(salt)).then_some(kind)
+}
+
+pub(super) fn check_digest(metadata: &Metadata) -> Result<(), Violation> {
+    let digest: &Digest = only(metadata.digests.iter()).ok_or(Violation::Digests)?;
+    let sound = is_pbkdf2(&digest.hash, digest.iterations) && is_base64_of_32(&digest.salt) && is_base64_of_32(&digest.value);
+    if digest.kind != "pbkdf2" || !sound {
+        return Err(Violation::DigestKind);
+    }
+    // A keyslot that no digest is about opens to a key of the host's choosing. cryptsetup lists them as they were added.
+    let mut keyslots: Vec<_> = digest.keyslots.iter().collect();
+    keyslots.sort_unstable();
+    if !keyslots.into_iter().eq(metadata.keyslots.keys()) || digest.segments != [Id(0)] {
+        return Err(Violation::DigestScope);
+    }
+    Ok(())
+}
+
+pub(super) fn check_tokens(metadata: &Metadata) -> Result<Option<SealToken>, Violation> {
+    let mut found = None;
+    for (Id(id), token) in &metadata.tokens {
+        match seal::kind(token) {
+            Some(LOCATOR_TOKEN) => {}
+            Some(SEAL_TOKEN) if found.is_none() => found = Some(SealToken::read(*id, token).ok_or(Violation::Seal(*id))?),
+            Some(SEAL_TOKEN) => return Err(Violation::Seal(*id)),
+            _ => return Err(Violation::Token(*id)),
+        }
+    }
+    Ok(found)
+}
+
+/// The one object there is, when its name is 0.
+fn only<'a, T>(mut objects: impl Iterator<Item = (&'a Id, &'a T)>) -> Option<&'a T> {
+    match (objects.next(), objects.next()) {
+        (Some((Id(0), object)), None) => Some(object),
+        _ => None,
+    }
+}
+
+fn is_pbkdf2(hash: &str, iterations: u32) -> bool {
+    hash == "sha256" && ITERATIONS.contains(&iterations)
+}
+
+fn is_argon2(time: u32, memory: u32, cpus: u32) -> bool {
+    PASSES.contains(&time) && MEMORY.contains(&memory) && CPUS.contains(&cpus)
+}
+
+/// True for base64 of 32 bytes: 43 digits and one `=`.
+fn is_base64_of_32(text: &str) -> bool {
+    let digit = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
+    text.len() == 44 && text.strip_suffix('=').is_some_and(|digits| digits.bytes().all(digit))
+}

@@ -1,0 +1,111 @@
+//! JSON that every reader reads alike: no key twice in one object, no number with a fraction.
+
+use super::Error;
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+use std::fmt;
+
+/// Reads one JSON text, at most 128 levels deep (a limit of `serde_json`).
+pub(super) fn parse(text: &str) -> Result<Value, Error> {
+    let strict: Strict = serde_json::from_str(text).map_err(|error| match error.classify() {
+        // A visitor that takes every type has nothing else to complain about than what is refused below.
+        serde_json::error::Category::Data => Error::Ambiguous,
+        _ => Error::Json,
+    })?;
+    Ok(strict.0)
+}
+
+struct Strict(Value);
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StrictVisitor).map(Self)
+    }
+}
+
+struct StrictVisitor;
+
+impl<'de> Visitor<'de> for StrictVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("json that is not ambiguous")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Strict(item)) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some((key, Strict(value))) = entries.next_entry::<String, Strict>()? {
+            if object.insert(key, value).is_some() {
+                return Err(A::Error::custom("repeated key"));
+            }
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Error, parse};
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    #[test]
+    fn text_has_one_reading_or_none() {
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        let cases = [
+            (r#"{"a":[1,"b",true,null,-1]}"#, Ok(json!({"a": [1, "b", true, null, -1]}))),
+            (r#"{"a":1,"b":{"a":1}}"#, Ok(json!({"a": 1, "b": {"a": 1}}))),
+            (r#"{"a":1,"a":1}"#, Err(Error::Ambiguous)),
+            (r#"{"a":1,"\u0061":2}"#, Err(Error::Ambiguous)),
+            (r#"{"x":[{"a":1,"b":2,"a":3}]}"#, Err(Error::Ambiguous)),
+            (r#"{"a":1.0}"#, Err(Error::Ambiguous)),
+            (r#"{"a":1e3}"#, Err(Error::Ambiguous)),
+            (r#"{"a":18446744073709551616}"#, Err(Error::Ambiguous)),
+            (r#"{"a":1}{"#, Err(Error::Json)),
+            (r#"{"a":1,}"#, Err(Error::Json)),
+            (r#"{'a':1}"#, Err(Error::Json)),
+            (r#"{"a":01}"#, Err(Error::Json)),
+            (r#"{"a":/**/1}"#, Err(Error::Json)),
+            ("", Err(Error::Json)),
+            (&deep, Err(Error::Json)),
+        ];
+        for (text, want) in cases {
+            assert_eq!(parse(text), want, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parse_never_panics(text in ".*", near in "[]{}\\[\":,0-9a\\\\u.-]{0,40}") {
+            let _read = (parse(&text), parse(&near));
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! The superblock of dm-verity, and the table line that the kernel gets.
+//!
+//! The superblock is the host's word. It only says how the tree is laid out: the measured root hash decides whether a
+//! tree laid out so is the right one.
+
+use crate::cmdline::{OnCorruption, RootHash};
+use crate::{Guid, bytes, text};
+use std::fmt;
+
+/// Size of the superblock, in bytes.
+pub const SUPERBLOCK_LEN: usize = 512;
+
+/// Both block sizes, in bytes: the only ones that are accepted.
+const BLOCK: u64 = 4096;
+
+/// SHA-256 hashes in one block.
+const HASHES_PER_BLOCK: u64 = BLOCK / 32;
+
+/// Sectors of 512 bytes in one block.
+const SECTORS_PER_BLOCK: u64 = BLOCK / 512;
+
+/// Why a superblock is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Not 512 bytes.
+    #[error("not {SUPERBLOCK_LEN} bytes")]
+    Length,
+    /// It does not start with `verity`.
+    #[error("no verity signature")]
+    Signature,
+    /// Not version 1.
+    #[error("version is not 1")]
+    Version,
+    /// Not the hash type of today; 0 is Chrome OS's.
+    #[error("hash type is not 1")]
+    HashType,
+    /// Not SHA-256.
+    #[error("algorithm is not sha256")]
+    Algorithm,
+    /// Not 4096 bytes for data and hashes.
+    #[error("a block size is not {BLOCK}")]
+    BlockSize,
+    /// Longer than its field.
+    #[error("salt is too long")]
+    Salt,
+    /// Something where nothing belongs.
+    #[error("padding is not zero")]
+    Padding,
+    /// No data, or more than its partition holds.
+    #[error("data does not fit its partition")]
+    Data,
+    /// More hashes than their partition holds.
+    #[error("hash tree does not fit its partition")]
+    Hashes,
+}
+
+/// A block device by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// The driver.
+    pub major: u32,
+    /// The device of the driver.
+    pub minor: u32,
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.major, self.minor)
+    }
+}
+
+/// The layout of a hash tree: SHA-256, blocks of 4096 bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Superblock {
+    uuid: Guid,
+    data_blocks: u64,
+    salt: Vec<u8>,
+}
+
+impl Superblock {
+    /// Reads the first 512 bytes of the hash partition.
+    ///
+    /// # Errors
+    /// Anything but version 1, hash type 1, sha256, blocks of 4096 bytes, at most 256 bytes of salt, and zeros.
+    ///
+    /// Source: `struct verity_sb` in cryptsetup's lib/verity/verity.c; little-endian.
+    pub fn parse(superblock: &[u8]) -> Result<Self, Error> {
+        let block: &[u8; SUPERBLOCK_LEN] = superblock.try_into().map_err(|_| Error::Length)?;
+        let number = |at| bytes::le_u32(block, at).ok_or(Error::Length);
+        if !block.starts_with(b"verity\0\0") {
+            return Err(Error::Signature);
+        }
+        if number(8)? != 1 {
+            return Err(Error::Version);
+        }
+        if number(12)? != 1 {
+            return Err(Error::HashType);
+        }
+        if bytes::array(block, 32) != Some(algorithm()) {
+            return Err(Error::Algorithm);
+        }
+        if [u64::from(number(64)?), u64::from(number(68)?)] != [BLOCK; 2] {
+            return Err(Error::BlockSize);
+        }
+        Ok(Self {
+            uuid: Guid::from_bytes(bytes::array(block, 16).ok_or(Error::Length)?),
+            data_blocks: bytes::le_u64(block, 72).ok_or(Error::Length)?,
+            salt: salt(block)?,
+        })
+    }
+
+    /// The identifier of this tree. The host's word: nothing depends on it.
+    #[must_use]
+    pub const fn uuid(&self) -> Guid {
+        self.uuid
+    }
+
+    /// Length of the mapped device, in sectors of 512 bytes; 0 when that is more than a `u64` holds, which never
+    /// passes [`Superblock::check_fits`].
+    #[must_use]
+    pub fn mapped_sectors(&self) -> u64 {
+        self.data_blocks.checked_mul(SECTORS_PER_BLOCK).unwrap_or(0)
+    }
+
+    /// Holds the layout against the two partitions, both in bytes.
+    ///
+    /// # Errors
+    /// [`Error::Data`] or [`Error::Hashes`], whichever partition is too small.
+    pub fn check_fits(&self, data_bytes: u64, hash_bytes: u64) -> Result<(), Error> {
+        if self.data_blocks == 0 || self.data_blocks > data_bytes / BLOCK {
+            return Err(Error::Data);
+        }
+        // The superblock has the first block for itself. No overflow: there are more data blocks than hash blocks.
+        if self.hash_blocks() >= hash_bytes / BLOCK {
+            return Err(Error::Hashes);
+        }
+        Ok(())
+    }
+
+    /// The parameters of the `verity` target, version 1 of the format.
+    ///
+    /// Source: Documentation/admin-guide/device-mapper/verity.rst, "Construction Parameters".
+    #[must_use]
+    pub fn table_params(&self, data: Device, hashes: Device, root: &RootHash, on_corruption: OnCorruption) -> String {
+        let blocks = self.data_blocks;
+        let root = text::to_hex(&root.0);
+        let salt = if self.salt.is_empty() { "-".to_owned() } else { text::to_hex(&self.salt) };
+        let option = match on_corruption {
+            OnCorruption::Panic => " 1 panic_on_corruption",
+            OnCorruption::Restart => " 1 restart_on_corruption",
+            // What dm-verity does by itself.
+            OnCorruption::Eio => "",
+        };
+        // The tree starts in block 1, behind the superblock.
+        format!("1 {data} {hashes} {BLOCK} {BLOCK} {blocks} 1 sha256 {root} {salt}{option}")
+    }
+
+    /// Blocks of the whole tree: each level has one hash for each block of the level below, the last has one block.
+    fn hash_blocks(&self) -> u64 {
+        let mut level = self.data_blocks;
+        let mut blocks = 0;
+        while level > 1 {
+            level = level.div_ceil(HASHES_PER_BLOCK);
+            blocks += level;
+        }
+        blocks
+    }
+}
+
+fn salt(block: &[u8; SUPERBLOCK_LEN]) -> Result<Vec<u8>, Error> {
+    let length = usize::from(bytes::le_u16(block, 80).ok_or(Error::Length)?);
+    let (field, after) = block.get(88..).and_then(|rest| rest.split_at_checked(256)).ok_or(Error::Length)?;
+    let (salt, unused) = field.split_at_checked(length).ok_or(Error::Salt)?;
+    let before: [u8; 6] = bytes::array(block, 82).ok_or(Error::Length)?;
+    if ![before.as_slice(), unused, after].into_iter().all(bytes::is_zero) {
+        return Err(Error::Padding);
+    }
+    Ok(salt.to_vec())
+}
+
+/// `sha256` as it stands in the superblock.
+fn algorithm() -> [u8; 32] {
+    let mut field = [0; 32];
+    field.iter_mut().zip(b"sha256").for_each(|(to, from)| *to = *from);
+    field
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Device, Error, OnCorruption, RootHash, Superblock};
+    use crate::text;
+    use proptest::prelude::*;
+
+    const DATA: Device = Device { major: 254, minor: 1 };
+    const HASHES: Device = Device { major: 254, minor: 2 };
+
+    /// `veritysetup format --salt=abab..ab --uuid 6b3f1c0e-0000-4000-8000-000000000003 v.img h.img`, 40 MiB of zeros,
+    /// veritysetup 2.7.5 (Debian trixie): the first 128 bytes; the rest of the 512 is zero. It printed
+    /// `Hash blocks: 81`, `Hash device size: 335872` and the root hash below.
+    const SUPERBLOCK: &str = "7665726974790000010000000100000\
+        06b3f1c0e0000400080000000000000037368613235360000000000000000000000000000000000000000000000000000\
+        00100000001000000028000000000000200000000000000\
+        0abababababababababababababababababababababababababababababababab0000000000000000";
+    const ROOT: &str = "42bb4d64aa4da18add87febba89069b537318ff371458c0a877b66b3c5e053b2";
+
+    fn golden() -> [u8; 512] {
+        let mut block = [0; 512];
+        block[..128].copy_from_slice(&text::hex::<128>(SUPERBLOCK).unwrap());
+        block
+    }
+
+    fn with(at: usize, value: u8) -> [u8; 512] {
+        let mut block = golden();
+        block[at] = value;
+        block
+    }
+
+    fn blocks(data_blocks: u64) -> Superblock {
+        Superblock { data_blocks, ..Superblock::parse(&golden()).unwrap() }
+    }
+
+    #[test]
+    fn superblock_of_veritysetup_is_read() {
+        let superblock = Superblock::parse(&golden()).unwrap();
+        assert_eq!(superblock.uuid().to_string(), "6b3f1c0e-0000-4000-8000-000000000003");
+        assert_eq!(superblock.mapped_sectors(), 81920);
+        assert_eq!(superblock.hash_blocks(), 81);
+        assert_eq!(superblock.check_fits(41_943_040, 335_872), Ok(()));
+    }
+
+    #[test]
+    fn superblock_of_any_other_kind_is_refused() {
+        let cases = [
+            ("signature", with(0, b'V'), Error::Signature),
+            ("signature's end", with(7, 1), Error::Signature),
+            ("version 2", with(8, 2), Error::Version),
+            ("hash type 0", with(12, 0), Error::HashType),
+            ("sha1", with(35, b'1'), Error::Algorithm),
+            ("sha256 and more", with(38, b'x'), Error::Algorithm),
+            ("behind the algorithm's nul", with(63, 1), Error::Algorithm),
+            ("data blocks of 8192", with(65, 0x20), Error::BlockSize),
+            ("hash blocks of 512", with(69, 0x02), Error::BlockSize),
+            ("salt of 288 bytes", with(81, 1), Error::Salt),
+            ("padding before the salt", with(82, 1), Error::Padding),
+            ("behind the salt", with(88 + 32, 1), Error::Padding),
+            ("last byte", with(511, 1), Error::Padding),
+        ];
+        for (name, block, want) in cases {
+            assert_eq!(Superblock::parse(&block), Err(want), "{name}");
+        }
+        assert_eq!(Superblock::parse(&golden()[..511]), Err(Error::Length));
+        assert_eq!(Superblock::parse(&[0; 4096]), Err(Error::Length));
+    }
+
+    #[test]
+    fn salt_may_be_absent_or_fill_its_field() {
+        let mut block = golden();
+        block[80..82].copy_from_slice(&[0, 1]);
+        block[88..344].fill(7);
+        assert_eq!(Superblock::parse(&block).unwrap().salt, [7; 256]);
+        block[80..344].fill(0);
+        let params = Superblock::parse(&block).unwrap().table_params(DATA, HASHES, &RootHash([0; 32]), OnCorruption::Eio);
+        assert!(params.ends_with(" -"), "{params}");
+    }
+
+    #[test]
+    fn tree_and_data_fit_their_partitions() {
+        let cases = [
+            ("no data", 0, 4096, 8192, Err(Error::Data)),
+            ("one block needs no tree", 1, 4096, 8192, Ok(())),
+            ("no block for the tree", 2, 8192, 4096, Err(Error::Hashes)),
+            ("exact", 10240, 41_943_040, 335_872, Ok(())),
+            ("data one byte short", 10240, 41_943_039, 335_872, Err(Error::Data)),
+            ("tree one byte short", 10240, 41_943_040, 335_871, Err(Error::Hashes)),
+            ("more than there is", u64::MAX, u64::MAX, u64::MAX, Err(Error::Data)),
+        ];
+        for (name, count, data, hashes, want) in cases {
+            assert_eq!(blocks(count).check_fits(data, hashes), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn tree_has_as_many_blocks_as_its_levels_add_up_to() {
+        for (data, want) in [(0, 0), (1, 0), (2, 1), (128, 1), (129, 3), (16384, 129), (16385, 132)] {
+            assert_eq!(blocks(data).hash_blocks(), want, "{data}");
+        }
+    }
+
+    #[test]
+    fn table_line_is_that_of_the_kernels_documentation() {
+        // The example in Documentation/admin-guide/device-mapper/verity.rst (Linux 6.12), with its devices by number.
+        let mut superblock = blocks(262_144);
+        superblock.salt = text::hex::<32>("1234000000000000000000000000000000000000000000000000000000000000").unwrap().to_vec();
+        let root = text::hex("4392712ba01368efdf14b05c76f9e4df0d53664630b5d48632ed17a137f39076").unwrap();
+        assert_eq!(superblock.mapped_sectors(), 2_097_152);
+        assert_eq!(
+            superblock.table_params(DATA, HASHES, &RootHash(root), OnCorruption::Eio),
+            "1 254:1 254:2 4096 4096 262144 1 sha256 4392712ba01368efdf14b05c76f9e4df0d53664630b5d48632ed17a137f39076 \
+             1234000000000000000000000000000000000000000000000000000000000000"
+        );
+    }
+
+    #[test]
+    fn table_line_says_what_a_bad_block_does() {
+        let salt = "ab".repeat(32);
+        let superblock = Superblock::parse(&golden()).unwrap();
+        let root = RootHash(text::hex(ROOT).unwrap());
+        let cases = [
+            (OnCorruption::Panic, " 1 panic_on_corruption"),
+            (OnCorruption::Restart, " 1 restart_on_corruption"),
+            (OnCorruption::Eio, ""),
+        ];
+        for (on_corruption, option) in cases {
+            let want = format!("1 254:1 254:2 4096 4096 10240 1 sha256 {ROOT} {salt}{option}");
+            assert_eq!(superblock.table_params(DATA, HASHES, &root, on_corruption), want);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parse_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..600), at in 0_usize..512, value: u8) {
+            let _read = Superblock::parse(&bytes);
+            if let Ok(superblock) = Superblock::parse(&with(at, value)) {
+                let _read = superblock.check_fits(u64::MAX, u64::MAX);
+                prop_assert!(superblock.salt.len() <= 256);
+            }
+        }
+
+        #[test]
+        fn what_fits_is_inside(count: u64, data: u64, hashes: u64) {
+            let superblock = blocks(count);
+            if superblock.check_fits(data, hashes).is_ok() {
+                prop_assert!(superblock.mapped_sectors() <= data / 512 && superblock.hash_blocks() < hashes / 4096);
+            }
+        }
+    }
+}

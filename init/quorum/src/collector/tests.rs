@@ -1,0 +1,130 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::split;
+
+fn key(byte: u8) -> Dek {
+    Dek::fill_with(|bytes| -> Result<(), ()> {
+        bytes.fill(byte);
+        Ok(())
+    })
+    .ok()
+    .unwrap()
+}
+
+fn deal(needed: usize, dealt: usize) -> (Threshold, Vec<Share>) {
+    let threshold = Threshold::new(needed, dealt).unwrap();
+    (threshold, split(&key(0x5a), threshold, Generation([1; 16])).unwrap())
+}
+
+/// A lie of its own for each x: lies that cancel each other would not be lies.
+fn spoiled(share: &Share) -> Share {
+    let mut material = share.expose_material();
+    material[17 + usize::from(share.x().get())] ^= 1;
+    Share::parse(&material).ok().unwrap()
+}
+
+fn found(progress: Progress) -> Option<Quorum> {
+    match progress {
+        Progress::Done(quorum) => Some(quorum),
+        Progress::Wait | Progress::Ask(_) => None,
+    }
+}
+
+fn again(share: &Share) -> Share {
+    Share::parse(&share.expose_material()).ok().unwrap()
+}
+
+#[test]
+fn asks_only_as_many_ready_vaults_as_are_needed() {
+    let (threshold, _) = deal(2, 4);
+    let mut collector = Collector::new(threshold, Rule::Disk);
+    (0..4).for_each(|vault| collector.ready(vault));
+    assert!(matches!(collector.ask_next(), Progress::Ask(0)));
+    assert!(matches!(collector.ask_next(), Progress::Ask(1)));
+    assert!(matches!(collector.ask_next(), Progress::Wait));
+    collector.stalled();
+    assert!(matches!(collector.ask_next(), Progress::Ask(2)));
+    collector.lost(0);
+    assert!(matches!(collector.ask_next(), Progress::Ask(3)));
+    assert!(matches!(collector.ask_next(), Progress::Wait));
+}
+
+#[test]
+fn finds_the_key_among_lies_and_names_the_liars() {
+    let (threshold, shares) = deal(2, 4);
+    let mut collector = Collector::new(threshold, Rule::Commitment(key(0x5a).commitment()));
+    let never = |_: &Dek| -> bool { unreachable!("a commitment needs no disk") };
+    assert!(found(collector.received(3, spoiled(&shares[3]), never)).is_none());
+    assert!(found(collector.received(0, again(&shares[0]), never)).is_none());
+    let quorum = found(collector.received(2, again(&shares[2]), never)).unwrap();
+    assert_eq!(quorum.dek.expose(), key(0x5a).expose());
+    assert_eq!(quorum.generation, Generation([1; 16]));
+    assert_eq!(collector.fates(), [Fate::Served, Fate::Waiting, Fate::Served, Fate::BadShare]);
+}
+
+#[test]
+fn agreement_takes_one_share_more_than_the_threshold() {
+    let (threshold, shares) = deal(2, 4);
+    let mut collector = Collector::new(threshold, Rule::Agreement);
+    let never = |_: &Dek| -> bool { unreachable!("agreement needs no disk") };
+    assert_eq!(collector.needed(), 3);
+    assert!(found(collector.received(0, again(&shares[0]), never)).is_none());
+    assert!(found(collector.received(1, spoiled(&shares[1]), never)).is_none());
+    assert!(found(collector.received(2, again(&shares[2]), never)).is_none(), "two honest ones and a lie agree on nothing");
+    assert!(found(collector.received(3, again(&shares[3]), never)).is_some());
+    assert_eq!(collector.fates()[1], Fate::BadShare);
+}
+
+#[test]
+fn a_second_share_of_one_vault_is_not_looked_at() {
+    let (threshold, shares) = deal(2, 3);
+    let mut collector = Collector::new(threshold, Rule::Disk);
+    assert!(found(collector.received(0, again(&shares[0]), |_| true)).is_none());
+    assert!(found(collector.received(0, again(&shares[1]), |_| true)).is_none());
+    assert_eq!(collector.shares(), 1);
+}
+
+#[test]
+fn two_vaults_with_one_x_do_not_make_a_key() {
+    let (threshold, shares) = deal(2, 3);
+    let mut collector = Collector::new(threshold, Rule::Disk);
+    assert!(found(collector.received(0, again(&shares[0]), |_| true)).is_none());
+    assert!(found(collector.received(1, again(&shares[0]), |_| true)).is_none());
+    assert!(found(collector.received(2, again(&shares[2]), |_| true)).is_some());
+}
+
+proptest! {
+    /// In every order of answers, with up to n - t lies and any vault silent, the key is found as soon as t honest shares are
+    /// in, and never a wrong one.
+    #[test]
+    fn key_is_found_exactly_when_enough_honest_shares_are_in(
+        (needed, dealt) in (2_usize..5).prop_flat_map(|needed| (Just(needed), needed..8)),
+        seed in any::<u64>(),
+        lies in any::<u8>(),
+    ) {
+        let (threshold, shares) = deal(needed, dealt);
+        let mut order: Vec<usize> = (0..dealt).collect();
+        let mut state = seed;
+        for i in (1..dealt).rev() {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            order.swap(i, usize::try_from(state >> 33).unwrap() % (i + 1));
+        }
+        let lying: Vec<usize> = (0..dealt).filter(|v| lies >> v & 1 == 1).take(dealt - needed).collect();
+        let mut collector = Collector::new(threshold, Rule::Disk);
+        let mut honest = 0;
+        for vault in order {
+            let lie = lying.contains(&vault);
+            honest += usize::from(!lie);
+            let share = if lie { spoiled(&shares[vault]) } else { again(&shares[vault]) };
+            let done = found(collector.received(vault, share, |dek| dek.commitment() == key(0x5a).commitment()));
+            prop_assert_eq!(done.is_some(), honest == needed);
+            if done.is_some() {
+                for liar in &lying {
+                    prop_assert!(!matches!(collector.fates()[*liar], Fate::Served | Fate::Spare));
+                }
+                break;
+            }
+        }
+    }
+}

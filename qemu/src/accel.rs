@@ -1,0 +1,111 @@
+//! Whether KVM runs guests here, found out by running one.
+//!
+//! `/dev/kvm` opening proves nothing: nested machines were seen where `KVM_CREATE_VM` answers and the first guest instructions die with
+//! "emulation failure", after which QEMU hangs.
+
+use std::{ffi::OsString, io, sync::OnceLock, time::Duration};
+
+use crate::{
+    console::Console,
+    qemu::{Qemu, end_child, wait_for_child},
+};
+
+/// What executes the guest's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accel {
+    /// KVM where it was seen to run a guest, else emulation.
+    Auto,
+    /// Emulation, one thread a virtual CPU.
+    Tcg,
+    /// The processor's virtualisation.
+    Kvm,
+}
+
+/// The firmware and 512 bytes of guest need milliseconds under KVM; a machine that hangs is one without.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// What the guest writes to the debug port; QEMU exits with `2 * value + 1`.
+const VALUE: u8 = 0x10;
+const EXIT_CODE: i32 = 0x21;
+
+impl Accel {
+    /// The value of QEMU's `-accel`.
+    #[must_use]
+    pub fn argument(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg | Self::Auto => "tcg,thread=multi",
+        }
+    }
+}
+
+/// KVM if a guest runs under it, else emulation. The answer of the first call is every later call's.
+pub(crate) fn probe(qemu: &Qemu) -> Accel {
+    static ANSWER: OnceLock<Accel> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        let openable = std::fs::File::options().read(true).write(true).open("/dev/kvm").is_ok();
+        if openable && runs_a_guest(qemu, Accel::Kvm).unwrap_or(false) { Accel::Kvm } else { Accel::Tcg }
+    })
+}
+
+/// Boots a sector that writes to QEMU's debug exit port, and says whether it did so in time.
+fn runs_a_guest(qemu: &Qemu, accel: Accel) -> io::Result<bool> {
+    let dir = tempfile::Builder::new().prefix("cvm-accel-").tempdir_in("/tmp")?;
+    let sector = dir.path().join("sector");
+    std::fs::write(&sector, boot_sector())?;
+    let mut drive = OsString::from("if=ide,format=raw,readonly=off,file=");
+    drive.push(&sector);
+    let mut arguments: Vec<OsString> = ["-accel", accel.argument(), "-device", "isa-debug-exit,iobase=0xf4,iosize=1"]
+        .into_iter()
+        .chain(["-machine", "q35", "-cpu", "max", "-m", "64", "-nodefaults", "-display", "none", "-no-reboot", "-drive"])
+        .map(OsString::from)
+        .collect();
+    arguments.push(drive);
+
+    let mut child = qemu.start(&arguments).map_err(io::Error::other)?.spawn()?;
+    let complaints = child.stderr.take().map(|stderr| Console::open(stderr, None, None)).transpose()?;
+    // Ends with QEMU, or at the line after which QEMU hangs.
+    drop(complaints.map(|stderr| stderr.wait_for("KVM internal error", DEADLINE)));
+    let status = wait_for_child(&mut child, Duration::from_millis(200));
+    end_child(&mut child);
+    Ok(status?.is_some_and(|status| status.code() == Some(EXIT_CODE)))
+}
+
+/// `mov al, VALUE; out 0xf4, al; hlt; jmp $-1`, and the mark that makes a sector bootable.
+fn boot_sector() -> [u8; 512] {
+    let mut sector = [0; 512];
+    let code = [0xb0, VALUE, 0xe6, 0xf4, 0xf4, 0xeb, 0xfd];
+    sector.iter_mut().zip(code).for_each(|(to, from)| *to = from);
+    if let Some(mark) = sector.last_chunk_mut::<2>() {
+        *mark = [0x55, 0xaa];
+    }
+    sector
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Qemu {
+        Qemu::command(["sh", "-c", script, "qemu"].map(OsString::from).to_vec())
+    }
+
+    #[test]
+    fn a_guest_ran_only_if_it_reached_the_debug_port() {
+        let cases = [
+            ("exit 33", true),
+            ("exit 0", false),
+            ("echo KVM internal error. Suberror: 1 >&2; exec sleep 600", false),
+            ("echo no such accelerator >&2; exit 1", false),
+        ];
+        for (script, want) in cases {
+            assert_eq!(runs_a_guest(&shell(script), Accel::Kvm).unwrap(), want, "{script}");
+        }
+    }
+
+    #[test]
+    fn boot_sector_is_what_a_bios_starts() {
+        let sector = boot_sector();
+        assert_eq!(sector[..7], [0xb0, 0x10, 0xe6, 0xf4, 0xf4, 0xeb, 0xfd]);
+        assert_eq!(sector[510..], [0x55, 0xaa]);
+    }
+}

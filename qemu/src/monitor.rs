@@ -1,0 +1,85 @@
+//! QEMU's monitor (QMP), of which this crate needs one thing: why the guest stopped.
+//!
+//! QEMU's exit code is 0 for a power-off and for a reset alike.
+//!
+//! Source: QEMU docs/interop/qmp-spec.rst; event `SHUTDOWN` in qapi/run-state.json.
+
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    os::{
+        fd::OwnedFd,
+        unix::net::{UnixListener, UnixStream},
+    },
+    thread::JoinHandle,
+};
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+/// Longest line taken from QEMU, in bytes; its events have a few hundred.
+const LINE_MAX: u64 = 64 * 1024;
+
+/// A thread that listens to one QEMU.
+pub(crate) struct Monitor(JoinHandle<Option<String>>);
+
+impl Monitor {
+    /// Begins to wait for QEMU, the process `qemu`, to connect to `listener`.
+    pub(crate) fn attend(listener: UnixListener, qemu: OwnedFd) -> io::Result<Self> {
+        let thread = std::thread::Builder::new().name("qmp".into()).spawn(move || {
+            // QEMU's end is the end of the story: an error tells no more than no reason does.
+            accept(&listener, &qemu).and_then(listen).unwrap_or(None)
+        })?;
+        Ok(Self(thread))
+    }
+
+    /// Why the guest stopped, in QEMU's words (`guest-shutdown`, `guest-reset`, ...), once QEMU has ended.
+    pub(crate) fn reason(self) -> Option<String> {
+        self.0.join().unwrap_or(None)
+    }
+}
+
+/// Accepts QEMU's connection, unless QEMU ends before it connects.
+fn accept(listener: &UnixListener, qemu: &OwnedFd) -> io::Result<UnixStream> {
+    let mut either = [PollFd::new(listener, PollFlags::IN), PollFd::new(qemu, PollFlags::IN)];
+    poll(&mut either, None)?;
+    listener.set_nonblocking(true)?;
+    let (stream, _) = listener.accept()?;
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
+fn listen(mut stream: UnixStream) -> io::Result<Option<String>> {
+    stream.write_all(b"{\"execute\":\"qmp_capabilities\"}\n")?;
+    let mut reader = BufReader::new(stream);
+    let mut reason = None;
+    loop {
+        let mut line = String::new();
+        if reader.by_ref().take(LINE_MAX).read_line(&mut line)? == 0 {
+            return Ok(reason);
+        }
+        reason = shutdown_reason(&line).or(reason);
+    }
+}
+
+fn shutdown_reason(line: &str) -> Option<String> {
+    let message: serde_json::Value = serde_json::from_str(line).ok()?;
+    if message.get("event")? != "SHUTDOWN" {
+        return None;
+    }
+    Some(message.get("data")?.get("reason")?.as_str()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As QEMU 10.0.2 prints it.
+    const SHUTDOWN: &str = r#"{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-reset"}}"#;
+
+    #[test]
+    fn a_shutdown_tells_its_reason_and_other_lines_do_not() {
+        assert_eq!(shutdown_reason(SHUTDOWN).as_deref(), Some("guest-reset"));
+        for line in [r#"{"return": {}}"#, &SHUTDOWN.replace("SHUTDOWN", "RESET"), "", "{"] {
+            assert_eq!(shutdown_reason(line), None, "{line}");
+        }
+    }
+}

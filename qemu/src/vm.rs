@@ -1,0 +1,236 @@
+//! A machine that runs: its console, and how it ended.
+
+use std::{
+    ffi::OsString,
+    io::Write,
+    os::unix::net::UnixListener,
+    process::{Child, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::{
+    console::Console,
+    monitor::Monitor,
+    qemu::{Error, Qemu, end_child, wait_for_child},
+    quoting::QuotingService,
+    spec::{Arguments, Keyboard, Machine, escaped},
+};
+
+/// From the console's end to the process's: QEMU closes disks between them.
+const END: Duration = Duration::from_secs(10);
+
+/// How a machine ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exit {
+    /// The guest powered off.
+    PoweredOff,
+    /// The guest reset itself; the machine does not start again.
+    Rebooted,
+    /// The guest's kernel panicked, with this line.
+    Panicked(String),
+    /// It still runs.
+    TimedOut,
+    /// QEMU itself ended: with this code (none: by a signal), after these lines on its standard error.
+    Died(Option<i32>, Vec<String>),
+}
+
+/// A running machine. Killed when dropped.
+pub struct Vm {
+    child: Child,
+    console: Console,
+    complaints: Console,
+    monitor: Option<Monitor>,
+    exit: Option<Exit>,
+    /// Sockets and overlays; outlives QEMU.
+    _dir: tempfile::TempDir,
+}
+
+impl Vm {
+    /// Starts a machine, with `quotes` at its COM2 if it has any.
+    pub fn boot(qemu: &Qemu, machine: &Machine, quotes: Option<&QuotingService>) -> Result<Self, Error> {
+        Self::boot_with_copy(qemu, machine, quotes, None)
+    }
+
+    /// The same; what the console prints goes to `copy` too.
+    pub fn boot_with_copy(
+        qemu: &Qemu,
+        machine: &Machine,
+        quotes: Option<&QuotingService>,
+        copy: Option<Box<dyn Write + Send>>,
+    ) -> Result<Self, Error> {
+        // In /tmp because the build tree sees it, and because a socket's path must be short.
+        let dir = tempfile::Builder::new()
+            .prefix("cvm-vm-")
+            .tempdir_in("/tmp")
+            .map_err(Error::system("making a folder for the machine"))?;
+        let monitor_path = dir.path().join("qmp.sock");
+        let listener = UnixListener::bind(&monitor_path).map_err(Error::system("listening for QEMU's monitor"))?;
+
+        let mut arguments = Arguments(machine.to_arguments()?);
+        arguments.pair("-accel", qemu.resolved_accel().argument());
+        arguments.pair(
+            "-chardev",
+            match machine.keyboard {
+                Keyboard::Console => "stdio,id=console,signal=off",
+                Keyboard::Terminal => "stdio,id=console,signal=off,mux=on",
+            },
+        );
+        arguments.pair("-serial", "chardev:console");
+        if machine.keyboard == Keyboard::Terminal {
+            arguments.pair("-mon", "chardev=console");
+        }
+        if let Some(quotes) = quotes {
+            arguments.pair("-chardev", unix_chardev("quotes", &quotes.socket()));
+            arguments.pair("-serial", "chardev:quotes");
+        }
+        arguments.pair("-chardev", unix_chardev("qmp", &monitor_path));
+        arguments.pair("-mon", "chardev=qmp,mode=control");
+
+        let mut command = qemu.start(&arguments.0)?;
+        // QEMU puts overlays into TMPDIR, else into /var/tmp, which the build tree lacks.
+        command.env("TMPDIR", dir.path()).stdout(Stdio::piped()).stdin(match machine.keyboard {
+            Keyboard::Console => Stdio::piped(),
+            Keyboard::Terminal => Stdio::inherit(),
+        });
+        let child = command.spawn().map_err(Error::system("starting QEMU"))?;
+        Self::watch(child, listener, copy, dir)
+    }
+
+    fn watch(
+        mut child: Child,
+        listener: UnixListener,
+        copy: Option<Box<dyn Write + Send>>,
+        dir: tempfile::TempDir,
+    ) -> Result<Self, Error> {
+        let attach = |child: &mut Child| {
+            let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+            let input = child.stdin.take().map(|input| -> Box<dyn Write + Send> { Box::new(input) });
+            let (Some(output), Some(errors)) = (child.stdout.take(), child.stderr.take()) else {
+                return Err(std::io::ErrorKind::NotConnected.into());
+            };
+            Ok((Console::open(output, input, copy)?, Console::open(errors, None, None)?, Monitor::attend(listener, process)?))
+        };
+        match attach(&mut child) {
+            Ok((console, complaints, monitor)) => {
+                Ok(Self { child, console, complaints, monitor: Some(monitor), exit: None, _dir: dir })
+            }
+            Err(error) => {
+                end_child(&mut child);
+                Err(Error::system("watching QEMU")(error))
+            }
+        }
+    }
+
+    /// COM1.
+    #[must_use]
+    pub fn console(&self) -> &Console {
+        &self.console
+    }
+
+    /// Waits for the machine's end. A panic counts as one though the guest may hang after it; [`Exit::TimedOut`] leaves it running.
+    ///
+    /// # Errors
+    /// When QEMU's process cannot be waited for.
+    pub fn wait(&mut self, within: Duration) -> Result<Exit, Error> {
+        if let Some(exit) = &self.exit {
+            return Ok(exit.clone());
+        }
+        let exit = match self.console.wait_for_end(within) {
+            Err(_) => return Ok(Exit::TimedOut),
+            Ok(Some(panic)) => Exit::Panicked(panic.text),
+            Ok(None) => self.ended()?,
+        };
+        self.exit = Some(exit.clone());
+        Ok(exit)
+    }
+
+    /// How it ended, after the console has.
+    fn ended(&mut self) -> Result<Exit, Error> {
+        let status = wait_for_child(&mut self.child, END).map_err(Error::system("waiting for QEMU"))?;
+        if status.is_none() {
+            end_child(&mut self.child);
+        }
+        let reason = self.monitor.take().and_then(Monitor::reason);
+        Ok(match reason.as_deref() {
+            Some("guest-shutdown") => Exit::PoweredOff,
+            Some("guest-reset") => Exit::Rebooted,
+            Some("guest-panic") => Exit::Panicked("guest-panic".into()),
+            _ => {
+                // The pipe ends with QEMU: the wait is for the thread that reads it.
+                drop(self.complaints.wait_for_end(END));
+                let lines = self.complaints.lines().into_iter().map(|line| line.text).collect();
+                Exit::Died(status.and_then(|status| status.code()), lines)
+            }
+        })
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        end_child(&mut self.child);
+    }
+}
+
+fn unix_chardev(id: &str, path: &std::path::Path) -> OsString {
+    let mut chardev = OsString::from(format!("socket,id={id},path="));
+    chardev.push(escaped(path));
+    chardev
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Accel;
+
+    const LATE: Duration = Duration::from_secs(10);
+
+    /// A machine whose QEMU is a shell script; the arguments are its `$@`.
+    fn boot(script: &str) -> Vm {
+        let qemu = Qemu::command(["sh", "-c", script, "qemu"].map(OsString::from).to_vec()).accel(Accel::Tcg);
+        Vm::boot(&qemu, &Machine::default(), None).unwrap()
+    }
+
+    #[test]
+    fn a_qemu_that_fails_says_why() {
+        let mut vm = boot("echo half a boot; echo 'qemu: bad option' >&2; exit 3");
+        assert_eq!(vm.wait(LATE).unwrap(), Exit::Died(Some(3), vec!["qemu: bad option".into()]));
+        assert_eq!(vm.console().lines()[0].text, "half a boot");
+    }
+
+    #[test]
+    fn a_panic_ends_a_machine_that_hangs() {
+        let line = "[    1.0] Kernel panic - not syncing: Attempted to kill init!";
+        let mut vm = boot(&format!("echo '{line}'; exec sleep 600"));
+        assert_eq!(vm.wait(LATE).unwrap(), Exit::Panicked(line.into()));
+    }
+
+    #[test]
+    fn a_machine_that_runs_on_is_timed_out_and_killed_when_dropped() {
+        let mut vm = boot("echo $$; exec sleep 600");
+        let pid = vm.console().wait_for("", LATE).unwrap().text;
+        assert_eq!(vm.wait(Duration::from_millis(50)).unwrap(), Exit::TimedOut);
+        drop(vm);
+        assert!(!std::path::Path::new("/proc").join(pid).exists());
+    }
+
+    #[test]
+    fn a_machine_takes_what_is_typed() {
+        let vm = boot("read line; echo got $line; exec sleep 600");
+        vm.console().send("hello\n").unwrap();
+        assert_eq!(vm.console().wait_for("got", LATE).unwrap().text, "got hello");
+    }
+
+    #[test]
+    fn a_machine_reaches_its_quoting_service_on_com2() {
+        let source = |_: &[u8; 1024]| crate::QuoteAnswer::Silent;
+        let quotes = QuotingService::start(None, None, source).unwrap();
+        let qemu = Qemu::command(["echo".into()].to_vec()).accel(Accel::Tcg);
+        let mut vm = Vm::boot(&qemu, &Machine::default(), Some(&quotes)).unwrap();
+        assert_eq!(vm.wait(LATE).unwrap(), Exit::Died(Some(0), Vec::new()));
+        let arguments = &vm.console().lines()[0].text;
+        let com1 = arguments.find("-serial chardev:console").unwrap();
+        assert!(com1 < arguments.find("-serial chardev:quotes").unwrap(), "{arguments}");
+    }
+}

@@ -1,0 +1,52 @@
+//! The client leg: what a guest's TDX quote proves on this connection.
+
+use dcap_qvl::verify::QuoteVerifier;
+use dcap_qvl::{QuoteCollateralV3, QuotePolicy};
+use sim_dcap::{Collateral, Pki, Platform};
+
+/// What a verified TD quote measures; policies are matched against it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Measurements {
+    /// The TD's initial memory.
+    pub mrtd: [u8; 48],
+    /// Run-time registers 0 to 3.
+    pub rtmr: [[u8; 48]; 4],
+}
+
+/// Verifies `quote` under the simulated root and compares its report data whole. Debug TDs are refused.
+///
+/// Collateral is the node's own: minted for the FMSPC that every simulated platform shares.
+pub(crate) fn verify(
+    quote: &[u8],
+    expected: &[u8; 64],
+    pki: &Pki,
+    platform: &Platform,
+    now: u64,
+) -> Result<Measurements, String> {
+    let collateral = Collateral::tdx(platform, now).sign(pki).map_err(|error| error.to_string())?;
+    let collateral = QuoteCollateralV3 {
+        pck_crl_issuer_chain: collateral.pck_crl_issuer_chain,
+        root_ca_crl: collateral.root_ca_crl,
+        pck_crl: collateral.pck_crl,
+        tcb_info_issuer_chain: collateral.tcb_info_issuer_chain,
+        tcb_info: collateral.tcb_info,
+        tcb_info_signature: collateral.tcb_info_signature,
+        qe_identity_issuer_chain: collateral.qe_identity_issuer_chain,
+        qe_identity: collateral.qe_identity,
+        qe_identity_signature: collateral.qe_identity_signature,
+        pck_certificate_chain: None,
+    };
+    // Every Xeon that runs TDX is a dynamic platform with SMT on.
+    let policy = QuotePolicy::strict(now).allow_smt(true).allow_dynamic_platform(true);
+    let claims = QuoteVerifier::new(pki.root_der().to_vec())
+        .verify_with_policy(quote, collateral, now, &policy)
+        .map_err(|error| format!("{error:#}"))?;
+    let td = claims.report.as_td10().ok_or("not a TD's quote")?;
+    if td.td_attributes.first().is_none_or(|byte| byte & 1 != 0) {
+        return Err("a debug TD".to_owned());
+    }
+    if td.report_data != *expected {
+        return Err("report data of another connection".to_owned());
+    }
+    Ok(Measurements { mrtd: td.mr_td, rtmr: [td.rt_mr0, td.rt_mr1, td.rt_mr2, td.rt_mr3] })
+}

@@ -1,0 +1,134 @@
+//! The ways a node can fail or lie, one at a time.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::Error;
+
+/// What the node does wrong. Of the node, never of the guest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Misbehaviour {
+    /// Nothing: an honest node.
+    #[default]
+    None,
+    /// Closes every connection it accepts.
+    Down,
+    /// Accepts and never says a word.
+    HangAfterAccept,
+    /// Shakes hands and never answers.
+    HangAfterHandshake,
+    /// Takes this long for every answer.
+    Slow(Duration),
+    /// Answers 503 to evidence requests.
+    Unavailable,
+    /// Denies every export, in the words of a policy mismatch.
+    Deny,
+    /// Says every key has expired.
+    Expired,
+    /// Exports shares of another generation.
+    WrongGeneration,
+    /// Exports shares with the right X and wrong data.
+    WrongShare,
+    /// Exports shares with this X, whatever theirs is. 0 is no X at all.
+    ForeignX(u8),
+    /// Exports material cut or stretched to this many bytes.
+    Length(usize),
+    /// Runs another enclave.
+    WrongMrenclave,
+    /// Runs the enclave in debug mode.
+    DebugEnclave,
+    /// Shows a quote made for an earlier exchange.
+    StaleQuote,
+    /// Shows a fresh quote bound to somebody else's connection.
+    OtherConnection,
+    /// Shows the guest's own quote (one it was shown before, else a TD's quote with the right binding).
+    Reflection,
+    /// Shows a quote bound to another TLS key.
+    WrongSpki,
+    /// Shows a quote whose report data is right in its first half only.
+    HalfReportData,
+    /// Speaks TLS 1.2.
+    Tls12,
+    /// Pads every answer to a mebibyte.
+    Oversize,
+    /// Echoes every vault request.
+    Echo,
+    /// Has a clock this many seconds off.
+    WrongClock(i64),
+    /// Staples no collateral.
+    NoCollateral,
+    /// Staples collateral that ran out a month ago.
+    ExpiredCollateral,
+    /// Staples collateral signed under another root.
+    ForeignCollateral,
+    /// Quotes under another root, collateral and all.
+    ForeignRoot,
+    /// Its PCK certificate is on the CRL it staples.
+    RevokedPck,
+    /// Its platform is out of date, and the collateral says so.
+    OutOfDate,
+}
+
+impl FromStr for Misbehaviour {
+    type Err = Error;
+
+    /// Reads `wrong-share`, or with its value `slow=3` (seconds), `foreign-x=2`, `length=17`, `wrong-clock=-86400`.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let unknown = || Error::UnknownMisbehaviour(text.to_owned());
+        let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
+        if let Some(value) = value {
+            return match name {
+                "slow" => value.parse().map(|seconds| Self::Slow(Duration::from_secs(seconds))).map_err(|_| unknown()),
+                "foreign-x" => value.parse().map(Self::ForeignX).map_err(|_| unknown()),
+                "length" => value.parse().map(Self::Length).map_err(|_| unknown()),
+                "wrong-clock" => value.parse().map(Self::WrongClock).map_err(|_| unknown()),
+                _ => Err(unknown()),
+            };
+        }
+        NAMES.iter().find(|(known, _)| *known == name).map(|(_, which)| *which).ok_or_else(unknown)
+    }
+}
+
+const NAMES: &[(&str, Misbehaviour)] = &[
+    ("none", Misbehaviour::None),
+    ("down", Misbehaviour::Down),
+    ("hang-after-accept", Misbehaviour::HangAfterAccept),
+    ("hang-after-handshake", Misbehaviour::HangAfterHandshake),
+    ("unavailable", Misbehaviour::Unavailable),
+    ("deny", Misbehaviour::Deny),
+    ("expired", Misbehaviour::Expired),
+    ("wrong-generation", Misbehaviour::WrongGeneration),
+    ("wrong-share", Misbehaviour::WrongShare),
+    ("wrong-mrenclave", Misbehaviour::WrongMrenclave),
+    ("debug-enclave", Misbehaviour::DebugEnclave),
+    ("stale-quote", Misbehaviour::StaleQuote),
+    ("other-connection", Misbehaviour::OtherConnection),
+    ("reflection", Misbehaviour::Reflection),
+    ("wrong-spki", Misbehaviour::WrongSpki),
+    ("half-report-data", Misbehaviour::HalfReportData),
+    ("tls12", Misbehaviour::Tls12),
+    ("oversize", Misbehaviour::Oversize),
+    ("echo", Misbehaviour::Echo),
+    ("no-collateral", Misbehaviour::NoCollateral),
+    ("expired-collateral", Misbehaviour::ExpiredCollateral),
+    ("foreign-collateral", Misbehaviour::ForeignCollateral),
+    ("foreign-root", Misbehaviour::ForeignRoot),
+    ("revoked-pck", Misbehaviour::RevokedPck),
+    ("out-of-date", Misbehaviour::OutOfDate),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_with_and_without_values() {
+        let read = |text: &str| text.parse::<Misbehaviour>().ok();
+        assert_eq!(read("wrong-share"), Some(Misbehaviour::WrongShare));
+        assert_eq!(read("slow=3"), Some(Misbehaviour::Slow(Duration::from_secs(3))));
+        assert_eq!(read("wrong-clock=-60"), Some(Misbehaviour::WrongClock(-60)));
+        assert_eq!(read("slow"), None);
+        assert_eq!(read("deny=1"), None);
+        assert_eq!(read("kind"), None);
+    }
+}

@@ -1,0 +1,14 @@
+//! The node as a guest and an owner meet it: over TLS, on the loopback, quotes verified on both sides.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what the guest's side expects, it says by unwrapping"
+)]
+
+mod command;
+mod evidence;
+mod guest;
+mod lies;
+mod requests;
+mod vectors;
