@@ -3,12 +3,14 @@
 //! Never checks a signature.
 //!
 //! Source: Microsoft, "Windows Authenticode Portable Executable Signature Format", "Calculating the PE Image Hash";
-//! edk2 `MeasurePeImageAndExtend`, which firmware for TDX uses.
+//! edk2 `MeasurePeImageAndExtend`, which firmware for TDX uses. Checked once against Debian's signed vmlinuz 6.12.117-1: with SHA-256,
+//! these spans give the digest inside its signature.
 
 use ring::digest::{Context, SHA384};
 
 use crate::measurement::Register;
 
+const DOS_SIGNATURE: &[u8] = b"MZ";
 const PE_SIGNATURE: &[u8] = b"PE\0\0";
 const MAGIC_PE32: u16 = 0x10b;
 const MAGIC_PE32_PLUS: u16 = 0x20b;
@@ -22,7 +24,7 @@ pub enum Error {
     /// A header, section or certificate table lies outside the file.
     #[error("PE image ends before byte {0}")]
     Short(usize),
-    /// No `PE\0\0`, or an optional header of a kind nobody boots.
+    /// No `MZ`, no `PE\0\0`, or an optional header of a kind nobody boots.
     #[error("not a PE image")]
     NotPe,
 }
@@ -39,6 +41,9 @@ pub fn digest(image: &[u8]) -> Result<Register, Error> {
 /// The parts of an image that Authenticode hashes, in its order: everything but the checksum, the entry of the certificate table, and
 /// the certificates, with sections sorted by their place in the file.
 pub fn spans(image: &[u8]) -> Result<Vec<&[u8]>, Error> {
+    if !image.starts_with(DOS_SIGNATURE) {
+        return Err(Error::NotPe);
+    }
     let pe = size(u32_at(image, 0x3c)?);
     if slice(image, pe, pe + PE_SIGNATURE.len())? != PE_SIGNATURE {
         return Err(Error::NotPe);
@@ -127,6 +132,7 @@ mod tests {
     /// Two sections, the second first in the file; then 8 bytes nobody maps, then 16 bytes of certificates.
     fn image() -> Vec<u8> {
         let mut image = vec![0u8; HEADERS];
+        put(&mut image, 0, b"MZ");
         put(&mut image, 0x3c, &u32::try_from(PE).unwrap().to_le_bytes());
         put(&mut image, PE, b"PE\0\0");
         put(&mut image, PE + 6, &2u16.to_le_bytes());
@@ -174,7 +180,7 @@ mod tests {
     #[test]
     fn no_prefix_of_an_image_panics() {
         let image = image();
-        for end in 0..HEADERS + 12 {
+        for end in 2..HEADERS + 12 {
             assert!(matches!(digest(&image[..end]), Err(Error::Short(_))), "{end}");
         }
         assert_eq!(digest(&[0; 0x100]), Err(Error::NotPe));

@@ -24,6 +24,12 @@ pub struct Qemu {
     accel: Accel,
 }
 
+impl Default for Qemu {
+    fn default() -> Self {
+        Self::of_build_tree()
+    }
+}
+
 impl Qemu {
     /// The build tree's QEMU, through the project's launcher.
     #[must_use]

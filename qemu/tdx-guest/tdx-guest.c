@@ -65,7 +65,7 @@ MODULE_PARM_DESC(empty_on_error, "6.12: a failed or late quote is an empty blob 
 
 static DEFINE_MUTEX(report_lock);
 static u8 tdreport[TDX_REPORT_LEN] = { 0x81 }; /* REPORTMACSTRUCT.type: TDX */
-static struct crypto_shash *sha384;
+static struct crypto_shash *hasher;
 
 /* register = SHA384(register || digest), both 48 bytes. */
 static int mr_extend(u8 *mr, const u8 *digest)
@@ -76,21 +76,18 @@ static int mr_extend(u8 *mr, const u8 *digest)
 	mutex_lock(&report_lock);
 	memcpy(both, mr, MR_LEN);
 	memcpy(both + MR_LEN, digest, MR_LEN);
-	rc = crypto_shash_tfm_digest(sha384, both, sizeof(both), mr);
+	rc = crypto_shash_tfm_digest(hasher, both, sizeof(both), mr);
 	mutex_unlock(&report_lock);
 	return rc;
 }
 
 static int report_make(const u8 *reportdata, u8 *out)
 {
-	int rc;
-
 	mutex_lock(&report_lock);
 	memcpy(out, tdreport, TDX_REPORT_LEN);
 	mutex_unlock(&report_lock);
 	memcpy(out + AT_REPORTDATA, reportdata, TDX_REPORTDATA_LEN);
-	rc = crypto_shash_tfm_digest(sha384, out + AT_TDINFO, TDINFO_LEN, out + AT_TEE_INFO_HASH);
-	return rc;
+	return crypto_shash_tfm_digest(hasher, out + AT_TDINFO, TDINFO_LEN, out + AT_TEE_INFO_HASH);
 }
 
 /* ---- COM2: a polled 16550 ---- */
@@ -479,9 +476,9 @@ static int __init sim_init(void)
 {
 	int rc;
 
-	sha384 = crypto_alloc_shash("sha384", 0, 0);
-	if (IS_ERR(sha384))
-		return PTR_ERR(sha384);
+	hasher = crypto_alloc_shash("sha384", 0, 0);
+	if (IS_ERR(hasher))
+		return PTR_ERR(hasher);
 	rc = wire_open() ?: tdinfo_fetch();
 	if (rc)
 		goto free_hash;
@@ -503,7 +500,7 @@ deregister:
 free_measurements:
 	measurements_free(sim_groups[0]);
 free_hash:
-	crypto_free_shash(sha384);
+	crypto_free_shash(hasher);
 	return rc;
 }
 
@@ -512,7 +509,7 @@ static void __exit sim_exit(void)
 	provider_unregister(&sim_ops);
 	misc_deregister(&sim_misc);
 	measurements_free(sim_groups[0]);
-	crypto_free_shash(sha384);
+	crypto_free_shash(hasher);
 }
 
 module_init(sim_init);

@@ -22,7 +22,7 @@ struct Flags {
     /// A word of the kernel command line; may be repeated
     #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
     append: Vec<String>,
-    /// A virtio disk: SERIAL=FILE[,ro][,snapshot][,qcow2]; may be repeated
+    /// A virtio disk: SERIAL=FILE, then any of ",ro", ",snapshot", ",qcow2"; may be repeated
     #[arg(long, value_parser = parse_disk, value_name = "SERIAL=FILE")]
     disk: Vec<Disk>,
     /// A vault, as host and port from here: becomes part of cvm.vault=, loopback as the guest sees it; may be repeated

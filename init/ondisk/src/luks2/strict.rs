@@ -91,7 +91,7 @@ mod tests {
             (r#"{"a":18446744073709551616}"#, Err(Error::Ambiguous)),
             (r#"{"a":1}{"#, Err(Error::Json)),
             (r#"{"a":1,}"#, Err(Error::Json)),
-            (r#"{'a':1}"#, Err(Error::Json)),
+            (r"{'a':1}", Err(Error::Json)),
             (r#"{"a":01}"#, Err(Error::Json)),
             (r#"{"a":/**/1}"#, Err(Error::Json)),
             ("", Err(Error::Json)),

@@ -82,7 +82,9 @@ pub(crate) struct Guest {
     pub(crate) leaf: Vec<u8>,
     /// What every quote of this guest says, report data aside.
     pub(crate) td: TdQuote,
-    root: Vec<u8>,
+    /// How long it waits for each answer.
+    pub(crate) patience: Duration,
+    pub(crate) root: Vec<u8>,
 }
 
 impl Guest {
@@ -105,7 +107,7 @@ impl Guest {
         td.mrtd = [0xaa; 48];
         td.rtmr = [[0x70; 48], [1; 48], [2; 48], [0; 48]];
         let root = world.pki.root_der().to_vec();
-        Self { machine: world.pki.platform("guest").unwrap(), key, leaf, td, root }
+        Self { machine: world.pki.platform("guest").unwrap(), key, leaf, td, patience: Duration::from_secs(30), root }
     }
 
     pub(crate) fn dial(&self, node: SocketAddr) -> Result<Link<'_>, String> {
@@ -121,7 +123,7 @@ impl Guest {
             .unwrap();
         config.resumption = rustls::client::Resumption::disabled();
         let stream = TcpStream::connect(node).map_err(|error| error.to_string())?;
-        stream.set_read_timeout(Some(Duration::from_millis(1_500))).unwrap();
+        stream.set_read_timeout(Some(self.patience)).unwrap();
         let name = ServerName::try_from("vault").unwrap();
         let mut tls = StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), stream);
         while tls.conn.is_handshaking() {

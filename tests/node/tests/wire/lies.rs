@@ -44,7 +44,7 @@ fn lies_about_the_enclave_are_found_in_its_evidence() {
 #[test]
 fn nodes_that_do_not_talk_are_given_up() {
     let world = World::new();
-    let guest = Guest::new(&world);
+    let guest = Guest { patience: Duration::from_millis(300), ..Guest::new(&world) };
     let node = world.node(Misbehaviour::None);
     for misbehaviour in [Misbehaviour::Down, Misbehaviour::HangAfterAccept, Misbehaviour::HangAfterHandshake, Misbehaviour::Tls12]
     {
@@ -52,7 +52,7 @@ fn nodes_that_do_not_talk_are_given_up() {
         assert!(guest.unlock(node.addr()).is_err(), "{misbehaviour:?}");
     }
     node.set_misbehaviour(Misbehaviour::Tls12);
-    let said = guest.dial(node.addr()).map(|_| ()).unwrap_err();
+    let said = Guest::new(&world).dial(node.addr()).map(|_| ()).unwrap_err();
     assert!(said.contains("incompatible"), "{said}");
 }
 
@@ -65,7 +65,8 @@ fn slow_nodes_answer_late_and_stop_at_once() {
     guest.unlock(node.addr()).unwrap();
     assert!(begun.elapsed() >= Duration::from_millis(400), "two answers, 200 ms each");
     node.set_misbehaviour(Misbehaviour::Slow(Duration::from_secs(600)));
-    assert!(guest.unlock(node.addr()).is_err());
+    let hasty = Guest { patience: Duration::from_millis(300), ..guest };
+    assert!(hasty.unlock(node.addr()).is_err());
     let begun = Instant::now();
     drop(node);
     assert!(begun.elapsed() < Duration::from_secs(10), "a node stops though an answer is still due");

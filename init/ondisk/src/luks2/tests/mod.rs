@@ -1,0 +1,6 @@
+//! Headers as cryptsetup writes them, and as a host would like us to believe them.
+
+mod header;
+mod image;
+mod policy;
+mod repair;

@@ -1,0 +1,91 @@
+//! Why a vault did not serve.
+
+use std::io;
+
+use crate::Refused;
+
+/// Where in the exchange it happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// TCP connection and TLS handshake.
+    Handshake,
+    /// The node's evidence.
+    Challenge,
+    /// Our evidence.
+    Present,
+    /// A request.
+    Request,
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Handshake => "handshake",
+            Self::Challenge => "challenge",
+            Self::Present => "present",
+            Self::Request => "request",
+        })
+    }
+}
+
+/// What went wrong with one vault. Texts that came from the peer are not in it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Our own key could not be made.
+    #[error("making the client key")]
+    Identity,
+    /// The stream ended or broke.
+    #[error("{0}: connection: {1}")]
+    Stream(Step, io::ErrorKind),
+    /// The deadline of the step passed.
+    #[error("{0}: deadline")]
+    Deadline(Step),
+    /// TLS.
+    #[error("tls")]
+    Tls(#[source] rustls::Error),
+    /// An HTTP status that is no success.
+    #[error("{0}: http status {1}")]
+    Status(Step, u16),
+    /// The answer is not what belongs here.
+    #[error("{0}: {1}")]
+    Protocol(Step, &'static str),
+    /// The node staples no collateral, or what is no collateral.
+    #[error("challenge: collateral")]
+    Collateral(#[source] Option<attest::CollateralError>),
+    /// The node is not believed.
+    #[error("challenge: node not believed")]
+    Node(#[from] attest::Refusal),
+    /// Our own quote could not be had.
+    #[error("present: own quote: {0}")]
+    OwnQuote(String),
+    /// The node refused our evidence.
+    #[error("present: own evidence refused")]
+    EvidenceRefused,
+    /// The vault refused the request.
+    #[error("request: {0}")]
+    Refused(#[source] Refused),
+}
+
+impl Error {
+    /// Whether trying again within patience can help. A denial may be a node whose own attestation service is down, so it is not
+    /// believed at once (wire.md, section 3); evidence that does not verify will not get better.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Stream(..) | Self::Deadline(_) | Self::OwnQuote(_) | Self::EvidenceRefused | Self::Tls(_) => true,
+            Self::Status(_, status) => *status == 503 || *status == 429 || *status == 500,
+            Self::Refused(refused) => matches!(refused, Refused::Denied | Refused::Absent | Refused::Unknown),
+            Self::Identity | Self::Protocol(..) | Self::Collateral(_) | Self::Node(_) => false,
+        }
+    }
+
+    pub(crate) fn stream(step: Step, error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::TimedOut {
+            return Self::Deadline(step);
+        }
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(tls) => Self::Tls(tls.clone()),
+            None => Self::Stream(step, error.kind()),
+        }
+    }
+}

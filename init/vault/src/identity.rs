@@ -1,0 +1,66 @@
+//! Who we are on the wire: one ephemeral P-256 key and its self-signed leaf.
+
+use std::sync::Arc;
+
+use rcgen::{CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+use crate::Error;
+
+/// The app UUID: 16 raw bytes, no inner DER, not critical (wire.md, section 1).
+const OID_APP: &[u64] = &[1, 3, 6, 1, 4, 1, 65230, 4, 1];
+
+/// One key for the life of the process; never written anywhere.
+#[derive(Clone)]
+pub struct Identity {
+    pub(crate) certified: Arc<CertifiedKey>,
+    spki: Vec<u8>,
+}
+
+impl Identity {
+    /// Makes the key and leaf of a guest: with the `app` UUID, on which a node asks for our quote.
+    ///
+    /// # Errors
+    /// [`Error::Identity`] when the random number generator or the encoder fails.
+    pub fn guest(app: [u8; 16]) -> Result<Self, Error> {
+        Self::generate(Some(app))
+    }
+
+    /// Makes those of an operator: no UUID, so the node asks for no evidence and grants no TEE principal.
+    ///
+    /// # Errors
+    /// As [`Identity::guest`].
+    pub fn operator() -> Result<Self, Error> {
+        Self::generate(None)
+    }
+
+    fn generate(app: Option<[u8; 16]>) -> Result<Self, Error> {
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(|_| Error::Identity)?;
+        let mut params = CertificateParams::default();
+        let mut name = DistinguishedName::new();
+        name.push(DnType::CommonName, "cvm-init");
+        params.distinguished_name = name;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.custom_extensions = app.map(|uuid| CustomExtension::from_oid_content(OID_APP, uuid.to_vec())).into_iter().collect();
+        let leaf = params.self_signed(&key).map_err(|_| Error::Identity)?;
+        let private = PrivateKeyDer::try_from(key.serialize_der()).map_err(|_| Error::Identity)?;
+        let signing = rustls::crypto::ring::sign::any_ecdsa_type(&private).map_err(|_| Error::Identity)?;
+        let leaf = CertificateDer::from(leaf.der().to_vec());
+        let spki = crate::tls::p256_spki(&leaf).map_err(|_| Error::Identity)?;
+        Ok(Self { certified: Arc::new(CertifiedKey::new(vec![leaf], signing)), spki })
+    }
+
+    /// Our SubjectPublicKeyInfo, DER, 91 bytes.
+    #[must_use]
+    pub fn spki(&self) -> &[u8] {
+        &self.spki
+    }
+
+    /// Our leaf, DER: grants are bound to its SHA-256.
+    #[must_use]
+    pub fn leaf(&self) -> &[u8] {
+        self.certified.cert.first().map(AsRef::as_ref).unwrap_or_default()
+    }
+}

@@ -1,0 +1,194 @@
+//! The exchange, one type a state: what may be sent is what the type can do, and a step consumes the state before it.
+//!
+//! [`Handshaken`] -> challenge -> [`Challenged`] (the node is proved) -> present -> [`Session`] -> requests.
+
+use std::time::Instant;
+
+use attest::{Anchor, Collateral, Policy, VerifiedNode};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
+use serde_json::json;
+
+use crate::answer::{self, Answer};
+use crate::message::{self, ClientEvidence};
+use crate::transport::{Timed, Transport};
+use crate::{Error, Identity, KeyMaterial, QuoteTime, Step, binding, http, tls};
+
+/// The longest answer to a challenge, in bytes: a quote and stapled collateral are about 40 KiB.
+const EVIDENCE_MAX: usize = 128 << 10;
+/// The longest answer to anything else, in bytes.
+const ANSWER_MAX: usize = 64 << 10;
+
+const PATH_ATTEST: &str = "/__privasys/attest";
+const PATH_DATA: &str = "/data";
+
+/// What the node must prove.
+pub struct Expectation<'a> {
+    /// The root that its chain ends in.
+    pub anchor: &'a Anchor,
+    /// Which builds and statuses are believed.
+    pub policy: &'a Policy,
+    /// Verification time, Unix seconds.
+    pub now: u64,
+}
+
+/// Our quote and its wrapping.
+pub struct OwnEvidence {
+    /// The quote without padding.
+    pub quote: Vec<u8>,
+    /// `tdx` or `sev-snp`.
+    pub tee: &'static str,
+    /// The minute of minting, `2026-09-04T10:15Z`.
+    pub quote_time: String,
+}
+
+type Stream<T> = StreamOwned<ClientConnection, Timed<T>>;
+
+/// TLS stands; nobody has proved anything.
+pub struct Handshaken<T: Transport> {
+    stream: Stream<T>,
+    node_spki: Vec<u8>,
+    own_spki: Vec<u8>,
+}
+
+/// The node is proved; we are not.
+pub struct Challenged<T: Transport> {
+    stream: Stream<T>,
+    own_spki: Vec<u8>,
+    node: VerifiedNode,
+    quote_time: QuoteTime,
+    wanted: ClientEvidence,
+}
+
+/// Both ends are proved: requests may be made.
+pub struct Session<T: Transport>(Stream<T>);
+
+impl<T: Transport> Handshaken<T> {
+    /// Runs the TLS handshake over a connected `transport` until `deadline`.
+    ///
+    /// # Errors
+    /// [`Error::Tls`] when the peer does not speak TLS 1.3 with a P-256 leaf of its own; [`Error::Deadline`], [`Error::Stream`].
+    pub fn connect(transport: T, identity: &Identity, deadline: Instant) -> Result<Self, Error> {
+        // Peers are dialled by address; the name is not checked and not sent.
+        let name = ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());
+        let mut connection = ClientConnection::new(tls::config(identity)?, name).map_err(Error::Tls)?;
+        let mut transport = Timed { inner: transport, deadline };
+        while connection.is_handshaking() {
+            connection.complete_io(&mut transport).map_err(|e| Error::stream(Step::Handshake, &e))?;
+        }
+        let leaf = connection.peer_certificates().and_then(<[_]>::first);
+        let leaf = leaf.ok_or(Error::Protocol(Step::Handshake, "no leaf"))?;
+        let node_spki = tls::p256_spki(leaf).map_err(|_| Error::Protocol(Step::Handshake, "leaf key is not P-256"))?;
+        Ok(Self { stream: StreamOwned::new(connection, transport), node_spki, own_spki: identity.spki().to_vec() })
+    }
+
+    /// Challenges the node with `context`, 32 bytes that were never used before, and verifies what it answers.
+    ///
+    /// # Errors
+    /// [`Error::Node`] when the evidence is not believed, [`Error::Collateral`] when none came with it, and what the wire gives.
+    pub fn challenge(mut self, context: &[u8; 32], expected: &Expectation<'_>, deadline: Instant) -> Result<Challenged<T>, Error> {
+        self.stream.sock.deadline = deadline;
+        let body = message::challenge(&binding::spki_hash(&self.node_spki), context)?;
+        let reply = http::post(&mut self.stream, Step::Challenge, PATH_ATTEST, None, &body, EVIDENCE_MAX)?;
+        if reply.status != 200 {
+            return Err(Error::Status(Step::Challenge, reply.status));
+        }
+        let evidence = message::evidence(&reply.body)?;
+        let hctx = exporter(&self.stream.conn, binding::LABEL_NODE, context)?;
+        let report_data = binding::report_data(&self.node_spki, context, &hctx);
+        let collateral = evidence.collateral.as_deref().ok_or(Error::Collateral(None))?;
+        let collateral = Collateral::from_json(collateral).map_err(|e| Error::Collateral(Some(e)))?;
+        let node =
+            attest::verify_node(&evidence.quote, &report_data, expected.anchor, &collateral, expected.policy, expected.now)?;
+        Ok(Challenged {
+            stream: self.stream,
+            own_spki: self.own_spki,
+            node,
+            quote_time: evidence.quote_time,
+            wanted: evidence.client,
+        })
+    }
+}
+
+impl<T: Transport> Challenged<T> {
+    /// The node that was proved.
+    #[must_use]
+    pub fn node(&self) -> &VerifiedNode {
+        &self.node
+    }
+
+    /// The node's clock when it answered.
+    #[must_use]
+    pub fn quote_time(&self) -> QuoteTime {
+        self.quote_time
+    }
+
+    /// Shows our own evidence: `quote` is asked for one over exactly these 64 bytes.
+    ///
+    /// # Errors
+    /// [`Error::OwnQuote`] as `quote` says, [`Error::EvidenceRefused`] on a 403; a node that wants no evidence of a guest is
+    /// [`Error::Protocol`], since it would grant nothing either.
+    pub fn present(
+        mut self,
+        quote: impl FnOnce(&[u8; 64]) -> Result<OwnEvidence, Error>,
+        deadline: Instant,
+    ) -> Result<Session<T>, Error> {
+        let ClientEvidence::Required(context) = self.wanted else {
+            return Err(Error::Protocol(Step::Present, "the node wants no evidence"));
+        };
+        let hctx = exporter(&self.stream.conn, binding::LABEL_CLIENT, &context)?;
+        let own = quote(&binding::report_data(&self.own_spki, &context, &hctx))?;
+        let body = message::present(&context, own.tee, &own.quote, &own.quote_time)?;
+        self.stream.sock.deadline = deadline;
+        let reply = http::post(&mut self.stream, Step::Present, PATH_ATTEST, None, &body, ANSWER_MAX)?;
+        match reply.status {
+            204 => Ok(Session(self.stream)),
+            403 => Err(Error::EvidenceRefused),
+            status => Err(Error::Status(Step::Present, status)),
+        }
+    }
+
+    /// Goes on without evidence, as an operator.
+    ///
+    /// # Errors
+    /// [`Error::Protocol`] when the node wants evidence.
+    pub fn unattested(self) -> Result<Session<T>, Error> {
+        match self.wanted {
+            ClientEvidence::None => Ok(Session(self.stream)),
+            ClientEvidence::Required(_) => Err(Error::Protocol(Step::Present, "the node wants evidence")),
+        }
+    }
+}
+
+impl<T: Transport> Session<T> {
+    /// Asks for the key named `handle`.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the kind of refusal; [`Error::Protocol`] when the answer is anything else than a key.
+    pub fn export_key(&mut self, handle: &str, deadline: Instant) -> Result<KeyMaterial, Error> {
+        let request = json!({ "ExportKey": { "handle": handle, "approvals": [] } });
+        match self.request(&request, None, deadline)? {
+            Answer::Key(key) => Ok(key),
+            _ => Err(Error::Protocol(Step::Request, "answer to another request")),
+        }
+    }
+
+    /// Makes a request as it stands in wire.md, section 3, with the owner's bearer where one is given.
+    ///
+    /// # Errors
+    /// As [`Session::export_key`].
+    pub fn request(&mut self, request: &serde_json::Value, bearer: Option<&str>, deadline: Instant) -> Result<Answer, Error> {
+        self.0.sock.deadline = deadline;
+        let body = zeroize::Zeroizing::new(request.to_string().into_bytes());
+        let reply = http::post(&mut self.0, Step::Request, PATH_DATA, bearer, &body, ANSWER_MAX)?;
+        if reply.status != 200 {
+            return Err(Error::Status(Step::Request, reply.status));
+        }
+        let answer = answer::parse(&reply.body).ok_or(Error::Protocol(Step::Request, "answer is no vault's"))?;
+        answer.map_err(Error::Refused)
+    }
+}
+
+fn exporter(connection: &ClientConnection, label: &[u8], context: &[u8; 32]) -> Result<[u8; 32], Error> {
+    connection.export_keying_material([0; 32], label, Some(context)).map_err(Error::Tls)
+}

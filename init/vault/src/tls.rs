@@ -1,0 +1,119 @@
+//! TLS 1.3 with stock rustls: what is left of the certificate when the quote is what proves the node.
+
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::SingleCertAndKey;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, PeerIncompatible, SignatureScheme};
+use x509_cert::Certificate;
+use x509_cert::der::{Decode, Encode};
+
+use crate::{Error, Identity};
+
+/// The platform's gateway splices on the first; nodes negotiate none.
+const ALPN: [&[u8]; 2] = [b"privasys-ratls/1", b"http/1.1"];
+/// Bytes of a P-256 SubjectPublicKeyInfo.
+const SPKI_P256_BYTES: usize = 91;
+/// The DER of a P-256 SubjectPublicKeyInfo up to the key: id-ecPublicKey, prime256v1, uncompressed point (RFC 5480).
+const SPKI_P256_PREFIX: [u8; 27] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07,
+    0x03, 0x42, 0x00, 0x04,
+];
+/// Evidence in a leaf is RA-TLS v1, or another protocol: Gramine's, the CCC's, Privasys' own arc but for the app UUID's.
+const EVIDENCE_OIDS: [&str; 3] = ["1.2.840.113741.1337.", "2.23.133.5.4.", "1.3.6.1.4.1.65230."];
+
+/// The configuration of every connection with `identity`.
+pub(crate) fn config(identity: &Identity) -> Result<Arc<ClientConfig>, Error> {
+    let provider = Arc::new(ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(Error::Tls)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(LeafOnly { provider }))
+        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&identity.certified))));
+    config.alpn_protocols = ALPN.iter().map(|name| name.to_vec()).collect();
+    // Each connection is attested by itself: nothing of one may open another.
+    config.resumption = Resumption::disabled();
+    config.enable_early_data = false;
+    Ok(Arc::new(config))
+}
+
+/// The DER SubjectPublicKeyInfo of a leaf, which must be P-256; a leaf with evidence in it is refused.
+pub(crate) fn p256_spki(leaf: &CertificateDer<'_>) -> Result<Vec<u8>, LeafError> {
+    let certificate = Certificate::from_der(leaf).map_err(|_| LeafError::Unreadable)?;
+    let fields = certificate.tbs_certificate();
+    let spki = fields.subject_public_key_info().to_der().map_err(|_| LeafError::Unreadable)?;
+    if spki.len() != SPKI_P256_BYTES || !spki.starts_with(&SPKI_P256_PREFIX) {
+        return Err(LeafError::Key);
+    }
+    Ok(spki)
+}
+
+/// Why a node's leaf is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum LeafError {
+    #[error("leaf unreadable")]
+    Unreadable,
+    #[error("leaf key is not P-256")]
+    Key,
+    #[error("evidence in the leaf (RA-TLS v1)")]
+    Evidence,
+}
+
+/// Accepts any self-standing P-256 leaf without evidence in it: the quote that follows is what proves the node, and rustls
+/// still demands that the peer holds the leaf's key (CertificateVerify).
+#[derive(Debug)]
+struct LeafOnly {
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for LeafOnly {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let refused = |e: LeafError| rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(e))));
+        p256_spki(leaf).map_err(refused)?;
+        no_evidence(leaf).map_err(refused)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _leaf: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::PeerIncompatible(PeerIncompatible::Tls12NotOfferedOrEnabled))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, leaf, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
+    }
+}
+
+fn no_evidence(leaf: &CertificateDer<'_>) -> Result<(), LeafError> {
+    let certificate = Certificate::from_der(leaf).map_err(|_| LeafError::Unreadable)?;
+    let extensions = certificate.tbs_certificate().extensions();
+    let evidence = extensions.into_iter().flatten().any(|extension| {
+        let oid = format!("{}.", extension.extn_id);
+        EVIDENCE_OIDS.iter().any(|arc| oid.starts_with(arc))
+    });
+    if evidence { Err(LeafError::Evidence) } else { Ok(()) }
+}

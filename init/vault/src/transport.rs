@@ -1,0 +1,61 @@
+//! A byte stream whose every read and write ends by a deadline.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+/// A connected stream that can be told how long it may block.
+pub trait Transport: Read + Write + Send {
+    /// Bounds the next read and write.
+    ///
+    /// # Errors
+    /// As setsockopt(2).
+    fn bound(&mut self, left: Duration) -> io::Result<()>;
+}
+
+impl Transport for TcpStream {
+    fn bound(&mut self, left: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(left))?;
+        self.set_write_timeout(Some(left))
+    }
+}
+
+/// A transport with the deadline of the step it is in.
+pub(crate) struct Timed<T> {
+    pub(crate) inner: T,
+    pub(crate) deadline: Instant,
+}
+
+impl<T: Transport> Timed<T> {
+    /// A peer that sends a byte now and then does not move the deadline.
+    fn arm(&mut self) -> io::Result<()> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.inner.bound(left)
+    }
+}
+
+/// Sockets say `EAGAIN` when their time is up.
+fn timed_out(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::WouldBlock { io::ErrorKind::TimedOut.into() } else { error }
+}
+
+impl<T: Transport> Read for Timed<T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.arm()?;
+        self.inner.read(buffer).map_err(timed_out)
+    }
+}
+
+impl<T: Transport> Write for Timed<T> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.arm()?;
+        self.inner.write(buffer).map_err(timed_out)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}

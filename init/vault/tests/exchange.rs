@@ -1,0 +1,113 @@
+//! The client against a node that speaks the wire: the honest exchange, and each way in which a node can lie.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what it expects")]
+
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use attest::{Anchor, Floors, Policy, Refusal, TcbStatus};
+use sim_dcap::{Pki, TdQuote};
+use vault::{Error, Expectation, Handshaken, Identity, OwnEvidence, Refused, Step};
+use vault_node::{Issuer, Misbehaviour, Node, NodeConfig, NodeHandle};
+
+const MRENCLAVE: [u8; 32] = [0x11; 32];
+const HANDLE: &str = "apps.example/disk/v1";
+
+struct World {
+    pki: Arc<Pki>,
+    node: NodeHandle,
+    identity: Identity,
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// A quote as our platform's quoting service would make it; every measurement is zero but for the report data.
+fn own_quote(pki: &Pki, report_data: &[u8; 64]) -> Vec<u8> {
+    TdQuote::new(*report_data).sign(&pki.platform("guest").unwrap()).unwrap()
+}
+
+impl World {
+    fn with(misbehaviour: Misbehaviour) -> Self {
+        let pki = Arc::new(Pki::mint(now()).unwrap());
+        let issuer = Issuer::generate().unwrap();
+        let node = Node::start(NodeConfig::honest(Arc::clone(&pki), "node-1", MRENCLAVE, issuer).unwrap()).unwrap();
+        let td = TdQuote::new([0; 64]);
+        let policy = serde_json::json!({
+            "version": 1,
+            "principals": { "owner": { "Oidc": { "issuer": "https://issuer.example", "sub": "owner-1", "required_roles": [] } },
+                "managers": [], "auditors": [],
+                "tees": [{ "Tee": { "name": "guest", "measurements": [{ "Tdx": { "mrtd": hex(&td.mrtd), "rtmr1": hex(&td.rtmr[1]), "rtmr2": hex(&td.rtmr[2]) } }],
+                    "attestation_servers": [], "required_oids": [], "acceptable_tcb_statuses": null } }] },
+            "operations": [{ "ops": ["ExportKey"], "principals": ["AnyTee"], "requires": [] }],
+            "mutability": { "owner_can": [], "manager_can": [], "immutable": ["Owner", "Mutability"] },
+            "lifecycle": { "ttl_seconds": 7_776_000, "auto_migrate_to_next_attestation_profile": false },
+        });
+        node.put_key(HANDLE, vec![7; 49], policy).unwrap();
+        node.set_misbehaviour(misbehaviour);
+        Self { pki, node, identity: Identity::guest([9; 16]).unwrap() }
+    }
+
+    /// The whole exchange with a deadline of two seconds a step; returns the material.
+    fn exchange(&self) -> Result<Vec<u8>, Error> {
+        let anchor = Anchor::from_der(self.pki.root_der().to_vec());
+        let policy = Policy { mrenclaves: vec![MRENCLAVE], statuses: vec![TcbStatus::UpToDate], floors: Floors::default() };
+        let expected = Expectation { anchor: &anchor, policy: &policy, now: now() };
+        let deadline = || Instant::now() + Duration::from_secs(2);
+        let stream = TcpStream::connect(self.node.addr()).unwrap();
+        let challenged = Handshaken::connect(stream, &self.identity, deadline())?.challenge(&[3; 32], &expected, deadline())?;
+        assert_eq!(challenged.node().mrenclave(), &MRENCLAVE);
+        let quote = |data: &[u8; 64]| {
+            Ok(OwnEvidence { quote: own_quote(&self.pki, data), tee: "tdx", quote_time: "2026-09-04T10:15Z".to_owned() })
+        };
+        let mut session = challenged.present(quote, deadline())?;
+        session.export_key(HANDLE, deadline()).map(|key| key.material.to_vec())
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[test]
+fn honest_node_gives_the_key_out() {
+    assert_eq!(World::with(Misbehaviour::None).exchange().unwrap(), vec![7; 49]);
+}
+
+#[test]
+fn each_lie_of_a_node_ends_the_exchange_with_its_reason() {
+    type Check = fn(&Error) -> bool;
+    let cases: [(Misbehaviour, Check); 23] = [
+        (Misbehaviour::Down, |e| matches!(e, Error::Stream(Step::Handshake, _) | Error::Tls(_))),
+        (Misbehaviour::HangAfterAccept, |e| matches!(e, Error::Deadline(Step::Handshake))),
+        (Misbehaviour::HangAfterHandshake, |e| matches!(e, Error::Deadline(Step::Challenge))),
+        (Misbehaviour::Unavailable, |e| matches!(e, Error::Status(Step::Challenge, 503))),
+        (Misbehaviour::Deny, |e| matches!(e, Error::Refused(Refused::Denied))),
+        (Misbehaviour::Expired, |e| matches!(e, Error::Refused(Refused::Expired))),
+        (Misbehaviour::WrongMrenclave, |e| matches!(e, Error::Node(Refusal::Measurement))),
+        (Misbehaviour::DebugEnclave, |e| matches!(e, Error::Node(Refusal::Debug | Refusal::Verification(_)))),
+        (Misbehaviour::StaleQuote, |e| matches!(e, Error::Node(Refusal::ReportData))),
+        (Misbehaviour::OtherConnection, |e| matches!(e, Error::Node(Refusal::ReportData))),
+        (Misbehaviour::Reflection, |e| matches!(e, Error::Node(Refusal::NotSgx))),
+        (Misbehaviour::WrongSpki, |e| matches!(e, Error::Node(Refusal::ReportData))),
+        (Misbehaviour::HalfReportData, |e| matches!(e, Error::Node(Refusal::ReportData))),
+        (Misbehaviour::Tls12, |e| matches!(e, Error::Tls(_))),
+        (Misbehaviour::Oversize, |e| matches!(e, Error::Protocol(Step::Challenge, "answer too long"))),
+        (Misbehaviour::Echo, |e| matches!(e, Error::Protocol(Step::Request, "answer is no vault's"))),
+        (Misbehaviour::NoCollateral, |e| matches!(e, Error::Collateral(None))),
+        (Misbehaviour::ExpiredCollateral, |e| matches!(e, Error::Node(Refusal::Verification(_)))),
+        (Misbehaviour::ForeignCollateral, |e| matches!(e, Error::Node(_))),
+        (Misbehaviour::ForeignRoot, |e| matches!(e, Error::Node(Refusal::Anchor))),
+        (Misbehaviour::RevokedPck, |e| matches!(e, Error::Node(Refusal::Verification(_)))),
+        (Misbehaviour::OutOfDate, |e| matches!(e, Error::Node(Refusal::TcbStatus(_)))),
+        (Misbehaviour::Slow(Duration::from_secs(5)), |e| matches!(e, Error::Deadline(_))),
+    ];
+    for (misbehaviour, check) in cases {
+        let name = format!("{misbehaviour:?}");
+        match World::with(misbehaviour).exchange() {
+            Ok(_) => panic!("{name}: a key came out"),
+            Err(error) => assert!(check(&error), "{name}: {error:?}"),
+        }
+    }
+}
