@@ -1,1 +1,32 @@
-fn main() {}
+//! cvm-init: PID 1 of a confidential VM's initrd. [`boot::boot`] is the story; this file is how it ends.
+
+mod boot;
+mod error;
+mod journal;
+mod phase;
+mod receipt;
+
+use std::sync::Arc;
+
+use error::{BootError, Verdict};
+use journal::Journal;
+
+fn main() -> ! {
+    let journal = Arc::new(Journal::default());
+    // A panic is a bug; it must not become the kernel's panic, which says nothing and may hang.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
+        end(&BootError::Internal(place), None)
+    }));
+    match boot::boot(&journal) {
+        Ok(never) => match never {},
+        Err(error) => end(&error, journal.verdict()),
+    }
+}
+
+/// Says why on the console and ends the machine: by the error's own verdict, unless the measured policy has another.
+fn end(error: &BootError, by_policy: Option<Verdict>) -> ! {
+    let verdict = by_policy.unwrap_or_else(|| error.verdict());
+    journal::last_words(&format!("{} ({})", error.line(), verdict.meaning()));
+    kernel::power::end(verdict.power())
+}

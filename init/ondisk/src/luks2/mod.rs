@@ -64,7 +64,7 @@ pub enum Error {
     /// Not JSON.
     #[error("json is malformed")]
     Json,
-    /// A key twice in one object, or a number with a fraction: readers differ about these.
+    /// A key twice in one object, a number with a fraction, or a NUL in a string: readers differ about these.
     #[error("json is ambiguous")]
     Ambiguous,
     /// A field is unknown, missing or of another type.

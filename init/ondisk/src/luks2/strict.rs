@@ -1,4 +1,4 @@
-//! JSON that every reader reads alike: no key twice in one object, no number with a fraction.
+//! JSON that every reader reads alike: no key twice in one object, no number with a fraction, no NUL in a string.
 
 use super::Error;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -48,8 +48,8 @@ impl<'de> Visitor<'de> for StrictVisitor {
         Ok(value.into())
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Value, E> {
+        plain(value).map(Into::into)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
@@ -63,12 +63,17 @@ impl<'de> Visitor<'de> for StrictVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
         while let Some((key, Strict(value))) = entries.next_entry::<String, Strict>()? {
-            if object.insert(key, value).is_some() {
+            if object.insert(plain::<A::Error, _>(key)?, value).is_some() {
                 return Err(A::Error::custom("repeated key"));
             }
         }
         Ok(Value::Object(object))
     }
+}
+
+/// Refuses an escaped NUL: a reader in C ends the text there and sees another word, or the same key twice.
+fn plain<E: serde::de::Error, T: AsRef<str>>(text: T) -> Result<T, E> {
+    if text.as_ref().contains('\0') { Err(E::custom("nul in a string")) } else { Ok(text) }
 }
 
 #[cfg(test)]
@@ -86,6 +91,9 @@ mod tests {
             (r#"{"a":1,"a":1}"#, Err(Error::Ambiguous)),
             (r#"{"a":1,"\u0061":2}"#, Err(Error::Ambiguous)),
             (r#"{"x":[{"a":1,"b":2,"a":3}]}"#, Err(Error::Ambiguous)),
+            (r#"{"a":1,"a\u0000b":2}"#, Err(Error::Ambiguous)),
+            (r#"{"a":"aes-xts-plain64\u0000"}"#, Err(Error::Ambiguous)),
+            (r#"["\u0000"]"#, Err(Error::Ambiguous)),
             (r#"{"a":1.0}"#, Err(Error::Ambiguous)),
             (r#"{"a":1e3}"#, Err(Error::Ambiguous)),
             (r#"{"a":18446744073709551616}"#, Err(Error::Ambiguous)),

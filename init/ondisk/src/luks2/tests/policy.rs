@@ -75,7 +75,7 @@ fn keyslot_is_refused_when_one_word_of_it_is_wrong() {
         ("area/encryption", json!("cipher_null"), KeyslotCipher(0)),
         ("area/encryption", json!("null"), KeyslotCipher(0)),
         ("area/encryption", json!(""), KeyslotCipher(0)),
-        ("area/encryption", json!("aes-xts-plain64\0"), KeyslotCipher(0)),
+        ("area/encryption", json!("aes-xts-plain64 "), KeyslotCipher(0)),
         ("area/encryption", json!("aes-cbc-plain64"), KeyslotCipher(0)),
         ("area/key_size", json!(32), KeyslotCipher(0)),
         ("af/type", json!("luks2"), KeyslotSplit(0)),

@@ -1,0 +1,71 @@
+//! The story, from the kernel's first instruction in user space to the real init.
+
+use std::convert::Infallible;
+use std::sync::{Arc, mpsc};
+
+use crate::error::BootError;
+use crate::journal::Journal;
+use crate::phase::api::Api;
+use crate::phase::unlock::Unlocked;
+use crate::phase::{api, data, handoff, net, policy, root, unlock};
+use crate::receipt::Receipt;
+
+/// Takes the machine from the kernel's first instruction to the real init.
+///
+/// Each step takes what only an earlier step can make, so no step can run too soon: there is no key without a link, no open
+/// disk without a key that was proved, and no real init without a verified root.
+pub(crate) fn boot(journal: &Arc<Journal>) -> Result<Infallible, BootError> {
+    let api = journal.phase("api", api::mount)?; //                        /proc /sys /dev /run; modules
+    let policy = Arc::new(journal.phase("policy", || policy::read(&api))?); // the measured command line, and trust files
+    journal.obey(&policy.line);
+    let mut receipt = Receipt::new(&policy.line);
+
+    let (root, disk) = side_by_side(
+        { let (journal, policy) = (Arc::clone(journal), Arc::clone(&policy)); move || {
+            journal.phase("root", || root::verify(&api, &policy.line.root)).map_err(BootError::from) } },
+        { let (journal, policy) = (Arc::clone(journal), Arc::clone(&policy)); move || unlock_disk(&journal, &api, &policy) },
+    )?;
+    receipt.root(&root);
+
+    if let Some((disk, unlocked)) = disk {
+        receipt.unlocked(&unlocked.outcome);
+        let opened = journal.phase("data", || data::open(&root, disk, unlocked.dek))?; // the key dies here
+        receipt.data(&opened);
+    }
+    handoff::switch_root(&api, root, &policy.line.init, journal, receipt).map_err(BootError::from) // never returns
+}
+
+/// Looks at the data disk, then gathers and proves its key; nothing when policy has no data disk.
+fn unlock_disk(journal: &Journal, api: &Api, policy: &policy::Measured) -> Result<Option<(data::Disk, Unlocked)>, BootError> {
+    let Some(wanted) = &policy.line.data else {
+        return Ok(None);
+    };
+    let disk = data::inspect(api, wanted)?; //                                           one private copy of its header
+    let link = journal.phase("net", || net::up(api, &policy.line.net))?; //         one interface, DHCP
+    let unlocked = journal.phase("unlock", || unlock::gather(&link, &disk, policy, wanted))?; // t of n shares, proved
+    link.release();
+    Ok(Some((disk, unlocked)))
+}
+
+/// Runs both at once and ends with the first failure, without waiting for the other: the machine is about to end anyway.
+fn side_by_side<A: Send + 'static, B: Send + 'static>(
+    first: impl FnOnce() -> Result<A, BootError> + Send + 'static,
+    second: impl FnOnce() -> Result<B, BootError> + Send + 'static,
+) -> Result<(A, B), BootError> {
+    enum Done<A, B> {
+        First(A),
+        Second(B),
+    }
+    let (sender, results) = mpsc::channel();
+    let other = sender.clone();
+    std::thread::spawn(move || drop(sender.send(first().map(Done::First))));
+    std::thread::spawn(move || drop(other.send(second().map(Done::Second))));
+    let (mut a, mut b) = (None, None);
+    for result in results {
+        match result? {
+            Done::First(value) => a = Some(value),
+            Done::Second(value) => b = Some(value),
+        }
+    }
+    a.zip(b).ok_or_else(|| BootError::Internal(" (a phase ended without a result)".to_owned()))
+}

@@ -1,0 +1,127 @@
+//! What is said while it happens: the kernel's log, the time of each phase, the measured debug flags.
+
+use std::sync::{Mutex, OnceLock};
+use std::time::Instant;
+
+use kernel::kmsg::Kmsg;
+use log::{Level, LevelFilter, Metadata, Record};
+use ondisk::cmdline::{LogLevel, Phase, Policy};
+
+use crate::error::Verdict;
+
+/// Lines of the timeline go to this target.
+const TIMELINE: &str = "timeline";
+
+static KMSG: OnceLock<Kmsg> = OnceLock::new();
+
+/// The `log` crate's way to the kernel's log.
+struct ToKmsg {
+    level: LevelFilter,
+    timeline: bool,
+}
+
+static LOGGER: Mutex<ToKmsg> = Mutex::new(ToKmsg { level: LevelFilter::Info, timeline: false });
+
+/// The journal of one boot.
+#[derive(Default)]
+pub(crate) struct Journal {
+    phases: Mutex<Vec<(&'static str, u128)>>,
+    policy: OnceLock<(Vec<Phase>, Option<Verdict>)>,
+}
+
+impl Journal {
+    /// Takes the flags of the measured policy: from here on they are obeyed.
+    pub(crate) fn obey(&self, policy: &Policy) {
+        if let Ok(mut logger) = LOGGER.lock() {
+            logger.level = match policy.log {
+                LogLevel::Error => LevelFilter::Error,
+                LogLevel::Warn => LevelFilter::Warn,
+                LogLevel::Info => LevelFilter::Info,
+                LogLevel::Debug => LevelFilter::Debug,
+            };
+            logger.timeline = policy.debug.timeline;
+        }
+        log::set_max_level(LevelFilter::Debug);
+        let taken = self.policy.set((policy.debug.pauses.clone(), policy.fail.map(Verdict::from)));
+        debug_assert!(taken.is_ok(), "one policy a boot");
+    }
+
+    /// What the policy wants done after a failure, once there is a policy.
+    pub(crate) fn verdict(&self) -> Option<Verdict> {
+        self.policy.get().and_then(|(_, verdict)| *verdict)
+    }
+
+    /// Runs a phase: pauses before it if the measured flags say so, and writes its time.
+    pub(crate) fn phase<T, E>(&self, name: &'static str, run: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        if self.policy.get().is_some_and(|(pauses, _)| pauses.iter().any(|phase| phase.as_str() == name)) {
+            log::warn!("paused before {name}: a line on the console goes on");
+            if let Err(error) = kernel::console::wait_for_line() {
+                log::warn!("no line can come: {error}");
+            }
+        }
+        let start = Instant::now();
+        let outcome = run();
+        let took = start.elapsed().as_millis();
+        if let Ok(mut phases) = self.phases.lock() {
+            phases.push((name, took));
+        }
+        log::info!("phase {name}: {took} ms");
+        outcome
+    }
+
+    /// The phases so far, in the order in which they ended, with their milliseconds.
+    pub(crate) fn phases(&self) -> Vec<(&'static str, u128)> {
+        self.phases.lock().map(|phases| phases.clone()).unwrap_or_default()
+    }
+}
+
+/// Opens the kernel's log for everything that is said from now on.
+pub(crate) fn open(kmsg: Kmsg) {
+    if KMSG.set(kmsg).is_ok() && log::set_logger(&Proxy).is_ok() {
+        log::set_max_level(LevelFilter::Info);
+    }
+}
+
+/// Marks a step of the timeline (`cvm.debug=timeline`).
+pub(crate) fn step(what: impl std::fmt::Display) {
+    log::debug!(target: TIMELINE, "{:.3} s {what}", kernel::clock::since_kernel_start().as_secs_f64());
+}
+
+/// The line that says why the boot ended: critical, so that `quiet` does not hide it.
+pub(crate) fn last_words(line: &str) {
+    match KMSG.get() {
+        Some(kmsg) => kmsg.line(2, &format!("cvm-init: {line}")),
+        // The api phase failed: whatever console the kernel gave us is all there is.
+        None => drop(std::fs::write("/dev/console", format!("cvm-init: {line}\r\n"))),
+    }
+}
+
+struct Proxy;
+
+impl log::Log for Proxy {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let ours = metadata.target().starts_with("cvm_init") || metadata.target() == TIMELINE || metadata.target() == "kernel";
+        LOGGER.lock().is_ok_and(|logger| {
+            metadata.level() <= logger.level.min(if ours { LevelFilter::Debug } else { LevelFilter::Warn })
+                || logger.timeline && metadata.target() == TIMELINE
+        })
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        if let Some(kmsg) = KMSG.get() {
+            let level = match record.level() {
+                Level::Error => 3,
+                Level::Warn => 4,
+                Level::Info => 6,
+                // Asked for by a measured flag, so it goes where it can be seen: level 7 stays off the console.
+                Level::Debug | Level::Trace => 6,
+            };
+            kmsg.line(level, &format!("cvm-init: {}", record.args()));
+        }
+    }
+
+    fn flush(&self) {}
+}

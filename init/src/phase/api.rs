@@ -1,0 +1,122 @@
+//! The kernel's filesystems and its modules: what PID 1 stands on.
+
+use std::path::Path;
+
+use kernel::modules::{self, Outcome};
+use kernel::mount::{Attr, Detached, MountOption};
+
+use crate::journal::{self, step};
+
+/// Proof that `/proc`, `/sys`, `/dev` and `/run` are mounted and the listed modules are loaded. Only [`mount`] makes one.
+#[derive(Clone, Copy)]
+pub(crate) struct Api(());
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("mount")]
+    Mount(#[source] kernel::Error),
+    #[error("kernel log")]
+    Log(#[source] kernel::Error),
+    #[error("module list")]
+    List(#[source] std::io::Error),
+    #[error("module list: line {0} is malformed")]
+    Line(usize),
+    #[error("module")]
+    Module(#[source] kernel::Error),
+    #[error("module {0} finds no device")]
+    NoDevice(String),
+}
+
+impl Error {
+    pub(crate) const fn code(&self) -> u8 {
+        match self {
+            Self::Mount(_) => 10,
+            Self::Log(_) => 11,
+            Self::List(_) | Self::Line(_) => 12,
+            Self::Module(_) | Self::NoDevice(_) => 13,
+        }
+    }
+}
+
+struct ApiMount {
+    fstype: &'static str,
+    target: &'static str,
+    attr: Attr,
+    options: &'static [MountOption<'static>],
+}
+
+const CLOSED: Attr = Attr::MOUNT_ATTR_NOSUID.union(Attr::MOUNT_ATTR_NODEV).union(Attr::MOUNT_ATTR_NOEXEC);
+
+/// As systemd would mount them: it takes over what it finds.
+const TABLE: &[ApiMount] = &[
+    ApiMount { fstype: "proc", target: "/proc", attr: CLOSED, options: &[] },
+    ApiMount { fstype: "sysfs", target: "/sys", attr: CLOSED, options: &[] },
+    // Device nodes without a udev: the kernel makes them.
+    ApiMount { fstype: "devtmpfs", target: "/dev", attr: Attr::MOUNT_ATTR_NOSUID, options: &[MountOption::Value("mode", "0755")] },
+    // The receipt goes here, and moves to the real system with the mount.
+    ApiMount {
+        fstype: "tmpfs",
+        target: "/run",
+        attr: Attr::MOUNT_ATTR_NOSUID.union(Attr::MOUNT_ATTR_NODEV),
+        options: &[MountOption::Value("mode", "0755"), MountOption::Value("size", "20%")],
+    },
+];
+
+/// After the modules: configfs is one.
+const CONFIGFS: ApiMount = ApiMount { fstype: "configfs", target: "/sys/kernel/config", attr: CLOSED, options: &[] };
+
+/// One module a line, in load order, relative to this folder; `?` before it: its hardware may be missing.
+const MODULES: &str = "/etc/cvm-init/modules";
+const MODULE_FOLDER: &str = "/lib/modules";
+
+/// Mounts the table and loads the listed modules.
+pub(crate) fn mount() -> Result<Api, Error> {
+    TABLE.iter().try_for_each(attach)?;
+    journal::open(kernel::kmsg::Kmsg::open().map_err(Error::Log)?);
+    step("api: mounted");
+    let list = std::fs::read_to_string(MODULES).map_err(Error::List)?;
+    for (name, required) in parse_modules(&list)? {
+        let outcome = modules::load(&Path::new(MODULE_FOLDER).join(name), "").map_err(Error::Module)?;
+        if outcome == Outcome::NoDevice && required {
+            return Err(Error::NoDevice(name.to_owned()));
+        }
+    }
+    attach(&CONFIGFS)?;
+    step("api: modules loaded");
+    Ok(Api(()))
+}
+
+fn attach(entry: &ApiMount) -> Result<(), Error> {
+    let attach = || Detached::new(entry.fstype, entry.options, entry.attr)?.attach(Path::new(entry.target));
+    attach().map_err(Error::Mount)
+}
+
+/// The list is measured, so this is about our own mistakes: a name is a plain file name.
+fn parse_modules(list: &str) -> Result<Vec<(&str, bool)>, Error> {
+    let lines = list.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|(number, line)| {
+            let name = line.strip_prefix('?').unwrap_or(line);
+            let plain = name.ends_with(".ko") && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+            if plain { Ok((name, name == line)) } else { Err(Error::Line(number + 1)) }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn module_list_is_read_in_order_with_its_optional_ones() {
+        let list = "# reason\nconfigfs.ko\n\n?tdx-guest.ko\n";
+        assert_eq!(parse_modules(list).unwrap(), [("configfs.ko", true), ("tdx-guest.ko", false)]);
+    }
+
+    #[test]
+    fn module_list_with_a_path_or_a_parameter_is_refused() {
+        for line in ["../x.ko", "x.ko debug=1", "x", "?"] {
+            assert_eq!(parse_modules(line).unwrap_err().to_string(), "module list: line 1 is malformed", "{line}");
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! What is to be done: the measured command line and the measured trust files.
+
+use std::fs;
+use std::path::Path;
+
+use attest::{Anchor, Floors};
+use ondisk::cmdline::{self, DataCipher, Distinct, FileSystem, Key, NetMode, Phase, Policy, TcbPolicy, VaultAddress};
+use serde::Deserialize;
+
+use super::api::Api;
+
+const ANCHORS: &str = "/etc/cvm-init/anchors";
+const FLOORS: &str = "/etc/cvm-init/floors.json";
+/// A root certificate is 659 bytes; this only keeps a mistake small.
+const ANCHOR_MAX: u64 = 8 << 10;
+
+/// Everything that decides, all of it measured.
+pub(crate) struct Measured {
+    /// The command line.
+    pub(crate) line: Policy,
+    /// The root of the vaults' quotes.
+    pub(crate) anchor: Anchor,
+    /// What may not be rolled back behind.
+    pub(crate) floors: Floors,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("reading /proc/cmdline")]
+    Unreadable(#[source] std::io::Error),
+    #[error("command line")]
+    Line(#[source] cmdline::Error),
+    #[error("command line: {0} asks for what this version does not do")]
+    NotHonoured(Key),
+    #[error("trust file {0}")]
+    Trust(&'static str, #[source] std::io::Error),
+    #[error("trust files: {0} anchors, not one")]
+    Anchors(usize),
+    #[error("trust file floors.json")]
+    Floors(#[source] serde_json::Error),
+}
+
+impl Error {
+    pub(crate) const fn code(&self) -> u8 {
+        match self {
+            Self::Unreadable(_) => 20,
+            Self::Line(cmdline::Error::Unknown(_)) => 21,
+            Self::Line(cmdline::Error::Repeated(_)) => 22,
+            Self::Line(cmdline::Error::Malformed(_)) => 23,
+            Self::Line(cmdline::Error::Missing(_)) => 24,
+            Self::Line(
+                cmdline::Error::TooLong | cmdline::Error::NotAscii | cmdline::Error::Quoted | cmdline::Error::AfterDashes(_),
+            ) => 25,
+            Self::Line(cmdline::Error::Conflict(_)) => 26,
+            Self::NotHonoured(_) => 27,
+            Self::Trust(..) | Self::Anchors(_) | Self::Floors(_) => 28,
+        }
+    }
+}
+
+/// Reads the command line that the kernel was started with, and the trust files beside it in the initrd.
+pub(crate) fn read(_api: &Api) -> Result<Measured, Error> {
+    let text = fs::read_to_string("/proc/cmdline").map_err(Error::Unreadable)?;
+    let line = cmdline::parse(&text).map_err(Error::Line)?;
+    if let Some(key) = not_honoured(&line) {
+        return Err(Error::NotHonoured(key));
+    }
+    Ok(Measured { line, anchor: anchor(Path::new(ANCHORS))?, floors: floors(Path::new(FLOORS))? })
+}
+
+/// The first word whose meaning this version does not have yet. Refused, never ignored: its writer counts on it.
+fn not_honoured(policy: &Policy) -> Option<Key> {
+    let never = [
+        Key::DataSeal,
+        Key::DataWipe,
+        Key::DataJournal,
+        Key::VaultPrevious,
+        Key::Pccs,
+        Key::Measure,
+        Key::Measured,
+        Key::Watchdog,
+    ];
+    if let Some(key) = policy.given().find(|key| never.contains(key)) {
+        return Some(key);
+    }
+    if policy.debug.pauses.iter().any(|phase| matches!(phase, Phase::Policy | Phase::Measure)) {
+        return Some(Key::Debug);
+    }
+    if !matches!(policy.net.mode, NetMode::Dhcp) {
+        return Some(Key::Net);
+    }
+    if matches!(policy.tcb, TcbPolicy::Signature) {
+        return Some(Key::Tcb);
+    }
+    let data = policy.data.as_ref()?;
+    let vaults = &data.vaults;
+    let by_address = |address: &VaultAddress| matches!(address, VaultAddress::V4(_) | VaultAddress::V6(_));
+    [
+        (Key::DataFs, data.fs == FileSystem::Ext4),
+        (Key::DataCipher, data.cipher == DataCipher::XtsHmac),
+        (Key::VaultDistinct, vaults.distinct == Distinct::Key),
+        (Key::Vault, vaults.addresses.iter().all(by_address)),
+    ]
+    .into_iter()
+    .find_map(|(key, honoured)| (!honoured).then_some(key))
+}
+
+/// The one DER file in the folder of anchors: two roots would mean that either may answer for the other.
+fn anchor(folder: &Path) -> Result<Anchor, Error> {
+    let unreadable = |e| Error::Trust("anchors", e);
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.extension().is_some_and(|extension| extension == "der") {
+            files.push(path);
+        }
+    }
+    let [file] = files.as_slice() else {
+        return Err(Error::Anchors(files.len()));
+    };
+    let length = fs::metadata(file).map_err(unreadable)?.len();
+    if length > ANCHOR_MAX {
+        return Err(unreadable(std::io::ErrorKind::FileTooLarge.into()));
+    }
+    fs::read(file).map(Anchor::from_der).map_err(unreadable)
+}
+
+/// `floors.json` as the packer writes it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FloorsFile {
+    built: u64,
+    tcb_evaluation: u32,
+    root_crl: u32,
+    pck_crl: u32,
+}
+
+fn floors(file: &Path) -> Result<Floors, Error> {
+    let text = fs::read(file).map_err(|e| Error::Trust("floors.json", e))?;
+    let file: FloorsFile = serde_json::from_slice(&text).map_err(Error::Floors)?;
+    Ok(Floors { built: file.built, tcb_evaluation: file.tcb_evaluation, root_crl: file.root_crl, pck_crl: file.pck_crl })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(words: &str) -> Policy {
+        cmdline::parse(&format!("roothash={} {words}", "ab".repeat(32))).unwrap()
+    }
+
+    const DATA: &str = "cvm.data=serial=data cvm.vault=10.0.2.2:1,10.0.2.2:2 cvm.vault.handle=h \
+        cvm.vault.mrenclave=1111111111111111111111111111111111111111111111111111111111111111 \
+        cvm.vault.app=00112233-4455-6677-8899-aabbccddeeff";
+
+    #[test]
+    fn keys_of_later_versions_are_refused_by_name() {
+        let cases = [
+            (String::new(), None),
+            (DATA.to_owned(), None),
+            ("cvm.net=slaac".to_owned(), Some(Key::Net)),
+            ("cvm.tcb=signature".to_owned(), Some(Key::Tcb)),
+            ("cvm.measure=rtmr".to_owned(), Some(Key::Measure)),
+            ("cvm.debug=pause:policy".to_owned(), Some(Key::Debug)),
+            ("cvm.debug=pause:unlock,timeline".to_owned(), None),
+            (format!("{DATA} cvm.data.fs=xfs"), Some(Key::DataFs)),
+            (format!("{DATA} cvm.data.cipher=gcm"), Some(Key::DataCipher)),
+            (format!("{DATA} cvm.vault.distinct=platform"), Some(Key::VaultDistinct)),
+            (format!("{DATA} cvm.vault.previous=g"), Some(Key::VaultPrevious)),
+            (DATA.replace("10.0.2.2:1", "vault.example:1"), Some(Key::Vault)),
+            (DATA.replace("10.0.2.2:1", "vsock:2:1"), Some(Key::Vault)),
+        ];
+        for (words, want) in cases {
+            assert_eq!(not_honoured(&line(&words)), want, "{words}");
+        }
+    }
+
+    #[test]
+    fn exactly_one_anchor_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let count = |folder: &Path| anchor(folder).map(drop).map_err(|e| e.to_string());
+        assert_eq!(count(folder.path()), Err("trust files: 0 anchors, not one".to_owned()));
+        fs::write(folder.path().join("intel.der"), b"x").unwrap();
+        fs::write(folder.path().join("README"), b"x").unwrap();
+        assert_eq!(count(folder.path()), Ok(()));
+        fs::write(folder.path().join("other.der"), b"x").unwrap();
+        assert_eq!(count(folder.path()), Err("trust files: 2 anchors, not one".to_owned()));
+    }
+
+    #[test]
+    fn floors_with_an_unknown_field_are_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), r#"{"built":1,"tcb_evaluation":2,"root_crl":3,"pck_crl":4}"#).unwrap();
+        assert_eq!(floors(file.path()).unwrap(), Floors { built: 1, tcb_evaluation: 2, root_crl: 3, pck_crl: 4 });
+        fs::write(file.path(), r#"{"built":1,"tcb_evaluation":2,"root_crl":3,"pck_crl":4,"x":5}"#).unwrap();
+        assert!(matches!(floors(file.path()), Err(Error::Floors(_))));
+    }
+}
