@@ -62,7 +62,7 @@ impl From<FailVerdict> for Verdict {
     fn from(word: FailVerdict) -> Self {
         match word {
             FailVerdict::Reboot => Self::Reboot,
-            FailVerdict::Poweroff => Self::PowerOff,
+            FailVerdict::PowerOff => Self::PowerOff,
             FailVerdict::Park => Self::Park,
         }
     }

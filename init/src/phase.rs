@@ -2,6 +2,7 @@
 
 pub(crate) mod api;
 pub(crate) mod data;
+mod disks;
 pub(crate) mod handoff;
 pub(crate) mod net;
 pub(crate) mod policy;

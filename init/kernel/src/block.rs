@@ -245,10 +245,31 @@ pub fn set_read_ahead(name: &str, kib: u32) -> Result<(), Error> {
     fs::write(&path, kib.to_string()).map_err(|e| Error::io("write", &path, &e))
 }
 
-/// An error for a range that a caller computed wrongly from untrusted numbers.
-#[must_use]
-pub fn out_of_range(path: &Path) -> Error {
-    Error::new("range", path.display(), Errno::INVAL)
+/// The minor number of a device node.
+///
+/// # Errors
+/// `ENOENT`; `ENOTBLK` when it is no block device.
+pub fn minor(node: &Path) -> Result<u32, Error> {
+    let stat = rustix::fs::stat(node).map_err(|e| Error::new("stat", node.display(), e))?;
+    if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::BlockDevice {
+        return Err(Error::new("stat", node.display(), Errno::NOTBLK));
+    }
+    Ok(rustix::fs::minor(stat.st_rdev))
+}
+
+/// The next stretch of a sparse file that holds data at or after `from`: first byte, and the byte after the last.
+///
+/// # Errors
+/// As lseek(2) with `SEEK_DATA`.
+pub fn next_extent(file: &File, from: u64) -> Result<Option<(u64, u64)>, Error> {
+    use rustix::fs::{SeekFrom, seek};
+    let start = match seek(file, SeekFrom::Data(from)) {
+        Ok(start) => start,
+        Err(Errno::NXIO) => return Ok(None),
+        Err(errno) => return Err(Error::new("lseek", "SEEK_DATA", errno)),
+    };
+    let end = seek(file, SeekFrom::Hole(start)).map_err(|e| Error::new("lseek", "SEEK_HOLE", e))?;
+    Ok(Some((start, end)))
 }
 
 #[cfg(test)]
@@ -292,6 +313,16 @@ mod tests {
         assert_eq!(disk.number().unwrap(), "254:0");
         let want = KernelPartition { name: "vda2".to_owned(), start: 32768, bytes: 4096, number: "254:2".to_owned() };
         assert_eq!(disk.partitions().unwrap(), [want]);
+    }
+
+    #[test]
+    fn extents_of_a_sparse_file_are_found_in_order() {
+        let file = tempfile::NamedTempFile::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let file = file.as_file();
+        file.set_len(1 << 20).unwrap();
+        file.write_all_at(&[1; 4096], 8192).unwrap();
+        assert_eq!(next_extent(file, 0).unwrap(), Some((8192, 12288)));
+        assert_eq!(next_extent(file, 12288).unwrap(), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod dm;
 mod error;
 pub mod kmsg;
 pub mod link;
+pub mod memory;
 pub mod modules;
 pub mod mount;
 mod netlink;

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use rustix::fs::CWD;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen, mount_change, mount_move, move_mount, unmount,
+    FsMountFlags, FsOpenFlags, MoveMountFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, mount_move, move_mount, unmount,
 };
 
 pub use rustix::mount::MountAttrFlags as Attr;
@@ -63,12 +63,15 @@ pub fn relocate(from: &Path, to: &Path) -> Result<(), Error> {
     mount_move(from, to).map_err(|e| Error::new("mount --move", to.display(), e))
 }
 
-/// Makes every mount below `/` shared with later namespaces, which systemd's units rely on.
+/// Makes the mount at `root` the root of this process and of the machine: what was `/` is below it no more.
 ///
 /// # Errors
-/// As mount(2).
-pub fn share_all() -> Result<(), Error> {
-    mount_change("/", MountPropagationFlags::SHARED | MountPropagationFlags::REC).map_err(|e| Error::new("mount --make-rshared", "/", e))
+/// `EINVAL` when `root` is no mount point.
+pub fn enter_root(root: &Path) -> Result<(), Error> {
+    rustix::process::chdir(root).map_err(|e| Error::new("chdir", root.display(), e))?;
+    mount_move(".", "/").map_err(|e| Error::new("mount --move", "/", e))?;
+    rustix::process::chroot(".").map_err(|e| Error::new("chroot", root.display(), e))?;
+    rustix::process::chdir("/").map_err(|e| Error::new("chdir", "/", e))
 }
 
 /// Takes a mount away; it must not be busy.

@@ -13,6 +13,12 @@ impl QuoteTime {
         self.unix_seconds
     }
 
+    /// The minute in which `unix_seconds` lies.
+    #[must_use]
+    pub fn at(unix_seconds: u64) -> Self {
+        Self { unix_seconds: unix_seconds - unix_seconds % 60 }
+    }
+
     /// Parses the 17 bytes of the wire.
     ///
     /// `None` for any other form, and for years before 1970 or a day that is not in the calendar.
@@ -35,23 +41,46 @@ impl QuoteTime {
     }
 }
 
+impl std::fmt::Display for QuoteTime {
+    /// The 17 bytes of the wire.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let minutes = self.unix_seconds / 60;
+        let (mut days, minute) = (minutes / 1440, minutes % 1440);
+        let mut year = 1970;
+        while days >= 365 + u64::from(is_leap(year)) {
+            days -= 365 + u64::from(is_leap(year));
+            year += 1;
+        }
+        let mut month = 1;
+        while let Some(length) = month_days(year, month).filter(|length| days >= *length) {
+            days -= length;
+            month += 1;
+        }
+        write!(f, "{year:04}-{month:02}-{:02}T{:02}:{:02}Z", days + 1, minute / 60, minute % 60)
+    }
+}
+
+/// Days of a month, 1 to 12.
+fn month_days(year: u64, month: u64) -> Option<u64> {
+    match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => Some(31),
+        4 | 6 | 9 | 11 => Some(30),
+        2 => Some(28 + u64::from(is_leap(year))),
+        _ => None,
+    }
+}
+
 fn is_leap(year: u64) -> bool {
     year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
 }
 
 /// Counts year by year: at most 8,000 steps for a year of four digits, and no formula to get wrong.
 fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
-    let length = |month| match month {
-        1 | 3 | 5 | 7 | 8 | 10 | 12 => Some(31),
-        4 | 6 | 9 | 11 => Some(30),
-        2 => Some(28 + u64::from(is_leap(year))),
-        _ => None,
-    };
-    if year < 1970 || day == 0 || day > length(month)? {
+    if year < 1970 || day == 0 || day > month_days(year, month)? {
         return None;
     }
     let years: u64 = (1970..year).map(|year| 365 + u64::from(is_leap(year))).sum();
-    let months: u64 = (1..month).filter_map(length).sum();
+    let months: u64 = (1..month).filter_map(|month| month_days(year, month)).sum();
     Some(years + months + day - 1)
 }
 
@@ -80,7 +109,9 @@ mod tests {
             ("", None),
         ];
         for (text, want) in cases {
-            assert_eq!(QuoteTime::parse(text).map(QuoteTime::unix_seconds), want, "{text}");
+            let time = QuoteTime::parse(text);
+            assert_eq!(time.map(QuoteTime::unix_seconds), want, "{text}");
+            assert!(time.is_none_or(|time| time.to_string() == text && QuoteTime::at(time.unix_seconds() + 59) == time), "{text}");
         }
     }
 }

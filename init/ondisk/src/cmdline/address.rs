@@ -1,5 +1,7 @@
 //! Where vaults and caches are. Hints only: who answers there must prove itself.
 
+use std::fmt;
+
 use crate::text;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 
@@ -49,6 +51,18 @@ pub enum VaultAddress {
         /// The TCP port.
         port: u16,
     },
+}
+
+impl fmt::Display for VaultAddress {
+    /// As the command line writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4(address) => address.fmt(f),
+            Self::V6(address) => address.fmt(f),
+            Self::Vsock { cid, port } => write!(f, "vsock:{cid}:{port}"),
+            Self::Name { host, port } => write!(f, "{host}:{port}"),
+        }
+    }
 }
 
 impl VaultAddress {

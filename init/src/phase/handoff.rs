@@ -1,0 +1,110 @@
+//! The other side: mounts move into the verified root, the initramfs is emptied, and PID 1 becomes the real init.
+
+use std::convert::Infallible;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use kernel::mount;
+use ondisk::cmdline::InitPath;
+
+use super::api::Api;
+use super::root::Root;
+use crate::journal::{Journal, step};
+use crate::receipt::Receipt;
+
+/// What the real system takes over, where it stands; systemd keeps what it finds mounted.
+const MOVED: [&str; 4] = ["/dev", "/proc", "/sys", "/run"];
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("the image has no {0}")]
+    NoInit(String),
+    #[error("receipt")]
+    Receipt(#[source] std::io::Error),
+    #[error("moving mounts")]
+    Move(#[source] kernel::Error),
+    #[error("emptying the initramfs")]
+    Empty(#[source] std::io::Error),
+    #[error("starting the real init")]
+    Exec(#[source] kernel::Error),
+}
+
+impl Error {
+    pub(crate) const fn code(&self) -> u8 {
+        match self {
+            Self::Receipt(_) => 91,
+            Self::Move(_) => 92,
+            Self::Empty(_) => 93,
+            Self::NoInit(_) => 94,
+            Self::Exec(_) => 95,
+        }
+    }
+}
+
+/// Leaves the receipt in `/run`, moves the mounts, makes `root` the root of everything, and execs `init` in it.
+pub(crate) fn switch_root(
+    _api: &Api,
+    root: Root,
+    init: &InitPath,
+    journal: &Journal,
+    receipt: Receipt,
+) -> Result<Infallible, Error> {
+    let sysroot = root.path();
+    // A link (systemd's /sbin/init is one) points inside the root; only its own presence can be seen from here.
+    let in_root = sysroot.join(init.as_str().trim_start_matches('/'));
+    if fs::symlink_metadata(&in_root).is_err() && fs::symlink_metadata(sysroot.join("sbin")).is_err() {
+        return Err(Error::NoInit(init.as_str().to_owned()));
+    }
+    receipt.leave(journal).map_err(Error::Receipt)?;
+    for place in MOVED {
+        mount::relocate(Path::new(place), &sysroot.join(place.trim_start_matches('/'))).map_err(Error::Move)?;
+    }
+    empty(Path::new("/")).map_err(Error::Empty)?;
+    step("handoff: initramfs emptied");
+    let words: Vec<String> = std::iter::once(init.as_str().to_owned()).chain(std::env::args().skip(1)).collect();
+    mount::enter_root(sysroot).map_err(Error::Move)?;
+    log::info!("handoff: {} takes over after {:.1} s", init.as_str(), kernel::clock::since_kernel_start().as_secs_f64());
+    Err(Error::Exec(kernel::child::become_program(Path::new(init.as_str()), &words)))
+}
+
+/// Deletes everything on the filesystem of `folder`, and nothing that is mounted below it.
+fn empty(folder: &Path) -> std::io::Result<()> {
+    let device = fs::metadata(folder)?.dev();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let kind = fs::symlink_metadata(&path)?;
+        if kind.dev() != device {
+            continue;
+        }
+        if kind.is_dir() {
+            empty(&path)?;
+            // A folder with a mount in it stays, and so does what it stands in.
+            match fs::remove_dir(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::DirectoryNotEmpty && error.kind() != std::io::ErrorKind::ResourceBusy => {
+                    return Err(error);
+                }
+                _ => {}
+            }
+        } else {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn emptying_removes_files_links_and_folders() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        fs::write(folder.path().join("a/b/c"), "x").unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", folder.path().join("link")).unwrap();
+        empty(folder.path()).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert!(Path::new("/etc/passwd").exists());
+    }
+}

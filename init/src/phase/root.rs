@@ -1,0 +1,131 @@
+//! The root: dm-verity over erofs. Nothing of it is believed but what hashes to the measured root hash.
+
+use std::path::Path;
+
+use kernel::block::{Access, DIRECT_ALIGN, Device};
+use kernel::dm::{Mapped, Target};
+use kernel::mount::{Attr, Detached, MountOption};
+use ondisk::cmdline::{self, DiskSelector, OnCorruption, RootHash, RootSelector};
+use ondisk::verity::{self, SUPERBLOCK_LEN, Superblock};
+
+use super::api::Api;
+use super::disks::{self, Place, Wanted, find, wait_for};
+use crate::journal::step;
+
+/// Where the verified root is mounted until it becomes `/`.
+pub(crate) const SYSROOT: &str = "/sysroot";
+const NAME: &str = "root";
+
+/// Proof that the root at [`SYSROOT`] is the one that the measured hash names. Only [`verify`] makes one.
+pub(crate) struct Root {
+    hash: RootHash,
+}
+
+impl Root {
+    /// The hash that it was verified against.
+    pub(crate) fn hash(&self) -> &RootHash {
+        &self.hash
+    }
+
+    /// Where it is mounted.
+    pub(crate) fn path(&self) -> &'static Path {
+        Path::new(SYSROOT)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Disk(#[from] disks::Error),
+    #[error("reading the superblock")]
+    Read(#[source] kernel::Error),
+    #[error("verity superblock")]
+    Superblock(#[source] verity::Error),
+    #[error("device number of {0}")]
+    Number(String),
+    #[error("activating")]
+    Activate(#[source] kernel::Error),
+    #[error("the first block does not match the measured root hash")]
+    Hash(#[source] kernel::Error),
+    #[error("mounting")]
+    Mount(#[source] kernel::Error),
+}
+
+impl Error {
+    pub(crate) const fn code(&self) -> u8 {
+        match self {
+            Self::Disk(disks::Error::Missing(_)) => 30,
+            Self::Disk(disks::Error::Table(..) | disks::Error::Disagree(_)) => 31,
+            Self::Disk(disks::Error::Ambiguous(_)) => 32,
+            Self::Superblock(_) => 33,
+            Self::Activate(_) | Self::Number(_) => 34,
+            Self::Hash(_) => 35,
+            Self::Mount(_) => 36,
+            Self::Disk(disks::Error::Kernel(_)) | Self::Read(_) => 37,
+        }
+    }
+
+    /// A disk that is not there may be there after the next start; one that lies stays a lie.
+    pub(crate) const fn may_pass(&self) -> bool {
+        matches!(self, Self::Disk(disks::Error::Missing(_) | disks::Error::Kernel(_)) | Self::Read(_))
+    }
+}
+
+/// Finds data and hash partition, activates dm-verity with the measured root hash and mounts the erofs in it.
+pub(crate) fn verify(_api: &Api, wanted: &cmdline::Root) -> Result<Root, Error> {
+    let (data, hashes) = locate(wanted)?;
+    let superblock = read_superblock(&hashes)?;
+    superblock.check_fits(data.bytes, hashes.bytes).map_err(Error::Superblock)?;
+    let (data, hashes) = (device(&data)?, device(&hashes)?);
+    let target = |on_corruption| Target {
+        kind: "verity",
+        sectors: superblock.mapped_sectors(),
+        params: superblock.table_params(data, hashes, &wanted.hash, on_corruption),
+    };
+
+    // First with errors, so that a wrong hash ends here with its own code; then as policy says, where a bad block is fatal.
+    let mapped = Mapped::read_only(NAME, &target(OnCorruption::Eio)).map_err(Error::Activate)?;
+    probe(&mapped).map_err(Error::Hash)?;
+    mapped.replace(&target(wanted.on_corruption)).map_err(Error::Activate)?;
+    step("root: verity active");
+
+    let source = mapped.path().display().to_string();
+    let options = [MountOption::Value("source", &source), MountOption::Flag("ro")];
+    let attr = Attr::MOUNT_ATTR_RDONLY | Attr::MOUNT_ATTR_NODEV;
+    let mount = || Detached::new("erofs", &options, attr)?.attach(Path::new(SYSROOT));
+    mount().map_err(Error::Mount)?;
+    step("root: mounted");
+    Ok(Root { hash: wanted.hash })
+}
+
+/// Reads one block of the mapped device past the cache: dm-verity answers EIO unless it hashes to the root.
+fn probe(mapped: &Mapped) -> Result<(), kernel::Error> {
+    Device::open(&mapped.path(), Access::Read)?.read(0, DIRECT_ALIGN).map(drop)
+}
+
+/// The two partitions by the Discoverable Partitions rule: their UUIDs are the first and the last 128 bits of the root hash.
+/// A selector of the policy names the data partition alone; the hashes are still found by UUID.
+fn locate(wanted: &cmdline::Root) -> Result<(Place, Place), Error> {
+    let [data_uuid, hash_uuid] = wanted.hash.partitions();
+    let data = match &wanted.selector {
+        RootSelector::Discoverable => Wanted::Uuid(data_uuid),
+        RootSelector::Named(DiskSelector::Serial(serial)) => Wanted::Serial(serial.as_str()),
+        RootSelector::Named(selector) => Wanted::from(selector),
+    };
+    let hashes = Wanted::Uuid(hash_uuid);
+    Ok(wait_for(&data, |disks| Ok(find(disks, &data)?.zip(find(disks, &hashes)?)))?)
+}
+
+fn read_superblock(hashes: &Place) -> Result<Superblock, Error> {
+    let device = Device::open(&hashes.path, Access::Read).map_err(Error::Read)?;
+    let block = device.read(0, DIRECT_ALIGN).map_err(Error::Read)?;
+    Superblock::parse(block.get(..SUPERBLOCK_LEN).unwrap_or_default()).map_err(Error::Superblock)
+}
+
+fn device(place: &Place) -> Result<verity::Device, Error> {
+    let number = || -> Option<verity::Device> {
+        let (major, minor) = place.number.split_once(':')?;
+        Some(verity::Device { major: major.parse().ok()?, minor: minor.parse().ok()? })
+    };
+    number().ok_or_else(|| Error::Number(place.path.display().to_string()))
+}

@@ -1,0 +1,181 @@
+//! One vault, one thread: dial, verify, wait to be asked, present, fetch; and again after what may pass.
+
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use attest::{Anchor, VerifiedNode};
+use kernel::tsm::Tsm;
+use ondisk::cmdline::VaultAddress;
+use quorum::{Share, ShareError};
+use vault::{Challenged, Expectation, Handshaken, Identity, QuoteTime, Step};
+
+use super::quote;
+
+/// The longest that one step of the exchange may take.
+const STEP: Duration = Duration::from_secs(10);
+/// The longest that our own quote may take: the kernel gives the host's quoting service 30 s, and it may need a second try.
+const QUOTE: Duration = Duration::from_secs(70);
+/// The first pause before dialling again; doubled each time, with as much jitter.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// What all vaults' threads share.
+pub(super) struct Dialer {
+    pub(super) identity: Identity,
+    pub(super) anchor: Anchor,
+    pub(super) nodes: attest::Policy,
+    /// Verification time, Unix seconds.
+    pub(super) now: u64,
+    pub(super) handle: String,
+    /// Quotes are made one at a time, as the kernel does.
+    pub(super) tsm: Mutex<Tsm>,
+    pub(super) deadline: Instant,
+}
+
+/// What a thread is told. Its channel's end means: stop.
+pub(super) enum Command {
+    /// Fetch the share.
+    Ask,
+}
+
+/// What a thread tells.
+pub(super) enum Event {
+    /// The vault at this place proved itself and waits to be asked.
+    Ready(usize, VerifiedNode, QuoteTime),
+    /// It gave its share, with the key's expiry in Unix seconds.
+    Served(usize, Share, u64),
+    /// It cannot be used now.
+    Lost(usize, Error),
+}
+
+/// Why a vault is lost.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("{0}")]
+    Connect(std::io::ErrorKind),
+    #[error(transparent)]
+    Vault(#[from] vault::Error),
+    #[error(transparent)]
+    Share(#[from] ShareError),
+    #[error("random numbers")]
+    Random(#[source] kernel::Error),
+    #[error("address of another version")]
+    Address,
+    /// The collector wants no more.
+    #[error("stopped")]
+    Stopped,
+}
+
+impl Error {
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Connect(_) => true,
+            Self::Vault(error) => error.may_pass(),
+            Self::Share(_) | Self::Random(_) | Self::Address | Self::Stopped => false,
+        }
+    }
+}
+
+impl Dialer {
+    /// Serves the vault at `index` until it gave its share, is lost for good, or the shell hangs up.
+    pub(super) fn serve(&self, index: usize, address: &VaultAddress, inbox: &Receiver<Command>, events: &Sender<Event>) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let error = match self.attempt(index, address, inbox, events) {
+                Ok((share, expires_at)) => {
+                    drop(events.send(Event::Served(index, share, expires_at)));
+                    return;
+                }
+                Err(error) => error,
+            };
+            let may_pass = error.may_pass();
+            if events.send(Event::Lost(index, error)).is_err() || !may_pass {
+                return;
+            }
+            // Full jitter between one and two pauses: guests that start together do not dial together.
+            let jittered = pause.mul_f64(1.0 + fraction());
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            if Instant::now() + jittered >= self.deadline || !waited(inbox, jittered) {
+                return;
+            }
+        }
+    }
+
+    fn attempt(
+        &self,
+        index: usize,
+        address: &VaultAddress,
+        inbox: &Receiver<Command>,
+        events: &Sender<Event>,
+    ) -> Result<(Share, u64), Error> {
+        let challenged = self.prove(address)?;
+        let ready = Event::Ready(index, challenged.node().clone(), challenged.quote_time());
+        events.send(ready).map_err(|_| Error::Stopped)?;
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        match inbox.recv_timeout(left) {
+            Ok(Command::Ask) => {}
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Err(Error::Stopped),
+        }
+        self.fetch(challenged)
+    }
+
+    /// Connects and has the node prove itself.
+    fn prove(&self, address: &VaultAddress) -> Result<Challenged<TcpStream>, Error> {
+        let address = match address {
+            VaultAddress::V4(address) => SocketAddr::V4(*address),
+            VaultAddress::V6(address) => SocketAddr::V6(*address),
+            VaultAddress::Vsock { .. } | VaultAddress::Name { .. } => return Err(Error::Address),
+        };
+        let stream = TcpStream::connect_timeout(&address, STEP).map_err(|e| Error::Connect(e.kind()))?;
+        stream.set_nodelay(true).map_err(|e| Error::Connect(e.kind()))?;
+        let mut context = [0; 32];
+        kernel::clock::random(&mut context).map_err(Error::Random)?;
+        let expected = Expectation { anchor: &self.anchor, policy: &self.nodes, now: self.now };
+        let handshaken = Handshaken::connect(stream, &self.identity, self.step())?;
+        Ok(handshaken.challenge(&context, &expected, self.step())?)
+    }
+
+    /// Shows our quote and fetches the share.
+    fn fetch(&self, challenged: Challenged<TcpStream>) -> Result<(Share, u64), Error> {
+        let until = self.deadline.min(Instant::now() + QUOTE);
+        let own = |report_data: &[u8; 64]| quote::own(&self.tsm, report_data, until).map_err(|e| vault::Error::OwnQuote(e.to_string()));
+        let mut session = challenged.present(own, until + STEP)?;
+        let key = session.export_key(&self.handle, self.step())?;
+        Ok((Share::parse(&key.material)?, key.expires_at))
+    }
+
+    fn step(&self) -> Instant {
+        self.deadline.min(Instant::now() + STEP)
+    }
+}
+
+/// Waits out a pause; `false` when the shell hung up meanwhile.
+fn waited(inbox: &Receiver<Command>, pause: Duration) -> bool {
+    let end = Instant::now() + pause;
+    loop {
+        match inbox.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            Ok(Command::Ask) => {} // meant for the connection that is gone
+            Err(RecvTimeoutError::Timeout) => return true,
+            Err(RecvTimeoutError::Disconnected) => return false,
+        }
+    }
+}
+
+/// A number between 0 and 1; without random numbers there is no jitter, and no harm.
+fn fraction() -> f64 {
+    let mut bytes = [0; 4];
+    match kernel::clock::random(&mut bytes) {
+        Ok(()) => f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX),
+        Err(_) => 0.0,
+    }
+}
+
+/// Whether the node could be reached and proved itself, and then did not let us have the key.
+pub(super) fn is_denial(error: &Error) -> bool {
+    match error {
+        Error::Vault(vault::Error::Refused(_) | vault::Error::EvidenceRefused | vault::Error::Status(Step::Present, _)) => true,
+        Error::Connect(_) | Error::Vault(_) | Error::Share(_) | Error::Random(_) | Error::Address | Error::Stopped => false,
+    }
+}

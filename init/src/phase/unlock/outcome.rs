@@ -1,0 +1,195 @@
+//! What became of each vault: for the console, the failure line and the receipt. Names, counts and reasons; never a value.
+
+use attest::VerifiedNode;
+use ondisk::cmdline::Vaults;
+use quorum::{Collector, Fate, Generation};
+use serde::Serialize;
+use vault::{QuoteTime, Refused};
+
+use super::{Error, dial};
+
+/// One vault's part in the unlock.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct VaultOutcome {
+    /// As the policy writes it.
+    address: String,
+    /// `served`, `spare`, `asked`, `ready`, `waiting`, `bad share`, `duplicate`, or why it was lost.
+    outcome: String,
+    /// Hex, once it was verified.
+    mrenclave: Option<String>,
+    tcb_status: Option<String>,
+    advisories: Vec<String>,
+    /// When its collateral begins to run out, Unix seconds.
+    collateral_expires: Option<u64>,
+    /// Its own clock, Unix seconds.
+    quote_time: Option<u64>,
+    /// When it will forget the key, Unix seconds.
+    key_expires: Option<u64>,
+    #[serde(skip)]
+    last: Last,
+}
+
+/// What the last event of a vault was.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Last {
+    #[default]
+    Unheard,
+    Away,
+    Denied,
+    NotBelieved,
+    OwnQuote,
+    Spoiled,
+    Here,
+}
+
+/// The unlock as a whole.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Outcome {
+    handle: String,
+    threshold: u8,
+    /// Shares that the proof needs: the threshold, or one more where only agreement proves.
+    needed: usize,
+    /// Hex of the dealing's 16 bytes, once the key was proved.
+    generation: Option<String>,
+    /// The earliest at which a vault will forget the key, Unix seconds.
+    key_expires: Option<u64>,
+    vaults: Vec<VaultOutcome>,
+    #[serde(skip)]
+    shares: usize,
+}
+
+impl Outcome {
+    pub(super) fn new(vaults: &Vaults, needed: usize) -> Self {
+        let entry = |address: &ondisk::cmdline::VaultAddress| VaultOutcome {
+            address: address.to_string(),
+            outcome: "waiting".to_owned(),
+            ..VaultOutcome::default()
+        };
+        Self {
+            handle: vaults.handle.as_str().to_owned(),
+            threshold: vaults.threshold.get(),
+            needed,
+            generation: None,
+            key_expires: None,
+            vaults: vaults.addresses.iter().map(entry).collect(),
+            shares: 0,
+        }
+    }
+
+    pub(super) fn verified(&mut self, index: usize, node: &VerifiedNode, time: QuoteTime) {
+        let Some(vault) = self.vaults.get_mut(index) else { return };
+        log::info!("vault {}: verified, tcb {}", vault.address, node.status());
+        "ready".clone_into(&mut vault.outcome);
+        vault.mrenclave = Some(hex(node.mrenclave()));
+        vault.tcb_status = Some(node.status().to_string());
+        vault.advisories = node.advisories().to_vec();
+        vault.collateral_expires = Some(node.collateral_expires());
+        vault.quote_time = Some(time.unix_seconds());
+        vault.last = Last::Here;
+    }
+
+    pub(super) fn served(&mut self, index: usize, expires_at: u64) {
+        self.shares += 1;
+        let Some(vault) = self.vaults.get_mut(index) else { return };
+        log::info!("vault {}: gave a share", vault.address);
+        vault.key_expires = Some(expires_at);
+        "share".clone_into(&mut vault.outcome);
+    }
+
+    pub(super) fn lost(&mut self, index: usize, error: dial::Error) {
+        let Some(vault) = self.vaults.get_mut(index) else { return };
+        vault.outcome = chain(&error);
+        vault.last = match &error {
+            dial::Error::Vault(vault::Error::OwnQuote(_)) => Last::OwnQuote,
+            dial::Error::Vault(vault::Error::Node(_) | vault::Error::Collateral(_)) => Last::NotBelieved,
+            dial::Error::Vault(vault::Error::Protocol(..)) | dial::Error::Share(_) => Last::Spoiled,
+            error if dial::is_denial(error) => Last::Denied,
+            _ => Last::Away,
+        };
+        let again = if error.may_pass() { "; trying again" } else { "" };
+        log::warn!("vault {}: {}{again}", vault.address, vault.outcome);
+        if matches!(error, dial::Error::Vault(vault::Error::Refused(Refused::Expired))) {
+            log::warn!("vault {}: the key's life is over there: deal a new one", vault.address);
+        }
+    }
+
+    /// Whether so many vaults are lost for good that waiting cannot help.
+    pub(super) fn is_hopeless(&self, collector: &Collector) -> bool {
+        let lost = |vault: &VaultOutcome| matches!(vault.last, Last::NotBelieved | Last::Spoiled);
+        let left = self.vaults.iter().filter(|vault| !lost(vault)).count();
+        let all_answered = collector.shares() == left && left > 0;
+        left < self.needed || all_answered
+    }
+
+    /// The final word on each vault, from the collector that found the key.
+    pub(super) fn proved(&mut self, collector: &Collector, generation: Generation) {
+        self.generation = Some(hex(&generation.0));
+        for (vault, fate) in self.vaults.iter_mut().zip(collector.fates()) {
+            let word = match fate {
+                Fate::Lost => continue,
+                Fate::Waiting => "waiting",
+                Fate::Ready => "ready",
+                Fate::Asked => "asked",
+                Fate::Served => "served",
+                Fate::Spare => "spare",
+                Fate::BadShare => "bad share",
+                Fate::Duplicate => "duplicate",
+            };
+            word.clone_into(&mut vault.outcome);
+            if matches!(fate, Fate::BadShare | Fate::Duplicate) {
+                log::warn!("vault {}: {word}", vault.address);
+            }
+        }
+        let served = self.vaults.iter().filter(|vault| vault.outcome == "served");
+        self.key_expires = served.clone().filter_map(|vault| vault.key_expires).min();
+        let names: Vec<_> = served.map(|vault| vault.address.as_str()).collect();
+        log::info!("unlock: {} of {} shares made the key; served by {}", names.len(), self.vaults.len(), names.join(" "));
+    }
+
+    /// `1 of 2 shares; awaited: ...`.
+    pub(super) fn progress(&self, collector: &Collector) -> String {
+        let awaited = self.vaults.iter().zip(collector.fates()).filter(|(_, fate)| !matches!(fate, Fate::Spare | Fate::Served));
+        let awaited: Vec<_> = awaited.map(|(vault, _)| vault.address.as_str()).collect();
+        format!("{self}; awaited: {}", awaited.join(" "))
+    }
+
+    /// The reason that stands before the others: what would have to change for the unlock to succeed.
+    pub(super) fn failure(self, collector: &Collector) -> Error {
+        let count = |last: Last| self.vaults.iter().filter(|vault| vault.last == last).count();
+        let usable = self.vaults.len() - count(Last::NotBelieved) - count(Last::Spoiled);
+        if collector.shares() >= self.needed {
+            Error::Unproved(self)
+        } else if usable < self.needed && count(Last::NotBelieved) > 0 {
+            Error::NotBelieved(self)
+        } else if count(Last::OwnQuote) > 0 {
+            Error::OwnQuote(self)
+        } else if count(Last::Denied) > 0 && count(Last::Denied) + collector.shares() >= self.needed {
+            Error::Denied(self)
+        } else {
+            Error::TooFew(self)
+        }
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    /// `1 of 2 shares`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {} shares", self.shares, self.needed)
+    }
+}
+
+/// An error with its causes, `a: b: c`.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

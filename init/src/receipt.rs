@@ -1,0 +1,115 @@
+//! What this boot did, for whoever comes after: `/run/cvm-init/receipt.json`. Names, hashes and times; never a value.
+
+use std::fs;
+use std::path::Path;
+
+use ondisk::cmdline::Policy;
+use ring::digest::{SHA256, digest};
+use serde::Serialize;
+
+use crate::journal::Journal;
+use crate::phase::data::Opened;
+use crate::phase::root::Root;
+use crate::phase::unlock::Outcome;
+
+/// The version of the form; it grows when a field changes its meaning or goes.
+const SCHEMA: u32 = 1;
+const FOLDER: &str = "/run/cvm-init";
+
+/// The receipt of one boot.
+#[derive(Serialize)]
+pub(crate) struct Receipt {
+    schema: u32,
+    /// cvm-init's own version.
+    version: &'static str,
+    /// SHA-256 of the policy's canonical text, hex.
+    policy_sha256: String,
+    /// The measured root hash, hex.
+    root_hash: Option<String>,
+    unlock: Option<Outcome>,
+    data: Option<Data>,
+    /// The measured debug words that were given; empty on a production machine.
+    debug: Vec<String>,
+    time: Time,
+    /// Each phase with its milliseconds, in the order in which they ended.
+    phases: Vec<Phase>,
+}
+
+#[derive(Serialize)]
+struct Data {
+    luks_uuid: String,
+    /// `opened` or `formatted`.
+    what: &'static str,
+    /// `unsealed`: no seal of our own vouches for the header; the policy's allow-list does.
+    header: &'static str,
+    sector_bytes: u32,
+    mount: String,
+}
+
+/// Where the time of verification came from.
+#[derive(Serialize)]
+struct Time {
+    unix_seconds: u64,
+    /// `host`: the host's clock, no earlier than the image was built.
+    source: &'static str,
+}
+
+#[derive(Serialize)]
+struct Phase {
+    name: &'static str,
+    milliseconds: u64,
+}
+
+impl Receipt {
+    /// Starts a receipt for `policy`.
+    pub(crate) fn new(policy: &Policy) -> Self {
+        let pauses = policy.debug.pauses.iter().map(|phase| format!("pause:{}", phase.as_str()));
+        let timeline = policy.debug.timeline.then(|| "timeline".to_owned());
+        Self {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION"),
+            policy_sha256: hex(digest(&SHA256, policy.canonical().as_bytes()).as_ref()),
+            root_hash: None,
+            unlock: None,
+            data: None,
+            debug: pauses.chain(timeline).collect(),
+            time: Time { unix_seconds: kernel::clock::host_unix_seconds(), source: "host" },
+            phases: Vec::new(),
+        }
+    }
+
+    /// Notes the verified root.
+    pub(crate) fn root(&mut self, root: &Root) {
+        self.root_hash = Some(hex(&root.hash().0));
+    }
+
+    /// Notes what each vault did.
+    pub(crate) fn unlocked(&mut self, outcome: &Outcome) {
+        self.unlock = Some(outcome.clone());
+    }
+
+    /// Notes the open disk.
+    pub(crate) fn data(&mut self, opened: &Opened) {
+        self.data = Some(Data {
+            luks_uuid: opened.uuid.to_string(),
+            what: if opened.formatted { "formatted" } else { "opened" },
+            header: "unsealed",
+            sector_bytes: opened.sector_bytes,
+            mount: opened.mount.clone(),
+        });
+    }
+
+    /// Writes it where the real system finds it.
+    pub(crate) fn leave(mut self, journal: &Journal) -> std::io::Result<()> {
+        let phases = journal.phases().into_iter();
+        self.phases =
+            phases.map(|(name, took)| Phase { name, milliseconds: u64::try_from(took).unwrap_or(u64::MAX) }).collect();
+        let folder = Path::new(FOLDER);
+        fs::create_dir_all(folder)?;
+        fs::write(folder.join("receipt.json"), serde_json::to_vec_pretty(&self)?)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

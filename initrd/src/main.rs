@@ -1,0 +1,127 @@
+//! Packs the initrd: the list of files and the list of modules to one zstd-compressed newc cpio, the same bytes each time.
+#![expect(clippy::print_stderr, reason = "a build tool says what it made")]
+
+mod cpio;
+mod files;
+mod modules;
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+use std::{fs, io};
+
+use clap::Parser;
+
+/// What goes into the initrd.
+#[derive(Parser)]
+struct Arguments {
+    /// The list of files.
+    #[arg(long)]
+    files: PathBuf,
+    /// The list of kernel modules.
+    #[arg(long)]
+    modules: PathBuf,
+    /// The kernel's folder of modules, with modules.dep in it.
+    #[arg(long)]
+    kernel: PathBuf,
+    /// PID 1.
+    #[arg(long)]
+    init: PathBuf,
+    /// The root certificate of the vaults' quotes, DER.
+    #[arg(long)]
+    anchor: PathBuf,
+    /// The floors, JSON without `built`.
+    #[arg(long)]
+    floors: PathBuf,
+    /// When this was built, Unix seconds: the time of the commit.
+    #[arg(long)]
+    built: u64,
+    /// A module file that takes the place of the kernel's own of the same name.
+    #[arg(long)]
+    replace: Vec<PathBuf>,
+    /// Where the initrd goes.
+    #[arg(long)]
+    output: PathBuf,
+}
+
+/// Why the initrd could not be packed.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("{0}")]
+    File(PathBuf, #[source] io::Error),
+    #[error("{0}, line {1}: {2}")]
+    Line(PathBuf, usize, &'static str),
+    #[error("module {0} is neither built in nor a file")]
+    NoModule(String),
+    #[error("{0} ended with {1}")]
+    Tool(&'static str, String),
+    #[error("{0} is larger than a cpio can say")]
+    Large(String),
+    #[error("floors are not a JSON object")]
+    Floors,
+}
+
+fn main() -> ExitCode {
+    match pack(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            eprintln!("initrd: {error}{cause}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn pack(arguments: &Arguments) -> Result<(), Error> {
+    let resolved = modules::resolve(&read_text(&arguments.modules)?, &arguments.modules, &arguments.kernel, &arguments.replace)?;
+    let order: String = resolved.iter().map(|module| format!("{}{}.ko\n", if module.optional { "?" } else { "" }, module.name)).collect();
+    let sources = files::Sources {
+        init: read(&arguments.init)?,
+        anchor: read(&arguments.anchor)?,
+        floors: floors(&read_text(&arguments.floors)?, arguments.built)?,
+        modules: order.into_bytes(),
+    };
+    let mut entries = files::entries(&read_text(&arguments.files)?, &arguments.files, &sources)?;
+    entries.push(cpio::Entry::folder("lib", 0o755));
+    entries.push(cpio::Entry::folder("lib/modules", 0o755));
+    for module in &resolved {
+        entries.push(cpio::Entry::file(format!("lib/modules/{}.ko", module.name), 0o444, module.bytes()?));
+    }
+    let archive = cpio::write(entries)?;
+    let packed = pipe("zstd", &["-19", "--threads=1", "--quiet", "--stdout"], &archive)?;
+    eprintln!("initrd: {} modules, {} bytes, {} packed", resolved.len(), archive.len(), packed.len());
+    fs::write(&arguments.output, packed).map_err(|e| Error::File(arguments.output.clone(), e))
+}
+
+/// Adds `built` to the floors, as the first field.
+fn floors(text: &str, built: u64) -> Result<Vec<u8>, Error> {
+    let fields = text.trim().strip_prefix('{').ok_or(Error::Floors)?;
+    Ok(format!("{{\"built\": {built}, {fields}\n").into_bytes())
+}
+
+fn read(path: &std::path::Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(|e| Error::File(path.to_owned(), e))
+}
+
+fn read_text(path: &std::path::Path) -> Result<String, Error> {
+    fs::read_to_string(path).map_err(|e| Error::File(path.to_owned(), e))
+}
+
+/// Runs a tool of the build tree over `input` and returns what it writes.
+fn pipe(tool: &'static str, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>, Error> {
+    let failed = |e: io::Error| Error::Tool(tool, e.to_string());
+    let mut child =
+        Command::new(tool).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(failed)?;
+    let mut stdin = child.stdin.take().ok_or_else(|| Error::Tool(tool, "no input".to_owned()))?;
+    // Written beside the reading: a tool that fills its output waits for us.
+    let (written, output) = std::thread::scope(|scope| {
+        let writer = scope.spawn(move || io::Write::write_all(&mut stdin, input));
+        let output = child.wait_with_output();
+        (writer.join(), output)
+    });
+    let output = output.map_err(failed)?;
+    match (output.status.success(), written) {
+        (true, Ok(Ok(()))) => Ok(output.stdout),
+        (true, _) => Err(Error::Tool(tool, "input refused".to_owned())),
+        (false, _) => Err(Error::Tool(tool, output.status.to_string())),
+    }
+}
