@@ -1,0 +1,17 @@
+//! What an operator does to vaults: deals a fresh disk key to them, and says which images may have it.
+//!
+//! Threat model: the operator's machine is trusted while it runs, the network and whoever answers on it are not. A node proves
+//! itself here by the same rules as to a guest, before it is sent a share, a grant or a bearer; nothing is created anywhere until
+//! every node has. Key and shares exist only in memory that is wiped: never in a file, an argument, the environment or a log.
+
+mod error;
+mod nodes;
+pub mod policy;
+pub mod promote;
+pub mod provision;
+mod token;
+mod words;
+
+pub use attest::{Floors, TcbStatus};
+pub use error::{Cause, Error, Failure, chain};
+pub use nodes::{Node, Nodes};

@@ -1,0 +1,192 @@
+//! What is said to `cvmctl`. No argument holds a secret: those stand in lists of processes.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use cvmctl::TcbStatus;
+use cvmctl::policy::TTL_SECONDS;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Deals disk keys to Enclave Vaults and says which images may have them
+#[derive(Parser)]
+#[command(version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Make a disk key and leave one share of it at each vault; prints the guest's command line words
+    Provision(Provision),
+    /// Print a key policy
+    Policy(Policy),
+    /// Put a new key policy into force at each vault
+    Promote(Promote),
+    /// The guest's command line
+    #[command(subcommand)]
+    Cmdline(Cmdline),
+}
+
+#[derive(Args)]
+pub(crate) struct Provision {
+    #[command(flatten)]
+    pub(crate) nodes: NodeArgs,
+    /// How many shares make the key
+    #[arg(long, value_name = "T")]
+    pub(crate) threshold: usize,
+    /// The key's name at every vault
+    #[arg(long, value_name = "NAME")]
+    pub(crate) handle: String,
+    /// The key policy, JSON
+    #[arg(long, value_name = "FILE", required_unless_present = "mrtd")]
+    #[arg(conflicts_with_all = ["mrtd", "rtmr1", "rtmr2", "name", "attestation_servers", "ttl"])]
+    pub(crate) policy: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) images: ImageArgs,
+    #[command(flatten)]
+    pub(crate) owner: OwnerArgs,
+    /// The P-256 key that signs the grant, PKCS#8 in PEM or DER
+    #[arg(long, value_name = "FILE")]
+    pub(crate) issuer_key: PathBuf,
+    /// Print one JSON object instead of words
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Policy {
+    #[command(flatten)]
+    pub(crate) images: ImageArgs,
+    #[command(flatten)]
+    pub(crate) owner: OwnerArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct Promote {
+    #[command(flatten)]
+    pub(crate) nodes: NodeArgs,
+    /// The key's name at every vault
+    #[arg(long, value_name = "NAME")]
+    pub(crate) handle: String,
+    /// The whole new key policy, JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: PathBuf,
+    /// The P-256 key that signs the owner's bearer, PKCS#8 in PEM or DER
+    #[arg(long, value_name = "FILE")]
+    pub(crate) issuer_key: PathBuf,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Cmdline {
+    /// Read a command line as the guest will; exit code 2 if it would refuse
+    Check {
+        /// The words, in one argument or several
+        #[arg(required = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+}
+
+/// Where the vaults are and what they must prove, as the guest will demand it
+#[derive(Args)]
+pub(crate) struct NodeArgs {
+    /// A vault; give one for each share
+    #[arg(long = "vault", value_name = "HOST:PORT", required = true, value_delimiter = ',')]
+    pub(crate) vaults: Vec<String>,
+    /// The root certificate of the vaults' quotes, DER
+    #[arg(long, value_name = "FILE")]
+    pub(crate) anchor: PathBuf,
+    /// A build that is a vault
+    #[arg(long = "mrenclave", value_name = "HEX", required = true, value_delimiter = ',', value_parser = bytes::<32>)]
+    pub(crate) mrenclaves: Vec<[u8; 32]>,
+    /// A TCB status that is good enough
+    #[arg(long = "tcb", value_name = "STATUS", value_delimiter = ',', value_parser = tcb)]
+    #[arg(default_values = ["UpToDate", "SWHardeningNeeded"])]
+    pub(crate) statuses: Vec<TcbStatus>,
+    /// The initrd's floors.json
+    #[arg(long, value_name = "FILE")]
+    pub(crate) floors: Option<PathBuf>,
+    /// When to verify evidence: RFC 3339 or Unix seconds; default: now
+    #[arg(long, value_name = "TIME", value_parser = at)]
+    pub(crate) at: Option<u64>,
+}
+
+/// The images that may have the key; the nth of each measurement makes the nth image
+#[derive(Args)]
+pub(crate) struct ImageArgs {
+    /// MRTD of an image
+    #[arg(long, value_name = "HEX", value_delimiter = ',', value_parser = bytes::<48>)]
+    pub(crate) mrtd: Vec<[u8; 48]>,
+    /// RTMR1 of an image
+    #[arg(long, value_name = "HEX", value_delimiter = ',', value_parser = bytes::<48>)]
+    pub(crate) rtmr1: Vec<[u8; 48]>,
+    /// RTMR2 of an image
+    #[arg(long, value_name = "HEX", value_delimiter = ',', value_parser = bytes::<48>)]
+    pub(crate) rtmr2: Vec<[u8; 48]>,
+    /// What the policy calls them
+    #[arg(long, default_value = "guest-v1")]
+    pub(crate) name: String,
+    /// A service that nodes ask about the guest's quote
+    #[arg(long = "attestation-server", value_name = "URL")]
+    pub(crate) attestation_servers: Vec<String>,
+    /// How long the key lives
+    #[arg(long, value_name = "SECONDS", default_value_t = TTL_SECONDS)]
+    pub(crate) ttl: u64,
+}
+
+/// Who owns the key
+#[derive(Args)]
+pub(crate) struct OwnerArgs {
+    /// The issuer of the owner's tokens
+    #[arg(long, value_name = "URL", requires = "owner_sub")]
+    pub(crate) issuer: Option<String>,
+    /// The owner's subject there
+    #[arg(long, value_name = "SUB", requires = "issuer")]
+    pub(crate) owner_sub: Option<String>,
+}
+
+fn bytes<const N: usize>(text: &str) -> Result<[u8; N], String> {
+    let wrong = || format!("not {} hexadecimal digits", 2 * N);
+    hex::decode(text).ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(wrong)
+}
+
+fn tcb(text: &str) -> Result<TcbStatus, String> {
+    match serde_json::from_value(text.into()) {
+        Ok(TcbStatus::Revoked) => Err("no policy may accept it".to_owned()),
+        Ok(status) => Ok(status),
+        Err(_) => Err("not a status as Intel writes it".to_owned()),
+    }
+}
+
+fn at(text: &str) -> Result<u64, String> {
+    if let Ok(seconds) = text.parse() {
+        return Ok(seconds);
+    }
+    let wrong = |_| "neither RFC 3339 nor Unix seconds".to_owned();
+    let time = OffsetDateTime::parse(text, &Rfc3339).map_err(wrong)?;
+    u64::try_from(time.unix_timestamp()).map_err(|_| "before 1970".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn arguments_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn values_are_read_strictly() {
+        assert_eq!(bytes::<2>("aBcd"), Ok([0xab, 0xcd]));
+        assert!(bytes::<2>("abc").is_err() && bytes::<2>("abcdef").is_err());
+        assert_eq!(tcb("SWHardeningNeeded"), Ok(TcbStatus::SWHardeningNeeded));
+        assert!(tcb("Revoked").is_err() && tcb("uptodate").is_err());
+        assert_eq!(at("1788516900"), Ok(1_788_516_900));
+        assert_eq!(at("2026-09-04T12:15:00+02:00"), Ok(1_788_516_900));
+        assert!(at("1960-01-01T00:00:00Z").is_err() && at("yesterday").is_err());
+    }
+}

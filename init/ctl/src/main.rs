@@ -1,0 +1,20 @@
+//! `cvmctl`: the operator's tool. What people read goes to stderr, what programs read to stdout.
+
+mod args;
+mod run;
+mod show;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    match run::run(args::Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            writeln!(std::io::stderr(), "cvmctl: {}", cvmctl::chain(&error)).ok();
+            ExitCode::FAILURE
+        }
+    }
+}

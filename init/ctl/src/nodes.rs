@@ -1,0 +1,136 @@
+//! Dialling vaults, and having each prove itself as it would to a guest. Nothing but the challenge is sent before that.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use attest::{Anchor, Floors, Policy, TcbStatus};
+use ring::rand::{SecureRandom, SystemRandom};
+use vault::{Expectation, Handshaken, Identity, Session};
+
+use crate::{Cause, Failure};
+
+/// The longest that one step of an exchange may take.
+const STEP: Duration = Duration::from_secs(10);
+
+/// Where the vaults are, and what each must prove.
+#[derive(Clone, Debug)]
+pub struct Nodes {
+    /// `host:port` or `[v6]:port`, in the order in which shares are dealt.
+    pub vaults: Vec<String>,
+    /// The root that their quotes end in, DER.
+    pub anchor: Vec<u8>,
+    /// Builds that are vaults, 32 bytes each.
+    pub mrenclaves: Vec<[u8; 32]>,
+    /// TCB statuses that are good enough.
+    pub statuses: Vec<TcbStatus>,
+    /// What collateral may not be rolled back behind.
+    pub floors: Floors,
+    /// When evidence is verified, Unix seconds.
+    pub at: u64,
+}
+
+/// A vault that proved itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its address as it was given.
+    pub address: String,
+    /// Its build.
+    pub mrenclave: [u8; 32],
+    /// What Intel says of its platform.
+    pub status: TcbStatus,
+    /// Intel's advisories for its platform.
+    pub advisories: Vec<String>,
+    /// What tells its platform from another.
+    pub platform: Vec<u8>,
+}
+
+/// A proved vault with the connection on which it proved itself.
+pub(crate) struct Proved {
+    pub(crate) node: Node,
+    session: Session<TcpStream>,
+}
+
+impl Nodes {
+    /// Dials every vault at once and has each prove itself, in the order of the list.
+    pub(crate) fn prove(&self, identity: &Identity) -> Vec<Result<Proved, Failure>> {
+        let anchor = Anchor::from_der(self.anchor.clone());
+        let policy = Policy { mrenclaves: self.mrenclaves.clone(), statuses: self.statuses.clone(), floors: self.floors };
+        let expected = Expectation { anchor: &anchor, policy: &policy, now: self.at };
+        thread::scope(|scope| {
+            let dialling: Vec<_> = self
+                .vaults
+                .iter()
+                .map(|address| {
+                    let expected = &expected;
+                    scope.spawn(move || {
+                        Proved::dial(address, identity, expected).map_err(|cause| Failure { vault: address.clone(), cause })
+                    })
+                })
+                .collect();
+            dialling.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        })
+    }
+}
+
+impl Proved {
+    fn dial(address: &str, identity: &Identity, expected: &Expectation<'_>) -> Result<Self, Cause> {
+        let stream = connect(address)?;
+        let mut context = [0; 32];
+        SystemRandom::new().fill(&mut context).map_err(|_| Cause::Random)?;
+        let handshaken = Handshaken::connect(stream, identity, Instant::now() + STEP)?;
+        let challenged = handshaken.challenge(&context, expected, Instant::now() + STEP)?;
+        let proved = challenged.node();
+        let node = Node {
+            address: address.to_owned(),
+            mrenclave: *proved.mrenclave(),
+            status: proved.status(),
+            advisories: proved.advisories().to_vec(),
+            platform: proved.platform().to_vec(),
+        };
+        Ok(Self { node, session: challenged.unattested()? })
+    }
+
+    /// Makes a request as it stands in wire.md, section 3.
+    pub(crate) fn ask(&mut self, request: &serde_json::Value, bearer: Option<&str>) -> Result<vault::Answer, vault::Error> {
+        self.session.request(request, bearer, Instant::now() + STEP)
+    }
+
+    pub(crate) fn failed(&self, cause: Cause) -> Failure {
+        Failure { vault: self.node.address.clone(), cause }
+    }
+}
+
+/// Connects to the first address of the name that answers; all of them together have one step's time.
+fn connect(address: &str) -> Result<TcpStream, Cause> {
+    let deadline = Instant::now() + STEP;
+    let mut last = Cause::Resolve(io::ErrorKind::NotFound);
+    let mut candidates = resolve(address)?;
+    while let Some(candidate) = candidates.pop() {
+        let others = u32::try_from(candidates.len()).unwrap_or(u32::MAX - 1);
+        let share = deadline.saturating_duration_since(Instant::now()) / (others + 1);
+        if share.is_zero() {
+            return Err(Cause::Connect(io::ErrorKind::TimedOut));
+        }
+        let connected =
+            TcpStream::connect_timeout(&candidate, share).and_then(|stream| stream.set_nodelay(true).map(|()| stream));
+        match connected {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = Cause::Connect(error.kind()),
+        }
+    }
+    Err(last)
+}
+
+/// The addresses of a name, last first. The system's resolver knows no deadline, so it is left behind when it takes too long.
+fn resolve(address: &str) -> Result<Vec<SocketAddr>, Cause> {
+    let (sender, answer) = mpsc::channel();
+    let name = address.to_owned();
+    thread::spawn(move || sender.send(name.to_socket_addrs().map(Vec::from_iter)).ok());
+    let found = answer.recv_timeout(STEP).map_err(|_| Cause::Resolve(io::ErrorKind::TimedOut))?;
+    let mut addresses = found.map_err(|error| Cause::Resolve(error.kind()))?;
+    addresses.reverse();
+    Ok(addresses)
+}

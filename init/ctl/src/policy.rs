@@ -1,0 +1,184 @@
+//! Key policies, version 1: which images may have a key, and who may change that (wire.md, section 3).
+
+use serde_json::{Value, json};
+
+/// How long a key lives where nothing else is said, in seconds: 90 days, the most that nodes grant.
+pub const TTL_SECONDS: u64 = 7_776_000;
+
+/// Who may change the policy and delete the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// `iss` of the owner's tokens.
+    pub issuer: String,
+    /// `sub` of them.
+    pub sub: String,
+    /// Roles that the owner must have besides.
+    pub roles: Vec<String>,
+}
+
+/// One image, as its TDX quotes show it; 48 bytes each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The firmware.
+    pub mrtd: [u8; 48],
+    /// Boot loader and kernel.
+    pub rtmr1: [u8; 48],
+    /// Command line and initrd.
+    pub rtmr2: [u8; 48],
+}
+
+/// What a key policy is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// What the guests are called.
+    pub name: String,
+    /// The images that may export the key; any of them will do.
+    pub images: Vec<Image>,
+    /// The owner. `None` leaves `null` for someone to fill in: no node takes it so.
+    pub owner: Option<Owner>,
+    /// Services that a node asks about a guest's quote, beyond its own check.
+    pub attestation_servers: Vec<String>,
+    /// How long the key lives, in seconds.
+    pub ttl_seconds: u64,
+}
+
+/// The policy under which each image of `terms` exports the key, and its owner does the rest.
+#[must_use]
+pub fn key_policy(terms: &Terms) -> Value {
+    let owner = terms
+        .owner
+        .as_ref()
+        .map(|owner| json!({ "Oidc": { "issuer": owner.issuer, "sub": owner.sub, "required_roles": owner.roles } }));
+    let images = terms.images.iter().map(|image| {
+        json!({ "Tdx": {
+            "mrtd": hex::encode(image.mrtd), "rtmr1": hex::encode(image.rtmr1), "rtmr2": hex::encode(image.rtmr2),
+        } })
+    });
+    let servers = terms.attestation_servers.iter().map(|url| json!({ "url": url, "pinned_spki_sha256_hex": null }));
+    json!({
+        "version": 1,
+        "principals": {
+            "owner": owner,
+            "managers": [],
+            "auditors": [],
+            "tees": [{ "Tee": {
+                "name": terms.name,
+                "measurements": images.collect::<Vec<_>>(),
+                "attestation_servers": servers.collect::<Vec<_>>(),
+                "required_oids": [],
+                "acceptable_tcb_statuses": null,
+            } }],
+        },
+        "operations": [
+            { "ops": ["ExportKey"], "principals": ["AnyTee"], "requires": [] },
+            { "ops": ["DeleteKey", "UpdatePolicy", "PromoteProfile"], "principals": ["Owner"], "requires": [] },
+        ],
+        "mutability": {
+            "owner_can": ["Managers", "Auditors", "Tees", "Operations", "Lifecycle", "PendingProfiles"],
+            "manager_can": [],
+            "immutable": ["Owner", "Mutability"],
+        },
+        "lifecycle": { "ttl_seconds": terms.ttl_seconds, "auto_migrate_to_next_attestation_profile": false },
+    })
+}
+
+/// The owner that a policy names.
+#[must_use]
+pub fn owner(policy: &Value) -> Option<Owner> {
+    let oidc = policy.pointer("/principals/owner/Oidc")?;
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
+    let roles = oidc.get("required_roles").and_then(Value::as_array);
+    Some(Owner {
+        issuer: text(oidc.get("issuer"))?,
+        sub: text(oidc.get("sub"))?,
+        roles: roles.into_iter().flatten().filter_map(|role| text(Some(role))).collect(),
+    })
+}
+
+/// Whether a policy names any guest at all.
+pub(crate) fn names_a_guest(policy: &Value) -> bool {
+    policy.pointer("/principals/tees").and_then(Value::as_array).is_some_and(|tees| !tees.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The sample of wire.md, section 3.
+    const SAMPLE: &str = r#"{"version":1,
+     "principals":{"owner":{"Oidc":{"issuer":"https://issuer.example","sub":"owner-1","required_roles":[]}},"managers":[],"auditors":[],
+       "tees":[{"Tee":{"name":"guest-v1","measurements":[{"Tdx":{"mrtd":"MRTD","rtmr1":"RTMR1","rtmr2":"RTMR2"}}],
+         "attestation_servers":[{"url":"https://as.example/verify","pinned_spki_sha256_hex":null}],"required_oids":[],"acceptable_tcb_statuses":null}}]},
+     "operations":[{"ops":["ExportKey"],"principals":["AnyTee"],"requires":[]},
+       {"ops":["DeleteKey","UpdatePolicy","PromoteProfile"],"principals":["Owner"],"requires":[]}],
+     "mutability":{"owner_can":["Managers","Auditors","Tees","Operations","Lifecycle","PendingProfiles"],"manager_can":[],"immutable":["Owner","Mutability"]},
+     "lifecycle":{"ttl_seconds":7776000,"auto_migrate_to_next_attestation_profile":false}}"#;
+
+    fn terms() -> Terms {
+        Terms {
+            name: "guest-v1".to_owned(),
+            images: vec![Image { mrtd: [0xab; 48], rtmr1: [1; 48], rtmr2: [2; 48] }],
+            owner: Some(Owner { issuer: "https://issuer.example".to_owned(), sub: "owner-1".to_owned(), roles: Vec::new() }),
+            attestation_servers: vec!["https://as.example/verify".to_owned()],
+            ttl_seconds: TTL_SECONDS,
+        }
+    }
+
+    fn sample() -> Value {
+        let filled =
+            SAMPLE.replace("MRTD", &"ab".repeat(48)).replace("RTMR1", &"01".repeat(48)).replace("RTMR2", &"02".repeat(48));
+        serde_json::from_str(&filled).unwrap()
+    }
+
+    #[test]
+    fn each_term_changes_its_place_in_the_sample_and_no_other() {
+        type Change = fn(&mut Terms);
+        let second = json!({ "Tdx": { "mrtd": "cd".repeat(48), "rtmr1": "01".repeat(48), "rtmr2": "02".repeat(48) } });
+        let first = sample()["principals"]["tees"][0]["Tee"]["measurements"][0].clone();
+        let cases: [(&str, Change, Option<(&str, Value)>); 7] = [
+            ("none", |_| (), None),
+            ("name", |t| t.name = "g".to_owned(), Some(("/principals/tees/0/Tee/name", json!("g")))),
+            ("ttl", |t| t.ttl_seconds = 60, Some(("/lifecycle/ttl_seconds", json!(60)))),
+            ("no owner", |t| t.owner = None, Some(("/principals/owner", json!(null)))),
+            ("servers", |t| t.attestation_servers.clear(), Some(("/principals/tees/0/Tee/attestation_servers", json!([])))),
+            (
+                "roles",
+                |t| t.owner.as_mut().unwrap().roles.push("keys".to_owned()),
+                Some(("/principals/owner/Oidc/required_roles", json!(["keys"]))),
+            ),
+            (
+                "two images",
+                |t| t.images.push(Image { mrtd: [0xcd; 48], rtmr1: [1; 48], rtmr2: [2; 48] }),
+                Some(("/principals/tees/0/Tee/measurements", json!([first, second]))),
+            ),
+        ];
+        for (name, change, difference) in cases {
+            let (mut terms, mut want) = (terms(), sample());
+            change(&mut terms);
+            if let Some((place, value)) = difference {
+                *want.pointer_mut(place).unwrap() = value;
+            }
+            assert_eq!(key_policy(&terms), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn owner_is_read_back_or_absent() {
+        let with = |place: &str, value: Value| {
+            let mut policy = sample();
+            *policy.pointer_mut(place).unwrap() = value;
+            policy
+        };
+        assert_eq!(owner(&sample()), terms().owner);
+        let cases = [
+            ("/principals/owner", json!(null)),
+            ("/principals/owner/Oidc/sub", json!("")),
+            ("/principals/owner/Oidc/sub", json!(7)),
+            ("/principals/owner/Oidc/issuer", json!(null)),
+        ];
+        for (place, value) in cases {
+            assert_eq!(owner(&with(place, value.clone())), None, "{place} {value}");
+        }
+        assert!(names_a_guest(&sample()) && !names_a_guest(&with("/principals/tees", json!([]))));
+    }
+}

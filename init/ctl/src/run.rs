@@ -1,0 +1,185 @@
+//! From arguments to the library and back.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use cvmctl::policy::{Image, Owner, Terms};
+use cvmctl::{Floors, Nodes, policy, promote, provision};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use crate::args::{Cli, Cmdline, Command, ImageArgs, NodeArgs, OwnerArgs, Policy, Promote, Provision};
+use crate::show;
+
+/// A policy file is a few KiB; this only keeps a mistake small.
+const FILE_MAX: usize = 1 << 20;
+/// What a refused command line ends with.
+const REFUSED: u8 = 2;
+
+/// Why a command could not even begin, or its outcome not be told.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("{path}")]
+    File { path: PathBuf, source: io::Error },
+    #[error("{path}")]
+    Json { path: PathBuf, source: serde_json::Error },
+    #[error("floors: {0} is not a number that fits")]
+    Floor(&'static str),
+    #[error("--mrtd, --rtmr1 and --rtmr2 must be given as often as each other, at least once")]
+    Images,
+    #[error("--issuer and --owner-sub must be given, or a policy that names the owner")]
+    NoOwner,
+    #[error("--issuer and --owner-sub are not the owner whom the policy names")]
+    AnotherOwner,
+    #[error("keeping secrets out of core dumps")]
+    Core(#[source] rustix::io::Errno),
+    #[error("output")]
+    Output(#[from] io::Error),
+    #[error(transparent)]
+    Refused(#[from] cvmctl::Error),
+}
+
+pub(crate) fn run(cli: Cli) -> Result<ExitCode, Error> {
+    match cli.command {
+        Command::Provision(args) => provision(args),
+        Command::Policy(args) => show_policy(args),
+        Command::Promote(args) => promote(args),
+        Command::Cmdline(Cmdline::Check { words }) => check(&words.join(" ")),
+    }
+}
+
+fn provision(args: Provision) -> Result<ExitCode, Error> {
+    // A core dump is a file, and for a moment the key is in memory.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Error::Core)?;
+    let request = provision::Request {
+        nodes: nodes(args.nodes)?,
+        threshold: args.threshold,
+        handle: args.handle,
+        policy: key_policy(args.policy.as_deref(), args.images, args.owner)?,
+        issuer_key: read(&args.issuer_key)?,
+    };
+    let done = provision::provision(&request)?;
+    // First what cannot be had again: the commitment is nowhere else.
+    if args.json {
+        show::json(&done.to_json())?;
+    } else {
+        show::lines(&done.words)?;
+    }
+    show::provisioned(&done)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show_policy(args: Policy) -> Result<ExitCode, Error> {
+    show::json(&policy::key_policy(&terms(args.images, owner(args.owner))?))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn promote(args: Promote) -> Result<ExitCode, Error> {
+    let request = promote::Request {
+        nodes: nodes(args.nodes)?,
+        handle: args.handle,
+        policy: json(&args.policy)?,
+        issuer_key: read(&args.issuer_key)?,
+    };
+    let outcomes = promote::promote(&request)?;
+    show::promoted(&outcomes)?;
+    Ok(if outcomes.iter().all(Result::is_ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn check(line: &str) -> Result<ExitCode, Error> {
+    match ondisk::cmdline::parse(line) {
+        Ok(policy) => {
+            show::lines(&["ok".to_owned(), policy.canonical()])?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            show::problem(&error)?;
+            Ok(ExitCode::from(REFUSED))
+        }
+    }
+}
+
+/// The policy of the file, whose owner must be the one that is named, if one is; or one made of measurements.
+fn key_policy(file: Option<&Path>, images: ImageArgs, named: OwnerArgs) -> Result<Value, Error> {
+    let named = owner(named);
+    let Some(file) = file else {
+        return Ok(policy::key_policy(&terms(images, Some(named.ok_or(Error::NoOwner)?))?));
+    };
+    let policy = json(file)?;
+    let owner = policy::owner(&policy);
+    let same = |named: &Owner| owner.as_ref().is_some_and(|owner| (&owner.issuer, &owner.sub) == (&named.issuer, &named.sub));
+    if named.is_some_and(|named| !same(&named)) {
+        return Err(Error::AnotherOwner);
+    }
+    Ok(policy)
+}
+
+fn owner(args: OwnerArgs) -> Option<Owner> {
+    Some(Owner { issuer: args.issuer?, sub: args.owner_sub?, roles: Vec::new() })
+}
+
+fn terms(args: ImageArgs, owner: Option<Owner>) -> Result<Terms, Error> {
+    let count = args.mrtd.len();
+    if count == 0 || args.rtmr1.len() != count || args.rtmr2.len() != count {
+        return Err(Error::Images);
+    }
+    let images = args.mrtd.into_iter().zip(args.rtmr1).zip(args.rtmr2);
+    Ok(Terms {
+        name: args.name,
+        images: images.map(|((mrtd, rtmr1), rtmr2)| Image { mrtd, rtmr1, rtmr2 }).collect(),
+        owner,
+        attestation_servers: args.attestation_servers,
+        ttl_seconds: args.ttl,
+    })
+}
+
+fn nodes(args: NodeArgs) -> Result<Nodes, Error> {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let floors = args.floors.as_deref().map_or(Ok(Floors::default()), floors)?;
+    Ok(Nodes {
+        vaults: args.vaults,
+        anchor: read(&args.anchor)?.to_vec(),
+        mrenclaves: args.mrenclaves,
+        statuses: args.statuses,
+        at: args.at.unwrap_or_else(now).max(floors.built),
+        floors,
+    })
+}
+
+/// The initrd's floors, all four of them.
+fn floors(file: &Path) -> Result<Floors, Error> {
+    let all = json(file)?;
+    let long = |name| all.get(name).and_then(Value::as_u64).ok_or(Error::Floor(name));
+    let short = |name| long(name).and_then(|number| u32::try_from(number).map_err(|_| Error::Floor(name)));
+    Ok(Floors {
+        built: long("built")?,
+        tcb_evaluation: short("tcb_evaluation")?,
+        root_crl: short("root_crl")?,
+        pck_crl: short("pck_crl")?,
+    })
+}
+
+fn json(path: &Path) -> Result<Value, Error> {
+    serde_json::from_slice(&read(path)?).map_err(|source| Error::Json { path: path.to_owned(), source })
+}
+
+/// Reads a file into memory that is wiped and never moves: it may be the issuer's key.
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let failed = |source| Error::File { path: path.to_owned(), source };
+    let mut bytes = Zeroizing::new(vec![0; FILE_MAX]);
+    let mut file = File::open(path).map_err(failed)?;
+    let mut filled = 0;
+    loop {
+        match file.read(bytes.get_mut(filled..).unwrap_or_default()).map_err(failed)? {
+            0 if filled == FILE_MAX => return Err(failed(io::ErrorKind::FileTooLarge.into())),
+            0 => break,
+            count => filled += count,
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}

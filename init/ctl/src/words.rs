@@ -1,0 +1,88 @@
+//! The words of the guest's command line that name a key and its vaults.
+
+use attest::TcbStatus;
+use ondisk::cmdline::{self, Key};
+
+use crate::{Error, Nodes};
+
+/// What a guest accepts without being told.
+const USUAL: [TcbStatus; 2] = [TcbStatus::UpToDate, TcbStatus::SWHardeningNeeded];
+
+/// The words, one each, in the order of the design's table.
+pub(crate) fn guest(nodes: &Nodes, handle: &str, threshold: usize, commitment: &[u8; 32]) -> Vec<String> {
+    let word = |key: Key, value: String| format!("{key}={value}");
+    let mut words = vec![
+        word(Key::Vault, nodes.vaults.join(",")),
+        word(Key::VaultMrenclave, nodes.mrenclaves.iter().map(hex::encode).collect::<Vec<_>>().join(",")),
+        word(Key::VaultHandle, handle.to_owned()),
+        word(Key::VaultThreshold, threshold.to_string()),
+        word(Key::VaultCommit, hex::encode(commitment)),
+    ];
+    // A guest always accepts UpToDate; what this tool accepted beyond its default, the guest must be told to accept.
+    if nodes.statuses.iter().any(|status| !USUAL.contains(status)) {
+        words.push(word(Key::Tcb, nodes.statuses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")));
+    }
+    words
+}
+
+/// Holds the words that a dealing would end in against the guest's own parser, before anything is dealt.
+pub(crate) fn check(nodes: &Nodes, handle: &str, threshold: usize) -> Result<(), Error> {
+    let words = guest(nodes, handle, threshold, &[0; 32]).join(" ");
+    // What else such a line must have, whatever the key.
+    let rest = format!("roothash={} cvm.data=serial=x cvm.vault.app=00000000-0000-4000-8000-000000000000", "0".repeat(64));
+    let policy = cmdline::parse(&format!("{rest} {words}")).map_err(Error::Words)?;
+    // A space or a comma in a value would make two of one.
+    let vaults = policy.data.map(|data| data.vaults);
+    if vaults.as_ref().is_none_or(|vaults| vaults.handle.as_str() != handle) {
+        return Err(Error::Words(cmdline::Error::Malformed(Key::VaultHandle)));
+    }
+    if vaults.is_none_or(|vaults| vaults.addresses.len() != nodes.vaults.len()) {
+        return Err(Error::Words(cmdline::Error::Malformed(Key::Vault)));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use attest::Floors;
+
+    use super::*;
+
+    fn nodes(vaults: &[&str], statuses: &[TcbStatus]) -> Nodes {
+        Nodes {
+            vaults: vaults.iter().map(ToString::to_string).collect(),
+            anchor: Vec::new(),
+            mrenclaves: vec![[0x11; 32]],
+            statuses: statuses.to_vec(),
+            floors: Floors::default(),
+            at: 0,
+        }
+    }
+
+    #[test]
+    fn tcb_is_a_word_only_when_the_guest_must_be_told() {
+        let last = |statuses: &[TcbStatus]| guest(&nodes(&["a:1", "b:2"], statuses), "h", 2, &[0xcd; 32]).pop().unwrap();
+        let commit = format!("cvm.vault.commit={}", "cd".repeat(32));
+        assert_eq!(last(&USUAL), commit);
+        assert_eq!(last(&[TcbStatus::UpToDate]), commit);
+        assert_eq!(last(&[TcbStatus::UpToDate, TcbStatus::OutOfDate]), "cvm.tcb=UpToDate,OutOfDate");
+    }
+
+    #[test]
+    fn words_that_no_guest_would_take_are_refused() {
+        let good = ["127.0.0.1:1", "[::1]:2", "vault.example:3"];
+        let cases: [(&str, &[&str], &str, bool); 8] = [
+            ("good", &good, "apps.example/0011/storage-kek/v1", true),
+            ("handle of two words", &good, "a b", false),
+            ("handle that configures", &good, "a cvm.debug=timeline", false),
+            ("empty handle", &good, "", false),
+            ("address without a port", &["127.0.0.1", "[::1]:2"], "h", false),
+            ("address twice", &["127.0.0.1:1", "127.0.0.1:1"], "h", false),
+            ("two addresses in one", &["127.0.0.1:1,127.0.0.1:2", "[::1]:2"], "h", false),
+            ("one vault", &["127.0.0.1:1"], "h", false),
+        ];
+        for (name, vaults, handle, want) in cases {
+            assert_eq!(check(&nodes(vaults, &USUAL), handle, 2).is_ok(), want, "{name}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What `qemu/build` made.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use ondisk::Guid;
+use ondisk::gpt::{Header, Partition};
+
+use crate::{Doing, Failure};
+
+/// Sector size of the image, in bytes.
+const SECTOR: usize = 512;
+/// Types of the Discoverable Partitions Specification: root and its verity hashes on x86-64.
+const KIND_ROOT: &str = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709";
+const KIND_HASHES: &str = "2c7357ed-ebd2-46d9-aec1-23d437ec2bf5";
+
+/// The built files and what is to be known of them.
+#[derive(Debug, Clone)]
+pub struct Artifacts {
+    /// The project.
+    pub top: PathBuf,
+    /// The image's kernel.
+    pub kernel: PathBuf,
+    /// The initrd with the simulated root and the simulated tdx-guest.
+    pub simulated: PathBuf,
+    /// The initrd with Intel's root and Debian's own tdx-guest.
+    pub production: PathBuf,
+    /// The disk image.
+    pub image: PathBuf,
+    /// The root hash of the image, 64 hex digits.
+    pub root_hash: String,
+    /// First byte and length of the root partition.
+    pub root: (u64, u64),
+    /// First byte and length of the partition of its hashes.
+    pub hashes: (u64, u64),
+    /// The simulated root's keys and certificates.
+    pub pki: PathBuf,
+}
+
+impl Artifacts {
+    /// Finds them below `top`.
+    ///
+    /// # Errors
+    /// When something is not built, or the image has no verity root.
+    pub fn find(top: &Path) -> Result<Self, Failure> {
+        let target = top.join("target");
+        let image = target.join("image/cvm.raw");
+        let partitions = read_table(&image)?;
+        let of_kind = |kind: &str| {
+            let found = partitions.iter().find(|partition| partition.kind.to_string() == kind);
+            found.ok_or_else(|| Failure(format!("the image has no partition of type {kind}")))
+        };
+        let (root, hashes) = (of_kind(KIND_ROOT)?, of_kind(KIND_HASHES)?);
+        let sector = u64::try_from(SECTOR).doing("sector size")?;
+        let range = |partition: &Partition| (partition.first * sector, partition.sectors() * sector);
+        // systemd-repart names the partitions by the two halves of the root hash.
+        let half = |uuid: &Guid| uuid.to_string().replace('-', "");
+        Ok(Self {
+            kernel: target.join("image/vmlinuz"),
+            simulated: target.join("initrd/simulated.zst"),
+            production: target.join("initrd/production.zst"),
+            root_hash: half(&root.uuid) + &half(&hashes.uuid),
+            root: range(root),
+            hashes: range(hashes),
+            pki: target.join("simulation/pki"),
+            top: top.to_owned(),
+            image,
+        })
+    }
+}
+
+fn read_table(image: &Path) -> Result<Vec<Partition>, Failure> {
+    let file = File::open(image).doing("opening the image (is it built? qemu/build)")?;
+    let sectors = file.metadata().doing("size of the image")?.len() / 512;
+    let mut lba1 = vec![0; SECTOR];
+    file.read_exact_at(&mut lba1, 512).doing("reading the partition table")?;
+    let header = Header::parse(&lba1, sectors).doing("partition table")?;
+    let (offset, length) = header.entries_range();
+    let mut entries = vec![0; length];
+    file.read_exact_at(&mut entries, offset).doing("reading the partitions")?;
+    header.partitions(&entries).doing("partitions")
+}

@@ -1,0 +1,230 @@
+//! One boot from words to end.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use machine::{Exit, Machine, Network, Qemu, QuoteAnswer, QuotingService, Vm, measurement};
+use sim_dcap::{Platform, TdQuote};
+
+use crate::leak::leaks;
+use crate::{Artifacts, DataDisk, Doing, Failure, RootDisk, Vaults};
+
+/// The longest that a boot may take under TCG on a busy machine.
+const LONGEST: Duration = Duration::from_secs(150);
+/// PID 1 of the image where no systemd is needed.
+const TASK: &str = "/usr/lib/cvm-tests/task";
+
+/// A boot to be.
+pub struct Boot<'a> {
+    artifacts: &'a Artifacts,
+    initrd: PathBuf,
+    root: RootDisk,
+    root_hash: String,
+    vaults: Option<&'a Vaults>,
+    data: Option<&'a DataDisk>,
+    words: Vec<String>,
+    tasks: String,
+    systemd: bool,
+}
+
+/// A boot that is over.
+#[derive(Debug)]
+pub struct Ended {
+    /// How.
+    pub exit: Exit,
+    /// Every line of the console.
+    pub lines: Vec<String>,
+    /// From QEMU's start to its end.
+    pub took: Duration,
+}
+
+impl<'a> Boot<'a> {
+    /// The simulated initrd, the genuine root, no vaults, no data disk; the task program in place of systemd.
+    #[must_use]
+    pub fn new(artifacts: &'a Artifacts) -> Self {
+        Self {
+            artifacts,
+            initrd: artifacts.simulated.clone(),
+            root: RootDisk::genuine(artifacts),
+            root_hash: artifacts.root_hash.clone(),
+            vaults: None,
+            data: None,
+            words: Vec::new(),
+            tasks: "none".to_owned(),
+            systemd: false,
+        }
+    }
+
+    /// Takes the production initrd: Intel's root, no simulated module.
+    #[must_use]
+    pub fn production(self) -> Self {
+        Self { initrd: self.artifacts.production.clone(), ..self }
+    }
+
+    /// Boots another root disk.
+    #[must_use]
+    pub fn root(self, root: RootDisk) -> Self {
+        Self { root, ..self }
+    }
+
+    /// Names another root hash.
+    #[must_use]
+    pub fn root_hash(self, root_hash: String) -> Self {
+        Self { root_hash, ..self }
+    }
+
+    /// Attaches a data disk that these vaults open.
+    #[must_use]
+    pub fn data(self, data: &'a DataDisk, vaults: &'a Vaults) -> Self {
+        Self { data: Some(data), vaults: Some(vaults), ..self }
+    }
+
+    /// Adds a word to the command line.
+    #[must_use]
+    pub fn word(mut self, word: impl Into<String>) -> Self {
+        self.words.push(word.into());
+        self
+    }
+
+    /// Lets the real system do these tasks, separated by commas (tests/image).
+    #[must_use]
+    pub fn tasks(self, tasks: &str) -> Self {
+        Self { tasks: tasks.to_owned(), ..self }
+    }
+
+    /// Boots into the image's own systemd.
+    #[must_use]
+    pub fn systemd(self) -> Self {
+        Self { systemd: true, ..self }
+    }
+
+    fn machine(&self) -> Machine {
+        let mut words = vec!["console=ttyS0".to_owned(), "panic=-1".to_owned(), format!("roothash={}", self.root_hash)];
+        if self.data.is_some() {
+            words.push("cvm.data=serial=data".to_owned());
+        }
+        words.extend(self.vaults.into_iter().flat_map(Vaults::words));
+        words.extend(self.words.iter().cloned());
+        if !self.systemd {
+            words.push(format!("init={TASK}"));
+        }
+        words.push(format!("cvm-tests.task={}", self.tasks));
+        Machine {
+            kernel: Some(self.artifacts.kernel.clone()),
+            initrd: Some(self.initrd.clone()),
+            append: words,
+            disks: std::iter::once(self.root.attached()).chain(self.data.map(DataDisk::attached)).collect(),
+            network: if self.vaults.is_some() { Network::default() } else { Network::None },
+            ..Machine::default()
+        }
+    }
+
+    /// The machine, measured, with the vaults' policies set to it; then booted until it ends.
+    ///
+    /// # Errors
+    /// When the scenery fails, or key material is on the console.
+    pub fn run(self) -> Result<Ended, Failure> {
+        self.run_with(|_| Ok(()))
+    }
+
+    /// The same, with something to do while it runs.
+    ///
+    /// # Errors
+    /// As [`Boot::run`], and what `during` says.
+    pub fn run_with(self, during: impl FnOnce(&Vm) -> Result<(), Failure>) -> Result<Ended, Failure> {
+        let machine = self.machine();
+        let td = machine.td_info(measurement::STAND_IN_FIRMWARE).doing("measuring")?;
+        let quotes = match self.vaults {
+            Some(vaults) => {
+                vaults.grant(&td)?;
+                let platform = vaults.pki.platform("host").doing("the host's platform")?;
+                Some(QuotingService::start(Some(&td), None, honest(platform)).doing("quoting service")?)
+            }
+            None => Some(
+                QuotingService::start(Some(&td), None, |_: &[u8; 1024]| QuoteAnswer::Silent).doing("quoting service")?,
+            ),
+        };
+        let start = Instant::now();
+        let mut vm = Vm::boot(&Qemu::of_build_tree(), &machine, quotes.as_ref()).doing("starting QEMU")?;
+        during(&vm)?;
+        let exit = vm.wait(LONGEST).doing("waiting for the end")?;
+        let lines: Vec<String> = vm.console().lines().into_iter().map(|line| line.text).collect();
+        let raw = vm.console().raw();
+        let secrets = self.vaults.map(Vaults::secrets).unwrap_or_default();
+        if secrets.iter().any(|secret| leaks(&raw, secret)) {
+            return Err(Failure("key material on the console".to_owned()));
+        }
+        Ok(Ended { exit, lines, took: start.elapsed() })
+    }
+}
+
+/// A quoting service that signs what the guest's hardware reports.
+pub fn honest(platform: Platform) -> impl machine::QuoteSource + 'static {
+    move |report: &[u8; 1024]| match TdQuote::from_tdreport(report).sign(&platform) {
+        Ok(quote) => QuoteAnswer::Quote(quote),
+        Err(_) => QuoteAnswer::Error(0x0001_2001),
+    }
+}
+
+impl Ended {
+    /// The first console line that contains `part`.
+    ///
+    /// # Errors
+    /// With the end of the console.
+    pub fn line(&self, part: &str) -> Result<&str, Failure> {
+        let found = self.lines.iter().find(|line| line.contains(part));
+        found.map(String::as_str).ok_or_else(|| Failure(format!("no line with {part:?}; {}", self.tail())))
+    }
+
+    /// Expects that nothing on the console contains `part`.
+    ///
+    /// # Errors
+    /// With the line that does.
+    pub fn no_line(&self, part: &str) -> Result<(), Failure> {
+        match self.lines.iter().find(|line| line.contains(part)) {
+            Some(line) => Err(Failure(format!("unexpected line: {line}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Expects that cvm-init stopped with `code` and the machine powered off.
+    ///
+    /// # Errors
+    /// With the end of the console.
+    pub fn stopped_with(&self, code: u8) -> Result<(), Failure> {
+        self.line(&format!("cvm-init: E{code} "))?;
+        self.no_line("cvm-tests: real system reached")?;
+        match self.exit {
+            Exit::PoweredOff | Exit::Rebooted => Ok(()),
+            _ => Err(Failure(format!("ended by {:?}; {}", self.exit, self.tail()))),
+        }
+    }
+
+    /// Expects that the real system was reached and did its tasks.
+    ///
+    /// # Errors
+    /// With the end of the console.
+    pub fn reached_the_real_system(&self) -> Result<(), Failure> {
+        self.line("cvm-tests: real system reached")?;
+        self.line("cvm-tests: done")?;
+        match self.exit {
+            Exit::PoweredOff => Ok(()),
+            _ => Err(Failure(format!("ended by {:?}; {}", self.exit, self.tail()))),
+        }
+    }
+
+    /// The receipt that this boot left.
+    ///
+    /// # Errors
+    /// When it is not JSON.
+    pub fn receipt(&self) -> Result<serde_json::Value, Failure> {
+        let marked = self.lines.iter().filter_map(|line| line.split_once("receipt| ").map(|(_, text)| text));
+        let text: String = marked.collect();
+        serde_json::from_str(&text).doing("receipt")
+    }
+
+    fn tail(&self) -> String {
+        let from = self.lines.len().saturating_sub(25);
+        format!("the console ended with\n    {}", self.lines.get(from..).unwrap_or_default().join("\n    "))
+    }
+}

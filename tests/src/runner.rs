@@ -1,0 +1,64 @@
+//! Plays scenarios, two at a time, and keeps the count.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use crate::scenarios::{Scenario, Stage};
+use crate::{Artifacts, Doing, Failure};
+
+/// Machines at a time: one for each core that CI has.
+const AT_A_TIME: usize = 2;
+
+/// How many passed and how many failed.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Count {
+    /// Passed.
+    pub passed: usize,
+    /// Failed.
+    pub failed: usize,
+}
+
+/// Plays `scenarios` over `artifacts`; `report` is told of each as it ends.
+pub fn play(
+    artifacts: &Artifacts,
+    scenarios: &[&Scenario],
+    report: impl Fn(&Scenario, Duration, Result<(), &Failure>) + Sync,
+) -> Count {
+    let queue = Mutex::new(scenarios.iter());
+    let count = Mutex::new(Count::default());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(|| {
+                loop {
+                    let Some(scenario) = queue.lock().ok().and_then(|mut queue| queue.next()) else { return };
+                    let start = Instant::now();
+                    let outcome = play_one(artifacts, scenario);
+                    report(scenario, start.elapsed(), outcome.as_ref().map(|()| ()));
+                    if let Ok(mut count) = count.lock() {
+                        match outcome {
+                            Ok(()) => count.passed += 1,
+                            Err(_) => count.failed += 1,
+                        }
+                    }
+                }
+            });
+        }
+    });
+    count.into_inner().unwrap_or_default()
+}
+
+fn play_one(artifacts: &Artifacts, scenario: &Scenario) -> Result<(), Failure> {
+    let folder = artifacts.top.join("target/scenarios").join(scenario.name);
+    clear(&folder)?;
+    std::fs::create_dir_all(&folder).doing("making the scenario's folder")?;
+    let outcome = (scenario.play)(&Stage { artifacts: artifacts.clone(), folder: folder.clone() });
+    if outcome.is_ok() {
+        clear(&folder)?; // disks are large; those of a failure stay to be looked at
+    }
+    outcome
+}
+
+fn clear(folder: &Path) -> Result<(), Failure> {
+    if folder.exists() { std::fs::remove_dir_all(folder).doing("clearing the scenario's folder") } else { Ok(()) }
+}
