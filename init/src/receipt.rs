@@ -106,7 +106,9 @@ impl Receipt {
             phases.map(|(name, took)| Phase { name, milliseconds: u64::try_from(took).unwrap_or(u64::MAX) }).collect();
         let folder = Path::new(FOLDER);
         fs::create_dir_all(folder)?;
-        fs::write(folder.join("receipt.json"), serde_json::to_vec_pretty(&self)?)
+        let mut text = serde_json::to_vec_pretty(&self)?;
+        text.push(b'\n');
+        fs::write(folder.join("receipt.json"), text)
     }
 }
 

@@ -7,6 +7,7 @@ use machine::{Exit, Machine, Network, Qemu, QuoteAnswer, QuotingService, Vm, mea
 use sim_dcap::{Platform, TdQuote};
 
 use crate::leak::leaks;
+use crate::scenarios::Stage;
 use crate::{Artifacts, DataDisk, Doing, Failure, RootDisk, Vaults};
 
 /// The longest that a boot may take under TCG on a busy machine.
@@ -16,6 +17,7 @@ const TASK: &str = "/usr/lib/cvm-tests/task";
 
 /// A boot to be.
 pub struct Boot<'a> {
+    stage: &'a Stage,
     artifacts: &'a Artifacts,
     initrd: PathBuf,
     root: RootDisk,
@@ -41,8 +43,10 @@ pub struct Ended {
 impl<'a> Boot<'a> {
     /// The simulated initrd, the genuine root, no vaults, no data disk; the task program in place of systemd.
     #[must_use]
-    pub fn new(artifacts: &'a Artifacts) -> Self {
+    pub fn new(stage: &'a Stage) -> Self {
+        let artifacts = &stage.artifacts;
         Self {
+            stage,
             artifacts,
             initrd: artifacts.simulated.clone(),
             root: RootDisk::genuine(artifacts),
@@ -150,6 +154,7 @@ impl<'a> Boot<'a> {
         let exit = vm.wait(LONGEST).doing("waiting for the end")?;
         let lines: Vec<String> = vm.console().lines().into_iter().map(|line| line.text).collect();
         let raw = vm.console().raw();
+        std::fs::write(self.stage.next_console(), &raw).doing("keeping the console")?;
         let secrets = self.vaults.map(Vaults::secrets).unwrap_or_default();
         if secrets.iter().any(|secret| leaks(&raw, secret)) {
             return Err(Failure("key material on the console".to_owned()));
@@ -159,7 +164,7 @@ impl<'a> Boot<'a> {
 }
 
 /// A quoting service that signs what the guest's hardware reports.
-pub fn honest(platform: Platform) -> impl machine::QuoteSource + 'static {
+pub(crate) fn honest(platform: Platform) -> impl machine::QuoteSource + 'static {
     move |report: &[u8; 1024]| match TdQuote::from_tdreport(report).sign(&platform) {
         Ok(quote) => QuoteAnswer::Quote(quote),
         Err(_) => QuoteAnswer::Error(0x0001_2001),

@@ -13,7 +13,7 @@ mod vaults;
 pub use artifacts::Artifacts;
 pub use boot::{Boot, Ended};
 pub use disk::{DataDisk, RootDisk};
-pub use scenarios::{ALL, Scenario};
+pub use scenarios::{ALL, Scenario, Stage};
 pub use vaults::Vaults;
 
 /// Why a scenario failed: what was expected, and what came.

@@ -24,7 +24,9 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.list {
-        ALL.iter().for_each(|scenario| println!("{}", scenario.name));
+        for scenario in ALL {
+            println!("{}", scenario.name);
+        }
         return ExitCode::SUCCESS;
     }
     if let Some(name) = arguments.names.iter().find(|name| !ALL.iter().any(|scenario| scenario.name == **name)) {

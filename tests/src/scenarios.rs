@@ -17,6 +17,14 @@ pub struct Stage {
     pub folder: PathBuf,
 }
 
+impl Stage {
+    /// Where the console of the next boot is kept: `console-1.log` and on.
+    pub(crate) fn next_console(&self) -> PathBuf {
+        let names = (1..).map(|number: u32| self.folder.join(format!("console-{number}.log")));
+        names.into_iter().find(|path| !path.exists()).unwrap_or_else(|| self.folder.join("console.log"))
+    }
+}
+
 /// A scenario: its name says what the machine does.
 pub struct Scenario {
     /// As `tests/run NAME` takes it.

@@ -13,9 +13,9 @@ use vault_node::{Issuer, Misbehaviour, Node, NodeConfig, NodeHandle};
 use crate::{Artifacts, Doing, Failure};
 
 /// The measurement of the simulated vault build.
-pub const MRENCLAVE: [u8; 32] = [0xc1; 32];
+pub(crate) const MRENCLAVE: [u8; 32] = [0xc1; 32];
 /// The key's name at every vault.
-pub const HANDLE: &str = "apps.example/00112233445566778899aabbccddeeff/storage-kek/v1";
+pub(crate) const HANDLE: &str = "apps.example/00112233445566778899aabbccddeeff/storage-kek/v1";
 
 /// A set of nodes that hold the shares of one key.
 pub struct Vaults {

@@ -133,9 +133,10 @@ mod tests {
     #[test]
     fn each_term_changes_its_place_in_the_sample_and_no_other() {
         type Change = fn(&mut Terms);
+        type Difference = Option<(&'static str, Value)>;
         let second = json!({ "Tdx": { "mrtd": "cd".repeat(48), "rtmr1": "01".repeat(48), "rtmr2": "02".repeat(48) } });
         let first = sample()["principals"]["tees"][0]["Tee"]["measurements"][0].clone();
-        let cases: [(&str, Change, Option<(&str, Value)>); 7] = [
+        let cases: [(&str, Change, Difference); 7] = [
             ("none", |_| (), None),
             ("name", |t| t.name = "g".to_owned(), Some(("/principals/tees/0/Tee/name", json!("g")))),
             ("ttl", |t| t.ttl_seconds = 60, Some(("/lifecycle/ttl_seconds", json!(60)))),

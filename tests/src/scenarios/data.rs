@@ -6,7 +6,7 @@ use crate::{Boot, DataDisk, Failure, Vaults};
 
 pub(super) fn survives_a_second_boot_into_systemd(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
-    let boot = |tasks: &str| Boot::new(&stage.artifacts).data(&data, &vaults).word("cvm.data.format=if-blank").tasks(tasks).systemd().run();
+    let boot = |tasks: &str| Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").tasks(tasks).systemd().run();
     let first = boot("write:hello")?;
     first.reached_the_real_system()?;
     first.line("system-up: the real system runs")?;
@@ -22,14 +22,14 @@ pub(super) fn survives_a_second_boot_into_systemd(stage: &Stage) -> Result<(), F
 
 pub(super) fn leaves_a_blank_disk_blank(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
-    Boot::new(&stage.artifacts).data(&data, &vaults).run()?.stopped_with(72)?;
+    Boot::new(stage).data(&data, &vaults).run()?.stopped_with(72)?;
     if data.is_blank()? { Ok(()) } else { Err(Failure("the disk was written to".to_owned())) }
 }
 
 pub(super) fn refuses_a_disk_neither_blank_nor_luks(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
     data.write(5 << 20, b"x")?;
-    Boot::new(&stage.artifacts).data(&data, &vaults).word("cvm.data.format=if-blank").run()?.stopped_with(73)?;
+    Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").run()?.stopped_with(73)?;
     if data.read(5 << 20, 1)? == b"x" { Ok(()) } else { Err(Failure("the disk was written to".to_owned())) }
 }
 
@@ -37,17 +37,17 @@ pub(super) fn refuses_to_format_on_two_shares_alone(stage: &Stage) -> Result<(),
     // No commitment and one vault away: nothing proves the key that two shares make.
     let vaults = Vaults::up(&stage.artifacts, 2, 3)?.misbehaving(2, vault_node::Misbehaviour::Down);
     let data = DataDisk::blank(&stage.folder)?;
-    let boot = Boot::new(&stage.artifacts).data(&data, &vaults).word("cvm.data.format=if-blank");
+    let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
     boot.word("cvm.vault.patience=12s").run()?.stopped_with(50)?;
     if data.is_blank()? { Ok(()) } else { Err(Failure("the disk was written to".to_owned())) }
 }
 
 pub(super) fn refuses_a_cipher_null_keyslot(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
-    let first = Boot::new(&stage.artifacts).data(&data, &vaults).word("cvm.data.format=if-blank");
+    let first = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
     first.tasks("write:x").run()?.reached_the_real_system()?;
     crate::disk::spoil_keyslot_cipher(&data)?;
-    let ended = Boot::new(&stage.artifacts).data(&data, &vaults).run()?;
+    let ended = Boot::new(stage).data(&data, &vaults).run()?;
     ended.stopped_with(75)?;
     // The header is judged before the network is up: no vault was asked.
     ended.no_line("phase unlock")

@@ -4,7 +4,7 @@ use super::Stage;
 use crate::{Boot, Failure, RootDisk};
 
 pub(super) fn boots_without_a_data_disk(stage: &Stage) -> Result<(), Failure> {
-    let ended = Boot::new(&stage.artifacts).tasks("mounts").run()?;
+    let ended = Boot::new(stage).tasks("mounts").run()?;
     ended.reached_the_real_system()?;
     ended.line("mounts| /dev/dm-0 / erofs ro,nodev")?;
     let receipt = ended.receipt()?;
@@ -15,19 +15,19 @@ pub(super) fn boots_without_a_data_disk(stage: &Stage) -> Result<(), Failure> {
 pub(super) fn stops_at_a_wrong_root_hash(stage: &Stage) -> Result<(), Failure> {
     // The partitions are named by the hash, so a wrong hash finds none unless the host renames them too; PARTLABEL= goes round
     // the name of the data partition, and the hashes are not found.
-    let wrong = stage.artifacts.root_hash.replace(|digit| digit == 'a', "b");
-    Boot::new(&stage.artifacts).root_hash(wrong).run()?.stopped_with(30)
+    let wrong = stage.artifacts.root_hash.replace('a', "b");
+    Boot::new(stage).root_hash(wrong).run()?.stopped_with(30)
 }
 
 pub(super) fn stops_at_a_changed_first_block(stage: &Stage) -> Result<(), Failure> {
     let root = RootDisk::with_flipped_byte(&stage.artifacts, &stage.folder, stage.artifacts.root.0 + 1100)?;
-    Boot::new(&stage.artifacts).root(root).run()?.stopped_with(35)
+    Boot::new(stage).root(root).run()?.stopped_with(35)
 }
 
 pub(super) fn panics_at_a_changed_block_read_later(stage: &Stage) -> Result<(), Failure> {
     // The hash tree's leaves hold every block of the root to account: spoil one that is read after the first block was.
     let root = RootDisk::with_flipped_byte(&stage.artifacts, &stage.folder, stage.artifacts.hashes.0 + 3 * 4096)?;
-    let ended = Boot::new(&stage.artifacts).root(root).run()?;
+    let ended = Boot::new(stage).root(root).run()?;
     ended.no_line("cvm-tests: done")?;
     ended.line("Kernel panic - not syncing: dm-verity device")?;
     Ok(())

@@ -145,6 +145,23 @@ fn a_policy_of_another_owner_than_named_is_not_sent() {
 }
 
 #[test]
+fn floors_of_the_initrd_hold_here_too() {
+    let desk = Desk::new();
+    let (policy, floors) = (desk.path("policy.json"), desk.path("floors.json"));
+    fs::write(&policy, desk.world.policy(&[OLD_IMAGE]).to_string()).unwrap();
+    let with = |json: &str| {
+        fs::write(&floors, json).unwrap();
+        let output = desk.run("provision", &["--threshold", "2", "--policy", &policy, "--floors", &floors]);
+        (output.status.code(), text(&output.stderr).to_owned())
+    };
+    let (code, said) = with(r#"{"built":1,"tcb_evaluation":4000000000,"root_crl":0,"pck_crl":0}"#);
+    assert_eq!((code, said.matches("tcb evaluation number below the image's floor").count()), (Some(1), 3), "{said}");
+    let (code, said) = with(r#"{"built":1,"tcb_evaluation":4294967296,"root_crl":0,"pck_crl":0}"#);
+    assert_eq!((code, said.as_str()), (Some(1), "cvmctl: floors: tcb_evaluation is not a number that fits\n"));
+    assert_eq!(with(r#"{"built":1,"tcb_evaluation":0,"root_crl":0,"pck_crl":0}"#).0, Some(0));
+}
+
+#[test]
 fn measurements_come_in_threes() {
     let (one, two) = ("ab".repeat(48), format!("{0},{0}", "cd".repeat(48)));
     let output = cvmctl(&["policy", "--mrtd", &one, "--rtmr1", &two, "--rtmr2", &two]);
