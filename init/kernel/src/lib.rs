@@ -18,6 +18,7 @@ pub mod mount;
 mod netlink;
 pub mod packet;
 pub mod power;
+mod rtnetlink;
 pub mod tsm;
 pub mod uevent;
 

@@ -1,21 +1,19 @@
 //! Network links through rtnetlink: list, bring up, wait for carrier, address, route.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::io::Errno;
 
 use crate::Error;
 use crate::netlink::Netlink;
+use crate::rtnetlink::{
+    self, ACK, CREATE_OR_REPLACE, DELETE_ADDRESS, DUMP, ETHERNET, GET_LINK, LOOPBACK, LOWER_UP, NEW_ADDRESS, NEW_LINK, Request, SET_LINK,
+    UP,
+};
 
 /// The group that announces links (`RTNLGRP_LINK` of linux/rtnetlink.h).
 const GROUP_LINK: u32 = 1;
-/// The main routing table (`RT_TABLE_MAIN`).
-const TABLE_MAIN: u8 = 254;
 
 /// An Ethernet link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,15 +45,13 @@ impl Links {
     /// # Errors
     /// As the kernel answers.
     pub fn ethernet(&mut self) -> Result<Vec<Ethernet>, Error> {
-        let answers = self.0.dump("link list", RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
-        let mut links: Vec<_> = answers
-            .into_iter()
-            .filter_map(|answer| match answer {
-                RouteNetlinkMessage::NewLink(link) => ethernet(&link),
-                _ => None,
-            })
-            .collect();
-        links.sort_by_key(|link| link.index);
+        let mut links = Vec::new();
+        self.0.ask("link list", &Request::link(GET_LINK, DUMP, 0, 0, 0), |kind, body| {
+            if kind == NEW_LINK {
+                links.extend(rtnetlink::link(body).and_then(ethernet));
+            }
+        })?;
+        links.sort_by_key(|link: &Ethernet| link.index);
         Ok(links)
     }
 
@@ -64,11 +60,15 @@ impl Links {
     /// # Errors
     /// As the driver answers.
     pub fn up(&mut self, index: u32) -> Result<(), Error> {
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        message.header.flags = LinkFlags::Up;
-        message.header.change_mask = LinkFlags::Up;
-        self.0.change("link up", RouteNetlinkMessage::SetLink(message))
+        self.change("link up", &Request::link(SET_LINK, ACK, index, UP, UP))
+    }
+
+    /// Takes the link down; its routes go.
+    ///
+    /// # Errors
+    /// As the driver answers.
+    pub fn down(&mut self, index: u32) -> Result<(), Error> {
+        self.change("link down", &Request::link(SET_LINK, ACK, index, 0, UP))
     }
 
     /// Waits until something about a link is announced; `false` when `deadline` passed.
@@ -84,50 +84,9 @@ impl Links {
     /// # Errors
     /// `EINVAL` for a prefix over 32.
     pub fn add_address(&mut self, index: u32, address: Ipv4Addr, prefix: u8) -> Result<(), Error> {
-        if prefix > 32 {
-            return Err(Error::new("address add", address, Errno::INVAL));
-        }
-        let mut message = AddressMessage::default();
-        message.header.family = AddressFamily::Inet;
-        message.header.prefix_len = prefix;
-        message.header.index = index;
-        message.attributes.push(AddressAttribute::Local(IpAddr::V4(address)));
-        message.attributes.push(AddressAttribute::Address(IpAddr::V4(address)));
-        self.0.change("address add", RouteNetlinkMessage::NewAddress(message))
-    }
-
-    /// Adds a route to `destination`/`prefix` (0.0.0.0/0 is the default route), through `gateway` or on the link itself.
-    ///
-    /// # Errors
-    /// `ENETUNREACH` when the gateway is not on the link.
-    pub fn add_route(&mut self, index: u32, destination: Ipv4Addr, prefix: u8, gateway: Option<Ipv4Addr>) -> Result<(), Error> {
-        if prefix > 32 {
-            return Err(Error::new("route add", destination, Errno::INVAL));
-        }
-        let mut message = RouteMessage::default();
-        message.header.address_family = AddressFamily::Inet;
-        message.header.destination_prefix_length = prefix;
-        message.header.table = TABLE_MAIN;
-        message.header.protocol = RouteProtocol::Boot;
-        message.header.kind = RouteType::Unicast;
-        message.header.scope = if gateway.is_some() { RouteScope::Universe } else { RouteScope::Link };
-        if prefix > 0 {
-            message.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(destination)));
-        }
-        message.attributes.extend(gateway.map(|gateway| RouteAttribute::Gateway(RouteAddress::Inet(gateway))));
-        message.attributes.push(RouteAttribute::Oif(index));
-        self.0.change("route add", RouteNetlinkMessage::NewRoute(message))
-    }
-
-    /// Takes the link down; its addresses of version 4 stay with it, its routes go.
-    ///
-    /// # Errors
-    /// As the driver answers.
-    pub fn down(&mut self, index: u32) -> Result<(), Error> {
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        message.header.change_mask = LinkFlags::Up;
-        self.0.change("link down", RouteNetlinkMessage::SetLink(message))
+        let request = Request::address(NEW_ADDRESS, ACK | CREATE_OR_REPLACE, index, address, prefix);
+        bounded("address add", address, prefix)?;
+        self.change("address add", &request)
     }
 
     /// Takes an IPv4 address from the link, and with it the routes that came from it.
@@ -135,26 +94,30 @@ impl Links {
     /// # Errors
     /// `EADDRNOTAVAIL` when it has none such.
     pub fn remove_address(&mut self, index: u32, address: Ipv4Addr, prefix: u8) -> Result<(), Error> {
-        let mut message = AddressMessage::default();
-        message.header.family = AddressFamily::Inet;
-        message.header.prefix_len = prefix;
-        message.header.index = index;
-        message.attributes.push(AddressAttribute::Local(IpAddr::V4(address)));
-        self.0.change("address remove", RouteNetlinkMessage::DelAddress(message))
+        self.change("address remove", &Request::address(DELETE_ADDRESS, ACK, index, address, prefix))
+    }
+
+    /// Adds a route to `destination`/`prefix` (0.0.0.0/0 is the default route), through `gateway` or on the link itself.
+    ///
+    /// # Errors
+    /// `ENETUNREACH` when the gateway is not on the link; `EINVAL` for a prefix over 32.
+    pub fn add_route(&mut self, index: u32, destination: Ipv4Addr, prefix: u8, gateway: Option<Ipv4Addr>) -> Result<(), Error> {
+        bounded("route add", destination, prefix)?;
+        self.change("route add", &Request::route(ACK | CREATE_OR_REPLACE, index, destination, prefix, gateway))
+    }
+
+    fn change(&mut self, call: &'static str, request: &Request) -> Result<(), Error> {
+        self.0.ask(call, request, |_, _| ())
     }
 }
 
-fn ethernet(link: &LinkMessage) -> Option<Ethernet> {
-    if link.header.link_layer_type != LinkLayerType::Ether || link.header.flags.contains(LinkFlags::Loopback) {
+fn bounded(call: &'static str, address: Ipv4Addr, prefix: u8) -> Result<(), Error> {
+    if prefix <= 32 { Ok(()) } else { Err(Error::new(call, address, Errno::INVAL)) }
+}
+
+fn ethernet(link: rtnetlink::Link) -> Option<Ethernet> {
+    if link.hardware != ETHERNET || link.flags & LOOPBACK != 0 {
         return None;
     }
-    let (mut name, mut mac) = (None, None);
-    for attribute in &link.attributes {
-        match attribute {
-            LinkAttribute::IfName(text) => name = Some(text.clone()),
-            LinkAttribute::Address(bytes) => mac = <[u8; 6]>::try_from(bytes.as_slice()).ok(),
-            _ => {}
-        }
-    }
-    Some(Ethernet { index: link.header.index, name: name?, mac: mac?, carrier: link.header.flags.contains(LinkFlags::LowerUp) })
+    Some(Ethernet { index: link.index, name: link.name, mac: link.mac?, carrier: link.flags & LOWER_UP != 0 })
 }

@@ -105,3 +105,23 @@ impl Drop for Entry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without the kernel behind it, a folder has no attributes: the request fails and its entry is removed all the same.
+    #[test]
+    fn entry_is_removed_when_the_request_fails() {
+        let reports = tempfile::tempdir().unwrap();
+        let error = Tsm::at(reports.path()).report(&[0; 64]).unwrap_err();
+        assert_eq!((error.to_string().starts_with("read provider"), error.errno()), (true, Errno::NOENT));
+        assert_eq!(fs::read_dir(reports.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn missing_interface_is_named() {
+        let error = Tsm::at("/nonexistent").report(&[0; 64]).unwrap_err();
+        assert!(error.to_string().starts_with("mkdir /nonexistent/cvm-init-"), "{error}");
+    }
+}

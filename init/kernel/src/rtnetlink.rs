@@ -1,0 +1,229 @@
+//! The few rtnetlink messages that a link takes: bytes only, no socket.
+//!
+//! netlink-packet-route knows hundreds of message types and attributes, and 350 KiB of PID 1 was its code for those that are
+//! never sent here; these are five messages of fixed form. Source: rtnetlink(7), linux/rtnetlink.h, linux/if_link.h.
+
+use std::net::Ipv4Addr;
+
+/// Kinds of messages (`RTM_*`).
+pub(crate) const NEW_LINK: u16 = 16;
+pub(crate) const GET_LINK: u16 = 18;
+pub(crate) const SET_LINK: u16 = 19;
+pub(crate) const NEW_ADDRESS: u16 = 20;
+pub(crate) const DELETE_ADDRESS: u16 = 21;
+pub(crate) const NEW_ROUTE: u16 = 24;
+/// Kinds that every netlink family has (`NLMSG_*`).
+pub(crate) const ERROR: u16 = 2;
+pub(crate) const DONE: u16 = 3;
+
+/// Flags of a request (`NLM_F_*`): acknowledge; list all; make it, or replace what is there.
+pub(crate) const ACK: u16 = 0x4;
+pub(crate) const DUMP: u16 = 0x300;
+pub(crate) const CREATE_OR_REPLACE: u16 = 0x500;
+const REQUEST: u16 = 0x1;
+
+/// Flags of a link (`IFF_*`).
+pub(crate) const UP: u32 = 0x1;
+pub(crate) const LOOPBACK: u32 = 0x8;
+pub(crate) const LOWER_UP: u32 = 0x1_0000;
+/// Hardware type of Ethernet (`ARPHRD_ETHER`).
+pub(crate) const ETHERNET: u16 = 1;
+
+const HEADER_BYTES: usize = 16;
+const FAMILY_INET: u8 = 2;
+/// Main table, made at boot, unicast (`RT_TABLE_MAIN`, `RTPROT_BOOT`, `RTN_UNICAST`).
+const TABLE_MAIN: u8 = 254;
+const PROTOCOL_BOOT: u8 = 3;
+const KIND_UNICAST: u8 = 1;
+const SCOPE_UNIVERSE: u8 = 0;
+const SCOPE_LINK: u8 = 253;
+
+/// A message on its way to the kernel: kind, flags and body.
+pub(crate) struct Request {
+    kind: u16,
+    flags: u16,
+    body: Vec<u8>,
+}
+
+impl Request {
+    /// `struct ifinfomsg`: all links, or a link with the flags of `mask` set as in `flags`.
+    pub(crate) fn link(kind: u16, ask: u16, index: u32, flags: u32, mask: u32) -> Self {
+        let mut body = vec![0; 4];
+        for field in [index, flags, mask] {
+            body.extend(field.to_ne_bytes());
+        }
+        Self { kind, flags: ask, body }
+    }
+
+    /// `struct ifaddrmsg` with local address and address: the same on a link that is not point to point.
+    pub(crate) fn address(kind: u16, ask: u16, index: u32, address: Ipv4Addr, prefix: u8) -> Self {
+        let mut body = vec![FAMILY_INET, prefix, 0, SCOPE_UNIVERSE];
+        body.extend(index.to_ne_bytes());
+        let (address_attribute, local_attribute) = (1, 2);
+        attribute(&mut body, local_attribute, &address.octets());
+        attribute(&mut body, address_attribute, &address.octets());
+        Self { kind, flags: ask, body }
+    }
+
+    /// `struct rtmsg`: a unicast route of the main table.
+    pub(crate) fn route(ask: u16, index: u32, destination: Ipv4Addr, prefix: u8, gateway: Option<Ipv4Addr>) -> Self {
+        let scope = if gateway.is_some() { SCOPE_UNIVERSE } else { SCOPE_LINK };
+        let mut body = vec![FAMILY_INET, prefix, 0, 0, TABLE_MAIN, PROTOCOL_BOOT, scope, KIND_UNICAST, 0, 0, 0, 0];
+        let (destination_attribute, link_attribute, gateway_attribute) = (1, 4, 5);
+        if prefix > 0 {
+            attribute(&mut body, destination_attribute, &destination.octets());
+        }
+        if let Some(gateway) = gateway {
+            attribute(&mut body, gateway_attribute, &gateway.octets());
+        }
+        attribute(&mut body, link_attribute, &index.to_ne_bytes());
+        Self { kind: NEW_ROUTE, flags: ask, body }
+    }
+
+    /// The bytes of the message, `struct nlmsghdr` first.
+    pub(crate) fn bytes(&self, sequence: u32) -> Vec<u8> {
+        let length = u32::try_from(HEADER_BYTES + self.body.len()).unwrap_or(u32::MAX);
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + self.body.len());
+        bytes.extend(length.to_ne_bytes());
+        bytes.extend(self.kind.to_ne_bytes());
+        bytes.extend((REQUEST | self.flags).to_ne_bytes());
+        bytes.extend(sequence.to_ne_bytes());
+        bytes.extend([0; 4]); // port: the kernel fills it in
+        bytes.extend(&self.body);
+        bytes
+    }
+}
+
+/// `struct rtattr`, padded to four bytes.
+fn attribute(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
+    body.extend(length.to_ne_bytes());
+    body.extend(kind.to_ne_bytes());
+    body.extend(value);
+    body.resize(body.len().next_multiple_of(4), 0);
+}
+
+/// A message from the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Answer<'a> {
+    pub(crate) kind: u16,
+    pub(crate) sequence: u32,
+    pub(crate) body: &'a [u8],
+}
+
+/// Takes the first message off `datagram`; `None` when there is no whole one.
+pub(crate) fn take<'a>(datagram: &mut &'a [u8]) -> Option<Answer<'a>> {
+    let header: &[u8; HEADER_BYTES] = datagram.first_chunk()?;
+    let [l1, l2, l3, l4, k1, k2, _, _, s1, s2, s3, s4, ..] = *header;
+    let length = usize::try_from(u32::from_ne_bytes([l1, l2, l3, l4])).ok()?;
+    let body = datagram.get(HEADER_BYTES..length)?;
+    *datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
+    Some(Answer { kind: u16::from_ne_bytes([k1, k2]), sequence: u32::from_ne_bytes([s1, s2, s3, s4]), body })
+}
+
+/// The errno in an [`ERROR`] body, positive; 0 is an acknowledgement.
+pub(crate) fn errno(body: &[u8]) -> Option<i32> {
+    Some(i32::from_ne_bytes(*body.first_chunk()?).saturating_neg())
+}
+
+/// A link in a [`NEW_LINK`] body.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) hardware: u16,
+    pub(crate) index: u32,
+    pub(crate) flags: u32,
+    pub(crate) name: String,
+    pub(crate) mac: Option<[u8; 6]>,
+}
+
+/// Reads `struct ifinfomsg` with the attributes that matter.
+pub(crate) fn link(body: &[u8]) -> Option<Link> {
+    let (header, mut rest) = body.split_first_chunk::<16>()?;
+    let [_, _, h1, h2, i1, i2, i3, i4, f1, f2, f3, f4, ..] = *header;
+    let (mut name, mut mac) = (None, None);
+    while let Some(&[l1, l2, k1, k2]) = rest.first_chunk() {
+        let length = usize::from(u16::from_ne_bytes([l1, l2]));
+        let value = rest.get(4..length)?;
+        match u16::from_ne_bytes([k1, k2]) {
+            1 => mac = value.try_into().ok(),                                                        // IFLA_ADDRESS
+            3 => name = value.split(|b| *b == 0).next().and_then(|name| std::str::from_utf8(name).ok()), // IFLA_IFNAME
+            _ => {}
+        }
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Some(Link {
+        hardware: u16::from_ne_bytes([h1, h2]),
+        index: u32::from_ne_bytes([i1, i2, i3, i4]),
+        flags: u32::from_ne_bytes([f1, f2, f3, f4]),
+        name: name?.to_owned(),
+        mac,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `strace -e trace=sendmsg -e write=all ip address add 10.0.2.15/24 dev lo`, iproute2 6.1.0, in a namespace of its own.
+    #[test]
+    fn address_is_encoded_as_iproute2_does() {
+        let request = Request::address(NEW_ADDRESS, ACK | 0x600, 1, Ipv4Addr::new(10, 0, 2, 15), 24);
+        let want = [
+            0x28, 0, 0, 0, 0x14, 0, 5, 6, 0xd3, 0xea, 3, 0x6b, 0, 0, 0, 0, // nlmsghdr
+            2, 0x18, 0, 0, 1, 0, 0, 0, // ifaddrmsg
+            8, 0, 2, 0, 10, 0, 2, 15, 8, 0, 1, 0, 10, 0, 2, 15,
+        ];
+        assert_eq!(request.bytes(0x6b03_ead3), want);
+    }
+
+    /// The same for `ip route add 10.9.0.0/16 via 10.0.2.2 dev lo`.
+    #[test]
+    fn route_is_encoded_as_iproute2_does() {
+        let request = Request::route(ACK | 0x600, 1, Ipv4Addr::new(10, 9, 0, 0), 16, Some(Ipv4Addr::new(10, 0, 2, 2)));
+        let want = [
+            0x34, 0, 0, 0, 0x18, 0, 5, 6, 0xd3, 0xea, 3, 0x6b, 0, 0, 0, 0, // nlmsghdr
+            2, 0x10, 0, 0, 0xfe, 3, 0, 1, 0, 0, 0, 0, // rtmsg
+            8, 0, 1, 0, 10, 9, 0, 0, 8, 0, 5, 0, 10, 0, 2, 2, 8, 0, 4, 0, 1, 0, 0, 0,
+        ];
+        assert_eq!(request.bytes(0x6b03_ead3), want);
+    }
+
+    #[test]
+    fn default_route_has_no_destination() {
+        let request = Request::route(ACK, 2, Ipv4Addr::UNSPECIFIED, 0, Some(Ipv4Addr::new(10, 0, 2, 2)));
+        let want = [2, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0, 8, 0, 5, 0, 10, 0, 2, 2, 8, 0, 4, 0, 2, 0, 0, 0];
+        assert_eq!(request.bytes(0)[16..], want);
+    }
+
+    #[test]
+    fn links_are_read_with_name_and_address() {
+        let mut body = vec![0, 0, 1, 0, 2, 0, 0, 0, 0x43, 0x10, 1, 0, 0, 0, 0, 0];
+        attribute(&mut body, 3, b"eth0\0");
+        attribute(&mut body, 99, b"xyz");
+        attribute(&mut body, 1, &[0x52, 0x54, 0, 1, 2, 3]);
+        let want =
+            Link { hardware: 1, index: 2, flags: 0x1_1043, name: "eth0".to_owned(), mac: Some([0x52, 0x54, 0, 1, 2, 3]) };
+        assert_eq!(link(&body), Some(want));
+        assert_eq!(link(&body[..20]), None, "an attribute that ends behind the message");
+    }
+
+    #[test]
+    fn messages_are_taken_one_after_the_other_and_never_past_the_end() {
+        let one = Request::link(GET_LINK, DUMP, 0, 0, 0).bytes(1);
+        let two = [one.clone(), one].concat();
+        let mut rest = two.as_slice();
+        assert_eq!(take(&mut rest).map(|answer| (answer.kind, answer.sequence, answer.body.len())), Some((GET_LINK, 1, 16)));
+        assert!(take(&mut rest).is_some() && take(&mut rest).is_none());
+        for wrong in [&[0; 16][..], &[15, 0, 0, 0], &[0xff; 16], &[]] {
+            assert_eq!(take(&mut &*wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn errors_are_positive_errnos() {
+        assert_eq!(errno(&(-17_i32).to_ne_bytes()), Some(17));
+        assert_eq!(errno(&[0; 4]), Some(0));
+        assert_eq!(errno(&i32::MIN.to_ne_bytes()), Some(i32::MAX));
+        assert_eq!(errno(&[0; 3]), None);
+    }
+}
