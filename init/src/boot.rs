@@ -32,7 +32,8 @@ pub(crate) fn boot(journal: &Arc<Journal>) -> Result<Infallible, BootError> {
         let opened = journal.phase("data", || data::open(&root, disk, unlocked.dek))?; // the key dies here
         receipt.data(&opened);
     }
-    handoff::switch_root(&api, root, &policy.line.init, journal, receipt).map_err(BootError::from) // never returns
+    let handoff = || handoff::switch_root(&api, root, &policy.line.init, journal, receipt);
+    journal.phase("handoff", handoff).map_err(BootError::from) // never returns
 }
 
 /// Looks at the data disk, then gathers and proves its key; nothing when policy has no data disk.

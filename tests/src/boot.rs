@@ -1,5 +1,6 @@
 //! One boot from words to end.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,7 @@ pub struct Boot<'a> {
     words: Vec<String>,
     tasks: String,
     systemd: bool,
+    copy: Option<Box<dyn Write + Send>>,
 }
 
 /// A boot that is over.
@@ -56,6 +58,7 @@ impl<'a> Boot<'a> {
             words: Vec::new(),
             tasks: "none".to_owned(),
             systemd: false,
+            copy: None,
         }
     }
 
@@ -102,8 +105,14 @@ impl<'a> Boot<'a> {
         Self { systemd: true, ..self }
     }
 
+    /// Copies the console to `watcher` while the machine runs.
+    #[must_use]
+    pub fn copy_to(self, watcher: Box<dyn Write + Send>) -> Self {
+        Self { copy: Some(watcher), ..self }
+    }
+
     fn machine(&self) -> Machine {
-        let mut words = vec!["console=ttyS0".to_owned(), "panic=-1".to_owned(), format!("roothash={}", self.root_hash)];
+        let mut words = vec!["console=ttyS0".to_owned(), "panic=-1".to_owned(), "audit=0".to_owned(), format!("roothash={}", self.root_hash)];
         if self.data.is_some() {
             words.push("cvm.data=serial=data".to_owned());
         }
@@ -135,7 +144,7 @@ impl<'a> Boot<'a> {
     ///
     /// # Errors
     /// As [`Boot::run`], and what `during` says.
-    pub fn run_with(self, during: impl FnOnce(&Vm) -> Result<(), Failure>) -> Result<Ended, Failure> {
+    pub fn run_with(mut self, during: impl FnOnce(&Vm) -> Result<(), Failure>) -> Result<Ended, Failure> {
         let machine = self.machine();
         let td = machine.td_info(measurement::STAND_IN_FIRMWARE).doing("measuring")?;
         let quotes = match self.vaults {
@@ -149,7 +158,7 @@ impl<'a> Boot<'a> {
             ),
         };
         let start = Instant::now();
-        let mut vm = Vm::boot(&Qemu::of_build_tree(), &machine, quotes.as_ref()).doing("starting QEMU")?;
+        let mut vm = Vm::boot_with_copy(&Qemu::of_build_tree(), &machine, quotes.as_ref(), self.copy.take()).doing("starting QEMU")?;
         during(&vm)?;
         let exit = vm.wait(LONGEST).doing("waiting for the end")?;
         let lines: Vec<String> = vm.console().lines().into_iter().map(|line| line.text).collect();

@@ -5,10 +5,15 @@ use std::io::Read as _;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use cvmctl::policy::{self, Image, Owner, Terms, key_policy};
+use cvmctl::provision::{self, provision};
+use cvmctl::{Floors, Nodes, TcbStatus, promote};
 use machine::TdInfo;
 use quorum::{Dek, Generation, Threshold, split};
 use sim_dcap::Pki;
 use vault_node::{Issuer, Misbehaviour, Node, NodeConfig, NodeHandle};
+
+use zeroize::Zeroizing;
 
 use crate::{Artifacts, Doing, Failure};
 
@@ -21,9 +26,17 @@ pub(crate) const HANDLE: &str = "apps.example/00112233445566778899aabbccddeeff/s
 pub struct Vaults {
     pub(crate) pki: Arc<Pki>,
     nodes: Vec<NodeHandle>,
+    issuer: Issuer,
     threshold: usize,
-    dek: Dek,
-    shares: Vec<Vec<u8>>,
+    key: Key,
+}
+
+/// How the key came to the nodes.
+enum Key {
+    /// Dealt here and put into the nodes behind their back, so that the scenario knows what must never be seen.
+    Dealt { dek: Dek, shares: Vec<Vec<u8>> },
+    /// Dealt by `cvmctl` over the wire: nobody here ever saw it. Its commitment is all there is.
+    Provisioned { commitment: [u8; 32] },
 }
 
 impl Vaults {
@@ -32,20 +45,42 @@ impl Vaults {
     /// # Errors
     /// When a node does not start.
     pub fn up(artifacts: &Artifacts, needed: usize, dealt: usize) -> Result<Self, Failure> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).doing("the clock")?.as_secs();
-        let pki = Arc::new(Pki::load_or_mint(&artifacts.pki, now).doing("the simulated root")?);
+        let mut random = File::open("/dev/urandom").doing("random numbers")?;
+        let dek = Dek::fill_with(|bytes| random.read_exact(bytes)).doing("random numbers")?;
+        let threshold = Threshold::new(needed, dealt).ok_or_else(|| Failure(format!("{needed} of {dealt} is no threshold")))?;
+        let shares = split(&dek, threshold, Generation([0x67; 16])).ok_or_else(|| Failure("dealing".to_owned()))?;
+        let shares = shares.iter().map(|share| share.expose_material().to_vec()).collect();
+        Self::start(artifacts, needed, dealt, Key::Dealt { dek, shares })
+    }
+
+    /// Starts the nodes and has `cvmctl` deal the key to them, as an operator does: each node is verified before its share is sent.
+    ///
+    /// # Errors
+    /// When a node does not start, or dealing fails.
+    pub fn provisioned(artifacts: &Artifacts, needed: usize, dealt: usize) -> Result<Self, Failure> {
+        let mut vaults = Self::start(artifacts, needed, dealt, Key::Provisioned { commitment: [0; 32] })?;
+        let provisioned = provision(&provision::Request {
+            nodes: vaults.as_operator_sees_them()?,
+            threshold: needed,
+            handle: HANDLE.to_owned(),
+            // No image yet: the commitment is part of what an image measures, so images are let in when they are known.
+            policy: vaults.policy(Vec::new()),
+            issuer_key: vaults.issuer_key()?,
+        });
+        let provisioned = provisioned.map_err(|error| Failure(format!("cvmctl provision: {}", cvmctl::chain(&error))))?;
+        vaults.key = Key::Provisioned { commitment: provisioned.commitment.0 };
+        Ok(vaults)
+    }
+
+    fn start(artifacts: &Artifacts, threshold: usize, dealt: usize, key: Key) -> Result<Self, Failure> {
+        let pki = Arc::new(Pki::load_or_mint(&artifacts.pki, now()?).doing("the simulated root")?);
         let issuer = Issuer::generate().doing("the issuer")?;
         let start = |number: usize| {
             let config = NodeConfig::honest(Arc::clone(&pki), &format!("vault-{number}"), MRENCLAVE, issuer.clone());
             Node::start(config.doing("a vault's platform")?).doing("starting a vault")
         };
         let nodes = (1..=dealt).map(start).collect::<Result<_, _>>()?;
-        let mut random = File::open("/dev/urandom").doing("random numbers")?;
-        let dek = Dek::fill_with(|bytes| random.read_exact(bytes)).doing("random numbers")?;
-        let threshold = Threshold::new(needed, dealt).ok_or_else(|| Failure(format!("{needed} of {dealt} is no threshold")))?;
-        let shares = split(&dek, threshold, Generation([0x67; 16])).ok_or_else(|| Failure("dealing".to_owned()))?;
-        let shares = shares.iter().map(|share| share.expose_material().to_vec()).collect();
-        Ok(Self { pki, nodes, threshold: needed, dek, shares })
+        Ok(Self { pki, nodes, issuer, threshold, key })
     }
 
     /// Makes the node at `index` misbehave from its next connection on.
@@ -82,41 +117,77 @@ impl Vaults {
     /// The word that commits to the key.
     #[must_use]
     pub fn commitment(&self) -> String {
-        format!("cvm.vault.commit={}", hex(&self.dek.commitment().0))
+        let commitment = match &self.key {
+            Key::Dealt { dek, .. } => dek.commitment().0,
+            Key::Provisioned { commitment } => *commitment,
+        };
+        format!("cvm.vault.commit={}", hex(&commitment))
     }
 
-    /// Gives every node its share, for guests of these measurements and no others.
+    /// Lets guests of these measurements have the key, and no others.
     ///
     /// # Errors
     /// When a node does not take it.
     pub fn grant(&self, td: &TdInfo) -> Result<(), Failure> {
         let [_, rtmr1, rtmr2, _] = td.rtmrs;
-        let policy = serde_json::json!({
-            "version": 1,
-            "principals": {
-                "owner": { "Oidc": { "issuer": "https://issuer.simulated.invalid", "sub": "owner-1", "required_roles": [] } },
-                "managers": [], "auditors": [],
-                "tees": [{ "Tee": {
-                    "name": "guest", "attestation_servers": [], "required_oids": [], "acceptable_tcb_statuses": null,
-                    "measurements": [{ "Tdx": { "mrtd": hex(&td.mrtd.0), "rtmr1": hex(&rtmr1.0), "rtmr2": hex(&rtmr2.0) } }],
-                } }],
-            },
-            "operations": [{ "ops": ["ExportKey"], "principals": ["AnyTee"], "requires": [] }],
-            "mutability": { "owner_can": [], "manager_can": [], "immutable": ["Owner", "Mutability"] },
-            "lifecycle": { "ttl_seconds": 7_776_000, "auto_migrate_to_next_attestation_profile": false },
-        });
-        for (node, share) in self.nodes.iter().zip(&self.shares) {
-            node.put_key(HANDLE, share.clone(), policy.clone()).doing("giving a vault its share")?;
+        let policy = self.policy(vec![Image { mrtd: td.mrtd.0, rtmr1: rtmr1.0, rtmr2: rtmr2.0 }]);
+        match &self.key {
+            Key::Dealt { shares, .. } => {
+                for (node, share) in self.nodes.iter().zip(shares) {
+                    node.put_key(HANDLE, share.clone(), policy.clone()).doing("giving a vault its share")?;
+                }
+            }
+            Key::Provisioned { .. } => {
+                let request = promote::Request {
+                    nodes: self.as_operator_sees_them()?,
+                    handle: HANDLE.to_owned(),
+                    policy,
+                    issuer_key: self.issuer_key()?,
+                };
+                for promoted in promote::promote(&request).doing("cvmctl promote")? {
+                    promoted.doing("cvmctl promote")?;
+                }
+            }
         }
         Ok(())
     }
 
-    /// Everything that must never be seen: the key, its passphrase form, the data of every share.
-    pub(crate) fn secrets(&self) -> Vec<Vec<u8>> {
-        // The generation and X of a share are public.
-        let data = self.shares.iter().filter_map(|share| share.get(17..)).map(<[u8]>::to_vec);
-        [self.dek.expose().to_vec(), self.dek.expose_passphrase().to_vec()].into_iter().chain(data).collect()
+    fn policy(&self, images: Vec<Image>) -> serde_json::Value {
+        let owner = Owner { issuer: self.issuer.url.clone(), sub: "owner-1".to_owned(), roles: Vec::new() };
+        let ttl_seconds = policy::TTL_SECONDS;
+        key_policy(&Terms { name: "guest".to_owned(), images, owner: Some(owner), attestation_servers: Vec::new(), ttl_seconds })
     }
+
+    fn as_operator_sees_them(&self) -> Result<Nodes, Failure> {
+        Ok(Nodes {
+            vaults: self.nodes.iter().map(|node| node.addr().to_string()).collect(),
+            anchor: self.pki.root_der().to_vec(),
+            mrenclaves: vec![MRENCLAVE],
+            statuses: vec![TcbStatus::UpToDate],
+            floors: Floors::default(),
+            at: now()?,
+        })
+    }
+
+    fn issuer_key(&self) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        Ok(Zeroizing::new(self.issuer.key.pkcs8().to_vec()))
+    }
+
+    /// Everything that must never be seen, as far as it is known here: the key, its passphrase form, the data of every share.
+    pub(crate) fn secrets(&self) -> Vec<Vec<u8>> {
+        match &self.key {
+            Key::Dealt { dek, shares } => {
+                // The generation and X of a share are public.
+                let data = shares.iter().filter_map(|share| share.get(17..)).map(<[u8]>::to_vec);
+                [dek.expose().to_vec(), dek.expose_passphrase().to_vec()].into_iter().chain(data).collect()
+            }
+            Key::Provisioned { .. } => Vec::new(),
+        }
+    }
+}
+
+fn now() -> Result<u64, Failure> {
+    Ok(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).doing("the clock")?.as_secs())
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -5,8 +5,11 @@ use super::root::assert_field;
 use crate::{Boot, DataDisk, Failure, Vaults};
 
 pub(super) fn survives_a_second_boot_into_systemd(stage: &Stage) -> Result<(), Failure> {
-    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
-    let boot = |tasks: &str| Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").tasks(tasks).systemd().run();
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::provisioned(&stage.artifacts, 2, 3)?);
+    let boot = |tasks: &str| {
+        let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+        boot.tasks(tasks).systemd().run()
+    };
     let first = boot("write:hello")?;
     first.reached_the_real_system()?;
     first.line("system-up: the real system runs")?;
