@@ -21,9 +21,14 @@ pub(crate) fn boot(journal: &Arc<Journal>) -> Result<Infallible, BootError> {
     let mut receipt = Receipt::new(&policy.line);
 
     let (root, disk) = side_by_side(
-        { let (journal, policy) = (Arc::clone(journal), Arc::clone(&policy)); move || {
-            journal.phase("root", || root::verify(&api, &policy.line.root)).map_err(BootError::from) } },
-        { let (journal, policy) = (Arc::clone(journal), Arc::clone(&policy)); move || unlock_disk(&journal, &api, &policy) },
+        {
+            let (journal, policy) = (Arc::clone(journal), Arc::clone(&policy));
+            move || journal.phase("root", || root::verify(&api, &policy.line.root)).map_err(BootError::from)
+        },
+        {
+            let (journal, policy) = (Arc::clone(journal), Arc::clone(&policy));
+            move || unlock_disk(&journal, &api, &policy)
+        },
     )?;
     receipt.root(&root);
 

@@ -102,8 +102,7 @@ impl Receipt {
     /// Writes it where the real system finds it.
     pub(crate) fn leave(mut self, journal: &Journal) -> std::io::Result<()> {
         let phases = journal.phases().into_iter();
-        self.phases =
-            phases.map(|(name, took)| Phase { name, milliseconds: u64::try_from(took).unwrap_or(u64::MAX) }).collect();
+        self.phases = phases.map(|(name, took)| Phase { name, milliseconds: u64::try_from(took).unwrap_or(u64::MAX) }).collect();
         let folder = Path::new(FOLDER);
         fs::create_dir_all(folder)?;
         let mut text = serde_json::to_vec_pretty(&self)?;

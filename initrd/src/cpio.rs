@@ -87,7 +87,8 @@ mod tests {
         let mut found = Vec::new();
         let mut rest = archive;
         while let Some(header) = rest.get(..110) {
-            let field = |i: usize| usize::from_str_radix(std::str::from_utf8(&header[6 + 8 * i..14 + 8 * i]).unwrap(), 16).unwrap();
+            let field =
+                |i: usize| usize::from_str_radix(std::str::from_utf8(&header[6 + 8 * i..14 + 8 * i]).unwrap(), 16).unwrap();
             let (size, name) = (field(6), field(11));
             found.push(String::from_utf8(rest[110..110 + name - 1].to_vec()).unwrap());
             rest = &rest[(110 + name).next_multiple_of(4) + size.next_multiple_of(4)..];
@@ -97,7 +98,11 @@ mod tests {
 
     #[test]
     fn entries_are_sorted_with_their_implied_folders_and_a_trailer() {
-        let entries = vec![Entry::file("etc/x/b", 0o444, vec![1; 3]), Entry::device("dev/console", 0o600, 5, 1), Entry::folder("etc", 0o755)];
+        let entries = vec![
+            Entry::file("etc/x/b", 0o444, vec![1; 3]),
+            Entry::device("dev/console", 0o600, 5, 1),
+            Entry::folder("etc", 0o755),
+        ];
         let archive = write(entries.clone()).unwrap();
         assert_eq!(names(&archive), ["dev", "dev/console", "etc", "etc/x", "etc/x/b", "TRAILER!!!"]);
         let reversed: Vec<_> = entries.into_iter().rev().collect();

@@ -38,7 +38,8 @@ fn entry(line: &str, sources: &Sources) -> Result<Entry, &'static str> {
     }
     let words: Vec<&str> = what.split_whitespace().collect();
     let name = |path: &str| path.strip_prefix('/').map(str::to_owned).ok_or("path is not absolute");
-    let mode = |text: &str| u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777).ok_or("mode is not octal permissions");
+    let mode =
+        |text: &str| u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777).ok_or("mode is not octal permissions");
     let number = |text: &str| text.parse::<u32>().map_err(|_| "device number");
     match *words.as_slice() {
         ["dir", path, permissions] => Ok(Entry::folder(name(path)?, mode(permissions)?)),

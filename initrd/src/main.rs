@@ -73,7 +73,8 @@ fn main() -> ExitCode {
 
 fn pack(arguments: &Arguments) -> Result<(), Error> {
     let resolved = modules::resolve(&read_text(&arguments.modules)?, &arguments.modules, &arguments.kernel, &arguments.replace)?;
-    let order: String = resolved.iter().map(|module| format!("{}{}.ko\n", if module.optional { "?" } else { "" }, module.name)).collect();
+    let order: String =
+        resolved.iter().map(|module| format!("{}{}.ko\n", if module.optional { "?" } else { "" }, module.name)).collect();
     let sources = files::Sources {
         init: read(&arguments.init)?,
         anchor: read(&arguments.anchor)?,
@@ -109,8 +110,7 @@ fn read_text(path: &std::path::Path) -> Result<String, Error> {
 /// Runs a tool of the build tree over `input` and returns what it writes.
 fn pipe(tool: &'static str, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>, Error> {
     let failed = |e: io::Error| Error::Tool(tool, e.to_string());
-    let mut child =
-        Command::new(tool).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(failed)?;
+    let mut child = Command::new(tool).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(failed)?;
     let mut stdin = child.stdin.take().ok_or_else(|| Error::Tool(tool, "no input".to_owned()))?;
     // Written beside the reading: a tool that fills its output waits for us.
     let (written, output) = std::thread::scope(|scope| {

@@ -98,6 +98,8 @@ mod tests {
         }
         let names: Vec<_> = order.iter().map(|module| module.name.as_str()).collect();
         assert_eq!(names, ["dm-mod", "dm-bufio", "dm-verity", "dm-crypt"]);
-        assert!(matches!(add("none", false, &depends, Path::new("/m"), &mut order), Err(Error::NoModule(name)) if name == "none"));
+        assert!(
+            matches!(add("none", false, &depends, Path::new("/m"), &mut order), Err(Error::NoModule(name)) if name == "none")
+        );
     }
 }

@@ -112,7 +112,8 @@ impl<'a> Boot<'a> {
     }
 
     fn machine(&self) -> Machine {
-        let mut words = vec!["console=ttyS0".to_owned(), "panic=-1".to_owned(), "audit=0".to_owned(), format!("roothash={}", self.root_hash)];
+        let mut words =
+            vec!["console=ttyS0".to_owned(), "panic=-1".to_owned(), "audit=0".to_owned(), format!("roothash={}", self.root_hash)];
         if self.data.is_some() {
             words.push("cvm.data=serial=data".to_owned());
         }
@@ -153,12 +154,11 @@ impl<'a> Boot<'a> {
                 let platform = vaults.pki.platform("host").doing("the host's platform")?;
                 Some(QuotingService::start(Some(&td), None, honest(platform)).doing("quoting service")?)
             }
-            None => Some(
-                QuotingService::start(Some(&td), None, |_: &[u8; 1024]| QuoteAnswer::Silent).doing("quoting service")?,
-            ),
+            None => Some(QuotingService::start(Some(&td), None, |_: &[u8; 1024]| QuoteAnswer::Silent).doing("quoting service")?),
         };
         let start = Instant::now();
-        let mut vm = Vm::boot_with_copy(&Qemu::of_build_tree(), &machine, quotes.as_ref(), self.copy.take()).doing("starting QEMU")?;
+        let mut vm =
+            Vm::boot_with_copy(&Qemu::of_build_tree(), &machine, quotes.as_ref(), self.copy.take()).doing("starting QEMU")?;
         during(&vm)?;
         let exit = vm.wait(LONGEST).doing("waiting for the end")?;
         let lines: Vec<String> = vm.console().lines().into_iter().map(|line| line.text).collect();

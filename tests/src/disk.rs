@@ -107,7 +107,11 @@ pub(crate) fn spoil_keyslot_cipher(disk: &DataDisk) -> Result<(), Failure> {
         let mut header = disk.read(offset, size)?;
         let (binary, json) = header.split_at_mut(4096);
         let text = String::from_utf8_lossy(json).trim_end_matches('\0').to_owned();
-        let spoiled = text.replacen("\"encryption\":\"aes-xts-plain64\",\"key_size\":64", "\"encryption\":\"cipher_null-ecb\",\"key_size\":64", 1);
+        let spoiled = text.replacen(
+            "\"encryption\":\"aes-xts-plain64\",\"key_size\":64",
+            "\"encryption\":\"cipher_null-ecb\",\"key_size\":64",
+            1,
+        );
         if spoiled == text {
             return Err(Failure("no keyslot cipher in the header".to_owned()));
         }
@@ -117,7 +121,10 @@ pub(crate) fn spoil_keyslot_cipher(disk: &DataDisk) -> Result<(), Failure> {
         let field = binary.get_mut(checksum.clone()).ok_or_else(|| Failure("header too small".to_owned()))?;
         field.fill(0);
         let digest = ring::digest::digest(&ring::digest::SHA256, &header);
-        header.get_mut(checksum.start..checksum.start + 32).ok_or_else(|| Failure("header too small".to_owned()))?.copy_from_slice(digest.as_ref());
+        header
+            .get_mut(checksum.start..checksum.start + 32)
+            .ok_or_else(|| Failure("header too small".to_owned()))?
+            .copy_from_slice(digest.as_ref());
         disk.write(offset, &header)?;
     }
     Ok(())

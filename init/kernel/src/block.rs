@@ -289,25 +289,41 @@ mod tests {
     #[test]
     fn lists_disks_with_the_serial_of_each_bus() {
         let root = sysfs(&[
-            ("vda/size", b"2048\n"), ("vda/queue/logical_block_size", b"512\n"), ("vda/serial", b"root"),
-            ("nvme0n1/size", b"8\n"), ("nvme0n1/queue/logical_block_size", b"4096\n"), ("nvme0n1/device/serial", b"data   \n"),
-            ("sda/size", b"8\n"), ("sda/queue/logical_block_size", b"512\n"), ("sda/device/vpd_pg80", b"\0\x80\0\x04 ab\0"),
-            ("loop0/size", b"8\n"), ("loop0/queue/logical_block_size", b"512\n"),
-            ("vdb/size", b"nonsense\n"), ("vdb/queue/logical_block_size", b"512\n"),
+            ("vda/size", b"2048\n"),
+            ("vda/queue/logical_block_size", b"512\n"),
+            ("vda/serial", b"root"),
+            ("nvme0n1/size", b"8\n"),
+            ("nvme0n1/queue/logical_block_size", b"4096\n"),
+            ("nvme0n1/device/serial", b"data   \n"),
+            ("sda/size", b"8\n"),
+            ("sda/queue/logical_block_size", b"512\n"),
+            ("sda/device/vpd_pg80", b"\0\x80\0\x04 ab\0"),
+            ("loop0/size", b"8\n"),
+            ("loop0/queue/logical_block_size", b"512\n"),
+            ("vdb/size", b"nonsense\n"),
+            ("vdb/queue/logical_block_size", b"512\n"),
         ]);
         let found: Vec<_> = disks_in(root.path()).unwrap().into_iter().map(|d| (d.name, d.bytes, d.block, d.serial)).collect();
-        assert_eq!(found, [
-            ("nvme0n1".to_owned(), 4096, 4096, Some("data".to_owned())),
-            ("sda".to_owned(), 4096, 512, Some("ab".to_owned())),
-            ("vda".to_owned(), 1_048_576, 512, Some("root".to_owned())),
-        ]);
+        assert_eq!(
+            found,
+            [
+                ("nvme0n1".to_owned(), 4096, 4096, Some("data".to_owned())),
+                ("sda".to_owned(), 4096, 512, Some("ab".to_owned())),
+                ("vda".to_owned(), 1_048_576, 512, Some("root".to_owned())),
+            ]
+        );
     }
 
     #[test]
     fn lists_partitions_in_bytes() {
         let root = sysfs(&[
-            ("vda/size", b"2048"), ("vda/queue/logical_block_size", b"512"), ("vda/dev", b"254:0\n"),
-            ("vda/vda2/partition", b"2\n"), ("vda/vda2/start", b"64\n"), ("vda/vda2/size", b"8\n"), ("vda/vda2/dev", b"254:2\n"),
+            ("vda/size", b"2048"),
+            ("vda/queue/logical_block_size", b"512"),
+            ("vda/dev", b"254:0\n"),
+            ("vda/vda2/partition", b"2\n"),
+            ("vda/vda2/start", b"64\n"),
+            ("vda/vda2/size", b"8\n"),
+            ("vda/vda2/dev", b"254:2\n"),
         ]);
         let disk = disks_in(root.path()).unwrap().remove(0);
         assert_eq!(disk.number().unwrap(), "254:0");

@@ -87,7 +87,9 @@ fn context() -> Result<DM, Error> {
 /// The crate's error text holds the errno among pages of debug output; only the errno is wanted.
 fn refused(call: &'static str, name: &DmName, error: &devicemapper::DmError) -> Error {
     let errno = match error {
-        devicemapper::DmError::Core(devicemapper::errors::Error::Ioctl(_, _, _, errno)) => Errno::from_io_error(&std::io::Error::from(**errno)),
+        devicemapper::DmError::Core(devicemapper::errors::Error::Ioctl(_, _, _, errno)) => {
+            Errno::from_io_error(&std::io::Error::from(**errno))
+        }
         _ => None,
     };
     Error::new(call, name, errno.unwrap_or(Errno::IO))

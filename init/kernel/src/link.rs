@@ -8,8 +8,8 @@ use rustix::io::Errno;
 use crate::Error;
 use crate::netlink::Netlink;
 use crate::rtnetlink::{
-    self, ACK, CREATE_OR_REPLACE, DELETE_ADDRESS, DUMP, ETHERNET, GET_LINK, LOOPBACK, LOWER_UP, NEW_ADDRESS, NEW_LINK, Request, SET_LINK,
-    UP,
+    self, ACK, CREATE_OR_REPLACE, DELETE_ADDRESS, DUMP, ETHERNET, GET_LINK, LOOPBACK, LOWER_UP, NEW_ADDRESS, NEW_LINK, Request,
+    SET_LINK, UP,
 };
 
 /// The group that announces links (`RTNLGRP_LINK` of linux/rtnetlink.h).

@@ -145,7 +145,7 @@ pub(crate) fn link(body: &[u8]) -> Option<Link> {
         let length = usize::from(u16::from_ne_bytes([l1, l2]));
         let value = rest.get(4..length)?;
         match u16::from_ne_bytes([k1, k2]) {
-            1 => mac = value.try_into().ok(),                                                        // IFLA_ADDRESS
+            1 => mac = value.try_into().ok(), // IFLA_ADDRESS
             3 => name = value.split(|b| *b == 0).next().and_then(|name| std::str::from_utf8(name).ok()), // IFLA_IFNAME
             _ => {}
         }
@@ -201,8 +201,7 @@ mod tests {
         attribute(&mut body, 3, b"eth0\0");
         attribute(&mut body, 99, b"xyz");
         attribute(&mut body, 1, &[0x52, 0x54, 0, 1, 2, 3]);
-        let want =
-            Link { hardware: 1, index: 2, flags: 0x1_1043, name: "eth0".to_owned(), mac: Some([0x52, 0x54, 0, 1, 2, 3]) };
+        let want = Link { hardware: 1, index: 2, flags: 0x1_1043, name: "eth0".to_owned(), mac: Some([0x52, 0x54, 0, 1, 2, 3]) };
         assert_eq!(link(&body), Some(want));
         assert_eq!(link(&body[..20]), None, "an attribute that ends behind the message");
     }

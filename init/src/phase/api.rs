@@ -52,7 +52,12 @@ const TABLE: &[ApiMount] = &[
     ApiMount { fstype: "proc", target: "/proc", attr: CLOSED, options: &[] },
     ApiMount { fstype: "sysfs", target: "/sys", attr: CLOSED, options: &[] },
     // Device nodes without a udev: the kernel makes them.
-    ApiMount { fstype: "devtmpfs", target: "/dev", attr: Attr::MOUNT_ATTR_NOSUID, options: &[MountOption::Value("mode", "0755")] },
+    ApiMount {
+        fstype: "devtmpfs",
+        target: "/dev",
+        attr: Attr::MOUNT_ATTR_NOSUID,
+        options: &[MountOption::Value("mode", "0755")],
+    },
     // The receipt goes here, and moves to the real system with the mount.
     ApiMount {
         fstype: "tmpfs",
@@ -97,7 +102,8 @@ fn parse_modules(list: &str) -> Result<Vec<(&str, bool)>, Error> {
     lines
         .map(|(number, line)| {
             let name = line.strip_prefix('?').unwrap_or(line);
-            let plain = name.ends_with(".ko") && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+            let plain =
+                name.ends_with(".ko") && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
             if plain { Ok((name, name == line)) } else { Err(Error::Line(number + 1)) }
         })
         .collect()

@@ -81,7 +81,10 @@ fn empty(folder: &Path) -> std::io::Result<()> {
             empty(&path)?;
             // A folder with a mount in it stays, and so does what it stands in.
             match fs::remove_dir(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::DirectoryNotEmpty && error.kind() != std::io::ErrorKind::ResourceBusy => {
+                Err(error)
+                    if error.kind() != std::io::ErrorKind::DirectoryNotEmpty
+                        && error.kind() != std::io::ErrorKind::ResourceBusy =>
+                {
                     return Err(error);
                 }
                 _ => {}

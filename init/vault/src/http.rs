@@ -82,7 +82,8 @@ fn parse_head(bytes: &[u8], step: Step, limit: usize) -> Result<Option<(u16, usi
         Err(_) => return Err(Error::Protocol(step, "answer is not HTTP")),
     };
     let status = response.code.ok_or(Error::Protocol(step, "answer without a status"))?;
-    let named = |name: &str| response.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).collect::<Vec<_>>();
+    let named =
+        |name: &str| response.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).collect::<Vec<_>>();
     if !named("transfer-encoding").is_empty() {
         return Err(Error::Protocol(step, "answer with a transfer encoding"));
     }

@@ -43,7 +43,8 @@ impl Identity {
         params.distinguished_name = name;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        params.custom_extensions = app.map(|uuid| CustomExtension::from_oid_content(OID_APP, uuid.to_vec())).into_iter().collect();
+        params.custom_extensions =
+            app.map(|uuid| CustomExtension::from_oid_content(OID_APP, uuid.to_vec())).into_iter().collect();
         let leaf = params.self_signed(&key).map_err(|_| Error::Identity)?;
         let private = PrivateKeyDer::try_from(key.serialize_der()).map_err(|_| Error::Identity)?;
         let signing = rustls::crypto::ring::sign::any_ecdsa_type(&private).map_err(|_| Error::Identity)?;

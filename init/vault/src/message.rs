@@ -67,7 +67,8 @@ pub(crate) fn challenge(leaf_hash: &[u8; 32], context: &[u8; 32]) -> Result<Vec<
 }
 
 pub(crate) fn present(context: &[u8; 32], tee: &str, quote: &[u8], quote_time: &str) -> Result<Vec<u8>, Error> {
-    let message = Present { v: 2, mode: "present", context: base64(context), tee, quote: base64(quote), gpu_evidence: None, quote_time };
+    let message =
+        Present { v: 2, mode: "present", context: base64(context), tee, quote: base64(quote), gpu_evidence: None, quote_time };
     encode(Step::Present, &message)
 }
 

@@ -86,7 +86,12 @@ impl<T: Transport> Handshaken<T> {
     ///
     /// # Errors
     /// [`Error::Node`] when the evidence is not believed, [`Error::Collateral`] when none came with it, and what the wire gives.
-    pub fn challenge(mut self, context: &[u8; 32], expected: &Expectation<'_>, deadline: Instant) -> Result<Challenged<T>, Error> {
+    pub fn challenge(
+        mut self,
+        context: &[u8; 32],
+        expected: &Expectation<'_>,
+        deadline: Instant,
+    ) -> Result<Challenged<T>, Error> {
         self.stream.sock.deadline = deadline;
         let body = message::challenge(&binding::spki_hash(&self.node_spki), context)?;
         let reply = http::post(&mut self.stream, Step::Challenge, PATH_ATTEST, None, &body, EVIDENCE_MAX)?;

@@ -111,7 +111,10 @@ mod tests {
         for (text, want) in cases {
             let time = QuoteTime::parse(text);
             assert_eq!(time.map(QuoteTime::unix_seconds), want, "{text}");
-            assert!(time.is_none_or(|time| time.to_string() == text && QuoteTime::at(time.unix_seconds() + 59) == time), "{text}");
+            assert!(
+                time.is_none_or(|time| time.to_string() == text && QuoteTime::at(time.unix_seconds() + 59) == time),
+                "{text}"
+            );
         }
     }
 }

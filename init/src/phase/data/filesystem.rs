@@ -75,7 +75,17 @@ fn command(kind: FileSystem) -> (&'static str, &'static [&'static str]) {
     match kind {
         FileSystem::Ext4 => (
             "/usr/sbin/mkfs.ext4",
-            &["-q", "-F", "-b", "4096", "-L", "data", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0", IMAGE],
+            &[
+                "-q",
+                "-F",
+                "-b",
+                "4096",
+                "-L",
+                "data",
+                "-E",
+                "lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0",
+                IMAGE,
+            ],
         ),
         FileSystem::Xfs => ("/usr/sbin/mkfs.xfs", &["-q", "-f", "-K", "-s", "size=4096", "-L", "data", IMAGE]),
         FileSystem::Btrfs => ("/usr/sbin/mkfs.btrfs", &["-q", "-f", "-K", "-L", "data", IMAGE]),

@@ -52,7 +52,8 @@ impl HeaderFile {
 
     /// A context whose metadata is here and whose data is on `disk`.
     fn context(&self, disk: &Path) -> Result<CryptDevice, Error> {
-        let mut device = CryptInit::init_with_data_device(Either::Right((self.path().as_path(), disk))).map_err(library("init"))?;
+        let mut device =
+            CryptInit::init_with_data_device(Either::Right((self.path().as_path(), disk))).map_err(library("init"))?;
         // The memory is ours alone: there is nobody to lock out.
         device.settings_handle().metadata_locking(false).map_err(library("locking"))?;
         Ok(device)

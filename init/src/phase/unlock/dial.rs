@@ -140,7 +140,8 @@ impl Dialer {
     /// Shows our quote and fetches the share.
     fn fetch(&self, challenged: Challenged<TcpStream>) -> Result<(Share, u64), Error> {
         let until = self.deadline.min(Instant::now() + QUOTE);
-        let own = |report_data: &[u8; 64]| quote::own(&self.tsm, report_data, until).map_err(|e| vault::Error::OwnQuote(e.to_string()));
+        let own =
+            |report_data: &[u8; 64]| quote::own(&self.tsm, report_data, until).map_err(|e| vault::Error::OwnQuote(e.to_string()));
         let mut session = challenged.present(own, until + STEP)?;
         let key = session.export_key(&self.handle, self.step())?;
         Ok((Share::parse(&key.material)?, key.expires_at))
