@@ -6,6 +6,7 @@ use std::sync::{Arc, mpsc};
 use crate::error::BootError;
 use crate::journal::Journal;
 use crate::phase::api::Api;
+use crate::phase::policy::Measured;
 use crate::phase::unlock::Unlocked;
 use crate::phase::{api, data, handoff, net, policy, root, unlock};
 use crate::receipt::Receipt;
@@ -16,19 +17,14 @@ use crate::receipt::Receipt;
 /// disk without a key that was proved, and no real init without a verified root.
 pub(crate) fn boot(journal: &Arc<Journal>) -> Result<Infallible, BootError> {
     let api = journal.phase("api", api::mount)?; //                        /proc /sys /dev /run; modules
-    let policy = Arc::new(journal.phase("policy", || policy::read(&api))?); // the measured command line, and trust files
+    let policy = Arc::new(journal.phase("policy", || policy::read(api))?); // the measured command line, and trust files
     journal.obey(&policy.line);
     let mut receipt = Receipt::new(&policy.line);
 
     let (root, disk) = side_by_side(
-        {
-            let (journal, policy) = (Arc::clone(journal), Arc::clone(&policy));
-            move || journal.phase("root", || root::verify(&api, &policy.line.root)).map_err(BootError::from)
-        },
-        {
-            let (journal, policy) = (Arc::clone(journal), Arc::clone(&policy));
-            move || unlock_disk(&journal, &api, &policy)
-        },
+        (journal, &policy),
+        move |journal, policy| Ok(journal.phase("root", || root::verify(api, &policy.line.root))?), // dm-verity over erofs
+        move |journal, policy| unlock_disk(journal, api, policy), //                                   t of n shares, proved
     )?;
     receipt.root(&root);
 
@@ -37,12 +33,12 @@ pub(crate) fn boot(journal: &Arc<Journal>) -> Result<Infallible, BootError> {
         let opened = journal.phase("data", || data::open(&root, disk, unlocked.dek))?; // the key dies here
         receipt.data(&opened);
     }
-    let handoff = || handoff::switch_root(&api, root, &policy.line.init, journal, receipt);
+    let handoff = || handoff::switch_root(api, &root, &policy.line.init, journal, receipt);
     journal.phase("handoff", handoff).map_err(BootError::from) // never returns
 }
 
 /// Looks at the data disk, then gathers and proves its key; nothing when policy has no data disk.
-fn unlock_disk(journal: &Journal, api: &Api, policy: &policy::Measured) -> Result<Option<(data::Disk, Unlocked)>, BootError> {
+fn unlock_disk(journal: &Journal, api: Api, policy: &Measured) -> Result<Option<(data::Disk, Unlocked)>, BootError> {
     let Some(wanted) = &policy.line.data else {
         return Ok(None);
     };
@@ -55,17 +51,20 @@ fn unlock_disk(journal: &Journal, api: &Api, policy: &policy::Measured) -> Resul
 
 /// Runs both at once and ends with the first failure, without waiting for the other: the machine is about to end anyway.
 fn side_by_side<A: Send + 'static, B: Send + 'static>(
-    first: impl FnOnce() -> Result<A, BootError> + Send + 'static,
-    second: impl FnOnce() -> Result<B, BootError> + Send + 'static,
+    (journal, policy): (&Arc<Journal>, &Arc<Measured>),
+    first: impl FnOnce(&Journal, &Measured) -> Result<A, BootError> + Send + 'static,
+    second: impl FnOnce(&Journal, &Measured) -> Result<B, BootError> + Send + 'static,
 ) -> Result<(A, B), BootError> {
     enum Done<A, B> {
         First(A),
         Second(B),
     }
     let (sender, results) = mpsc::channel();
-    let other = sender.clone();
-    std::thread::spawn(move || drop(sender.send(first().map(Done::First))));
-    std::thread::spawn(move || drop(other.send(second().map(Done::Second))));
+    let shared = || (Arc::clone(journal), Arc::clone(policy), sender.clone());
+    let ((ours, measured, done), (theirs, same, also)) = (shared(), shared());
+    std::thread::spawn(move || drop(done.send(first(&ours, &measured).map(Done::First))));
+    std::thread::spawn(move || drop(also.send(second(&theirs, &same).map(Done::Second))));
+    drop(sender);
     let (mut a, mut b) = (None, None);
     for result in results {
         match result? {

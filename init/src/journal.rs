@@ -115,9 +115,8 @@ impl log::Log for Proxy {
             let level = match record.level() {
                 Level::Error => 3,
                 Level::Warn => 4,
-                Level::Info => 6,
-                // Asked for by a measured flag, so it goes where it can be seen: level 7 stays off the console.
-                Level::Debug | Level::Trace => 6,
+                // Debug lines are asked for by a measured flag, so they go where they can be seen: 7 stays off the console.
+                Level::Info | Level::Debug | Level::Trace => 6,
             };
             kmsg.line(level, &format!("cvm-init: {}", record.args()));
         }

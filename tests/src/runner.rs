@@ -23,7 +23,7 @@ pub struct Count {
 pub fn play(
     artifacts: &Artifacts,
     scenarios: &[&Scenario],
-    report: impl Fn(&Scenario, Duration, Result<(), &Failure>) + Sync,
+    report: impl Fn(&Scenario, Duration, &Result<(), Failure>) + Sync,
 ) -> Count {
     let queue = Mutex::new(scenarios.iter());
     let count = Mutex::new(Count::default());
@@ -34,7 +34,7 @@ pub fn play(
                     let Some(scenario) = queue.lock().ok().and_then(|mut queue| queue.next()) else { return };
                     let start = Instant::now();
                     let outcome = play_one(artifacts, scenario);
-                    report(scenario, start.elapsed(), outcome.as_ref().map(|()| ()));
+                    report(scenario, start.elapsed(), &outcome);
                     if let Ok(mut count) = count.lock() {
                         match outcome {
                             Ok(()) => count.passed += 1,

@@ -65,7 +65,7 @@ impl Vaults {
             handle: HANDLE.to_owned(),
             // No image yet: the commitment is part of what an image measures, so images are let in when they are known.
             policy: vaults.policy(Vec::new()),
-            issuer_key: vaults.issuer_key()?,
+            issuer_key: vaults.issuer_key(),
         });
         let provisioned = provisioned.map_err(|error| Failure(format!("cvmctl provision: {}", cvmctl::chain(&error))))?;
         vaults.key = Key::Provisioned { commitment: provisioned.commitment.0 };
@@ -142,7 +142,7 @@ impl Vaults {
                     nodes: self.as_operator_sees_them()?,
                     handle: HANDLE.to_owned(),
                     policy,
-                    issuer_key: self.issuer_key()?,
+                    issuer_key: self.issuer_key(),
                 };
                 for promoted in promote::promote(&request).doing("cvmctl promote")? {
                     promoted.doing("cvmctl promote")?;
@@ -169,8 +169,8 @@ impl Vaults {
         })
     }
 
-    fn issuer_key(&self) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        Ok(Zeroizing::new(self.issuer.key.pkcs8().to_vec()))
+    fn issuer_key(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(self.issuer.key.pkcs8())
     }
 
     /// Everything that must never be seen, as far as it is known here: the key, its passphrase form, the data of every share.

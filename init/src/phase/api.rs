@@ -102,8 +102,8 @@ fn parse_modules(list: &str) -> Result<Vec<(&str, bool)>, Error> {
     lines
         .map(|(number, line)| {
             let name = line.strip_prefix('?').unwrap_or(line);
-            let plain =
-                name.ends_with(".ko") && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+            let plain = name.strip_suffix(".ko").is_some()
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
             if plain { Ok((name, name == line)) } else { Err(Error::Line(number + 1)) }
         })
         .collect()

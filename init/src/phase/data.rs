@@ -98,7 +98,7 @@ impl Error {
 /// Finds the disk and reads its header area once, into private memory; everything after works on that copy.
 ///
 /// A blank disk is an error unless policy formats blank disks; anything that is neither blank nor sound is an error always.
-pub(crate) fn inspect(_api: &Api, wanted: &cmdline::Data) -> Result<Disk, Error> {
+pub(crate) fn inspect(_api: Api, wanted: &cmdline::Data) -> Result<Disk, Error> {
     let selector = Wanted::from(&wanted.disk);
     let place = wait_for(&selector, |disks| find(disks, &selector))?;
     let content = look(&place, wanted)?;

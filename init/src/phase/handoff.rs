@@ -44,8 +44,8 @@ impl Error {
 
 /// Leaves the receipt in `/run`, moves the mounts, makes `root` the root of everything, and execs `init` in it.
 pub(crate) fn switch_root(
-    _api: &Api,
-    root: Root,
+    _api: Api,
+    root: &Root,
     init: &InitPath,
     journal: &Journal,
     receipt: Receipt,

@@ -48,7 +48,7 @@ impl Error {
 }
 
 /// Brings up the link that policy names, or else the first, and gives it what DHCP says.
-pub(crate) fn up(_api: &Api, wanted: &Net) -> Result<Link, Error> {
+pub(crate) fn up(_api: Api, wanted: &Net) -> Result<Link, Error> {
     let mut links = Links::open().map_err(Error::Kernel)?;
     let chosen = |link: &Ethernet| match &wanted.link {
         Some(LinkSelector::Name(name)) => link.name == *name,

@@ -59,7 +59,7 @@ impl Error {
 }
 
 /// Reads the command line that the kernel was started with, and the trust files beside it in the initrd.
-pub(crate) fn read(_api: &Api) -> Result<Measured, Error> {
+pub(crate) fn read(_api: Api) -> Result<Measured, Error> {
     let text = fs::read_to_string("/proc/cmdline").map_err(Error::Unreadable)?;
     let line = cmdline::parse(&text).map_err(Error::Line)?;
     if let Some(key) = not_honoured(&line) {

@@ -19,6 +19,7 @@ const NAME: &str = "root";
 /// Proof that the root at [`SYSROOT`] is the one that the measured hash names. Only [`verify`] makes one.
 pub(crate) struct Root {
     hash: RootHash,
+    path: &'static Path,
 }
 
 impl Root {
@@ -29,7 +30,7 @@ impl Root {
 
     /// Where it is mounted.
     pub(crate) fn path(&self) -> &'static Path {
-        Path::new(SYSROOT)
+        self.path
     }
 }
 
@@ -72,7 +73,7 @@ impl Error {
 }
 
 /// Finds data and hash partition, activates dm-verity with the measured root hash and mounts the erofs in it.
-pub(crate) fn verify(_api: &Api, wanted: &cmdline::Root) -> Result<Root, Error> {
+pub(crate) fn verify(_api: Api, wanted: &cmdline::Root) -> Result<Root, Error> {
     let (data, hashes) = locate(wanted)?;
     let superblock = read_superblock(&hashes)?;
     superblock.check_fits(data.bytes, hashes.bytes).map_err(Error::Superblock)?;
@@ -95,7 +96,7 @@ pub(crate) fn verify(_api: &Api, wanted: &cmdline::Root) -> Result<Root, Error> 
     let mount = || Detached::new("erofs", &options, attr)?.attach(Path::new(SYSROOT));
     mount().map_err(Error::Mount)?;
     step("root: mounted");
-    Ok(Root { hash: wanted.hash })
+    Ok(Root { hash: wanted.hash, path: Path::new(SYSROOT) })
 }
 
 /// Reads one block of the mapped device past the cache: dm-verity answers EIO unless it hashes to the root.

@@ -179,7 +179,7 @@ fn take(event: Event, collector: &mut Collector, outcome: &mut Outcome, lines: &
         }
         Event::Lost(index, error) => {
             answered(lines, index);
-            outcome.lost(index, error);
+            outcome.lost(index, &error);
             collector.lost(index);
             collector.ask_next()
         }

@@ -1,5 +1,5 @@
 //! The client against a node that speaks the wire: the honest exchange, and each way in which a node can lie.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what it expects")]
+#![expect(clippy::unwrap_used, reason = "a test says what it expects")]
 
 use std::net::TcpStream;
 use std::sync::Arc;

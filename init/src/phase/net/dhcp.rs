@@ -202,12 +202,22 @@ mod tests {
     fn offers_that_are_not_for_us_or_no_lease_are_passed_over() {
         type Change = fn(&mut Message);
         let cases: [(&str, Change); 7] = [
-            ("another transaction", |m| drop(m.set_xid(8))),
-            ("another client", |m| drop(m.set_chaddr(&[1; 6]))),
+            ("another transaction", |m| {
+                m.set_xid(8);
+            }),
+            ("another client", |m| {
+                m.set_chaddr(&[1; 6]);
+            }),
             ("no server", |m| drop(m.opts_mut().remove(OptionCode::ServerIdentifier))),
-            ("no address", |m| drop(m.set_yiaddr(Ipv4Addr::UNSPECIFIED))),
-            ("broadcast", |m| drop(m.set_yiaddr(Ipv4Addr::BROADCAST))),
-            ("loopback", |m| drop(m.set_yiaddr(Ipv4Addr::LOCALHOST))),
+            ("no address", |m| {
+                m.set_yiaddr(Ipv4Addr::UNSPECIFIED);
+            }),
+            ("broadcast", |m| {
+                m.set_yiaddr(Ipv4Addr::BROADCAST);
+            }),
+            ("loopback", |m| {
+                m.set_yiaddr(Ipv4Addr::LOCALHOST);
+            }),
             ("mask with holes", |m| drop(m.opts_mut().insert(DhcpOption::SubnetMask(Ipv4Addr::new(255, 0, 255, 0))))),
         ];
         for (name, change) in cases {

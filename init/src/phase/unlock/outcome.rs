@@ -96,10 +96,10 @@ impl Outcome {
         "share".clone_into(&mut vault.outcome);
     }
 
-    pub(super) fn lost(&mut self, index: usize, error: dial::Error) {
+    pub(super) fn lost(&mut self, index: usize, error: &dial::Error) {
         let Some(vault) = self.vaults.get_mut(index) else { return };
-        vault.outcome = chain(&error);
-        vault.last = match &error {
+        vault.outcome = chain(error);
+        vault.last = match error {
             dial::Error::Vault(vault::Error::OwnQuote(_)) => Last::OwnQuote,
             dial::Error::Vault(vault::Error::Node(_) | vault::Error::Collateral(_)) => Last::NotBelieved,
             dial::Error::Vault(vault::Error::Protocol(..)) | dial::Error::Share(_) => Last::Spoiled,
