@@ -159,11 +159,11 @@ impl<'a> Boot<'a> {
         let start = Instant::now();
         let mut vm =
             Vm::boot_with_copy(&Qemu::of_build_tree(), &machine, quotes.as_ref(), self.copy.take()).doing("starting QEMU")?;
-        during(&vm)?;
-        let exit = vm.wait(LONGEST).doing("waiting for the end")?;
+        let exit = during(&vm).and_then(|()| vm.wait(LONGEST).doing("waiting for the end"));
         let lines: Vec<String> = vm.console().lines().into_iter().map(|line| line.text).collect();
         let raw = vm.console().raw();
         std::fs::write(self.stage.next_console(), &raw).doing("keeping the console")?;
+        let exit = exit?;
         let secrets = self.vaults.map(Vaults::secrets).unwrap_or_default();
         if secrets.iter().any(|secret| leaks(&raw, secret)) {
             return Err(Failure("key material on the console".to_owned()));

@@ -40,6 +40,9 @@ impl Kmsg {
         while !record.is_char_boundary(end) {
             end -= 1;
         }
-        drop((&self.0).write_all(record.get(..end).unwrap_or_default().as_bytes()));
+        record.truncate(end);
+        // Without it the kernel waits for the rest of the line, and shows this one only when another record comes.
+        record.push('\n');
+        drop((&self.0).write_all(record.as_bytes()));
     }
 }

@@ -184,7 +184,9 @@ impl<T: Transport> Session<T> {
     /// As [`Session::export_key`].
     pub fn request(&mut self, request: &serde_json::Value, bearer: Option<&str>, deadline: Instant) -> Result<Answer, Error> {
         self.0.sock.deadline = deadline;
-        let body = zeroize::Zeroizing::new(request.to_string().into_bytes());
+        // It may hold a share: written once into memory that is wiped and has room for it, since a buffer that grows moves.
+        let mut body = zeroize::Zeroizing::new(Vec::with_capacity(ANSWER_MAX));
+        serde_json::to_writer(&mut *body, request).map_err(|_| Error::Protocol(Step::Request, "request not encodable"))?;
         let reply = http::post(&mut self.0, Step::Request, PATH_DATA, bearer, &body, ANSWER_MAX)?;
         if reply.status != 200 {
             return Err(Error::Status(Step::Request, reply.status));

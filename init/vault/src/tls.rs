@@ -22,8 +22,17 @@ const SPKI_P256_PREFIX: [u8; 27] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03,
     0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
 ];
-/// Evidence in a leaf is RA-TLS v1, or another protocol: Gramine's, the CCC's, Privasys' own arc but for the app UUID's.
-const EVIDENCE_OIDS: [&str; 3] = ["1.2.840.113741.1337.", "2.23.133.5.4.", "1.3.6.1.4.1.65230."];
+/// Extensions that carry evidence, which in RA-TLS v2 no leaf does: a leaf with one is RA-TLS v1 or another protocol. Other
+/// extensions stay: nodes put hashes of their configuration under 1.3.6.1.4.1.65230.
+const EVIDENCE_OIDS: [&str; 7] = [
+    "1.2.840.113741.1.13.1.0",  // SGX quote
+    "1.2.840.113741.1.5.5.1.6", // TDX quote
+    "1.2.840.113741.1337.6",    // SGX quote, Gramine's
+    "1.2.840.113741.1337.7",    // SGX quote, others'
+    "2.23.133.5.4.2",           // TCG DICE endorsements
+    "2.23.133.5.4.9",           // TCG DICE conceptual message wrapper
+    "1.3.6.1.4.1.65230.5.1",    // GPU evidence
+];
 
 /// The configuration of every connection with `identity`.
 pub(crate) fn config(identity: &Identity) -> Result<Arc<ClientConfig>, Error> {
@@ -110,10 +119,47 @@ impl ServerCertVerifier for LeafOnly {
 
 fn no_evidence(leaf: &CertificateDer<'_>) -> Result<(), LeafError> {
     let certificate = Certificate::from_der(leaf).map_err(|_| LeafError::Unreadable)?;
-    let extensions = certificate.tbs_certificate().extensions();
-    let evidence = extensions.into_iter().flatten().any(|extension| {
-        let oid = format!("{}.", extension.extn_id);
-        EVIDENCE_OIDS.iter().any(|arc| oid.starts_with(arc))
-    });
+    let mut extensions = certificate.tbs_certificate().extensions().into_iter().flatten();
+    let evidence = extensions.any(|extension| EVIDENCE_OIDS.contains(&extension.extn_id.to_string().as_str()));
     if evidence { Err(LeafError::Evidence) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{
+        CertificateParams, CustomExtension, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, SignatureAlgorithm,
+    };
+
+    use super::*;
+
+    fn leaf(algorithm: &'static SignatureAlgorithm, extension: Option<&[u64]>) -> CertificateDer<'static> {
+        let mut params = CertificateParams::default();
+        params.custom_extensions =
+            extension.map(|oid| CustomExtension::from_oid_content(oid, vec![4, 1, 0])).into_iter().collect();
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        params.self_signed(&key).unwrap().der().clone()
+    }
+
+    #[test]
+    fn leaf_with_a_quote_is_refused_and_one_with_configuration_hashes_is_not() {
+        let cases: [(&str, Option<&[u64]>, Result<(), LeafError>); 6] = [
+            ("plain", None, Ok(())),
+            ("SGX quote", Some(&[1, 2, 840, 113_741, 1, 13, 1, 0]), Err(LeafError::Evidence)),
+            ("TDX quote", Some(&[1, 2, 840, 113_741, 1, 5, 5, 1, 6]), Err(LeafError::Evidence)),
+            ("Gramine", Some(&[1, 2, 840, 113_741, 1337, 6]), Err(LeafError::Evidence)),
+            ("configuration root", Some(&[1, 3, 6, 1, 4, 1, 65230, 1, 1]), Ok(())),
+            ("app", Some(&[1, 3, 6, 1, 4, 1, 65230, 4, 1]), Ok(())),
+        ];
+        for (name, oid, want) in cases {
+            assert_eq!(no_evidence(&leaf(&PKCS_ECDSA_P256_SHA256, oid)), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_p256_leaves_have_a_key_for_us() {
+        let spki = p256_spki(&leaf(&PKCS_ECDSA_P256_SHA256, None)).unwrap();
+        assert_eq!((spki.len(), &spki[..2]), (91, &[0x30, 0x59][..]));
+        assert_eq!(p256_spki(&leaf(&PKCS_ECDSA_P384_SHA384, None)), Err(LeafError::Key));
+        assert_eq!(p256_spki(&CertificateDer::from(vec![0x30, 0])), Err(LeafError::Unreadable));
+    }
 }
