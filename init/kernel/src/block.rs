@@ -63,6 +63,10 @@ pub fn disks_in(root: &Path) -> Result<Vec<Disk>, Error> {
             continue;
         }
         let sysfs = root.join(&name);
+        // A path of a multipath NVMe disk: the disk itself is listed as well.
+        if number(&sysfs.join("hidden")) == Some(1) {
+            continue;
+        }
         let (Some(sectors), Some(block)) = (number(&sysfs.join("size")), number(&sysfs.join("queue/logical_block_size"))) else {
             continue;
         };

@@ -1,10 +1,13 @@
 //! The one program that is run before the real init: the verified root's own mkfs, in a chroot of that root.
 
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::Error;
 
@@ -13,8 +16,8 @@ use crate::Error;
 /// Returns its exit status: 0 is success, `None` means that a signal ended it.
 ///
 /// # Errors
-/// `ENOENT` when the root does not have it.
-pub fn run_in(root: &Path, program: &str, arguments: &[&str]) -> Result<Option<i32>, Error> {
+/// `ENOENT` when the root does not have it; `ETIMEDOUT` when it had to be killed at `deadline`.
+pub fn run_in(root: &Path, program: &str, arguments: &[&str], deadline: Instant) -> Result<Option<i32>, Error> {
     #[expect(clippy::disallowed_methods, reason = "mkfs of the verified root; nothing else is ever run")]
     let mut command = Command::new(program);
     command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -29,8 +32,15 @@ pub fn run_in(root: &Path, program: &str, arguments: &[&str]) -> Result<Option<i
     unsafe {
         command.pre_exec(enter);
     }
-    let status = command.status().map_err(|e| Error::io("exec", program, &e))?;
-    Ok(status.code())
+    let mut child = command.spawn().map_err(|e| Error::io("exec", program, &e))?;
+    let ended = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
+        .and_then(|pidfd| crate::uevent::wait_readable(pidfd.as_fd(), deadline))
+        .map_err(|e| Error::new("wait", program, e))?;
+    if !ended {
+        child.kill().map_err(|e| Error::io("kill", program, &e))?;
+    }
+    let status = child.wait().map_err(|e| Error::io("wait", program, &e))?;
+    if ended { Ok(status.code()) } else { Err(Error::new("exec", program, Errno::TIMEDOUT)) }
 }
 
 /// Becomes `program` with `arguments` (the first is its own name) and PID 1's environment as the kernel made it.

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use crate::Error;
 use crate::rtnetlink::{self, DONE, ERROR, Request};
-use crate::uevent::readable;
+use crate::uevent::{DRAIN_MAX, readable};
 
 /// The kernel answers at once; this only bounds a kernel that does not.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
@@ -65,7 +65,11 @@ impl Netlink {
         if !readable(&self.socket, deadline).map_err(|e| Error::new("poll", "rtnetlink", e))? {
             return Ok(false);
         }
-        while self.socket.recv_from_full().is_ok() {}
+        for _ in 0..DRAIN_MAX {
+            if self.socket.recv_from_full().is_err() {
+                break;
+            }
+        }
         Ok(true)
     }
 }

@@ -13,6 +13,9 @@ use crate::Error;
 /// The multicast group in which the kernel itself speaks (udev's is 2).
 const GROUP_KERNEL: u32 = 1;
 
+/// The most announcements that are taken at once; what is left makes the next wait end at once.
+pub(crate) const DRAIN_MAX: usize = 1024;
+
 /// A subscription. Open it, look for the device, and only then wait: what comes between is queued.
 pub struct Uevents(Socket);
 
@@ -38,7 +41,10 @@ impl Uevents {
         }
         let mut buffer = Vec::with_capacity(8192);
         // An overrun (ENOBUFS) also means: something happened, look again.
-        while self.0.recv(&mut buffer, 0).is_ok() {
+        for _ in 0..DRAIN_MAX {
+            if self.0.recv(&mut buffer, 0).is_err() {
+                break;
+            }
             buffer.clear();
         }
         Ok(true)
@@ -57,6 +63,9 @@ pub(crate) fn readable(socket: &impl AsRawFd, deadline: Instant) -> Result<bool,
 pub(crate) fn wait_readable(fd: BorrowedFd<'_>, deadline: Instant) -> Result<bool, Errno> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(false); // whatever there is to read: a peer that never stops does not move the deadline
+        }
         let timeout = rustix::time::Timespec::try_from(left).map_err(|_| Errno::INVAL)?;
         match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)) {
             Ok(0) => return Ok(false),

@@ -3,6 +3,8 @@
 //! A vault goes through: unknown, ready (it proved itself), asked, and then it served or was lost. Asking costs a quote of over
 //! a second, one after the other, so only as many are asked as are still needed; a stalled one is hedged with the next.
 
+use std::num::NonZeroU8;
+
 use crate::share::{Share, Threshold, combine};
 use crate::{Commitment, Dek, Generation, subsets};
 
@@ -144,7 +146,15 @@ impl Collector {
 
     /// Whether a share outside `subset` lies on its polynomials: then swapping it for one of the subset gives the same secret.
     fn agrees(&self, subset: &[usize], dek: &Dek) -> bool {
-        (0..self.shares.len()).any(|other| !subset.contains(&other) && self.fits(other, subset, dek))
+        // A copy of a share of the subset says nothing new: it would fit whatever it says.
+        let taken = self.points(subset);
+        let new = |(_, share): &(usize, Share)| !taken.contains(&share.x());
+        (0..self.shares.len()).any(|other| self.shares.get(other).is_some_and(new) && self.fits(other, subset, dek))
+    }
+
+    /// The X of each share of a subset.
+    fn points(&self, subset: &[usize]) -> Vec<NonZeroU8> {
+        subset.iter().filter_map(|index| self.shares.get(*index)).map(|(_, share)| share.x()).collect()
     }
 
     /// Two polynomials of degree t - 1 that agree at t - 1 shares and at 0 are one, so comparing the secrets is enough.
@@ -161,7 +171,7 @@ impl Collector {
 
     /// Names every vault whose share is here, and gives the key away.
     fn finish(&mut self, subset: &[usize], dek: Dek) -> Quorum {
-        let taken: Vec<_> = subset.iter().filter_map(|index| self.shares.get(*index)).map(|(_, share)| share.x()).collect();
+        let taken = self.points(subset);
         let verdicts: Vec<_> = (0..self.shares.len())
             .filter_map(|index| {
                 let (vault, share) = self.shares.get(index)?;

@@ -60,6 +60,8 @@ pub(crate) enum Error {
     Header(#[source] luks2::Error),
     #[error("header breaks the policy")]
     Violation(#[source] luks2::Violation),
+    #[error("the header has a seal, which this version cannot verify")]
+    Sealed,
     #[error("opening")]
     Open(#[source] luks::Error),
     #[error("mounting")]
@@ -80,7 +82,7 @@ impl Error {
             Self::Blank => 72,
             Self::Foreign => 73,
             Self::Header(_) => 74,
-            Self::Violation(_) => 75,
+            Self::Violation(_) | Self::Sealed => 75,
             Self::Open(_) => 76,
             Self::Mount(_) => 77,
             Self::NoMountpoint(_) => 78,
@@ -109,21 +111,24 @@ pub(crate) fn inspect(_api: Api, wanted: &cmdline::Data) -> Result<Disk, Error> 
 fn look(place: &Place, wanted: &cmdline::Data) -> Result<Content, Error> {
     let ranges = blank::ranges(place.bytes).map_err(Error::TooSmall)?;
     let device = Device::open(&place.path, Access::Read).map_err(Error::Read)?;
-    let length = usize::try_from(DATA_OFFSET).unwrap_or(usize::MAX);
-    let image = device.read(0, length).map_err(Error::Read)?;
-    if blank::is_blank(&image) && is_blank(&device, &ranges)? {
+    let image = read_header(&device)?;
+    if blank::is_blank(&image) && is_blank(&device, &ranges).map_err(Error::Read)? {
         return if wanted.format == Format::IfBlank { Ok(Content::Blank) } else { Err(Error::Blank) };
     }
     let (image, checked) = judge(image, wanted)?;
     Ok(Content::Luks(luks::HeaderCopy::new(&image, checked).map_err(Error::Open)?))
 }
 
+fn read_header(device: &Device) -> Result<Vec<u8>, Error> {
+    device.read(0, usize::try_from(DATA_OFFSET).unwrap_or(usize::MAX)).map_err(Error::Read)
+}
+
 /// Whether every byte of the ranges is zero. An I/O error is an error, never "not blank" and never "blank".
-fn is_blank(device: &Device, ranges: &[std::ops::Range<u64>]) -> Result<bool, Error> {
+fn is_blank(device: &Device, ranges: &[std::ops::Range<u64>]) -> Result<bool, kernel::Error> {
     for range in ranges {
         let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
         let mut zero = true;
-        device.for_each_piece(range.start, length, |piece| zero &= blank::is_blank(piece)).map_err(Error::Read)?;
+        device.for_each_piece(range.start, length, |piece| zero &= blank::is_blank(piece))?;
         if !zero {
             return Ok(false);
         }
@@ -139,6 +144,9 @@ fn judge(mut image: Vec<u8>, wanted: &cmdline::Data) -> Result<(Vec<u8>, Checked
     let header = Header::parse(&image).map_err(Error::Header)?;
     let expected = Expect { cipher: wanted.cipher, data_offset: DATA_OFFSET, rotation: false };
     let checked = luks2::check(&header, &expected).map_err(Error::Violation)?;
+    if checked.seal().is_some() {
+        return Err(Error::Sealed);
+    }
     Ok((image, checked))
 }
 
@@ -148,14 +156,12 @@ impl Disk {
         matches!(self.content, Content::Blank)
     }
 
-    /// Whether `dek` opens a keyslot of the header copy. Nothing is activated.
-    pub(crate) fn opens(&self, dek: &Dek) -> bool {
+    /// Whether `dek` opens a keyslot of the header copy. Nothing is activated. An error is the disk's or the kernel's: it says
+    /// nothing about the key.
+    pub(crate) fn opens(&self, dek: &Dek) -> Result<bool, Error> {
         match &self.content {
-            Content::Blank => false,
-            Content::Luks(header) => header.opens(dek, &self.place.path).unwrap_or_else(|error| {
-                log::warn!("data: trying a key: {error}");
-                false
-            }),
+            Content::Blank => Ok(false),
+            Content::Luks(header) => header.opens(dek, &self.place.path).map_err(Error::Open),
         }
     }
 }
@@ -184,11 +190,13 @@ pub(crate) fn open(root: &Root, disk: Disk, dek: Dek) -> Result<Opened, Error> {
 /// Makes the disk, then forgets what it knows and looks at it as at any other: what is opened is what was read back.
 fn first_format(root: &Root, place: &Place, wanted: &cmdline::Data, dek: &Dek) -> Result<luks::HeaderCopy, Error> {
     log::warn!("data: the disk is blank and policy says so: formatting");
-    format::format(root, place, wanted, NAME, dek)?;
-    match look(place, wanted)? {
-        Content::Luks(header) => Ok(header),
-        Content::Blank => Err(Error::ReadBack),
+    let written = format::format(root, place, wanted, NAME, dek)?;
+    let read = read_header(&Device::open(&place.path, Access::Read).map_err(Error::Read)?)?;
+    if read != written {
+        return Err(Error::ReadBack);
     }
+    let (image, checked) = judge(read, wanted)?;
+    luks::HeaderCopy::new(&image, checked).map_err(Error::Open)
 }
 
 /// Nothing probed the device before: read-ahead into sectors never written would only log errors that mean nothing.

@@ -64,7 +64,12 @@ pub(crate) fn up(_api: Api, wanted: &Net) -> Result<Link, Error> {
     let lease = dhcp::lease(&ethernet, Instant::now() + LEASE).map_err(|e| Error::Dhcp(ethernet.name.clone(), e))?;
     let apply = |links: &mut Links| {
         links.add_address(ethernet.index, lease.address, lease.prefix)?;
-        lease.router.map_or(Ok(()), |router| links.add_route(ethernet.index, Ipv4Addr::UNSPECIFIED, 0, Some(router)))
+        let Some(router) = lease.router else { return Ok(()) };
+        // Some clouds give out a /32: the router is on the link all the same, and the kernel wants to be told.
+        if !lease.is_on_link(router) {
+            links.add_route(ethernet.index, router, 32, None)?;
+        }
+        links.add_route(ethernet.index, Ipv4Addr::UNSPECIFIED, 0, Some(router))
     };
     apply(&mut links).map_err(Error::Kernel)?;
     log::info!("net: {} is {}/{}", ethernet.name, lease.address, lease.prefix);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use attest::{Anchor, Floors};
-use ondisk::cmdline::{self, DataCipher, Distinct, FileSystem, Key, NetMode, Phase, Policy, TcbPolicy, VaultAddress};
+use ondisk::cmdline::{self, Data, DataCipher, FileSystem, Format, Key, NetMode, Phase, Policy, TcbPolicy, VaultAddress};
 use serde::Deserialize;
 
 use super::api::Api;
@@ -32,6 +32,8 @@ pub(crate) enum Error {
     Line(#[source] cmdline::Error),
     #[error("command line: {0} asks for what this version does not do")]
     NotHonoured(Key),
+    #[error("formatting needs cvm.vault.commit, or more vaults than the threshold of {0}: nothing else proves a first key")]
+    Unprovable(u8),
     #[error("trust file {0}")]
     Trust(&'static str, #[source] std::io::Error),
     #[error("trust files: {0} anchors, not one")]
@@ -51,7 +53,7 @@ impl Error {
             Self::Line(
                 cmdline::Error::TooLong | cmdline::Error::NotAscii | cmdline::Error::Quoted | cmdline::Error::AfterDashes(_),
             ) => 25,
-            Self::Line(cmdline::Error::Conflict(_)) => 26,
+            Self::Line(cmdline::Error::Conflict(_)) | Self::Unprovable(_) => 26,
             Self::NotHonoured(_) => 27,
             Self::Trust(..) | Self::Anchors(_) | Self::Floors(_) => 28,
         }
@@ -64,6 +66,9 @@ pub(crate) fn read(_api: Api) -> Result<Measured, Error> {
     let line = cmdline::parse(&text).map_err(Error::Line)?;
     if let Some(key) = not_honoured(&line) {
         return Err(Error::NotHonoured(key));
+    }
+    if let Some(data) = line.data.as_ref().filter(|data| !is_provable(data)) {
+        return Err(Error::Unprovable(data.vaults.threshold.get()));
     }
     Ok(Measured { line, anchor: anchor(Path::new(ANCHORS))?, floors: floors(Path::new(FLOORS))? })
 }
@@ -98,11 +103,16 @@ fn not_honoured(policy: &Policy) -> Option<Key> {
     [
         (Key::DataFs, data.fs == FileSystem::Ext4),
         (Key::DataCipher, data.cipher == DataCipher::XtsHmac),
-        (Key::VaultDistinct, vaults.distinct == Distinct::Key),
         (Key::Vault, vaults.addresses.iter().all(by_address)),
     ]
     .into_iter()
     .find_map(|(key, honoured)| (!honoured).then_some(key))
+}
+
+/// A first format without a commitment takes one share more than the threshold.
+fn is_provable(data: &Data) -> bool {
+    let vaults = &data.vaults;
+    data.format == Format::Never || vaults.commit.is_some() || vaults.addresses.len() > usize::from(vaults.threshold.get())
 }
 
 /// The one DER file in the folder of anchors: two roots would mean that either may answer for the other.
@@ -165,13 +175,22 @@ mod tests {
             ("cvm.debug=pause:unlock,timeline".to_owned(), None),
             (format!("{DATA} cvm.data.fs=xfs"), Some(Key::DataFs)),
             (format!("{DATA} cvm.data.cipher=gcm"), Some(Key::DataCipher)),
-            (format!("{DATA} cvm.vault.distinct=platform"), Some(Key::VaultDistinct)),
             (format!("{DATA} cvm.vault.previous=g"), Some(Key::VaultPrevious)),
             (DATA.replace("10.0.2.2:1", "vault.example:1"), Some(Key::Vault)),
             (DATA.replace("10.0.2.2:1", "vsock:2:1"), Some(Key::Vault)),
         ];
         for (words, want) in cases {
             assert_eq!(not_honoured(&line(&words)), want, "{words}");
+        }
+    }
+
+    #[test]
+    fn format_on_a_key_that_nothing_can_prove_is_refused() {
+        let commit = format!("cvm.vault.commit={}", "00".repeat(32));
+        let cases = [("", true), ("cvm.data.format=if-blank", false), (&format!("cvm.data.format=if-blank {commit}"), true)];
+        for (words, want) in cases {
+            let policy = line(&format!("{DATA} {words}"));
+            assert_eq!(policy.data.as_ref().map(is_provable), Some(want), "{words}");
         }
     }
 

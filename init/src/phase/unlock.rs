@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use ondisk::cmdline::{Data, TcbPolicy, TcbStatus, Vaults};
 use quorum::{Collector, Commitment, Dek, Progress, Quorum, Rule, Threshold};
 
-use super::data::Disk;
+use super::data::{self, Disk};
 use super::net::Link;
 use super::policy::Measured;
 use crate::journal::step;
@@ -41,6 +41,10 @@ pub(crate) enum Error {
     NotBelieved(Outcome),
     #[error("{0}: no quote of our own")]
     OwnQuote(Outcome),
+    #[error("{0}: the key's life is over")]
+    Expired(Outcome),
+    #[error("trying a key")]
+    Disk(#[source] data::Error),
     #[error("client key")]
     Identity(#[source] vault::Error),
     #[error("a threshold of {0} of {1}")]
@@ -56,6 +60,8 @@ impl Error {
             Self::NotBelieved(_) => 53,
             Self::OwnQuote(_) => 54,
             Self::Identity(_) | Self::Threshold(..) => 55,
+            Self::Expired(_) => 56,
+            Self::Disk(error) => error.code(),
         }
     }
 
@@ -85,12 +91,21 @@ pub(crate) fn gather(_link: &Link, disk: &Disk, policy: &Measured, wanted: &Data
     let quorum = loop {
         let wake = deadline.min(report).min(next_hedge(&lines).unwrap_or(deadline));
         let progress = match events.recv_timeout(wake.saturating_duration_since(Instant::now())) {
-            Ok(event) => take(event, &mut collector, &mut outcome, &mut lines, disk),
+            Ok(event) => {
+                let mut trial = Trial { disk, deadline, broken: None };
+                let progress = take(event, &mut collector, &mut outcome, &mut lines, &mut trial);
+                if let Some(error) = trial.broken {
+                    return Err(Error::Disk(error));
+                }
+                progress
+            }
             Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => {
                 hedge(&mut lines, &mut collector);
                 collector.ask_next()
             }
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Progress::Wait,
+            Err(RecvTimeoutError::Timeout) => Progress::Wait,
+            // Every thread has ended: what is here is all there will be.
+            Err(RecvTimeoutError::Disconnected) => return Err(outcome.failure(&collector)),
         };
         match ask_all(progress, &mut collector, &mut lines) {
             Some(quorum) => break quorum,
@@ -164,18 +179,44 @@ fn statuses(policy: &TcbPolicy) -> Vec<attest::TcbStatus> {
         .collect()
 }
 
+/// Tries candidates against the disk, for as long as there is patience: a header may ask for a slow key derivation.
+struct Trial<'a> {
+    disk: &'a Disk,
+    deadline: Instant,
+    broken: Option<data::Error>,
+}
+
+impl Trial<'_> {
+    fn opens(&mut self, dek: &Dek) -> bool {
+        if self.broken.is_some() || Instant::now() >= self.deadline {
+            return false;
+        }
+        match self.disk.opens(dek) {
+            Ok(opens) => opens,
+            Err(error) => {
+                self.broken = Some(error);
+                false
+            }
+        }
+    }
+}
+
 /// Takes one event into the collector and into what will be told of the vault.
-fn take(event: Event, collector: &mut Collector, outcome: &mut Outcome, lines: &mut [Line], disk: &Disk) -> Progress {
+fn take(event: Event, collector: &mut Collector, outcome: &mut Outcome, lines: &mut [Line], trial: &mut Trial<'_>) -> Progress {
     match event {
-        Event::Ready(index, node, time) => {
-            outcome.verified(index, &node, time);
-            collector.ready(index);
+        Event::Ready(index, ready) => {
+            // One node behind two addresses is one vault, whatever the host makes of the addresses.
+            if outcome.verified(index, &ready) {
+                collector.ready(index);
+            } else if let Some(line) = lines.get(index) {
+                drop(line.commands.send(Command::Redial));
+            }
             collector.ask_next()
         }
         Event::Served(index, share, expires_at) => {
             answered(lines, index);
             outcome.served(index, expires_at);
-            collector.received(index, share, |dek| disk.opens(dek))
+            collector.received(index, share, |dek| trial.opens(dek))
         }
         Event::Lost(index, error) => {
             answered(lines, index);

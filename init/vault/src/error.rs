@@ -72,8 +72,15 @@ impl Error {
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Stream(..) | Self::Deadline(_) | Self::OwnQuote(_) | Self::EvidenceRefused | Self::Tls(_) => true,
-            Self::Status(_, status) => *status == 503 || *status == 429 || *status == 500,
+            // Before the node is proved anybody may answer anything: that is no word of the vault.
+            Self::Stream(..)
+            | Self::Deadline(_)
+            | Self::OwnQuote(_)
+            | Self::EvidenceRefused
+            | Self::Tls(_)
+            | Self::Status(Step::Handshake | Step::Challenge, _)
+            | Self::Protocol(Step::Handshake | Step::Challenge, _) => true,
+            Self::Status(_, status) => matches!(status, 429 | 500..=599),
             Self::Refused(refused) => matches!(refused, Refused::Denied | Refused::Absent | Refused::Unknown),
             Self::Identity | Self::Protocol(..) | Self::Collateral(_) | Self::Node(_) => false,
         }

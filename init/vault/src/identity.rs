@@ -6,6 +6,8 @@ use rcgen::{CertificateParams, CustomExtension, DistinguishedName, DnType, Exten
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
+use zeroize::Zeroizing;
+
 use crate::Error;
 
 /// The app UUID: 16 raw bytes, no inner DER, not critical (wire.md, section 1).
@@ -46,7 +48,8 @@ impl Identity {
         params.custom_extensions =
             app.map(|uuid| CustomExtension::from_oid_content(OID_APP, uuid.to_vec())).into_iter().collect();
         let leaf = params.self_signed(&key).map_err(|_| Error::Identity)?;
-        let private = PrivateKeyDer::try_from(key.serialize_der()).map_err(|_| Error::Identity)?;
+        let encoded = Zeroizing::new(key.serialize_der());
+        let private = PrivateKeyDer::try_from(encoded.as_slice()).map_err(|_| Error::Identity)?;
         let signing = rustls::crypto::ring::sign::any_ecdsa_type(&private).map_err(|_| Error::Identity)?;
         let leaf = CertificateDer::from(leaf.der().to_vec());
         let spki = crate::tls::p256_spki(&leaf).map_err(|_| Error::Identity)?;

@@ -54,6 +54,7 @@ pub struct Handshaken<T: Transport> {
 /// The node is proved; we are not.
 pub struct Challenged<T: Transport> {
     stream: Stream<T>,
+    node_key: [u8; 32],
     own_spki: Vec<u8>,
     node: VerifiedNode,
     quote_time: QuoteTime,
@@ -107,6 +108,7 @@ impl<T: Transport> Handshaken<T> {
             attest::verify_node(&evidence.quote, &report_data, expected.anchor, &collateral, expected.policy, expected.now)?;
         Ok(Challenged {
             stream: self.stream,
+            node_key: binding::spki_hash(&self.node_spki),
             own_spki: self.own_spki,
             node,
             quote_time: evidence.quote_time,
@@ -120,6 +122,12 @@ impl<T: Transport> Challenged<T> {
     #[must_use]
     pub fn node(&self) -> &VerifiedNode {
         &self.node
+    }
+
+    /// SHA-256 of the node's SubjectPublicKeyInfo: what tells this node from another.
+    #[must_use]
+    pub fn node_key(&self) -> &[u8; 32] {
+        &self.node_key
     }
 
     /// The node's clock when it answered.

@@ -142,7 +142,8 @@ mod tests {
 
     #[test]
     fn leaf_with_a_quote_is_refused_and_one_with_configuration_hashes_is_not() {
-        let cases: [(&str, Option<&[u64]>, Result<(), LeafError>); 6] = [
+        type Case<'a> = (&'a str, Option<&'a [u64]>, Result<(), LeafError>);
+        let cases: [Case<'_>; 6] = [
             ("plain", None, Ok(())),
             ("SGX quote", Some(&[1, 2, 840, 113_741, 1, 13, 1, 0]), Err(LeafError::Evidence)),
             ("TDX quote", Some(&[1, 2, 840, 113_741, 1, 5, 5, 1, 6]), Err(LeafError::Evidence)),

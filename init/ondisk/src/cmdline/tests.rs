@@ -53,7 +53,7 @@ fn parse_takes_exactly_one_root_hash() {
 #[test]
 fn line_is_refused_as_a_whole_when_the_kernel_may_see_other_words() {
     let root = root_word();
-    let padding = "x".repeat(2047 - root.len() - 1);
+    let padding = "x".repeat(2046 - root.len() - 1);
     let cases = [
         ("quoted word of ours", format!("{root} cvm.log=\"debug\""), Error::Quoted),
         ("quoted word of the kernel's", format!("{root} dyndbg=\"file a +p\""), Error::Quoted),
@@ -368,7 +368,7 @@ fn canonical_text_is_ours_alone_and_sorted() {
 #[test]
 fn errors_read_as_links_of_a_chain() {
     let cases = [
-        (Error::TooLong, "longer than 2047 bytes"),
+        (Error::TooLong, "longer than 2046 bytes"),
         (Error::Repeated(Key::RootHash), "roothash is repeated"),
         (Conflict::WithoutData(Key::Vault).into(), "cvm.vault without cvm.data"),
         (Conflict::SameHandle.into(), "cvm.vault.previous equals cvm.vault.handle"),

@@ -3,8 +3,8 @@
 use super::{Error, Key};
 use std::collections::BTreeMap;
 
-/// `COMMAND_LINE_SIZE` of x86 without the last NUL, in bytes.
-pub(super) const MOST_BYTES: usize = 2047;
+/// One byte fewer than x86 keeps (`COMMAND_LINE_SIZE` without the last NUL): a line that fills it may have lost its end.
+pub(super) const MOST_BYTES: usize = 2046;
 
 /// What of an unknown key goes into the error, in characters.
 const MOST_SHOWN: usize = 64;

@@ -77,6 +77,18 @@ fn agreement_takes_one_share_more_than_the_threshold() {
 }
 
 #[test]
+fn agreement_does_not_count_a_copy_of_a_share() {
+    let (threshold, shares) = deal(2, 4);
+    let mut collector = Collector::new(threshold, Rule::Agreement);
+    let never = |_: &Dek| -> bool { unreachable!("agreement needs no disk") };
+    assert!(found(collector.received(0, again(&shares[0]), never)).is_none());
+    assert!(found(collector.received(1, spoiled(&shares[1]), never)).is_none());
+    assert!(found(collector.received(2, spoiled(&shares[1]), never)).is_none(), "a lie told twice agrees with itself only");
+    let quorum = found(collector.received(3, again(&shares[3]), never));
+    assert!(quorum.is_none(), "two honest shares are not three");
+}
+
+#[test]
 fn a_second_share_of_one_vault_is_not_looked_at() {
     let (threshold, shares) = deal(2, 3);
     let mut collector = Collector::new(threshold, Rule::Disk);

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use kernel::block::{Access, DIRECT_ALIGN, Device};
 use kernel::mount::{self, Attr, Detached, MountOption};
@@ -20,6 +21,8 @@ const SCRATCH: &str = "/tmp";
 const IMAGE: &str = "/tmp/data.img";
 /// The most memory that a file system's first blocks may take. ext4 of 200 GiB takes 6 MB.
 const SCRATCH_BYTES: &str = "256m";
+/// How long mkfs may take: seconds under emulation.
+const TOOL: Duration = Duration::from_secs(120);
 /// The largest piece copied at once, in bytes.
 const PIECE: u64 = 1 << 20;
 
@@ -35,6 +38,13 @@ pub(crate) enum Error {
     Copy(#[source] kernel::Error),
     #[error("{0} bytes at {1} do not read back")]
     ReadBack(usize, u64),
+}
+
+/// Whether the verified root can make a file system of `kind` at all.
+pub(super) fn check_tool(root: &Root, kind: FileSystem) -> Result<(), Error> {
+    let (tool, _) = command(kind);
+    let found = std::fs::symlink_metadata(root.path().join(tool.trim_start_matches('/')));
+    found.map(drop).map_err(|e| Error::NoTool(tool, kernel::Error::io("stat", tool, &e)))
 }
 
 /// Makes a file system of `kind` on `device`, the whole of it.
@@ -58,7 +68,7 @@ fn make_in_scratch(root: &Root, device: &Path, kind: FileSystem) -> Result<(), E
     image.set_len(bytes).map_err(scratch("ftruncate"))?;
 
     let (tool, arguments) = command(kind);
-    match kernel::child::run_in(root.path(), tool, arguments) {
+    match kernel::child::run_in(root.path(), tool, arguments, Instant::now() + TOOL) {
         Ok(Some(0)) => {}
         Ok(status) => return Err(Error::Tool(tool, status)),
         Err(error) => return Err(Error::NoTool(tool, error)),

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use kernel::block::{Access, Device};
-use ondisk::cmdline;
 use ondisk::luks2;
+use ondisk::{blank, cmdline};
 use quorum::Dek;
 
 use super::luks::{self, NewHeader};
@@ -14,6 +14,8 @@ use crate::phase::root::Root;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
+    #[error("the disk is not blank any more")]
+    NoLongerBlank,
     #[error("making the header")]
     Header(#[source] luks::Error),
     #[error("the header that was made breaks the policy")]
@@ -27,7 +29,7 @@ pub(crate) enum Error {
 impl Error {
     pub(super) const fn code(&self) -> u8 {
         match self {
-            Self::Header(_) | Self::Policy => 80,
+            Self::Header(_) | Self::Policy | Self::NoLongerBlank => 80,
             Self::Write(_) => 81,
             Self::FileSystem(_) => 82,
         }
@@ -36,9 +38,16 @@ impl Error {
 
 /// Makes header, integrity area and file system on the disk at `place`.
 ///
-/// The header is made in memory and held against our own policy before its first byte reaches the disk. It is written before
-/// the file system: a disk that a power cut leaves half made is then LUKS2 that does not mount, and never blank again.
-pub(super) fn format(root: &Root, place: &Place, wanted: &cmdline::Data, name: &str, dek: &Dek) -> Result<(), Error> {
+/// The disk is looked at once more, since unlocking takes as long as vaults like. libcryptsetup writes dm-integrity's superblock
+/// behind the header area first; the header is made in memory, held against our own policy and written before the file system.
+/// So a disk that a power cut leaves half made is never blank again: it is refused, and a person decides.
+///
+/// Returns the header as it was written: 16 MiB.
+pub(super) fn format(root: &Root, place: &Place, wanted: &cmdline::Data, name: &str, dek: &Dek) -> Result<Vec<u8>, Error> {
+    filesystem::check_tool(root, wanted.fs)?;
+    if !still_blank(place).map_err(Error::Write)? {
+        return Err(Error::NoLongerBlank);
+    }
     let mut header = NewHeader::make(dek, &place.path).map_err(Error::Header)?;
     let image = header.image().map_err(Error::Header)?;
     step("data: header made");
@@ -51,7 +60,16 @@ pub(super) fn format(root: &Root, place: &Place, wanted: &cmdline::Data, name: &
     mapped.set_read_ahead(0).map_err(Error::Write)?;
     let made = filesystem::make(root, Path::new(mapped.path()), wanted.fs);
     mapped.close().map_err(Error::Header)?;
-    Ok(made?)
+    made?;
+    Ok(image)
+}
+
+fn still_blank(place: &Place) -> Result<bool, kernel::Error> {
+    let device = Device::open(&place.path, Access::Read)?;
+    match blank::ranges(place.bytes) {
+        Ok(ranges) => super::is_blank(&device, &ranges),
+        Err(_) => Ok(false),
+    }
 }
 
 fn write(path: &Path, image: &[u8]) -> Result<(), kernel::Error> {

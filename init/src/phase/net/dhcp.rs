@@ -24,6 +24,15 @@ pub(super) struct Lease {
     pub(super) router: Option<Ipv4Addr>,
 }
 
+impl Lease {
+    /// Whether `address` is in the subnet of the lease.
+    pub(super) fn is_on_link(&self, address: Ipv4Addr) -> bool {
+        let host_bits = 32 - u32::from(self.prefix.min(32));
+        let subnet = |address: Ipv4Addr| u64::from(address.to_bits()) >> host_bits;
+        subnet(address) == subnet(self.address)
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("no lease after {0} requests")]
@@ -196,6 +205,15 @@ mod tests {
         let offer = read_offer(&answer(MessageType::Offer, |_| ()), MAC, 7).unwrap();
         let lease = Lease { address: Ipv4Addr::new(10, 0, 2, 15), prefix: 24, router: Some(Ipv4Addr::new(10, 0, 2, 2)) };
         assert_eq!(offer, Offer { lease, server: Ipv4Addr::new(10, 0, 2, 2) });
+    }
+
+    #[test]
+    fn router_outside_the_subnet_is_told_from_one_inside() {
+        let cases = [(24, [10, 0, 2, 2], true), (24, [10, 0, 3, 2], false), (32, [10, 0, 2, 1], false), (0, [8, 8, 8, 8], true)];
+        for (prefix, router, want) in cases {
+            let lease = Lease { address: Ipv4Addr::new(10, 0, 2, 15), prefix, router: None };
+            assert_eq!(lease.is_on_link(Ipv4Addr::from(router)), want, "/{prefix} {router:?}");
+        }
     }
 
     #[test]

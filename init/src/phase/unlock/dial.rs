@@ -38,16 +38,26 @@ pub(super) struct Dialer {
 pub(super) enum Command {
     /// Fetch the share.
     Ask,
+    /// Hang up: another vault of the list is the same node. The address may lead elsewhere later.
+    Redial,
 }
 
 /// What a thread tells.
 pub(super) enum Event {
     /// The vault at this place proved itself and waits to be asked.
-    Ready(usize, VerifiedNode, QuoteTime),
+    Ready(usize, Box<Ready>),
     /// It gave its share, with the key's expiry in Unix seconds.
     Served(usize, Share, u64),
     /// It cannot be used now.
     Lost(usize, Error),
+}
+
+/// A node that proved itself.
+pub(super) struct Ready {
+    pub(super) node: VerifiedNode,
+    /// SHA-256 of its public key.
+    pub(super) key: [u8; 32],
+    pub(super) time: QuoteTime,
 }
 
 /// Why a vault is lost.
@@ -63,6 +73,8 @@ pub(super) enum Error {
     Random(#[source] kernel::Error),
     #[error("address of another version")]
     Address,
+    #[error("the same node as another vault")]
+    SameNode,
     /// The collector wants no more.
     #[error("stopped")]
     Stopped,
@@ -71,7 +83,7 @@ pub(super) enum Error {
 impl Error {
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::Connect(_) => true,
+            Self::Connect(_) | Self::SameNode => true,
             Self::Vault(error) => error.may_pass(),
             Self::Share(_) | Self::Random(_) | Self::Address | Self::Stopped => false,
         }
@@ -97,7 +109,8 @@ impl Dialer {
             // Full jitter between one and two pauses: guests that start together do not dial together.
             let jittered = pause.mul_f64(1.0 + fraction());
             pause = (pause * 2).min(LONGEST_PAUSE);
-            if Instant::now() + jittered >= self.deadline || !waited(inbox, jittered) {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || !waited(inbox, jittered.min(left)) {
                 return;
             }
         }
@@ -111,11 +124,12 @@ impl Dialer {
         events: &Sender<Event>,
     ) -> Result<(Share, u64), Error> {
         let challenged = self.prove(address)?;
-        let ready = Event::Ready(index, challenged.node().clone(), challenged.quote_time());
-        events.send(ready).map_err(|_| Error::Stopped)?;
+        let ready = Ready { node: challenged.node().clone(), key: *challenged.node_key(), time: challenged.quote_time() };
+        events.send(Event::Ready(index, Box::new(ready))).map_err(|_| Error::Stopped)?;
         let left = self.deadline.saturating_duration_since(Instant::now());
         match inbox.recv_timeout(left) {
             Ok(Command::Ask) => {}
+            Ok(Command::Redial) => return Err(Error::SameNode),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Err(Error::Stopped),
         }
         self.fetch(challenged)
@@ -157,7 +171,7 @@ fn waited(inbox: &Receiver<Command>, pause: Duration) -> bool {
     let end = Instant::now() + pause;
     loop {
         match inbox.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            Ok(Command::Ask) => {} // meant for the connection that is gone
+            Ok(Command::Ask | Command::Redial) => {} // meant for the connection that is gone
             Err(RecvTimeoutError::Timeout) => return true,
             Err(RecvTimeoutError::Disconnected) => return false,
         }
@@ -177,6 +191,12 @@ fn fraction() -> f64 {
 pub(super) fn is_denial(error: &Error) -> bool {
     match error {
         Error::Vault(vault::Error::Refused(_) | vault::Error::EvidenceRefused | vault::Error::Status(Step::Present, _)) => true,
-        Error::Connect(_) | Error::Vault(_) | Error::Share(_) | Error::Random(_) | Error::Address | Error::Stopped => false,
+        Error::Connect(_)
+        | Error::Vault(_)
+        | Error::Share(_)
+        | Error::Random(_)
+        | Error::Address
+        | Error::SameNode
+        | Error::Stopped => false,
     }
 }

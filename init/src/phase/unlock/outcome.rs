@@ -1,12 +1,12 @@
 //! What became of each vault: for the console, the failure line and the receipt. Names, counts and reasons; never a value.
 
-use attest::VerifiedNode;
-use ondisk::cmdline::Vaults;
+use ondisk::cmdline::{Distinct, Vaults};
 use quorum::{Collector, Fate, Generation};
 use serde::Serialize;
-use vault::{QuoteTime, Refused};
+use vault::Refused;
 
-use super::{Error, dial};
+use super::Error;
+use super::dial::{self, Ready};
 
 /// One vault's part in the unlock.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -27,6 +27,12 @@ pub(crate) struct VaultOutcome {
     key_expires: Option<u64>,
     #[serde(skip)]
     last: Last,
+    /// Lost for good.
+    #[serde(skip)]
+    gone: bool,
+    /// What makes it this node: key or platform, as policy says.
+    #[serde(skip)]
+    identity: Option<Vec<u8>>,
 }
 
 /// What the last event of a vault was.
@@ -36,6 +42,7 @@ enum Last {
     Unheard,
     Away,
     Denied,
+    Expired,
     NotBelieved,
     OwnQuote,
     Spoiled,
@@ -56,6 +63,8 @@ pub(crate) struct Outcome {
     vaults: Vec<VaultOutcome>,
     #[serde(skip)]
     shares: usize,
+    #[serde(skip)]
+    distinct: Distinct,
 }
 
 impl Outcome {
@@ -73,11 +82,23 @@ impl Outcome {
             key_expires: None,
             vaults: vaults.addresses.iter().map(entry).collect(),
             shares: 0,
+            distinct: vaults.distinct,
         }
     }
 
-    pub(super) fn verified(&mut self, index: usize, node: &VerifiedNode, time: QuoteTime) {
-        let Some(vault) = self.vaults.get_mut(index) else { return };
+    /// Notes a node that proved itself; `false` when it is the same node as another vault of the list.
+    pub(super) fn verified(&mut self, index: usize, ready: &Ready) -> bool {
+        let Ready { node, key, time } = ready;
+        let identity = match self.distinct {
+            Distinct::Key => key.to_vec(),
+            Distinct::Platform => node.platform().to_vec(),
+        };
+        let others = self.vaults.iter().enumerate().filter(|(other, _)| *other != index);
+        if others.into_iter().any(|(_, vault)| vault.identity.as_ref() == Some(&identity)) {
+            return false;
+        }
+        let Some(vault) = self.vaults.get_mut(index) else { return false };
+        vault.identity = Some(identity);
         log::info!("vault {}: verified, tcb {}", vault.address, node.status());
         "ready".clone_into(&mut vault.outcome);
         vault.mrenclave = Some(hex(node.mrenclave()));
@@ -86,6 +107,7 @@ impl Outcome {
         vault.collateral_expires = Some(node.collateral_expires());
         vault.quote_time = Some(time.unix_seconds());
         vault.last = Last::Here;
+        true
     }
 
     pub(super) fn served(&mut self, index: usize, expires_at: u64) {
@@ -101,11 +123,14 @@ impl Outcome {
         vault.outcome = chain(error);
         vault.last = match error {
             dial::Error::Vault(vault::Error::OwnQuote(_)) => Last::OwnQuote,
+            dial::Error::Vault(vault::Error::Refused(Refused::Expired)) => Last::Expired,
             dial::Error::Vault(vault::Error::Node(_) | vault::Error::Collateral(_)) => Last::NotBelieved,
             dial::Error::Vault(vault::Error::Protocol(..)) | dial::Error::Share(_) => Last::Spoiled,
             error if dial::is_denial(error) => Last::Denied,
             _ => Last::Away,
         };
+        vault.gone = !error.may_pass();
+        vault.identity = None;
         let again = if error.may_pass() { "; trying again" } else { "" };
         log::warn!("vault {}: {}{again}", vault.address, vault.outcome);
         if matches!(error, dial::Error::Vault(vault::Error::Refused(Refused::Expired))) {
@@ -115,8 +140,7 @@ impl Outcome {
 
     /// Whether so many vaults are lost for good that waiting cannot help.
     pub(super) fn is_hopeless(&self, collector: &Collector) -> bool {
-        let lost = |vault: &VaultOutcome| matches!(vault.last, Last::NotBelieved | Last::Spoiled);
-        let left = self.vaults.iter().filter(|vault| !lost(vault)).count();
+        let left = self.vaults.iter().filter(|vault| !vault.gone).count();
         let all_answered = collector.shares() == left && left > 0;
         left < self.needed || all_answered
     }
@@ -156,11 +180,13 @@ impl Outcome {
     /// The reason that stands before the others: what would have to change for the unlock to succeed.
     pub(super) fn failure(self, collector: &Collector) -> Error {
         let count = |last: Last| self.vaults.iter().filter(|vault| vault.last == last).count();
-        let usable = self.vaults.len() - count(Last::NotBelieved) - count(Last::Spoiled);
+        let left = self.vaults.iter().filter(|vault| !vault.gone).count();
         if collector.shares() >= self.needed {
             Error::Unproved(self)
-        } else if usable < self.needed && count(Last::NotBelieved) > 0 {
+        } else if left < self.needed && count(Last::NotBelieved) > 0 {
             Error::NotBelieved(self)
+        } else if left < self.needed && count(Last::Expired) > 0 {
+            Error::Expired(self)
         } else if count(Last::OwnQuote) > 0 {
             Error::OwnQuote(self)
         } else if count(Last::Denied) > 0 && count(Last::Denied) + collector.shares() >= self.needed {

@@ -21,6 +21,8 @@ pub(super) enum Error {
     Provider(String),
     #[error("the quote is not for this request")]
     ReportData,
+    #[error("other vaults' quotes took all the time")]
+    Late,
     #[error("another thread ended while it made a quote")]
     Poisoned,
 }
@@ -33,6 +35,9 @@ pub(super) enum Error {
 /// The last [`Error`].
 pub(super) fn own(tsm: &Mutex<Tsm>, report_data: &[u8; REPORT_DATA_BYTES], until: Instant) -> Result<OwnEvidence, Error> {
     let tsm = tsm.lock().map_err(|_| Error::Poisoned)?;
+    if Instant::now() >= until {
+        return Err(Error::Late);
+    }
     let mut pause = FIRST_PAUSE;
     loop {
         let error = match attempt(&tsm, report_data) {
