@@ -1,0 +1,194 @@
+//! The verdict on nodes, through the entry point that PID 1 uses: a real quote at its own time, and minted ones that lie.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what it expects")]
+
+use attest::{Anchor, Collateral, Floors, Frame, FrameError, Policy, Refusal, TcbStatus, Tee, verify_node};
+use proptest::prelude::*;
+use sim_dcap::{Pki, Platform, SgxQuote, TdQuote};
+
+const REAL_QUOTE: &[u8] = include_bytes!("../../../tests/vectors/dcap-qvl/sgx_quote");
+const REAL_TD_QUOTE: &[u8] = include_bytes!("../../../tests/vectors/dcap-qvl/tdx_quote");
+const REAL_COLLATERAL: &[u8] = include_bytes!("../../../tests/vectors/dcap-qvl/sgx_quote_collateral.json");
+const INTEL: &[u8] = include_bytes!("../../../initrd/anchors/intel-sgx-root.der");
+const MRENCLAVE: [u8; 32] = [0xc1; 32];
+const REPORT_DATA: [u8; 64] = [0x5a; 64];
+/// 2026-11-23T00:00:00Z, when the simulated root is minted.
+const NOW: u64 = 1_795_392_000;
+const DAY: u64 = 86_400;
+/// 2025-06-25T00:00:00Z, inside the window of the real collateral (2025-06-19 to 2025-07-19).
+const REAL_TIME: u64 = 1_750_809_600;
+
+struct World {
+    pki: Pki,
+    platform: Platform,
+}
+
+impl World {
+    fn new() -> Self {
+        let pki = Pki::mint(NOW).unwrap();
+        let platform = pki.platform("node").unwrap();
+        Self { pki, platform }
+    }
+
+    fn collateral(&self, change: impl FnOnce(&mut sim_dcap::Collateral)) -> Collateral {
+        let mut collateral = sim_dcap::Collateral::sgx(&self.platform, NOW);
+        change(&mut collateral);
+        let signed = serde_json::to_vec(&collateral.sign(&self.pki).unwrap()).unwrap();
+        Collateral::from_json(&signed).unwrap()
+    }
+
+    fn quote(&self, change: impl FnOnce(&mut SgxQuote)) -> Vec<u8> {
+        let mut quote = SgxQuote::new(MRENCLAVE, REPORT_DATA);
+        change(&mut quote);
+        quote.sign(&self.platform).unwrap()
+    }
+
+    fn verify(&self, quote: &[u8], collateral: &Collateral, now: u64) -> Result<TcbStatus, Refusal> {
+        let anchor = Anchor::from_der(self.pki.root_der().to_vec());
+        verify_node(quote, &REPORT_DATA, &anchor, collateral, &policy(), now).map(|node| node.status())
+    }
+}
+
+fn policy() -> Policy {
+    Policy { mrenclaves: vec![MRENCLAVE], statuses: vec![TcbStatus::UpToDate], floors: Floors::default() }
+}
+
+#[test]
+fn real_quote_is_believed_at_its_own_time_and_at_no_other() {
+    let report_data: [u8; 64] = REAL_QUOTE[368..432].try_into().unwrap();
+    let mrenclave: [u8; 32] = REAL_QUOTE[112..144].try_into().unwrap();
+    let statuses = vec![TcbStatus::UpToDate, TcbStatus::SWHardeningNeeded, TcbStatus::ConfigurationAndSWHardeningNeeded];
+    let policy = Policy { mrenclaves: vec![mrenclave], statuses, floors: Floors::default() };
+    let (anchor, collateral) = (Anchor::from_der(INTEL.to_vec()), Collateral::from_json(REAL_COLLATERAL).unwrap());
+    let at = |now: u64| verify_node(REAL_QUOTE, &report_data, &anchor, &collateral, &policy, now);
+    let node = at(REAL_TIME).unwrap();
+    assert_eq!(node.mrenclave(), &mrenclave);
+    assert!(node.collateral_expires() > REAL_TIME && node.platform().len() == 16);
+    assert!(matches!(at(REAL_TIME + 60 * DAY), Err(Refusal::Verification(_))));
+    assert!(matches!(at(REAL_TIME - 60 * DAY), Err(Refusal::Verification(_) | Refusal::Future)));
+}
+
+#[test]
+fn minted_quote_is_believed_under_its_own_root_only() {
+    let (world, other) = (World::new(), World::new());
+    let collateral = world.collateral(|_| ());
+    assert_eq!(world.verify(&world.quote(|_| ()), &collateral, NOW), Ok(TcbStatus::UpToDate));
+    assert_eq!(other.verify(&world.quote(|_| ()), &collateral, NOW), Err(Refusal::Anchor));
+    let intel = Anchor::from_der(INTEL.to_vec());
+    let refused = verify_node(&world.quote(|_| ()), &REPORT_DATA, &intel, &collateral, &policy(), NOW);
+    assert_eq!(refused, Err(Refusal::Anchor));
+}
+
+#[test]
+fn each_lie_in_a_quote_is_named() {
+    type Change = fn(&mut SgxQuote);
+    let world = World::new();
+    let collateral = world.collateral(|_| ());
+    let cases: [(&str, Change, Refusal); 6] = [
+        ("debug", |q| q.report.flags |= 2, Refusal::Debug),
+        ("not initialised", |q| q.report.flags &= !1, Refusal::Attributes),
+        ("provisioning key", |q| q.report.flags |= 0x10, Refusal::Attributes),
+        ("another build", |q| q.report.mrenclave[31] ^= 1, Refusal::Measurement),
+        ("first byte of the report data", |q| q.report.report_data[0] ^= 1, Refusal::ReportData),
+        ("last byte of the report data", |q| q.report.report_data[63] ^= 1, Refusal::ReportData),
+    ];
+    for (name, change, want) in cases {
+        let refused = world.verify(&world.quote(change), &collateral, NOW).unwrap_err();
+        let by_library = name == "debug" && matches!(refused, Refusal::Verification(_));
+        assert!(refused == want || by_library, "{name}: {refused}");
+    }
+}
+
+#[test]
+fn each_lie_in_collateral_is_refused() {
+    type Change = fn(&mut sim_dcap::Collateral);
+    let world = World::new();
+    let quote = world.quote(|_| ());
+    let cases: [(&str, Change); 6] = [
+        ("expired", |c| c.tcb_info.next_update = NOW - 1),
+        ("from the future", |c| c.tcb_info.issue_date = NOW + DAY),
+        ("identity from the future", |c| c.qe_identity.issue_date = NOW + DAY),
+        ("another PCE", |c| c.tcb_info.pce_id = "0001".to_owned()),
+        ("outdated", |c| c.tcb_info.tcb_levels[0].tcb_status = "OutOfDate".to_owned()),
+        ("CRL from the future", |c| c.root_crl.this_update = NOW + DAY),
+    ];
+    for (name, change) in cases {
+        assert!(world.verify(&quote, &world.collateral(change), NOW).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn numbers_below_the_floor_are_refused_by_name() {
+    let world = World::new();
+    let (quote, collateral) = (world.quote(|_| ()), world.collateral(|_| ()));
+    let anchor = Anchor::from_der(world.pki.root_der().to_vec());
+    let cases = [
+        ("tcb evaluation number", Floors { tcb_evaluation: 1000, ..Floors::default() }),
+        ("root CRL number", Floors { root_crl: 1000, ..Floors::default() }),
+        ("PCK CRL number", Floors { pck_crl: 1000, ..Floors::default() }),
+    ];
+    for (what, floors) in cases {
+        let policy = Policy { floors, ..policy() };
+        let refused = verify_node(&quote, &REPORT_DATA, &anchor, &collateral, &policy, NOW);
+        assert_eq!(refused, Err(Refusal::Floor(what)));
+    }
+}
+
+#[test]
+fn frame_ends_where_the_quote_ends() {
+    let world = World::new();
+    let quote = world.quote(|_| ());
+    let frame = Frame::parse(&quote).unwrap();
+    assert_eq!((frame.tee(), frame.report_data(), frame.bytes().len()), (Tee::Sgx, &REPORT_DATA[..], quote.len()));
+    for end in 0..quote.len() {
+        assert!(Frame::parse(&quote[..end]).is_err(), "cut at {end}");
+    }
+    let padded = |tail: &[u8]| Frame::parse(&[&quote, tail].concat()).map(|frame| frame.bytes().len());
+    assert_eq!(padded(&[0; 70]), Ok(quote.len()));
+    assert_eq!(padded(&[0; 4097]), Err(FrameError::Tail));
+    assert_eq!(padded(&[0, 0, 1]), Err(FrameError::Tail));
+}
+
+#[test]
+fn td_quotes_are_framed_and_are_no_vaults() {
+    let real = Frame::parse(REAL_TD_QUOTE).unwrap();
+    assert_eq!((real.tee(), real.report_data()), (Tee::Tdx, &REAL_TD_QUOTE[568..632]));
+    let world = World::new();
+    let quote = TdQuote::new(REPORT_DATA).sign(&world.platform).unwrap();
+    assert_eq!(Frame::parse(&quote).unwrap().report_data(), REPORT_DATA);
+    assert_eq!(world.verify(&quote, &world.collateral(|_| ()), NOW), Err(Refusal::NotSgx));
+}
+
+#[test]
+fn frame_names_what_it_does_not_take() {
+    type Change = fn(&mut Vec<u8>);
+    let quote = World::new().quote(|_| ());
+    let cases: [(&str, Change, FrameError); 5] = [
+        ("version", |q| q[0] = 6, FrameError::Version(6)),
+        ("key type", |q| q[2] = 3, FrameError::KeyType(3)),
+        ("tee type", |q| q[4] = 0x81, FrameError::TeeType(0x81)),
+        ("vendor", |q| q[12] ^= 1, FrameError::Vendor),
+        ("length", |q| q[432] = q[432].wrapping_add(1), FrameError::Short),
+    ];
+    for (name, change, want) in cases {
+        let mut spoiled = quote.clone();
+        change(&mut spoiled);
+        assert_eq!(Frame::parse(&spoiled), Err(want), "{name}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_bytes_make_the_frame_panic(bytes in proptest::collection::vec(any::<u8>(), 0..1500)) {
+        let _ = Frame::parse(&bytes);
+    }
+
+    #[test]
+    fn no_flipped_byte_is_believed(at in 0_usize..432, bit in 0_u8..8) {
+        let world = World::new();
+        let mut quote = world.quote(|_| ());
+        quote[at] ^= 1 << bit;
+        prop_assert!(world.verify(&quote, &world.collateral(|_| ()), NOW).is_err());
+    }
+}
