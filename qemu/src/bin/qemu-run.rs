@@ -1,11 +1,11 @@
 //! Boots a machine with its console on this terminal, and says how it ended.
-#![expect(clippy::print_stderr, reason = "a program's messages go to its standard error")]
+#![expect(clippy::print_stderr, clippy::print_stdout, reason = "a program for a person at a terminal")]
 
 use std::{io, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, ValueEnum};
 use machine::{
-    Accel, Disk, DiskFormat, Exit, Keyboard, Machine, Network, Qemu, QuoteAnswer, QuotingService, Relay, Vm,
+    Accel, Disk, DiskFormat, Exit, Keyboard, Machine, Network, Qemu, QuoteAnswer, QuotingService, Register, Relay, TdInfo, Vm,
     measurement::STAND_IN_FIRMWARE, qgs, quoting::QuoteSource, spec::HOST_IN_GUEST,
 };
 
@@ -40,6 +40,9 @@ struct Flags {
     /// What is measured as firmware into MRTD; the machine runs QEMU's own
     #[arg(long)]
     firmware: Option<PathBuf>,
+    /// Print MRTD and RTMR0 to RTMR3 as this machine would be measured, for the vaults' policy, and boot nothing
+    #[arg(long)]
+    measure: bool,
     /// What executes the guest
     #[arg(long, default_value = "auto")]
     accel: Acceleration,
@@ -111,6 +114,10 @@ fn run(flags: Flags) -> Result<Exit, Box<dyn std::error::Error>> {
     };
     let firmware = flags.firmware.map_or_else(|| Ok(STAND_IN_FIRMWARE.to_vec()), std::fs::read)?;
     let td_info = machine.td_info(&firmware)?;
+    if flags.measure {
+        print_registers(&td_info);
+        return Ok(Exit::PoweredOff);
+    }
     let mut relay = flags.qgs_socket.map(|socket| Relay { socket, patience: PATIENCE });
     let source = move |report: &[u8; qgs::TD_REPORT_LEN]| match &mut relay {
         Some(relay) => relay.quote(report),
@@ -122,6 +129,14 @@ fn run(flags: Flags) -> Result<Exit, Box<dyn std::error::Error>> {
     let qemu = qemu.accel(flags.accel.into());
     let mut vm = Vm::boot_with_copy(&qemu, &machine, Some(&quotes), Some(Box::new(io::stdout())))?;
     Ok(vm.wait(Duration::from_secs(flags.timeout.unwrap_or(FOREVER)))?)
+}
+
+fn print_registers(td: &TdInfo) {
+    let hex = |register: &Register| register.0.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    println!("mrtd  {}", hex(&td.mrtd));
+    for (number, register) in td.rtmrs.iter().enumerate() {
+        println!("rtmr{number} {}", hex(register));
+    }
 }
 
 /// 0 for a power-off, 2 for a reset, 3 for a panic, 4 when time was up, 1 for anything else.
