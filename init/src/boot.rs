@@ -19,7 +19,7 @@ pub(crate) fn boot(journal: &Arc<Journal>) -> Result<Infallible, BootError> {
     let api = journal.phase("api", api::mount)?; //                        /proc /sys /dev /run; modules
     let policy = Arc::new(journal.phase("policy", || policy::read(api))?); // the measured command line, and trust files
     journal.obey(&policy.line);
-    let mut receipt = Receipt::new(&policy.line);
+    let mut receipt = Receipt::new(&policy);
 
     let (root, disk) = side_by_side(
         (journal, &policy),

@@ -13,6 +13,13 @@ use crate::error::Verdict;
 const TIMELINE: &str = "timeline";
 
 static KMSG: OnceLock<Kmsg> = OnceLock::new();
+/// Where a panic finds it too.
+static VERDICT: OnceLock<Option<Verdict>> = OnceLock::new();
+
+/// What the measured policy wants done after a failure, once there is a policy and if it says.
+pub(crate) fn verdict() -> Option<Verdict> {
+    VERDICT.get().copied().flatten()
+}
 
 /// The `log` crate's way to the kernel's log.
 struct ToKmsg {
@@ -26,7 +33,7 @@ static LOGGER: Mutex<ToKmsg> = Mutex::new(ToKmsg { level: LevelFilter::Info, tim
 #[derive(Default)]
 pub(crate) struct Journal {
     phases: Mutex<Vec<(&'static str, u128)>>,
-    policy: OnceLock<(Vec<Phase>, Option<Verdict>)>,
+    pauses: OnceLock<Vec<Phase>>,
 }
 
 impl Journal {
@@ -42,18 +49,13 @@ impl Journal {
             logger.timeline = policy.debug.timeline;
         }
         log::set_max_level(LevelFilter::Debug);
-        let taken = self.policy.set((policy.debug.pauses.clone(), policy.fail.map(Verdict::from)));
-        debug_assert!(taken.is_ok(), "one policy a boot");
-    }
-
-    /// What the policy wants done after a failure, once there is a policy.
-    pub(crate) fn verdict(&self) -> Option<Verdict> {
-        self.policy.get().and_then(|(_, verdict)| *verdict)
+        let taken = self.pauses.set(policy.debug.pauses.clone()).is_ok() && VERDICT.set(policy.fail.map(Verdict::from)).is_ok();
+        debug_assert!(taken, "one policy a boot");
     }
 
     /// Runs a phase: pauses before it if the measured flags say so, and writes its time.
     pub(crate) fn phase<T, E>(&self, name: &'static str, run: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-        if self.policy.get().is_some_and(|(pauses, _)| pauses.iter().any(|phase| phase.as_str() == name)) {
+        if self.pauses.get().is_some_and(|pauses| pauses.iter().any(|phase| phase.as_str() == name)) {
             log::warn!("paused before {name}: a line on the console goes on");
             if let Err(error) = kernel::console::wait_for_line() {
                 log::warn!("no line can come: {error}");

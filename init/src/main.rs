@@ -8,7 +8,7 @@ mod receipt;
 
 use std::sync::Arc;
 
-use error::{BootError, Verdict};
+use error::BootError;
 use journal::Journal;
 
 fn main() -> ! {
@@ -16,17 +16,17 @@ fn main() -> ! {
     // A panic is a bug; it must not become the kernel's panic, which says nothing and may hang.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
-        end(&BootError::Internal(place), None)
+        end(&BootError::Internal(place))
     }));
     match boot::boot(&journal) {
         Ok(never) => match never {},
-        Err(error) => end(&error, journal.verdict()),
+        Err(error) => end(&error),
     }
 }
 
 /// Says why on the console and ends the machine: by the error's own verdict, unless the measured policy has another.
-fn end(error: &BootError, by_policy: Option<Verdict>) -> ! {
-    let verdict = by_policy.unwrap_or_else(|| error.verdict());
+fn end(error: &BootError) -> ! {
+    let verdict = journal::verdict().unwrap_or_else(|| error.verdict());
     journal::last_words(&format!("{} ({})", error.line(), verdict.meaning()));
     kernel::power::end(verdict.power())
 }

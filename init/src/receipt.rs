@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use ondisk::cmdline::Policy;
+use ondisk::cmdline::Key;
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 
 use crate::journal::Journal;
 use crate::phase::data::Opened;
+use crate::phase::policy::Measured;
 use crate::phase::root::Root;
 use crate::phase::unlock::Outcome;
 
@@ -50,7 +51,7 @@ struct Data {
 #[derive(Serialize)]
 struct Time {
     unix_seconds: u64,
-    /// `host`: the host's clock, no earlier than the image was built.
+    /// `host`: the host's clock; `build`: the image's build time, since the host's clock was before it.
     source: &'static str,
 }
 
@@ -62,7 +63,10 @@ struct Phase {
 
 impl Receipt {
     /// Starts a receipt for `policy`.
-    pub(crate) fn new(policy: &Policy) -> Self {
+    pub(crate) fn new(measured: &Measured) -> Self {
+        let policy = &measured.line;
+        let log = policy.given().any(|key| key == Key::Log).then(|| format!("log:{}", policy.log.as_str()));
+        let (host, built) = (kernel::clock::host_unix_seconds(), measured.floors.built);
         let pauses = policy.debug.pauses.iter().map(|phase| format!("pause:{}", phase.as_str()));
         let timeline = policy.debug.timeline.then(|| "timeline".to_owned());
         Self {
@@ -72,8 +76,8 @@ impl Receipt {
             root_hash: None,
             unlock: None,
             data: None,
-            debug: pauses.chain(timeline).collect(),
-            time: Time { unix_seconds: kernel::clock::host_unix_seconds(), source: "host" },
+            debug: pauses.chain(timeline).chain(log).collect(),
+            time: Time { unix_seconds: host.max(built), source: if host < built { "build" } else { "host" } },
             phases: Vec::new(),
         }
     }

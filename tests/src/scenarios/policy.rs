@@ -24,5 +24,6 @@ pub(super) fn debug_words_work_and_show(stage: &Stage) -> Result<(), Failure> {
     ended.line("s root: verity active")?;
     let receipt = ended.receipt()?;
     assert_field(&receipt, "/debug/0", &"pause:handoff")?;
-    assert_field(&receipt, "/debug/1", &"timeline")
+    assert_field(&receipt, "/debug/1", &"timeline")?;
+    assert_field(&receipt, "/debug/2", &"log:debug")
 }
