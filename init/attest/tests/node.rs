@@ -1,5 +1,5 @@
 //! The verdict on nodes, through the entry point that PID 1 uses: a real quote at its own time, and minted ones that lie.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what it expects")]
+#![expect(clippy::unwrap_used, reason = "a test says what it expects")]
 
 use attest::{Anchor, Collateral, Floors, Frame, FrameError, Policy, Refusal, TcbStatus, Tee, verify_node};
 use proptest::prelude::*;
