@@ -6,6 +6,7 @@ mod artifacts;
 mod boot;
 mod disk;
 mod leak;
+mod relay;
 pub mod runner;
 mod scenarios;
 mod vaults;

@@ -37,6 +37,7 @@ pub struct Scenario {
 pub const ALL: &[Scenario] = &[
     Scenario { name: "data-survives-a-second-boot-into-systemd", play: data::survives_a_second_boot_into_systemd },
     Scenario { name: "stops-when-one-vault-of-three-answers", play: unlock::stops_when_one_vault_of_three_answers },
+    Scenario { name: "counts-one-node-behind-two-addresses-once", play: unlock::counts_one_node_behind_two_addresses_once },
     Scenario { name: "unlocks-with-one-vault-lying", play: unlock::unlocks_with_one_vault_lying },
     Scenario { name: "unlocks-with-one-vault-down", play: unlock::unlocks_with_one_vault_down },
     Scenario { name: "unlocks-with-one-vault-hanging", play: unlock::unlocks_with_one_vault_hanging },

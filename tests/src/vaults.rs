@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -15,7 +16,7 @@ use vault_node::{Issuer, Misbehaviour, Node, NodeConfig, NodeHandle};
 
 use zeroize::Zeroizing;
 
-use crate::{Artifacts, Doing, Failure};
+use crate::{Artifacts, Doing, Failure, relay};
 
 /// The measurement of the simulated vault build.
 pub(crate) const MRENCLAVE: [u8; 32] = [0xc1; 32];
@@ -26,6 +27,8 @@ pub(crate) const HANDLE: &str = "apps.example/00112233445566778899aabbccddeeff/s
 pub struct Vaults {
     pub(crate) pki: Arc<Pki>,
     nodes: Vec<NodeHandle>,
+    /// Where the guest is told that each node is.
+    addresses: Vec<SocketAddr>,
     issuer: Issuer,
     threshold: usize,
     key: Key,
@@ -79,8 +82,9 @@ impl Vaults {
             let config = NodeConfig::honest(Arc::clone(&pki), &format!("vault-{number}"), MRENCLAVE, issuer.clone());
             Node::start(config.doing("a vault's platform")?).doing("starting a vault")
         };
-        let nodes = (1..=dealt).map(start).collect::<Result<_, _>>()?;
-        Ok(Self { pki, nodes, issuer, threshold, key })
+        let nodes = (1..=dealt).map(start).collect::<Result<Vec<_>, _>>()?;
+        let addresses = nodes.iter().map(NodeHandle::addr).collect();
+        Ok(Self { pki, nodes, addresses, issuer, threshold, key })
     }
 
     /// Makes the node at `index` misbehave from its next connection on.
@@ -90,6 +94,18 @@ impl Vaults {
             node.set_misbehaviour(misbehaviour);
         }
         self
+    }
+
+    /// Leads the address of the node at `index` to the node at `other`.
+    ///
+    /// # Errors
+    /// When the relay does not start.
+    pub fn leading(mut self, index: usize, other: usize) -> Result<Self, Failure> {
+        let relay = relay::to(self.node(other)?.addr()).doing("starting a relay")?;
+        if let Some(address) = self.addresses.get_mut(index) {
+            *address = relay;
+        }
+        Ok(self)
     }
 
     /// The node at `index`.
@@ -104,7 +120,7 @@ impl Vaults {
     #[must_use]
     pub fn words(&self) -> Vec<String> {
         let host = machine::spec::HOST_IN_GUEST;
-        let addresses: Vec<_> = self.nodes.iter().map(|node| format!("{host}:{}", node.addr().port())).collect();
+        let addresses: Vec<_> = self.addresses.iter().map(|address| format!("{host}:{}", address.port())).collect();
         vec![
             format!("cvm.vault={}", addresses.join(",")),
             format!("cvm.vault.mrenclave={}", hex(&MRENCLAVE)),

@@ -65,6 +65,16 @@ pub(super) fn stops_when_one_vault_of_three_answers(stage: &Stage) -> Result<(),
     if data.is_blank()? { Ok(()) } else { Err(Failure("the disk was written to".to_owned())) }
 }
 
+pub(super) fn counts_one_node_behind_two_addresses_once(stage: &Stage) -> Result<(), Failure> {
+    let vaults = Vaults::up(&stage.artifacts, 2, 3)?.leading(1, 0)?.misbehaving(2, Misbehaviour::Down);
+    let data = DataDisk::blank(&stage.folder)?;
+    let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+    let ended = boot.word("cvm.vault.patience=12s").run()?;
+    ended.stopped_with(50)?;
+    ended.line("the same node as another vault")?;
+    Ok(())
+}
+
 pub(super) fn stops_when_all_vaults_deny(stage: &Stage) -> Result<(), Failure> {
     let vaults = (0..3).fold(Vaults::up(&stage.artifacts, 2, 3)?, |vaults, i| vaults.misbehaving(i, Misbehaviour::Deny));
     let data = DataDisk::blank(&stage.folder)?;

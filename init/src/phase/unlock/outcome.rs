@@ -219,3 +219,84 @@ fn chain(error: &dyn std::error::Error) -> String {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use ondisk::cmdline::{self, Policy};
+    use quorum::{Rule, Threshold};
+
+    use super::*;
+
+    /// Three vaults, two of which are needed.
+    fn policy() -> Policy {
+        let words = "cvm.data=serial=data cvm.vault=10.0.2.2:1,10.0.2.2:2,10.0.2.2:3 cvm.vault.handle=h \
+            cvm.vault.mrenclave=1111111111111111111111111111111111111111111111111111111111111111 \
+            cvm.vault.app=00112233-4455-6677-8899-aabbccddeeff";
+        cmdline::parse(&format!("roothash={} {words}", "ab".repeat(32))).unwrap()
+    }
+
+    fn away() -> dial::Error {
+        dial::Error::Connect(std::io::ErrorKind::ConnectionRefused)
+    }
+
+    fn denied() -> dial::Error {
+        dial::Error::Vault(vault::Error::Refused(Refused::Denied))
+    }
+
+    fn expired() -> dial::Error {
+        dial::Error::Vault(vault::Error::Refused(Refused::Expired))
+    }
+
+    fn not_believed() -> dial::Error {
+        dial::Error::Vault(vault::Error::Node(attest::Refusal::Measurement))
+    }
+
+    fn no_quote() -> dial::Error {
+        dial::Error::Vault(vault::Error::OwnQuote("quoting service".to_owned()))
+    }
+
+    fn spoiled() -> dial::Error {
+        dial::Error::Vault(vault::Error::Protocol(vault::Step::Request, "answer is no vault's"))
+    }
+
+    #[test]
+    fn reason_is_what_would_have_to_change() {
+        type Lost = fn() -> dial::Error;
+        let cases: [(&str, [Lost; 3], bool, u8); 8] = [
+            ("all away", [away, away, away], false, 50),
+            ("one away, two denied", [away, denied, denied], false, 51),
+            ("two away, one denied", [away, away, denied], false, 50),
+            ("one away, two of another build", [away, not_believed, not_believed], true, 53),
+            ("two away, one of another build", [away, away, not_believed], false, 50),
+            ("two expired", [expired, expired, away], true, 56),
+            ("no quote", [no_quote, no_quote, away], false, 54),
+            ("two that answer nonsense", [spoiled, spoiled, away], true, 50),
+        ];
+        for (name, errors, hopeless, code) in cases {
+            let policy = policy();
+            let vaults = &policy.data.as_ref().unwrap().vaults;
+            let collector = Collector::new(Threshold::new(2, 3).unwrap(), Rule::Disk);
+            let mut outcome = Outcome::new(vaults, collector.needed());
+            for (index, error) in errors.iter().enumerate() {
+                outcome.lost(index, &error());
+            }
+            assert_eq!(outcome.is_hopeless(&collector), hopeless, "{name}");
+            assert_eq!(outcome.failure(&collector).code(), code, "{name}");
+        }
+    }
+
+    #[test]
+    fn receipt_has_addresses_and_reasons_and_no_state_of_ours() {
+        let policy = policy();
+        let mut outcome = Outcome::new(&policy.data.as_ref().unwrap().vaults, 2);
+        outcome.lost(1, &not_believed());
+        let json = serde_json::to_value(&outcome).unwrap();
+        assert_eq!(json["vaults"][1]["outcome"], "challenge: node not believed: mrenclave is not on the list");
+        assert_eq!(json["vaults"][0]["outcome"], "waiting");
+        let mut fields: Vec<&String> = json["vaults"][1].as_object().unwrap().keys().collect();
+        fields.sort();
+        let want =
+            ["address", "advisories", "collateral_expires", "key_expires", "mrenclave", "outcome", "quote_time", "tcb_status"];
+        assert_eq!(fields, want);
+    }
+}
