@@ -80,7 +80,8 @@ pub(crate) struct Promote {
 
 #[derive(Subcommand)]
 pub(crate) enum Cmdline {
-    /// Read a command line as the guest will; exit code 2 if it would refuse
+    /// Read a command line with the guest's own parser; exit code 2 if it refuses. Words that a version does not honour yet
+    /// (E27) and formats that nothing proves (E26) are the guest's to refuse
     Check {
         /// The words, in one argument or several
         #[arg(required = true, allow_hyphen_values = true)]

@@ -9,7 +9,7 @@ macro_rules! keys {
         pub enum Key { $($(#[$doc])* $name,)* }
 
         impl Key {
-            /// Every key, in the order of the table in README.
+            /// Every key, in the order of declaration.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
             /// The key as it is written before `=`.
