@@ -55,19 +55,24 @@ pub fn key_policy(terms: &Terms) -> Value {
         } })
     });
     let servers = terms.attestation_servers.iter().map(|url| json!({ "url": url, "pinned_spki_sha256_hex": null }));
+    let images: Vec<_> = images.collect();
+    // No image is no principal: an empty list of measurements would leave it to the node whether it means none or any.
+    let tees = (!images.is_empty()).then(|| {
+        json!({ "Tee": {
+            "name": terms.name,
+            "measurements": images,
+            "attestation_servers": servers.collect::<Vec<_>>(),
+            "required_oids": [],
+            "acceptable_tcb_statuses": null,
+        } })
+    });
     json!({
         "version": 1,
         "principals": {
             "owner": owner,
             "managers": [],
             "auditors": [],
-            "tees": [{ "Tee": {
-                "name": terms.name,
-                "measurements": images.collect::<Vec<_>>(),
-                "attestation_servers": servers.collect::<Vec<_>>(),
-                "required_oids": [],
-                "acceptable_tcb_statuses": null,
-            } }],
+            "tees": tees.into_iter().collect::<Vec<_>>(),
         },
         "operations": [
             { "ops": ["ExportKey"], "principals": ["AnyTee"], "requires": [] },
@@ -136,11 +141,12 @@ mod tests {
         type Difference = Option<(&'static str, Value)>;
         let second = json!({ "Tdx": { "mrtd": "cd".repeat(48), "rtmr1": "01".repeat(48), "rtmr2": "02".repeat(48) } });
         let first = sample()["principals"]["tees"][0]["Tee"]["measurements"][0].clone();
-        let cases: [(&str, Change, Difference); 7] = [
+        let cases: [(&str, Change, Difference); 8] = [
             ("none", |_| (), None),
             ("name", |t| t.name = "g".to_owned(), Some(("/principals/tees/0/Tee/name", json!("g")))),
             ("ttl", |t| t.ttl_seconds = 60, Some(("/lifecycle/ttl_seconds", json!(60)))),
             ("no owner", |t| t.owner = None, Some(("/principals/owner", json!(null)))),
+            ("no images", |t| t.images.clear(), Some(("/principals/tees", json!([])))),
             ("servers", |t| t.attestation_servers.clear(), Some(("/principals/tees/0/Tee/attestation_servers", json!([])))),
             (
                 "roles",
