@@ -20,7 +20,7 @@ pub enum Error {
     /// Without an owner nobody could change or delete the key.
     #[error("the key policy names no owner (principals.owner.Oidc)")]
     NoOwner,
-    /// Without a guest nobody could use the key.
+    /// A promotion that lets nobody in would lock every guest out. (Provisioning may: images are promoted when they are known.)
     #[error("the key policy names no guest (principals.tees)")]
     NoGuest,
     /// Not PKCS#8 of a P-256 key with its public half, in PEM or DER.

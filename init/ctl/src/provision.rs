@@ -70,9 +70,6 @@ pub fn provision(request: &Request) -> Result<Provisioned, Error> {
     let threshold = Threshold::new(request.threshold, dealt).ok_or(Error::Threshold { needed: request.threshold, dealt })?;
     words::check(&request.nodes, &request.handle, request.threshold)?;
     let owner = policy::owner(&request.policy).ok_or(Error::NoOwner)?;
-    if !policy::names_a_guest(&request.policy) {
-        return Err(Error::NoGuest);
-    }
     let signer = Signer::read(&request.issuer_key)?;
     let identity = Identity::operator().map_err(Error::Identity)?;
 
