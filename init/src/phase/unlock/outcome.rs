@@ -8,6 +8,11 @@ use vault::Refused;
 use super::Error;
 use super::dial::{self, Ready};
 
+/// Seconds of a day.
+const DAY: u64 = 86_400;
+/// Days before a key's end at which the console begins to say so.
+const EXPIRY_WARNING: u64 = 14;
+
 /// One vault's part in the unlock.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct VaultOutcome {
@@ -166,6 +171,10 @@ impl Outcome {
         }
         let served = self.vaults.iter().filter(|vault| vault.outcome == "served");
         self.key_expires = served.clone().filter_map(|vault| vault.key_expires).min();
+        let left = self.key_expires.map(|at| at.saturating_sub(kernel::clock::host_unix_seconds()) / DAY);
+        if let Some(days) = left.filter(|days| *days < EXPIRY_WARNING) {
+            log::warn!("unlock: the vaults forget this key in {days} days: deal a new one");
+        }
         let names: Vec<_> = served.map(|vault| vault.address.as_str()).collect();
         log::info!("unlock: {} of {} shares made the key; served by {}", names.len(), self.vaults.len(), names.join(" "));
     }
