@@ -10,6 +10,8 @@ const HEADER_BYTES: usize = 48;
 const KEY_TYPE_ECDSA_P256: u16 = 2;
 /// Intel's quoting enclave vendor id, bytes 12..28 of the header.
 const VENDOR_INTEL: [u8; 16] = [0x93, 0x9a, 0x72, 0x33, 0xf7, 0x9c, 0x4c, 0xa9, 0x94, 0x0a, 0x0d, 0xb3, 0x95, 0x7f, 0x06, 0x07];
+/// Bytes of the quoting enclave's authentication data, which the attestation key's hash covers.
+const AUTHENTICATION_BYTES: u16 = 32;
 /// Certification data: a whole PCK chain in PEM.
 const CERTIFICATION_PCK_CHAIN: u16 = 5;
 /// Certification data of versions 4 and 5: the QE report with certification data of its own.
@@ -30,6 +32,23 @@ pub struct Frame<'a> {
     bytes: &'a [u8],
     tee: Tee,
     body: usize,
+    signature: usize,
+}
+
+/// The signature data of a quote, taken apart.
+pub(crate) struct Signatures<'a> {
+    /// `r || s` over header and body.
+    pub(crate) signature: &'a [u8; 64],
+    /// `x || y`, P-256.
+    pub(crate) attestation_key: &'a [u8; 64],
+    /// The quoting enclave's own report.
+    pub(crate) qe_report: &'a [u8; 384],
+    /// `r || s` over it, by the PCK key.
+    pub(crate) qe_signature: &'a [u8; 64],
+    /// What the report vouches for besides the key.
+    pub(crate) authentication: &'a [u8],
+    /// PEM.
+    pub(crate) chain: &'a [u8],
 }
 
 /// Why bytes are not a quote.
@@ -38,6 +57,9 @@ pub enum FrameError {
     /// Shorter than its own lengths say.
     #[error("quote cut short")]
     Short,
+    /// Length fields that do not fit into one another.
+    #[error("lengths in the quote do not agree")]
+    Length,
     /// Another version than 3, 4 or 5.
     #[error("quote version {0}")]
     Version(u16),
@@ -56,6 +78,9 @@ pub enum FrameError {
     /// No PCK chain in the quote.
     #[error("certification data type {0}")]
     CertificationType(u16),
+    /// Authentication data of the quoting enclave that are not 32 bytes, as Intel's are.
+    #[error("authentication data of {0} bytes")]
+    AuthenticationData(u16),
     /// Bytes after the quote that are not zero, or too many that are.
     #[error("bytes after the quote")]
     Tail,
@@ -70,6 +95,9 @@ impl<'a> Frame<'a> {
         let version = u16_at(bytes, 0)?;
         let key_type = u16_at(bytes, 2)?;
         let tee_type = u32_at(bytes, 4)?;
+        if !(3..=5).contains(&version) {
+            return Err(FrameError::Version(version));
+        }
         if key_type != KEY_TYPE_ECDSA_P256 {
             return Err(FrameError::KeyType(key_type));
         }
@@ -77,8 +105,7 @@ impl<'a> Frame<'a> {
             (3, 0) => (Tee::Sgx, HEADER_BYTES, 384),
             (4, 0x81) => (Tee::Tdx, HEADER_BYTES, 584),
             (5, 0x81) => (Tee::Tdx, HEADER_BYTES + 6, td_body_bytes(bytes)?),
-            (3..=5, other) => return Err(FrameError::TeeType(other)),
-            (other, _) => return Err(FrameError::Version(other)),
+            (_, other) => return Err(FrameError::TeeType(other)),
         };
         if bytes.get(12..28).ok_or(FrameError::Short)? != VENDOR_INTEL {
             return Err(FrameError::Vendor);
@@ -91,7 +118,7 @@ impl<'a> Frame<'a> {
             return Err(FrameError::Tail);
         }
         certification(quote, version, signature + 4)?;
-        Ok(Self { bytes: quote, tee, body })
+        Ok(Self { bytes: quote, tee, body, signature: signature + 4 })
     }
 
     /// The quote without padding: what is verified, and what is sent.
@@ -104,6 +131,24 @@ impl<'a> Frame<'a> {
     #[must_use]
     pub fn tee(&self) -> Tee {
         self.tee
+    }
+
+    /// Header and body: what the attestation key signs.
+    pub(crate) fn signed(&self) -> &'a [u8] {
+        self.bytes.get(..self.signature - 4).unwrap_or_default()
+    }
+
+    /// The parts of the signature data.
+    pub(crate) fn signatures(&self) -> Option<Signatures<'a>> {
+        let nested = if self.tee == Tee::Tdx { 6 } else { 0 };
+        let rest = self.bytes.get(self.signature..)?;
+        let (signature, rest) = rest.split_first_chunk::<64>()?;
+        let (attestation_key, rest) = rest.split_first_chunk::<64>()?;
+        let (qe_report, rest) = rest.get(nested..)?.split_first_chunk::<384>()?;
+        let (qe_signature, rest) = rest.split_first_chunk::<64>()?;
+        let authentication = rest.get(2..2 + usize::from(AUTHENTICATION_BYTES))?;
+        let chain = rest.get(2 + usize::from(AUTHENTICATION_BYTES) + 6..)?;
+        Some(Signatures { signature, attestation_key, qe_report, qe_signature, authentication, chain })
     }
 
     /// The 64 bytes that the caller of the quote chose. Unverified.
@@ -139,7 +184,11 @@ fn certification(quote: &[u8], version: u16, signature: usize) -> Result<(), Fra
         at += 6;
     }
     at += 384 + 64; // QE report, its signature
-    at += 2 + usize::from(u16_at(quote, at)?); // QE authentication data
+    let authentication = u16_at(quote, at)?;
+    if authentication != AUTHENTICATION_BYTES {
+        return Err(FrameError::AuthenticationData(authentication));
+    }
+    at += 2 + usize::from(authentication);
     let inner = u16_at(quote, at)?;
     if inner != CERTIFICATION_PCK_CHAIN {
         return Err(FrameError::CertificationType(inner));
@@ -150,7 +199,7 @@ fn certification(quote: &[u8], version: u16, signature: usize) -> Result<(), Fra
 /// A field of type (2 bytes), length (4) and data at `at` must end where the quote ends.
 fn fills(quote: &[u8], at: usize) -> Result<(), FrameError> {
     let length = usize_at(quote, at + 2)?;
-    if (at + 6).checked_add(length) == Some(quote.len()) { Ok(()) } else { Err(FrameError::Short) }
+    if (at + 6).checked_add(length) == Some(quote.len()) { Ok(()) } else { Err(FrameError::Length) }
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Result<u16, FrameError> {

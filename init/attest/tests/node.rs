@@ -1,7 +1,10 @@
 //! The verdict on nodes, through the entry point that PID 1 uses: a real quote at its own time, and minted ones that lie.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects")]
 
-use attest::{Anchor, Collateral, Floors, Frame, FrameError, Policy, Refusal, TcbStatus, Tee, verify_node};
+use attest::{
+    Anchor, Collateral, Dated, Document, Floors, Frame, FrameError, Policy, Refusal, Tcb, TcbDemand, TcbStatus, Tee,
+    VerifiedNode, verify_node,
+};
 use proptest::prelude::*;
 use sim_dcap::{Pki, Platform, SgxQuote, TdQuote};
 
@@ -42,14 +45,14 @@ impl World {
         quote.sign(&self.platform).unwrap()
     }
 
-    fn verify(&self, quote: &[u8], collateral: &Collateral, now: u64) -> Result<TcbStatus, Refusal> {
+    fn verify(&self, quote: &[u8], collateral: &Collateral, now: u64) -> Result<VerifiedNode, Refusal> {
         let anchor = Anchor::from_der(self.pki.root_der().to_vec());
-        verify_node(quote, &REPORT_DATA, &anchor, collateral, &policy(), now).map(|node| node.status())
+        verify_node(quote, &REPORT_DATA, &anchor, Some(collateral), &policy(), now)
     }
 }
 
 fn policy() -> Policy {
-    Policy { mrenclaves: vec![MRENCLAVE], statuses: vec![TcbStatus::UpToDate], floors: Floors::default() }
+    Policy::of_nodes(vec![MRENCLAVE], TcbDemand::Statuses(vec![TcbStatus::UpToDate]), Floors::default())
 }
 
 #[test]
@@ -57,24 +60,30 @@ fn real_quote_is_believed_at_its_own_time_and_at_no_other() {
     let report_data: [u8; 64] = REAL_QUOTE[368..432].try_into().unwrap();
     let mrenclave: [u8; 32] = REAL_QUOTE[112..144].try_into().unwrap();
     let statuses = vec![TcbStatus::UpToDate, TcbStatus::SWHardeningNeeded, TcbStatus::ConfigurationAndSWHardeningNeeded];
-    let policy = Policy { mrenclaves: vec![mrenclave], statuses, floors: Floors::default() };
+    let policy = Policy::of_nodes(vec![mrenclave], TcbDemand::Statuses(statuses), Floors::default());
     let (anchor, collateral) = (Anchor::from_der(INTEL.to_vec()), Collateral::from_json(REAL_COLLATERAL).unwrap());
-    let at = |now: u64| verify_node(REAL_QUOTE, &report_data, &anchor, &collateral, &policy, now);
+    let at = |now: u64| verify_node(REAL_QUOTE, &report_data, &anchor, Some(&collateral), &policy, now);
     let node = at(REAL_TIME).unwrap();
     assert_eq!(node.mrenclave(), &mrenclave);
-    assert!(node.collateral_expires() > REAL_TIME && node.platform().len() == 16);
-    assert!(matches!(at(REAL_TIME + 60 * DAY), Err(Refusal::Verification(_))));
-    assert!(matches!(at(REAL_TIME - 60 * DAY), Err(Refusal::Verification(_) | Refusal::Future)));
+    assert!(node.is_valid_at(REAL_TIME) && node.platform().len() == 16);
+    assert_eq!(at(REAL_TIME + 60 * DAY), Err(Refusal::Expired(Dated::Document(Document::TcbInfo))));
+    assert_eq!(at(REAL_TIME - 60 * DAY), Err(Refusal::Future(Dated::Document(Document::TcbInfo))));
+    // The verdict at a time is what the window says, to the second.
+    let (from, until) = node.valid();
+    for (time, want) in [(from - 1, false), (from, true), (until, true), (until + 1, false)] {
+        assert_eq!((at(time).is_ok(), node.is_valid_at(time)), (want, want), "{time}");
+    }
 }
 
 #[test]
 fn minted_quote_is_believed_under_its_own_root_only() {
     let (world, other) = (World::new(), World::new());
     let collateral = world.collateral(|_| ());
-    assert_eq!(world.verify(&world.quote(|_| ()), &collateral, NOW), Ok(TcbStatus::UpToDate));
+    let node = world.verify(&world.quote(|_| ()), &collateral, NOW).unwrap();
+    assert!(matches!(node.tcb(), Tcb::Assessed { status: TcbStatus::UpToDate, .. }));
     assert_eq!(other.verify(&world.quote(|_| ()), &collateral, NOW), Err(Refusal::Anchor));
     let intel = Anchor::from_der(INTEL.to_vec());
-    let refused = verify_node(&world.quote(|_| ()), &REPORT_DATA, &intel, &collateral, &policy(), NOW);
+    let refused = verify_node(&world.quote(|_| ()), &REPORT_DATA, &intel, Some(&collateral), &policy(), NOW);
     assert_eq!(refused, Err(Refusal::Anchor));
 }
 
@@ -85,16 +94,15 @@ fn each_lie_in_a_quote_is_named() {
     let collateral = world.collateral(|_| ());
     let cases: [(&str, Change, Refusal); 6] = [
         ("debug", |q| q.report.flags |= 2, Refusal::Debug),
-        ("not initialised", |q| q.report.flags &= !1, Refusal::Attributes),
-        ("provisioning key", |q| q.report.flags |= 0x10, Refusal::Attributes),
-        ("another build", |q| q.report.mrenclave[31] ^= 1, Refusal::Measurement),
+        ("not initialised", |q| q.report.flags &= !1, Refusal::Enclave("not initialised")),
+        ("provisioning key", |q| q.report.flags |= 0x10, Refusal::Enclave("holds provisioning or launch keys")),
+        ("another build", |q| q.report.mrenclave[31] ^= 1, Refusal::Measurement("mrenclave")),
         ("first byte of the report data", |q| q.report.report_data[0] ^= 1, Refusal::ReportData),
         ("last byte of the report data", |q| q.report.report_data[63] ^= 1, Refusal::ReportData),
     ];
     for (name, change, want) in cases {
         let refused = world.verify(&world.quote(change), &collateral, NOW).unwrap_err();
-        let by_library = name == "debug" && matches!(refused, Refusal::Verification(_));
-        assert!(refused == want || by_library, "{name}: {refused}");
+        assert_eq!(refused, want, "{name}");
     }
 }
 
@@ -128,7 +136,7 @@ fn numbers_below_the_floor_are_refused_by_name() {
     ];
     for (what, floors) in cases {
         let policy = Policy { floors, ..policy() };
-        let refused = verify_node(&quote, &REPORT_DATA, &anchor, &collateral, &policy, NOW);
+        let refused = verify_node(&quote, &REPORT_DATA, &anchor, Some(&collateral), &policy, NOW);
         assert_eq!(refused, Err(Refusal::Floor(what)));
     }
 }

@@ -28,8 +28,32 @@ pub struct Expectation<'a> {
     pub anchor: &'a Anchor,
     /// Which builds and statuses are believed.
     pub policy: &'a Policy,
-    /// Verification time, Unix seconds.
-    pub now: u64,
+    /// What time it may be.
+    pub clock: Clock,
+    /// Where collateral comes from when the node staples none.
+    pub collateral: &'a dyn CollateralSource,
+}
+
+/// Collateral from elsewhere than the node. It is Intel-signed, so its source is not trusted.
+pub trait CollateralSource: Sync {
+    /// What there is for the platform and kind of machine of this quote, best first; verified with one after the other.
+    fn find(&self, quote: &[u8], deadline: Instant) -> Vec<Arc<Collateral>>;
+}
+
+/// No other source than the node itself.
+impl CollateralSource for () {
+    fn find(&self, _quote: &[u8], _deadline: Instant) -> Vec<Arc<Collateral>> {
+        Vec::new()
+    }
+}
+
+/// What is known of the time before anybody who could be believed has said it.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    /// It is not earlier, Unix seconds: the image was built then.
+    pub not_before: u64,
+    /// What the host's clock says, Unix seconds.
+    pub host: u64,
 }
 
 /// Our quote and its wrapping.

@@ -1,0 +1,303 @@
+//! The verdict on a quote: every check in its order, and the evidence that is left when all of them held.
+
+use dcap_qvl::quote::{Quote, Report};
+use dcap_qvl::tcb_info::TcbInfo;
+use dcap_qvl::verify::QuoteVerifier;
+use dcap_qvl::{PckCertFlag, QuoteClaims, QuotePolicy};
+use x509_cert::certificate::Rfc5280;
+use x509_cert::crl::CertificateList;
+use x509_cert::der::{DateTime, Decode};
+
+use crate::chain::{self, Link};
+use crate::checks::Checks;
+use crate::diagnosis::Refused;
+use crate::policy::{Anchor, Floors, PlatformProperty, Policy, TcbDemand, TcbStatus};
+use crate::refusal::{Dated, Document, Refusal, Role};
+use crate::{Collateral, Frame, FrameError, Tee, domain, enclave, hex, signature};
+
+/// What is known of a platform's TCB.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tcb {
+    /// Collateral says.
+    Assessed {
+        /// Platform, module and quoting enclave converged.
+        status: TcbStatus,
+        /// Intel's advisories that apply.
+        advisories: Vec<String>,
+        /// The lower `tcbEvaluationDataNumber` of the two documents.
+        evaluation: u32,
+    },
+    /// Policy did not ask: nothing is known of revocation or TCB.
+    Unknown,
+}
+
+/// The platform that made a quote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Platform {
+    /// What tells it from another: platform instance id where the PCK has one, else the PPID; 16 bytes.
+    pub id: Vec<u8>,
+    /// Family, model, stepping, platform type, custom SKU.
+    pub fmspc: [u8; 6],
+    pub(crate) smt: Option<bool>,
+    pub(crate) dynamic: Option<bool>,
+    pub(crate) cached_keys: Option<bool>,
+}
+
+/// A genuine quote of an acceptable platform, enclave or domain, under one anchor, at one time. Only [`verify`] makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evidence {
+    pub(crate) report: Report,
+    pub(crate) tcb: Tcb,
+    pub(crate) platform: Platform,
+    pub(crate) valid: (u64, u64),
+}
+
+impl Evidence {
+    /// The 64 bytes that whoever asked for the quote chose.
+    #[must_use]
+    pub fn report_data(&self) -> &[u8; 64] {
+        match &self.report {
+            Report::SgxEnclave(report) => &report.report_data,
+            Report::TD10(report) => &report.report_data,
+            Report::TD15(report) => &report.base.report_data,
+            Report::TD15Ex(report) => &report.base.base.report_data,
+        }
+    }
+
+    /// What is known of the TCB.
+    #[must_use]
+    pub fn tcb(&self) -> &Tcb {
+        &self.tcb
+    }
+
+    /// The platform.
+    #[must_use]
+    pub fn platform(&self) -> &Platform {
+        &self.platform
+    }
+
+    /// From when until when, both included, every certificate, list and document is valid: Unix seconds.
+    #[must_use]
+    pub fn valid(&self) -> (u64, u64) {
+        self.valid
+    }
+}
+
+/// Verifies a quote at `now` (Unix seconds): that it is one, that it is genuine under `anchor`, that `policy` accepts platform and
+/// enclave or domain. What the quote was made *for* is the caller's to compare ([`Evidence::report_data`]).
+///
+/// `collateral` is looked at only where policy demands TCB statuses.
+///
+/// # Errors
+/// The first [`Refusal`].
+pub fn verify(
+    quote: &[u8],
+    collateral: Option<&Collateral>,
+    anchor: &Anchor,
+    policy: &Policy,
+    now: u64,
+    checks: &mut Checks,
+) -> Result<Evidence, Refusal> {
+    let frame = Frame::parse(quote)?;
+    let parsed = Quote::parse(frame.bytes()).map_err(|_| FrameError::Short)?;
+    let signatures = frame.signatures().ok_or(FrameError::Short)?;
+    checks.passed("quote format", || {
+        format!("version {}, {:?}, {} bytes", parsed.header.version, frame.tee(), frame.bytes().len())
+    });
+    let pck = chain::pck(signatures.chain, &anchor.0)?;
+    checks.passed("anchor", || "the PCK chain's root is the anchor, byte for byte".to_owned());
+    checks.passed("PCK chain names", || {
+        let names = pck.iter().filter_map(Link::common_name);
+        names.collect::<Vec<_>>().join(" < ")
+    });
+    let evidence = match &policy.tcb {
+        TcbDemand::Signature => signature::verify(&frame, &signatures, &parsed, &pck, policy, now, checks)?,
+        TcbDemand::Statuses(statuses) => {
+            let collateral = collateral.ok_or(Refusal::NoCollateral)?;
+            let claims = with_collateral(&frame, &pck, collateral, anchor, now, checks)?;
+            assess(&claims, collateral, statuses, &policy.floors, now, checks)?
+        }
+    };
+    check_platform(&evidence.platform, policy, checks)?;
+    match &evidence.report {
+        Report::SgxEnclave(report) => enclave::check(report, &policy.enclave, checks)?,
+        report @ (Report::TD10(_) | Report::TD15(_) | Report::TD15Ex(_)) => domain::check(report, &policy.domain, checks)?,
+    }
+    Ok(evidence)
+}
+
+/// dcap-qvl's part: signatures, chains, lists, windows, TCB levels.
+fn with_collateral(
+    frame: &Frame<'_>,
+    pck: &[Link],
+    collateral: &Collateral,
+    anchor: &Anchor,
+    now: u64,
+    checks: &mut Checks,
+) -> Result<QuoteClaims, Refusal> {
+    let of = |pem: &str, role: Role| chain::signer(pem.as_bytes(), role, &anchor.0);
+    let info_chain = of(&collateral.0.tcb_info_issuer_chain, Role::TcbInfoSigner)?;
+    let identity_chain = of(&collateral.0.qe_identity_issuer_chain, Role::QeIdentitySigner)?;
+    checks.passed("collateral chains", || "Intel SGX TCB Signing < the anchor, twice".to_owned());
+    let signatures =
+        [(&collateral.0.tcb_info_signature, Document::TcbInfo), (&collateral.0.qe_identity_signature, Document::QeIdentity)];
+    if let Some((_, document)) = signatures.into_iter().find(|(signature, _)| signature.len() != 64) {
+        return Err(Refusal::DocumentSignature(document));
+    }
+    check_kinds(frame.tee(), collateral)?;
+    let verifier = QuoteVerifier::new(anchor.0.clone());
+    let outcome = verifier.verify_with_policy(frame.bytes(), collateral.0.clone(), now, &QuotePolicy::claims_only(now));
+    let claims = outcome.map_err(|error| {
+        let refused = Refused { collateral, pck, signers: [&info_chain, &identity_chain], now };
+        refused.because(&format!("{error:#}"))
+    })?;
+    let (from, until) = window(&claims);
+    checks.passed("signatures", || {
+        "PCK chain, quoting enclave's report, attestation key, quote, TCB info, QE identity, CRLs".to_owned()
+    });
+    checks.passed("revocation", || {
+        format!("root CRL {}, PCK CRL {}: nothing listed", claims.platform.root_ca_crl_num, claims.platform.pck_crl_num)
+    });
+    checks.passed("validity", || format!("{} in {} .. {}", rfc3339(now), rfc3339(from), rfc3339(until)));
+    checks.passed("FMSPC", || hex(&claims.platform.pck.fmspc));
+    checks.passed("quoting enclave", || format!("signer {}, SVN {}", hex(&claims.qe.report.mr_signer), claims.qe.report.isv_svn));
+    Ok(claims)
+}
+
+/// That the documents are for this kind of machine; dcap-qvl says it only after their signatures.
+fn check_kinds(tee: Tee, collateral: &Collateral) -> Result<(), Refusal> {
+    #[derive(serde::Deserialize)]
+    struct Kind {
+        id: String,
+        version: u64,
+    }
+    let (info, identity) = match tee {
+        Tee::Sgx => ("SGX", "QE"),
+        Tee::Tdx => ("TDX", "TD_QE"),
+    };
+    let documents =
+        [(Document::TcbInfo, &collateral.0.tcb_info, info), (Document::QeIdentity, &collateral.0.qe_identity, identity)];
+    for (document, text, id) in documents {
+        let kind: Kind = serde_json::from_str(text).map_err(|_| Refusal::DocumentMalformed(document))?;
+        let is_known = match document {
+            Document::TcbInfo => kind.version == 3,
+            // Intel announced a third version; what it changes is read by its signed text.
+            Document::QeIdentity => kind.version == 2 || kind.version == 3,
+        };
+        if kind.id != id || !is_known {
+            return Err(Refusal::DocumentKind(document));
+        }
+    }
+    Ok(())
+}
+
+/// What dcap-qvl takes as it comes: status, PCE, dates that begin in the future, rollback, advisories.
+fn assess(
+    claims: &QuoteClaims,
+    collateral: &Collateral,
+    statuses: &[TcbStatus],
+    floors: &Floors,
+    now: u64,
+    checks: &mut Checks,
+) -> Result<Evidence, Refusal> {
+    // The text was verified; it parses again as it did then.
+    let info: TcbInfo = serde_json::from_str(&collateral.0.tcb_info).map_err(|_| Refusal::Pce)?;
+    let pce_id = <[u8; 2]>::try_from(claims.platform.pck.pce_id.as_slice()).map(u16::from_be_bytes).map_err(|_| Refusal::Pce)?;
+    if u16::from_str_radix(&info.pce_id, 16) != Ok(pce_id) {
+        return Err(Refusal::Pce);
+    }
+    checks.passed("PCE", || format!("{pce_id:04x}"));
+    let valid @ (from, until) = window(claims);
+    if now < from {
+        return Err(Refusal::Future(Dated::Collateral));
+    }
+    if now > until {
+        return Err(Refusal::Expired(Dated::Collateral));
+    }
+    let evaluation = claims.tcb.eval_data_number.min(claims.qe.tcb_eval_data_number);
+    let floored = [
+        (evaluation, floors.tcb_evaluation, "tcb evaluation number"),
+        (claims.platform.root_ca_crl_num, floors.root_crl, "root CRL number"),
+        (claims.platform.pck_crl_num, floors.pck_crl, "PCK CRL number"),
+    ];
+    for (value, floor, what) in floored {
+        if value < floor {
+            return Err(Refusal::Floor(what));
+        }
+        checks.passed(what, || format!("{value} is not below {floor}"));
+    }
+    let status = claims.tcb.status;
+    if status == TcbStatus::Revoked || !statuses.contains(&status) {
+        return Err(Refusal::TcbStatus(status));
+    }
+    checks.passed("TCB status", || format!("{status} is accepted"));
+    let advisories = &claims.tcb.advisory_ids;
+    if advisories.iter().any(|advisory| floors.advisories_denied.contains(advisory)) {
+        return Err(Refusal::Advisory);
+    }
+    checks.passed("advisories", || format!("[{}]: none of {} denied", advisories.join(" "), floors.advisories_denied.len()));
+    let pck = &claims.platform.pck;
+    Ok(Evidence {
+        report: claims.report.clone(),
+        tcb: Tcb::Assessed { status, advisories: advisories.clone(), evaluation },
+        platform: Platform {
+            id: pck.platform_instance_id.map_or_else(|| pck.ppid.clone(), |id| id.to_vec()),
+            fmspc: pck.fmspc,
+            smt: flag(pck.smt_enabled),
+            dynamic: flag(pck.dynamic_platform),
+            cached_keys: flag(pck.cached_keys),
+        },
+        valid,
+    })
+}
+
+/// When every part is valid: after the last was issued, until the first expires.
+fn window(claims: &QuoteClaims) -> (u64, u64) {
+    let from = claims.latest_issue_date.max(claims.qe_iden_latest_issue_date);
+    (from, claims.earliest_expiration_date.min(claims.qe_iden_earliest_expiration_date))
+}
+
+fn check_platform(platform: &Platform, policy: &Policy, checks: &mut Checks) -> Result<(), Refusal> {
+    let properties = [
+        (PlatformProperty::Smt, platform.smt, "hyperthreading is on"),
+        (PlatformProperty::Dynamic, platform.dynamic, "packages can be added"),
+        (PlatformProperty::CachedKeys, platform.cached_keys, "root keys are kept by the registration service"),
+    ];
+    for (property, has, what) in properties {
+        if has == Some(true) && policy.floors.platforms_denied.contains(&property) {
+            return Err(Refusal::Platform(what));
+        }
+    }
+    checks.passed("platform properties", || {
+        let said: Vec<_> = properties.iter().filter(|(_, has, _)| *has == Some(true)).map(|(_, _, what)| *what).collect();
+        format!("[{}]: {} denied", said.join(", "), policy.floors.platforms_denied.len())
+    });
+    if policy.platforms.is_empty() {
+        checks.skipped("platform", || format!("{}: not compared, none given", hex(&platform.id)));
+    } else if policy.platforms.contains(&platform.id) {
+        checks.passed("platform", || hex(&platform.id));
+    } else {
+        return Err(Refusal::PlatformPin);
+    }
+    Ok(())
+}
+
+fn flag(flag: PckCertFlag) -> Option<bool> {
+    match flag {
+        PckCertFlag::True => Some(true),
+        PckCertFlag::False => Some(false),
+        PckCertFlag::Undefined => None,
+    }
+}
+
+/// `thisUpdate` of a revocation list, Unix seconds. Unverified.
+pub(crate) fn crl_this_update(der: &[u8]) -> Option<u64> {
+    let list = CertificateList::<Rfc5280>::from_der(der).ok()?;
+    Some(list.tbs_cert_list.this_update.to_unix_duration().as_secs())
+}
+
+/// `2025-06-19T10:56:11Z`.
+pub(crate) fn rfc3339(unix_seconds: u64) -> String {
+    let time = DateTime::from_unix_duration(std::time::Duration::from_secs(unix_seconds));
+    time.map_or_else(|_| unix_seconds.to_string(), |time| time.to_string())
+}
