@@ -18,7 +18,7 @@ const CERTIFICATION_PCK_CHAIN: u16 = 5;
 const CERTIFICATION_QE_REPORT: u16 = 6;
 
 /// What kind of machine a quote speaks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Tee {
     /// An SGX enclave (quote version 3).
     Sgx,

@@ -7,6 +7,7 @@
 
 mod chain;
 mod checks;
+mod claimed;
 mod collateral;
 mod diagnosis;
 mod domain;
@@ -19,6 +20,7 @@ mod signature;
 mod verdict;
 
 pub use checks::{Check, Checks};
+pub use claimed::{Authority, Claimed};
 pub use collateral::{Collateral, CollateralError, PcsParts};
 pub use frame::{Frame, FrameError, Tee};
 pub use node::{VerifiedNode, verify_node};

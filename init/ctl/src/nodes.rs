@@ -6,9 +6,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use attest::{Anchor, Floors, Policy, TcbStatus};
+use attest::{Anchor, Floors, Policy, Tcb, TcbDemand, TcbStatus};
 use ring::rand::{SecureRandom, SystemRandom};
-use vault::{Expectation, Handshaken, Identity, Session};
+use vault::{Clock, Expectation, Handshaken, Identity, Session};
 
 use crate::{Cause, Failure};
 
@@ -40,9 +40,7 @@ pub struct Node {
     /// Its build.
     pub mrenclave: [u8; 32],
     /// What Intel says of its platform.
-    pub status: TcbStatus,
-    /// Intel's advisories for its platform.
-    pub advisories: Vec<String>,
+    pub tcb: Tcb,
     /// What tells its platform from another.
     pub platform: Vec<u8>,
 }
@@ -57,8 +55,10 @@ impl Nodes {
     /// Dials every vault at once and has each prove itself, in the order of the list.
     pub(crate) fn prove(&self, identity: &Identity) -> Vec<Result<Proved, Failure>> {
         let anchor = Anchor::from_der(self.anchor.clone());
-        let policy = Policy { mrenclaves: self.mrenclaves.clone(), statuses: self.statuses.clone(), floors: self.floors };
-        let expected = Expectation { anchor: &anchor, policy: &policy, now: self.at };
+        let demand = TcbDemand::Statuses(self.statuses.clone());
+        let policy = Policy::of_nodes(self.mrenclaves.clone(), demand, self.floors.clone());
+        let clock = Clock { not_before: self.floors.built, machine: self.at, is_trusted: true };
+        let expected = Expectation { anchor: &anchor, policy: &policy, clock, collateral: &() };
         thread::scope(|scope| {
             let dialling: Vec<_> = self
                 .vaults
@@ -75,6 +75,26 @@ impl Nodes {
     }
 }
 
+impl Node {
+    /// The status, or that there is none.
+    #[must_use]
+    pub fn status(&self) -> String {
+        match &self.tcb {
+            Tcb::Assessed { status, .. } => status.to_string(),
+            Tcb::Unknown => "unknown".to_owned(),
+        }
+    }
+
+    /// Intel's advisories for its platform.
+    #[must_use]
+    pub fn advisories(&self) -> &[String] {
+        match &self.tcb {
+            Tcb::Assessed { advisories, .. } => advisories,
+            Tcb::Unknown => &[],
+        }
+    }
+}
+
 impl Proved {
     fn dial(address: &str, identity: &Identity, expected: &Expectation<'_>) -> Result<Self, Cause> {
         let stream = connect(address)?;
@@ -86,8 +106,7 @@ impl Proved {
         let node = Node {
             address: address.to_owned(),
             mrenclave: *proved.mrenclave(),
-            status: proved.status(),
-            advisories: proved.advisories().to_vec(),
+            tcb: proved.tcb().clone(),
             platform: proved.platform().to_vec(),
         };
         Ok(Self { node, session: challenged.unattested()? })

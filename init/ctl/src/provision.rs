@@ -112,8 +112,8 @@ impl Provisioned {
             json!({
                 "address": holder.node.address,
                 "mrenclave": hex::encode(holder.node.mrenclave),
-                "tcb": holder.node.status.to_string(),
-                "advisories": holder.node.advisories,
+                "tcb": holder.node.status(),
+                "advisories": holder.node.advisories(),
                 "platform": hex::encode(&holder.node.platform),
                 "expires_at": holder.expires_at,
             })

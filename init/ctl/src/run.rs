@@ -27,8 +27,6 @@ pub(crate) enum Error {
     File { path: PathBuf, source: io::Error },
     #[error("{path}")]
     Json { path: PathBuf, source: serde_json::Error },
-    #[error("floors: {0} is not a number that fits")]
-    Floor(&'static str),
     #[error("--mrtd, --rtmr1 and --rtmr2 must be given as often as each other, at least once")]
     Images,
     #[error("--issuer and --owner-sub must be given, or a policy that names the owner")]
@@ -151,17 +149,9 @@ fn nodes(args: NodeArgs) -> Result<Nodes, Error> {
     })
 }
 
-/// The initrd's floors, all four of them.
+/// The initrd's floors.
 fn floors(file: &Path) -> Result<Floors, Error> {
-    let all = json(file)?;
-    let long = |name| all.get(name).and_then(Value::as_u64).ok_or(Error::Floor(name));
-    let short = |name| long(name).and_then(|number| u32::try_from(number).map_err(|_| Error::Floor(name)));
-    Ok(Floors {
-        built: long("built")?,
-        tcb_evaluation: short("tcb_evaluation")?,
-        root_crl: short("root_crl")?,
-        pck_crl: short("pck_crl")?,
-    })
+    Floors::from_json(&read(file)?).map_err(|source| Error::Json { path: file.to_owned(), source })
 }
 
 fn json(path: &Path) -> Result<Value, Error> {

@@ -23,8 +23,9 @@ pub(crate) fn provisioned(done: &Provisioned) -> io::Result<()> {
     let mut err = io::stderr().lock();
     for holder in &done.vaults {
         let (node, expiry) = (&holder.node, date(holder.expires_at));
-        let advisories = if node.advisories.is_empty() { String::new() } else { format!(" ({})", node.advisories.join(", ")) };
-        writeln!(err, "{}: tcb {}{advisories}, share until {expiry}", node.address, node.status)?;
+        let advisories =
+            if node.advisories().is_empty() { String::new() } else { format!(" ({})", node.advisories().join(", ")) };
+        writeln!(err, "{}: tcb {}{advisories}, share until {expiry}", node.address, node.status())?;
     }
     for platform in done.shared_platforms() {
         writeln!(err, "warning: platform {} holds more than one share", hex::encode(platform))?;

@@ -8,9 +8,11 @@
 mod answer;
 mod binding;
 mod error;
+mod expectation;
 mod http;
 mod identity;
 mod message;
+mod pccs;
 mod session;
 mod time;
 mod tls;
@@ -18,7 +20,9 @@ mod transport;
 
 pub use answer::{Answer, KeyMaterial, Refused};
 pub use error::{Error, Step};
+pub use expectation::{Clock, CollateralSource, Expectation};
 pub use identity::Identity;
-pub use session::{Challenged, Expectation, Handshaken, OwnEvidence, Session};
+pub use pccs::{Pccs, PccsError};
+pub use session::{Challenged, Handshaken, OwnEvidence, Session};
 pub use time::QuoteTime;
 pub use transport::Transport;

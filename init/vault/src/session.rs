@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use attest::{Anchor, Collateral, Policy, VerifiedNode};
+use attest::VerifiedNode;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 use serde_json::json;
@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::answer::{self, Answer};
 use crate::message::{self, ClientEvidence};
 use crate::transport::{Timed, Transport};
-use crate::{Error, Identity, KeyMaterial, QuoteTime, Step, binding, http, tls};
+use crate::{Error, Expectation, Identity, KeyMaterial, QuoteTime, Step, binding, http, tls};
 
 /// The longest answer to a challenge, in bytes: a quote and stapled collateral are about 40 KiB.
 const EVIDENCE_MAX: usize = 128 << 10;
@@ -21,40 +21,6 @@ const ANSWER_MAX: usize = 64 << 10;
 
 const PATH_ATTEST: &str = "/__privasys/attest";
 const PATH_DATA: &str = "/data";
-
-/// What the node must prove.
-pub struct Expectation<'a> {
-    /// The root that its chain ends in.
-    pub anchor: &'a Anchor,
-    /// Which builds and statuses are believed.
-    pub policy: &'a Policy,
-    /// What time it may be.
-    pub clock: Clock,
-    /// Where collateral comes from when the node staples none.
-    pub collateral: &'a dyn CollateralSource,
-}
-
-/// Collateral from elsewhere than the node. It is Intel-signed, so its source is not trusted.
-pub trait CollateralSource: Sync {
-    /// What there is for the platform and kind of machine of this quote, best first; verified with one after the other.
-    fn find(&self, quote: &[u8], deadline: Instant) -> Vec<Arc<Collateral>>;
-}
-
-/// No other source than the node itself.
-impl CollateralSource for () {
-    fn find(&self, _quote: &[u8], _deadline: Instant) -> Vec<Arc<Collateral>> {
-        Vec::new()
-    }
-}
-
-/// What is known of the time before anybody who could be believed has said it.
-#[derive(Debug, Clone, Copy)]
-pub struct Clock {
-    /// It is not earlier, Unix seconds: the image was built then.
-    pub not_before: u64,
-    /// What the host's clock says, Unix seconds.
-    pub host: u64,
-}
 
 /// Our quote and its wrapping.
 pub struct OwnEvidence {
@@ -126,10 +92,7 @@ impl<T: Transport> Handshaken<T> {
         let evidence = message::evidence(&reply.body)?;
         let hctx = exporter(&self.stream.conn, binding::LABEL_NODE, context)?;
         let report_data = binding::report_data(&self.node_spki, context, &hctx);
-        let collateral = evidence.collateral.as_deref().ok_or(Error::Collateral(None))?;
-        let collateral = Collateral::from_json(collateral).map_err(|e| Error::Collateral(Some(e)))?;
-        let node =
-            attest::verify_node(&evidence.quote, &report_data, expected.anchor, &collateral, expected.policy, expected.now)?;
+        let node = expected.believe(&evidence, &report_data, deadline)?;
         Ok(Challenged {
             stream: self.stream,
             node_key: binding::spki_hash(&self.node_spki),

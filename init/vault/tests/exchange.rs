@@ -5,9 +5,9 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use attest::{Anchor, Floors, Policy, Refusal, TcbStatus};
+use attest::{Anchor, Dated, Document, Floors, Policy, Refusal, Role, TcbDemand, TcbStatus};
 use sim_dcap::{Pki, TdQuote};
-use vault::{Error, Expectation, Handshaken, Identity, OwnEvidence, Refused, Step};
+use vault::{Clock, Error, Expectation, Handshaken, Identity, OwnEvidence, Refused, Step};
 use vault_node::{Issuer, Misbehaviour, Node, NodeConfig, NodeHandle};
 
 const MRENCLAVE: [u8; 32] = [0x11; 32];
@@ -52,8 +52,10 @@ impl World {
     /// The whole exchange with a deadline of two seconds a step; returns the material.
     fn exchange(&self) -> Result<Vec<u8>, Error> {
         let anchor = Anchor::from_der(self.pki.root_der().to_vec());
-        let policy = Policy { mrenclaves: vec![MRENCLAVE], statuses: vec![TcbStatus::UpToDate], floors: Floors::default() };
-        let expected = Expectation { anchor: &anchor, policy: &policy, now: now() };
+        let demand = TcbDemand::Statuses(vec![TcbStatus::UpToDate]);
+        let policy = Policy::of_nodes(vec![MRENCLAVE], demand, Floors::default());
+        let clock = Clock { not_before: 0, machine: now(), is_trusted: true };
+        let expected = Expectation { anchor: &anchor, policy: &policy, clock, collateral: &() };
         let deadline = || Instant::now() + Duration::from_secs(2);
         let stream = TcpStream::connect(self.node.addr()).unwrap();
         let challenged = Handshaken::connect(stream, &self.identity, deadline())?.challenge(&[3; 32], &expected, deadline())?;
@@ -85,8 +87,8 @@ fn each_lie_of_a_node_ends_the_exchange_with_its_reason() {
         (Misbehaviour::Unavailable, |e| matches!(e, Error::Status(Step::Challenge, 503))),
         (Misbehaviour::Deny, |e| matches!(e, Error::Refused(Refused::Denied))),
         (Misbehaviour::Expired, |e| matches!(e, Error::Refused(Refused::Expired))),
-        (Misbehaviour::WrongMrenclave, |e| matches!(e, Error::Node(Refusal::Measurement))),
-        (Misbehaviour::DebugEnclave, |e| matches!(e, Error::Node(Refusal::Debug | Refusal::Verification(_)))),
+        (Misbehaviour::WrongMrenclave, |e| matches!(e, Error::Node(Refusal::Measurement(_)))),
+        (Misbehaviour::DebugEnclave, |e| matches!(e, Error::Node(Refusal::Debug))),
         (Misbehaviour::StaleQuote, |e| matches!(e, Error::Node(Refusal::ReportData))),
         (Misbehaviour::OtherConnection, |e| matches!(e, Error::Node(Refusal::ReportData))),
         (Misbehaviour::Reflection, |e| matches!(e, Error::Node(Refusal::NotSgx))),
@@ -96,10 +98,10 @@ fn each_lie_of_a_node_ends_the_exchange_with_its_reason() {
         (Misbehaviour::Oversize, |e| matches!(e, Error::Protocol(Step::Challenge, "answer too long"))),
         (Misbehaviour::Echo, |e| matches!(e, Error::Protocol(Step::Request, "answer is no vault's"))),
         (Misbehaviour::NoCollateral, |e| matches!(e, Error::Collateral(None))),
-        (Misbehaviour::ExpiredCollateral, |e| matches!(e, Error::Node(Refusal::Verification(_)))),
+        (Misbehaviour::ExpiredCollateral, |e| matches!(e, Error::Node(Refusal::Expired(Dated::Document(Document::TcbInfo))))),
         (Misbehaviour::ForeignCollateral, |e| matches!(e, Error::Node(_))),
         (Misbehaviour::ForeignRoot, |e| matches!(e, Error::Node(Refusal::Anchor))),
-        (Misbehaviour::RevokedPck, |e| matches!(e, Error::Node(Refusal::Verification(_)))),
+        (Misbehaviour::RevokedPck, |e| matches!(e, Error::Node(Refusal::Revoked(Role::PckLeaf)))),
         (Misbehaviour::OutOfDate, |e| matches!(e, Error::Node(Refusal::TcbStatus(_)))),
         (Misbehaviour::Slow(Duration::from_secs(5)), |e| matches!(e, Error::Deadline(_))),
     ];

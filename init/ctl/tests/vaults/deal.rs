@@ -43,7 +43,7 @@ fn any_two_shares_make_the_key_that_the_words_commit_to() {
 fn one_vault_that_is_not_ready_keeps_every_share_at_home() {
     type Check = fn(&Cause) -> bool;
     let cases: [(Misbehaviour, Check); 6] = [
-        (Misbehaviour::WrongMrenclave, |c| matches!(c, Cause::Vault(vault::Error::Node(attest::Refusal::Measurement)))),
+        (Misbehaviour::WrongMrenclave, |c| matches!(c, Cause::Vault(vault::Error::Node(attest::Refusal::Measurement(_))))),
         (Misbehaviour::DebugEnclave, |c| matches!(c, Cause::Vault(vault::Error::Node(_)))),
         (Misbehaviour::ForeignRoot, |c| matches!(c, Cause::Vault(vault::Error::Node(attest::Refusal::Anchor)))),
         (Misbehaviour::OutOfDate, |c| matches!(c, Cause::Vault(vault::Error::Node(attest::Refusal::TcbStatus(_))))),

@@ -4,13 +4,13 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use attest::{Anchor, Policy};
+use attest::{Anchor, Policy, TcbDemand};
 use cvmctl::policy::{Image, Owner, Terms, key_policy};
 use cvmctl::{Floors, Nodes, TcbStatus, provision};
 use quorum::Share;
 use serde_json::Value;
 use sim_dcap::{Pki, TdQuote};
-use vault::{Expectation, Handshaken, Identity, OwnEvidence};
+use vault::{Clock, Expectation, Handshaken, Identity, OwnEvidence};
 use vault_node::{Issuer, Node, NodeConfig, NodeHandle};
 
 pub(crate) const MRENCLAVE: [u8; 32] = [0x11; 32];
@@ -72,8 +72,13 @@ impl World {
     pub(crate) fn export(&self, index: usize, image: &Image) -> Result<Share, vault::Error> {
         let deadline = || Instant::now() + Duration::from_secs(10);
         let anchor = Anchor::from_der(self.pki.root_der().to_vec());
-        let policy = Policy { mrenclaves: vec![MRENCLAVE], statuses: vec![TcbStatus::UpToDate], floors: Floors::default() };
-        let expected = Expectation { anchor: &anchor, policy: &policy, now: now() };
+        let policy = Policy::of_nodes(vec![MRENCLAVE], TcbDemand::Statuses(vec![TcbStatus::UpToDate]), Floors::default());
+        let expected = Expectation {
+            anchor: &anchor,
+            policy: &policy,
+            clock: Clock { not_before: 0, machine: now(), is_trusted: true },
+            collateral: &(),
+        };
         let quote = |report_data: &[u8; 64]| {
             let mut td = TdQuote::new(*report_data);
             td.mrtd = image.mrtd;

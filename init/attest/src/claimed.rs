@@ -1,0 +1,53 @@
+//! What a quote says of its platform before anything is verified: enough to look for collateral, and no more.
+
+use dcap_qvl::intel::{parse_pck_extension, pck_ca};
+use dcap_qvl::quote::Quote;
+
+use crate::{Frame, Tee};
+
+/// The collateral that a quote asks for. Unverified: a lie leads to collateral that does not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Claimed {
+    /// Kind of machine.
+    pub tee: Tee,
+    /// Family, model, stepping, platform type, custom SKU.
+    pub fmspc: [u8; 6],
+    /// Which authority signed the PCK leaf.
+    pub authority: Authority,
+}
+
+/// One of Intel's two authorities for PCK leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Authority {
+    /// Single-socket client platforms.
+    Processor,
+    /// Platforms that are registered with Intel.
+    Platform,
+}
+
+impl Authority {
+    /// As a PCS writes it in `ca=`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Processor => "processor",
+            Self::Platform => "platform",
+        }
+    }
+}
+
+impl Claimed {
+    /// Reads the leaf in `quote`; `None` when there is none that can be read.
+    #[must_use]
+    pub fn of(quote: &[u8]) -> Option<Self> {
+        let frame = Frame::parse(quote).ok()?;
+        let parsed = Quote::parse(frame.bytes()).ok()?;
+        let chain = dcap_qvl::intel::extract_cert_chain(&parsed).ok()?;
+        let leaf = chain.first()?;
+        let authority = match pck_ca(leaf).ok()? {
+            dcap_qvl::config::PckCa::Processor => Authority::Processor,
+            dcap_qvl::config::PckCa::Platform => Authority::Platform,
+        };
+        Some(Self { tee: frame.tee(), fmspc: parse_pck_extension(leaf).ok()?.fmspc, authority })
+    }
+}
