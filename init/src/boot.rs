@@ -29,7 +29,7 @@ pub(crate) fn boot(journal: &Arc<Journal>) -> Result<Infallible, BootError> {
     receipt.root(&root);
 
     if let Some((disk, unlocked)) = disk {
-        receipt.unlocked(&unlocked.outcome);
+        receipt.unlocked(&unlocked.outcome, &unlocked.time);
         let opened = journal.phase("data", || data::open(&root, disk, unlocked.dek))?; // the key dies here
         receipt.data(&opened);
     }

@@ -11,10 +11,10 @@ use crate::journal::Journal;
 use crate::phase::data::Opened;
 use crate::phase::policy::Measured;
 use crate::phase::root::Root;
-use crate::phase::unlock::Outcome;
+use crate::phase::unlock::{self, Outcome, TimeSource};
 
 /// The version of the form; it grows when a field changes its meaning or goes.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 const FOLDER: &str = "/run/cvm-init";
 
 /// The receipt of one boot.
@@ -47,12 +47,17 @@ struct Data {
     mount: String,
 }
 
-/// Where the time of verification came from.
+/// What time it was when the key was proved, and where that came from.
 #[derive(Serialize)]
 struct Time {
     unix_seconds: u64,
-    /// `host`: the host's clock; `build`: the image's build time, since the host's clock was before it.
-    source: &'static str,
+    source: TimeSource,
+    /// By how many seconds the host's clock was ahead.
+    host_ahead_seconds: i64,
+    /// Whether the machine's clock was set.
+    stepped: bool,
+    /// What intervals are counted by; in a trust domain `tsc`.
+    clocksource: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -77,7 +82,13 @@ impl Receipt {
             unlock: None,
             data: None,
             debug: pauses.chain(timeline).chain(log).collect(),
-            time: Time { unix_seconds: host.max(built), source: if host < built { "build" } else { "host" } },
+            time: Time {
+                unix_seconds: host.max(built),
+                source: if host < built { TimeSource::Build } else { TimeSource::Host },
+                host_ahead_seconds: 0,
+                stepped: false,
+                clocksource: kernel::clock::source(),
+            },
             phases: Vec::new(),
         }
     }
@@ -88,8 +99,12 @@ impl Receipt {
     }
 
     /// Notes what each vault did.
-    pub(crate) fn unlocked(&mut self, outcome: &Outcome) {
+    pub(crate) fn unlocked(&mut self, outcome: &Outcome, time: &unlock::Time) {
         self.unlock = Some(outcome.clone());
+        self.time.unix_seconds = time.unix_seconds;
+        self.time.source = time.source;
+        self.time.host_ahead_seconds = time.host_ahead;
+        self.time.stepped = time.stepped;
     }
 
     /// Notes the open disk.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 
 fn read(clock: ClockId) -> Duration {
     let time = clock_gettime(clock);
@@ -19,6 +19,23 @@ pub fn since_kernel_start() -> Duration {
 #[must_use]
 pub fn host_unix_seconds() -> u64 {
     read(ClockId::Realtime).as_secs()
+}
+
+/// Sets the machine's clock.
+///
+/// # Errors
+/// As clock_settime(2).
+pub fn set_unix_seconds(seconds: u64) -> Result<(), crate::Error> {
+    let seconds = i64::try_from(seconds).map_err(|_| crate::Error::new("clock_settime", seconds, rustix::io::Errno::INVAL))?;
+    let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
+    clock_settime(ClockId::Realtime, time).map_err(|errno| crate::Error::new("clock_settime", seconds, errno))
+}
+
+/// What the kernel counts time by: `tsc` is the processor's own, which in a trust domain the host cannot bend.
+#[must_use]
+pub fn source() -> Option<String> {
+    let name = std::fs::read_to_string("/sys/devices/system/clocksource/clocksource0/current_clocksource").ok()?;
+    Some(name.trim_end().to_owned())
 }
 
 /// Bytes from the kernel's random number generator; waits until it is seeded.

@@ -19,6 +19,7 @@ mod netlink;
 pub mod packet;
 pub mod power;
 mod rtnetlink;
+pub mod tdx;
 pub mod tsm;
 pub mod uevent;
 

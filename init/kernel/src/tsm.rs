@@ -32,6 +32,14 @@ pub struct Report {
     pub blob: Vec<u8>,
 }
 
+/// Whether asking again can help: the host's quoting service is silent, busy or failing, or somebody else used the entry. Kernels
+/// differ in how they say it (6.12 an empty blob, 7.x EIO), so all of it is treated alike.
+#[must_use]
+pub fn may_pass(error: &Error) -> bool {
+    let passing = [Errno::BUSY, Errno::IO, Errno::INTR, Errno::TIMEDOUT, Errno::NODATA, Errno::STALE, Errno::AGAIN];
+    passing.contains(&error.errno())
+}
+
 /// One request's folder; removed when dropped.
 struct Entry(PathBuf);
 

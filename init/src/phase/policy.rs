@@ -4,8 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use attest::{Anchor, Floors};
-use ondisk::cmdline::{self, Data, DataCipher, FileSystem, Format, Key, NetMode, Phase, Policy, TcbPolicy, VaultAddress};
-use serde::Deserialize;
+use ondisk::cmdline::{self, Data, DataCipher, FileSystem, Format, Host, Key, NetMode, Phase, Policy, TcbPolicy, VaultAddress};
 
 use super::api::Api;
 
@@ -40,6 +39,8 @@ pub(crate) enum Error {
     Anchors(usize),
     #[error("trust file floors.json")]
     Floors(#[source] serde_json::Error),
+    #[error("cvm.tcb=signature needs the signers of quoting enclaves in floors.json: without collateral nothing else tells them")]
+    Signers,
 }
 
 impl Error {
@@ -55,7 +56,7 @@ impl Error {
             ) => 25,
             Self::Line(cmdline::Error::Conflict(_)) | Self::Unprovable(_) => 26,
             Self::NotHonoured(_) => 27,
-            Self::Trust(..) | Self::Anchors(_) | Self::Floors(_) => 28,
+            Self::Trust(..) | Self::Anchors(_) | Self::Floors(_) | Self::Signers => 28,
         }
     }
 }
@@ -70,21 +71,16 @@ pub(crate) fn read(_api: Api) -> Result<Measured, Error> {
     if let Some(data) = line.data.as_ref().filter(|data| !is_provable(data)) {
         return Err(Error::Unprovable(data.vaults.threshold.get()));
     }
-    Ok(Measured { line, anchor: anchor(Path::new(ANCHORS))?, floors: floors(Path::new(FLOORS))? })
+    let floors = floors(Path::new(FLOORS))?;
+    if matches!(line.tcb, TcbPolicy::Signature) && floors.qe_signers.is_empty() {
+        return Err(Error::Signers);
+    }
+    Ok(Measured { line, anchor: anchor(Path::new(ANCHORS))?, floors })
 }
 
 /// The first word whose meaning this version does not have yet. Refused, never ignored: its writer counts on it.
 fn not_honoured(policy: &Policy) -> Option<Key> {
-    let never = [
-        Key::DataSeal,
-        Key::DataWipe,
-        Key::DataJournal,
-        Key::VaultPrevious,
-        Key::Pccs,
-        Key::Measure,
-        Key::Measured,
-        Key::Watchdog,
-    ];
+    let never = [Key::DataSeal, Key::DataWipe, Key::DataJournal, Key::VaultPrevious, Key::Measure, Key::Measured, Key::Watchdog];
     if let Some(key) = policy.given().find(|key| never.contains(key)) {
         return Some(key);
     }
@@ -94,8 +90,8 @@ fn not_honoured(policy: &Policy) -> Option<Key> {
     if !matches!(policy.net.mode, NetMode::Dhcp) {
         return Some(Key::Net);
     }
-    if matches!(policy.tcb, TcbPolicy::Signature) {
-        return Some(Key::Tcb);
+    if policy.pccs.as_ref().is_some_and(|cache| matches!(cache.host, Host::Name(_))) {
+        return Some(Key::Pccs);
     }
     let data = policy.data.as_ref()?;
     let vaults = &data.vaults;
@@ -135,20 +131,9 @@ fn anchor(folder: &Path) -> Result<Anchor, Error> {
     fs::read(file).map(Anchor::from_der).map_err(unreadable)
 }
 
-/// `floors.json` as the packer writes it.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FloorsFile {
-    built: u64,
-    tcb_evaluation: u32,
-    root_crl: u32,
-    pck_crl: u32,
-}
-
 fn floors(file: &Path) -> Result<Floors, Error> {
     let text = fs::read(file).map_err(|e| Error::Trust("floors.json", e))?;
-    let file: FloorsFile = serde_json::from_slice(&text).map_err(Error::Floors)?;
-    Ok(Floors { built: file.built, tcb_evaluation: file.tcb_evaluation, root_crl: file.root_crl, pck_crl: file.pck_crl })
+    Floors::from_json(&text).map_err(Error::Floors)
 }
 
 #[cfg(test)]
@@ -169,7 +154,9 @@ mod tests {
             (String::new(), None),
             (DATA.to_owned(), None),
             ("cvm.net=slaac".to_owned(), Some(Key::Net)),
-            ("cvm.tcb=signature".to_owned(), Some(Key::Tcb)),
+            ("cvm.tcb=signature".to_owned(), None),
+            ("cvm.pccs=http://10.0.2.2:8081".to_owned(), None),
+            ("cvm.pccs=http://pccs.example:8081".to_owned(), Some(Key::Pccs)),
             ("cvm.measure=rtmr".to_owned(), Some(Key::Measure)),
             ("cvm.debug=pause:policy".to_owned(), Some(Key::Debug)),
             ("cvm.debug=pause:unlock,timeline".to_owned(), None),
@@ -210,7 +197,10 @@ mod tests {
     fn floors_with_an_unknown_field_are_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), r#"{"built":1,"tcb_evaluation":2,"root_crl":3,"pck_crl":4}"#).unwrap();
-        assert_eq!(floors(file.path()).unwrap(), Floors { built: 1, tcb_evaluation: 2, root_crl: 3, pck_crl: 4 });
+        assert_eq!(
+            floors(file.path()).unwrap(),
+            Floors { built: 1, tcb_evaluation: 2, root_crl: 3, pck_crl: 4, ..Floors::default() }
+        );
         fs::write(file.path(), r#"{"built":1,"tcb_evaluation":2,"root_crl":3,"pck_crl":4,"x":5}"#).unwrap();
         assert!(matches!(floors(file.path()), Err(Error::Floors(_))));
     }

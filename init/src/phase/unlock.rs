@@ -1,32 +1,45 @@
 //! The key: every vault is dialled at once, those that prove themselves first are asked, and t of n shares make it.
 
+mod collateral;
 mod dial;
+mod gathering;
 mod outcome;
 mod quote;
+mod time;
 
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ondisk::cmdline::{Data, TcbPolicy, TcbStatus, Vaults};
-use quorum::{Collector, Commitment, Dek, Progress, Quorum, Rule, Threshold};
+use quorum::{Commitment, Dek, Rule, Threshold};
 
 use super::data::{self, Disk};
 use super::net::Link;
 use super::policy::Measured;
 use crate::journal::step;
-use dial::{Command, Dialer, Event};
+use dial::{Dialer, Event};
+use gathering::{Gathering, Line};
 pub(crate) use outcome::Outcome;
-
-/// How long an asked vault may take before the next one is asked as well.
-const HEDGE: Duration = Duration::from_secs(8);
-/// How often the console says what is awaited.
-const REPORT: Duration = Duration::from_secs(10);
+pub(crate) use time::Source as TimeSource;
 
 /// A key that was proved, with what there is to say about how it came. Only [`gather`] makes one.
 pub(crate) struct Unlocked {
     pub(crate) dek: Dek,
     pub(crate) outcome: Outcome,
+    pub(crate) time: Time,
+}
+
+/// What time the vaults said it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Time {
+    /// Unix seconds, when the key was proved.
+    pub(crate) unix_seconds: u64,
+    pub(crate) source: TimeSource,
+    /// By how many seconds the host's clock was ahead of it, before the machine's was set.
+    pub(crate) host_ahead: i64,
+    /// Whether the machine's clock was set.
+    pub(crate) stepped: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -71,56 +84,17 @@ impl Error {
     }
 }
 
-/// One vault as the collector's shell sees it.
-struct Line {
-    commands: Sender<Command>,
-    asked: Option<Instant>,
-}
-
 /// Gathers shares until they make a key that `disk` or the policy proves, for as long as the policy's patience lasts.
 pub(crate) fn gather(_link: &Link, disk: &Disk, policy: &Measured, wanted: &Data) -> Result<Unlocked, Error> {
     let vaults = &wanted.vaults;
     let deadline = Instant::now() + vaults.patience;
     let (needed, dealt) = (usize::from(vaults.threshold.get()), vaults.addresses.len());
     let threshold = Threshold::new(needed, dealt).ok_or(Error::Threshold(needed, dealt))?;
-    let mut collector = Collector::new(threshold, rule(vaults, disk));
-    let mut outcome = Outcome::new(vaults, collector.needed());
-    let (mut lines, events) = dial_all(policy, vaults, deadline)?;
-
-    let mut report = Instant::now() + REPORT;
-    let quorum = loop {
-        let wake = deadline.min(report).min(next_hedge(&lines).unwrap_or(deadline));
-        let progress = match events.recv_timeout(wake.saturating_duration_since(Instant::now())) {
-            Ok(event) => {
-                let mut trial = Trial { disk, deadline, broken: None };
-                let progress = take(event, &mut collector, &mut outcome, &mut lines, &mut trial);
-                if let Some(error) = trial.broken {
-                    return Err(Error::Disk(error));
-                }
-                progress
-            }
-            Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => {
-                hedge(&mut lines, &mut collector);
-                collector.ask_next()
-            }
-            Err(RecvTimeoutError::Timeout) => Progress::Wait,
-            // Every thread has ended: what is here is all there will be.
-            Err(RecvTimeoutError::Disconnected) => return Err(outcome.failure(&collector)),
-        };
-        match ask_all(progress, &mut collector, &mut lines) {
-            Some(quorum) => break quorum,
-            None if Instant::now() >= deadline || outcome.is_hopeless(&collector) => return Err(outcome.failure(&collector)),
-            None => {}
-        }
-        if Instant::now() >= report {
-            report = Instant::now() + REPORT;
-            let left = deadline.saturating_duration_since(Instant::now()).as_secs();
-            log::info!("unlock: {}; {left} s left", outcome.progress(&collector));
-        }
-    };
-    outcome.proved(&collector, quorum.generation);
+    let (lines, events) = dial_all(policy, vaults, deadline)?;
+    let gathering = Gathering::new(threshold, rule(vaults, disk), vaults, lines, policy.floors.built);
+    let unlocked = gathering.run(&events, disk, deadline)?;
     step("unlock: key proved");
-    Ok(Unlocked { dek: quorum.dek, outcome })
+    Ok(unlocked)
 }
 
 /// What proves a candidate: the measured commitment if there is one, else the disk, else the agreement of one share more.
@@ -142,12 +116,9 @@ fn dial_all(policy: &Measured, vaults: &Vaults, deadline: Instant) -> Result<(Ve
     let dialer = Arc::new(Dialer {
         identity: vault::Identity::guest(vaults.app).map_err(Error::Identity)?,
         anchor: policy.anchor.clone(),
-        nodes: attest::Policy {
-            mrenclaves: vaults.mrenclaves.clone(),
-            statuses: statuses(&policy.line.tcb),
-            floors: policy.floors,
-        },
-        now: host.max(policy.floors.built),
+        nodes: attest::Policy::of_nodes(vaults.mrenclaves.clone(), demand(&policy.line.tcb), policy.floors.clone()),
+        clock: vault::Clock { not_before: policy.floors.built, machine: host, is_trusted: false },
+        collateral: collateral::Sources::new(policy.line.pccs.as_ref()),
         handle: vaults.handle.as_str().to_owned(),
         tsm: Mutex::new(kernel::tsm::Tsm::system()),
         deadline,
@@ -157,108 +128,22 @@ fn dial_all(policy: &Measured, vaults: &Vaults, deadline: Instant) -> Result<(Ve
         let (commands, inbox) = mpsc::channel();
         let (dialer, sender, address) = (Arc::clone(&dialer), sender.clone(), address.clone());
         std::thread::spawn(move || dialer.serve(index, &address, &inbox, &sender));
-        Line { commands, asked: None }
+        Line::new(commands)
     };
     Ok((vaults.addresses.iter().enumerate().map(start).collect(), events))
 }
 
-fn statuses(policy: &TcbPolicy) -> Vec<attest::TcbStatus> {
-    let TcbPolicy::Collateral(accepted) = policy else { return Vec::new() };
-    accepted
-        .iter()
-        .map(|status| match status {
-            TcbStatus::UpToDate => attest::TcbStatus::UpToDate,
-            TcbStatus::SwHardeningNeeded => attest::TcbStatus::SWHardeningNeeded,
-            TcbStatus::ConfigurationNeeded => attest::TcbStatus::ConfigurationNeeded,
-            TcbStatus::ConfigurationAndSwHardeningNeeded => attest::TcbStatus::ConfigurationAndSWHardeningNeeded,
-            TcbStatus::OutOfDate => attest::TcbStatus::OutOfDate,
-            TcbStatus::OutOfDateConfigurationNeeded => attest::TcbStatus::OutOfDateConfigurationNeeded,
-            TcbStatus::TdRelaunchAdvised => attest::TcbStatus::TDRelaunchAdvised,
-            TcbStatus::TdRelaunchAdvisedConfigurationNeeded => attest::TcbStatus::TDRelaunchAdvisedConfigurationNeeded,
-        })
-        .collect()
-}
-
-/// Tries candidates against the disk, for as long as there is patience: a header may ask for a slow key derivation.
-struct Trial<'a> {
-    disk: &'a Disk,
-    deadline: Instant,
-    broken: Option<data::Error>,
-}
-
-impl Trial<'_> {
-    fn opens(&mut self, dek: &Dek) -> bool {
-        if self.broken.is_some() || Instant::now() >= self.deadline {
-            return false;
-        }
-        match self.disk.opens(dek) {
-            Ok(opens) => opens,
-            Err(error) => {
-                self.broken = Some(error);
-                false
-            }
-        }
-    }
-}
-
-/// Takes one event into the collector and into what will be told of the vault.
-fn take(event: Event, collector: &mut Collector, outcome: &mut Outcome, lines: &mut [Line], trial: &mut Trial<'_>) -> Progress {
-    match event {
-        Event::Ready(index, ready) => {
-            // One node behind two addresses is one vault, whatever the host makes of the addresses.
-            if outcome.verified(index, &ready) {
-                collector.ready(index);
-            } else if let Some(line) = lines.get(index) {
-                drop(line.commands.send(Command::Redial));
-            }
-            collector.ask_next()
-        }
-        Event::Served(index, share, expires_at) => {
-            answered(lines, index);
-            outcome.served(index, expires_at);
-            collector.received(index, share, |dek| trial.opens(dek))
-        }
-        Event::Lost(index, error) => {
-            answered(lines, index);
-            outcome.lost(index, &error);
-            collector.lost(index);
-            collector.ask_next()
-        }
-    }
-}
-
-fn answered(lines: &mut [Line], index: usize) {
-    if let Some(line) = lines.get_mut(index) {
-        line.asked = None;
-    }
-}
-
-/// Sends out every question that the collector has; returns the key when it is found.
-fn ask_all(mut progress: Progress, collector: &mut Collector, lines: &mut [Line]) -> Option<Quorum> {
-    loop {
-        match progress {
-            Progress::Done(quorum) => return Some(quorum),
-            Progress::Wait => return None,
-            Progress::Ask(index) => {
-                if let Some(line) = lines.get_mut(index) {
-                    line.asked = Some(Instant::now());
-                    // A thread that has ended has said so in an event that is yet to be read.
-                    drop(line.commands.send(Command::Ask));
-                }
-                progress = collector.ask_next();
-            }
-        }
-    }
-}
-
-fn next_hedge(lines: &[Line]) -> Option<Instant> {
-    lines.iter().filter_map(|line| line.asked).min().map(|asked| asked + HEDGE)
-}
-
-/// Counts each vault that has been asked for too long, once.
-fn hedge(lines: &mut [Line], collector: &mut Collector) {
-    for line in lines.iter_mut().filter(|line| line.asked.is_some_and(|asked| asked.elapsed() >= HEDGE)) {
-        line.asked = None;
-        collector.stalled();
-    }
+fn demand(policy: &TcbPolicy) -> attest::TcbDemand {
+    let TcbPolicy::Collateral(accepted) = policy else { return attest::TcbDemand::Signature };
+    let statuses = accepted.iter().map(|status| match status {
+        TcbStatus::UpToDate => attest::TcbStatus::UpToDate,
+        TcbStatus::SwHardeningNeeded => attest::TcbStatus::SWHardeningNeeded,
+        TcbStatus::ConfigurationNeeded => attest::TcbStatus::ConfigurationNeeded,
+        TcbStatus::ConfigurationAndSwHardeningNeeded => attest::TcbStatus::ConfigurationAndSWHardeningNeeded,
+        TcbStatus::OutOfDate => attest::TcbStatus::OutOfDate,
+        TcbStatus::OutOfDateConfigurationNeeded => attest::TcbStatus::OutOfDateConfigurationNeeded,
+        TcbStatus::TdRelaunchAdvised => attest::TcbStatus::TDRelaunchAdvised,
+        TcbStatus::TdRelaunchAdvisedConfigurationNeeded => attest::TcbStatus::TDRelaunchAdvisedConfigurationNeeded,
+    });
+    attest::TcbDemand::Statuses(statuses.collect())
 }

@@ -2,7 +2,7 @@
 //!
 //! [`Handshaken`] -> challenge -> [`Challenged`] (the node is proved) -> present -> [`Session`] -> requests.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use attest::VerifiedNode;
 use rustls::pki_types::ServerName;
@@ -123,7 +123,8 @@ impl<T: Transport> Challenged<T> {
         self.quote_time
     }
 
-    /// Shows our own evidence: `quote` is asked for one over exactly these 64 bytes.
+    /// Shows our own evidence: `quote` is asked for one over exactly these 64 bytes, and once it is there the node has `step` to
+    /// judge it.
     ///
     /// # Errors
     /// [`Error::OwnQuote`] as `quote` says, [`Error::EvidenceRefused`] on a 403; a node that wants no evidence of a guest is
@@ -131,7 +132,7 @@ impl<T: Transport> Challenged<T> {
     pub fn present(
         mut self,
         quote: impl FnOnce(&[u8; 64]) -> Result<OwnEvidence, Error>,
-        deadline: Instant,
+        step: Duration,
     ) -> Result<Session<T>, Error> {
         let ClientEvidence::Required(context) = self.wanted else {
             return Err(Error::Protocol(Step::Present, "the node wants no evidence"));
@@ -139,7 +140,7 @@ impl<T: Transport> Challenged<T> {
         let hctx = exporter(&self.stream.conn, binding::LABEL_CLIENT, &context)?;
         let own = quote(&binding::report_data(&self.own_spki, &context, &hctx))?;
         let body = message::present(&context, own.tee, &own.quote, &own.quote_time)?;
-        self.stream.sock.deadline = deadline;
+        self.stream.sock.deadline = Instant::now() + step;
         let reply = http::post(&mut self.stream, Step::Present, PATH_ATTEST, None, &body, ANSWER_MAX)?;
         match reply.status {
             204 => Ok(Session(self.stream)),

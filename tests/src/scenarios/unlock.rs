@@ -30,15 +30,15 @@ pub(super) fn unlocks_with_one_vault_down(stage: &Stage) -> Result<(), Failure> 
     let vaults = Vaults::up(&stage.artifacts, 2, 3)?.misbehaving(1, Misbehaviour::Down);
     let ended = format_with(stage, &vaults)?;
     ended.reached_the_real_system()?;
-    assert_field(&ended.receipt()?, "/unlock/vaults/0/outcome", &"served")?;
-    assert_field(&ended.receipt()?, "/unlock/vaults/2/outcome", &"served")
+    assert_field(&ended.receipt()?, "/unlock/vaults/0/verdict", &"served")?;
+    assert_field(&ended.receipt()?, "/unlock/vaults/2/verdict", &"served")
 }
 
 pub(super) fn unlocks_with_one_vault_hanging(stage: &Stage) -> Result<(), Failure> {
     let vaults = Vaults::up(&stage.artifacts, 2, 3)?.misbehaving(0, Misbehaviour::HangAfterAccept);
     let ended = format_with(stage, &vaults)?;
     ended.reached_the_real_system()?;
-    assert_field(&ended.receipt()?, "/unlock/vaults/0/outcome", &"waiting")
+    assert_field(&ended.receipt()?, "/unlock/vaults/0/verdict", &"waiting")
 }
 
 pub(super) fn unlocks_with_one_vault_lying(stage: &Stage) -> Result<(), Failure> {
@@ -51,7 +51,7 @@ pub(super) fn unlocks_with_one_vault_lying(stage: &Stage) -> Result<(), Failure>
     let ended = Boot::new(stage).data(&data, &lying).tasks("read").run()?;
     ended.reached_the_real_system()?;
     ended.line("cvm-tests: marker is kept")?;
-    assert_field(&ended.receipt()?, "/unlock/vaults/0/outcome", &"bad share")?;
+    assert_field(&ended.receipt()?, "/unlock/vaults/0/verdict", &"bad_share")?;
     assert_field(&ended.receipt()?, "/data/what", &"opened")
 }
 

@@ -9,8 +9,9 @@ use attest::{Anchor, VerifiedNode};
 use kernel::tsm::Tsm;
 use ondisk::cmdline::VaultAddress;
 use quorum::{Share, ShareError};
-use vault::{Challenged, Expectation, Handshaken, Identity, QuoteTime, Step};
+use vault::{Challenged, Expectation, Handshaken, Identity, QuoteTime};
 
+use super::collateral::Sources;
 use super::quote;
 
 /// The longest that one step of the exchange may take.
@@ -26,8 +27,8 @@ pub(super) struct Dialer {
     pub(super) identity: Identity,
     pub(super) anchor: Anchor,
     pub(super) nodes: attest::Policy,
-    /// Verification time, Unix seconds.
-    pub(super) now: u64,
+    pub(super) clock: vault::Clock,
+    pub(super) collateral: Sources,
     pub(super) handle: String,
     /// Quotes are made one at a time, as the kernel does.
     pub(super) tsm: Mutex<Tsm>,
@@ -38,14 +39,25 @@ pub(super) struct Dialer {
 pub(super) enum Command {
     /// Fetch the share.
     Ask,
-    /// Hang up: another vault of the list is the same node. The address may lead elsewhere later.
-    Redial,
+    /// Hang up, and try again later.
+    Redial(Why),
+}
+
+/// Why a node that proved itself is of no use for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Another vault of the list is the same node. The address may lead elsewhere later.
+    SameNode,
+    /// Its collateral is not valid at the time that the vaults agree on. It may fetch a newer one.
+    Stale,
 }
 
 /// What a thread tells.
 pub(super) enum Event {
     /// The vault at this place proved itself and waits to be asked.
     Ready(usize, Box<Ready>),
+    /// It has our quote and owes an answer.
+    Presented(usize),
     /// It gave its share, with the key's expiry in Unix seconds.
     Served(usize, Share, u64),
     /// It cannot be used now.
@@ -57,7 +69,9 @@ pub(super) struct Ready {
     pub(super) node: VerifiedNode,
     /// SHA-256 of its public key.
     pub(super) key: [u8; 32],
+    /// Its clock, and when it said so.
     pub(super) time: QuoteTime,
+    pub(super) at: Instant,
 }
 
 /// Why a vault is lost.
@@ -75,6 +89,8 @@ pub(super) enum Error {
     Address,
     #[error("the same node as another vault")]
     SameNode,
+    #[error("collateral is not valid at the vaults' time")]
+    Stale,
     /// The collector wants no more.
     #[error("stopped")]
     Stopped,
@@ -83,7 +99,7 @@ pub(super) enum Error {
 impl Error {
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::SameNode => true,
+            Self::Connect(_) | Self::SameNode | Self::Stale => true,
             Self::Vault(error) => error.may_pass(),
             Self::Share(_) | Self::Random(_) | Self::Address | Self::Stopped => false,
         }
@@ -124,15 +140,21 @@ impl Dialer {
         events: &Sender<Event>,
     ) -> Result<(Share, u64), Error> {
         let challenged = self.prove(address)?;
-        let ready = Ready { node: challenged.node().clone(), key: *challenged.node_key(), time: challenged.quote_time() };
+        let ready = Ready {
+            node: challenged.node().clone(),
+            key: *challenged.node_key(),
+            time: challenged.quote_time(),
+            at: Instant::now(),
+        };
         events.send(Event::Ready(index, Box::new(ready))).map_err(|_| Error::Stopped)?;
         let left = self.deadline.saturating_duration_since(Instant::now());
         match inbox.recv_timeout(left) {
             Ok(Command::Ask) => {}
-            Ok(Command::Redial) => return Err(Error::SameNode),
+            Ok(Command::Redial(Why::SameNode)) => return Err(Error::SameNode),
+            Ok(Command::Redial(Why::Stale)) => return Err(Error::Stale),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Err(Error::Stopped),
         }
-        self.fetch(challenged)
+        self.fetch(index, challenged, events)
     }
 
     /// Connects and has the node prove itself.
@@ -146,17 +168,20 @@ impl Dialer {
         stream.set_nodelay(true).map_err(|e| Error::Connect(e.kind()))?;
         let mut context = [0; 32];
         kernel::clock::random(&mut context).map_err(Error::Random)?;
-        let expected = Expectation { anchor: &self.anchor, policy: &self.nodes, now: self.now };
+        let expected = Expectation { anchor: &self.anchor, policy: &self.nodes, clock: self.clock, collateral: &self.collateral };
         let handshaken = Handshaken::connect(stream, &self.identity, self.step())?;
         Ok(handshaken.challenge(&context, &expected, self.step())?)
     }
 
     /// Shows our quote and fetches the share.
-    fn fetch(&self, challenged: Challenged<TcpStream>) -> Result<(Share, u64), Error> {
+    fn fetch(&self, index: usize, challenged: Challenged<TcpStream>, events: &Sender<Event>) -> Result<(Share, u64), Error> {
         let until = self.deadline.min(Instant::now() + QUOTE);
-        let own =
-            |report_data: &[u8; 64]| quote::own(&self.tsm, report_data, until).map_err(|e| vault::Error::OwnQuote(e.to_string()));
-        let mut session = challenged.present(own, until + STEP)?;
+        let own = |report_data: &[u8; 64]| {
+            let own = quote::own(&self.tsm, report_data, until).map_err(|e| vault::Error::OwnQuote(e.to_string()))?;
+            drop(events.send(Event::Presented(index)));
+            Ok(own)
+        };
+        let mut session = challenged.present(own, STEP)?;
         let key = session.export_key(&self.handle, self.step())?;
         Ok((Share::parse(&key.material)?, key.expires_at))
     }
@@ -171,7 +196,7 @@ fn waited(inbox: &Receiver<Command>, pause: Duration) -> bool {
     let end = Instant::now() + pause;
     loop {
         match inbox.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            Ok(Command::Ask | Command::Redial) => {} // meant for the connection that is gone
+            Ok(Command::Ask | Command::Redial(_)) => {} // meant for the connection that is gone
             Err(RecvTimeoutError::Timeout) => return true,
             Err(RecvTimeoutError::Disconnected) => return false,
         }
@@ -184,19 +209,5 @@ fn fraction() -> f64 {
     match kernel::clock::random(&mut bytes) {
         Ok(()) => f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX),
         Err(_) => 0.0,
-    }
-}
-
-/// Whether the node could be reached and proved itself, and then did not let us have the key.
-pub(super) fn is_denial(error: &Error) -> bool {
-    match error {
-        Error::Vault(vault::Error::Refused(_) | vault::Error::EvidenceRefused | vault::Error::Status(Step::Present, _)) => true,
-        Error::Connect(_)
-        | Error::Vault(_)
-        | Error::Share(_)
-        | Error::Random(_)
-        | Error::Address
-        | Error::SameNode
-        | Error::Stopped => false,
     }
 }

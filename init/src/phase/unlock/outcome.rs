@@ -1,9 +1,10 @@
 //! What became of each vault: for the console, the failure line and the receipt. Names, counts and reasons; never a value.
 
+use attest::Tcb;
 use ondisk::cmdline::{Distinct, Vaults};
 use quorum::{Collector, Fate, Generation};
 use serde::Serialize;
-use vault::Refused;
+use vault::{Refused, Step};
 
 use super::Error;
 use super::dial::{self, Ready};
@@ -13,45 +14,110 @@ const DAY: u64 = 86_400;
 /// Days before a key's end at which the console begins to say so.
 const EXPIRY_WARNING: u64 = 14;
 
+/// What became of one vault.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Verdict {
+    /// Its share is part of the key.
+    Served,
+    /// Its share fits and was not needed.
+    Spare,
+    /// It proved itself and was not asked.
+    Ready,
+    /// It did not say or do in time what was asked of it.
+    #[default]
+    Slow,
+    /// It could not be reached, hung up, or said that it cannot serve.
+    Down,
+    /// It, or the key's policy, does not let us have the share.
+    Denied,
+    /// The key's life is over there.
+    Expired,
+    /// Its evidence does not verify.
+    Forged,
+    /// Its evidence is not valid at the time that the vaults agree on, or there is no collateral to verify it with.
+    Stale,
+    /// It proved itself and answers what no vault answers.
+    Garbled,
+    /// Its share is not on the polynomial of the key: it lies, or is of another dealing.
+    BadShare,
+    /// It is the same node as another vault, or has the same share.
+    Duplicate,
+    /// Nothing of its doing: we have no quote to show it.
+    NoQuote,
+}
+
+impl Verdict {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Served => "served",
+            Self::Spare => "spare",
+            Self::Ready => "ready",
+            Self::Slow => "slow",
+            Self::Down => "down",
+            Self::Denied => "denied",
+            Self::Expired => "expired",
+            Self::Forged => "forged",
+            Self::Stale => "stale",
+            Self::Garbled => "garbled",
+            Self::BadShare => "bad share",
+            Self::Duplicate => "duplicate",
+            Self::NoQuote => "no quote",
+        }
+    }
+
+    /// What an error of its thread says about a vault.
+    fn of(error: &dial::Error) -> Self {
+        use vault::Error as V;
+        match error {
+            dial::Error::Vault(error) => match error {
+                V::OwnQuote(_) => Self::NoQuote,
+                V::Refused(Refused::Expired) => Self::Expired,
+                V::Refused(_) | V::EvidenceRefused | V::Status(Step::Present, _) => Self::Denied,
+                V::Node(refusal) if refusal.is_about_time() => Self::Stale,
+                V::Collateral(None) => Self::Stale,
+                V::Node(_) | V::Collateral(Some(_)) => Self::Forged,
+                V::Protocol(..) => Self::Garbled,
+                V::Deadline(_) => Self::Slow,
+                V::Identity | V::Stream(..) | V::Tls(_) | V::Status(..) => Self::Down,
+            },
+            dial::Error::Share(_) => Self::Garbled,
+            dial::Error::SameNode => Self::Duplicate,
+            dial::Error::Stale => Self::Stale,
+            dial::Error::Connect(std::io::ErrorKind::TimedOut) => Self::Slow,
+            dial::Error::Connect(_) | dial::Error::Random(_) | dial::Error::Address | dial::Error::Stopped => Self::Down,
+        }
+    }
+}
+
 /// One vault's part in the unlock.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct VaultOutcome {
     /// As the policy writes it.
     address: String,
-    /// `served`, `spare`, `asked`, `ready`, `waiting`, `bad share`, `duplicate`, or why it was lost.
-    outcome: String,
+    verdict: Verdict,
+    /// Why, where it did not serve.
+    reason: Option<String>,
     /// Hex, once it was verified.
     mrenclave: Option<String>,
+    /// As collateral has it; `unknown` where policy asks for signatures only.
     tcb_status: Option<String>,
     advisories: Vec<String>,
-    /// When its collateral begins to run out, Unix seconds.
-    collateral_expires: Option<u64>,
+    /// What tells its platform from another, hex.
+    platform: Option<String>,
+    /// From when until when its evidence is valid, Unix seconds.
+    valid_from: Option<u64>,
+    valid_until: Option<u64>,
     /// Its own clock, Unix seconds.
     quote_time: Option<u64>,
     /// When it will forget the key, Unix seconds.
     key_expires: Option<u64>,
-    #[serde(skip)]
-    last: Last,
     /// Lost for good.
     #[serde(skip)]
     gone: bool,
     /// What makes it this node: key or platform, as policy says.
     #[serde(skip)]
     identity: Option<Vec<u8>>,
-}
-
-/// What the last event of a vault was.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Last {
-    #[default]
-    Unheard,
-    Away,
-    Denied,
-    Expired,
-    NotBelieved,
-    OwnQuote,
-    Spoiled,
-    Here,
 }
 
 /// The unlock as a whole.
@@ -74,11 +140,8 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     pub(super) fn new(vaults: &Vaults, needed: usize) -> Self {
-        let entry = |address: &ondisk::cmdline::VaultAddress| VaultOutcome {
-            address: address.to_string(),
-            outcome: "waiting".to_owned(),
-            ..VaultOutcome::default()
-        };
+        let entry =
+            |address: &ondisk::cmdline::VaultAddress| VaultOutcome { address: address.to_string(), ..VaultOutcome::default() };
         Self {
             handle: vaults.handle.as_str().to_owned(),
             threshold: vaults.threshold.get(),
@@ -93,7 +156,7 @@ impl Outcome {
 
     /// Notes a node that proved itself; `false` when it is the same node as another vault of the list.
     pub(super) fn verified(&mut self, index: usize, ready: &Ready) -> bool {
-        let Ready { node, key, time } = ready;
+        let Ready { node, key, time, .. } = ready;
         let identity = match self.distinct {
             Distinct::Key => key.to_vec(),
             Distinct::Platform => node.platform().to_vec(),
@@ -104,15 +167,27 @@ impl Outcome {
         }
         let Some(vault) = self.vaults.get_mut(index) else { return false };
         vault.identity = Some(identity);
-        log::info!("vault {}: verified, tcb {}", vault.address, node.status());
-        "ready".clone_into(&mut vault.outcome);
+        let (status, advisories) = match node.tcb() {
+            Tcb::Assessed { status, advisories, .. } => (status.to_string(), advisories.clone()),
+            Tcb::Unknown => ("unknown".to_owned(), Vec::new()),
+        };
+        log::info!("vault {}: verified, tcb {status}", vault.address);
+        (vault.verdict, vault.reason) = (Verdict::Ready, None);
         vault.mrenclave = Some(hex(node.mrenclave()));
-        vault.tcb_status = Some(node.status().to_string());
-        vault.advisories = node.advisories().to_vec();
-        vault.collateral_expires = Some(node.collateral_expires());
+        vault.tcb_status = Some(status);
+        vault.advisories = advisories;
+        vault.platform = Some(hex(node.platform()));
+        let (from, until) = node.valid();
+        (vault.valid_from, vault.valid_until) = (Some(from), Some(until));
         vault.quote_time = Some(time.unix_seconds());
-        vault.last = Last::Here;
         true
+    }
+
+    /// Notes that a vault was asked: what it does not answer from now on, it was too slow for.
+    pub(super) fn asked(&mut self, index: usize) {
+        if let Some(vault) = self.vaults.get_mut(index) {
+            vault.verdict = Verdict::Slow;
+        }
     }
 
     pub(super) fn served(&mut self, index: usize, expires_at: u64) {
@@ -120,25 +195,19 @@ impl Outcome {
         let Some(vault) = self.vaults.get_mut(index) else { return };
         log::info!("vault {}: gave a share", vault.address);
         vault.key_expires = Some(expires_at);
-        "share".clone_into(&mut vault.outcome);
+        vault.verdict = Verdict::Spare;
     }
 
     pub(super) fn lost(&mut self, index: usize, error: &dial::Error) {
         let Some(vault) = self.vaults.get_mut(index) else { return };
-        vault.outcome = chain(error);
-        vault.last = match error {
-            dial::Error::Vault(vault::Error::OwnQuote(_)) => Last::OwnQuote,
-            dial::Error::Vault(vault::Error::Refused(Refused::Expired)) => Last::Expired,
-            dial::Error::Vault(vault::Error::Node(_) | vault::Error::Collateral(_)) => Last::NotBelieved,
-            dial::Error::Vault(vault::Error::Protocol(..)) | dial::Error::Share(_) => Last::Spoiled,
-            error if dial::is_denial(error) => Last::Denied,
-            _ => Last::Away,
-        };
+        vault.verdict = Verdict::of(error);
+        let reason = chain(error);
         vault.gone = !error.may_pass();
         vault.identity = None;
         let again = if error.may_pass() { "; trying again" } else { "" };
-        log::warn!("vault {}: {}{again}", vault.address, vault.outcome);
-        if matches!(error, dial::Error::Vault(vault::Error::Refused(Refused::Expired))) {
+        log::warn!("vault {}: {}: {reason}{again}", vault.address, vault.verdict.as_str());
+        vault.reason = Some(reason);
+        if vault.verdict == Verdict::Expired {
             log::warn!("vault {}: the key's life is over there: deal a new one", vault.address);
         }
     }
@@ -150,28 +219,25 @@ impl Outcome {
         left < self.needed || all_answered
     }
 
-    /// The final word on each vault, from the collector that found the key.
-    pub(super) fn proved(&mut self, collector: &Collector, generation: Generation) {
+    /// The final word on each vault, from the collector that found the key, at `now` (Unix seconds).
+    pub(super) fn proved(&mut self, collector: &Collector, generation: Generation, now: u64) {
         self.generation = Some(hex(&generation.0));
         for (vault, fate) in self.vaults.iter_mut().zip(collector.fates()) {
-            let word = match fate {
-                Fate::Lost => continue,
-                Fate::Waiting => "waiting",
-                Fate::Ready => "ready",
-                Fate::Asked => "asked",
-                Fate::Served => "served",
-                Fate::Spare => "spare",
-                Fate::BadShare => "bad share",
-                Fate::Duplicate => "duplicate",
+            vault.verdict = match fate {
+                Fate::Lost | Fate::Waiting | Fate::Asked => continue,
+                Fate::Ready => Verdict::Ready,
+                Fate::Served => Verdict::Served,
+                Fate::Spare => Verdict::Spare,
+                Fate::BadShare => Verdict::BadShare,
+                Fate::Duplicate => Verdict::Duplicate,
             };
-            word.clone_into(&mut vault.outcome);
             if matches!(fate, Fate::BadShare | Fate::Duplicate) {
-                log::warn!("vault {}: {word}", vault.address);
+                log::warn!("vault {}: {}", vault.address, vault.verdict.as_str());
             }
         }
-        let served = self.vaults.iter().filter(|vault| vault.outcome == "served");
+        let served = self.vaults.iter().filter(|vault| vault.verdict == Verdict::Served);
         self.key_expires = served.clone().filter_map(|vault| vault.key_expires).min();
-        let left = self.key_expires.map(|at| at.saturating_sub(kernel::clock::host_unix_seconds()) / DAY);
+        let left = self.key_expires.map(|at| at.saturating_sub(now) / DAY);
         if let Some(days) = left.filter(|days| *days < EXPIRY_WARNING) {
             log::warn!("unlock: the vaults forget this key in {days} days: deal a new one");
         }
@@ -188,17 +254,18 @@ impl Outcome {
 
     /// The reason that stands before the others: what would have to change for the unlock to succeed.
     pub(super) fn failure(self, collector: &Collector) -> Error {
-        let count = |last: Last| self.vaults.iter().filter(|vault| vault.last == last).count();
+        let count = |verdicts: &[Verdict]| self.vaults.iter().filter(|vault| verdicts.contains(&vault.verdict)).count();
         let left = self.vaults.iter().filter(|vault| !vault.gone).count();
+        let not_believed = [Verdict::Forged, Verdict::Stale];
         if collector.shares() >= self.needed {
             Error::Unproved(self)
-        } else if left < self.needed && count(Last::NotBelieved) > 0 {
+        } else if count(&not_believed) > 0 && (left < self.needed || self.vaults.len() - count(&not_believed) < self.needed) {
             Error::NotBelieved(self)
-        } else if left < self.needed && count(Last::Expired) > 0 {
+        } else if left < self.needed && count(&[Verdict::Expired]) > 0 {
             Error::Expired(self)
-        } else if count(Last::OwnQuote) > 0 {
+        } else if count(&[Verdict::NoQuote]) > 0 {
             Error::OwnQuote(self)
-        } else if count(Last::Denied) > 0 && count(Last::Denied) + collector.shares() >= self.needed {
+        } else if count(&[Verdict::Denied]) > 0 && count(&[Verdict::Denied]) + collector.shares() >= self.needed {
             Error::Denied(self)
         } else {
             Error::TooFew(self)
@@ -257,7 +324,7 @@ mod tests {
     }
 
     fn not_believed() -> dial::Error {
-        dial::Error::Vault(vault::Error::Node(attest::Refusal::Measurement))
+        dial::Error::Vault(vault::Error::Node(attest::Refusal::Measurement("mrenclave")))
     }
 
     fn no_quote() -> dial::Error {
@@ -300,12 +367,24 @@ mod tests {
         let mut outcome = Outcome::new(&policy.data.as_ref().unwrap().vaults, 2);
         outcome.lost(1, &not_believed());
         let json = serde_json::to_value(&outcome).unwrap();
-        assert_eq!(json["vaults"][1]["outcome"], "challenge: node not believed: mrenclave is not on the list");
-        assert_eq!(json["vaults"][0]["outcome"], "waiting");
+        assert_eq!(json["vaults"][1]["verdict"], "forged");
+        assert_eq!(json["vaults"][1]["reason"], "challenge: node not believed: mrenclave is not on the list");
+        assert_eq!(json["vaults"][0]["verdict"], "slow");
         let mut fields: Vec<&String> = json["vaults"][1].as_object().unwrap().keys().collect();
         fields.sort();
-        let want =
-            ["address", "advisories", "collateral_expires", "key_expires", "mrenclave", "outcome", "quote_time", "tcb_status"];
+        let want = [
+            "address",
+            "advisories",
+            "key_expires",
+            "mrenclave",
+            "platform",
+            "quote_time",
+            "reason",
+            "tcb_status",
+            "valid_from",
+            "valid_until",
+            "verdict",
+        ];
         assert_eq!(fields, want);
     }
 }

@@ -5,31 +5,50 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use attest::{Frame, FrameError, Tee};
-use kernel::tsm::{REPORT_DATA_BYTES, Tsm};
+use kernel::tsm::{REPORT_DATA_BYTES, Report, Tsm};
 use vault::{OwnEvidence, QuoteTime};
 
 /// The first pause after a failed request; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+/// An SEV-SNP attestation report: its length, the versions that have this layout, and where its report data are (SEV-SNP ABI
+/// 56860, revision 1.58, table 23).
+const SNP_BYTES: usize = 1184;
+const SNP_VERSIONS: std::ops::RangeInclusive<u32> = 2..=5;
+const SNP_REPORT_DATA: usize = 0x50;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error("quoting service: {0}")]
     Service(kernel::Error),
+    #[error("no report interface: {0}")]
+    Interface(kernel::Error),
     #[error("answer of the quoting service: {0}")]
     Frame(FrameError),
-    #[error("provider {0} is not known")]
-    Provider(String),
+    #[error("answer of the quoting service: no SEV-SNP report")]
+    Snp,
+    #[error("provider is not known")]
+    Provider,
     #[error("the quote is not for this request")]
     ReportData,
+    #[error("the quote is not of this trust domain")]
+    OtherDomain,
     #[error("other vaults' quotes took all the time")]
     Late,
     #[error("another thread ended while it made a quote")]
     Poisoned,
 }
 
-/// Asks the kernel for a quote over `report_data` and checks what comes: its shape, its padding, and that it is for us.
+impl Error {
+    /// A silent, busy, failing or lying quoting service may be restarted; a machine without one, or with another, stays so.
+    const fn may_pass(&self) -> bool {
+        matches!(self, Self::Service(_) | Self::Frame(_) | Self::Snp | Self::ReportData | Self::OtherDomain)
+    }
+}
+
+/// Asks the kernel for a quote over `report_data` and checks what comes: its shape, its padding, and that it is for us and of us.
 ///
-/// What may pass (a silent, busy or failing quoting service) is tried again until `until`.
+/// What may pass is tried again until `until`.
 ///
 /// # Errors
 /// The last [`Error`].
@@ -44,26 +63,53 @@ pub(super) fn own(tsm: &Mutex<Tsm>, report_data: &[u8; REPORT_DATA_BYTES], until
             Ok(evidence) => return Ok(evidence),
             Err(error) => error,
         };
-        if Instant::now() + pause >= until || !matches!(error, Error::Service(_) | Error::Frame(_) | Error::ReportData) {
+        if Instant::now() + pause >= until || !error.may_pass() {
             return Err(error);
         }
         log::warn!("quote: {error}; asking again");
         idle(pause);
-        pause *= 2;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
 fn attempt(tsm: &Tsm, report_data: &[u8; REPORT_DATA_BYTES]) -> Result<OwnEvidence, Error> {
-    let report = tsm.report(report_data).map_err(Error::Service)?;
-    if report.provider != "tdx_guest" {
-        return Err(Error::Provider(report.provider));
-    }
+    let report = tsm
+        .report(report_data)
+        .map_err(|error| if kernel::tsm::may_pass(&error) { Error::Service(error) } else { Error::Interface(error) })?;
+    let (quote, tee) = match report.provider.as_str() {
+        "tdx_guest" => {
+            (trust_domain(&report, report_data, kernel::tdx::identity().map_err(Error::Interface)?.as_slice())?, "tdx")
+        }
+        "sev_guest" => (snp_guest(&report, report_data)?, "sev-snp"),
+        _ => return Err(Error::Provider),
+    };
+    let quote_time = QuoteTime::at(kernel::clock::host_unix_seconds()).to_string();
+    Ok(OwnEvidence { quote, tee, quote_time })
+}
+
+/// A TDX quote over our report data, of the domain that the TDX module itself says we are; without its padding.
+fn trust_domain(report: &Report, report_data: &[u8; REPORT_DATA_BYTES], own: &[u8]) -> Result<Vec<u8>, Error> {
     let frame = Frame::parse(&report.blob).map_err(Error::Frame)?;
     if frame.tee() != Tee::Tdx || frame.report_data() != report_data {
         return Err(Error::ReportData);
     }
-    let quote_time = QuoteTime::at(kernel::clock::host_unix_seconds()).to_string();
-    Ok(OwnEvidence { quote: frame.bytes().to_vec(), tee: "tdx", quote_time })
+    if frame.domain() != Some(own) {
+        return Err(Error::OtherDomain);
+    }
+    Ok(frame.bytes().to_vec())
+}
+
+/// An SEV-SNP report over our report data.
+fn snp_guest(report: &Report, report_data: &[u8; REPORT_DATA_BYTES]) -> Result<Vec<u8>, Error> {
+    let (bytes, tail) = report.blob.split_at_checked(SNP_BYTES).ok_or(Error::Snp)?;
+    let version = bytes.first_chunk().map(|version| u32::from_le_bytes(*version)).ok_or(Error::Snp)?;
+    if !SNP_VERSIONS.contains(&version) || tail.iter().any(|byte| *byte != 0) {
+        return Err(Error::Snp);
+    }
+    if bytes.get(SNP_REPORT_DATA..SNP_REPORT_DATA + REPORT_DATA_BYTES) != Some(report_data.as_slice()) {
+        return Err(Error::ReportData);
+    }
+    Ok(bytes.to_vec())
 }
 
 /// The kernel announces nothing when a quoting service recovers, so there is only time to wait for.
@@ -71,4 +117,55 @@ fn idle(pause: Duration) {
     let (_open, never) = mpsc::channel::<()>();
     let waited = never.recv_timeout(pause);
     debug_assert_eq!(waited, Err(RecvTimeoutError::Timeout), "nobody sends");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REAL_TD_QUOTE: &[u8] = include_bytes!("../../../../tests/vectors/dcap-qvl/tdx_quote");
+
+    type Case<'a> = (&'a str, Vec<u8>, [u8; 64], &'a [u8], &'a str);
+
+    fn report(provider: &str, blob: Vec<u8>) -> Report {
+        Report { provider: provider.to_owned(), blob }
+    }
+
+    #[test]
+    fn quote_must_be_for_this_request_and_of_this_domain() {
+        let data: [u8; 64] = REAL_TD_QUOTE[568..632].try_into().unwrap();
+        let own = &REAL_TD_QUOTE[168..568];
+        let mut other = own.to_vec();
+        other[399] ^= 1;
+        let cases: [Case<'_>; 6] = [
+            ("as it came", REAL_TD_QUOTE.to_vec(), data, own, "ok"),
+            ("another request", REAL_TD_QUOTE.to_vec(), [0; 64], own, "the quote is not for this request"),
+            ("another RTMR3", REAL_TD_QUOTE.to_vec(), data, &other, "the quote is not of this trust domain"),
+            ("a tail", [REAL_TD_QUOTE, &[1]].concat(), data, own, "answer of the quoting service: bytes after the quote"),
+            ("empty", Vec::new(), data, own, "answer of the quoting service: quote cut short"),
+            ("CBOR", vec![0xd9; 9000], data, own, "answer of the quoting service: quote version 55769"),
+        ];
+        for (name, blob, data, own, want) in cases {
+            let got = trust_domain(&report("tdx_guest", blob), &data, own).map_or_else(|e| e.to_string(), |_| "ok".to_owned());
+            assert_eq!(got, want, "{name}");
+        }
+    }
+
+    #[test]
+    fn snp_report_must_be_for_this_request() {
+        let mut blob = vec![0; SNP_BYTES];
+        blob[0] = 2;
+        blob[SNP_REPORT_DATA..SNP_REPORT_DATA + 64].copy_from_slice(&[7; 64]);
+        let with = |change: fn(&mut Vec<u8>)| {
+            let mut blob = blob.clone();
+            change(&mut blob);
+            snp_guest(&report("sev_guest", blob), &[7; 64]).map_or_else(|e| e.to_string(), |quote| quote.len().to_string())
+        };
+        assert_eq!(with(|_| ()), "1184");
+        assert_eq!(with(|blob| blob.extend([0; 16])), "1184");
+        assert_eq!(with(|blob| blob.push(1)), "answer of the quoting service: no SEV-SNP report");
+        assert_eq!(with(|blob| blob[0] = 1), "answer of the quoting service: no SEV-SNP report");
+        assert_eq!(with(|blob| blob.truncate(1183)), "answer of the quoting service: no SEV-SNP report");
+        assert_eq!(with(|blob| blob[SNP_REPORT_DATA] = 0), "the quote is not for this request");
+    }
 }

@@ -1,0 +1,83 @@
+//! Collateral that no node stapled: a cache on the network, then what the initrd brought along.
+
+use std::collections::HashMap;
+use std::fs;
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use attest::{Claimed, Collateral};
+use ondisk::cmdline::Host;
+use vault::{CollateralSource, Pccs};
+
+/// Where the packer puts collateral, as JSON of dcap-qvl's form or as a PCS's answers by name.
+const BUNDLE: &str = "/etc/cvm-init/collateral";
+/// The most files that are looked at in it.
+const FILES_MAX: usize = 64;
+/// The largest of them, in bytes.
+const FILE_MAX: u64 = 256 << 10;
+/// The longest that a cache may take over all of its answers.
+const CACHE: Duration = Duration::from_secs(8);
+
+/// Where collateral comes from besides the nodes.
+pub(super) struct Sources {
+    cache: Option<Pccs>,
+    /// What the cache said, for all vaults of this boot: nothing is asked twice, and a dead cache costs its time once.
+    fetched: Mutex<HashMap<Claimed, Option<Arc<Collateral>>>>,
+    bundle: Vec<Arc<Collateral>>,
+}
+
+impl Sources {
+    /// The measured policy's cache, if it names one, and the bundle of this initrd, if it has one.
+    pub(super) fn new(cache: Option<&ondisk::cmdline::Pccs>) -> Self {
+        let cache = cache.and_then(|cache| match cache.host {
+            Host::V4(ip) => Some(SocketAddr::V4(SocketAddrV4::new(ip, cache.port))),
+            Host::V6(ip) => Some(SocketAddr::V6(SocketAddrV6::new(ip, cache.port, 0, 0))),
+            Host::Name(_) => None, // refused with the policy: this version has no resolver
+        });
+        let files = read(Path::new(BUNDLE)).unwrap_or_else(|error| {
+            log::warn!("unlock: collateral in the initrd: {error}");
+            Vec::new()
+        });
+        let bundle = Collateral::from_files(&files).into_iter().map(Arc::new).collect();
+        Self { cache: cache.map(Pccs::at), fetched: Mutex::new(HashMap::new()), bundle }
+    }
+}
+
+impl CollateralSource for Sources {
+    fn find(&self, quote: &[u8], deadline: Instant) -> Vec<Arc<Collateral>> {
+        let claimed = Claimed::of(quote);
+        let cached = self.cache.as_ref().zip(claimed).and_then(|(cache, claimed)| {
+            // Held while it is asked: whoever comes second finds the answer.
+            let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+            let ask = || match cache.fetch(&claimed, deadline.min(Instant::now() + CACHE)) {
+                Ok(collateral) => Some(Arc::new(collateral)),
+                Err(error) => {
+                    log::warn!("unlock: collateral cache: {error}");
+                    None
+                }
+            };
+            fetched.entry(claimed).or_insert_with(ask).clone()
+        });
+        cached.into_iter().chain(self.bundle.iter().cloned()).collect()
+    }
+}
+
+/// The files of a folder by name, bounded; none when there is no such folder.
+fn read(folder: &Path) -> std::io::Result<Vec<(String, Vec<u8>)>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut files = Vec::new();
+    for entry in entries.take(FILES_MAX) {
+        let entry = entry?;
+        if entry.metadata()?.len() > FILE_MAX {
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        files.push((entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path())?));
+    }
+    files.sort();
+    Ok(files)
+}
