@@ -59,7 +59,7 @@ fn demo(top: &std::path::Path) -> Result<String, Failure> {
     let unlock = unlock.and_then(|phase| phase.pointer("/milliseconds")).and_then(serde_json::Value::as_u64);
     let unlock = unlock.ok_or_else(|| Failure("no unlock time in the receipt".to_owned()))?;
     let vaults = receipt.pointer("/unlock/vaults").and_then(|vaults| vaults.as_array()).cloned().unwrap_or_default();
-    let served = vaults.iter().filter(|vault| vault.pointer("/outcome").is_some_and(|outcome| outcome == "served"));
+    let served = vaults.iter().filter(|vault| vault.pointer("/verdict").is_some_and(|outcome| outcome == "served"));
     let served: Vec<_> = served.filter_map(|vault| vault.pointer("/address")).filter_map(|address| address.as_str()).collect();
     Ok(format!("unlocked in {unlock} ms, served by {}", served.join(" and ")))
 }

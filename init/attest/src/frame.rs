@@ -133,6 +133,14 @@ impl<'a> Frame<'a> {
         self.tee
     }
 
+    /// What identifies a trust domain: TDATTRIBUTES, XFAM, MRTD, MRCONFIGID, MROWNER, MROWNERCONFIG, RTMR0 to 3, 400 bytes in the
+    /// order of a TDREPORT's TDINFO. `None` for enclaves. Unverified.
+    #[must_use]
+    pub fn domain(&self) -> Option<&'a [u8]> {
+        let start = self.body + 120;
+        (self.tee == Tee::Tdx).then(|| self.bytes.get(start..start + 400)).flatten()
+    }
+
     /// Header and body: what the attestation key signs.
     pub(crate) fn signed(&self) -> &'a [u8] {
         self.bytes.get(..self.signature - 4).unwrap_or_default()

@@ -5,6 +5,7 @@
 //! that the caller computed itself. dcap-qvl checks signatures, chains, CRLs and TCB levels; this crate adds what it lets pass,
 //! says in words of its own which rule did not hold, and is the only way to an [`Evidence`] or a [`VerifiedNode`].
 
+mod bundle;
 mod chain;
 mod checks;
 mod claimed;
