@@ -2,7 +2,10 @@
 //!
 //! Source: the kernel's Documentation/driver-api/early-userspace/buffer-format.rst.
 
-use crate::Error;
+/// A file that is larger than the format can say.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} is larger than a cpio can say")]
+pub struct TooLarge(String);
 
 const FILE: u32 = 0o100_000;
 const FOLDER: u32 = 0o040_000;
@@ -10,7 +13,7 @@ const CHARACTER_DEVICE: u32 = 0o020_000;
 
 /// One thing in the archive; its name has no leading slash.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub struct Entry {
     pub(crate) name: String,
     mode: u32,
     content: Vec<u8>,
@@ -19,23 +22,29 @@ pub(crate) struct Entry {
 
 impl Entry {
     /// A regular file with `mode` as permissions.
-    pub(crate) fn file(name: impl Into<String>, mode: u32, content: Vec<u8>) -> Self {
+    #[must_use]
+    pub fn file(name: impl Into<String>, mode: u32, content: Vec<u8>) -> Self {
         Self { name: name.into(), mode: FILE | mode, content, device: (0, 0) }
     }
 
     /// A folder.
-    pub(crate) fn folder(name: impl Into<String>, mode: u32) -> Self {
+    #[must_use]
+    pub fn folder(name: impl Into<String>, mode: u32) -> Self {
         Self { name: name.into(), mode: FOLDER | mode, content: Vec::new(), device: (0, 0) }
     }
 
     /// A character device.
-    pub(crate) fn device(name: impl Into<String>, mode: u32, major: u32, minor: u32) -> Self {
+    #[must_use]
+    pub fn device(name: impl Into<String>, mode: u32, major: u32, minor: u32) -> Self {
         Self { name: name.into(), mode: CHARACTER_DEVICE | mode, content: Vec::new(), device: (major, minor) }
     }
 }
 
 /// The archive of `entries`, by name; folders that are only implied are made.
-pub(crate) fn write(mut entries: Vec<Entry>) -> Result<Vec<u8>, Error> {
+///
+/// # Errors
+/// [`TooLarge`] names the file.
+pub fn write(mut entries: Vec<Entry>) -> Result<Vec<u8>, TooLarge> {
     let mut implied: Vec<Entry> = Vec::new();
     for entry in &entries {
         for (at, _) in entry.name.match_indices('/') {
@@ -56,8 +65,8 @@ pub(crate) fn write(mut entries: Vec<Entry>) -> Result<Vec<u8>, Error> {
     Ok(archive)
 }
 
-fn append(archive: &mut Vec<u8>, inode: u32, entry: &Entry) -> Result<(), Error> {
-    let large = || Error::Large(entry.name.clone());
+fn append(archive: &mut Vec<u8>, inode: u32, entry: &Entry) -> Result<(), TooLarge> {
+    let large = || TooLarge(entry.name.clone());
     let size = u32::try_from(entry.content.len()).map_err(|_| large())?;
     let name = u32::try_from(entry.name.len() + 1).map_err(|_| large())?;
     let (major, minor) = entry.device;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::Error;
-use crate::cpio::Entry;
+use initrd::cpio::Entry;
 
 /// What the names in braces stand for.
 pub(crate) struct Sources {

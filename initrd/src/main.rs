@@ -1,7 +1,6 @@
 //! Packs the initrd: the list of files and the list of modules to one zstd-compressed newc cpio, the same bytes each time.
 #![expect(clippy::print_stderr, reason = "a build tool says what it made")]
 
-mod cpio;
 mod files;
 mod modules;
 
@@ -10,6 +9,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::{fs, io};
 
 use clap::Parser;
+use initrd::cpio;
 
 /// What goes into the initrd.
 #[derive(Parser)]
@@ -35,6 +35,12 @@ struct Arguments {
     /// When this was built, Unix seconds: the time of the commit.
     #[arg(long)]
     built: u64,
+    /// A folder of collateral that the image brings along, for vaults that staple none: JSON in dcap-qvl's form, or a PCS's answers.
+    #[arg(long)]
+    collateral: Option<PathBuf>,
+    /// A certificate of the fleet's authority, DER: vaults must have a leaf that it signed. May be given more than once.
+    #[arg(long)]
+    fleet: Vec<PathBuf>,
     /// A module file that takes the place of the kernel's own of the same name.
     #[arg(long)]
     replace: Vec<PathBuf>,
@@ -54,8 +60,8 @@ enum Error {
     NoModule(String),
     #[error("{0} ended with {1}")]
     Tool(&'static str, String),
-    #[error("{0} is larger than a cpio can say")]
-    Large(String),
+    #[error(transparent)]
+    Large(#[from] cpio::TooLarge),
     #[error("floors are not a JSON object")]
     Floors,
 }
@@ -87,6 +93,10 @@ fn pack(arguments: &Arguments) -> Result<(), Error> {
     for module in &resolved {
         entries.push(cpio::Entry::file(format!("lib/modules/{}.ko", module.name), 0o444, module.bytes()?));
     }
+    entries.extend(collateral(arguments.collateral.as_deref())?);
+    for (number, path) in (1..).zip(&arguments.fleet) {
+        entries.push(cpio::Entry::file(format!("etc/cvm-init/anchors/fleet-{number}.der"), 0o444, read(path)?));
+    }
     let archive = cpio::write(entries)?;
     let packed = pipe("zstd", &["-19", "--threads=1", "--quiet", "--stdout"], &archive)?;
     eprintln!("initrd: {} modules, {} bytes, {} packed", resolved.len(), archive.len(), packed.len());
@@ -97,6 +107,19 @@ fn pack(arguments: &Arguments) -> Result<(), Error> {
 fn floors(text: &str, built: u64) -> Result<Vec<u8>, Error> {
     let fields = text.trim().strip_prefix('{').ok_or(Error::Floors)?;
     Ok(format!("{{\"built\": {built}, {fields}\n").into_bytes())
+}
+
+/// Every file of the folder, under its own name.
+fn collateral(folder: Option<&std::path::Path>) -> Result<Vec<cpio::Entry>, Error> {
+    let Some(folder) = folder else { return Ok(Vec::new()) };
+    let failed = |e| Error::File(folder.to_owned(), e);
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = format!("etc/cvm-init/collateral/{}", entry.file_name().to_string_lossy());
+        entries.push(cpio::Entry::file(name, 0o444, read(&entry.path())?));
+    }
+    Ok(entries)
 }
 
 fn read(path: &std::path::Path) -> Result<Vec<u8>, Error> {

@@ -4,17 +4,20 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use machine::{Exit, Machine, Network, Qemu, QuoteAnswer, QuotingService, Vm, measurement};
+use machine::{Exit, Habits, Machine, Network, Qemu, QuoteAnswer, QuoteSource, QuotingService, Vm, measurement};
 use sim_dcap::{Platform, TdQuote};
 
 use crate::leak::leaks;
 use crate::scenarios::Stage;
-use crate::{Artifacts, DataDisk, Doing, Failure, RootDisk, Vaults};
+use crate::{Artifacts, DataDisk, Doing, Failure, RootDisk, Vaults, clock};
 
 /// The longest that a boot may take under TCG on a busy machine.
 const LONGEST: Duration = Duration::from_secs(150);
 /// PID 1 of the image where no systemd is needed.
 const TASK: &str = "/usr/lib/cvm-tests/task";
+
+/// Makes a quoting service of the host's platform.
+type MakeQuotes = Box<dyn FnOnce(Platform) -> Box<dyn QuoteSource>>;
 
 /// A boot to be.
 pub struct Boot<'a> {
@@ -28,6 +31,10 @@ pub struct Boot<'a> {
     words: Vec<String>,
     tasks: String,
     systemd: bool,
+    /// What the machine's clock says when it starts, as QEMU's `-rtc base=` has it.
+    clock: Option<String>,
+    quotes: Option<MakeQuotes>,
+    habits: Option<Habits>,
     copy: Option<Box<dyn Write + Send>>,
 }
 
@@ -58,6 +65,9 @@ impl<'a> Boot<'a> {
             words: Vec::new(),
             tasks: "none".to_owned(),
             systemd: false,
+            clock: None,
+            quotes: None,
+            habits: None,
             copy: None,
         }
     }
@@ -105,6 +115,30 @@ impl<'a> Boot<'a> {
         Self { systemd: true, ..self }
     }
 
+    /// Gives the machine a clock that is `seconds` off.
+    #[must_use]
+    pub fn clock_off_by(self, seconds: i64) -> Self {
+        Self { clock: Some(clock::date(clock::now().saturating_add_signed(seconds))), ..self }
+    }
+
+    /// Lets another quoting service than an honest one answer; it is given the host's platform to sign with.
+    #[must_use]
+    pub fn quotes<S: QuoteSource + 'static>(self, source: impl FnOnce(Platform) -> S + 'static) -> Self {
+        Self { quotes: Some(Box::new(|platform| Box::new(source(platform)))), ..self }
+    }
+
+    /// Lets the stand-in driver behave as real ones do, where they differ.
+    #[must_use]
+    pub fn habits(self, habits: Habits) -> Self {
+        Self { habits: Some(habits), ..self }
+    }
+
+    /// Boots this initrd instead.
+    #[must_use]
+    pub fn initrd(self, initrd: PathBuf) -> Self {
+        Self { initrd, ..self }
+    }
+
     /// Copies the console to `watcher` while the machine runs.
     #[must_use]
     pub fn copy_to(self, watcher: Box<dyn Write + Send>) -> Self {
@@ -129,6 +163,7 @@ impl<'a> Boot<'a> {
             append: words,
             disks: std::iter::once(self.root.attached()).chain(self.data.map(DataDisk::attached)).collect(),
             network: if self.vaults.is_some() { Network::default() } else { Network::None },
+            arguments: self.clock.iter().flat_map(|base| ["-rtc".into(), format!("base={base}").into()]).collect(),
             ..Machine::default()
         }
     }
@@ -152,7 +187,13 @@ impl<'a> Boot<'a> {
             Some(vaults) => {
                 vaults.grant(&td)?;
                 let platform = vaults.pki.platform("host").doing("the host's platform")?;
-                Some(QuotingService::start(Some(&td), None, honest(platform)).doing("quoting service")?)
+                let source: Box<dyn QuoteSource> = match self.quotes.take() {
+                    Some(quotes) => quotes(platform),
+                    None => Box::new(honest(platform)),
+                };
+                let mut source = source;
+                let answer = move |report: &[u8; 1024]| source.quote(report);
+                Some(QuotingService::start(Some(&td), self.habits, answer).doing("quoting service")?)
             }
             None => Some(QuotingService::start(Some(&td), None, |_: &[u8; 1024]| QuoteAnswer::Silent).doing("quoting service")?),
         };

@@ -4,8 +4,10 @@
 
 mod artifacts;
 mod boot;
+mod clock;
 mod disk;
 mod leak;
+mod pccs;
 mod relay;
 pub mod runner;
 mod scenarios;

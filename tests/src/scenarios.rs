@@ -1,5 +1,6 @@
 //! The scenarios, by name. Each is a few lines: who is there, what happens, how it must end.
 
+mod attestation;
 mod data;
 mod policy;
 mod root;
@@ -38,6 +39,26 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "data-survives-a-second-boot-into-systemd", play: data::survives_a_second_boot_into_systemd },
     Scenario { name: "stops-when-one-vault-of-three-answers", play: unlock::stops_when_one_vault_of_three_answers },
     Scenario { name: "counts-one-node-behind-two-addresses-once", play: unlock::counts_one_node_behind_two_addresses_once },
+    Scenario { name: "stops-without-a-quoting-service", play: attestation::stops_without_a_quoting_service },
+    Scenario {
+        name: "expired-collateral-is-not-revived-by-the-host",
+        play: attestation::collateral_that_ran_out_is_not_revived_by_the_host,
+    },
+    Scenario { name: "survives-a-host-that-lies-about-quotes", play: attestation::survives_a_host_that_lies_about_quotes },
+    Scenario { name: "unlocks-with-a-slow-quoting-service", play: attestation::unlocks_with_a_slow_quoting_service },
+    Scenario { name: "names-every-vault-that-lies", play: attestation::names_every_vault_that_lies },
+    Scenario { name: "unlocks-with-the-clock-a-year-behind", play: attestation::unlocks_with_the_clock_a_year_behind },
+    Scenario { name: "unlocks-with-the-clock-a-year-ahead", play: attestation::unlocks_with_the_clock_a_year_ahead },
+    Scenario { name: "one-vault-cannot-turn-time", play: attestation::one_vault_cannot_turn_time },
+    Scenario { name: "one-stalled-vault-is-passed-by", play: attestation::one_stalled_vault_is_passed_by },
+    Scenario { name: "two-vaults-with-one-share-count-once", play: attestation::two_vaults_with_one_share_count_once },
+    Scenario { name: "one-lying-vault-among-four-is-named", play: attestation::one_lying_vault_among_four_is_named },
+    Scenario {
+        name: "signatures-are-enough-where-policy-says-so",
+        play: attestation::signatures_are_enough_where_policy_says_so,
+    },
+    Scenario { name: "collateral-comes-from-a-cache-once", play: attestation::collateral_comes_from_a_cache_once },
+    Scenario { name: "collateral-comes-with-the-initrd", play: attestation::collateral_comes_with_the_initrd },
     Scenario { name: "unlocks-with-one-vault-lying", play: unlock::unlocks_with_one_vault_lying },
     Scenario { name: "unlocks-with-one-vault-down", play: unlock::unlocks_with_one_vault_down },
     Scenario { name: "unlocks-with-one-vault-hanging", play: unlock::unlocks_with_one_vault_hanging },

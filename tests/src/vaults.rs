@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use cvmctl::policy::{self, Image, Owner, Terms, key_policy};
 use cvmctl::provision::{self, provision};
@@ -16,7 +15,7 @@ use vault_node::{Issuer, Misbehaviour, Node, NodeConfig, NodeHandle};
 
 use zeroize::Zeroizing;
 
-use crate::{Artifacts, Doing, Failure, relay};
+use crate::{Artifacts, Doing, Failure, clock, relay};
 
 /// The measurement of the simulated vault build.
 pub(crate) const MRENCLAVE: [u8; 32] = [0xc1; 32];
@@ -63,7 +62,7 @@ impl Vaults {
     pub fn provisioned(artifacts: &Artifacts, needed: usize, dealt: usize) -> Result<Self, Failure> {
         let mut vaults = Self::start(artifacts, needed, dealt, Key::Provisioned { commitment: [0; 32] })?;
         let provisioned = provision(&provision::Request {
-            nodes: vaults.as_operator_sees_them()?,
+            nodes: vaults.as_operator_sees_them(),
             threshold: needed,
             handle: HANDLE.to_owned(),
             // No image yet: the commitment is part of what an image measures, so images are let in when they are known.
@@ -76,7 +75,7 @@ impl Vaults {
     }
 
     fn start(artifacts: &Artifacts, threshold: usize, dealt: usize, key: Key) -> Result<Self, Failure> {
-        let pki = Arc::new(Pki::load_or_mint(&artifacts.pki, now()?).doing("the simulated root")?);
+        let pki = Arc::new(Pki::load_or_mint(&artifacts.pki, clock::now()).doing("the simulated root")?);
         let issuer = Issuer::generate().doing("the issuer")?;
         let start = |number: usize| {
             let config = NodeConfig::honest(Arc::clone(&pki), &format!("vault-{number}"), MRENCLAVE, issuer.clone());
@@ -106,6 +105,29 @@ impl Vaults {
             *address = relay;
         }
         Ok(self)
+    }
+
+    /// Gives the node at `index` a copy of another's share in place of its own.
+    ///
+    /// # Errors
+    /// When the key was dealt over the wire, where no share is known.
+    pub fn copying_share(mut self, index: usize, of: usize) -> Result<Self, Failure> {
+        let Key::Dealt { shares, .. } = &mut self.key else { return Err(Failure("shares are not known here".to_owned())) };
+        let copy = shares.get(of).cloned();
+        match (shares.get_mut(index), copy) {
+            (Some(share), Some(copy)) => *share = copy,
+            _ => return Err(Failure(format!("no vault {index} or {of}"))),
+        }
+        Ok(self)
+    }
+
+    /// Where the guest is told that the node at `index` is.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn address_in_guest(&self, index: usize) -> Result<String, Failure> {
+        let address = self.addresses.get(index).ok_or_else(|| Failure(format!("no vault {index}")))?;
+        Ok(format!("{}:{}", machine::spec::HOST_IN_GUEST, address.port()))
     }
 
     /// The node at `index`.
@@ -155,7 +177,7 @@ impl Vaults {
             }
             Key::Provisioned { .. } => {
                 let request = promote::Request {
-                    nodes: self.as_operator_sees_them()?,
+                    nodes: self.as_operator_sees_them(),
                     handle: HANDLE.to_owned(),
                     policy,
                     issuer_key: self.issuer_key(),
@@ -174,15 +196,15 @@ impl Vaults {
         key_policy(&Terms { name: "guest".to_owned(), images, owner: Some(owner), attestation_servers: Vec::new(), ttl_seconds })
     }
 
-    fn as_operator_sees_them(&self) -> Result<Nodes, Failure> {
-        Ok(Nodes {
+    fn as_operator_sees_them(&self) -> Nodes {
+        Nodes {
             vaults: self.nodes.iter().map(|node| node.addr().to_string()).collect(),
             anchor: self.pki.root_der().to_vec(),
             mrenclaves: vec![MRENCLAVE],
             statuses: vec![TcbStatus::UpToDate],
             floors: Floors::default(),
-            at: now()?,
-        })
+            at: clock::now(),
+        }
     }
 
     fn issuer_key(&self) -> Zeroizing<Vec<u8>> {
@@ -200,10 +222,6 @@ impl Vaults {
             Key::Provisioned { .. } => Vec::new(),
         }
     }
-}
-
-fn now() -> Result<u64, Failure> {
-    Ok(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).doing("the clock")?.as_secs())
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

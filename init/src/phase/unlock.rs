@@ -91,7 +91,7 @@ pub(crate) fn gather(_link: &Link, disk: &Disk, policy: &Measured, wanted: &Data
     let (needed, dealt) = (usize::from(vaults.threshold.get()), vaults.addresses.len());
     let threshold = Threshold::new(needed, dealt).ok_or(Error::Threshold(needed, dealt))?;
     let (lines, events) = dial_all(policy, vaults, deadline)?;
-    let gathering = Gathering::new(threshold, rule(vaults, disk), vaults, lines, policy.floors.built);
+    let gathering = Gathering::new(threshold, rule(vaults, disk), policy, vaults, lines);
     let unlocked = gathering.run(&events, disk, deadline)?;
     step("unlock: key proved");
     Ok(unlocked)

@@ -52,9 +52,11 @@ pub(crate) fn serve(node: &Shared, mut stream: TcpStream) -> io::Result<()> {
     let mut session = Session { node, misbehaviour, leaf, asked: None, tee: None };
     let mut rest = Vec::new();
     while let Some(request) = http::read(&mut tls, &mut rest)? {
+        let is_data = request.path == "/data";
         let mut answer = route(&mut session, request, &tls.conn);
         match misbehaviour {
             Misbehaviour::Slow(delay) if node.stopped_within(delay) => return Ok(()),
+            Misbehaviour::HangAfterPresent if is_data => return swallow(tls.sock),
             Misbehaviour::Oversize => answer.body.resize(OVERSIZE.max(answer.body.len()), b' '),
             _ => {}
         }

@@ -17,6 +17,8 @@ pub enum Misbehaviour {
     HangAfterAccept,
     /// Shakes hands and never answers.
     HangAfterHandshake,
+    /// Takes the guest's evidence, and never says a word again.
+    HangAfterPresent,
     /// Takes this long for every answer.
     Slow(Duration),
     /// Answers 503 to evidence requests.
@@ -94,6 +96,7 @@ const NAMES: &[(&str, Misbehaviour)] = &[
     ("down", Misbehaviour::Down),
     ("hang-after-accept", Misbehaviour::HangAfterAccept),
     ("hang-after-handshake", Misbehaviour::HangAfterHandshake),
+    ("hang-after-present", Misbehaviour::HangAfterPresent),
     ("unavailable", Misbehaviour::Unavailable),
     ("deny", Misbehaviour::Deny),
     ("expired", Misbehaviour::Expired),

@@ -9,7 +9,7 @@ use quorum::{Collector, Dek, Progress, Quorum, Rule, Share, Threshold};
 use super::dial::{Command, Event, Ready};
 use super::outcome::Outcome;
 use super::time::TimeQuorum;
-use super::{Disk, Error, Time, Unlocked, data};
+use super::{Disk, Error, Measured, Time, Unlocked, data};
 
 /// How long a vault that has our quote may take before the next one is asked as well. Vaults answer in milliseconds, and the
 /// price of asking one too many is a quote.
@@ -51,10 +51,10 @@ pub(super) struct Gathering {
 }
 
 impl Gathering {
-    pub(super) fn new(threshold: Threshold, rule: Rule, vaults: &Vaults, lines: Vec<Line>, built: u64) -> Self {
+    pub(super) fn new(threshold: Threshold, rule: Rule, policy: &Measured, vaults: &Vaults, lines: Vec<Line>) -> Self {
         let collector = Collector::new(threshold, rule);
-        let outcome = Outcome::new(vaults, collector.needed());
-        let time = TimeQuorum::new(threshold.needed(), threshold.dealt(), built);
+        let outcome = Outcome::new(vaults, &policy.line.tcb, collector.needed());
+        let time = TimeQuorum::new(threshold.needed(), threshold.dealt(), policy.floors.built);
         Self { collector, outcome, lines, time }
     }
 

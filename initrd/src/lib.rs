@@ -1,0 +1,3 @@
+//! What the packer is made of that others use too: the archive format.
+
+pub mod cpio;

@@ -1,0 +1,74 @@
+//! A cache of collateral on the loopback, as a PCCS answers: bodies as Intel signed them, issuer chains percent-encoded in headers.
+
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use sim_dcap::SignedCollateral;
+
+/// A running cache; serves until the process ends.
+pub(crate) struct Pccs {
+    pub(crate) address: SocketAddr,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Pccs {
+    /// Serves one platform's collateral.
+    ///
+    /// # Errors
+    /// As bind(2).
+    pub(crate) fn start(collateral: SignedCollateral) -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                counter.fetch_add(1, Ordering::Relaxed);
+                // A guest that hangs up has its reasons; the next is served all the same.
+                answer(client, &collateral).unwrap_or_default();
+            }
+        });
+        Ok(Self { address, asked })
+    }
+
+    /// How many requests came.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+fn answer(mut client: TcpStream, collateral: &SignedCollateral) -> io::Result<()> {
+    let mut head = BufReader::new(client.try_clone()?).lines();
+    let request = head.next().transpose()?.unwrap_or_default();
+    while head.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
+    let path = request.split(' ').nth(1).unwrap_or_default();
+    let signed = |name: &str, document: &str, signature: &[u8]| {
+        format!("{{\"{name}\":{document},\"signature\":\"{}\"}}", crate::vaults::hex(signature)).into_bytes()
+    };
+    let (chain, body) = match path.split('?').next().unwrap_or_default() {
+        "/sgx/certification/v4/tcb" => (
+            Some(("TCB-Info-Issuer-Chain", &collateral.tcb_info_issuer_chain)),
+            signed("tcbInfo", &collateral.tcb_info, &collateral.tcb_info_signature),
+        ),
+        "/sgx/certification/v4/qe/identity" => (
+            Some(("SGX-Enclave-Identity-Issuer-Chain", &collateral.qe_identity_issuer_chain)),
+            signed("enclaveIdentity", &collateral.qe_identity, &collateral.qe_identity_signature),
+        ),
+        "/sgx/certification/v4/pckcrl" => {
+            (Some(("SGX-PCK-CRL-Issuer-Chain", &collateral.pck_crl_issuer_chain)), collateral.pck_crl.clone())
+        }
+        // A PCCS gives this one in hex.
+        "/sgx/certification/v4/rootcacrl" => (None, crate::vaults::hex(&collateral.root_ca_crl).into_bytes()),
+        _ => return client.write_all(b"HTTP/1.0 404 Not Found\r\n\r\n"),
+    };
+    let header = chain.map(|(name, pem)| format!("{name}: {}\r\n", percent_encoded(pem))).unwrap_or_default();
+    client.write_all(format!("HTTP/1.0 200 OK\r\n{header}Content-Length: {}\r\n\r\n", body.len()).as_bytes())?;
+    client.write_all(&body)
+}
+
+fn percent_encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}

@@ -1,0 +1,246 @@
+//! Hosts and vaults that lie about who they are, when it is, or what they measured.
+
+use std::time::Duration;
+
+use machine::{Habits, QuoteAnswer};
+use sim_dcap::{Collateral, Platform, TdQuote};
+use vault_node::Misbehaviour;
+
+use super::Stage;
+use super::root::assert_field;
+use crate::pccs::Pccs;
+use crate::{Boot, DataDisk, Doing, Ended, Failure, Vaults, clock};
+
+const YEAR: i64 = 31_536_000;
+
+fn boot<'a>(stage: &'a Stage, data: &'a DataDisk, vaults: &'a Vaults) -> Boot<'a> {
+    Boot::new(stage).data(data, vaults).word("cvm.data.format=if-blank").word(vaults.commitment())
+}
+
+/// Expects a line about the vault at `index` with this verdict and reason.
+fn said_of(ended: &Ended, vaults: &Vaults, index: usize, what: &str) -> Result<(), Failure> {
+    ended.line(&format!("vault {}: {what}", vaults.address_in_guest(index)?)).map(drop)
+}
+
+pub(super) fn names_every_vault_that_lies(stage: &Stage) -> Result<(), Failure> {
+    let believed = |why: &str| format!("forged: challenge: node not believed: {why}");
+    let lies = [
+        (Misbehaviour::StaleQuote, believed("report data is not of this connection")),
+        (Misbehaviour::OtherConnection, believed("report data is not of this connection")),
+        (Misbehaviour::WrongSpki, believed("report data is not of this connection")),
+        (Misbehaviour::HalfReportData, believed("report data is not of this connection")),
+        (Misbehaviour::Reflection, believed("quote is not an SGX enclave's")),
+        (Misbehaviour::DebugEnclave, believed("debug")),
+        (Misbehaviour::WrongMrenclave, believed("mrenclave is not on the list")),
+        (Misbehaviour::RevokedPck, believed("PCK leaf: certificate revoked")),
+        (Misbehaviour::OutOfDate, believed("tcb status OutOfDate")),
+        (Misbehaviour::ForeignRoot, believed("chain ends in another root")),
+        (Misbehaviour::ForeignCollateral, believed("chain ends in another root")),
+    ];
+    // The last one is honest: with one good vault of two that it takes, every lie is heard before there is no hope.
+    let mut vaults = Vaults::up(&stage.artifacts, 2, lies.len() + 1)?;
+    for (index, (lie, _)) in lies.iter().enumerate() {
+        vaults = vaults.misbehaving(index, *lie);
+    }
+    let data = DataDisk::blank(&stage.folder)?;
+    let ended = boot(stage, &data, &vaults).run()?;
+    ended.stopped_with(53)?;
+    for (index, (_, what)) in lies.iter().enumerate() {
+        said_of(&ended, &vaults, index, what)?;
+        // A vault that is not believed is told nothing: no quote of ours, no request.
+        let served = vaults.node(index)?.served();
+        if served.presents > 0 || served.exports > 0 {
+            return Err(Failure(format!("vault {index} was told something: {served:?}")));
+        }
+    }
+    Ok(())
+}
+
+/// The time is the vaults', whatever the host says, and the machine's clock is set by it.
+fn unlocks_with_a_clock_off_by(stage: &Stage, seconds: i64) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
+    let ended = boot(stage, &data, &vaults).clock_off_by(seconds).tasks("write:x,clock").run()?;
+    ended.reached_the_real_system()?;
+    let receipt = ended.receipt()?;
+    assert_field(&receipt, "/time/source", &"vaults")?;
+    assert_field(&receipt, "/time/stepped", &true)?;
+    let told = ended.line("cvm-tests: clock ")?.rsplit_once(' ').and_then(|(_, seconds)| seconds.parse::<u64>().ok());
+    match told.map(|told| told.abs_diff(clock::now())) {
+        Some(off) if off < 600 => Ok(()),
+        off => Err(Failure(format!("the real system's clock is off by {off:?} s"))),
+    }
+}
+
+pub(super) fn unlocks_with_the_clock_a_year_behind(stage: &Stage) -> Result<(), Failure> {
+    unlocks_with_a_clock_off_by(stage, -YEAR)
+}
+
+pub(super) fn unlocks_with_the_clock_a_year_ahead(stage: &Stage) -> Result<(), Failure> {
+    unlocks_with_a_clock_off_by(stage, YEAR)
+}
+
+pub(super) fn one_vault_cannot_turn_time(stage: &Stage) -> Result<(), Failure> {
+    // The one that lies about the time answers first, the honest two a little later.
+    let vaults = Vaults::up(&stage.artifacts, 2, 3)?.misbehaving(0, Misbehaviour::WrongClock(YEAR));
+    let data = DataDisk::blank(&stage.folder)?;
+    let ended = boot(stage, &data, &vaults).tasks("write:x").run()?;
+    ended.reached_the_real_system()?;
+    let time = ended.receipt()?.pointer("/time/unix_seconds").and_then(serde_json::Value::as_u64);
+    match time.map(|time| time.abs_diff(clock::now())) {
+        Some(off) if off < 600 => Ok(()),
+        off => Err(Failure(format!("the time in the receipt is off by {off:?} s"))),
+    }
+}
+
+pub(super) fn collateral_that_ran_out_is_not_revived_by_the_host(stage: &Stage) -> Result<(), Failure> {
+    // The host turns its clock back to when the collateral was good; the vaults' own clocks say what time it is.
+    let lie = Misbehaviour::ExpiredCollateral;
+    let vaults = Vaults::up(&stage.artifacts, 2, 3)?.misbehaving(0, lie).misbehaving(1, lie);
+    let data = DataDisk::blank(&stage.folder)?;
+    let ended = boot(stage, &data, &vaults).clock_off_by(-55 * 86_400).word("cvm.vault.patience=12s").run()?;
+    ended.stopped_with(53)?;
+    ended.line("stale: collateral is not valid at the vaults' time")?;
+    if data.is_blank()? { Ok(()) } else { Err(Failure("the disk was written to".to_owned())) }
+}
+
+/// A host that tries every lie about quotes once, and then serves honestly.
+fn lies_then_serves(platform: Platform) -> impl machine::QuoteSource + 'static {
+    let mut turn = 0;
+    move |report: &[u8; 1024]| {
+        turn += 1;
+        let mut quote = TdQuote::from_tdreport(report);
+        match turn {
+            1 => return QuoteAnswer::Error(0x0001_2001), // an empty blob on Linux 6.12
+            2 => return QuoteAnswer::Quote(vec![0xd9; 4000]),
+            3 => quote.report_data = [0; 64],
+            4 => quote.rtmr[2] = [0xee; 48],
+            5 => quote.signature.tail = vec![1; 70],
+            _ => {}
+        }
+        quote.sign(&platform).map_or(QuoteAnswer::Error(0x0001_2001), QuoteAnswer::Quote)
+    }
+}
+
+pub(super) fn survives_a_host_that_lies_about_quotes(stage: &Stage) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
+    let habits = Habits { empty_on_error: true, ..Habits::default() };
+    let boot = boot(stage, &data, &vaults).habits(habits).quotes(lies_then_serves);
+    let ended = boot.tasks("write:x").run()?;
+    ended.reached_the_real_system()?;
+    let reasons = [
+        "quoting service: read outblob",
+        "answer of the quoting service: quote version",
+        "the quote is not for this request",
+        "the quote is not of this trust domain",
+        "answer of the quoting service: bytes after the quote",
+    ];
+    reasons.iter().try_for_each(|reason| ended.line(&format!("quote: {reason}")).map(drop))
+}
+
+pub(super) fn unlocks_with_a_slow_quoting_service(stage: &Stage) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
+    // As the real driver does: it looks once a second, and the service takes its time.
+    let habits = Habits { poll: Duration::from_secs(1), ..Habits::default() };
+    let slow = |platform: Platform| {
+        move |report: &[u8; 1024]| match TdQuote::from_tdreport(report).sign(&platform) {
+            Ok(quote) => QuoteAnswer::Delayed(Duration::from_secs(2), quote),
+            Err(_) => QuoteAnswer::Silent,
+        }
+    };
+    let ended = boot(stage, &data, &vaults).habits(habits).quotes(slow).tasks("write:x").run()?;
+    ended.reached_the_real_system()?;
+    assert_field(&ended.receipt()?, "/time/source", &"vaults")
+}
+
+pub(super) fn stops_without_a_quoting_service(stage: &Stage) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
+    let habits = Habits { timeout: Duration::from_secs(2), ..Habits::default() };
+    let silent = |_| |_: &[u8; 1024]| QuoteAnswer::Silent;
+    let boot = boot(stage, &data, &vaults).habits(habits).quotes(silent).word("cvm.vault.patience=15s");
+    boot.run()?.stopped_with(54)
+}
+
+pub(super) fn one_stalled_vault_is_passed_by(stage: &Stage) -> Result<(), Failure> {
+    // The first two to prove themselves are asked; one of them takes our quote and falls silent.
+    let vaults = Vaults::up(&stage.artifacts, 2, 3)?
+        .misbehaving(0, Misbehaviour::HangAfterPresent)
+        .misbehaving(2, Misbehaviour::Slow(Duration::from_millis(700)));
+    let data = DataDisk::blank(&stage.folder)?;
+    let ended = boot(stage, &data, &vaults).tasks("write:x").run()?;
+    ended.reached_the_real_system()?;
+    let receipt = ended.receipt()?;
+    assert_field(&receipt, "/unlock/vaults/0/verdict", &"slow")?;
+    assert_field(&receipt, "/unlock/vaults/1/verdict", &"served")?;
+    assert_field(&receipt, "/unlock/vaults/2/verdict", &"served")
+}
+
+pub(super) fn two_vaults_with_one_share_count_once(stage: &Stage) -> Result<(), Failure> {
+    let vaults =
+        Vaults::up(&stage.artifacts, 2, 3)?.copying_share(1, 0)?.misbehaving(2, Misbehaviour::Slow(Duration::from_millis(700)));
+    let data = DataDisk::blank(&stage.folder)?;
+    let ended = boot(stage, &data, &vaults).tasks("write:x").run()?;
+    ended.reached_the_real_system()?;
+    let receipt = ended.receipt()?;
+    let verdict = |index: usize| receipt.pointer(&format!("/unlock/vaults/{index}/verdict")).and_then(|v| v.as_str());
+    match (verdict(0), verdict(1), verdict(2)) {
+        (Some("served"), Some("duplicate"), Some("served")) | (Some("duplicate"), Some("served"), Some("served")) => Ok(()),
+        other => Err(Failure(format!("verdicts {other:?}"))),
+    }
+}
+
+pub(super) fn one_lying_vault_among_four_is_named(stage: &Stage) -> Result<(), Failure> {
+    let late = |vaults: Vaults, index| vaults.misbehaving(index, Misbehaviour::Slow(Duration::from_millis(500)));
+    let vaults = Vaults::up(&stage.artifacts, 3, 4)?.misbehaving(0, Misbehaviour::WrongShare);
+    let vaults = late(vaults, 3);
+    let data = DataDisk::blank(&stage.folder)?;
+    let ended = boot(stage, &data, &vaults).tasks("write:x").run()?;
+    ended.reached_the_real_system()?;
+    assert_field(&ended.receipt()?, "/unlock/vaults/0/verdict", &"bad_share")
+}
+
+pub(super) fn signatures_are_enough_where_policy_says_so(stage: &Stage) -> Result<(), Failure> {
+    let bare = (0..3).fold(Vaults::up(&stage.artifacts, 2, 3)?, |vaults, i| vaults.misbehaving(i, Misbehaviour::NoCollateral));
+    let data = DataDisk::blank(&stage.folder)?;
+    let ended = boot(stage, &data, &bare).word("cvm.tcb=signature").tasks("write:x").run()?;
+    ended.reached_the_real_system()?;
+    assert_field(&ended.receipt()?, "/unlock/tcb", &"signature")?;
+    let statuses = ended.lines.iter().filter(|line| line.contains("verified, tcb unknown")).count();
+    if statuses >= 2 { Ok(()) } else { Err(Failure(format!("{statuses} vaults verified by signature"))) }
+}
+
+pub(super) fn collateral_comes_from_a_cache_once(stage: &Stage) -> Result<(), Failure> {
+    let bare = (0..3).fold(Vaults::up(&stage.artifacts, 2, 3)?, |vaults, i| vaults.misbehaving(i, Misbehaviour::NoCollateral));
+    let cache = Pccs::start(bare.collateral()?).doing("starting a cache")?;
+    let word = format!("cvm.pccs=http://{}:{}", machine::spec::HOST_IN_GUEST, cache.address.port());
+    let data = DataDisk::blank(&stage.folder)?;
+    let ended = boot(stage, &data, &bare).word(word).tasks("write:x").run()?;
+    ended.reached_the_real_system()?;
+    // Four answers make one set, and one set is enough for all vaults of a platform type.
+    match cache.asked() {
+        4 => Ok(()),
+        asked => Err(Failure(format!("the cache was asked {asked} times"))),
+    }
+}
+
+pub(super) fn collateral_comes_with_the_initrd(stage: &Stage) -> Result<(), Failure> {
+    let bare = (0..3).fold(Vaults::up(&stage.artifacts, 2, 3)?, |vaults, i| vaults.misbehaving(i, Misbehaviour::NoCollateral));
+    let json = serde_json::to_vec(&bare.collateral()?).doing("collateral")?;
+    let file = initrd::cpio::Entry::file("etc/cvm-init/collateral/platform.json", 0o444, json);
+    let mut initrd = std::fs::read(&stage.artifacts.simulated).doing("the simulated initrd")?;
+    // The kernel takes several archives, one after the other, each at a multiple of four.
+    initrd.resize(initrd.len().next_multiple_of(4), 0);
+    initrd.extend(initrd::cpio::write(vec![file]).doing("an archive")?);
+    let path = stage.folder.join("with-collateral.zst");
+    std::fs::write(&path, initrd).doing("an initrd")?;
+    let data = DataDisk::blank(&stage.folder)?;
+    let ended = boot(stage, &data, &bare).initrd(path).tasks("write:x").run()?;
+    ended.reached_the_real_system()
+}
+
+impl Vaults {
+    /// Collateral for the platforms of these vaults, which are of one type.
+    fn collateral(&self) -> Result<sim_dcap::SignedCollateral, Failure> {
+        let platform = self.pki.platform("vault-1").doing("a vault's platform")?;
+        Collateral::sgx(&platform, clock::now()).sign(&self.pki).doing("signing collateral")
+    }
+}
