@@ -19,6 +19,8 @@ pub(crate) struct Measured {
     pub(crate) line: Policy,
     /// The root of the vaults' quotes.
     pub(crate) anchor: Anchor,
+    /// Authorities of the fleet, DER; none: any node whose quote is believed.
+    pub(crate) fleet: Vec<Vec<u8>>,
     /// What may not be rolled back behind.
     pub(crate) floors: Floors,
 }
@@ -75,7 +77,8 @@ pub(crate) fn read(_api: Api) -> Result<Measured, Error> {
     if matches!(line.tcb, TcbPolicy::Signature) && floors.qe_signers.is_empty() {
         return Err(Error::Signers);
     }
-    Ok(Measured { line, anchor: anchor(Path::new(ANCHORS))?, floors })
+    let (anchor, fleet) = anchors(Path::new(ANCHORS))?;
+    Ok(Measured { line, anchor, fleet, floors })
 }
 
 /// The first word whose meaning this version does not have yet. Refused, never ignored: its writer counts on it.
@@ -111,24 +114,27 @@ fn is_provable(data: &Data) -> bool {
     data.format == Format::Never || vaults.commit.is_some() || vaults.addresses.len() > usize::from(vaults.threshold.get())
 }
 
-/// The one DER file in the folder of anchors: two roots would mean that either may answer for the other.
-fn anchor(folder: &Path) -> Result<Anchor, Error> {
+/// The DER files in the folder of anchors: `fleet-*.der` are the fleet's own authorities, and of all others there is exactly one,
+/// the root of quotes: two would mean that either may answer for the other.
+fn anchors(folder: &Path) -> Result<(Anchor, Vec<Vec<u8>>), Error> {
     let unreadable = |e| Error::Trust("anchors", e);
-    let mut files = Vec::new();
+    let (mut roots, mut fleet) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        if path.extension().is_some_and(|extension| extension == "der") {
-            files.push(path);
+        if path.extension().is_none_or(|extension| extension != "der") {
+            continue;
         }
+        if fs::metadata(&path).map_err(unreadable)?.len() > ANCHOR_MAX {
+            return Err(unreadable(std::io::ErrorKind::FileTooLarge.into()));
+        }
+        let der = fs::read(&path).map_err(unreadable)?;
+        let is_fleet = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"fleet-"));
+        if is_fleet { fleet.push(der) } else { roots.push(der) }
     }
-    let [file] = files.as_slice() else {
-        return Err(Error::Anchors(files.len()));
-    };
-    let length = fs::metadata(file).map_err(unreadable)?.len();
-    if length > ANCHOR_MAX {
-        return Err(unreadable(std::io::ErrorKind::FileTooLarge.into()));
+    match <[Vec<u8>; 1]>::try_from(roots) {
+        Ok([root]) => Ok((Anchor::from_der(root), fleet)),
+        Err(roots) => Err(Error::Anchors(roots.len())),
     }
-    fs::read(file).map(Anchor::from_der).map_err(unreadable)
 }
 
 fn floors(file: &Path) -> Result<Floors, Error> {
@@ -184,11 +190,13 @@ mod tests {
     #[test]
     fn exactly_one_anchor_is_taken() {
         let folder = tempfile::tempdir().unwrap();
-        let count = |folder: &Path| anchor(folder).map(drop).map_err(|e| e.to_string());
+        let count = |folder: &Path| anchors(folder).map(|(_, fleet)| fleet.len()).map_err(|e| e.to_string());
         assert_eq!(count(folder.path()), Err("trust files: 0 anchors, not one".to_owned()));
         fs::write(folder.path().join("intel.der"), b"x").unwrap();
         fs::write(folder.path().join("README"), b"x").unwrap();
-        assert_eq!(count(folder.path()), Ok(()));
+        assert_eq!(count(folder.path()), Ok(0));
+        fs::write(folder.path().join("fleet-1.der"), b"x").unwrap();
+        assert_eq!(count(folder.path()), Ok(1));
         fs::write(folder.path().join("other.der"), b"x").unwrap();
         assert_eq!(count(folder.path()), Err("trust files: 2 anchors, not one".to_owned()));
     }

@@ -45,17 +45,17 @@ pub(crate) struct Time {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("{0}")]
-    TooFew(Outcome),
+    TooFew(Box<Outcome>),
     #[error("{0}: denied")]
-    Denied(Outcome),
+    Denied(Box<Outcome>),
     #[error("{0}: the shares make no key that fits")]
-    Unproved(Outcome),
+    Unproved(Box<Outcome>),
     #[error("{0}: vaults not believed")]
-    NotBelieved(Outcome),
+    NotBelieved(Box<Outcome>),
     #[error("{0}: no quote of our own")]
-    OwnQuote(Outcome),
+    OwnQuote(Box<Outcome>),
     #[error("{0}: the key's life is over")]
-    Expired(Outcome),
+    Expired(Box<Outcome>),
     #[error("trying a key")]
     Disk(#[source] data::Error),
     #[error("client key")]
@@ -115,6 +115,7 @@ fn dial_all(policy: &Measured, vaults: &Vaults, deadline: Instant) -> Result<(Ve
     }
     let dialer = Arc::new(Dialer {
         identity: vault::Identity::guest(vaults.app).map_err(Error::Identity)?,
+        fleet: vault::Fleet::of(policy.fleet.clone()),
         anchor: policy.anchor.clone(),
         nodes: attest::Policy::of_nodes(vaults.mrenclaves.clone(), demand(&policy.line.tcb), policy.floors.clone()),
         clock: vault::Clock { not_before: policy.floors.built, machine: host, is_trusted: false },

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::answer::{self, Answer};
 use crate::message::{self, ClientEvidence};
 use crate::transport::{Timed, Transport};
-use crate::{Error, Expectation, Identity, KeyMaterial, QuoteTime, Step, binding, http, tls};
+use crate::{Error, Expectation, Fleet, Identity, KeyMaterial, QuoteTime, Step, binding, http, tls};
 
 /// The longest answer to a challenge, in bytes: a quote and stapled collateral are about 40 KiB.
 const EVIDENCE_MAX: usize = 128 << 10;
@@ -60,9 +60,17 @@ impl<T: Transport> Handshaken<T> {
     /// # Errors
     /// [`Error::Tls`] when the peer does not speak TLS 1.3 with a P-256 leaf of its own; [`Error::Deadline`], [`Error::Stream`].
     pub fn connect(transport: T, identity: &Identity, deadline: Instant) -> Result<Self, Error> {
+        Self::connect_within(&Fleet::default(), transport, identity, deadline)
+    }
+
+    /// The same with a node that must be of `fleet`.
+    ///
+    /// # Errors
+    /// As [`Handshaken::connect`]; [`Error::Tls`] also when the fleet's authority did not sign the node's leaf.
+    pub fn connect_within(fleet: &Fleet, transport: T, identity: &Identity, deadline: Instant) -> Result<Self, Error> {
         // Peers are dialled by address; the name is not checked and not sent.
         let name = ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());
-        let mut connection = ClientConnection::new(tls::config(identity)?, name).map_err(Error::Tls)?;
+        let mut connection = ClientConnection::new(tls::config(identity, fleet)?, name).map_err(Error::Tls)?;
         let mut transport = Timed { inner: transport, deadline };
         while connection.is_handshaking() {
             connection.complete_io(&mut transport).map_err(|e| Error::stream(Step::Handshake, &e))?;

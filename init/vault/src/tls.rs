@@ -11,7 +11,7 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, 
 use x509_cert::Certificate;
 use x509_cert::der::{Decode, Encode};
 
-use crate::{Error, Identity};
+use crate::{Error, Fleet, Identity};
 
 /// The platform's gateway splices on the first; nodes negotiate none.
 const ALPN: [&[u8]; 2] = [b"privasys-ratls/1", b"http/1.1"];
@@ -34,14 +34,14 @@ const EVIDENCE_OIDS: [&str; 7] = [
     "1.3.6.1.4.1.65230.5.1",    // GPU evidence
 ];
 
-/// The configuration of every connection with `identity`.
-pub(crate) fn config(identity: &Identity) -> Result<Arc<ClientConfig>, Error> {
+/// The configuration of every connection with `identity`, to nodes of `fleet`.
+pub(crate) fn config(identity: &Identity, fleet: &Fleet) -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(Error::Tls)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(LeafOnly { provider }))
+        .with_custom_certificate_verifier(Arc::new(LeafOnly { provider, fleet: fleet.clone() }))
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&identity.certified))));
     config.alpn_protocols = ALPN.iter().map(|name| name.to_vec()).collect();
     // Each connection is attested by itself: nothing of one may open another.
@@ -70,6 +70,8 @@ pub(crate) enum LeafError {
     Key,
     #[error("evidence in the leaf (RA-TLS v1)")]
     Evidence,
+    #[error("leaf is not of the fleet")]
+    Fleet,
 }
 
 /// Accepts any self-standing P-256 leaf without evidence in it: the quote that follows is what proves the node, and rustls
@@ -77,20 +79,24 @@ pub(crate) enum LeafError {
 #[derive(Debug)]
 struct LeafOnly {
     provider: Arc<CryptoProvider>,
+    fleet: Fleet,
 }
 
 impl ServerCertVerifier for LeafOnly {
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
+        intermediates: &[CertificateDer<'_>],
         _name: &ServerName<'_>,
         _ocsp: &[u8],
-        _now: UnixTime,
+        now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let refused = |e: LeafError| rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(e))));
         p256_spki(leaf).map_err(refused)?;
         no_evidence(leaf).map_err(refused)?;
+        if !self.fleet.has_signed(leaf, intermediates, now) {
+            return Err(refused(LeafError::Fleet));
+        }
         Ok(ServerCertVerified::assertion())
     }
 

@@ -139,4 +139,68 @@ proptest! {
             }
         }
     }
+
+    /// A whole gathering in any order of events: vaults that never prove themselves, that fall silent or break when asked, that
+    /// lie. Whoever is asked was ready, nobody is asked twice at once, no quote is spent beyond what is wanted, and the key is
+    /// found if t honest vaults answer.
+    #[test]
+    fn gathering_ends_well_if_enough_vaults_are_good(
+        needed in 2_usize..5,
+        manners in proptest::collection::vec(0_u8..6, 5..9),
+        picks in proptest::collection::vec(any::<u16>(), 200),
+    ) {
+        let dealt = manners.len();
+        let (threshold, shares) = deal(needed, dealt);
+        let mut collector = Collector::new(threshold, Rule::Disk);
+        let (mut unheard, mut asked): (Vec<usize>, Vec<usize>) = ((0..dealt).collect(), Vec::new());
+        let (mut key, mut stalls) = (None, 0);
+        for pick in picks {
+            let mut progress = Progress::Wait;
+            let at = usize::from(pick);
+            // Either a vault is heard for the first time, or one that was asked does what it does.
+            if !unheard.is_empty() && (asked.is_empty() || at % 3 != 0) {
+                let vault = unheard.swap_remove(at % unheard.len());
+                if manners[vault] == 0 { collector.lost(vault) } else { collector.ready(vault) }
+            } else if !asked.is_empty() {
+                let vault = asked.swap_remove(at % asked.len());
+                match manners[vault] {
+                    1 => collector.lost(vault),
+                    2 => { collector.stalled(); stalls += 1 }
+                    3 => progress = collector.received(vault, spoiled(&shares[vault]), |dek| dek.commitment() == key_of_all()),
+                    _ => progress = collector.received(vault, again(&shares[vault]), |dek| dek.commitment() == key_of_all()),
+                }
+            }
+            loop {
+                match progress {
+                    Progress::Done(quorum) => { key = Some(quorum); break }
+                    Progress::Wait => {}
+                    Progress::Ask(vault) => {
+                        prop_assert!(!asked.contains(&vault) && !unheard.contains(&vault));
+                        asked.push(vault);
+                    }
+                }
+                match collector.ask_next() {
+                    Progress::Wait => break,
+                    next => progress = next,
+                }
+            }
+            if key.is_some() { break }
+            let out = collector.fates().iter().filter(|fate| **fate == Fate::Asked).count();
+            prop_assert!(out + collector.shares() <= needed.max(collector.shares() + 1) + stalls);
+        }
+        let good = manners.iter().filter(|manner| **manner > 3).count();
+        if good >= needed {
+            prop_assert!(key.is_some());
+        }
+        if let Some(quorum) = key {
+            prop_assert!(quorum.dek.commitment() == key_of_all());
+            for (manner, fate) in manners.iter().zip(collector.fates()) {
+                prop_assert!(*manner != 3 || !matches!(fate, Fate::Served | Fate::Spare));
+            }
+        }
+    }
+}
+
+fn key_of_all() -> crate::Commitment {
+    key(0x5a).commitment()
 }

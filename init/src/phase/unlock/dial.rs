@@ -9,7 +9,7 @@ use attest::{Anchor, VerifiedNode};
 use kernel::tsm::Tsm;
 use ondisk::cmdline::VaultAddress;
 use quorum::{Share, ShareError};
-use vault::{Challenged, Expectation, Handshaken, Identity, QuoteTime};
+use vault::{Challenged, Expectation, Fleet, Handshaken, Identity, QuoteTime};
 
 use super::collateral::Sources;
 use super::quote;
@@ -25,6 +25,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// What all vaults' threads share.
 pub(super) struct Dialer {
     pub(super) identity: Identity,
+    pub(super) fleet: Fleet,
     pub(super) anchor: Anchor,
     pub(super) nodes: attest::Policy,
     pub(super) clock: vault::Clock,
@@ -169,7 +170,7 @@ impl Dialer {
         let mut context = [0; 32];
         kernel::clock::random(&mut context).map_err(Error::Random)?;
         let expected = Expectation { anchor: &self.anchor, policy: &self.nodes, clock: self.clock, collateral: &self.collateral };
-        let handshaken = Handshaken::connect(stream, &self.identity, self.step())?;
+        let handshaken = Handshaken::connect_within(&self.fleet, stream, &self.identity, self.step())?;
         Ok(handshaken.challenge(&context, &expected, self.step())?)
     }
 

@@ -261,17 +261,17 @@ impl Outcome {
         let left = self.vaults.iter().filter(|vault| !vault.gone).count();
         let not_believed = [Verdict::Forged, Verdict::Stale];
         if collector.shares() >= self.needed {
-            Error::Unproved(self)
+            Error::Unproved(Box::new(self))
         } else if count(&not_believed) > 0 && (left < self.needed || self.vaults.len() - count(&not_believed) < self.needed) {
-            Error::NotBelieved(self)
+            Error::NotBelieved(Box::new(self))
         } else if left < self.needed && count(&[Verdict::Expired]) > 0 {
-            Error::Expired(self)
+            Error::Expired(Box::new(self))
         } else if count(&[Verdict::NoQuote]) > 0 {
-            Error::OwnQuote(self)
+            Error::OwnQuote(Box::new(self))
         } else if count(&[Verdict::Denied]) > 0 && count(&[Verdict::Denied]) + collector.shares() >= self.needed {
-            Error::Denied(self)
+            Error::Denied(Box::new(self))
         } else {
-            Error::TooFew(self)
+            Error::TooFew(Box::new(self))
         }
     }
 }
