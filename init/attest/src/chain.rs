@@ -2,6 +2,7 @@
 //!
 //! Source: Intel PCK Certificate and CRL Profile Specification, revision 1.5, section 3 (subject names).
 
+use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use x509_cert::Certificate;
@@ -16,6 +17,8 @@ use crate::refusal::Role;
 const CHAIN_MAX: usize = 4;
 /// The longest PEM text of a chain, in bytes; real ones are under 4 KiB.
 const PEM_MAX: usize = 32 << 10;
+const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+const END: &[u8] = b"-----END CERTIFICATE-----";
 /// `id-at-commonName`.
 const COMMON_NAME: &str = "2.5.4.3";
 /// `id-ce-basicConstraints`.
@@ -56,19 +59,18 @@ pub(crate) fn signer(pem: &[u8], role: Role, anchor: &[u8]) -> Result<Vec<Link>,
 fn read<const N: usize>(pem: &[u8], roles: [Role; N], anchor: &[u8]) -> Result<Vec<Link>, Refusal> {
     let first = roles.first().copied().unwrap_or(Role::Root);
     let unreadable = Refusal::CertificateUnreadable(first);
-    if pem.len() > PEM_MAX || !is_pem_alone(pem) {
-        return Err(unreadable);
-    }
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).take(CHAIN_MAX).collect();
+    let blocks = Some(pem).filter(|pem| pem.len() <= PEM_MAX).and_then(blocks).ok_or(unreadable.clone())?;
+    let certificates: Result<Vec<_>, _> = blocks.into_iter().map(CertificateDer::from_pem_slice).collect();
     let certificates = certificates.map_err(|_| unreadable)?;
     if certificates.len() != N {
         return Err(Refusal::ChainLength(first));
     }
     // The anchor first: what stands under another root is of no interest.
-    if certificates.last().map(AsRef::as_ref) != Some(anchor) {
+    if !certificates.last().is_some_and(|root| is_anchor(root, anchor)) {
         return Err(Refusal::Anchor);
     }
     let links = roles.into_iter().zip(certificates).map(|(role, der)| {
+        let der = if role == Role::Root { CertificateDer::from(anchor.to_vec()) } else { der };
         let certificate = Certificate::from_der(&der).map_err(|_| Refusal::CertificateUnreadable(role))?;
         let link = Link { role, der, certificate };
         link.check()?;
@@ -77,20 +79,33 @@ fn read<const N: usize>(pem: &[u8], roles: [Role; N], anchor: &[u8]) -> Result<V
     links.collect()
 }
 
-/// Outside of its blocks a chain has white space only, and a NUL at its end in quotes.
-fn is_pem_alone(pem: &[u8]) -> bool {
-    let mut inside = false;
-    pem.split(|byte| *byte == b'\n').all(|line| {
-        let line = line.trim_ascii();
-        if line.starts_with(b"-----BEGIN") {
-            inside = true;
-        } else if line.starts_with(b"-----END") {
-            inside = false;
-        } else if !inside {
-            return line.iter().all(|byte| *byte == 0);
-        }
-        true
-    })
+/// The anchor, byte for byte; or an earlier certificate that the anchor's own key signed for itself, under the same name: Intel's
+/// platforms of before 2021 carry one that ends in 2033. What such a chain is verified with is the anchor all the same.
+fn is_anchor(root: &CertificateDer<'_>, anchor: &[u8]) -> bool {
+    if root.as_ref() == anchor {
+        return true;
+    }
+    let link = |der: &[u8]| {
+        let certificate = Certificate::from_der(der).ok()?;
+        Some(Link { role: Role::Root, der: CertificateDer::from(der.to_vec()), certificate })
+    };
+    let Some((root, anchor)) = link(root).zip(link(anchor)) else { return false };
+    let subject = |link: &Link| link.certificate.tbs_certificate().subject().clone();
+    subject(&root) == subject(&anchor) && root.key() == anchor.key() && root.is_signed_by(&anchor)
+}
+
+/// The blocks of a chain, [`CHAIN_MAX`] at most. Between them is white space or nothing (older quoting services begin a block on the
+/// line on which the one before ends), and behind them a NUL in most quotes; anything else is not a chain.
+fn blocks(pem: &[u8]) -> Option<Vec<&[u8]>> {
+    let end_of = |text: &[u8], mark: &[u8]| text.windows(mark.len()).position(|window| window == mark).map(|at| at + mark.len());
+    let mut rest = pem.trim_ascii_start();
+    let mut blocks = Vec::new();
+    while !rest.iter().all(|byte| *byte == 0) && blocks.len() < CHAIN_MAX {
+        let (block, behind) = rest.strip_prefix(BEGIN).and(end_of(rest, END)).and_then(|end| rest.split_at_checked(end))?;
+        blocks.push(block);
+        rest = behind.trim_ascii_start();
+    }
+    Some(blocks)
 }
 
 impl Link {
@@ -100,13 +115,21 @@ impl Link {
         spki.strip_prefix(&SPKI_P256).filter(|key| key.len() == 65).map(<[u8]>::to_vec).unwrap_or_default()
     }
 
+    /// Whether its signature is `issuer`'s.
+    pub(crate) fn is_signed_by(&self, issuer: &Self) -> bool {
+        let signature = self.certificate.signature().raw_bytes();
+        let signed = self.certificate.tbs_certificate().to_der();
+        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, issuer.key());
+        signed.is_ok_and(|signed| key.verify(&signed, signature).is_ok())
+    }
+
     /// Name, key and use, each as its place calls for.
     fn check(&self) -> Result<(), Refusal> {
         let names: &[&str] = match self.role {
             Role::PckLeaf => &["Intel SGX PCK Certificate"],
             Role::PckAuthority => &["Intel SGX PCK Platform CA", "Intel SGX PCK Processor CA"],
             Role::TcbInfoSigner | Role::QeIdentitySigner => &["Intel SGX TCB Signing"],
-            Role::Root => return Ok(()), // the anchor's own bytes
+            Role::Root => return Ok(()), // the anchor itself
         };
         if !self.common_name().is_some_and(|name| names.contains(&name.as_str())) {
             return Err(Refusal::CertificateName(self.role));

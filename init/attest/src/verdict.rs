@@ -168,7 +168,8 @@ fn with_collateral(
 fn check_kinds(tee: Tee, collateral: &Collateral) -> Result<(), Refusal> {
     #[derive(serde::Deserialize)]
     struct Kind {
-        id: String,
+        /// The second version, which Intel no longer serves, has none.
+        id: Option<String>,
         version: u64,
     }
     let (info, identity) = match tee {
@@ -184,7 +185,7 @@ fn check_kinds(tee: Tee, collateral: &Collateral) -> Result<(), Refusal> {
             // Intel announced a third version; what it changes is read by its signed text.
             Document::QeIdentity => kind.version == 2 || kind.version == 3,
         };
-        if kind.id != id || !is_known {
+        if kind.id.as_deref() != Some(id) || !is_known {
             return Err(Refusal::DocumentKind(document));
         }
     }
