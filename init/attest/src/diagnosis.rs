@@ -58,7 +58,8 @@ impl Refused<'_> {
         }
         let from = fields.this_update.to_unix_duration().as_secs();
         let until = fields.next_update.map_or(0, |time| time.to_unix_duration().as_secs());
-        self.window(Dated::Crl(which), (from, until))?;
+        // In the very second of its next update a list is no longer good, webpki says.
+        self.window(Dated::Crl(which), (from, until.saturating_sub(1)))?;
         let revoked = fields.revoked_certificates.iter().flatten();
         Ok(revoked.map(|entry| entry.serial_number.as_bytes().to_vec()).collect())
     }

@@ -252,10 +252,11 @@ fn assess(
     })
 }
 
-/// When every part is valid: after the last was issued, until the first expires.
+/// When every part is valid: after the last was issued, until before the first expires. A list is no longer good in the very second
+/// of its next update (webpki), a document still is (dcap-qvl); here all are like lists.
 fn window(claims: &QuoteClaims) -> (u64, u64) {
     let from = claims.latest_issue_date.max(claims.qe_iden_latest_issue_date);
-    (from, claims.earliest_expiration_date.min(claims.qe_iden_earliest_expiration_date))
+    (from, claims.earliest_expiration_date.min(claims.qe_iden_earliest_expiration_date).saturating_sub(1))
 }
 
 fn check_platform(platform: &Platform, policy: &Policy, checks: &mut Checks) -> Result<(), Refusal> {
