@@ -144,9 +144,15 @@ impl Gathering {
         for index in 0..self.lines.len() {
             let share = match (known, self.lines.get_mut(index)) {
                 (Some(time), Some(line)) if line.is_valid_at(time) => line.held.take(),
+                (Some(_), Some(line)) if line.held.is_some() => {
+                    // Kept: with the word of more vaults the time can only become earlier.
+                    self.outcome.stale(index);
+                    None
+                }
                 _ => None,
             };
             let Some(share) = share else { continue };
+            self.outcome.fresh(index);
             if let Some(quorum) = self.asking(|collector| collector.received(index, share, |dek| trial.opens(dek))) {
                 return Some(quorum);
             }

@@ -201,6 +201,21 @@ impl Outcome {
         vault.verdict = Verdict::Spare;
     }
 
+    /// Notes that a vault gave a share, and that its evidence is not valid at the time that is known by now.
+    pub(super) fn stale(&mut self, index: usize) {
+        let Some(vault) = self.vaults.get_mut(index).filter(|vault| vault.verdict != Verdict::Stale) else { return };
+        let reason = chain(&dial::Error::Stale);
+        log::warn!("vault {}: {}: {reason}", vault.address, Verdict::Stale.as_str());
+        (vault.verdict, vault.reason) = (Verdict::Stale, Some(reason));
+    }
+
+    /// Notes that a vault's share is looked at.
+    pub(super) fn fresh(&mut self, index: usize) {
+        if let Some(vault) = self.vaults.get_mut(index) {
+            (vault.verdict, vault.reason) = (Verdict::Spare, None);
+        }
+    }
+
     pub(super) fn lost(&mut self, index: usize, error: &dial::Error) {
         let Some(vault) = self.vaults.get_mut(index) else { return };
         vault.verdict = Verdict::of(error);
