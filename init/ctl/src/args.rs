@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use attest::TcbDemand;
 use clap::{Args, Parser, Subcommand};
 use cvmctl::TcbStatus;
 use cvmctl::policy::TTL_SECONDS;
@@ -27,6 +28,89 @@ pub(crate) enum Command {
     /// The guest's command line
     #[command(subcommand)]
     Cmdline(Cmdline),
+    /// Quotes in files, judged by the guest's own verifier
+    #[command(subcommand)]
+    Quote(Quote),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Quote {
+    /// Verify a quote, a line for each check; exit code 0 only if it is believed
+    Verify(Box<QuoteVerify>),
+    /// Print what a quote says of itself. Nothing of it is verified
+    Show(QuoteShow),
+}
+
+#[derive(Args)]
+pub(crate) struct QuoteShow {
+    /// The quote: raw, hex or base64; - is stdin
+    pub(crate) file: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct QuoteVerify {
+    /// The quote: raw, hex or base64; - is stdin
+    pub(crate) file: PathBuf,
+    /// The root certificate that its chain must end in, DER or PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) anchor: PathBuf,
+    /// Collateral: a folder (a PCS's answers by name, or JSON in dcap-qvl's form), such a JSON file, or http://HOST:PORT of a PCCS
+    #[arg(long, value_name = "DIR|FILE|URL")]
+    pub(crate) collateral: Option<String>,
+    /// When: RFC 3339 or Unix seconds; default: now
+    #[arg(long, value_name = "TIME", value_parser = at)]
+    pub(crate) at: Option<u64>,
+    /// As the guest's cvm.tcb: uptodate, a comma list of statuses, or signature (no collateral)
+    #[arg(long, value_name = "STATUSES", value_parser = demand, default_value = "UpToDate,SWHardeningNeeded")]
+    pub(crate) tcb: TcbDemand,
+    /// The initrd's floors.json
+    #[arg(long, value_name = "FILE")]
+    pub(crate) floors: Option<PathBuf>,
+    /// A platform instance id or PPID that is accepted; any if none is given
+    #[arg(long = "platform", value_name = "HEX", value_delimiter = ',', value_parser = platform)]
+    pub(crate) platforms: Vec<std::vec::Vec<u8>>,
+    /// What the quote must be made for, 64 bytes
+    #[arg(long, value_name = "HEX", value_parser = bytes::<64>)]
+    pub(crate) report_data: Option<[u8; 64]>,
+    /// An enclave's build; any if none is given
+    #[arg(long = "mrenclave", value_name = "HEX", value_delimiter = ',', value_parser = bytes::<32>)]
+    pub(crate) mrenclaves: Vec<[u8; 32]>,
+    /// The TDX module
+    #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
+    pub(crate) mrseam: Option<[u8; 48]>,
+    /// What a trust domain was built of
+    #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
+    pub(crate) mrtd: Option<[u8; 48]>,
+    /// A trust domain's register 0
+    #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
+    pub(crate) rtmr0: Option<[u8; 48]>,
+    /// A trust domain's register 1
+    #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
+    pub(crate) rtmr1: Option<[u8; 48]>,
+    /// A trust domain's register 2
+    #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
+    pub(crate) rtmr2: Option<[u8; 48]>,
+    /// A trust domain's register 3
+    #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
+    pub(crate) rtmr3: Option<[u8; 48]>,
+    /// A trust domain's MRCONFIGID
+    #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
+    pub(crate) mrconfigid: Option<[u8; 48]>,
+    /// A trust domain's MROWNER
+    #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
+    pub(crate) mrowner: Option<[u8; 48]>,
+    /// A trust domain's MROWNERCONFIG
+    #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
+    pub(crate) mrownerconfig: Option<[u8; 48]>,
+    /// Bits of TDATTRIBUTES that are accepted besides the usual: KL, PERFMON and others
+    #[arg(long, value_name = "HEX", value_parser = bits, default_value = "0")]
+    pub(crate) td_attributes_allowed: u64,
+    /// Print one JSON object instead of lines
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args)]
@@ -160,6 +244,26 @@ fn tcb(text: &str) -> Result<TcbStatus, String> {
     }
 }
 
+fn demand(text: &str) -> Result<TcbDemand, String> {
+    match text {
+        "signature" => Ok(TcbDemand::Signature),
+        "uptodate" => Ok(TcbDemand::Statuses(vec![TcbStatus::UpToDate])),
+        // UpToDate is always good enough.
+        list => {
+            let statuses = list.split(',').filter(|word| *word != "uptodate").map(tcb);
+            std::iter::once(Ok(TcbStatus::UpToDate)).chain(statuses).collect::<Result<_, _>>().map(TcbDemand::Statuses)
+        }
+    }
+}
+
+fn platform(text: &str) -> Result<Vec<u8>, String> {
+    bytes::<16>(text).map(|id| id.to_vec())
+}
+
+fn bits(text: &str) -> Result<u64, String> {
+    u64::from_str_radix(text.trim_start_matches("0x"), 16).map_err(|_| "not a hexadecimal number of 64 bits".to_owned())
+}
+
 fn at(text: &str) -> Result<u64, String> {
     if let Ok(seconds) = text.parse() {
         return Ok(seconds);
@@ -186,6 +290,10 @@ mod tests {
         assert!(bytes::<2>("abc").is_err() && bytes::<2>("abcdef").is_err());
         assert_eq!(tcb("SWHardeningNeeded"), Ok(TcbStatus::SWHardeningNeeded));
         assert!(tcb("Revoked").is_err() && tcb("uptodate").is_err());
+        assert_eq!(demand("signature"), Ok(TcbDemand::Signature));
+        assert_eq!(demand("uptodate,OutOfDate"), Ok(TcbDemand::Statuses(vec![TcbStatus::UpToDate, TcbStatus::OutOfDate])));
+        assert!(demand("signature,UpToDate").is_err() && demand("").is_err() && bits("xyz").is_err());
+        assert_eq!(bits("0x8000000000000000"), Ok(1 << 63));
         assert_eq!(at("1788516900"), Ok(1_788_516_900));
         assert_eq!(at("2026-09-04T12:15:00+02:00"), Ok(1_788_516_900));
         assert!(at("1960-01-01T00:00:00Z").is_err() && at("yesterday").is_err());

@@ -12,8 +12,8 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::args::{Cli, Cmdline, Command, ImageArgs, NodeArgs, OwnerArgs, Policy, Promote, Provision};
-use crate::show;
+use crate::args::{Cli, Cmdline, Command, ImageArgs, NodeArgs, OwnerArgs, Policy, Promote, Provision, Quote};
+use crate::{quote, show};
 
 /// A policy file is a few KiB; this only keeps a mistake small.
 const FILE_MAX: usize = 1 << 20;
@@ -35,6 +35,18 @@ pub(crate) enum Error {
     AnotherOwner,
     #[error("keeping secrets out of core dumps")]
     Core(#[source] rustix::io::Errno),
+    #[error("the quote names no platform that collateral could be asked for")]
+    NoPlatform,
+    #[error("the cache's name leads nowhere")]
+    NoAddress,
+    #[error("{0}: no collateral in it")]
+    NoCollateral(PathBuf),
+    #[error("collateral")]
+    Collateral(#[source] attest::CollateralError),
+    #[error("collateral cache")]
+    Pccs(#[from] vault::PccsError),
+    #[error("no quote")]
+    Quote(#[source] attest::FrameError),
     #[error("output")]
     Output(#[from] io::Error),
     #[error(transparent)]
@@ -47,6 +59,8 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Policy(args) => show_policy(args),
         Command::Promote(args) => promote(args),
         Command::Cmdline(Cmdline::Check { words }) => check(&words.join(" ")),
+        Command::Quote(Quote::Verify(args)) => quote::judge(&args),
+        Command::Quote(Quote::Show(args)) => quote::describe(&args),
     }
 }
 
@@ -150,7 +164,7 @@ fn nodes(args: NodeArgs) -> Result<Nodes, Error> {
 }
 
 /// The initrd's floors.
-fn floors(file: &Path) -> Result<Floors, Error> {
+pub(crate) fn floors(file: &Path) -> Result<Floors, Error> {
     Floors::from_json(&read(file)?).map_err(|source| Error::Json { path: file.to_owned(), source })
 }
 
@@ -159,7 +173,7 @@ fn json(path: &Path) -> Result<Value, Error> {
 }
 
 /// Reads a file into memory that is wiped and never moves: it may be the issuer's key.
-fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
+pub(crate) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
     let failed = |source| Error::File { path: path.to_owned(), source };
     let mut bytes = Zeroizing::new(vec![0; FILE_MAX]);
     let mut file = File::open(path).map_err(failed)?;

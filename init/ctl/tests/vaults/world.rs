@@ -88,7 +88,7 @@ impl World {
         };
         let stream = TcpStream::connect(self.nodes[index].addr()).unwrap();
         let handshaken = Handshaken::connect(stream, &Identity::guest([9; 16])?, deadline())?;
-        let mut session = handshaken.challenge(&[3; 32], &expected, deadline())?.present(quote, deadline())?;
+        let mut session = handshaken.challenge(&[3; 32], &expected, deadline())?.present(quote, Duration::from_secs(5))?;
         Ok(Share::parse(&session.export_key(HANDLE, deadline())?.material).unwrap())
     }
 

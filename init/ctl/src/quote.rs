@@ -1,0 +1,155 @@
+//! `cvmctl quote`: the verdict of PID 1's own verifier on a quote in a file, check by check.
+
+mod describe;
+mod sources;
+
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use attest::{Anchor, Checks, DomainPolicy, EnclavePolicy, Evidence, Floors, Frame, Policy, Refusal, Tcb, TcbDemand, verify};
+use ring::digest::{SHA256, digest};
+use serde_json::{Value, json};
+
+use crate::args::{QuoteShow, QuoteVerify};
+use crate::run::{Error, floors, read};
+use crate::show;
+
+/// SHA-256 of Intel's SGX root certificate: with this anchor the quoting enclaves are Intel's.
+const INTEL_ROOT: &str = "44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3";
+/// MRSIGNER of Intel's quoting enclaves, SGX and TDX, as its QE and TD_QE identities have them.
+const INTEL_QE_SIGNERS: &str = r#"["8c4f5775d796503e96137f77c68a829a0056ac8ded70140b081b094490c57bff",
+    "dc9e2a7c6f948f17474e34a7fc43ed030f7c1563f1babddf6340c82e0e54a8c5"]"#;
+
+/// Verifies; exit code 0 only if the quote is believed.
+pub(crate) fn judge(args: &QuoteVerify) -> Result<ExitCode, Error> {
+    let quote = sources::quote(&args.file)?;
+    let anchor = sources::certificate(&read(&args.anchor)?);
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let floors = match &args.floors {
+        Some(file) => floors(file)?,
+        None => usual_floors(&anchor),
+    };
+    let at = args.at.unwrap_or_else(now).max(floors.built);
+    let policy = policy(args, floors);
+    let (mut checks, verdict) = match &policy.tcb {
+        TcbDemand::Signature => verdict(&quote, None, &anchor, &policy, at, args),
+        TcbDemand::Statuses(_) => {
+            let candidates = args.collateral.as_deref().map_or(Ok(Vec::new()), |from| sources::collateral(from, &quote))?;
+            let mut verdicts = candidates.iter().map(|one| verdict(&quote, Some(one), &anchor, &policy, at, args));
+            // The first that believes decides; else what the first one says.
+            let believed = verdicts.by_ref().find(|(_, verdict)| verdict.is_ok());
+            believed.unwrap_or_else(|| verdict(&quote, candidates.first(), &anchor, &policy, at, args))
+        }
+    };
+    if args.report_data.is_none() && verdict.is_ok() {
+        checks.1.push(("report data", "not compared, none given".to_owned(), false));
+    }
+    tell(args, &quote, &checks, &verdict)?;
+    Ok(if verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints what a quote says. Nothing of it is verified.
+pub(crate) fn describe(args: &QuoteShow) -> Result<ExitCode, Error> {
+    let quote = sources::quote(&args.file)?;
+    let frame = Frame::parse(&quote).map_err(Error::Quote)?;
+    let description = describe::quote(&frame, quote.len());
+    if args.json {
+        show::json(&json!({ "verified": false, "quote": description }))?;
+    } else {
+        let mut lines = vec!["unverified: what the quote says of itself".to_owned()];
+        describe::lines(&description, "", &mut lines);
+        show::lines(&lines)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The verifier's checks, and those that are made here.
+type Lines = (Checks, Vec<(&'static str, String, bool)>);
+
+fn verdict(
+    quote: &[u8],
+    collateral: Option<&attest::Collateral>,
+    anchor: &[u8],
+    policy: &Policy,
+    at: u64,
+    args: &QuoteVerify,
+) -> (Lines, Result<Evidence, Refusal>) {
+    let mut checks = Checks::kept();
+    let anchor = Anchor::from_der(anchor.to_vec());
+    let mut own = Vec::new();
+    let verdict = verify(quote, collateral, &anchor, policy, at, &mut checks).and_then(|evidence| match args.report_data {
+        Some(wanted) if *evidence.report_data() != wanted => Err(Refusal::ReportData),
+        Some(wanted) => {
+            own.push(("report data", hex::encode(wanted), true));
+            Ok(evidence)
+        }
+        None => Ok(evidence),
+    });
+    ((checks, own), verdict)
+}
+
+fn policy(args: &QuoteVerify, floors: Floors) -> Policy {
+    let builds = (!args.mrenclaves.is_empty()).then(|| args.mrenclaves.clone());
+    Policy {
+        tcb: args.tcb.clone(),
+        floors,
+        platforms: args.platforms.clone(),
+        enclave: EnclavePolicy { mrenclaves: builds, ..EnclavePolicy::default() },
+        domain: DomainPolicy {
+            attributes_allowed: args.td_attributes_allowed,
+            mrseam: args.mrseam,
+            mrtd: args.mrtd,
+            rtmrs: [args.rtmr0, args.rtmr1, args.rtmr2, args.rtmr3],
+            mrconfigid: args.mrconfigid,
+            mrowner: args.mrowner,
+            mrownerconfig: args.mrownerconfig,
+        },
+    }
+}
+
+/// No floors; under Intel's root, Intel's quoting enclaves.
+fn usual_floors(anchor: &[u8]) -> Floors {
+    let is_intel = hex::encode(digest(&SHA256, anchor)) == INTEL_ROOT;
+    let signers = if is_intel { INTEL_QE_SIGNERS } else { "[]" };
+    let json = format!(r#"{{"built":0,"tcb_evaluation":0,"root_crl":0,"pck_crl":0,"qe_signers":{signers}}}"#);
+    Floors::from_json(json.as_bytes()).unwrap_or_default()
+}
+
+fn tell(args: &QuoteVerify, quote: &[u8], checks: &Lines, verdict: &Result<Evidence, Refusal>) -> Result<(), Error> {
+    let theirs = checks.0.lines().iter().map(|check| (check.name, check.compared.clone(), check.compares));
+    let all: Vec<_> = theirs.chain(checks.1.iter().cloned()).collect();
+    let reason = verdict.as_ref().err().map(|refusal| cvmctl::chain(refusal));
+    if args.json {
+        let checks: Vec<_> =
+            all.iter().map(|(name, value, compared)| json!({ "name": name, "value": value, "compared": compared })).collect();
+        return Ok(show::json(&json!({
+            "believed": verdict.is_ok(),
+            "refusal": reason,
+            "checks": checks,
+            "evidence": verdict.as_ref().ok().map(|evidence| evidence_json(evidence, quote)),
+        }))?);
+    }
+    let line =
+        |(name, value, compared): &(&str, String, bool)| format!("{:<5} {name}: {value}", if *compared { "ok" } else { "-" });
+    let mut lines: Vec<String> = all.iter().map(line).collect();
+    lines.push(reason.map_or_else(|| "believed".to_owned(), |reason| format!("REFUSED {reason}")));
+    Ok(show::lines(&lines)?)
+}
+
+fn evidence_json(evidence: &Evidence, quote: &[u8]) -> Value {
+    let tcb = match evidence.tcb() {
+        Tcb::Assessed { status, advisories, evaluation } => {
+            json!({ "status": status.to_string(), "advisories": advisories, "evaluation": evaluation })
+        }
+        Tcb::Unknown => json!({ "status": "unknown", "advisories": [], "evaluation": null }),
+    };
+    let (from, until) = evidence.valid();
+    json!({
+        "tcb": tcb,
+        "platform": hex::encode(&evidence.platform().id),
+        "fmspc": hex::encode(evidence.platform().fmspc),
+        "valid_from": from,
+        "valid_until": until,
+        "quote": Frame::parse(quote).map(|frame| describe::quote(&frame, quote.len())).ok(),
+    })
+}
