@@ -76,7 +76,14 @@ fn read<const N: usize>(pem: &[u8], roles: [Role; N], anchor: &[u8]) -> Result<V
         link.check()?;
         Ok(link)
     });
-    links.collect()
+    let links: Vec<Link> = links.collect::<Result<_, Refusal>>()?;
+    // A path that leaves one out, such as a leaf of the root's, would do for webpki.
+    for (link, issuer) in links.iter().zip(links.iter().skip(1)) {
+        if link.certificate.tbs_certificate().issuer() != issuer.certificate.tbs_certificate().subject() {
+            return Err(Refusal::CertificateSignature(link.role));
+        }
+    }
+    Ok(links)
 }
 
 /// The anchor, byte for byte; or an earlier certificate that the anchor's own key signed for itself, under the same name: Intel's
@@ -90,8 +97,11 @@ fn is_anchor(root: &CertificateDer<'_>, anchor: &[u8]) -> bool {
         Some(Link { role: Role::Root, der: CertificateDer::from(der.to_vec()), certificate })
     };
     let Some((root, anchor)) = link(root).zip(link(anchor)) else { return false };
-    let subject = |link: &Link| link.certificate.tbs_certificate().subject().clone();
-    subject(&root) == subject(&anchor) && root.key() == anchor.key() && root.is_signed_by(&anchor)
+    let (certificate, fields) = (&root.certificate, root.certificate.tbs_certificate());
+    let is_named = fields.subject() == anchor.certificate.tbs_certificate().subject();
+    // What the signature does not cover says nothing else than what it covers.
+    let is_whole = certificate.signature_algorithm() == fields.signature();
+    is_named && is_whole && root.key() == anchor.key() && root.is_signed_by(&anchor)
 }
 
 /// The blocks of a chain, [`CHAIN_MAX`] at most. Between them is white space or nothing (older quoting services begin a block on the

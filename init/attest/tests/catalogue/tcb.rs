@@ -1,0 +1,133 @@
+//! T: how good the platform is.
+
+use attest::{Refusal, TcbDemand, TcbStatus};
+use sim_dcap::{Level, ModuleLevel, QeLevel};
+
+use crate::world::Kind::{Sgx, Tdx, Tdx15};
+use crate::world::{Case, judge};
+
+const STATUSES: [(&str, TcbStatus); 7] = [
+    ("UpToDate", TcbStatus::UpToDate),
+    ("OutOfDate", TcbStatus::OutOfDate),
+    ("ConfigurationNeeded", TcbStatus::ConfigurationNeeded),
+    ("OutOfDateConfigurationNeeded", TcbStatus::OutOfDateConfigurationNeeded),
+    ("SWHardeningNeeded", TcbStatus::SWHardeningNeeded),
+    ("ConfigurationAndSWHardeningNeeded", TcbStatus::ConfigurationAndSWHardeningNeeded),
+    ("Revoked", TcbStatus::Revoked),
+];
+
+/// T1: each status of the platform with each policy of one status.
+#[test]
+fn a_status_is_accepted_exactly_when_policy_names_it() {
+    for (name, status) in STATUSES {
+        for (_, accepted) in STATUSES {
+            let verdict = judge(Sgx, |plot| {
+                plot.collateral.tcb_info.tcb_levels[0].tcb_status = name.to_owned();
+                plot.policy.tcb = TcbDemand::Statuses(vec![accepted]);
+            });
+            let want = if status == accepted && status != TcbStatus::Revoked { Ok(()) } else { Err(Refusal::TcbStatus(status)) };
+            assert_eq!(verdict.map(|_| ()), want, "{name} where {accepted} is accepted");
+        }
+    }
+}
+
+#[test]
+fn platform_quoting_enclave_and_module_all_count() {
+    let outdated = Refusal::TcbStatus(TcbStatus::OutOfDate);
+    let revoked = Refusal::TcbStatus(TcbStatus::Revoked);
+    let cases: [Case; 19] = [
+        (
+            "T1",
+            Sgx,
+            "QE outdated",
+            |p| p.collateral.qe_identity.tcb_levels = vec![QeLevel::new(8, "OutOfDate")],
+            outdated.clone(),
+        ),
+        (
+            "T1",
+            Tdx,
+            "QE outdated",
+            |p| p.collateral.qe_identity.tcb_levels = vec![QeLevel::new(4, "OutOfDate")],
+            outdated.clone(),
+        ),
+        (
+            "T1",
+            Tdx,
+            "module outdated",
+            |p| p.collateral.tcb_info.tdx_module_identities[0].tcb_levels = vec![ModuleLevel::new(6, "OutOfDate")],
+            outdated.clone(),
+        ),
+        ("T1", Tdx, "platform on the lower level", |p| p.td.tee_tcb_svn[2] = 2, outdated),
+        ("T2", Sgx, "QE revoked", |p| p.collateral.qe_identity.tcb_levels = vec![QeLevel::new(8, "Revoked")], revoked.clone()),
+        (
+            "T2",
+            Tdx,
+            "module revoked",
+            |p| p.collateral.tcb_info.tdx_module_identities[0].tcb_levels = vec![ModuleLevel::new(6, "Revoked")],
+            revoked.clone(),
+        ),
+        ("T2", Tdx, "platform revoked", |p| p.collateral.tcb_info.tcb_levels[0].tcb_status = "Revoked".to_owned(), revoked),
+        (
+            "T3",
+            Sgx,
+            "below the lowest level",
+            |p| p.collateral.tcb_info.tcb_levels = vec![Level::new(&[255; 16], 5, &[], "UpToDate")],
+            Refusal::NoTcbLevel,
+        ),
+        (
+            "T3",
+            Sgx,
+            "PCE below the lowest level",
+            |p| p.collateral.tcb_info.tcb_levels = vec![Level::new(&[0; 16], 99, &[], "UpToDate")],
+            Refusal::NoTcbLevel,
+        ),
+        (
+            "T3",
+            Sgx,
+            "QE below the lowest level",
+            |p| p.collateral.qe_identity.tcb_levels = vec![QeLevel::new(9, "UpToDate")],
+            Refusal::QeIdentity("below every level"),
+        ),
+        ("T3", Tdx, "module below the lowest level", |p| p.td.tee_tcb_svn[0] = 1, Refusal::TdxModule("below every level")),
+        (
+            "T4",
+            Tdx,
+            "module of a version without identity",
+            |p| p.td.tee_tcb_svn[1] = 9,
+            Refusal::TdxModule("no identity of its version"),
+        ),
+        ("T5", Tdx, "another signer of the module", |p| p.td.mrsignerseam[0] = 1, Refusal::TdxModule("another signer")),
+        ("T5", Tdx, "attributes of the module", |p| p.td.seam_attributes[7] = 1, Refusal::TdxModule("other attributes")),
+        (
+            "T6",
+            Tdx15,
+            "the current TCB is below every level",
+            |p| p.td.tee_tcb_svn2 = Some([1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+            Refusal::NoTcbLevel,
+        ),
+        (
+            "T7",
+            Sgx,
+            "an advisory that is denied",
+            |p| {
+                p.collateral.tcb_info.tcb_levels[0].advisories = vec!["INTEL-SA-00615".to_owned(), "INTEL-SA-00960".to_owned()];
+                p.policy.floors.advisories_denied = vec!["INTEL-SA-00960".to_owned()];
+            },
+            Refusal::Advisory,
+        ),
+        ("Q1", Sgx, "QE of another signer", |p| p.sgx.signature.qe.mrsigner[0] ^= 1, Refusal::QeIdentity("another signer")),
+        ("Q1", Sgx, "QE of another product", |p| p.sgx.signature.qe.isv_prod_id = 2, Refusal::QeIdentity("another product")),
+        ("Q1", Sgx, "QE that may be debugged", |p| p.sgx.signature.qe.flags |= 2, Refusal::QeIdentity("debug")),
+    ];
+    crate::play(&cases);
+}
+
+#[test]
+fn quoting_enclave_is_masked_and_compared() {
+    let cases: [Case; 3] = [
+        ("Q1", Sgx, "MISCSELECT of the QE", |p| p.sgx.signature.qe.misc_select = 1, Refusal::QeIdentity("other MISCSELECT")),
+        ("Q1", Sgx, "attributes of the QE", |p| p.sgx.signature.qe.flags |= 0x20, Refusal::QeIdentity("other attributes")),
+        ("Q1", Tdx, "the SGX QE for a domain", |p| p.td.signature.qe.isv_prod_id = 1, Refusal::QeIdentity("another product")),
+    ];
+    crate::play(&cases);
+}

@@ -1,0 +1,102 @@
+//! An honest platform with its quotes and collateral, to be changed in one respect.
+
+use std::sync::LazyLock;
+
+use attest::{
+    Anchor, Checks, DomainPolicy, EnclavePolicy, Evidence, Floors, Policy, Refusal, TcbDemand, TcbStatus, verify, verify_node,
+};
+use sim_dcap::{Pki, Platform, SgxQuote, SignedCollateral, TdLayout, TdQuote};
+
+pub(crate) const MRENCLAVE: [u8; 32] = [0xc1; 32];
+pub(crate) const REPORT_DATA: [u8; 64] = [0x5a; 64];
+/// 2026-11-23T00:00:00Z.
+pub(crate) const NOW: u64 = 1_795_392_000;
+pub(crate) const DAY: u64 = 86_400;
+
+/// What makes the quote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A vault's enclave, judged as PID 1 judges it.
+    Sgx,
+    /// A trust domain, version 4.
+    Tdx,
+    /// A trust domain, version 5 with the body of TDX 1.0.
+    TdxV5,
+    /// A trust domain, version 5 with the body of TDX 1.5.
+    Tdx15,
+}
+
+/// Id, kind, what is done, how, and the rule that it breaks.
+pub(crate) type Case = (&'static str, Kind, &'static str, fn(&mut Plot), Refusal);
+
+/// Everything that a hostile host may choose, and what the verifier demands.
+pub(crate) struct Plot {
+    pub(crate) pki: Pki,
+    pub(crate) platform: Platform,
+    pub(crate) sgx: SgxQuote,
+    pub(crate) td: TdQuote,
+    pub(crate) collateral: sim_dcap::Collateral,
+    /// Changes the quote after it was signed.
+    pub(crate) quote: fn(&mut Vec<u8>),
+    /// Changes the collateral after it was signed.
+    pub(crate) signed: fn(&mut SignedCollateral),
+    /// No collateral at all.
+    pub(crate) bare: bool,
+    pub(crate) policy: Policy,
+    pub(crate) now: u64,
+}
+
+static WORLD: LazyLock<(Pki, Platform)> = LazyLock::new(|| {
+    let pki = Pki::mint(NOW).unwrap();
+    let platform = pki.platform("node").unwrap();
+    (pki, platform)
+});
+
+pub(crate) fn honest(_plot: &mut Plot) {}
+
+/// Lets `change` act on the honest world and gives the verdict.
+pub(crate) fn judge(kind: Kind, change: impl FnOnce(&mut Plot)) -> Result<Evidence, Refusal> {
+    let (pki, platform) = WORLD.clone();
+    let anchor = Anchor::from_der(pki.root_der().to_vec());
+    let collateral =
+        if kind == Kind::Sgx { sim_dcap::Collateral::sgx(&platform, NOW) } else { sim_dcap::Collateral::tdx(&platform, NOW) };
+    let mut plot = Plot {
+        sgx: SgxQuote::new(MRENCLAVE, REPORT_DATA),
+        td: TdQuote { layout: layout(kind), ..TdQuote::new(REPORT_DATA) },
+        collateral,
+        pki,
+        platform,
+        quote: |_| (),
+        signed: |_| (),
+        bare: false,
+        policy: Policy {
+            tcb: TcbDemand::Statuses(vec![TcbStatus::UpToDate]),
+            floors: Floors::default(),
+            platforms: Vec::new(),
+            enclave: EnclavePolicy { mrenclaves: Some(vec![MRENCLAVE]), ..EnclavePolicy::default() },
+            domain: DomainPolicy::default(),
+        },
+        now: NOW,
+    };
+    change(&mut plot);
+    let mut quote = if kind == Kind::Sgx { plot.sgx.sign(&plot.platform) } else { plot.td.sign(&plot.platform) }.unwrap();
+    (plot.quote)(&mut quote);
+    let mut signed = plot.collateral.sign(&plot.pki).unwrap();
+    (plot.signed)(&mut signed);
+    let collateral = attest::Collateral::from_json(&serde_json::to_vec(&signed).unwrap()).unwrap();
+    let collateral = (!plot.bare).then_some(&collateral);
+    if kind == Kind::Sgx {
+        // The production entry point first: what it refuses is refused.
+        verify_node(&quote, &REPORT_DATA, &anchor, collateral, &plot.policy, plot.now)?;
+    }
+    let evidence = verify(&quote, collateral, &anchor, &plot.policy, plot.now, &mut Checks::kept())?;
+    if *evidence.report_data() == REPORT_DATA { Ok(evidence) } else { Err(Refusal::ReportData) }
+}
+
+fn layout(kind: Kind) -> TdLayout {
+    match kind {
+        Kind::Sgx | Kind::Tdx => TdLayout::V4,
+        Kind::TdxV5 => TdLayout::V5Td10,
+        Kind::Tdx15 => TdLayout::V5Td15,
+    }
+}
