@@ -52,7 +52,16 @@ impl Vaults {
         let threshold = Threshold::new(needed, dealt).ok_or_else(|| Failure(format!("{needed} of {dealt} is no threshold")))?;
         let shares = split(&dek, threshold, Generation([0x67; 16])).ok_or_else(|| Failure("dealing".to_owned()))?;
         let shares = shares.iter().map(|share| share.expose_material().to_vec()).collect();
-        Self::start(artifacts, needed, dealt, Key::Dealt { dek, shares })
+        Self::start(artifacts, needed, dealt, 0, Key::Dealt { dek, shares })
+    }
+
+    /// The same with clocks that are `ahead` seconds ahead of the host's.
+    ///
+    /// # Errors
+    /// As [`Vaults::up`].
+    pub fn in_the_future(artifacts: &Artifacts, needed: usize, dealt: usize, ahead: i64) -> Result<Self, Failure> {
+        let now = Self::up(artifacts, needed, dealt)?;
+        Self::start(artifacts, needed, dealt, ahead, now.key)
     }
 
     /// Starts the nodes and has `cvmctl` deal the key to them, as an operator does: each node is verified before its share is sent.
@@ -60,7 +69,7 @@ impl Vaults {
     /// # Errors
     /// When a node does not start, or dealing fails.
     pub fn provisioned(artifacts: &Artifacts, needed: usize, dealt: usize) -> Result<Self, Failure> {
-        let mut vaults = Self::start(artifacts, needed, dealt, Key::Provisioned { commitment: [0; 32] })?;
+        let mut vaults = Self::start(artifacts, needed, dealt, 0, Key::Provisioned { commitment: [0; 32] })?;
         let provisioned = provision(&provision::Request {
             nodes: vaults.as_operator_sees_them(),
             threshold: needed,
@@ -74,12 +83,13 @@ impl Vaults {
         Ok(vaults)
     }
 
-    fn start(artifacts: &Artifacts, threshold: usize, dealt: usize, key: Key) -> Result<Self, Failure> {
+    fn start(artifacts: &Artifacts, threshold: usize, dealt: usize, ahead: i64, key: Key) -> Result<Self, Failure> {
         let pki = Arc::new(Pki::load_or_mint(&artifacts.pki, clock::now()).doing("the simulated root")?);
         let issuer = Issuer::generate().doing("the issuer")?;
         let start = |number: usize| {
             let config = NodeConfig::honest(Arc::clone(&pki), &format!("vault-{number}"), MRENCLAVE, issuer.clone());
-            Node::start(config.doing("a vault's platform")?).doing("starting a vault")
+            let config = NodeConfig { clock_offset: ahead, ..config.doing("a vault's platform")? };
+            Node::start(config).doing("starting a vault")
         };
         let nodes = (1..=dealt).map(start).collect::<Result<Vec<_>, _>>()?;
         let addresses = nodes.iter().map(NodeHandle::addr).collect();
