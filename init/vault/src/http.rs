@@ -38,7 +38,7 @@ pub(crate) fn post(
     read_reply(stream, step, limit)
 }
 
-fn read_reply(stream: &mut impl Read, step: Step, limit: usize) -> Result<Reply, Error> {
+pub(crate) fn read_reply(stream: &mut impl Read, step: Step, limit: usize) -> Result<Reply, Error> {
     // Wiped and never grown: a buffer that moves leaves its bytes behind.
     let mut buffer = Zeroizing::new(vec![0_u8; HEAD_MAX + limit]);
     let mut filled = 0;

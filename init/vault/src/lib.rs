@@ -10,6 +10,8 @@ mod binding;
 mod error;
 mod expectation;
 mod fleet;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod http;
 mod identity;
 mod message;

@@ -39,7 +39,7 @@ pub enum PccsError {
 }
 
 /// An answer: the chain from the header that was asked for, decoded, and the body.
-struct Served {
+pub(crate) struct Served {
     chain: String,
     body: Vec<u8>,
 }
@@ -101,7 +101,7 @@ impl Pccs {
     }
 }
 
-fn served(part: &'static str, answer: &[u8], chain: &[&str]) -> Result<Served, PccsError> {
+pub(crate) fn served(part: &'static str, answer: &[u8], chain: &[&str]) -> Result<Served, PccsError> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     let Ok(httparse::Status::Complete(start)) = response.parse(answer) else {

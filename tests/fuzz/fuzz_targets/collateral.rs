@@ -1,0 +1,40 @@
+//! Bytes as collateral of a genuine quote, in both of its forms. What it can bring about is one verdict, the genuine one, or none.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use attest::{Anchor, Checks, Collateral, Evidence, Floors, PcsParts, Policy, TcbDemand, TcbStatus, verify};
+use libfuzzer_sys::fuzz_target;
+
+const QUOTE: &[u8] = include_bytes!("../../vectors/dcap-qvl/sgx_quote");
+const GENUINE: &[u8] = include_bytes!("../../vectors/dcap-qvl/sgx_quote_collateral.json");
+const INTEL: &[u8] = include_bytes!("../../../initrd/anchors/intel-sgx-root.der");
+/// 2025-06-25, inside the collateral's windows.
+const NOW: u64 = 1_750_809_600;
+
+fn believe(collateral: &Collateral) -> Option<Evidence> {
+    let statuses = TcbDemand::Statuses(vec![TcbStatus::UpToDate, TcbStatus::ConfigurationAndSWHardeningNeeded]);
+    let mut policy = Policy::of_nodes(Vec::new(), statuses, Floors::default());
+    policy.enclave.mrenclaves = None;
+    verify(QUOTE, Some(collateral), &Anchor::from_der(INTEL.to_vec()), &policy, NOW, &mut Checks::ignored()).ok()
+}
+
+static EVIDENCE: LazyLock<Option<Evidence>> =
+    LazyLock::new(|| believe(&Collateral::from_json(GENUINE).expect("genuine collateral")));
+
+fuzz_target!(|bytes: &[u8]| {
+    let parts = PcsParts {
+        tcb_info: bytes.to_vec(),
+        qe_identity: bytes.to_vec(),
+        pck_crl: bytes.to_vec(),
+        root_ca_crl: bytes.to_vec(),
+        ..PcsParts::default()
+    };
+    let read = [Collateral::from_json(bytes), Collateral::from_pcs(&parts)];
+    for collateral in read.into_iter().flatten() {
+        drop(collateral.issued());
+        if let Some(evidence) = believe(&collateral) {
+            assert_eq!(Some(&evidence), EVIDENCE.as_ref(), "another verdict came about");
+        }
+    }
+});
