@@ -280,6 +280,11 @@ impl Ended {
 
     fn tail(&self) -> String {
         let from = self.lines.len().saturating_sub(25);
-        format!("the console ended with\n    {}", self.lines.get(from..).unwrap_or_default().join("\n    "))
+        format!(
+            "the machine ended by {:?} after {:?}, the console with\n    {}",
+            self.exit,
+            self.took,
+            self.lines.get(from..).unwrap_or_default().join("\n    ")
+        )
     }
 }

@@ -108,8 +108,7 @@ impl Collateral {
         }))
     }
 
-    /// When the younger of its two documents was issued, Unix seconds: the earliest time at which all of it can be current.
-    /// Unverified: a verification at that time is what makes it true.
+    /// When the last of its documents and lists was issued, Unix seconds. Unverified.
     #[must_use]
     pub fn issued(&self) -> Option<u64> {
         #[derive(Deserialize)]

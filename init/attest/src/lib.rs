@@ -27,7 +27,7 @@ pub use frame::{Frame, FrameError, Tee};
 pub use node::{VerifiedNode, verify_node};
 pub use policy::{Anchor, DomainPolicy, EnclavePolicy, Floors, PlatformProperty, Policy, TcbDemand, TcbStatus};
 pub use refusal::{Crl, Dated, Document, Refusal, Role};
-pub use verdict::{Evidence, Platform, Tcb, verify};
+pub use verdict::{Evidence, Platform, Tcb, earliest, verify};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

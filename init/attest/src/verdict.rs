@@ -126,6 +126,21 @@ pub fn verify(
     Ok(evidence)
 }
 
+/// The earliest time, Unix seconds, at which everything that speaks for a quote can be valid: when the last of it was issued.
+/// Unverified: [`verify`] at that time is what makes it true. `None` when something of it cannot be read.
+#[must_use]
+pub fn earliest(quote: &[u8], collateral: Option<&Collateral>, anchor: &Anchor) -> Option<u64> {
+    let frame = Frame::parse(quote).ok()?;
+    let mut links = chain::pck(frame.signatures()?.chain, &anchor.0).ok()?;
+    let mut issued = 0;
+    if let Some(collateral) = collateral {
+        issued = collateral.issued()?;
+        links.extend(chain::signer(collateral.0.tcb_info_issuer_chain.as_bytes(), Role::TcbInfoSigner, &anchor.0).ok()?);
+        links.extend(chain::signer(collateral.0.qe_identity_issuer_chain.as_bytes(), Role::QeIdentitySigner, &anchor.0).ok()?);
+    }
+    links.iter().map(|link| link.window().0).chain(std::iter::once(issued)).max()
+}
+
 /// dcap-qvl's part: signatures, chains, lists, windows, TCB levels.
 fn with_collateral(
     frame: &Frame<'_>,

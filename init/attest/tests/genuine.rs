@@ -36,6 +36,13 @@ fn believe(name: &str, demand: TcbDemand, now: u64) -> Result<Evidence, Refusal>
     verify(&quote, Some(&collateral), &Anchor::from_der(INTEL.to_vec()), &policy, now, &mut Checks::kept())
 }
 
+fn earliest_of(name: &str) -> Option<u64> {
+    let folder = PathBuf::from("../../tests/vectors/genuine").join(name);
+    let quote = std::fs::read(folder.join("quote.bin")).unwrap();
+    let collateral = Collateral::from_json(&std::fs::read(folder.join("collateral.json")).unwrap()).unwrap();
+    attest::earliest(&quote, Some(&collateral), &Anchor::from_der(INTEL.to_vec()))
+}
+
 fn any() -> TcbDemand {
     let all = [UpToDate, SWHardeningNeeded, OutOfDate, OutOfDateConfigurationNeeded, TDRelaunchAdvised];
     TcbDemand::Statuses(all.to_vec())
@@ -63,6 +70,7 @@ fn each_is_believed_at_its_own_time_with_the_status_that_intel_gives() {
         assert!(believe(name, any(), from - 1).unwrap_err().is_about_time(), "{name}: before");
         assert!(believe(name, any(), until + 1).unwrap_err().is_about_time(), "{name}: after");
         assert!(believe(name, any(), from).is_ok() && believe(name, any(), until).is_ok(), "{name}: at its ends");
+        assert_eq!(earliest_of(name), Some(from), "{name}");
         if *want != UpToDate {
             let strict = believe(name, TcbDemand::Statuses(vec![UpToDate]), *now);
             assert_eq!(strict, Err(Refusal::TcbStatus(*want)), "{name}");

@@ -53,7 +53,7 @@ impl Expectation<'_> {
     pub(crate) fn believe(&self, evidence: &Evidence, report_data: &[u8; 64], until: Instant) -> Result<VerifiedNode, Error> {
         let quote = &evidence.quote;
         if self.policy.tcb == TcbDemand::Signature {
-            return Ok(self.verify(quote, report_data, None, self.now())?);
+            return Ok(self.verify_some_time(quote, report_data, None)?);
         }
         let stapled = match evidence.collateral.as_deref().map(Collateral::from_json) {
             None => Err(Error::Collateral(None)),
@@ -79,13 +79,18 @@ impl Expectation<'_> {
     }
 
     fn verify_with(&self, quote: &[u8], report_data: &[u8; 64], collateral: &Collateral) -> Result<VerifiedNode, Refusal> {
+        self.verify_some_time(quote, report_data, Some(collateral))
+    }
+
+    /// At the machine's time, and where that is what is wrong, at the earliest that may be.
+    fn verify_some_time(&self, quote: &[u8], to: &[u8; 64], collateral: Option<&Collateral>) -> Result<VerifiedNode, Refusal> {
         let now = self.now();
-        let refusal = match self.verify(quote, report_data, Some(collateral), now) {
+        let refusal = match self.verify(quote, to, collateral, now) {
             Err(refusal) if refusal.is_about_time() && !self.clock.is_trusted => refusal,
             verdict => return verdict,
         };
-        match collateral.issued().map(|issued| issued.max(self.clock.not_before)) {
-            Some(earliest) if earliest != now => self.verify(quote, report_data, Some(collateral), earliest).map_err(|_| refusal),
+        match attest::earliest(quote, collateral, self.anchor).map(|earliest| earliest.max(self.clock.not_before)) {
+            Some(earliest) if earliest != now => self.verify(quote, to, collateral, earliest).map_err(|_| refusal),
             _ => Err(refusal),
         }
     }
