@@ -4,7 +4,7 @@ use attest::{FrameError, Refusal, Role};
 use sim_dcap::pem;
 
 use crate::world::Kind::{Sgx, Tdx, Tdx15, TdxV5};
-use crate::world::{Case, honest, judge};
+use crate::world::{Case, NOW};
 
 const fn frame(error: FrameError) -> Refusal {
     Refusal::Frame(error)
@@ -80,20 +80,14 @@ fn format_is_held_to() {
 
 #[test]
 fn every_truncation_is_refused() {
-    for kind in [Sgx, Tdx15] {
-        let quote = std::cell::RefCell::new(Vec::new());
-        judge(kind, honest).unwrap();
-        let platform = sim_dcap::Pki::mint(crate::world::NOW).unwrap().platform("node").unwrap();
-        quote.replace(if kind == Sgx {
-            sim_dcap::SgxQuote::new([1; 32], [2; 64]).sign(&platform).unwrap()
-        } else {
-            let mut td = sim_dcap::TdQuote { layout: sim_dcap::TdLayout::V5Td15, ..sim_dcap::TdQuote::new([2; 64]) };
-            td.signature.tail.clear();
-            td.sign(&platform).unwrap()
-        });
-        let quote = quote.into_inner();
+    let platform = sim_dcap::Pki::mint(NOW).unwrap().platform("node").unwrap();
+    let mut td = sim_dcap::TdQuote { layout: sim_dcap::TdLayout::V5Td15, ..sim_dcap::TdQuote::new([2; 64]) };
+    td.signature.tail.clear();
+    let quotes = [sim_dcap::SgxQuote::new([1; 32], [2; 64]).sign(&platform).unwrap(), td.sign(&platform).unwrap()];
+    for quote in quotes {
+        assert!(attest::Frame::parse(&quote).is_ok());
         for end in 0..quote.len() {
-            assert!(attest::Frame::parse(&quote[..end]).is_err(), "{kind:?} cut at {end}");
+            assert!(attest::Frame::parse(&quote[..end]).is_err(), "cut at {end}");
         }
     }
 }
