@@ -20,11 +20,18 @@ const FILE_MAX: u64 = 256 << 10;
 /// The longest that a cache may take over all of its answers.
 const CACHE: Duration = Duration::from_secs(8);
 
+/// How long a failure of the cache stands before it is asked again: nodes without collateral are dialled again and again.
+const FAILURE: Duration = Duration::from_secs(15);
+
+/// When the cache was asked, and what it gave.
+type Said = (Instant, Option<Arc<Collateral>>);
+
 /// Where collateral comes from besides the nodes.
 pub(super) struct Sources {
     cache: Option<Pccs>,
-    /// What the cache said, for all vaults of this boot: nothing is asked twice, and a dead cache costs its time once.
-    fetched: Mutex<HashMap<Claimed, Option<Arc<Collateral>>>>,
+    /// What the cache said and when, for all vaults of this boot: what it gave is not asked for twice, and a dead cache costs its
+    /// time once for all of them.
+    fetched: Mutex<HashMap<Claimed, Said>>,
     bundle: Vec<Arc<Collateral>>,
 }
 
@@ -51,14 +58,19 @@ impl CollateralSource for Sources {
         let cached = self.cache.as_ref().zip(claimed).and_then(|(cache, claimed)| {
             // Held while it is asked: whoever comes second finds the answer.
             let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
-            let ask = || match cache.fetch(&claimed, deadline.min(Instant::now() + CACHE)) {
+            let known = fetched.get(&claimed).filter(|(at, said)| said.is_some() || at.elapsed() < FAILURE);
+            if let Some((_, said)) = known {
+                return said.clone();
+            }
+            let said = match cache.fetch(&claimed, deadline.min(Instant::now() + CACHE)) {
                 Ok(collateral) => Some(Arc::new(collateral)),
                 Err(error) => {
                     log::warn!("unlock: collateral cache: {error}");
                     None
                 }
             };
-            fetched.entry(claimed).or_insert_with(ask).clone()
+            fetched.insert(claimed, (Instant::now(), said.clone()));
+            said
         });
         cached.into_iter().chain(self.bundle.iter().cloned()).collect()
     }
