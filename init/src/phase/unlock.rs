@@ -52,6 +52,8 @@ pub(crate) enum Error {
     Unproved(Box<Outcome>),
     #[error("{0}: vaults not believed")]
     NotBelieved(Box<Outcome>),
+    #[error("{0}: vaults' collateral is missing or out of date")]
+    Stale(Box<Outcome>),
     #[error("{0}: no quote of our own")]
     OwnQuote(Box<Outcome>),
     #[error("{0}: the key's life is over")]
@@ -74,13 +76,14 @@ impl Error {
             Self::OwnQuote(_) => 54,
             Self::Identity(_) | Self::Threshold(..) => 55,
             Self::Expired(_) => 56,
+            Self::Stale(_) => 57,
             Self::Disk(error) => error.code(),
         }
     }
 
-    /// Vaults come back, owners grant, quoting services are restarted; a wrong build or a wrong share stays wrong.
+    /// Vaults come back, owners grant, collateral is renewed, quoting services are restarted; a wrong build or a wrong share stays wrong.
     pub(crate) const fn may_pass(&self) -> bool {
-        matches!(self, Self::TooFew(_) | Self::Denied(_) | Self::OwnQuote(_))
+        matches!(self, Self::TooFew(_) | Self::Denied(_) | Self::OwnQuote(_) | Self::Stale(_))
     }
 }
 

@@ -79,10 +79,13 @@ impl Error {
             | Self::EvidenceRefused
             | Self::Tls(_)
             | Self::Status(Step::Handshake | Step::Challenge, _)
-            | Self::Protocol(Step::Handshake | Step::Challenge, _) => true,
+            | Self::Protocol(Step::Handshake | Step::Challenge, _)
+            | Self::Collateral(None) => true,
             Self::Status(_, status) => matches!(status, 429 | 500..=599),
+            // A node fetches collateral again: a window that has passed for one set has not for the next.
+            Self::Node(refusal) => refusal.is_about_time(),
             Self::Refused(refused) => matches!(refused, Refused::Denied | Refused::Absent | Refused::Unknown),
-            Self::Identity | Self::Protocol(..) | Self::Collateral(_) | Self::Node(_) => false,
+            Self::Identity | Self::Protocol(..) | Self::Collateral(Some(_)) => false,
         }
     }
 

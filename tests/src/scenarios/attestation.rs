@@ -100,7 +100,7 @@ pub(super) fn collateral_that_ran_out_is_not_revived_by_the_host(stage: &Stage) 
     let vaults = (0..3).fold(vaults, |vaults, index| vaults.misbehaving(index, lie));
     let data = DataDisk::blank(&stage.folder)?;
     let ended = boot(stage, &data, &vaults).word("cvm.vault.patience=12s").run()?;
-    ended.stopped_with(53)?;
+    ended.stopped_with(57)?;
     ended.line("stale: collateral is not valid at the vaults' time")?;
     if data.is_blank()? { Ok(()) } else { Err(Failure("the disk was written to".to_owned())) }
 }

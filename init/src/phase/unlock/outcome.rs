@@ -274,13 +274,15 @@ impl Outcome {
     pub(super) fn failure(self, collector: &Collector) -> Error {
         let count = |verdicts: &[Verdict]| self.vaults.iter().filter(|vault| verdicts.contains(&vault.verdict)).count();
         let left = self.vaults.iter().filter(|vault| !vault.gone).count();
-        let not_believed = [Verdict::Forged, Verdict::Stale];
+        let can_serve = |without: &[Verdict]| self.vaults.len() - count(without) >= self.needed;
         if collector.shares() >= self.needed {
             Error::Unproved(Box::new(self))
-        } else if count(&not_believed) > 0 && (left < self.needed || self.vaults.len() - count(&not_believed) < self.needed) {
+        } else if left < self.needed && count(&[Verdict::Forged]) > 0 {
             Error::NotBelieved(Box::new(self))
         } else if left < self.needed && count(&[Verdict::Expired]) > 0 {
             Error::Expired(Box::new(self))
+        } else if count(&[Verdict::Stale]) > 0 && !can_serve(&[Verdict::Stale, Verdict::Forged]) {
+            Error::Stale(Box::new(self))
         } else if count(&[Verdict::NoQuote]) > 0 {
             Error::OwnQuote(Box::new(self))
         } else if count(&[Verdict::Denied]) > 0 && count(&[Verdict::Denied]) + collector.shares() >= self.needed {
@@ -345,6 +347,10 @@ mod tests {
         dial::Error::Vault(vault::Error::Node(attest::Refusal::Measurement("mrenclave")))
     }
 
+    fn bare() -> dial::Error {
+        dial::Error::Vault(vault::Error::Collateral(None))
+    }
+
     fn no_quote() -> dial::Error {
         dial::Error::Vault(vault::Error::OwnQuote("quoting service".to_owned()))
     }
@@ -356,13 +362,15 @@ mod tests {
     #[test]
     fn reason_is_what_would_have_to_change() {
         type Lost = fn() -> dial::Error;
-        let cases: [(&str, [Lost; 3], bool, u8); 8] = [
+        let cases: [(&str, [Lost; 3], bool, u8); 10] = [
             ("all away", [away, away, away], false, 50),
             ("one away, two denied", [away, denied, denied], false, 51),
             ("two away, one denied", [away, away, denied], false, 50),
             ("one away, two of another build", [away, not_believed, not_believed], true, 53),
             ("two away, one of another build", [away, away, not_believed], false, 50),
             ("two expired", [expired, expired, away], true, 56),
+            ("two without collateral", [bare, bare, away], false, 57),
+            ("one without collateral, two away", [bare, away, away], false, 50),
             ("no quote", [no_quote, no_quote, away], false, 54),
             ("two that answer nonsense", [spoiled, spoiled, away], true, 50),
         ];
