@@ -9,6 +9,7 @@ mod bytes;
 pub mod cmdline;
 pub mod gpt;
 mod guid;
+pub mod intent;
 pub mod luks2;
 mod text;
 pub mod verity;

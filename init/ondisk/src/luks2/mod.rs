@@ -1,7 +1,7 @@
 //! The LUKS2 header of the data disk, read from a private copy of its first bytes.
 //!
 //! The host owns the disk, so a header is only ever a claim: [`Header::parse`] takes it apart without believing it,
-//! [`check`] holds it against an allow-list. Nothing here derives a key or verifies a seal.
+//! [`check`] holds it against an allow-list. Nothing here has a key: who has one verifies the seal over [`seal_message`].
 //!
 //! What passes must be opened from the very bytes that were parsed. Other readers of LUKS2 are more forgiving, and where
 //! two copies differ they may prefer the other one.
@@ -16,10 +16,12 @@ mod seal;
 mod strict;
 #[cfg(test)]
 mod tests;
+mod write;
 
 pub use binary::{Copy, repair};
-pub use policy::{Checked, DATA_OFFSET, Expect, Kdf, Slot, Violation, check};
-pub use seal::{SEAL_TOKEN, SealState, SealToken};
+pub use policy::{Checked, DATA_OFFSET, Expect, Kdf, PARTS, Slot, Violation, check, examine};
+pub use seal::{SEAL_TOKEN, SealState, SealToken, seal_message};
+pub use write::{Area, clear_unused, writes};
 
 use crate::Guid;
 use json::Metadata;

@@ -163,6 +163,24 @@ pub enum Violation {
     Seal(u32),
 }
 
+/// The parts of a header that [`examine`] speaks of, in its order.
+pub const PARTS: [&str; 5] = ["configuration", "segment", "keyslots", "digest", "tokens"];
+
+/// Holds each of the [`PARTS`] of a header against the allow-list by itself: what [`check`] ends with at the first broken rule, told
+/// whole. The keyslots are judged within the bounds that the configuration gives, or none.
+pub fn examine(header: &Header, expect: &Expect) -> [Result<(), Violation>; 5] {
+    let metadata = &header.metadata;
+    let configuration = rules::check_config(header, expect);
+    let place = configuration.clone().unwrap_or(0..0);
+    [
+        configuration.map(drop),
+        rules::check_segment(metadata, expect).map(drop),
+        rules::check_keyslots(metadata, expect, &place).map(drop),
+        rules::check_digest(metadata),
+        rules::check_tokens(metadata).map(drop),
+    ]
+}
+
 /// Holds a header against the allow-list.
 ///
 /// # Errors

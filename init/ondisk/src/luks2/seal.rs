@@ -1,11 +1,16 @@
-//! The token in which this init keeps its seal, and the text that the seal is over.
+//! The token in which this init keeps its seal, and the bytes that the seal is over.
 
+use super::{Checked, Header};
 use crate::text;
+use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 use serde_json::Value;
 
 /// The type of our token.
 pub const SEAL_TOKEN: &str = "cvm-init.seal";
+
+/// The first bytes of what is sealed, so that no other use of the key makes the same MAC.
+const DOMAIN: &[u8] = b"cvm-init header seal v1";
 
 /// How far the first format has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -46,6 +51,54 @@ impl SealToken {
         let ours = token.kind == SEAL_TOKEN && token.keyslots.is_empty() && token.version == 1;
         let mac = text::hex(&token.mac)?;
         ours.then_some(Self { id, state: token.state, mac })
+    }
+
+    /// A token as it stands in the header, without its name.
+    #[must_use]
+    pub fn json(state: SealState, mac: &[u8; 32]) -> Value {
+        let mac = text::to_hex(mac);
+        serde_json::json!({ "type": SEAL_TOKEN, "keyslots": [], "version": 1, "state": state.as_str(), "mac": mac })
+    }
+}
+
+/// The bytes that a seal is over: `state`, the metadata without the seal, what the binary header says of the disk, and the
+/// key material of each keyslot, taken from `image` (the same bytes that `header` was parsed from).
+///
+/// Each field is its length as 32 bits, big-endian, and its bytes, so that no two headers have one text: the domain, the
+/// state, the metadata (keys sorted, no white space), UUID, label, subsystem, size of a copy (decimal), and of each keyslot by
+/// name its name (decimal) and the SHA-256 of its area. The copies' sequence numbers and salts are not in it: cryptsetup
+/// changes them whenever it writes the same header again.
+///
+/// `None` when a keyslot's area is not in `image`.
+#[must_use]
+pub fn seal_message(header: &Header, checked: &Checked, image: &[u8], state: SealState) -> Option<Vec<u8>> {
+    let mut message = Message(Vec::new());
+    message.add(DOMAIN)?;
+    for field in [
+        state.as_str(),
+        &header.json_without_seal(),
+        &header.uuid().to_string(),
+        header.label(),
+        header.subsystem(),
+        &header.size().to_string(),
+    ] {
+        message.add(field.as_bytes())?;
+    }
+    for slot in checked.slots() {
+        let (start, end) = (usize::try_from(slot.area.start).ok()?, usize::try_from(slot.area.end).ok()?);
+        message.add(slot.id.to_string().as_bytes())?;
+        message.add(digest(&SHA256, image.get(start..end)?).as_ref())?;
+    }
+    Some(message.0)
+}
+
+struct Message(Vec<u8>);
+
+impl Message {
+    fn add(&mut self, field: &[u8]) -> Option<()> {
+        self.0.extend_from_slice(&u32::try_from(field.len()).ok()?.to_be_bytes());
+        self.0.extend_from_slice(field);
+        Some(())
     }
 }
 

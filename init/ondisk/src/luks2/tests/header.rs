@@ -1,6 +1,6 @@
 //! The form of a header.
 
-use super::image::{AEGIS, ARGON2ID, GCM, Image, PLAIN, UUID, XTS_HMAC, put, seal_json, sign};
+use super::image::{AEGIS, ARGON2ID, GCM, Image, OLD, PLAIN, UUID, XTS_HMAC, put, seal_json, sign};
 use crate::luks2::{Copy, Error, Header};
 use crate::text::to_hex;
 use proptest::prelude::*;
@@ -22,7 +22,7 @@ fn parse_json(json: &(impl ToString + ?Sized)) -> Result<Header, Error> {
 
 #[test]
 fn headers_of_cryptsetup_are_read() {
-    for golden in [XTS_HMAC, AEGIS, GCM, ARGON2ID, PLAIN] {
+    for golden in [XTS_HMAC, AEGIS, GCM, ARGON2ID, PLAIN].into_iter().chain(OLD.map(|(_, golden)| golden)) {
         let bytes = golden.image().bytes();
         assert_eq!(checksums(&bytes), golden.checksums(), "the writer is right");
         let header = Header::parse(&bytes).unwrap();

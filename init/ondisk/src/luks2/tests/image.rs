@@ -1,5 +1,6 @@
 //! A writer of LUKS2 headers, proved by headers of the real one.
 
+use crate::cmdline::DataCipher;
 use crate::text::hex;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
@@ -18,6 +19,9 @@ pub(super) const UUID: &str = "6b3f1c0e-0000-4000-8000-000000000001";
 /// plain     --key-size 512, without integrity; then token import --token-id 7
 /// ```
 ///
+/// Those in `OLD` are of cryptsetup 2.6.1 (Debian bookworm, 2026-11-25) with the same words and `--integrity-no-wipe`; its argon2id has
+/// 512-byte sectors and a token 7, as disks that others made.
+///
 /// All but `plain` were made in a VM (Debian's kernel 6.12.117), since `--integrity` takes device mapper. A file has the
 /// JSON, then a line a copy: its salt and the checksum that cryptsetup wrote. Everything else of the 32 KiB is
 /// what [`Image`] writes, which the checksums prove.
@@ -32,6 +36,13 @@ pub(super) const AEGIS: Golden = Golden { seqid: 3, text: include_str!("golden/a
 pub(super) const GCM: Golden = Golden { seqid: 3, text: include_str!("golden/gcm.txt") };
 pub(super) const ARGON2ID: Golden = Golden { seqid: 3, text: include_str!("golden/argon2id.txt") };
 pub(super) const PLAIN: Golden = Golden { seqid: 4, text: include_str!("golden/plain.txt") };
+
+pub(super) const OLD: [(DataCipher, Golden); 4] = [
+    (DataCipher::XtsHmac, Golden { seqid: 3, text: include_str!("golden/xts-hmac-2.6.txt") }),
+    (DataCipher::Aegis, Golden { seqid: 3, text: include_str!("golden/aegis-2.6.txt") }),
+    (DataCipher::Gcm, Golden { seqid: 3, text: include_str!("golden/gcm-2.6.txt") }),
+    (DataCipher::XtsHmac, Golden { seqid: 4, text: include_str!("golden/argon2id-2.6.txt") }),
+];
 
 impl Golden {
     /// The metadata as cryptsetup wrote it.

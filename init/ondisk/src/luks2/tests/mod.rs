@@ -4,3 +4,4 @@ mod header;
 mod image;
 mod policy;
 mod repair;
+mod seal;

@@ -1,6 +1,6 @@
 //! The allow-list: a good header, and one word of it changed at a time.
 
-use super::image::{AEGIS, ARGON2ID, GCM, Image, PLAIN, UUID, XTS_HMAC, seal_json};
+use super::image::{AEGIS, ARGON2ID, GCM, Image, OLD, PLAIN, UUID, XTS_HMAC, seal_json};
 use crate::cmdline::DataCipher;
 use crate::luks2::{Checked, DATA_OFFSET, Expect, Header, Kdf, SealState, SealToken, Slot, Violation, check};
 use proptest::prelude::*;
@@ -21,7 +21,7 @@ fn with(path: &str, value: Value) -> Value {
 }
 
 /// A header in the middle of a rotation: a second keyslot behind the first.
-fn two_slots() -> Value {
+pub(super) fn two_slots() -> Value {
     let mut json = XTS_HMAC.json();
     let mut second = json["keyslots"]["0"].clone();
     second["area"]["offset"] = json!("417792");
@@ -32,6 +32,16 @@ fn two_slots() -> Value {
 
 fn argon2(kind: &str, time: u32, memory: u32, cpus: u32) -> Value {
     json!({"type": kind, "time": time, "memory": memory, "cpus": cpus, "salt": "BxpPKrNm8P+m/sjVOpCi3FwUuV8DBaIPxwxFO8CqnTo="})
+}
+
+#[test]
+fn headers_of_an_older_cryptsetup_pass_for_their_own_cipher_only() {
+    for (cipher, golden) in OLD {
+        for other in [DataCipher::XtsHmac, DataCipher::Aegis, DataCipher::Gcm] {
+            let header = Header::parse(&golden.image().bytes()).unwrap();
+            assert_eq!(check(&header, &Expect { cipher: other, ..EXPECT }).is_ok(), other == cipher, "{cipher:?} as {other:?}");
+        }
+    }
 }
 
 #[test]
