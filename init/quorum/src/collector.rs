@@ -15,6 +15,9 @@ pub enum Rule {
     Commitment(Commitment),
     /// The caller tries it against the disk (seal or keyslot).
     Disk,
+    /// As [`Rule::Disk`], or as [`Rule::Agreement`]: the disk may still be under the key that is rotated away from, and what it
+    /// does not answer to must not become its key on the word of a threshold that may contain a liar.
+    DiskOrAgreement,
     /// One share more than needed lies on the same polynomial: the only proof there is for a disk that has no header yet.
     Agreement,
 }
@@ -121,7 +124,8 @@ impl Collector {
         }
     }
 
-    /// Takes a vault's share. `opens` tries a candidate against the disk; it is called only under [`Rule::Disk`].
+    /// Takes a vault's share. `opens` tries a candidate against the disk; it is called only under
+    /// [`Rule::Disk`] and [`Rule::DiskOrAgreement`].
     pub fn received(&mut self, vault: usize, share: Share, mut opens: impl FnMut(&Dek) -> bool) -> Progress {
         if self.shares.iter().any(|(other, _)| *other == vault) {
             return self.ask_next(); // one share a vault: a second one is not looked at
@@ -135,6 +139,7 @@ impl Collector {
             let proved = match self.rule {
                 Rule::Commitment(commitment) => dek.commitment() == commitment,
                 Rule::Disk => opens(&dek),
+                Rule::DiskOrAgreement => opens(&dek) || self.agrees(&subset, &dek),
                 Rule::Agreement => self.agrees(&subset, &dek),
             };
             if proved {

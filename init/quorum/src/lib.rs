@@ -4,11 +4,13 @@
 //! key is believed only when it is proved against something that the host and the bad vaults cannot choose, and a vault whose
 //! share does not fit is named. A secret here has no `Debug`, no `Clone` and no way out but `expose`.
 
+mod authenticator;
 mod collector;
 mod dek;
 mod share;
 mod subsets;
 
+pub use authenticator::{Authenticator, Purpose};
 pub use collector::{Collector, Fate, Progress, Quorum, Rule};
 pub use dek::{Commitment, Dek};
 pub use share::{Generation, Share, ShareError, Threshold, split};

@@ -77,6 +77,27 @@ fn agreement_takes_one_share_more_than_the_threshold() {
 }
 
 #[test]
+fn disk_that_answers_needs_no_agreement_and_one_that_does_not_does() {
+    let (threshold, shares) = deal(2, 3);
+    let mut collector = Collector::new(threshold, Rule::DiskOrAgreement);
+    assert_eq!(collector.needed(), 2);
+    assert!(found(collector.received(0, again(&shares[0]), |_| true)).is_none());
+    assert!(found(collector.received(1, again(&shares[1]), |_| true)).is_some());
+
+    let mut collector = Collector::new(threshold, Rule::DiskOrAgreement);
+    (0..3).for_each(|vault| collector.ready(vault));
+    assert!(found(collector.received(0, again(&shares[0]), |_| false)).is_none());
+    assert!(matches!(collector.received(1, again(&shares[1]), |_| false), Progress::Ask(2)));
+    assert!(found(collector.received(2, again(&shares[2]), |_| false)).is_some());
+
+    // A liar among as many as the threshold makes a key that nothing proves.
+    let mut collector = Collector::new(threshold, Rule::DiskOrAgreement);
+    assert!(found(collector.received(0, spoiled(&shares[0]), |_| false)).is_none());
+    assert!(found(collector.received(1, again(&shares[1]), |_| false)).is_none());
+    assert!(found(collector.received(2, again(&shares[2]), |_| false)).is_none());
+}
+
+#[test]
 fn agreement_does_not_count_a_copy_of_a_share() {
     let (threshold, shares) = deal(2, 4);
     let mut collector = Collector::new(threshold, Rule::Agreement);
