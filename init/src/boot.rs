@@ -29,8 +29,8 @@ pub(crate) fn boot(journal: &Arc<Journal>) -> Result<Infallible, BootError> {
     receipt.root(&root);
 
     if let Some((disk, unlocked)) = disk {
-        receipt.unlocked(&unlocked.outcome, &unlocked.time);
-        let opened = journal.phase("data", || data::open(&root, disk, unlocked.dek))?; // the key dies here
+        receipt.unlocked(&unlocked);
+        let opened = journal.phase("data", || data::open(&root, disk, unlocked.keys))?; // the key dies here
         receipt.data(&opened);
     }
     let handoff = || handoff::switch_root(api, &root, &policy.line.init, journal, receipt);

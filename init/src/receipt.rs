@@ -11,7 +11,7 @@ use crate::journal::Journal;
 use crate::phase::data::Opened;
 use crate::phase::policy::Measured;
 use crate::phase::root::Root;
-use crate::phase::unlock::{self, Outcome, TimeSource};
+use crate::phase::unlock::{Outcome, TimeSource, Unlocked};
 
 /// The version of the form; it grows when a field changes its meaning or goes.
 const SCHEMA: u32 = 2;
@@ -28,6 +28,8 @@ pub(crate) struct Receipt {
     /// The measured root hash, hex.
     root_hash: Option<String>,
     unlock: Option<Outcome>,
+    /// The same for the key that was rotated away from, in a boot that did so.
+    unlock_previous: Option<Outcome>,
     data: Option<Data>,
     /// The measured debug words that were given; empty on a production machine.
     debug: Vec<String>,
@@ -39,10 +41,14 @@ pub(crate) struct Receipt {
 #[derive(Serialize)]
 struct Data {
     luks_uuid: String,
-    /// `opened` or `formatted`.
+    /// `opened`, `rotated` or `formatted`.
     what: &'static str,
-    /// `unsealed`: no seal of our own vouches for the header; the policy's allow-list does.
+    /// `sealed`, or `unsealed`: no seal of our own vouches for the header; the policy's allow-list does.
     header: &'static str,
+    cipher: &'static str,
+    file_system: &'static str,
+    /// Whether dm-integrity keeps a journal.
+    journal: bool,
     sector_bytes: u32,
     mount: String,
 }
@@ -80,6 +86,7 @@ impl Receipt {
             policy_sha256: hex(digest(&SHA256, policy.canonical().as_bytes()).as_ref()),
             root_hash: None,
             unlock: None,
+            unlock_previous: None,
             data: None,
             debug: pauses.chain(timeline).chain(log).collect(),
             time: Time {
@@ -99,8 +106,10 @@ impl Receipt {
     }
 
     /// Notes what each vault did.
-    pub(crate) fn unlocked(&mut self, outcome: &Outcome, time: &unlock::Time) {
+    pub(crate) fn unlocked(&mut self, unlocked: &Unlocked) {
+        let Unlocked { outcome, previous, time, .. } = unlocked;
         self.unlock = Some(outcome.clone());
+        self.unlock_previous.clone_from(previous);
         self.time.unix_seconds = time.unix_seconds;
         self.time.source = time.source;
         self.time.host_ahead_seconds = time.host_ahead;
@@ -111,8 +120,11 @@ impl Receipt {
     pub(crate) fn data(&mut self, opened: &Opened) {
         self.data = Some(Data {
             luks_uuid: opened.uuid.to_string(),
-            what: if opened.formatted { "formatted" } else { "opened" },
-            header: "unsealed",
+            what: opened.how.as_str(),
+            header: if opened.sealed { "sealed" } else { "unsealed" },
+            cipher: opened.cipher.as_str(),
+            file_system: opened.file_system.as_str(),
+            journal: opened.journal,
             sector_bytes: opened.sector_bytes,
             mount: opened.mount.clone(),
         });

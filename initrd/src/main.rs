@@ -4,6 +4,7 @@
 mod files;
 mod modules;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::{fs, io};
@@ -79,8 +80,7 @@ fn main() -> ExitCode {
 
 fn pack(arguments: &Arguments) -> Result<(), Error> {
     let resolved = modules::resolve(&read_text(&arguments.modules)?, &arguments.modules, &arguments.kernel, &arguments.replace)?;
-    let order: String =
-        resolved.iter().map(|module| format!("{}{}.ko\n", if module.optional { "?" } else { "" }, module.name)).collect();
+    let order: String = resolved.iter().map(modules::Module::line).collect();
     let sources = files::Sources {
         init: read(&arguments.init)?,
         anchor: read(&arguments.anchor)?,
@@ -90,7 +90,8 @@ fn pack(arguments: &Arguments) -> Result<(), Error> {
     let mut entries = files::entries(&read_text(&arguments.files)?, &arguments.files, &sources)?;
     entries.push(cpio::Entry::folder("lib", 0o755));
     entries.push(cpio::Entry::folder("lib/modules", 0o755));
-    for module in &resolved {
+    let mut packed = BTreeSet::new();
+    for module in resolved.iter().filter(|module| packed.insert(&module.name)) {
         entries.push(cpio::Entry::file(format!("lib/modules/{}.ko", module.name), 0o444, module.bytes()?));
     }
     entries.extend(collateral(arguments.collateral.as_deref())?);

@@ -11,10 +11,18 @@ use crate::{Error, pipe, read, read_text};
 pub(crate) struct Module {
     pub(crate) name: String,
     pub(crate) optional: bool,
+    /// Loaded only when policy calls for this group.
+    pub(crate) group: Option<String>,
     file: PathBuf,
 }
 
 impl Module {
+    /// Its line in the list that PID 1 reads.
+    pub(crate) fn line(&self) -> String {
+        let group = self.group.as_ref().map_or(String::new(), |group| format!("{group}: "));
+        format!("{group}{}{}.ko\n", if self.optional { "?" } else { "" }, self.name)
+    }
+
     /// The module as the kernel loads it, decompressed: its signature is part of it.
     pub(crate) fn bytes(&self) -> Result<Vec<u8>, Error> {
         let bytes = read(&self.file)?;
@@ -36,12 +44,13 @@ pub(crate) fn resolve(list: &str, path: &Path, kernel: &Path, replace: &[PathBuf
         if reason.trim().is_empty() {
             return Err(Error::Line(path.to_owned(), number + 1, "no reason"));
         }
-        let name = name.trim();
+        let (group, name) = name.split_once(": ").map_or((None, name), |(group, name)| (Some(group), name));
+        let (group, name) = (group.map(str::trim), name.trim());
         let wanted = plain(name.strip_prefix('?').unwrap_or(name));
         if builtin.contains(&wanted) {
             continue;
         }
-        add(&wanted, name.starts_with('?'), &depends, kernel, &mut order)?;
+        add(&wanted, (name.starts_with('?'), group), &depends, kernel, &mut order)?;
     }
     for file in replace {
         let name = name_of(&file.display().to_string());
@@ -61,14 +70,23 @@ fn read_dependencies(text: &str) -> Dependencies {
 }
 
 /// modules.dep lists all that a module needs, the last of them first to load.
-fn add(name: &str, optional: bool, depends: &Dependencies, kernel: &Path, order: &mut Vec<Module>) -> Result<(), Error> {
+/// What is loaded always need not be in a group again; two groups may share what both need.
+fn add(
+    name: &str,
+    (optional, group): (bool, Option<&str>),
+    depends: &Dependencies,
+    kernel: &Path,
+    order: &mut Vec<Module>,
+) -> Result<(), Error> {
     let (file, needs) = depends.get(name).ok_or_else(|| Error::NoModule(name.to_owned()))?;
     for need in needs.iter().rev() {
-        add(need, false, depends, kernel, order)?;
+        add(need, (false, group), depends, kernel, order)?;
     }
     let stem = Path::new(file).file_name().and_then(|name| name.to_str()).and_then(|name| name.split('.').next());
-    if !order.iter().any(|module| plain(&module.name) == name) {
-        order.push(Module { name: stem.unwrap_or(name).to_owned(), optional, file: kernel.join(file) });
+    let loaded = |module: &Module| module.group.is_none() || module.group.as_deref() == group;
+    if !order.iter().any(|module| plain(&module.name) == name && loaded(module)) {
+        let group = group.map(str::to_owned);
+        order.push(Module { name: stem.unwrap_or(name).to_owned(), optional, group, file: kernel.join(file) });
     }
     Ok(())
 }
@@ -93,13 +111,13 @@ mod tests {
             k/a/dm-mod.ko.xz:\nk/a/dm-crypt.ko.xz: k/a/dm-mod.ko.xz\n";
         let depends = read_dependencies(text);
         let mut order = Vec::new();
-        for name in ["dm_verity", "dm_crypt"] {
-            add(name, false, &depends, Path::new("/m"), &mut order).unwrap();
+        for (group, name) in [(None, "dm_crypt"), (Some("a"), "dm_verity"), (Some("b"), "dm_verity")] {
+            add(name, (false, group), &depends, Path::new("/m"), &mut order).unwrap();
         }
-        let names: Vec<_> = order.iter().map(|module| module.name.as_str()).collect();
-        assert_eq!(names, ["dm-mod", "dm-bufio", "dm-verity", "dm-crypt"]);
-        assert!(
-            matches!(add("none", false, &depends, Path::new("/m"), &mut order), Err(Error::NoModule(name)) if name == "none")
-        );
+        let lines: Vec<_> = order.iter().map(Module::line).collect();
+        let want = ["dm-mod.ko", "dm-crypt.ko", "a: dm-bufio.ko", "a: dm-verity.ko", "b: dm-bufio.ko", "b: dm-verity.ko"];
+        assert_eq!(lines, want.map(|line| format!("{line}\n")));
+        let none = add("none", (false, None), &depends, Path::new("/m"), &mut order);
+        assert!(matches!(none, Err(Error::NoModule(name)) if name == "none"));
     }
 }

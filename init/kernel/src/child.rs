@@ -1,5 +1,7 @@
 //! The one program that is run before the real init: the verified root's own mkfs, in a chroot of that root.
 
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -11,16 +13,40 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::Error;
 
-/// Runs `program` with `arguments` in a chroot of `root`, with an empty environment and its output thrown away.
-///
-/// Returns its exit status: 0 is success, `None` means that a signal ended it.
+/// The most of a program's complaint that is kept, in bytes.
+const COMPLAINT_MAX: u64 = 200;
+
+/// How a program ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Its exit status: 0 is success, `None` means that a signal ended it.
+    pub status: Option<i32>,
+    /// What it wrote to standard error first, printable characters only.
+    pub complaint: String,
+}
+
+/// Runs `program` with `arguments` in a chroot of `root`, with no other environment than this one; what it prints is thrown away.
 ///
 /// # Errors
 /// `ENOENT` when the root does not have it; `ETIMEDOUT` when it had to be killed at `deadline`.
-pub fn run_in(root: &Path, program: &str, arguments: &[&str], deadline: Instant) -> Result<Option<i32>, Error> {
+pub fn run_in(
+    root: &Path,
+    program: &str,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    deadline: Instant,
+) -> Result<Ended, Error> {
+    let complaints = crate::memory::anonymous_file("complaints").map_err(|e| Error::io("memfd_create", program, &e))?;
+    let stderr = complaints.try_clone().map_err(|e| Error::io("dup", program, &e))?;
     #[expect(clippy::disallowed_methods, reason = "mkfs of the verified root; nothing else is ever run")]
     let mut command = Command::new(program);
-    command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(stderr);
     let root = root.to_owned();
     let enter = move || {
         rustix::process::chroot(&root)?;
@@ -40,7 +66,18 @@ pub fn run_in(root: &Path, program: &str, arguments: &[&str], deadline: Instant)
         child.kill().map_err(|e| Error::io("kill", program, &e))?;
     }
     let status = child.wait().map_err(|e| Error::io("wait", program, &e))?;
-    if ended { Ok(status.code()) } else { Err(Error::new("exec", program, Errno::TIMEDOUT)) }
+    if !ended {
+        return Err(Error::new("exec", program, Errno::TIMEDOUT));
+    }
+    Ok(Ended { status: status.code(), complaint: complaint(&complaints) })
+}
+
+/// What was said first, on one line; nothing when it cannot be read, since the status is what counts.
+fn complaint(mut said: &File) -> String {
+    let mut bytes = Vec::new();
+    let read = said.rewind().and_then(|()| said.take(COMPLAINT_MAX).read_to_end(&mut bytes));
+    let text = String::from_utf8_lossy(if read.is_ok() { &bytes } else { b"" });
+    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().filter(|c| c.is_ascii_graphic() || *c == ' ').collect()
 }
 
 /// Becomes `program` with `arguments` (the first is its own name) and PID 1's environment as the kernel made it.

@@ -70,7 +70,8 @@ const TABLE: &[ApiMount] = &[
 /// After the modules: configfs is one.
 const CONFIGFS: ApiMount = ApiMount { fstype: "configfs", target: "/sys/kernel/config", attr: CLOSED, options: &[] };
 
-/// One module a line, in load order, relative to this folder; `?` before it: its hardware may be missing.
+/// One module a line, in load order, relative to this folder; `?` before it: its hardware may be missing; `group: ` before all:
+/// only loaded when policy calls for the group, as `gcm: gcm.ko`.
 const MODULES: &str = "/etc/cvm-init/modules";
 const MODULE_FOLDER: &str = "/lib/modules";
 
@@ -79,16 +80,28 @@ pub(crate) fn mount() -> Result<Api, Error> {
     TABLE.iter().try_for_each(attach)?;
     journal::open(kernel::kmsg::Kmsg::open().map_err(Error::Log)?);
     step("api: mounted");
+    load_group(None)?;
+    attach(&CONFIGFS)?;
+    step("api: modules loaded");
+    Ok(Api(()))
+}
+
+/// Loads the modules that the list has for `group`: a cipher, as the policy spells it.
+pub(crate) fn load(_api: Api, group: &str) -> Result<(), Error> {
+    load_group(Some(group))?;
+    step(format_args!("modules for {group} loaded"));
+    Ok(())
+}
+
+fn load_group(group: Option<&str>) -> Result<(), Error> {
     let list = std::fs::read_to_string(MODULES).map_err(Error::List)?;
-    for (name, required) in parse_modules(&list)? {
+    for Module { name, required, .. } in parse_modules(&list)?.into_iter().filter(|module| module.group == group) {
         let outcome = modules::load(&Path::new(MODULE_FOLDER).join(name), "").map_err(Error::Module)?;
         if outcome == Outcome::NoDevice && required {
             return Err(Error::NoDevice(name.to_owned()));
         }
     }
-    attach(&CONFIGFS)?;
-    step("api: modules loaded");
-    Ok(Api(()))
+    Ok(())
 }
 
 fn attach(entry: &ApiMount) -> Result<(), Error> {
@@ -96,15 +109,26 @@ fn attach(entry: &ApiMount) -> Result<(), Error> {
     attach().map_err(Error::Mount)
 }
 
-/// The list is measured, so this is about our own mistakes: a name is a plain file name.
-fn parse_modules(list: &str) -> Result<Vec<(&str, bool)>, Error> {
+/// A line of the list.
+#[derive(Debug, PartialEq, Eq)]
+struct Module<'a> {
+    name: &'a str,
+    required: bool,
+    group: Option<&'a str>,
+}
+
+/// The list is measured, so this is about our own mistakes: a name is a plain file name, a group a word.
+fn parse_modules(list: &str) -> Result<Vec<Module<'_>>, Error> {
     let lines = list.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    let is_plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
     lines
         .map(|(number, line)| {
-            let name = line.strip_prefix('?').unwrap_or(line);
+            let (group, rest) = line.split_once(": ").map_or((None, line), |(group, rest)| (Some(group), rest));
+            let name = rest.strip_prefix('?').unwrap_or(rest);
             let plain = name.strip_suffix(".ko").is_some()
-                && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-            if plain { Ok((name, name == line)) } else { Err(Error::Line(number + 1)) }
+                && is_plain(name)
+                && group.is_none_or(|group| !group.is_empty() && is_plain(group));
+            if plain { Ok(Module { name, required: name == rest, group }) } else { Err(Error::Line(number + 1)) }
         })
         .collect()
 }
@@ -114,14 +138,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn module_list_is_read_in_order_with_its_optional_ones() {
-        let list = "# reason\nconfigfs.ko\n\n?tdx-guest.ko\n";
-        assert_eq!(parse_modules(list).unwrap(), [("configfs.ko", true), ("tdx-guest.ko", false)]);
+    fn module_list_is_read_in_order_with_its_optional_ones_and_groups() {
+        let list = "# reason\nconfigfs.ko\n\n?tdx-guest.ko\nxts-hmac: authenc.ko\nxfs: ?xfs.ko\n";
+        let module = |name, required, group| Module { name, required, group };
+        let want = [
+            module("configfs.ko", true, None),
+            module("tdx-guest.ko", false, None),
+            module("authenc.ko", true, Some("xts-hmac")),
+            module("xfs.ko", false, Some("xfs")),
+        ];
+        assert_eq!(parse_modules(list).unwrap(), want);
     }
 
     #[test]
     fn module_list_with_a_path_or_a_parameter_is_refused() {
-        for line in ["../x.ko", "x.ko debug=1", "x", "?"] {
+        for line in ["../x.ko", "x.ko debug=1", "x", "?", ": x.ko", "a/b: x.ko", "xfs:x.ko", "a: b: x.ko"] {
             assert_eq!(parse_modules(line).unwrap_err().to_string(), "module list: line 1 is malformed", "{line}");
         }
     }

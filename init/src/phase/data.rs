@@ -1,22 +1,30 @@
 //! The data disk: looked at once, opened from that private copy with a proved key, mounted inside the verified root.
 
+mod driver;
 mod filesystem;
 mod format;
+mod header;
 mod luks;
+mod rotation;
+mod wipe;
 
 use std::path::Path;
 
 use kernel::block::{Access, Device};
 use kernel::mount::{Attr, Detached, MountOption};
-use ondisk::cmdline::{self, Format};
-use ondisk::luks2::{self, Checked, DATA_OFFSET, Expect, Header};
+use ondisk::cmdline::{self, DataCipher, FileSystem, Format, Seal};
+use ondisk::intent::{self, Intent};
+use ondisk::luks2::{self, SealState};
 use ondisk::{Guid, blank};
-use quorum::Dek;
+use quorum::{Dek, Purpose};
 
-use super::api::Api;
+use super::api::{self, Api};
 use super::disks::{self, Place, Wanted, find, wait_for};
 use super::root::Root;
 use crate::journal::step;
+use format::Before;
+use header::Judged;
+use luks::Mapped;
 
 /// The device mapper's name of the open disk: what existing systems use.
 const NAME: &str = "data-crypt";
@@ -30,40 +38,92 @@ pub(crate) struct Disk {
     wanted: cmdline::Data,
 }
 
-/// What is on it: nothing at all, or a header on which every rule of the policy holds.
+/// What is on it.
 enum Content {
+    /// Nothing at all.
     Blank,
-    Luks(luks::HeaderCopy),
+    /// A first format that was cut short, if the key says that it was ours.
+    Begun(Begun),
+    /// A header on which every rule of the policy holds.
+    Luks(Box<Judged>),
+}
+
+/// What says that a first format was begun.
+enum Begun {
+    Record(Intent),
+    Header(Box<Judged>),
+}
+
+/// The keys that an unlock came to.
+pub(crate) struct Keys {
+    /// The key that the disk is to be opened with.
+    pub(crate) current: Dek,
+    /// The key that it answers to instead, which is rotated away from.
+    pub(crate) previous: Option<Dek>,
 }
 
 /// An open and mounted data disk. It stays open when this is dropped: the real system has it now.
 pub(crate) struct Opened {
     pub(crate) uuid: Guid,
-    pub(crate) formatted: bool,
+    pub(crate) how: How,
+    pub(crate) sealed: bool,
     pub(crate) sector_bytes: u32,
+    pub(crate) cipher: DataCipher,
+    pub(crate) journal: bool,
+    pub(crate) file_system: FileSystem,
     pub(crate) mount: String,
+}
+
+/// How an open disk came to be open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// As it was.
+    Opened,
+    /// With a keyslot for the current key in place of the previous one's.
+    Rotated,
+    /// It was formatted.
+    Formatted,
+}
+
+impl How {
+    /// As the receipt has it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Rotated => "rotated",
+            Self::Formatted => "formatted",
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(transparent)]
     Disk(#[from] disks::Error),
+    #[error(transparent)]
+    Modules(#[from] api::Error),
     #[error("reading")]
     Read(#[source] kernel::Error),
+    #[error("writing")]
+    Write(#[source] kernel::Error),
     #[error("{0}")]
     TooSmall(blank::TooSmall),
-    #[error("the disk is blank and cvm.data.format is never")]
-    Blank,
+    #[error("{0} and cvm.data.format is never")]
+    Unformatted(&'static str),
     #[error("neither blank nor LUKS2")]
     Foreign,
     #[error("header")]
     Header(#[source] luks2::Error),
     #[error("header breaks the policy")]
     Violation(#[source] luks2::Violation),
-    #[error("the header has a seal, which this version cannot verify")]
-    Sealed,
+    #[error("the header has no seal and cvm.data.seal requires one")]
+    Unsealed,
+    #[error("{0} does not answer to the key")]
+    Seal(&'static str),
     #[error("opening")]
     Open(#[source] luks::Error),
+    #[error("driver")]
+    Driver(#[from] driver::Error),
     #[error("mounting")]
     Mount(#[source] kernel::Error),
     #[error("{0} is not a folder of the image")]
@@ -78,17 +138,21 @@ impl Error {
     pub(crate) const fn code(&self) -> u8 {
         match self {
             Self::Disk(_) => 70,
+            Self::Modules(error) => error.code(),
             Self::Read(_) => 71,
-            Self::Blank => 72,
+            Self::Unformatted(_) => 72,
             Self::Foreign => 73,
             Self::Header(_) => 74,
-            Self::Violation(_) | Self::Sealed => 75,
+            Self::Violation(_) => 75,
             Self::Open(_) => 76,
-            Self::Mount(_) => 77,
+            Self::Driver(_) | Self::Mount(_) => 77,
             Self::NoMountpoint(_) => 78,
             Self::TooSmall(_) => 79,
             Self::Format(error) => error.code(),
+            Self::Write(_) => 81,
             Self::ReadBack => 83,
+            Self::Unsealed => 84,
+            Self::Seal(_) => 85,
         }
     }
 
@@ -100,27 +164,40 @@ impl Error {
 /// Finds the disk and reads its header area once, into private memory; everything after works on that copy.
 ///
 /// A blank disk is an error unless policy formats blank disks; anything that is neither blank nor sound is an error always.
-pub(crate) fn inspect(_api: Api, wanted: &cmdline::Data) -> Result<Disk, Error> {
+pub(crate) fn inspect(api: Api, wanted: &cmdline::Data) -> Result<Disk, Error> {
     let selector = Wanted::from(&wanted.disk);
     let place = wait_for(&selector, |disks| find(disks, &selector))?;
     let content = look(&place, wanted)?;
     step("data: header read");
+    api::load(api, wanted.cipher.as_str())?;
     Ok(Disk { place, content, wanted: wanted.clone() })
 }
 
 fn look(place: &Place, wanted: &cmdline::Data) -> Result<Content, Error> {
     let ranges = blank::ranges(place.bytes).map_err(Error::TooSmall)?;
     let device = Device::open(&place.path, Access::Read).map_err(Error::Read)?;
-    let image = read_header(&device)?;
-    if blank::is_blank(&image) && is_blank(&device, &ranges).map_err(Error::Read)? {
-        return if wanted.format == Format::IfBlank { Ok(Content::Blank) } else { Err(Error::Blank) };
+    let mut found = header::read(&device)?;
+    if blank::is_blank(&found) && is_blank(&device, &ranges).map_err(Error::Read)? {
+        return may_format(Content::Blank, wanted, "the disk is blank");
     }
-    let (image, checked) = judge(image, wanted)?;
-    Ok(Content::Luks(luks::HeaderCopy::new(&image, checked).map_err(Error::Open)?))
+    let record = header::intent_block(&mut found).and_then(|block| Intent::parse(block));
+    let begun = |begun| may_format(Content::Begun(begun), wanted, "the disk's first format was cut short");
+    match (Judged::judge(found, wanted), record) {
+        (Ok(judged), Some(record)) if judged.state() == Some(SealState::Formatting) => begun(Begun::Record(record)),
+        (Ok(judged), None) if judged.state() == Some(SealState::Formatting) => begun(Begun::Header(Box::new(judged))),
+        // A torn header beside the record: the cut was before the header was whole.
+        (Err(Error::Foreign | Error::Header(_)), Some(record)) => begun(Begun::Record(record)),
+        (Ok(judged), None) if judged.state().is_none() && wanted.seal == Seal::Require => Err(Error::Unsealed),
+        // We never leave a record beside a header without a seal.
+        (Ok(judged), Some(_)) if judged.state().is_none() => Err(Error::Foreign),
+        (Ok(judged), _) => Ok(Content::Luks(Box::new(judged))),
+        (Err(error), _) => Err(error),
+    }
 }
 
-fn read_header(device: &Device) -> Result<Vec<u8>, Error> {
-    device.read(0, usize::try_from(DATA_OFFSET).unwrap_or(usize::MAX)).map_err(Error::Read)
+/// What is to be formatted, if policy formats.
+fn may_format(content: Content, wanted: &cmdline::Data, what: &'static str) -> Result<Content, Error> {
+    if wanted.format == Format::IfBlank { Ok(content) } else { Err(Error::Unformatted(what)) }
 }
 
 /// Whether every byte of the ranges is zero. An I/O error is an error, never "not blank" and never "blank".
@@ -136,67 +213,88 @@ fn is_blank(device: &Device, ranges: &[std::ops::Range<u64>]) -> Result<bool, ke
     Ok(true)
 }
 
-/// Holds a header against the policy. A copy torn by a power cut is mended in memory first, so that what libcryptsetup reads is
-/// what was judged.
-fn judge(mut image: Vec<u8>, wanted: &cmdline::Data) -> Result<(Vec<u8>, Checked), Error> {
-    let magic = |error: &luks2::Error| matches!(error, luks2::Error::Magic(_));
-    luks2::repair(&mut image).map_err(|error| if magic(&error) { Error::Foreign } else { Error::Header(error) })?;
-    let header = Header::parse(&image).map_err(Error::Header)?;
-    let expected = Expect { cipher: wanted.cipher, data_offset: DATA_OFFSET, rotation: false };
-    let checked = luks2::check(&header, &expected).map_err(Error::Violation)?;
-    if checked.seal().is_some() {
-        return Err(Error::Sealed);
-    }
-    Ok((image, checked))
-}
-
 impl Disk {
-    /// Whether there is nothing on it yet.
+    /// Whether there is nothing on it yet that a key could be proved against.
     pub(crate) fn is_blank(&self) -> bool {
         matches!(self.content, Content::Blank)
     }
 
-    /// Whether `dek` opens a keyslot of the header copy. Nothing is activated. An error is the disk's or the kernel's: it says
-    /// nothing about the key.
-    pub(crate) fn opens(&self, dek: &Dek) -> Result<bool, Error> {
+    /// Whether a keyslot is on it, which a rotation can change.
+    pub(crate) fn is_formatted(&self) -> bool {
+        matches!(self.content, Content::Luks(_))
+    }
+
+    /// Whether `dek` is its key: by our seal or record where there is one, else by a keyslot of the header copy. Nothing is
+    /// activated. An error is the disk's or the kernel's: it says nothing about the key.
+    pub(crate) fn answers(&self, dek: &Dek) -> Result<bool, Error> {
         match &self.content {
             Content::Blank => Ok(false),
-            Content::Luks(header) => header.opens(dek, &self.place.path).map_err(Error::Open),
+            Content::Begun(Begun::Record(record)) => {
+                let authenticator = dek.authenticator(Purpose::FormatIntent, &record.uuid.to_string());
+                Ok(authenticator.verifies(&intent::message(record.uuid), &record.mac))
+            }
+            Content::Begun(Begun::Header(judged)) => Ok(judged.is_sealed_by(dek)),
+            Content::Luks(judged) => judged.answers(dek, &self.place.path).map_err(Error::Open),
         }
     }
 }
 
-/// Opens the disk with `dek` and mounts it inside `root`; formats it first when it is blank, which policy allowed.
-pub(crate) fn open(root: &Root, disk: Disk, dek: Dek) -> Result<Opened, Error> {
+/// Opens the disk and mounts it inside `root`; formats it first when it is blank or a format of ours was cut short, which
+/// policy allowed; rotates its keyslot when it answers to the previous key.
+pub(crate) fn open(root: &Root, disk: Disk, keys: Keys) -> Result<Opened, Error> {
     let mount = disk.wanted.mount.as_str().to_owned();
     let target = root.path().join(mount.trim_start_matches('/'));
     if !target.is_dir() {
         return Err(Error::NoMountpoint(mount));
     }
-    let (header, formatted) = match disk.content {
-        Content::Luks(header) => (header, false),
-        Content::Blank => (first_format(root, &disk.place, &disk.wanted, &dek)?, true),
-    };
-    let mapped = header.activate(NAME, &dek, &disk.place.path).map_err(Error::Open)?;
-    drop(dek);
+    let wanted = disk.wanted.clone();
+    driver::load(root, wanted.fs)?; // before anything is written
+    let (mapped, judged, how) = open_mapped(root, disk, &keys)?;
+    drop(keys); // nothing after this needs them
     step("data: open");
-    mount_at(&mapped, &target, disk.wanted.fs.as_str())?;
+    mount_at(&mapped, &target, wanted.fs.as_str())?;
     step("data: mounted");
-    let unsealed = if formatted { "" } else { ", unsealed" };
-    log::info!("data: {} {} at {mount}{unsealed}", if formatted { "formatted" } else { "opened" }, header.checked().uuid());
-    Ok(Opened { uuid: header.checked().uuid(), formatted, sector_bytes: header.checked().sector_size(), mount })
+    let (uuid, sealed) = (judged.checked().uuid(), judged.state().is_some());
+    log::info!("data: {} {uuid} at {mount}{}", how.as_str(), if sealed { "" } else { ", unsealed" });
+    let sector_bytes = judged.checked().sector_size();
+    let (cipher, journal, file_system) = (wanted.cipher, wanted.journal, wanted.fs);
+    Ok(Opened { uuid, how, sealed, sector_bytes, cipher, journal, file_system, mount })
 }
 
-/// Makes the disk, then forgets what it knows and looks at it as at any other: what is opened is what was read back.
-fn first_format(root: &Root, place: &Place, wanted: &cmdline::Data, dek: &Dek) -> Result<luks::HeaderCopy, Error> {
-    log::warn!("data: the disk is blank and policy says so: formatting");
-    let written = format::format(root, place, wanted, NAME, dek)?;
-    let read = read_header(&Device::open(&place.path, Access::Read).map_err(Error::Read)?)?;
-    if read != written {
-        return Err(Error::ReadBack);
+fn open_mapped(root: &Root, disk: Disk, keys: &Keys) -> Result<(Mapped, Judged, How), Error> {
+    let answers = keys.previous.is_some() || disk.is_blank() || disk.answers(&keys.current)?;
+    let Disk { place, content, wanted } = disk;
+    let before = match content {
+        Content::Luks(judged) => return open_existing(*judged, answers, &place.path, &wanted, keys),
+        Content::Blank => Before::Blank,
+        Content::Begun(_) => Before::Begun,
+    };
+    if !answers {
+        return Err(Error::Seal("the first format that was cut short"));
     }
-    let (image, checked) = judge(read, wanted)?;
-    luks::HeaderCopy::new(&image, checked).map_err(Error::Open)
+    log::warn!("data: {before} and policy says so: formatting");
+    let (mapped, judged) = format::format(root, (&place, before), &wanted, NAME, &keys.current)?;
+    Ok((mapped, judged, How::Formatted))
+}
+
+fn open_existing(
+    judged: Judged,
+    answers: bool,
+    disk: &Path,
+    wanted: &cmdline::Data,
+    keys: &Keys,
+) -> Result<(Mapped, Judged, How), Error> {
+    if !answers {
+        return Err(if judged.state().is_some() { Error::Seal("the header's seal") } else { Error::Open(luks::Error::Key) });
+    }
+    let judged = judged.settle(disk, wanted)?;
+    let (judged, how) = match &keys.previous {
+        Some(previous) => (rotation::rotate(judged, (&keys.current, previous), disk, wanted)?, How::Rotated),
+        None if judged.checked().slots().len() > 1 => (rotation::finish(judged, &keys.current, disk, wanted)?, How::Rotated),
+        None => (judged, How::Opened),
+    };
+    let activated = judged.file().and_then(|file| file.activate(NAME, &keys.current, disk, wanted.journal));
+    Ok((activated.map_err(Error::Open)?, judged, how))
 }
 
 /// Nothing probed the device before: read-ahead into sectors never written would only log errors that mean nothing.
@@ -208,3 +306,6 @@ fn mount_at(mapped: &luks::Mapped, target: &Path, fstype: &str) -> Result<(), Er
     mount().map_err(Error::Mount)?;
     mapped.set_read_ahead(READ_AHEAD).map_err(Error::Mount)
 }
+
+#[cfg(test)]
+mod tests;

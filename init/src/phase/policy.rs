@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use attest::{Anchor, Floors};
-use ondisk::cmdline::{self, Data, DataCipher, FileSystem, Format, Host, Key, NetMode, Phase, Policy, TcbPolicy, VaultAddress};
+use ondisk::cmdline::{self, Data, Format, Host, Key, NetMode, Phase, Policy, TcbPolicy, VaultAddress};
 
 use super::api::Api;
 
@@ -33,7 +33,10 @@ pub(crate) enum Error {
     Line(#[source] cmdline::Error),
     #[error("command line: {0} asks for what this version does not do")]
     NotHonoured(Key),
-    #[error("formatting needs cvm.vault.commit, or more vaults than the threshold of {0}: nothing else proves a first key")]
+    #[error(
+        "cvm.data.format and cvm.vault.previous need cvm.vault.commit, or more vaults than the threshold of {0}: nothing else \
+         proves a new key"
+    )]
     Unprovable(u8),
     #[error("trust file {0}")]
     Trust(&'static str, #[source] std::io::Error),
@@ -83,7 +86,7 @@ pub(crate) fn read(_api: Api) -> Result<Measured, Error> {
 
 /// The first word whose meaning this version does not have yet. Refused, never ignored: its writer counts on it.
 fn not_honoured(policy: &Policy) -> Option<Key> {
-    let never = [Key::DataSeal, Key::DataWipe, Key::DataJournal, Key::VaultPrevious, Key::Measure, Key::Measured, Key::Watchdog];
+    let never = [Key::Measure, Key::Measured, Key::Watchdog];
     if let Some(key) = policy.given().find(|key| never.contains(key)) {
         return Some(key);
     }
@@ -99,19 +102,14 @@ fn not_honoured(policy: &Policy) -> Option<Key> {
     let data = policy.data.as_ref()?;
     let vaults = &data.vaults;
     let by_address = |address: &VaultAddress| matches!(address, VaultAddress::V4(_) | VaultAddress::V6(_));
-    [
-        (Key::DataFs, data.fs == FileSystem::Ext4),
-        (Key::DataCipher, data.cipher == DataCipher::XtsHmac),
-        (Key::Vault, vaults.addresses.iter().all(by_address)),
-    ]
-    .into_iter()
-    .find_map(|(key, honoured)| (!honoured).then_some(key))
+    (!vaults.addresses.iter().all(by_address)).then_some(Key::Vault)
 }
 
-/// A first format without a commitment takes one share more than the threshold.
+/// A first format without a commitment takes one share more than the threshold, and so does a new key for an existing disk.
 fn is_provable(data: &Data) -> bool {
     let vaults = &data.vaults;
-    data.format == Format::Never || vaults.commit.is_some() || vaults.addresses.len() > usize::from(vaults.threshold.get())
+    let proves_itself = data.format == Format::Never && vaults.previous.is_none();
+    proves_itself || vaults.commit.is_some() || vaults.addresses.len() > usize::from(vaults.threshold.get())
 }
 
 /// The DER files in the folder of anchors: `fleet-*.der` are the fleet's own authorities, and of all others there is exactly one,
@@ -166,9 +164,7 @@ mod tests {
             ("cvm.measure=rtmr".to_owned(), Some(Key::Measure)),
             ("cvm.debug=pause:policy".to_owned(), Some(Key::Debug)),
             ("cvm.debug=pause:unlock,timeline".to_owned(), None),
-            (format!("{DATA} cvm.data.fs=xfs"), Some(Key::DataFs)),
-            (format!("{DATA} cvm.data.cipher=gcm"), Some(Key::DataCipher)),
-            (format!("{DATA} cvm.vault.previous=g"), Some(Key::VaultPrevious)),
+            (format!("{DATA} cvm.data.fs=xfs cvm.data.cipher=gcm cvm.data.journal=off cvm.vault.previous=g"), None),
             (DATA.replace("10.0.2.2:1", "vault.example:1"), Some(Key::Vault)),
             (DATA.replace("10.0.2.2:1", "vsock:2:1"), Some(Key::Vault)),
         ];
@@ -180,7 +176,12 @@ mod tests {
     #[test]
     fn format_on_a_key_that_nothing_can_prove_is_refused() {
         let commit = format!("cvm.vault.commit={}", "00".repeat(32));
-        let cases = [("", true), ("cvm.data.format=if-blank", false), (&format!("cvm.data.format=if-blank {commit}"), true)];
+        let cases = [
+            ("", true),
+            ("cvm.data.format=if-blank", false),
+            (&format!("cvm.data.format=if-blank {commit}"), true),
+            ("cvm.vault.previous=g", false),
+        ];
         for (words, want) in cases {
             let policy = line(&format!("{DATA} {words}"));
             assert_eq!(policy.data.as_ref().map(is_provable), Some(want), "{words}");

@@ -11,10 +11,10 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use ondisk::cmdline::{Data, TcbPolicy, TcbStatus, Vaults};
+use ondisk::cmdline::{Data, Handle, TcbPolicy, TcbStatus, Vaults};
 use quorum::{Commitment, Dek, Rule, Threshold};
 
-use super::data::{self, Disk};
+use super::data::{self, Disk, Keys};
 use super::net::Link;
 use super::policy::Measured;
 use crate::journal::step;
@@ -23,11 +23,20 @@ use gathering::{Gathering, Line};
 pub(crate) use outcome::Outcome;
 pub(crate) use time::Source as TimeSource;
 
-/// A key that was proved, with what there is to say about how it came. Only [`gather`] makes one.
+/// Keys that were proved, with what there is to say about how they came. Only [`gather`] makes one.
 pub(crate) struct Unlocked {
-    pub(crate) dek: Dek,
+    pub(crate) keys: Keys,
     pub(crate) outcome: Outcome,
+    /// Of the key that is rotated away from, where the disk answers to that one still.
+    pub(crate) previous: Option<Outcome>,
     pub(crate) time: Time,
+}
+
+/// One key that was proved.
+struct Proved {
+    dek: Dek,
+    outcome: Outcome,
+    time: Time,
 }
 
 /// What time the vaults said it is.
@@ -87,17 +96,40 @@ impl Error {
     }
 }
 
-/// Gathers shares until they make a key that `disk` or the policy proves, for as long as the policy's patience lasts.
+/// Gathers shares until they make a key that `disk` or the policy proves, for as long as the policy's patience lasts. Where the
+/// policy names a previous handle and the disk does not answer to the current one's key yet, gathers that one as well.
 pub(crate) fn gather(_link: &Link, disk: &Disk, policy: &Measured, wanted: &Data) -> Result<Unlocked, Error> {
     let vaults = &wanted.vaults;
     let deadline = Instant::now() + vaults.patience;
+    let gather = |handle, rule| gather_key(handle, rule, disk, policy, vaults, deadline);
+    let Proved { dek: current, outcome, time } = gather(&vaults.handle, rule(vaults, disk))?;
+    step("unlock: key proved");
+    let rotates = |_: &&Handle| disk.is_formatted();
+    let Some(previous) = vaults.previous.as_ref().filter(rotates) else {
+        return Ok(Unlocked { keys: Keys { current, previous: None }, outcome, previous: None, time });
+    };
+    if disk.answers(&current).map_err(Error::Disk)? {
+        log::info!("unlock: the disk answers to {} already", vaults.handle.as_str());
+        return Ok(Unlocked { keys: Keys { current, previous: None }, outcome, previous: None, time });
+    }
+    log::info!("unlock: the disk does not answer to {} yet: asking for {}", vaults.handle.as_str(), previous.as_str());
+    let Proved { dek, outcome: before, time } = gather(previous, Rule::Disk)?;
+    step("unlock: previous key proved");
+    Ok(Unlocked { keys: Keys { current, previous: Some(dek) }, outcome, previous: Some(before), time })
+}
+
+fn gather_key(
+    handle: &Handle,
+    rule: Rule,
+    disk: &Disk,
+    policy: &Measured,
+    vaults: &Vaults,
+    deadline: Instant,
+) -> Result<Proved, Error> {
     let (needed, dealt) = (usize::from(vaults.threshold.get()), vaults.addresses.len());
     let threshold = Threshold::new(needed, dealt).ok_or(Error::Threshold(needed, dealt))?;
-    let (lines, events) = dial_all(policy, vaults, deadline)?;
-    let gathering = Gathering::new(threshold, rule(vaults, disk), policy, vaults, lines);
-    let unlocked = gathering.run(&events, disk, deadline)?;
-    step("unlock: key proved");
-    Ok(unlocked)
+    let (lines, events) = dial_all(policy, vaults, handle, deadline)?;
+    Gathering::new(threshold, rule, policy, (vaults, handle), lines).run(&events, disk, deadline)
 }
 
 /// What proves a candidate: the measured commitment if there is one, else the disk, else the agreement of one share more.
@@ -105,13 +137,19 @@ fn rule(vaults: &Vaults, disk: &Disk) -> Rule {
     match vaults.commit {
         Some(commitment) => Rule::Commitment(Commitment(commitment)),
         None if disk.is_blank() => Rule::Agreement,
+        None if vaults.previous.is_some() => Rule::DiskOrAgreement,
         None => Rule::Disk,
     }
 }
 
 /// Starts a thread a vault. They are not scoped: a scope would wait for the slowest dead vault after the key is here. What a
 /// thread still does then ends with the next message to it, or with the exec of the real init.
-fn dial_all(policy: &Measured, vaults: &Vaults, deadline: Instant) -> Result<(Vec<Line>, Receiver<Event>), Error> {
+fn dial_all(
+    policy: &Measured,
+    vaults: &Vaults,
+    handle: &Handle,
+    deadline: Instant,
+) -> Result<(Vec<Line>, Receiver<Event>), Error> {
     let host = kernel::clock::host_unix_seconds();
     if host < policy.floors.built {
         log::warn!("unlock: the host's clock is before the image was built; verifying at the build time");
@@ -123,7 +161,7 @@ fn dial_all(policy: &Measured, vaults: &Vaults, deadline: Instant) -> Result<(Ve
         nodes: attest::Policy::of_nodes(vaults.mrenclaves.clone(), demand(&policy.line.tcb), policy.floors.clone()),
         clock: vault::Clock { not_before: policy.floors.built, machine: host, is_trusted: false },
         collateral: collateral::Sources::new(policy.line.pccs.as_ref()),
-        handle: vaults.handle.as_str().to_owned(),
+        handle: handle.as_str().to_owned(),
         tsm: Mutex::new(kernel::tsm::Tsm::system()),
         deadline,
     });

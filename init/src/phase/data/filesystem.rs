@@ -5,22 +5,22 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use kernel::block::{Access, DIRECT_ALIGN, Device};
+use kernel::block::{DIRECT_ALIGN, Device};
 use kernel::mount::{self, Attr, Detached, MountOption};
 use ondisk::cmdline::FileSystem;
 
 use crate::journal::step;
 use crate::phase::root::Root;
 
-/// Where the tmpfs goes, in the root.
-const SCRATCH: &str = "/tmp";
-/// The file in it.
+/// The file in the scratch space, as mkfs sees it.
 const IMAGE: &str = "/tmp/data.img";
-/// The most memory that a file system's first blocks may take. ext4 of 200 GiB takes 6 MB.
+/// The most memory that a file system's first blocks may take.
 const SCRATCH_BYTES: &str = "256m";
+/// mke2fs would punch holes where its journal must be zero, and holes are not copied.
+const ENVIRONMENT: [(&str, &str); 1] = [("UNIX_IO_NOZEROOUT", "1")];
 /// How long mkfs may take: seconds under emulation.
 const TOOL: Duration = Duration::from_secs(120);
 /// The largest piece copied at once, in bytes.
@@ -32,8 +32,8 @@ pub(crate) enum Error {
     Scratch(#[source] kernel::Error),
     #[error("the image has no {0}")]
     NoTool(&'static str, #[source] kernel::Error),
-    #[error("{0} ended with {1:?}")]
-    Tool(&'static str, Option<i32>),
+    #[error("{0} ended with {1:?}: {2}")]
+    Tool(&'static str, Option<i32>, String),
     #[error("copying")]
     Copy(#[source] kernel::Error),
     #[error("{0} bytes at {1} do not read back")]
@@ -47,40 +47,98 @@ pub(super) fn check_tool(root: &Root, kind: FileSystem) -> Result<(), Error> {
     found.map(drop).map_err(|e| Error::NoTool(tool, kernel::Error::io("stat", tool, &e)))
 }
 
-/// Makes a file system of `kind` on `device`, the whole of it.
-pub(super) fn make(root: &Root, device: &Path, kind: FileSystem) -> Result<(), Error> {
-    let scratch = root.path().join(SCRATCH.trim_start_matches('/'));
-    let options = [MountOption::Value("size", SCRATCH_BYTES), MountOption::Value("mode", "0700")];
-    let attr = Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NODEV | Attr::MOUNT_ATTR_NOEXEC;
-    let attach = || Detached::new("tmpfs", &options, attr)?.attach(&scratch);
-    attach().map_err(Error::Scratch)?;
-    let made = make_in_scratch(root, device, kind);
-    mount::detach(&scratch).map_err(Error::Scratch)?;
-    made
+/// A file system in memory, with holes wherever mkfs wrote nothing.
+pub(super) struct Scratch {
+    image: File,
+    bytes: u64,
+    _mounts: Vec<Mounted>,
 }
 
-fn make_in_scratch(root: &Root, device: &Path, kind: FileSystem) -> Result<(), Error> {
-    let target = Device::open(device, Access::ReadWrite).map_err(Error::Copy)?;
-    let bytes = target.bytes().map_err(Error::Copy)?;
-    let path = root.path().join(IMAGE.trim_start_matches('/'));
-    let scratch = |call: &'static str| move |e: std::io::Error| Error::Scratch(kernel::Error::io(call, IMAGE, &e));
-    let image = File::options().read(true).write(true).create_new(true).open(&path).map_err(scratch("open"))?;
-    image.set_len(bytes).map_err(scratch("ftruncate"))?;
+/// A tmpfs inside the root that is there for mkfs alone.
+struct Mounted(PathBuf);
 
-    let (tool, arguments) = command(kind);
-    match kernel::child::run_in(root.path(), tool, arguments, Instant::now() + TOOL) {
-        Ok(Some(0)) => {}
-        Ok(status) => return Err(Error::Tool(tool, status)),
-        Err(error) => return Err(Error::NoTool(tool, error)),
+impl Mounted {
+    fn at(place: PathBuf, size: &str) -> Result<Self, kernel::Error> {
+        let options = [MountOption::Value("size", size), MountOption::Value("mode", "0700")];
+        let attr = Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NODEV | Attr::MOUNT_ATTR_NOEXEC;
+        Detached::new("tmpfs", &options, attr)?.attach(&place)?;
+        Ok(Self(place))
     }
-    step("data: file system made");
-    let copied = copy_extents(&image, &target, bytes)?;
-    target.flush().map_err(Error::Copy)?;
-    step(format_args!("data: {copied} bytes copied and read back"));
-    Ok(())
 }
 
-/// Lazy where that is safe: what is not initialised is never read before it is written.
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if let Err(error) = mount::detach(&self.0) {
+            log::warn!("data: scratch space stays: {error}");
+        }
+    }
+}
+
+impl Scratch {
+    /// Makes a file system of `kind` for a device of `bytes`.
+    pub(super) fn make(root: &Root, bytes: u64, kind: FileSystem) -> Result<Self, Error> {
+        let inside = |path: &str| root.path().join(path.trim_start_matches('/'));
+        let mut mounts = vec![Mounted::at(inside("/tmp"), SCRATCH_BYTES).map_err(Error::Scratch)?];
+        let scratch = |call: &'static str| move |e: std::io::Error| Error::Scratch(kernel::Error::io(call, IMAGE, &e));
+        if kind == FileSystem::Btrfs {
+            // It will not go on before it has read which devices are mounted: here, none.
+            mounts.push(Mounted::at(inside("/proc"), "4k").map_err(Error::Scratch)?);
+            std::fs::create_dir(inside("/proc/self")).map_err(scratch("mkdir"))?;
+            File::create(inside("/proc/self/mounts")).map_err(scratch("open"))?;
+        }
+        let image = File::options().read(true).write(true).create_new(true).open(inside(IMAGE)).map_err(scratch("open"))?;
+        image.set_len(bytes).map_err(scratch("ftruncate"))?;
+
+        let (tool, arguments) = command(kind);
+        let ended = kernel::child::run_in(root.path(), tool, arguments, &ENVIRONMENT, Instant::now() + TOOL);
+        let ended = ended.map_err(|error| Error::NoTool(tool, error))?;
+        if ended.status != Some(0) {
+            return Err(Error::Tool(tool, ended.status, ended.complaint));
+        }
+        step("data: file system made");
+        Ok(Self { image, bytes, _mounts: mounts })
+    }
+
+    /// Copies to `target` whatever mkfs wrote, and waits until it is there; returns the bytes copied.
+    pub(super) fn copy_to(&self, target: &Device) -> Result<u64, Error> {
+        let copied = self.for_each_piece(|at, piece| target.write(at, piece).map_err(Error::Copy))?;
+        target.flush().map_err(Error::Copy)?;
+        Ok(copied)
+    }
+
+    /// Compares `target` with whatever mkfs wrote.
+    pub(super) fn compare_with(&self, target: &Device) -> Result<(), Error> {
+        let same = |at, piece: &[u8]| {
+            let read = target.read(at, piece.len()).map_err(Error::Copy)?;
+            if read == piece { Ok(()) } else { Err(Error::ReadBack(piece.len(), at)) }
+        };
+        self.for_each_piece(same).map(drop)
+    }
+
+    /// Goes through the extents in pieces, whole blocks each; returns their bytes.
+    fn for_each_piece(&self, mut take: impl FnMut(u64, &[u8]) -> Result<(), Error>) -> Result<u64, Error> {
+        let align = u64::try_from(DIRECT_ALIGN).unwrap_or(u64::MAX);
+        let (mut taken, mut at) = (0, 0);
+        while let Some((start, end)) = kernel::block::next_extent(&self.image, at).map_err(Error::Copy)? {
+            let mut from = start - start % align;
+            let until = end.next_multiple_of(align).min(self.bytes);
+            while from < until {
+                let length = PIECE.min(until - from);
+                let mut piece = vec![0; usize::try_from(length).unwrap_or(0)];
+                let read = self.image.read_exact_at(&mut piece, from);
+                read.map_err(|e| Error::Copy(kernel::Error::io("read", IMAGE, &e)))?;
+                take(from, &piece)?;
+                taken += length;
+                from += length;
+            }
+            at = until;
+        }
+        Ok(taken)
+    }
+}
+
+/// Lazy where that is safe: what is not initialised must never be read before it is written. A file system's journal is: after
+/// a power cut it is read to its end, so it is written whole here, and kept small.
 fn command(kind: FileSystem) -> (&'static str, &'static [&'static str]) {
     match kind {
         FileSystem::Ext4 => (
@@ -92,35 +150,14 @@ fn command(kind: FileSystem) -> (&'static str, &'static [&'static str]) {
                 "4096",
                 "-L",
                 "data",
+                "-J",
+                "size=16",
                 "-E",
-                "lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0",
+                "lazy_itable_init=1,lazy_journal_init=0,nodiscard,root_owner=0:0",
                 IMAGE,
             ],
         ),
-        FileSystem::Xfs => ("/usr/sbin/mkfs.xfs", &["-q", "-f", "-K", "-s", "size=4096", "-L", "data", IMAGE]),
+        FileSystem::Xfs => ("/usr/sbin/mkfs.xfs", &["-q", "-f", "-K", "-s", "size=4096", "-l", "size=64m", "-L", "data", IMAGE]),
         FileSystem::Btrfs => ("/usr/sbin/mkfs.btrfs", &["-q", "-f", "-K", "-L", "data", IMAGE]),
     }
-}
-
-/// Copies what `image` has data in, a piece at a time, and reads each piece back; returns the bytes copied.
-fn copy_extents(image: &File, target: &Device, bytes: u64) -> Result<u64, Error> {
-    let align = u64::try_from(DIRECT_ALIGN).unwrap_or(u64::MAX);
-    let (mut copied, mut at) = (0, 0);
-    while let Some((start, end)) = kernel::block::next_extent(image, at).map_err(Error::Copy)? {
-        let mut from = start - start % align;
-        let until = end.next_multiple_of(align).min(bytes);
-        while from < until {
-            let length = PIECE.min(until - from);
-            let mut piece = vec![0; usize::try_from(length).unwrap_or(0)];
-            image.read_exact_at(&mut piece, from).map_err(|e| Error::Copy(kernel::Error::io("read", IMAGE, &e)))?;
-            target.write(from, &piece).map_err(Error::Copy)?;
-            if target.read(from, piece.len()).map_err(Error::Copy)? != piece {
-                return Err(Error::ReadBack(piece.len(), from));
-            }
-            copied += length;
-            from += length;
-        }
-        at = until;
-    }
-    Ok(copied)
 }

@@ -1,25 +1,37 @@
-//! The first format of a provably blank disk. The caller has looked; policy has agreed; the key was proved.
+//! The first format of a blank disk, as a state machine that a power cut cannot confuse. Policy has agreed; the key was proved.
+//!
+//! 1. blank: every byte that anyone looks at is zero.
+//! 2. begun: the intent record is there ([`ondisk::intent`]), and whatever else is.
+//! 3. formatting: a header of ours, whose seal says so.
+//! 4. ready: one write of the header is the commit, after everything was read back through a new activation.
+//! 5. in use: the record is erased, and only then the disk is mounted.
+//!
+//! A disk found in 2 or 3 that answers to the key was never mounted, and is formatted from the start.
 
 use std::path::Path;
 
 use kernel::block::{Access, Device};
-use ondisk::luks2;
-use ondisk::{blank, cmdline};
-use quorum::Dek;
+use ondisk::cmdline::{Data, Wipe};
+use ondisk::intent::{self, Intent};
+use ondisk::luks2::SealState;
+use ondisk::{Guid, blank};
+use quorum::{Dek, Purpose};
 
-use super::luks::{self, NewHeader};
-use super::{Place, filesystem, judge};
+use super::filesystem::{self, Scratch};
+use super::header::{self, Judged};
+use super::luks::{self, HeaderFile, Mapped};
+use super::{Place, wipe};
 use crate::journal::step;
 use crate::phase::root::Root;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("the disk is not blank any more")]
-    NoLongerBlank,
+    #[error("the disk is not what it was any more")]
+    Changed,
     #[error("making the header")]
     Header(#[source] luks::Error),
-    #[error("the header that was made breaks the policy")]
-    Policy,
+    #[error("random numbers")]
+    Random(#[source] kernel::Error),
     #[error("writing")]
     Write(#[source] kernel::Error),
     #[error("file system")]
@@ -29,52 +41,130 @@ pub(crate) enum Error {
 impl Error {
     pub(super) const fn code(&self) -> u8 {
         match self {
-            Self::Header(_) | Self::Policy | Self::NoLongerBlank => 80,
+            Self::Header(_) | Self::Random(_) | Self::Changed => 80,
             Self::Write(_) => 81,
             Self::FileSystem(_) => 82,
         }
     }
 }
 
-/// Makes header, integrity area and file system on the disk at `place`.
-///
-/// The disk is looked at once more, since unlocking takes as long as vaults like. libcryptsetup writes dm-integrity's superblock
-/// behind the header area first; the header is made in memory, held against our own policy and written before the file system.
-/// So a disk that a power cut leaves half made is never blank again: it is refused, and a person decides.
-///
-/// Returns the header as it was written: 16 MiB.
-pub(super) fn format(root: &Root, place: &Place, wanted: &cmdline::Data, name: &str, dek: &Dek) -> Result<Vec<u8>, Error> {
-    filesystem::check_tool(root, wanted.fs)?;
-    if !still_blank(place).map_err(Error::Write)? {
-        return Err(Error::NoLongerBlank);
+/// What a disk is before it is formatted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Before {
+    /// Blank. Looked at once more here, since unlocking takes as long as vaults like.
+    Blank,
+    /// A format was begun, and the key says that it was ours.
+    Begun,
+}
+
+impl std::fmt::Display for Before {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Blank => "the disk is blank",
+            Self::Begun => "the disk's first format was cut short",
+        })
     }
-    let mut header = NewHeader::make(dek, &place.path).map_err(Error::Header)?;
-    let image = header.image().map_err(Error::Header)?;
-    step("data: header made");
-    let (image, checked) = judge(image, wanted).map_err(|_| Error::Policy)?;
-    write(&place.path, &image).map_err(Error::Write)?;
+}
+
+/// Makes header, integrity area and file system on the disk at `place`; it is open under `name` then, and ready.
+pub(super) fn format(
+    root: &Root,
+    (place, before): (&Place, Before),
+    wanted: &Data,
+    name: &str,
+    dek: &Dek,
+) -> Result<(Mapped, Judged), super::Error> {
+    filesystem::check_tool(root, wanted.fs).map_err(Error::from)?;
+    let disk = &place.path;
+    let found = area(place, before)?;
+    let uuid = uuid().map_err(Error::Random)?;
+    let (begun, record) = begin(disk, found, uuid, dek)?;
+    step("data: format begun");
+
+    let file = HeaderFile::format(dek, disk, uuid, wanted.cipher).map_err(Error::Header)?;
+    step("data: header and integrity area made");
+    let mut formatting = header::seal(&file, SealState::Formatting, dek, disk, wanted)?;
+    put_record(&mut formatting, &record);
+    let judged = header::write(&begun, formatting, disk, wanted)?;
+    drop(begun);
     step("data: header written");
 
-    let header = luks::HeaderCopy::new(&image, checked).map_err(Error::Header)?;
-    let mapped = header.activate(name, dek, &place.path).map_err(Error::Header)?;
+    let scratch = fill(root, &judged, disk, wanted, name, dek)?;
+    // What is opened now is what was read back, and so is the file system, through dm-integrity as it will be used.
+    let file = judged.file().map_err(Error::Header)?;
+    let mapped = file.activate(name, dek, disk, wanted.journal).map_err(Error::Header)?;
     mapped.set_read_ahead(0).map_err(Error::Write)?;
-    let made = filesystem::make(root, Path::new(mapped.path()), wanted.fs);
-    mapped.close().map_err(Error::Header)?;
-    made?;
-    Ok(image)
+    scratch.compare_with(&Device::open(Path::new(mapped.path()), Access::Read).map_err(Error::Write)?).map_err(Error::from)?;
+    drop(scratch);
+    step("data: file system read back");
+
+    let mut ready = header::seal(&file, SealState::Ready, dek, disk, wanted)?;
+    put_record(&mut ready, &record);
+    let judged = judged.replace(ready, disk, wanted)?.settle(disk, wanted)?;
+    step("data: format committed");
+    Ok((mapped, judged))
 }
 
-fn still_blank(place: &Place) -> Result<bool, kernel::Error> {
-    let device = Device::open(&place.path, Access::Read)?;
-    match blank::ranges(place.bytes) {
-        Ok(ranges) => super::is_blank(&device, &ranges),
-        Err(_) => Ok(false),
+/// The header area as it is, if the disk still is what it was.
+fn area(place: &Place, before: Before) -> Result<Vec<u8>, super::Error> {
+    let device = Device::open(&place.path, Access::Read).map_err(Error::Write)?;
+    let found = header::read(&device)?;
+    if before == Before::Blank {
+        let ranges = blank::ranges(place.bytes).map_err(|_| Error::Changed)?;
+        if !blank::is_blank(&found) || !super::is_blank(&device, &ranges).map_err(Error::Write)? {
+            return Err(Error::Changed.into());
+        }
+    }
+    Ok(found)
+}
+
+/// Writes the intent record; returns the header area as it is then, and the record's block.
+fn begin(disk: &Path, mut found: Vec<u8>, uuid: Guid, dek: &Dek) -> Result<(Vec<u8>, [u8; intent::BLOCK]), Error> {
+    let mac = dek.authenticator(Purpose::FormatIntent, &uuid.to_string()).mac(&intent::message(uuid));
+    let record = Intent { uuid, mac }.block();
+    let write = || {
+        let device = Device::open(disk, Access::ReadWrite)?;
+        device.write(intent::OFFSET, &record)?;
+        device.flush()
+    };
+    write().map_err(Error::Write)?;
+    put_record(&mut found, &record);
+    Ok((found, record))
+}
+
+fn put_record(image: &mut [u8], record: &[u8; intent::BLOCK]) {
+    if let Some(block) = header::intent_block(image) {
+        block.copy_from_slice(record);
     }
 }
 
-fn write(path: &Path, image: &[u8]) -> Result<(), kernel::Error> {
-    debug_assert_eq!(u64::try_from(image.len()), Ok(luks2::DATA_OFFSET), "the whole header area");
-    let device = Device::open(path, Access::ReadWrite)?;
-    device.write(0, image)?;
-    device.flush()
+/// Opens the disk without dm-integrity's journal (a format that is cut short begins again) and puts the file system on it.
+fn fill(root: &Root, judged: &Judged, disk: &Path, wanted: &Data, name: &str, dek: &Dek) -> Result<Scratch, Error> {
+    let mapped = judged.file().and_then(|file| file.activate(name, dek, disk, false)).map_err(Error::Header)?;
+    let filled = fill_open(root, &mapped, wanted);
+    mapped.close().map_err(Error::Header)?;
+    filled
+}
+
+fn fill_open(root: &Root, mapped: &Mapped, wanted: &Data) -> Result<Scratch, Error> {
+    mapped.set_read_ahead(0).map_err(Error::Write)?;
+    let target = Device::open(Path::new(mapped.path()), Access::ReadWrite).map_err(Error::Write)?;
+    let bytes = target.bytes().map_err(Error::Write)?;
+    if wanted.wipe == Wipe::Full {
+        wipe::wipe(&target, bytes).map_err(Error::Write)?;
+    }
+    let scratch = Scratch::make(root, bytes, wanted.fs)?;
+    let copied = scratch.copy_to(&target)?;
+    step(format_args!("data: {copied} bytes copied"));
+    Ok(scratch)
+}
+
+/// A random UUID. Source: RFC 9562, section 5.4.
+fn uuid() -> Result<Guid, kernel::Error> {
+    let mut bytes = [0; 16];
+    kernel::clock::random(&mut bytes)?;
+    let [.., version, _, variant, _, _, _, _, _, _, _] = &mut bytes;
+    *version = *version & 0x0f | 0x40;
+    *variant = *variant & 0x3f | 0x80;
+    Ok(Guid::from_bytes(bytes))
 }

@@ -1,20 +1,28 @@
-//! libcryptsetup, given a header in private memory and a disk for the data only: it never reads a header from the disk.
+//! libcryptsetup, given a header in private memory and a disk for the data only: it never reads a header from the disk, and
+//! never writes one there.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use libcryptsetup_rs::consts::flags::{CryptActivate, CryptDeactivate, CryptPbkdf, CryptVolumeKey};
-use libcryptsetup_rs::consts::vals::{CryptKdf, CryptRng, EncryptionFormat};
-use libcryptsetup_rs::{CryptDevice, CryptInit, CryptParamsLuks2, CryptParamsLuks2Ref, CryptPbkdfType, Either, LibcryptErr};
-use ondisk::luks2::{Checked, DATA_OFFSET};
+use libcryptsetup_rs::consts::vals::{CryptKdf, CryptRng, EncryptionFormat, KeyslotsSize, MetadataSize};
+use libcryptsetup_rs::{
+    CryptDevice, CryptInit, CryptParamsLuks2, CryptParamsLuks2Ref, CryptPbkdfType, Either, LibcryptErr, TokenInput,
+};
+use ondisk::cmdline::DataCipher;
+use ondisk::luks2::DATA_OFFSET;
+use ondisk::{Guid, blank};
 use quorum::Dek;
+use serde_json::Value;
 
 /// Sectors of 4,096 bytes: fewer tags, less written twice.
-pub(super) const SECTOR_BYTES: u32 = 4096;
-/// xts with two 256-bit keys, then the 256-bit key of hmac(sha256).
-const VOLUME_KEY_BYTES: usize = 64 + 32;
+const SECTOR_BYTES: u32 = 4096;
+/// Room for five keyslots; cryptsetup fills it with noise at format, which takes its time.
+const KEYSLOTS_BYTES: u64 = 2 << 20;
+/// A copy of a header is made in pieces of so many bytes.
+const PIECE: usize = 64 << 10;
 /// The least that LUKS2 takes: the passphrase is 256 random bits, which no number of iterations makes harder to guess.
 const PBKDF2_ITERATIONS: u32 = 1000;
 
@@ -30,20 +38,71 @@ pub(crate) enum Error {
     Key,
 }
 
-/// A judged header in memory that has no name in any filesystem.
-pub(crate) struct HeaderCopy {
-    file: HeaderFile,
-    checked: Checked,
+/// A header in anonymous memory, with a path that only this process has.
+pub(super) struct HeaderFile(File);
+
+fn library(call: &'static str) -> impl Fn(LibcryptErr) -> Error {
+    move |error| Error::Library(call, error.to_string())
 }
 
-/// Anonymous memory with a path that only this process has.
-struct HeaderFile(File);
+/// Cipher and mode, integrity, and the size of the volume key in bytes, as cryptsetup names them.
+const fn names(cipher: DataCipher) -> ((&'static str, &'static str), &'static str, usize) {
+    match cipher {
+        // Two 256-bit keys for xts, then the 256-bit key of hmac(sha256).
+        DataCipher::XtsHmac => (("aes", "xts-plain64"), "hmac(sha256)", 64 + 32),
+        DataCipher::Aegis => (("aegis128", "random"), "aead", 16),
+        DataCipher::Gcm => (("aes", "gcm-random"), "aead", 32),
+    }
+}
 
 impl HeaderFile {
-    fn new(image: &[u8]) -> Result<Self, Error> {
-        let mut file = Self(kernel::memory::anonymous_file("luks2-header").map_err(Error::Copy)?);
-        file.0.write_all(image).map_err(Error::Copy)?;
+    /// Takes a copy of `image`, the whole header area.
+    pub(super) fn new(image: &[u8]) -> Result<Self, Error> {
+        let file = kernel::memory::anonymous_file("luks2-header").map_err(Error::Copy)?;
+        file.set_len(u64::try_from(image.len()).unwrap_or(u64::MAX)).map_err(Error::Copy)?;
+        // Most of it is zero, and a hole costs nothing.
+        for (number, piece) in image.chunks(PIECE).enumerate().filter(|(_, piece)| !blank::is_blank(piece)) {
+            file.write_all_at(piece, u64::try_from(number * PIECE).unwrap_or(u64::MAX)).map_err(Error::Copy)?;
+        }
+        Ok(Self(file))
+    }
+
+    /// A header for a new disk with one keyslot for `dek`, PBKDF2 at the minimum, data from 16 MiB on. The integrity area of
+    /// `disk` is made as well: its superblock and its journal are written behind the header area.
+    pub(super) fn format(dek: &Dek, disk: &Path, uuid: Guid, cipher: DataCipher) -> Result<Self, Error> {
+        let file = Self::new(&vec![0; usize::try_from(DATA_OFFSET).unwrap_or(usize::MAX)])?;
+        let mut device = file.context(disk)?;
+        let sizes = (MetadataSize::Kb16, KeyslotsSize::try_from(KEYSLOTS_BYTES).map_err(library("keyslots size"))?);
+        device.settings_handle().set_metadata_size(sizes.0, sizes.1).map_err(library("metadata size"))?;
+        device.set_data_offset(DATA_OFFSET / 512).map_err(library("data offset"))?;
+        device.settings_handle().set_rng_type(CryptRng::Urandom);
+        let (names, integrity, key_bytes) = names(cipher);
+        let params = CryptParamsLuks2 {
+            pbkdf: Some(pbkdf()),
+            integrity: Some(integrity.to_owned()),
+            integrity_params: None,
+            data_alignment: 0,
+            data_device: None,
+            sector_size: SECTOR_BYTES,
+            label: None,
+            subsystem: None,
+        };
+        let mut params: CryptParamsLuks2Ref<'_> = (&params).try_into().map_err(library("parameters"))?;
+        let (kind, uuid, key) = (EncryptionFormat::Luks2, uuid::Uuid::from_bytes(*uuid.as_bytes()), Either::Right(key_bytes));
+        let formatted = device.context_handle().format(kind, names, Some(uuid), key, Some(&mut params));
+        formatted.map_err(library("format"))?;
+        let passphrase = dek.expose_passphrase();
+        let added = device.keyslot_handle().add_by_key(None, None, passphrase.as_slice(), CryptVolumeKey::empty());
+        added.map_err(library("keyslot"))?;
+        drop(device);
         Ok(file)
+    }
+
+    /// The whole header area as it is now.
+    pub(super) fn image(&self) -> Result<Vec<u8>, Error> {
+        let mut image = vec![0; usize::try_from(DATA_OFFSET).unwrap_or(usize::MAX)];
+        self.0.read_exact_at(&mut image, 0).map_err(Error::Copy)?;
+        Ok(image)
     }
 
     fn path(&self) -> PathBuf {
@@ -56,100 +115,63 @@ impl HeaderFile {
             CryptInit::init_with_data_device(Either::Right((self.path().as_path(), disk))).map_err(library("init"))?;
         // The memory is ours alone: there is nobody to lock out.
         device.settings_handle().metadata_locking(false).map_err(library("locking"))?;
+        device.settings_handle().set_pbkdf_type(&pbkdf()).map_err(library("pbkdf"))?;
         Ok(device)
-    }
-}
-
-fn library(call: &'static str) -> impl Fn(LibcryptErr) -> Error {
-    move |error| Error::Library(call, error.to_string())
-}
-
-impl HeaderCopy {
-    pub(super) fn new(image: &[u8], checked: Checked) -> Result<Self, Error> {
-        Ok(Self { file: HeaderFile::new(image)?, checked })
-    }
-
-    pub(super) fn checked(&self) -> &Checked {
-        &self.checked
     }
 
     fn loaded(&self, disk: &Path) -> Result<CryptDevice, Error> {
-        let mut device = self.file.context(disk)?;
+        let mut device = self.context(disk)?;
         let load = device.context_handle().load::<CryptParamsLuks2Ref<'_>>(Some(EncryptionFormat::Luks2), None);
         load.map_err(library("load"))?;
         Ok(device)
     }
 
-    /// Whether `dek` opens a keyslot.
-    pub(super) fn opens(&self, dek: &Dek, disk: &Path) -> Result<bool, Error> {
-        let mut device = self.loaded(disk)?;
-        unlock(&mut device, None, dek)
+    /// Whether `dek` opens the keyslot `slot`, or any if none is named.
+    pub(super) fn opens(&self, slot: Option<u32>, dek: &Dek, disk: &Path) -> Result<bool, Error> {
+        unlock(&mut self.loaded(disk)?, (None, CryptActivate::empty()), slot, dek)
     }
 
-    /// Opens the disk under `name`.
-    pub(super) fn activate(&self, name: &str, dek: &Dek, disk: &Path) -> Result<Mapped, Error> {
-        let mut device = self.loaded(disk)?;
-        if !unlock(&mut device, Some(name), dek)? {
+    /// Opens the disk under `name`, with dm-integrity's journal or without.
+    pub(super) fn activate(&self, name: &str, dek: &Dek, disk: &Path, journal: bool) -> Result<Mapped, Error> {
+        let flags = if journal { CryptActivate::empty() } else { CryptActivate::NO_JOURNAL };
+        if !unlock(&mut self.loaded(disk)?, (Some(name), flags), None, dek)? {
             return Err(Error::Key);
         }
         Mapped::named(name)
     }
+
+    /// Adds a keyslot for `new`, whose volume key is had with `old`.
+    pub(super) fn add_keyslot(&self, old: &Dek, new: &Dek, disk: &Path) -> Result<(), Error> {
+        let mut device = self.loaded(disk)?;
+        let (old, new) = (old.expose_passphrase(), new.expose_passphrase());
+        let added = device.keyslot_handle().add_by_passphrase(None, old.as_slice(), new.as_slice());
+        added.map(drop).map_err(library("keyslot"))
+    }
+
+    /// Takes a keyslot away, and overwrites its key material here.
+    pub(super) fn remove_keyslot(&self, slot: u32, disk: &Path) -> Result<(), Error> {
+        self.loaded(disk)?.keyslot_handle().destroy(slot).map_err(library("destroy keyslot"))
+    }
+
+    /// Puts `token` in the place of the one named, or in any that is free.
+    pub(super) fn set_token(&self, place: Option<u32>, token: &Value, disk: &Path) -> Result<(), Error> {
+        let input = place.map_or(TokenInput::AddToken(token), |place| TokenInput::ReplaceToken(place, token));
+        self.loaded(disk)?.token_handle().json_set(input).map(drop).map_err(library("token"))
+    }
 }
 
-/// Tries the key: `false` when it opens no keyslot, which is not an error of the disk.
-fn unlock(device: &mut CryptDevice, name: Option<&str>, dek: &Dek) -> Result<bool, Error> {
+/// Tries the key: `false` when it opens no keyslot, which is not an error of the disk. Without a name nothing is activated.
+fn unlock(
+    device: &mut CryptDevice,
+    (name, flags): (Option<&str>, CryptActivate),
+    slot: Option<u32>,
+    dek: &Dek,
+) -> Result<bool, Error> {
     let passphrase = dek.expose_passphrase();
-    let tried = device.activate_handle().activate_by_passphrase(name, None, passphrase.as_slice(), CryptActivate::empty());
-    match tried {
+    match device.activate_handle().activate_by_passphrase(name, slot, passphrase.as_slice(), flags) {
         Ok(_) => Ok(true),
         Err(LibcryptErr::IOError(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(false),
         Err(error) => Err(library("activate")(error)),
-    }
-}
-
-/// A header made for a new disk, in memory, with one keyslot for `dek`; the integrity area of the disk is made as well.
-pub(super) struct NewHeader(HeaderFile);
-
-impl NewHeader {
-    /// Formats: aes-xts-plain64 with hmac-sha256, PBKDF2 at the minimum, data from 16 MiB on.
-    pub(super) fn make(dek: &Dek, disk: &Path) -> Result<Self, Error> {
-        let length = usize::try_from(DATA_OFFSET).unwrap_or(usize::MAX);
-        let file = HeaderFile::new(&vec![0; length])?;
-        let mut device = file.context(disk)?;
-        device.set_data_offset(DATA_OFFSET / 512).map_err(library("data offset"))?;
-        device.settings_handle().set_rng_type(CryptRng::Urandom);
-        device.settings_handle().set_pbkdf_type(&pbkdf()).map_err(library("pbkdf"))?;
-        let params = CryptParamsLuks2 {
-            pbkdf: Some(pbkdf()),
-            integrity: Some("hmac(sha256)".to_owned()),
-            integrity_params: None,
-            data_alignment: 0,
-            data_device: None,
-            sector_size: SECTOR_BYTES,
-            label: None,
-            subsystem: None,
-        };
-        let mut params: CryptParamsLuks2Ref<'_> = (&params).try_into().map_err(library("parameters"))?;
-        let cipher = ("aes", "xts-plain64");
-        let key = Either::Right(VOLUME_KEY_BYTES);
-        device
-            .context_handle()
-            .format(EncryptionFormat::Luks2, cipher, None, key, Some(&mut params))
-            .map_err(library("format"))?;
-        let passphrase = dek.expose_passphrase();
-        device
-            .keyslot_handle()
-            .add_by_key(None, None, passphrase.as_slice(), CryptVolumeKey::empty())
-            .map_err(library("keyslot"))?;
-        Ok(Self(file))
-    }
-
-    /// The bytes that belong at the start of the disk: 16 MiB.
-    pub(super) fn image(&mut self) -> Result<Vec<u8>, Error> {
-        let mut image = Vec::new();
-        self.0.0.seek(SeekFrom::Start(0)).map_err(Error::Copy)?;
-        Read::by_ref(&mut self.0.0).take(DATA_OFFSET).read_to_end(&mut image).map_err(Error::Copy)?;
-        Ok(image)
     }
 }
 

@@ -3,13 +3,13 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use ondisk::cmdline::Vaults;
+use ondisk::cmdline::{Handle, Vaults};
 use quorum::{Collector, Dek, Progress, Quorum, Rule, Share, Threshold};
 
 use super::dial::{Command, Event, Ready};
 use super::outcome::Outcome;
 use super::time::TimeQuorum;
-use super::{Disk, Error, Measured, Time, Unlocked, data};
+use super::{Disk, Error, Measured, Proved, Time, data};
 
 /// How long a vault that has our quote may take before the next one is asked as well. Vaults answer in milliseconds, and the
 /// price of asking one too many is a quote.
@@ -51,15 +51,21 @@ pub(super) struct Gathering {
 }
 
 impl Gathering {
-    pub(super) fn new(threshold: Threshold, rule: Rule, policy: &Measured, vaults: &Vaults, lines: Vec<Line>) -> Self {
+    pub(super) fn new(
+        threshold: Threshold,
+        rule: Rule,
+        policy: &Measured,
+        (vaults, handle): (&Vaults, &Handle),
+        lines: Vec<Line>,
+    ) -> Self {
         let collector = Collector::new(threshold, rule);
-        let outcome = Outcome::new(vaults, &policy.line.tcb, collector.needed());
+        let outcome = Outcome::new(vaults, handle, &policy.line.tcb, collector.needed());
         let time = TimeQuorum::new(threshold.needed(), threshold.dealt(), policy.floors.built);
         Self { collector, outcome, lines, time }
     }
 
     /// Gathers until a key is proved or there is no hope or no patience left.
-    pub(super) fn run(mut self, events: &Receiver<Event>, disk: &Disk, deadline: Instant) -> Result<Unlocked, Error> {
+    pub(super) fn run(mut self, events: &Receiver<Event>, disk: &Disk, deadline: Instant) -> Result<Proved, Error> {
         let mut report = Instant::now() + REPORT;
         loop {
             let wake = deadline.min(report).min(self.next_hedge().unwrap_or(deadline));
@@ -193,7 +199,7 @@ impl Gathering {
     }
 
     /// The last words on every vault, and the machine's clock set by theirs.
-    fn proved(mut self, quorum: Quorum) -> Unlocked {
+    fn proved(mut self, quorum: Quorum) -> Proved {
         let host = kernel::clock::host_unix_seconds();
         let (unix_seconds, source) = self.time.at(Instant::now()).unwrap_or((host, super::TimeSource::Host));
         let ahead = i64::try_from(host).unwrap_or(i64::MAX).saturating_sub_unsigned(unix_seconds);
@@ -206,7 +212,7 @@ impl Gathering {
             }
         }
         self.outcome.proved(&self.collector, quorum.generation, unix_seconds);
-        Unlocked { dek: quorum.dek, outcome: self.outcome, time: Time { unix_seconds, source, host_ahead: ahead, stepped } }
+        Proved { dek: quorum.dek, outcome: self.outcome, time: Time { unix_seconds, source, host_ahead: ahead, stepped } }
     }
 }
 
@@ -222,8 +228,8 @@ impl Trial<'_> {
         if self.broken.is_some() || Instant::now() >= self.deadline {
             return false;
         }
-        match self.disk.opens(dek) {
-            Ok(opens) => opens,
+        match self.disk.answers(dek) {
+            Ok(answers) => answers,
             Err(error) => {
                 self.broken = Some(error);
                 false

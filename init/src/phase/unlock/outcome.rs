@@ -1,7 +1,7 @@
 //! What became of each vault: for the console, the failure line and the receipt. Names, counts and reasons; never a value.
 
 use attest::Tcb;
-use ondisk::cmdline::{Distinct, TcbPolicy, Vaults};
+use ondisk::cmdline::{Distinct, Handle, TcbPolicy, Vaults};
 use quorum::{Collector, Fate, Generation};
 use serde::Serialize;
 use vault::{Refused, Step};
@@ -141,11 +141,11 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    pub(super) fn new(vaults: &Vaults, tcb: &TcbPolicy, needed: usize) -> Self {
+    pub(super) fn new(vaults: &Vaults, handle: &Handle, tcb: &TcbPolicy, needed: usize) -> Self {
         let entry =
             |address: &ondisk::cmdline::VaultAddress| VaultOutcome { address: address.to_string(), ..VaultOutcome::default() };
         Self {
-            handle: vaults.handle.as_str().to_owned(),
+            handle: handle.as_str().to_owned(),
             threshold: vaults.threshold.get(),
             needed,
             tcb: if matches!(tcb, TcbPolicy::Signature) { "signature" } else { "collateral" },
@@ -378,7 +378,7 @@ mod tests {
             let policy = policy();
             let vaults = &policy.data.as_ref().unwrap().vaults;
             let collector = Collector::new(Threshold::new(2, 3).unwrap(), Rule::Disk);
-            let mut outcome = Outcome::new(vaults, &policy.tcb, collector.needed());
+            let mut outcome = Outcome::new(vaults, &vaults.handle, &policy.tcb, collector.needed());
             for (index, error) in errors.iter().enumerate() {
                 outcome.lost(index, &error());
             }
@@ -390,7 +390,8 @@ mod tests {
     #[test]
     fn receipt_has_addresses_and_reasons_and_no_state_of_ours() {
         let policy = policy();
-        let mut outcome = Outcome::new(&policy.data.as_ref().unwrap().vaults, &policy.tcb, 2);
+        let vaults = &policy.data.as_ref().unwrap().vaults;
+        let mut outcome = Outcome::new(vaults, &vaults.handle, &policy.tcb, 2);
         outcome.lost(1, &not_believed());
         let json = serde_json::to_value(&outcome).unwrap();
         assert_eq!(json["vaults"][1]["verdict"], "forged");

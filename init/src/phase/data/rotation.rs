@@ -1,0 +1,59 @@
+//! From the previous key to the current one: the volume key stays, its keyslot changes, no data is written.
+//!
+//! A power cut anywhere leaves a header that one of the two keys answers to. At first the previous key does; then both open it
+//! and the seal is the current key's; then the current one alone does.
+
+use std::path::Path;
+
+use ondisk::cmdline::Data;
+use ondisk::luks2::{Kdf, SealState};
+use quorum::Dek;
+
+use super::Error;
+use super::header::{self, Judged};
+use super::luks::HeaderFile;
+use crate::journal::step;
+
+/// Gives the disk a keyslot for `current` and takes the one of `previous` away.
+pub(super) fn rotate(judged: Judged, (current, previous): (&Dek, &Dek), disk: &Path, wanted: &Data) -> Result<Judged, Error> {
+    let file = judged.file().map_err(Error::Open)?;
+    // A cut in the middle of an earlier rotation leaves a keyslot of a key before the previous one: there is room for two.
+    keep_only(&file, &judged, previous, disk)?;
+    file.add_keyslot(previous, current, disk).map_err(Error::Open)?;
+    let image = header::seal(&file, SealState::Ready, current, disk, wanted)?;
+    let judged = judged.replace(image, disk, wanted)?;
+    step("data: keyslot of the current key written");
+    finish(judged, current, disk, wanted)
+}
+
+/// Takes every keyslot away but that of `current`, and seals what stays: what a rotation ends with.
+pub(super) fn finish(judged: Judged, current: &Dek, disk: &Path, wanted: &Data) -> Result<Judged, Error> {
+    let file = judged.file().map_err(Error::Open)?;
+    keep_only(&file, &judged, current, disk)?;
+    let image = header::seal(&file, SealState::Ready, current, disk, wanted)?;
+    let judged = judged.replace(image, disk, wanted)?;
+    step("data: other keyslots removed");
+    Ok(judged)
+}
+
+/// Takes every keyslot away that `dek` does not open. At least one is left: a key that opens none is refused before.
+fn keep_only(file: &HeaderFile, judged: &Judged, dek: &Dek, disk: &Path) -> Result<(), Error> {
+    // A cheap key derivation first: once the key's own slot is known, the others need not be tried.
+    let mut slots: Vec<_> = judged.checked().slots().iter().collect();
+    slots.sort_by_key(|slot| slot.kdf != Kdf::Pbkdf2);
+    if slots.len() == 1 {
+        return Ok(());
+    }
+    let mut own = None;
+    for slot in &slots {
+        if file.opens(Some(slot.id), dek, disk).map_err(Error::Open)? {
+            own = Some(slot.id);
+            break;
+        }
+    }
+    let own = own.ok_or(Error::Open(super::luks::Error::Key))?;
+    for slot in slots.iter().filter(|slot| slot.id != own) {
+        file.remove_keyslot(slot.id, disk).map_err(Error::Open)?;
+    }
+    Ok(())
+}
