@@ -28,9 +28,30 @@ pub(crate) enum Command {
     /// The guest's command line
     #[command(subcommand)]
     Cmdline(Cmdline),
+    /// The header of a data disk
+    #[command(subcommand)]
+    Header(Header),
     /// Quotes in files, judged by the guest's own verifier
     #[command(subcommand)]
     Quote(Quote),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Header {
+    /// Hold a disk against the guest's header policy, a line each rule; exit code 0 only if the guest would go on to open it
+    Check(HeaderCheck),
+}
+
+#[derive(Args)]
+pub(crate) struct HeaderCheck {
+    /// The disk, or a file with its first 16 MiB or more
+    pub(crate) disk: PathBuf,
+    /// Words of the guest's command line; what is not said is as the guest has it by default
+    #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
+    pub(crate) policy_words: String,
+    /// A descriptor to read the disk's passphrase from, 64 hexadecimal digits: then the seal is verified
+    #[arg(long, value_name = "N")]
+    pub(crate) passphrase_fd: Option<u32>,
 }
 
 #[derive(Subcommand)]

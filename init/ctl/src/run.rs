@@ -12,13 +12,13 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::args::{Cli, Cmdline, Command, ImageArgs, NodeArgs, OwnerArgs, Policy, Promote, Provision, Quote};
-use crate::{quote, show};
+use crate::args::{Cli, Cmdline, Command, Header, ImageArgs, NodeArgs, OwnerArgs, Policy, Promote, Provision, Quote};
+use crate::{header, quote, show};
 
 /// A policy file is a few KiB; this only keeps a mistake small.
 const FILE_MAX: usize = 1 << 20;
 /// What a refused command line ends with.
-const REFUSED: u8 = 2;
+pub(crate) const REFUSED: u8 = 2;
 
 /// Why a command could not even begin, or its outcome not be told.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +47,10 @@ pub(crate) enum Error {
     Pccs(#[from] vault::PccsError),
     #[error("no quote")]
     Quote(#[source] attest::FrameError),
+    #[error("policy words")]
+    Words(#[source] ondisk::cmdline::Error),
+    #[error("the passphrase is not 64 lower-case hexadecimal digits")]
+    Passphrase,
     #[error("output")]
     Output(#[from] io::Error),
     #[error(transparent)]
@@ -59,6 +63,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Policy(args) => show_policy(args),
         Command::Promote(args) => promote(args),
         Command::Cmdline(Cmdline::Check { words }) => check(&words.join(" ")),
+        Command::Header(Header::Check(args)) => header::judge(&args),
         Command::Quote(Quote::Verify(args)) => quote::judge(&args),
         Command::Quote(Quote::Show(args)) => quote::describe(&args),
     }

@@ -1,0 +1,176 @@
+//! A data disk's header, judged by the guest's own rules. Nothing is written, and nothing is opened.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use ondisk::blank;
+use ondisk::cmdline::{self, Data, Format, Seal};
+use ondisk::intent::{self, Intent};
+use ondisk::luks2::{self, Checked, DATA_OFFSET, Expect, Header, PARTS, SealState};
+use quorum::{Dek, Purpose};
+use zeroize::Zeroizing;
+
+use crate::args::HeaderCheck;
+use crate::run::{Error, REFUSED};
+use crate::show;
+
+/// What a command line must have besides the words about the disk.
+const REST: [(&str, &str); 6] = [
+    ("roothash", "0000000000000000000000000000000000000000000000000000000000000000"),
+    ("cvm.data", "serial=data"),
+    ("cvm.vault", "192.0.2.1:8443,192.0.2.2:8443"),
+    ("cvm.vault.mrenclave", "0000000000000000000000000000000000000000000000000000000000000000"),
+    ("cvm.vault.handle", "any"),
+    ("cvm.vault.app", "00000000-0000-4000-8000-000000000000"),
+];
+
+/// Judges, a line each rule; exit code 0 only if the guest would go on to open (or, blank and by policy, format) the disk.
+pub(crate) fn judge(args: &HeaderCheck) -> Result<ExitCode, Error> {
+    let wanted = policy(&args.policy_words)?;
+    let dek = args.passphrase_fd.map(passphrase).transpose()?;
+    let (image, is_blank) = read(args).map_err(|source| Error::File { path: args.disk.clone(), source })?;
+    let mut report = Report::default();
+    if is_blank {
+        report.line(
+            wanted.format == Format::IfBlank,
+            "blank",
+            "every byte that the guest looks at is zero; cvm.data.format decides",
+        );
+    } else {
+        examine(&mut report, image, &wanted, dek.as_ref());
+    }
+    let accepted = !report.refused;
+    report.lines.push(if accepted { "the guest would go on".to_owned() } else { "the guest would refuse this disk".to_owned() });
+    show::lines(&report.lines)?;
+    Ok(if accepted { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+}
+
+#[derive(Default)]
+struct Report {
+    lines: Vec<String>,
+    refused: bool,
+}
+
+impl Report {
+    fn line(&mut self, good: bool, rule: &str, found: impl std::fmt::Display) {
+        self.refused |= !good;
+        self.lines.push(format!("{}  {rule}: {found}", if good { "ok     " } else { "REFUSED" }));
+    }
+
+    fn note(&mut self, rule: &str, found: impl std::fmt::Display) {
+        self.lines.push(format!("note     {rule}: {found}"));
+    }
+}
+
+fn examine(report: &mut Report, mut image: Vec<u8>, wanted: &Data, dek: Option<&Dek>) {
+    let record = usize::try_from(intent::OFFSET).ok().and_then(|at| image.get(at..at + intent::BLOCK)).and_then(Intent::parse);
+    if let Some(record) = record {
+        let authenticator = dek.map(|dek| dek.authenticator(Purpose::FormatIntent, &record.uuid.to_string()));
+        let rule = "record of a begun format";
+        match authenticator.map(|key| key.verifies(&intent::message(record.uuid), &record.mac)) {
+            Some(true) => report.line(true, rule, "answers to the key"),
+            Some(false) => report.line(false, rule, "does not answer to the key"),
+            None => report.note(rule, "there, and not verified: no passphrase was given"),
+        }
+    }
+    let header = match Header::parse(&image) {
+        Ok(header) => header,
+        Err(torn) => match luks2::repair(&mut image).and_then(|()| Header::parse(&image)) {
+            Ok(header) => {
+                report.note("copies", format_args!("{torn}; the other one is whole, and the guest mends this one"));
+                header
+            }
+            Err(error) => return report.line(false, "form", error),
+        },
+    };
+    let form = format!("both copies whole, {} bytes each, sequence {}, uuid {}", header.size(), header.seqid(), header.uuid());
+    report.line(true, "form", form);
+    let rotation = wanted.vaults.previous.is_some();
+    let expect = Expect { cipher: wanted.cipher, data_offset: DATA_OFFSET, rotation };
+    for (part, found) in PARTS.into_iter().zip(luks2::examine(&header, &expect)) {
+        match found {
+            Ok(()) => report.line(true, part, "as the policy has it"),
+            Err(violation) => report.line(false, part, violation),
+        }
+    }
+    if let Ok(checked) = luks2::check(&header, &expect) {
+        let slots: Vec<_> = checked.slots().iter().map(|slot| format!("{} by {:?}", slot.id, slot.kdf)).collect();
+        report.note("keyslots", slots.join(", "));
+        seal(report, (&header, &checked, &image), wanted, dek);
+    }
+}
+
+fn seal(report: &mut Report, (header, checked, image): (&Header, &Checked, &[u8]), wanted: &Data, dek: Option<&Dek>) {
+    let Some(seal) = checked.seal() else {
+        return report.line(
+            wanted.seal == Seal::Auto,
+            "seal",
+            "there is none: nothing but the allow-list vouches for this header",
+        );
+    };
+    if seal.state == SealState::Formatting {
+        let formats = wanted.format == Format::IfBlank;
+        report.line(formats, "state", "a first format that was cut short; cvm.data.format decides");
+    }
+    let Some(dek) = dek else {
+        return report.note("seal", format_args!("{}, and not verified: no passphrase was given", seal.state.as_str()));
+    };
+    let message = luks2::seal_message(header, checked, image, seal.state);
+    let authenticator = dek.authenticator(Purpose::HeaderSeal, &header.uuid().to_string());
+    let good = message.is_some_and(|message| authenticator.verifies(&message, &seal.mac));
+    report.line(good, "seal", if good { "answers to the key" } else { "does not answer to the key" });
+    if let Some(commitment) = wanted.vaults.commit {
+        report.line(dek.commitment().0 == commitment, "commitment", "cvm.vault.commit against the key");
+    }
+}
+
+/// The policy that the words make, with whatever else a command line needs.
+fn policy(words: &str) -> Result<Data, Error> {
+    let is_given = |key: &str| words.split_whitespace().any(|word| word.split_once('=').is_some_and(|(name, _)| name == key));
+    let rest = REST.iter().filter(|(key, _)| !is_given(key)).map(|(key, value)| format!("{key}={value}"));
+    let line = std::iter::once(words.to_owned()).chain(rest).collect::<Vec<_>>().join(" ");
+    let policy = cmdline::parse(&line).map_err(Error::Words)?;
+    policy.data.ok_or(Error::Words(cmdline::Error::Missing(cmdline::Key::Data)))
+}
+
+/// Reads the header area, and whether everything is zero that the guest looks at before it calls a disk blank.
+fn read(args: &HeaderCheck) -> std::io::Result<(Vec<u8>, bool)> {
+    let mut disk = File::open(&args.disk)?;
+    let bytes = disk.seek(SeekFrom::End(0))?;
+    let length = usize::try_from(bytes.min(DATA_OFFSET)).unwrap_or(0);
+    let mut image = vec![0; length];
+    disk.read_exact_at(&mut image, 0)?;
+    let mut is_blank = blank::is_blank(&image);
+    for range in blank::ranges(bytes).into_iter().flatten() {
+        if !is_blank {
+            break;
+        }
+        let mut piece = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
+        disk.read_exact_at(&mut piece, range.start)?;
+        is_blank &= blank::is_blank(&piece);
+    }
+    image.resize(usize::try_from(DATA_OFFSET).unwrap_or(0), 0);
+    Ok((image, is_blank && bytes >= DATA_OFFSET))
+}
+
+/// Reads the passphrase into memory that is wiped.
+fn passphrase(descriptor: u32) -> Result<Dek, Error> {
+    let path = PathBuf::from(format!("/proc/self/fd/{descriptor}"));
+    let mut text = Zeroizing::new([0_u8; 64]);
+    let read = File::open(&path).and_then(|mut file| file.read_exact(text.as_mut()));
+    read.map_err(|source| Error::File { path, source })?;
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Ok(byte - b'0'),
+        b'a'..=b'f' => Ok(byte - b'a' + 10),
+        _ => Err(Error::Passphrase),
+    };
+    Dek::fill_with(|key| {
+        for (byte, pair) in key.iter_mut().zip(text.as_chunks::<2>().0) {
+            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,149 @@
+//! `cvmctl header check` as an operator runs it: headers of cryptsetup 2.6.1, sealed here, spoiled here, and blank disks.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what it expects")]
+#![expect(clippy::disallowed_methods, reason = "runs the program under test")]
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use ondisk::cmdline::DataCipher;
+use ondisk::intent::{self, Intent};
+use ondisk::luks2::{self, DATA_OFFSET, Expect, Header, SealState, SealToken, seal_message};
+use ondisk::{Guid, blank};
+use quorum::{Dek, Purpose};
+use ring::digest::{SHA256, digest};
+use serde_json::{Value, json};
+
+/// tests/fuzz/seeds/luks2_header says where it is from.
+const HEADER: &[u8] = include_bytes!("../../../tests/fuzz/seeds/luks2_header/cryptsetup-2.6.1-xts-hmac");
+const SIZE: usize = 16384;
+
+fn dek(byte: u8) -> Dek {
+    Dek::fill_with::<()>(|bytes| {
+        bytes.fill(byte);
+        Ok(())
+    })
+    .ok()
+    .unwrap()
+}
+
+fn metadata(area: &[u8]) -> Value {
+    serde_json::from_slice(area[4096..SIZE].split(|byte| *byte == 0).next().unwrap()).unwrap()
+}
+
+/// The area with other metadata in both copies, checksums and all.
+fn with(mut area: Vec<u8>, json: &Value) -> Vec<u8> {
+    for copy in area.chunks_exact_mut(SIZE).take(2) {
+        copy[4096..].fill(0);
+        let text = json.to_string();
+        copy[4096..4096 + text.len()].copy_from_slice(text.as_bytes());
+        copy[448..512].fill(0);
+        let checksum = digest(&SHA256, copy);
+        copy[448..480].copy_from_slice(checksum.as_ref());
+    }
+    area
+}
+
+fn unsealed() -> Vec<u8> {
+    let mut area = HEADER.to_vec();
+    area.resize(usize::try_from(DATA_OFFSET).unwrap(), 0);
+    area
+}
+
+fn sealed(state: SealState) -> Vec<u8> {
+    let area = unsealed();
+    let header = Header::parse(&area).unwrap();
+    let expect = Expect { cipher: DataCipher::XtsHmac, data_offset: DATA_OFFSET, rotation: false };
+    let checked = luks2::check(&header, &expect).unwrap();
+    let message = seal_message(&header, &checked, &area, state).unwrap();
+    let mac = dek(7).authenticator(Purpose::HeaderSeal, &header.uuid().to_string()).mac(&message);
+    let mut json = metadata(&area);
+    json["tokens"]["0"] = SealToken::json(state, &mac);
+    with(area, &json)
+}
+
+/// Exit code and output for a disk of 64 MiB that begins so, with the passphrase of `key` on a descriptor.
+fn check(area: &[u8], words: &str, key: Option<u8>) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let (disk, pass) = (folder.path().join("disk"), folder.path().join("pass"));
+    fs::write(&disk, area).unwrap();
+    fs::File::options().write(true).open(&disk).unwrap().set_len(64 << 20).unwrap();
+    fs::write(&pass, key.map_or(Vec::new(), |byte| dek(byte).expose_passphrase().to_vec())).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cvmctl"));
+    command.args(["header", "check"]).arg(&disk).args(["--policy-words", words]);
+    if key.is_some() {
+        command.args(["--passphrase-fd", "0"]);
+    }
+    let output = command.stdin(Stdio::from(fs::File::open(&pass).unwrap())).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn each_rule_is_a_line_and_the_guest_s_word_the_last() {
+    let (code, text) = check(&sealed(SealState::Ready), "", Some(7));
+    assert_eq!(code, Some(0), "{text}");
+    for part in ["form: both copies", "configuration:", "segment:", "keyslots:", "digest:", "tokens:", "seal: answers to the key"]
+    {
+        assert!(text.lines().any(|line| line.starts_with("ok") && line.contains(part)), "{part} in {text}");
+    }
+    assert_eq!(text.lines().last(), Some("the guest would go on"));
+}
+
+/// Name, header area, words, key, exit code, and a part of what is said.
+type Case<'a> = (&'a str, &'a [u8], &'a str, Option<u8>, i32, &'a str);
+
+#[test]
+fn disk_is_judged_by_policy_and_key() {
+    let null = {
+        let mut json = metadata(&unsealed());
+        json["keyslots"]["0"]["area"]["encryption"] = json!("cipher_null-ecb");
+        with(unsealed(), &json)
+    };
+    let record = {
+        let uuid = Guid::from_bytes([9; 16]);
+        let mac = dek(7).authenticator(Purpose::FormatIntent, &uuid.to_string()).mac(&intent::message(uuid));
+        let mut area = sealed(SealState::Formatting);
+        let at = usize::try_from(intent::OFFSET).unwrap();
+        area[at..at + intent::BLOCK].copy_from_slice(&Intent { uuid, mac }.block());
+        area
+    };
+    let mut torn = sealed(SealState::Ready);
+    torn[5000] ^= 1;
+    let mut flipped = sealed(SealState::Ready);
+    flipped[32768 + 7] ^= 1;
+    let empty = vec![0; usize::try_from(DATA_OFFSET).unwrap()];
+    assert!(blank::is_blank(&empty));
+    let formats = "cvm.data.format=if-blank";
+    let cases: [Case<'_>; 14] = [
+        ("sealed, no key", &sealed(SealState::Ready), formats, None, 0, "not verified: no passphrase"),
+        ("another key", &sealed(SealState::Ready), "", Some(8), 2, "REFUSED  seal: does not answer"),
+        ("key material", &flipped, "", Some(7), 2, "REFUSED  seal: does not answer"),
+        ("one copy torn", &torn, "", Some(7), 0, "the guest mends this one"),
+        ("unsealed", &unsealed(), "", None, 0, "nothing but the allow-list"),
+        ("unsealed where a seal must be", &unsealed(), formats, None, 2, "REFUSED  seal: there is none"),
+        ("another cipher", &unsealed(), "cvm.data.cipher=gcm", None, 2, "REFUSED  segment: segment is under another cipher"),
+        ("null cipher", &null, "", None, 2, "REFUSED  keyslots: keyslot 0 is under another cipher"),
+        ("cut short", &record, formats, Some(7), 0, "record of a begun format: answers to the key"),
+        ("cut short, another key", &record, formats, Some(8), 2, "record of a begun format: does not answer"),
+        ("cut short, no format", &sealed(SealState::Formatting), "", Some(7), 2, "REFUSED  state: a first format"),
+        ("blank", &empty, formats, None, 0, "ok       blank"),
+        ("blank, no format", &empty, "", None, 2, "REFUSED  blank"),
+        ("nonsense", b"nonsense", "", None, 2, "REFUSED  form: no primary header"),
+    ];
+    for (name, area, words, key, want, part) in cases {
+        let (code, text) = check(area, words, key);
+        assert_eq!(code, Some(want), "{name}: {text}");
+        assert!(text.contains(part), "{name}: {text}");
+    }
+}
+
+#[test]
+fn words_and_passphrases_are_read_strictly() {
+    let (code, text) = check(&unsealed(), "cvm.data.cipher=null", None);
+    assert!(code == Some(1) && text.contains("cvm.data.cipher"), "{text}");
+    let commit = |byte: u8| {
+        let hex: String = dek(byte).commitment().0.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("cvm.vault.commit={hex}")
+    };
+    assert_eq!(check(&sealed(SealState::Ready), &commit(7), Some(7)).0, Some(0));
+    assert_eq!(check(&sealed(SealState::Ready), &commit(8), Some(7)).0, Some(2));
+}
