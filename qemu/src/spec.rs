@@ -70,6 +70,8 @@ pub struct Disk {
     pub read_only: bool,
     /// What the guest writes goes to an overlay that ends with the machine; the file stays as it is.
     pub snapshot: bool,
+    /// Where every write and flush of a raw disk is recorded, in the form of Linux' dm-log-writes; the file must exist.
+    pub log: Option<PathBuf>,
 }
 
 /// The format of a disk's file.
@@ -210,7 +212,7 @@ impl Disk {
     #[must_use]
     pub fn raw(serial: impl Into<String>, file: impl Into<PathBuf>) -> Self {
         let (serial, file) = (serial.into(), file.into());
-        Self { serial, file, format: DiskFormat::Raw, read_only: false, snapshot: false }
+        Self { serial, file, format: DiskFormat::Raw, read_only: false, snapshot: false, log: None }
     }
 
     fn add(&self, number: usize, arguments: &mut Arguments) -> Result<(), Error> {
@@ -222,6 +224,10 @@ impl Disk {
             DiskFormat::Raw => "raw",
             DiskFormat::Qcow2 => "qcow2",
         };
+        if let Some(log) = &self.log {
+            self.add_logged(number, log, arguments);
+            return Ok(());
+        }
         let on = |on: bool| if on { "on" } else { "off" };
         // cache=unsafe leaves out the host's own flushes: these disks need to survive the guest, not the host.
         let mut drive = OsString::from(format!(
@@ -233,6 +239,18 @@ impl Disk {
         arguments.pair("-drive", drive);
         arguments.pair("-device", format!("virtio-blk-pci,drive=disk{number},serial={}", self.serial));
         Ok(())
+    }
+
+    /// QEMU's blklogwrites over the file. The guest's flushes reach the log; the host's own are left out.
+    fn add_logged(&self, number: usize, log: &Path, arguments: &mut Arguments) {
+        for (name, file) in [("file", self.file.as_path()), ("log", log)] {
+            let mut node = OsString::from(format!("driver=file,node-name={name}{number},cache.no-flush=on,filename="));
+            node.push(escaped(file));
+            arguments.pair("-blockdev", node);
+        }
+        let filter = format!("driver=blklogwrites,node-name=disk{number},file=file{number},log=log{number},log-sector-size=512");
+        arguments.pair("-blockdev", filter);
+        arguments.pair("-device", format!("virtio-blk-pci,drive=disk{number},serial={}", self.serial));
     }
 }
 

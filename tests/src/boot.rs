@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use machine::{Exit, Habits, Machine, Network, Qemu, QuoteAnswer, QuoteSource, QuotingService, Vm, measurement};
+use machine::{Disk, Exit, Habits, Machine, Network, Qemu, QuoteAnswer, QuoteSource, QuotingService, TdInfo, Vm, measurement};
 use sim_dcap::{Platform, TdQuote};
 
 use crate::leak::leaks;
@@ -36,6 +36,9 @@ pub struct Boot<'a> {
     quotes: Option<MakeQuotes>,
     habits: Option<Habits>,
     copy: Option<Box<dyn Write + Send>>,
+    more_disks: Vec<Disk>,
+    log: Option<PathBuf>,
+    granted: bool,
 }
 
 /// A boot that is over.
@@ -69,6 +72,9 @@ impl<'a> Boot<'a> {
             quotes: None,
             habits: None,
             copy: None,
+            more_disks: Vec::new(),
+            log: None,
+            granted: true,
         }
     }
 
@@ -139,6 +145,33 @@ impl<'a> Boot<'a> {
         Self { initrd, ..self }
     }
 
+    /// Attaches one more disk.
+    #[must_use]
+    pub fn disk(mut self, disk: Disk) -> Self {
+        self.more_disks.push(disk);
+        self
+    }
+
+    /// Records every write to the data disk.
+    #[must_use]
+    pub fn recorded(self, log: &std::path::Path) -> Self {
+        Self { log: Some(log.to_owned()), ..self }
+    }
+
+    /// Leaves the vaults' policies as they are: this image is not let in by the harness.
+    #[must_use]
+    pub fn ungranted(self) -> Self {
+        Self { granted: false, ..self }
+    }
+
+    /// What this boot measures, for a policy.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn measurement(&self) -> Result<TdInfo, Failure> {
+        self.machine().td_info(measurement::STAND_IN_FIRMWARE).doing("measuring")
+    }
+
     /// Copies the console to `watcher` while the machine runs.
     #[must_use]
     pub fn copy_to(self, watcher: Box<dyn Write + Send>) -> Self {
@@ -161,7 +194,10 @@ impl<'a> Boot<'a> {
             kernel: Some(self.artifacts.kernel.clone()),
             initrd: Some(self.initrd.clone()),
             append: words,
-            disks: std::iter::once(self.root.attached()).chain(self.data.map(DataDisk::attached)).collect(),
+            disks: std::iter::once(self.root.attached())
+                .chain(self.data.map(|data| Disk { log: self.log.clone(), ..data.attached() }))
+                .chain(self.more_disks.iter().cloned())
+                .collect(),
             network: if self.vaults.is_some() { Network::default() } else { Network::None },
             arguments: self.clock.iter().flat_map(|base| ["-rtc".into(), format!("base={base}").into()]).collect(),
             ..Machine::default()
@@ -185,7 +221,9 @@ impl<'a> Boot<'a> {
         let td = machine.td_info(measurement::STAND_IN_FIRMWARE).doing("measuring")?;
         let quotes = match self.vaults {
             Some(vaults) => {
-                vaults.grant(&td)?;
+                if self.granted {
+                    vaults.grant(&td)?;
+                }
                 let platform = vaults.pki.platform("host").doing("the host's platform")?;
                 let source: Box<dyn QuoteSource> = match self.quotes.take() {
                     Some(quotes) => quotes(platform),

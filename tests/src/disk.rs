@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use machine::Disk;
 
@@ -52,9 +53,53 @@ impl DataDisk {
     /// # Errors
     /// As the file system.
     pub fn blank(folder: &Path) -> Result<Self, Failure> {
+        Self::blank_of(folder, DATA_BYTES)
+    }
+
+    /// A blank one of so many bytes.
+    ///
+    /// # Errors
+    /// As the file system.
+    pub fn blank_of(folder: &Path, bytes: u64) -> Result<Self, Failure> {
         let file = folder.join("data.raw");
-        File::create(&file).and_then(|file| file.set_len(DATA_BYTES)).doing("making the data disk")?;
+        File::create(&file).and_then(|file| file.set_len(bytes)).doing("making the data disk")?;
         Ok(Self { file })
+    }
+
+    /// A copy beside it under another name, with holes where it has holes.
+    ///
+    /// # Errors
+    /// As the file system.
+    pub fn copy(&self, name: &str) -> Result<Self, Failure> {
+        let file = self.file.with_file_name(name);
+        let status = Command::new("cp").arg("--sparse=always").args([&self.file, &file]).status();
+        match status.doing("copying the data disk")? {
+            status if status.success() => Ok(Self { file }),
+            status => Err(Failure(format!("copying the data disk: {status}"))),
+        }
+    }
+
+    /// Makes it so many bytes large; what is cut off is lost.
+    ///
+    /// # Errors
+    /// As the file system.
+    pub fn resize(&self, bytes: u64) -> Result<(), Failure> {
+        let file = File::options().write(true).open(&self.file).doing("opening the data disk")?;
+        file.set_len(bytes).doing("resizing the data disk")
+    }
+
+    /// Changes one bit of the byte at `offset`.
+    ///
+    /// # Errors
+    /// As the file system.
+    pub fn flip(&self, offset: u64) -> Result<(), Failure> {
+        flip(&self.file, offset)
+    }
+
+    /// The file that it is in.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
     }
 
     /// Overwrites bytes, as a host can at any time.
@@ -87,7 +132,11 @@ impl DataDisk {
     }
 
     pub(crate) fn attached(&self) -> Disk {
-        Disk::raw("data", &self.file)
+        self.attached_as("data")
+    }
+
+    pub(crate) fn attached_as(&self, serial: &str) -> Disk {
+        Disk::raw(serial, &self.file)
     }
 }
 
@@ -98,34 +147,34 @@ fn flip(path: &Path, offset: u64) -> Result<(), Failure> {
     file.write_all_at(&byte.map(|byte| byte ^ 1), offset).doing("writing the image")
 }
 
-/// Rewrites both copies of a LUKS2 header so that the keyslot's area is `cipher_null-ecb`, checksums and all: the published
-/// attack (CVE-2025-59054 and kin). Source: LUKS2 On-Disk Format Specification 1.1.2, section 2.
-pub(crate) fn spoil_keyslot_cipher(disk: &DataDisk) -> Result<(), Failure> {
-    let size = 16 << 10;
+/// Size of one copy of the header on disks of ours.
+const HEADER_BYTES: usize = 16 << 10;
+
+/// Rewrites both copies of a LUKS2 header so that its JSON has `to` for `from`, checksums and all, as a host can. Source: LUKS2
+/// On-Disk Format Specification 1.1.2, section 2.
+pub(crate) fn rewrite_header(disk: &DataDisk, from: &str, to: &str) -> Result<(), Failure> {
+    let small = || Failure("header too small".to_owned());
     for copy in 0..2 {
-        let offset = copy * u64::try_from(size).doing("size")?;
-        let mut header = disk.read(offset, size)?;
-        let (binary, json) = header.split_at_mut(4096);
+        let offset = copy * u64::try_from(HEADER_BYTES).doing("size")?;
+        let mut header = disk.read(offset, HEADER_BYTES)?;
+        let json = header.get_mut(4096..).ok_or_else(small)?;
         let text = String::from_utf8_lossy(json).trim_end_matches('\0').to_owned();
-        let spoiled = text.replacen(
-            "\"encryption\":\"aes-xts-plain64\",\"key_size\":64",
-            "\"encryption\":\"cipher_null-ecb\",\"key_size\":64",
-            1,
-        );
+        let spoiled = text.replacen(from, to, 1);
         if spoiled == text {
-            return Err(Failure("no keyslot cipher in the header".to_owned()));
+            return Err(Failure(format!("no {from} in the header: {text}")));
         }
         json.fill(0);
-        json.get_mut(..spoiled.len()).ok_or_else(|| Failure("header too small".to_owned()))?.copy_from_slice(spoiled.as_bytes());
-        let checksum = 448..512;
-        let field = binary.get_mut(checksum.clone()).ok_or_else(|| Failure("header too small".to_owned()))?;
-        field.fill(0);
+        json.get_mut(..spoiled.len()).ok_or_else(small)?.copy_from_slice(spoiled.as_bytes());
+        header.get_mut(448..512).ok_or_else(small)?.fill(0);
         let digest = ring::digest::digest(&ring::digest::SHA256, &header);
-        header
-            .get_mut(checksum.start..checksum.start + 32)
-            .ok_or_else(|| Failure("header too small".to_owned()))?
-            .copy_from_slice(digest.as_ref());
+        header.get_mut(448..480).ok_or_else(small)?.copy_from_slice(digest.as_ref());
         disk.write(offset, &header)?;
     }
     Ok(())
+}
+
+/// The metadata of the primary header.
+pub(crate) fn header_json(disk: &DataDisk) -> Result<serde_json::Value, Failure> {
+    let area = disk.read(4096, HEADER_BYTES - 4096)?;
+    serde_json::from_str(String::from_utf8_lossy(&area).trim_end_matches('\0')).doing("the header's metadata")
 }

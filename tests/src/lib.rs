@@ -3,8 +3,10 @@
 //! Console and receipt go in, a verdict comes out. Every boot is also searched for key material.
 
 mod artifacts;
+mod benchmarks;
 mod boot;
 mod clock;
+mod cuts;
 mod disk;
 mod leak;
 mod pccs;
@@ -14,6 +16,7 @@ mod scenarios;
 mod vaults;
 
 pub use artifacts::Artifacts;
+pub use benchmarks::BENCHMARKS;
 pub use boot::{Boot, Ended};
 pub use disk::{DataDisk, RootDisk};
 pub use scenarios::{ALL, Scenario, Stage};

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tests::runner::{Count, play};
-use tests::{ALL, Artifacts, Scenario};
+use tests::{ALL, Artifacts, BENCHMARKS, Scenario};
 
 /// Plays scenarios in virtual machines.
 #[derive(Parser)]
@@ -29,12 +29,16 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    if let Some(name) = arguments.names.iter().find(|name| !ALL.iter().any(|scenario| scenario.name == **name)) {
+    let is_known = |name: &String| ALL.iter().chain(BENCHMARKS).any(|scenario| scenario.name == *name);
+    if let Some(name) = arguments.names.iter().find(|name| !is_known(name)) {
         println!("no scenario {name}: see --list");
         return ExitCode::FAILURE;
     }
-    let wanted = |scenario: &&Scenario| arguments.names.is_empty() || arguments.names.iter().any(|name| name == scenario.name);
-    let scenarios: Vec<_> = ALL.iter().filter(wanted).collect();
+    let is_named = |scenario: &&Scenario| arguments.names.iter().any(|name| name == scenario.name);
+    let scenarios: Vec<_> = match arguments.names.as_slice() {
+        [] => ALL.iter().collect(),
+        _ => ALL.iter().chain(BENCHMARKS).filter(is_named).collect(),
+    };
     let top = arguments.top.canonicalize().unwrap_or(arguments.top);
     let count = match Artifacts::find(&top) {
         Ok(artifacts) => play(&artifacts, &scenarios, |scenario, took, outcome| match outcome {

@@ -53,7 +53,7 @@ fn play_one(artifacts: &Artifacts, scenario: &Scenario) -> Result<(), Failure> {
     clear(&folder)?;
     std::fs::create_dir_all(&folder).doing("making the scenario's folder")?;
     let outcome = (scenario.play)(&Stage { artifacts: artifacts.clone(), folder: folder.clone() });
-    if outcome.is_ok() {
+    if outcome.is_ok() && std::env::var_os("CVM_KEEP").is_none() {
         clear(&folder)?; // disks are large; those of a failure stay to be looked at
     }
     outcome

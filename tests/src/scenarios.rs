@@ -1,7 +1,9 @@
 //! The scenarios, by name. Each is a few lines: who is there, what happens, how it must end.
 
 mod attestation;
+mod cuts;
 mod data;
+mod header;
 mod policy;
 mod root;
 mod unlock;
@@ -36,6 +38,12 @@ pub struct Scenario {
 
 /// All scenarios, the longest first, so that two at a time end together.
 pub const ALL: &[Scenario] = &[
+    Scenario { name: "power-cuts-in-the-first-format", play: cuts::in_the_first_format },
+    Scenario { name: "power-cuts-while-the-seal-becomes-ready", play: cuts::while_the_seal_becomes_ready },
+    Scenario { name: "power-cuts-in-the-first-use", play: cuts::in_the_first_use },
+    Scenario { name: "power-cut-and-a-spoiled-journal-are-never-wrong-data", play: cuts::with_a_spoiled_journal },
+    Scenario { name: "power-cuts-in-a-rotation", play: cuts::in_a_rotation },
+    Scenario { name: "formats-a-large-sparse-disk", play: data::formats_a_large_sparse_disk },
     Scenario { name: "data-survives-a-second-boot-into-systemd", play: data::survives_a_second_boot_into_systemd },
     Scenario { name: "stops-when-one-vault-of-three-answers", play: unlock::stops_when_one_vault_of_three_answers },
     Scenario { name: "counts-one-node-behind-two-addresses-once", play: unlock::counts_one_node_behind_two_addresses_once },
@@ -66,7 +74,20 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "stops-when-all-vaults-deny", play: unlock::stops_when_all_vaults_deny },
     Scenario { name: "stops-at-vaults-of-another-build", play: unlock::stops_at_vaults_of_another_build },
     Scenario { name: "intels-anchor-refuses-simulated-vaults", play: unlock::intels_anchor_refuses_simulated_vaults },
-    Scenario { name: "refuses-a-cipher-null-keyslot", play: data::refuses_a_cipher_null_keyslot },
+    Scenario { name: "refuses-a-rewritten-header", play: header::refuses_a_rewritten_header },
+    Scenario { name: "opens-a-disk-that-others-made-and-rotates-it", play: data::opens_a_disk_that_others_made },
+    Scenario { name: "upgraded-image-is-denied-until-promoted", play: data::upgrade_is_denied_until_promoted },
+    Scenario { name: "older-header-does-not-answer-to-the-current-key", play: header::an_older_header_is_not_the_current_keys },
+    Scenario { name: "flipped-bits-are-never-wrong-data", play: header::flipped_bits_are_never_wrong_data },
+    Scenario { name: "swapped-and-cloned-disks-are-refused", play: header::swapped_and_cloned_disks_are_refused },
+    Scenario { name: "larger-and-smaller-disks-end-as-they-must", play: header::other_sizes_end_as_they_must },
+    Scenario { name: "mends-a-torn-header-copy", play: header::mends_a_torn_header_copy },
+    Scenario { name: "keeps-files-on-xfs-under-aegis", play: data::keeps_files_on_xfs_under_aegis },
+    Scenario { name: "keeps-files-on-btrfs-under-gcm", play: data::keeps_files_on_btrfs_under_gcm },
+    Scenario {
+        name: "keeps-files-after-a-full-wipe-without-a-journal",
+        play: data::keeps_files_after_a_full_wipe_without_a_journal,
+    },
     Scenario { name: "leaves-a-blank-disk-blank-without-leave-to-format", play: data::leaves_a_blank_disk_blank },
     Scenario { name: "refuses-a-disk-neither-blank-nor-luks", play: data::refuses_a_disk_neither_blank_nor_luks },
     Scenario { name: "refuses-to-format-on-two-shares-alone", play: data::refuses_to_format_on_two_shares_alone },

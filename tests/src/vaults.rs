@@ -22,8 +22,15 @@ pub(crate) const MRENCLAVE: [u8; 32] = [0xc1; 32];
 /// The key's name at every vault.
 pub(crate) const HANDLE: &str = "apps.example/00112233445566778899aabbccddeeff/storage-kek/v1";
 
+/// The name of the key that [`Vaults::rotating`] rotates to.
+const NEXT_HANDLE: &str = "apps.example/00112233445566778899aabbccddeeff/storage-kek/v2";
+
 /// A set of nodes that hold the shares of one key.
 pub struct Vaults {
+    /// The key's name.
+    handle: &'static str,
+    /// The key that is rotated away from, if any.
+    previous: Option<Key>,
     pub(crate) pki: Arc<Pki>,
     nodes: Vec<NodeHandle>,
     /// Where the guest is told that each node is.
@@ -41,18 +48,58 @@ enum Key {
     Provisioned { commitment: [u8; 32] },
 }
 
+impl Key {
+    fn deal(needed: usize, dealt: usize) -> Result<Self, Failure> {
+        let mut random = File::open("/dev/urandom").doing("random numbers")?;
+        let dek = Dek::fill_with(|bytes| random.read_exact(bytes)).doing("random numbers")?;
+        let threshold = Threshold::new(needed, dealt).ok_or_else(|| Failure(format!("{needed} of {dealt} is no threshold")))?;
+        let shares = split(&dek, threshold, Generation([0x67; 16])).ok_or_else(|| Failure("dealing".to_owned()))?;
+        Ok(Self::Dealt { dek, shares: shares.iter().map(|share| share.expose_material().to_vec()).collect() })
+    }
+
+    /// Everything that must never be seen: the key, its passphrase form, the data of every share. Generation and X are public.
+    fn secrets(&self) -> Vec<Vec<u8>> {
+        let Self::Dealt { dek, shares } = self else { return Vec::new() };
+        let data = shares.iter().filter_map(|share| share.get(17..)).map(<[u8]>::to_vec);
+        [dek.expose().to_vec(), dek.expose_passphrase().to_vec()].into_iter().chain(data).collect()
+    }
+}
+
 impl Vaults {
     /// Starts `dealt` honest nodes on the loopback and deals a random key, `needed` of whose shares make it.
     ///
     /// # Errors
     /// When a node does not start.
     pub fn up(artifacts: &Artifacts, needed: usize, dealt: usize) -> Result<Self, Failure> {
-        let mut random = File::open("/dev/urandom").doing("random numbers")?;
-        let dek = Dek::fill_with(|bytes| random.read_exact(bytes)).doing("random numbers")?;
-        let threshold = Threshold::new(needed, dealt).ok_or_else(|| Failure(format!("{needed} of {dealt} is no threshold")))?;
-        let shares = split(&dek, threshold, Generation([0x67; 16])).ok_or_else(|| Failure("dealing".to_owned()))?;
-        let shares = shares.iter().map(|share| share.expose_material().to_vec()).collect();
-        Self::start(artifacts, needed, dealt, 0, Key::Dealt { dek, shares })
+        Self::start(artifacts, needed, dealt, 0, Key::deal(needed, dealt)?)
+    }
+
+    /// Deals a second key: from now on the words name it, and the first one as the one that is rotated away from.
+    ///
+    /// # Errors
+    /// As dealing.
+    pub fn rotating(mut self) -> Result<Self, Failure> {
+        let next = Key::deal(self.threshold, self.nodes.len())?;
+        self.previous = Some(std::mem::replace(&mut self.key, next));
+        self.handle = NEXT_HANDLE;
+        Ok(self)
+    }
+
+    /// Names the second key only.
+    #[must_use]
+    pub fn rotated(self) -> Self {
+        Self { previous: None, ..self }
+    }
+
+    /// The passphrase of the key, for a disk that is made by others with it.
+    ///
+    /// # Errors
+    /// When the key was dealt over the wire.
+    pub fn passphrase(&self) -> Result<Vec<u8>, Failure> {
+        match &self.key {
+            Key::Dealt { dek, .. } => Ok(dek.expose_passphrase().to_vec()),
+            Key::Provisioned { .. } => Err(Failure("the key is not known here".to_owned())),
+        }
     }
 
     /// The same with clocks that are `ahead` seconds ahead of the host's.
@@ -93,7 +140,7 @@ impl Vaults {
         };
         let nodes = (1..=dealt).map(start).collect::<Result<Vec<_>, _>>()?;
         let addresses = nodes.iter().map(NodeHandle::addr).collect();
-        Ok(Self { pki, nodes, addresses, issuer, threshold, key })
+        Ok(Self { handle: HANDLE, previous: None, pki, nodes, addresses, issuer, threshold, key })
     }
 
     /// Makes the node at `index` misbehave from its next connection on.
@@ -153,13 +200,15 @@ impl Vaults {
     pub fn words(&self) -> Vec<String> {
         let host = machine::spec::HOST_IN_GUEST;
         let addresses: Vec<_> = self.addresses.iter().map(|address| format!("{host}:{}", address.port())).collect();
-        vec![
+        let mut words = vec![
             format!("cvm.vault={}", addresses.join(",")),
             format!("cvm.vault.mrenclave={}", hex(&MRENCLAVE)),
-            format!("cvm.vault.handle={HANDLE}"),
+            format!("cvm.vault.handle={}", self.handle),
             format!("cvm.vault.threshold={}", self.threshold),
             "cvm.vault.app=00112233-4455-6677-8899-aabbccddeeff".to_owned(),
-        ]
+        ];
+        words.extend(self.previous.iter().map(|_| format!("cvm.vault.previous={HANDLE}")));
+        words
     }
 
     /// The word that commits to the key.
@@ -179,10 +228,15 @@ impl Vaults {
     pub fn grant(&self, td: &TdInfo) -> Result<(), Failure> {
         let [_, rtmr1, rtmr2, _] = td.rtmrs;
         let policy = self.policy(vec![Image { mrtd: td.mrtd.0, rtmr1: rtmr1.0, rtmr2: rtmr2.0 }]);
+        if let Some(Key::Dealt { shares, .. }) = &self.previous {
+            for (node, share) in self.nodes.iter().zip(shares) {
+                node.put_key(HANDLE, share.clone(), policy.clone()).doing("giving a vault its share")?;
+            }
+        }
         match &self.key {
             Key::Dealt { shares, .. } => {
                 for (node, share) in self.nodes.iter().zip(shares) {
-                    node.put_key(HANDLE, share.clone(), policy.clone()).doing("giving a vault its share")?;
+                    node.put_key(self.handle, share.clone(), policy.clone()).doing("giving a vault its share")?;
                 }
             }
             Key::Provisioned { .. } => {
@@ -221,16 +275,9 @@ impl Vaults {
         Zeroizing::new(self.issuer.key.pkcs8())
     }
 
-    /// Everything that must never be seen, as far as it is known here: the key, its passphrase form, the data of every share.
+    /// Everything that must never be seen, as far as it is known here.
     pub(crate) fn secrets(&self) -> Vec<Vec<u8>> {
-        match &self.key {
-            Key::Dealt { dek, shares } => {
-                // The generation and X of a share are public.
-                let data = shares.iter().filter_map(|share| share.get(17..)).map(<[u8]>::to_vec);
-                [dek.expose().to_vec(), dek.expose_passphrase().to_vec()].into_iter().chain(data).collect()
-            }
-            Key::Provisioned { .. } => Vec::new(),
-        }
+        std::iter::once(&self.key).chain(&self.previous).flat_map(Key::secrets).collect()
     }
 }
 

@@ -15,10 +15,16 @@ pub(super) fn survives_a_second_boot_into_systemd(stage: &Stage) -> Result<(), F
     first.line("system-up: the real system runs")?;
     assert_field(&first.receipt()?, "/data/what", &"formatted")?;
 
-    let second = boot("read,units")?;
+    let second = boot("read,units,status")?;
     second.reached_the_real_system()?;
     second.line("cvm-tests: marker is hello")?;
     second.line("cvm-tests: 0 failed units")?;
+    second.line("data-crypt   crypt                /data")?;
+    second.line("status|   type:    LUKS2")?;
+    second.line("discard data-crypt 0")?;
+    // Closed cleanly at shutdown: what stays mapped to the end is the root.
+    second.line("All filesystems unmounted")?;
+    second.line("Not all DM devices detached, 1 left")?;
     assert_field(&second.receipt()?, "/data/what", &"opened")?;
     assert_field(&second.receipt()?, "/unlock/threshold", &2)
 }
@@ -45,13 +51,97 @@ pub(super) fn refuses_to_format_on_two_shares_alone(stage: &Stage) -> Result<(),
     if data.is_blank()? { Ok(()) } else { Err(Failure("the disk was written to".to_owned())) }
 }
 
-pub(super) fn refuses_a_cipher_null_keyslot(stage: &Stage) -> Result<(), Failure> {
+pub(super) fn formats_a_large_sparse_disk(stage: &Stage) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank_of(&stage.folder, 200 << 30)?, Vaults::up(&stage.artifacts, 2, 3)?);
+    let boot = |tasks| {
+        let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+        boot.word("cvm.debug=timeline").tasks(tasks).run()
+    };
+    let first = boot("write:large,mounts")?;
+    first.reached_the_real_system()?;
+    assert_field(&first.receipt()?, "/data/header", &"sealed")?;
+    let second = boot("read")?;
+    second.line("cvm-tests: marker is large")?;
+    assert_field(&second.receipt()?, "/data/header", &"sealed")
+}
+
+/// A disk made with each cipher and file system, written to, closed, opened again.
+fn opens_again(stage: &Stage, words: &[&str], bytes: u64) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank_of(&stage.folder, bytes)?, Vaults::up(&stage.artifacts, 2, 3)?);
+    let boot = |tasks: &str| {
+        let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
+        words.iter().fold(boot, |boot, word| boot.word(*word)).tasks(tasks).run()
+    };
+    let first = boot("files:kept:3,mounts")?;
+    first.reached_the_real_system()?;
+    let second = boot("check,status")?;
+    second.reached_the_real_system()?;
+    for number in 1..=3 {
+        second.line(&format!("whole kept-{number}"))?;
+    }
+    assert_field(&second.receipt()?, "/data/what", &"opened")?;
+    assert_field(&second.receipt()?, "/data/header", &"sealed")?;
+    [&first, &second].into_iter().try_for_each(|ended| ended.no_line("INTEGRITY AEAD ERROR"))
+}
+
+pub(super) fn keeps_files_on_xfs_under_aegis(stage: &Stage) -> Result<(), Failure> {
+    opens_again(stage, &["cvm.data.fs=xfs", "cvm.data.cipher=aegis"], 512 << 20)
+}
+
+pub(super) fn keeps_files_on_btrfs_under_gcm(stage: &Stage) -> Result<(), Failure> {
+    opens_again(stage, &["cvm.data.fs=btrfs", "cvm.data.cipher=gcm"], 320 << 20)
+}
+
+pub(super) fn keeps_files_after_a_full_wipe_without_a_journal(stage: &Stage) -> Result<(), Failure> {
+    opens_again(stage, &["cvm.data.wipe=full", "cvm.data.journal=off"], 160 << 20)
+}
+
+pub(super) fn opens_a_disk_that_others_made(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
-    let first = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
-    first.tasks("write:x").run()?.reached_the_real_system()?;
-    crate::disk::spoil_keyslot_cipher(&data)?;
-    let ended = Boot::new(stage).data(&data, &vaults).run()?;
-    ended.stopped_with(75)?;
-    // The header is judged before the network is up: no vault was asked.
-    ended.no_line("phase unlock")
+    let key = data.copy("key.raw")?;
+    key.write(0, &vaults.passphrase()?)?;
+    let maker = Boot::new(stage).disk(data.attached_as("other")).disk(key.attached_as("key"));
+    maker.tasks("luks").run()?.line("made by others")?;
+
+    let opened = Boot::new(stage).data(&data, &vaults).tasks("read").run()?;
+    opened.reached_the_real_system()?;
+    opened.line("cvm-tests: marker is theirs")?;
+    opened.line("cvm-init: data: opened").and(opened.line(", unsealed"))?;
+    assert_field(&opened.receipt()?, "/data/header", &"unsealed")?;
+    Boot::new(stage).data(&data, &vaults).word("cvm.data.seal=require").run()?.stopped_with(84)?;
+
+    // Rotation gives it a cheap key derivation and a seal.
+    let vaults = vaults.rotating()?;
+    let rotated = Boot::new(stage).data(&data, &vaults).tasks("read").run()?;
+    rotated.line("cvm-tests: marker is theirs")?;
+    assert_field(&rotated.receipt()?, "/data/what", &"rotated")?;
+    assert_field(&rotated.receipt()?, "/data/header", &"sealed")?;
+    let json = crate::disk::header_json(&data)?;
+    let slots = json.pointer("/keyslots").and_then(|slots| slots.as_object()).map(|slots| slots.values().collect::<Vec<_>>());
+    match slots.as_deref() {
+        Some([slot]) if slot.pointer("/kdf/type") == Some(&"pbkdf2".into()) => {}
+        other => return Err(Failure(format!("keyslots after rotation: {other:?}"))),
+    }
+    let vaults = vaults.rotated();
+    let after = Boot::new(stage).data(&data, &vaults).word("cvm.data.seal=require").tasks("read").run()?;
+    after.line("cvm-tests: marker is theirs")?;
+    assert_field(&after.receipt()?, "/data/what", &"opened")
+}
+
+pub(super) fn upgrade_is_denied_until_promoted(stage: &Stage) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::provisioned(&stage.artifacts, 2, 3)?);
+    let image = || Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+    image().tasks("write:kept").run()?.reached_the_real_system()?;
+
+    // The new image differs in its command line, so in RTMR2.
+    let upgraded = || image().word("cvm.log=debug").word("cvm.vault.patience=15s").tasks("read");
+    let denied = upgraded().ungranted().run()?;
+    denied.stopped_with(51)?;
+    // The old one still is let in: an upgrade that fails is no outage.
+    image().tasks("write:kept").ungranted().run()?.reached_the_real_system()?;
+    vaults.grant(&upgraded().measurement()?)?;
+    let opened = upgraded().ungranted().run()?;
+    opened.reached_the_real_system()?;
+    opened.line("cvm-tests: marker is kept")?;
+    assert_field(&opened.receipt()?, "/data/what", &"opened")
 }

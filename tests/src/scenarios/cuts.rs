@@ -1,0 +1,161 @@
+//! The power goes, at any moment: the disk is usable with all that was synced, or still to be formatted. Never anything else.
+
+use std::time::Duration;
+
+use super::Stage;
+use crate::cuts::{Chance, Log};
+use crate::{Boot, DataDisk, Doing, Failure, Vaults};
+
+/// The same cuts in each run, unless `CVM_SEED` says otherwise.
+const SEED: u64 = 20_261_125;
+/// How long a line of a recorded boot is awaited.
+const LINE: Duration = Duration::from_secs(90);
+
+/// A boot that was recorded, and the disk as it was before it.
+struct Recorded {
+    before: DataDisk,
+    log: Log,
+    /// Lines of the console that were awaited, in order, and how many entries the log surely had when each was seen.
+    marks: Vec<(String, usize)>,
+}
+
+fn seed() -> u64 {
+    std::env::var("CVM_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(SEED)
+}
+
+/// Boots with every write to `data` recorded; `awaited` are lines of the console in the order in which they come.
+fn record(stage: &Stage, boot: Boot<'_>, data: &DataDisk, awaited: &[&str]) -> Result<Recorded, Failure> {
+    let before = data.copy("before.raw")?;
+    let file = Log::file_in(&stage.folder)?;
+    let mut lengths = Vec::new();
+    let ended = boot.recorded(&file).run_with(|vm| {
+        for line in awaited {
+            vm.console().wait_for(line, LINE).doing(line)?;
+            lengths.push(std::fs::metadata(&file).doing("the log's size")?.len());
+        }
+        Ok(())
+    })?;
+    ended.reached_the_real_system()?;
+    let log = Log::read(file)?;
+    let marks = awaited.iter().zip(lengths).map(|(line, length)| ((*line).to_owned(), log.entries_at(length))).collect();
+    Ok(Recorded { before, log, marks })
+}
+
+impl Recorded {
+    /// How many entries there were when the line was seen.
+    fn at(&self, line: &str) -> Result<usize, Failure> {
+        let mark = self.marks.iter().find(|(mark, _)| mark == line);
+        mark.map(|(_, entries)| *entries).ok_or_else(|| Failure(format!("no mark {line}")))
+    }
+
+    /// Cuts the power before each of `cuts`, boots again, and expects every file that was synced by then, whole.
+    fn try_all<'a>(
+        &self,
+        cuts: &[usize],
+        again: impl Fn(&'a DataDisk) -> Boot<'a>,
+        slot: &'a mut Option<DataDisk>,
+    ) -> Result<(), Failure> {
+        let disk = &*slot.insert(self.before.copy("cut.raw")?);
+        for cut in cuts {
+            self.before.copy("cut.raw")?;
+            self.log.replay(disk, *cut, &mut Chance::of(seed() ^ u64::try_from(*cut).unwrap_or(0)))?;
+            let told = |failure: Failure| Failure(format!("cut {cut} of {}, seed {}: {failure}", self.log.len(), seed()));
+            let ended = again(disk).tasks("check").run().map_err(told)?;
+            ended.reached_the_real_system().map_err(told)?;
+            for (line, entries) in self.marks.iter().filter(|(_, entries)| entries <= cut) {
+                if let Some((_, name)) = line.split_once("synced ") {
+                    ended
+                        .line(&format!("cvm-tests: whole {name}"))
+                        .map_err(told)
+                        .map_err(|f| Failure(format!("{f} ({entries})")))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+const SYNCED: [&str; 4] =
+    ["cvm-tests: synced cut-1", "cvm-tests: synced cut-2", "cvm-tests: synced cut-3", "cvm-tests: synced cut-4"];
+
+fn first_boot<'a>(stage: &'a Stage, data: &'a DataDisk, vaults: &'a Vaults) -> Boot<'a> {
+    Boot::new(stage).data(data, vaults).word("cvm.data.format=if-blank").word(vaults.commitment()).word("cvm.debug=timeline")
+}
+
+fn record_first_boot(stage: &Stage, vaults: &Vaults) -> Result<Recorded, Failure> {
+    let data = DataDisk::blank(&stage.folder)?;
+    let steps =
+        ["data: format begun", "data: header written", "data: file system made", "data: format committed", "data: mounted"];
+    let awaited: Vec<_> = steps.into_iter().chain(SYNCED).collect();
+    record(stage, first_boot(stage, &data, vaults).tasks("files:cut:4"), &data, &awaited)
+}
+
+/// While the disk becomes one: the record, the header, the integrity area, the file system.
+pub(super) fn in_the_first_format(stage: &Stage) -> Result<(), Failure> {
+    let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
+    let recorded = record_first_boot(stage, &vaults)?;
+    let mut chance = Chance::of(seed());
+    // The first writes are the record and dm-integrity's superblock.
+    let mut cuts = chance.pick(0..6, 4);
+    cuts.extend(chance.pick(6..recorded.at("data: header written")? + 1, 8));
+    recorded.try_all(&cuts, |disk| first_boot(stage, disk, &vaults), &mut None)
+}
+
+/// While it becomes ready, and the record goes.
+pub(super) fn while_the_seal_becomes_ready(stage: &Stage) -> Result<(), Failure> {
+    let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
+    let recorded = record_first_boot(stage, &vaults)?;
+    let mut chance = Chance::of(seed() + 1);
+    let (made, committed) = (recorded.at("data: file system made")?, recorded.at("data: format committed")?);
+    let mut cuts = chance.pick(made..committed.saturating_sub(12), 4);
+    // The last writes before the commit are the headers' and the record's.
+    cuts.extend(chance.pick(committed.saturating_sub(12)..committed + 1, 8));
+    recorded.try_all(&cuts, |disk| first_boot(stage, disk, &vaults), &mut None)
+}
+
+/// While files are written.
+pub(super) fn in_the_first_use(stage: &Stage) -> Result<(), Failure> {
+    let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
+    let recorded = record_first_boot(stage, &vaults)?;
+    let mut chance = Chance::of(seed() + 2);
+    let committed = recorded.at("data: format committed")?;
+    let cuts = chance.pick(committed + 1..recorded.log.len() + 1, 12);
+    recorded.try_all(&cuts, |disk| first_boot(stage, disk, &vaults), &mut None)
+}
+
+/// While one key takes the place of the other.
+pub(super) fn in_a_rotation(stage: &Stage) -> Result<(), Failure> {
+    let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
+    let data = DataDisk::blank(&stage.folder)?;
+    first_boot(stage, &data, &vaults).tasks("files:kept:1").run()?.reached_the_real_system()?;
+    let vaults = vaults.rotating()?;
+    let rotating = |disk| Boot::new(stage).data(disk, &vaults).word(vaults.commitment()).word("cvm.debug=timeline");
+    let mut recorded = record(stage, rotating(&data).tasks("check"), &data, &["data: other keyslots removed"])?;
+    // This file was there before anything of the log.
+    recorded.marks.push(("cvm-tests: synced kept-1".to_owned(), 0));
+    let rotated = recorded.at("data: other keyslots removed")?;
+    let cuts = Chance::of(seed() + 3).pick(0..rotated + 1, 12);
+    recorded.try_all(&cuts, rotating, &mut None)
+}
+
+/// The power goes after four files were synced, and the host changes dm-integrity's journal before it is replayed.
+pub(super) fn with_a_spoiled_journal(stage: &Stage) -> Result<(), Failure> {
+    let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
+    let recorded = record_first_boot(stage, &vaults)?;
+    let [.., last] = SYNCED;
+    for round in 0..3 {
+        let disk = recorded.before.copy("cut.raw")?;
+        let mut chance = Chance::of(seed() + 4 + round);
+        recorded.log.replay(&disk, recorded.at(last)?, &mut chance)?;
+        // Behind the header area and dm-integrity's superblock: its journal is 1/128 of this disk.
+        for _ in 0..40 {
+            disk.flip((16 << 20) + 4096 + chance.below(1 << 20))?;
+        }
+        let ended = first_boot(stage, &disk, &vaults).tasks("check").run()?;
+        ended.no_line("cvm-tests: wrong")?;
+        ended.no_line("formatting")?;
+        let stopped = || ended.stopped_with(76).or_else(|_| ended.stopped_with(77));
+        ended.reached_the_real_system().or_else(|_| stopped())?;
+    }
+    Ok(())
+}

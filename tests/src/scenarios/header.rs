@@ -1,0 +1,127 @@
+//! A data disk that its host has changed, swapped, cloned or cut to size.
+
+use super::Stage;
+use super::root::assert_field;
+use crate::disk::rewrite_header;
+use crate::{Boot, DataDisk, Failure, Vaults};
+
+/// A disk of ours with a marker on it.
+fn formatted(stage: &Stage, vaults: &Vaults) -> Result<DataDisk, Failure> {
+    let data = DataDisk::blank(&stage.folder)?;
+    let boot = Boot::new(stage).data(&data, vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+    boot.tasks("write:kept,files:kept:4").run()?.reached_the_real_system()?;
+    Ok(data)
+}
+
+/// The image whose disk it is: it would format, were the disk blank.
+fn image<'a>(stage: &'a Stage, data: &'a DataDisk, vaults: &'a Vaults) -> Boot<'a> {
+    Boot::new(stage).data(data, vaults).word("cvm.data.format=if-blank").word(vaults.commitment())
+}
+
+pub(super) fn refuses_a_rewritten_header(stage: &Stage) -> Result<(), Failure> {
+    let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
+    let data = formatted(stage, &vaults)?;
+    let null = ("\"encryption\":\"aes-xts-plain64\",\"key_size\":64", "\"encryption\":\"cipher_null-ecb\",\"key_size\":64");
+    let cases = [
+        // CVE-2025-59054 and kin. The header is judged before the network is up: no vault is asked.
+        ("null keyslot cipher", null, 75, false),
+        // Allowed by the list, and not what was sealed.
+        ("dearer key derivation", ("\"iterations\":1000", "\"iterations\":9000"), 85, true),
+        ("seal of another state", ("\"state\":\"ready\"", "\"state\":\"formatting\""), 85, true),
+        ("seal stripped", ("cvm-init.seal", "privasys-vault"), 84, false),
+    ];
+    for (name, (from, to), code, asked) in cases {
+        let copy = data.copy("spoiled.raw")?;
+        rewrite_header(&copy, from, to)?;
+        let ended = image(stage, &copy, &vaults).run()?;
+        let ended = ended.stopped_with(code).and(if asked { Ok(()) } else { ended.no_line("phase unlock") });
+        ended.map_err(|failure| Failure(format!("{name}: {failure}")))?;
+    }
+    // Key material that was changed, under a header that was not.
+    data.flip(32768 + 5000)?;
+    image(stage, &data, &vaults).run()?.stopped_with(85)
+}
+
+pub(super) fn mends_a_torn_header_copy(stage: &Stage) -> Result<(), Failure> {
+    let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
+    let data = formatted(stage, &vaults)?;
+    let whole = data.read(4096, 12 << 10)?;
+    data.flip(4096 + 100)?;
+    let ended = image(stage, &data, &vaults).tasks("read").run()?;
+    ended.line("cvm-tests: marker is kept")?;
+    assert_field(&ended.receipt()?, "/data/header", &"sealed")?;
+    // The salt of a copy is its own, so the mended one is not the same to the byte; its metadata is.
+    if data.read(4096, 12 << 10)? == whole { Ok(()) } else { Err(Failure("the copy was not mended".to_owned())) }
+}
+
+pub(super) fn flipped_bits_are_never_wrong_data(stage: &Stage) -> Result<(), Failure> {
+    let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
+    let data = formatted(stage, &vaults)?;
+    // Behind the header area: dm-integrity's superblock, its journal, and tags and data as they are interleaved. Every
+    // eighth block that was ever written, so that each file is hit.
+    let start = 16 << 20;
+    let written: Vec<u64> = blocks(&data, start + (64 << 10))?;
+    let spoiled = data.copy("spoiled.raw")?;
+    for at in written.iter().step_by(8) {
+        spoiled.flip(at + 1000)?;
+    }
+    let ended = image(stage, &spoiled, &vaults).tasks("check").run()?;
+    ended.no_line("cvm-tests: wrong")?;
+    ended.no_line("formatting")?;
+    match ended.line("cvm-tests: unreadable") {
+        Ok(_) => {}
+        Err(_) => ended.stopped_with(76).or_else(|_| ended.stopped_with(77))?,
+    }
+    // The superblock: either a mapping that is refused, or one that reads nothing as good.
+    data.flip(start + 8)?;
+    let ended = image(stage, &data, &vaults).tasks("check").run()?;
+    ended.no_line("cvm-tests: wrong")?;
+    ended.no_line("formatting")
+}
+
+/// The 4,096-byte blocks from `start` on that are not zero.
+fn blocks(data: &DataDisk, start: u64) -> Result<Vec<u64>, Failure> {
+    let length = usize::try_from((144_u64 << 20) - (64 << 10)).unwrap_or(0);
+    let bytes = data.read(start, length)?;
+    let written = bytes.chunks(4096).zip((start..).step_by(4096)).filter(|(block, _)| block.iter().any(|byte| *byte != 0));
+    Ok(written.map(|(_, at)| at).collect())
+}
+
+pub(super) fn swapped_and_cloned_disks_are_refused(stage: &Stage) -> Result<(), Failure> {
+    let (vaults, others) = (Vaults::up(&stage.artifacts, 2, 3)?, Vaults::up(&stage.artifacts, 2, 3)?);
+    let data = formatted(stage, &vaults)?;
+    image(stage, &data, &others).run()?.stopped_with(85)?;
+    let clone = data.copy("clone.raw")?;
+    let ended = image(stage, &data, &vaults).disk(clone.attached_as("data")).run()?;
+    ended.stopped_with(70)?;
+    ended.line("is there more than once")?;
+    Ok(())
+}
+
+pub(super) fn other_sizes_end_as_they_must(stage: &Stage) -> Result<(), Failure> {
+    let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
+    let data = formatted(stage, &vaults)?;
+    data.resize(200 << 20)?;
+    let larger = image(stage, &data, &vaults).tasks("read,check").run()?;
+    larger.line("cvm-tests: marker is kept")?;
+    assert_field(&larger.receipt()?, "/data/what", &"opened")?;
+    data.resize(100 << 20)?;
+    image(stage, &data, &vaults).run()?.stopped_with(76)
+}
+
+pub(super) fn an_older_header_is_not_the_current_keys(stage: &Stage) -> Result<(), Failure> {
+    let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
+    let data = formatted(stage, &vaults)?;
+    let older = data.read(0, 1 << 20)?;
+    let vaults = vaults.rotating()?;
+    let rotated = Boot::new(stage).data(&data, &vaults).word(vaults.commitment()).tasks("read").run()?;
+    rotated.line("cvm-tests: marker is kept")?;
+    assert_field(&rotated.receipt()?, "/data/what", &"rotated")?;
+    assert_field(&rotated.receipt()?, "/unlock_previous/threshold", &2)?;
+    let again = Boot::new(stage).data(&data, &vaults).word(vaults.commitment()).tasks("read").run()?;
+    assert_field(&again.receipt()?, "/data/what", &"opened")?;
+    // The host puts the header of before back: an image that knows the new key only refuses it.
+    data.write(0, &older)?;
+    let vaults = vaults.rotated();
+    Boot::new(stage).data(&data, &vaults).word(vaults.commitment()).run()?.stopped_with(85)
+}
