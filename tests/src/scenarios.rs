@@ -91,6 +91,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "leaves-a-blank-disk-blank-without-leave-to-format", play: data::leaves_a_blank_disk_blank },
     Scenario { name: "refuses-a-disk-neither-blank-nor-luks", play: data::refuses_a_disk_neither_blank_nor_luks },
     Scenario { name: "refuses-to-format-on-two-shares-alone", play: data::refuses_to_format_on_two_shares_alone },
+    Scenario { name: "formats-the-smallest-disk-and-none-smaller", play: data::formats_the_smallest_disk },
     Scenario { name: "boots-without-a-data-disk", play: root::boots_without_a_data_disk },
     Scenario { name: "stops-at-a-wrong-root-hash", play: root::stops_at_a_wrong_root_hash },
     Scenario { name: "stops-at-a-changed-first-block", play: root::stops_at_a_changed_first_block },

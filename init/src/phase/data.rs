@@ -1,5 +1,6 @@
 //! The data disk: looked at once, opened from that private copy with a proved key, mounted inside the verified root.
 
+mod content;
 mod driver;
 mod filesystem;
 mod format;
@@ -10,18 +11,17 @@ mod wipe;
 
 use std::path::Path;
 
-use kernel::block::{Access, Device};
 use kernel::mount::{Attr, Detached, MountOption};
-use ondisk::cmdline::{self, DataCipher, FileSystem, Format, Seal};
-use ondisk::intent::{self, Intent};
-use ondisk::luks2::{self, SealState};
+use ondisk::cmdline::{self, DataCipher, FileSystem};
+use ondisk::luks2;
 use ondisk::{Guid, blank};
-use quorum::{Dek, Purpose};
+use quorum::Dek;
 
 use super::api::{self, Api};
 use super::disks::{self, Place, Wanted, find, wait_for};
 use super::root::Root;
 use crate::journal::step;
+use content::Content;
 use format::Before;
 use header::Judged;
 use luks::Mapped;
@@ -36,22 +36,6 @@ pub(crate) struct Disk {
     place: Place,
     content: Content,
     wanted: cmdline::Data,
-}
-
-/// What is on it.
-enum Content {
-    /// Nothing at all.
-    Blank,
-    /// A first format that was cut short, if the key says that it was ours.
-    Begun(Begun),
-    /// A header on which every rule of the policy holds.
-    Luks(Box<Judged>),
-}
-
-/// What says that a first format was begun.
-enum Begun {
-    Record(Intent),
-    Header(Box<Judged>),
 }
 
 /// The keys that an unlock came to.
@@ -167,50 +151,10 @@ impl Error {
 pub(crate) fn inspect(api: Api, wanted: &cmdline::Data) -> Result<Disk, Error> {
     let selector = Wanted::from(&wanted.disk);
     let place = wait_for(&selector, |disks| find(disks, &selector))?;
-    let content = look(&place, wanted)?;
+    let content = content::look(&place, wanted)?;
     step("data: header read");
     api::load(api, wanted.cipher.as_str())?;
     Ok(Disk { place, content, wanted: wanted.clone() })
-}
-
-fn look(place: &Place, wanted: &cmdline::Data) -> Result<Content, Error> {
-    let ranges = blank::ranges(place.bytes).map_err(Error::TooSmall)?;
-    let device = Device::open(&place.path, Access::Read).map_err(Error::Read)?;
-    let mut found = header::read(&device)?;
-    if blank::is_blank(&found) && is_blank(&device, &ranges).map_err(Error::Read)? {
-        return may_format(Content::Blank, wanted, "the disk is blank");
-    }
-    let record = header::intent_block(&mut found).and_then(|block| Intent::parse(block));
-    let begun = |begun| may_format(Content::Begun(begun), wanted, "the disk's first format was cut short");
-    match (Judged::judge(found, wanted), record) {
-        (Ok(judged), Some(record)) if judged.state() == Some(SealState::Formatting) => begun(Begun::Record(record)),
-        (Ok(judged), None) if judged.state() == Some(SealState::Formatting) => begun(Begun::Header(Box::new(judged))),
-        // A torn header beside the record: the cut was before the header was whole.
-        (Err(Error::Foreign | Error::Header(_)), Some(record)) => begun(Begun::Record(record)),
-        (Ok(judged), None) if judged.state().is_none() && wanted.seal == Seal::Require => Err(Error::Unsealed),
-        // We never leave a record beside a header without a seal.
-        (Ok(judged), Some(_)) if judged.state().is_none() => Err(Error::Foreign),
-        (Ok(judged), _) => Ok(Content::Luks(Box::new(judged))),
-        (Err(error), _) => Err(error),
-    }
-}
-
-/// What is to be formatted, if policy formats.
-fn may_format(content: Content, wanted: &cmdline::Data, what: &'static str) -> Result<Content, Error> {
-    if wanted.format == Format::IfBlank { Ok(content) } else { Err(Error::Unformatted(what)) }
-}
-
-/// Whether every byte of the ranges is zero. An I/O error is an error, never "not blank" and never "blank".
-fn is_blank(device: &Device, ranges: &[std::ops::Range<u64>]) -> Result<bool, kernel::Error> {
-    for range in ranges {
-        let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-        let mut zero = true;
-        device.for_each_piece(range.start, length, |piece| zero &= blank::is_blank(piece))?;
-        if !zero {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 impl Disk {
@@ -227,15 +171,7 @@ impl Disk {
     /// Whether `dek` is its key: by our seal or record where there is one, else by a keyslot of the header copy. Nothing is
     /// activated. An error is the disk's or the kernel's: it says nothing about the key.
     pub(crate) fn answers(&self, dek: &Dek) -> Result<bool, Error> {
-        match &self.content {
-            Content::Blank => Ok(false),
-            Content::Begun(Begun::Record(record)) => {
-                let authenticator = dek.authenticator(Purpose::FormatIntent, &record.uuid.to_string());
-                Ok(authenticator.verifies(&intent::message(record.uuid), &record.mac))
-            }
-            Content::Begun(Begun::Header(judged)) => Ok(judged.is_sealed_by(dek)),
-            Content::Luks(judged) => judged.answers(dek, &self.place.path).map_err(Error::Open),
-        }
+        self.content.answers(dek, &self.place.path)
     }
 }
 
@@ -306,6 +242,3 @@ fn mount_at(mapped: &luks::Mapped, target: &Path, fstype: &str) -> Result<(), Er
     mount().map_err(Error::Mount)?;
     mapped.set_read_ahead(READ_AHEAD).map_err(Error::Mount)
 }
-
-#[cfg(test)]
-mod tests;

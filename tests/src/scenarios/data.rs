@@ -96,6 +96,14 @@ pub(super) fn keeps_files_after_a_full_wipe_without_a_journal(stage: &Stage) -> 
     opens_again(stage, &["cvm.data.wipe=full", "cvm.data.journal=off"], 160 << 20)
 }
 
+pub(super) fn formats_the_smallest_disk(stage: &Stage) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank_of(&stage.folder, (32 << 20) - 4096)?, Vaults::up(&stage.artifacts, 2, 3)?);
+    let boot = || Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").tasks("write:small");
+    boot().run()?.stopped_with(79)?;
+    data.resize(32 << 20)?;
+    boot().run()?.reached_the_real_system()
+}
+
 pub(super) fn opens_a_disk_that_others_made(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
     let key = data.copy("key.raw")?;

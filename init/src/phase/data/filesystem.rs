@@ -21,6 +21,8 @@ const IMAGE: &str = "/tmp/data.img";
 const SCRATCH_BYTES: &str = "256m";
 /// mke2fs would punch holes where its journal must be zero, and holes are not copied.
 const ENVIRONMENT: [(&str, &str); 1] = [("UNIX_IO_NOZEROOUT", "1")];
+/// Below this many bytes ext4 gets a journal of 4 MiB, as mke2fs itself would have it, else of 16 MiB.
+const SMALL: u64 = 128 << 20;
 /// How long mkfs may take: seconds under emulation.
 const TOOL: Duration = Duration::from_secs(120);
 /// The largest piece copied at once, in bytes.
@@ -42,7 +44,7 @@ pub(crate) enum Error {
 
 /// Whether the verified root can make a file system of `kind` at all.
 pub(super) fn check_tool(root: &Root, kind: FileSystem) -> Result<(), Error> {
-    let (tool, _) = command(kind);
+    let tool = tool(kind);
     let found = std::fs::symlink_metadata(root.path().join(tool.trim_start_matches('/')));
     found.map(drop).map_err(|e| Error::NoTool(tool, kernel::Error::io("stat", tool, &e)))
 }
@@ -89,8 +91,9 @@ impl Scratch {
         let image = File::options().read(true).write(true).create_new(true).open(inside(IMAGE)).map_err(scratch("open"))?;
         image.set_len(bytes).map_err(scratch("ftruncate"))?;
 
-        let (tool, arguments) = command(kind);
-        let ended = kernel::child::run_in(root.path(), tool, arguments, &ENVIRONMENT, Instant::now() + TOOL);
+        let (tool, arguments) = (tool(kind), arguments(kind, bytes));
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        let ended = kernel::child::run_in(root.path(), tool, &arguments, &ENVIRONMENT, Instant::now() + TOOL);
         let ended = ended.map_err(|error| Error::NoTool(tool, error))?;
         if ended.status != Some(0) {
             return Err(Error::Tool(tool, ended.status, ended.complaint));
@@ -137,27 +140,25 @@ impl Scratch {
     }
 }
 
-/// Lazy where that is safe: what is not initialised must never be read before it is written. A file system's journal is: after
-/// a power cut it is read to its end, so it is written whole here, and kept small.
-fn command(kind: FileSystem) -> (&'static str, &'static [&'static str]) {
+/// The program that makes a file system of `kind`.
+const fn tool(kind: FileSystem) -> &'static str {
     match kind {
-        FileSystem::Ext4 => (
-            "/usr/sbin/mkfs.ext4",
-            &[
-                "-q",
-                "-F",
-                "-b",
-                "4096",
-                "-L",
-                "data",
-                "-J",
-                "size=16",
-                "-E",
-                "lazy_itable_init=1,lazy_journal_init=0,nodiscard,root_owner=0:0",
-                IMAGE,
-            ],
-        ),
-        FileSystem::Xfs => ("/usr/sbin/mkfs.xfs", &["-q", "-f", "-K", "-s", "size=4096", "-l", "size=64m", "-L", "data", IMAGE]),
-        FileSystem::Btrfs => ("/usr/sbin/mkfs.btrfs", &["-q", "-f", "-K", "-L", "data", IMAGE]),
+        FileSystem::Ext4 => "/usr/sbin/mkfs.ext4",
+        FileSystem::Xfs => "/usr/sbin/mkfs.xfs",
+        FileSystem::Btrfs => "/usr/sbin/mkfs.btrfs",
     }
+}
+
+/// Its arguments for a device of `bytes`. Lazy where that is safe: what is not initialised must never be read before it is written.
+/// A file system's journal is: after a power cut it is read to its end, so it is written whole here, and kept small.
+fn arguments(kind: FileSystem, bytes: u64) -> String {
+    let words = match kind {
+        FileSystem::Ext4 => {
+            let journal = if bytes < SMALL { "4" } else { "16" };
+            format!("-F -b 4096 -J size={journal} -E lazy_itable_init=1,lazy_journal_init=0,nodiscard,root_owner=0:0")
+        }
+        FileSystem::Xfs => "-f -K -s size=4096 -l size=64m".to_owned(),
+        FileSystem::Btrfs => "-f -K".to_owned(),
+    };
+    format!("-q {words} -L data {IMAGE}")
 }

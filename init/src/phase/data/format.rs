@@ -17,6 +17,7 @@ use ondisk::luks2::SealState;
 use ondisk::{Guid, blank};
 use quorum::{Dek, Purpose};
 
+use super::content;
 use super::filesystem::{self, Scratch};
 use super::header::{self, Judged};
 use super::luks::{self, HeaderFile, Mapped};
@@ -111,7 +112,7 @@ fn area(place: &Place, before: Before) -> Result<Vec<u8>, super::Error> {
     let found = header::read(&device)?;
     if before == Before::Blank {
         let ranges = blank::ranges(place.bytes).map_err(|_| Error::Changed)?;
-        if !blank::is_blank(&found) || !super::is_blank(&device, &ranges).map_err(Error::Write)? {
+        if !blank::is_blank(&found) || !content::is_blank(&device, &ranges).map_err(Error::Write)? {
             return Err(Error::Changed.into());
         }
     }

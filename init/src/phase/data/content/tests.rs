@@ -2,10 +2,12 @@
 
 use std::os::unix::fs::FileExt;
 
+use ondisk::Guid;
+
 use super::*;
 
 /// tests/fuzz/seeds/luks2_header says where it is from.
-const HEADER: &[u8] = include_bytes!("../../../../tests/fuzz/seeds/luks2_header/cryptsetup-2.6.1-xts-hmac");
+const HEADER: &[u8] = include_bytes!("../../../../../tests/fuzz/seeds/luks2_header/cryptsetup-2.6.1-xts-hmac");
 const BYTES: u64 = 64 << 20;
 
 fn wanted(words: &str) -> cmdline::Data {
