@@ -43,6 +43,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "power-cuts-in-the-first-use", play: cuts::in_the_first_use },
     Scenario { name: "power-cut-and-a-spoiled-journal-are-never-wrong-data", play: cuts::with_a_spoiled_journal },
     Scenario { name: "power-cuts-in-a-rotation", play: cuts::in_a_rotation },
+    Scenario { name: "power-cuts-in-a-rotation-after-one-that-was-cut", play: cuts::in_a_rotation_after_one_that_was_cut },
     Scenario { name: "formats-a-large-sparse-disk", play: data::formats_a_large_sparse_disk },
     Scenario { name: "data-survives-a-second-boot-into-systemd", play: data::survives_a_second_boot_into_systemd },
     Scenario { name: "stops-when-one-vault-of-three-answers", play: unlock::stops_when_one_vault_of_three_answers },

@@ -22,15 +22,12 @@ pub(crate) const MRENCLAVE: [u8; 32] = [0xc1; 32];
 /// The key's name at every vault.
 pub(crate) const HANDLE: &str = "apps.example/00112233445566778899aabbccddeeff/storage-kek/v1";
 
-/// The name of the key that [`Vaults::rotating`] rotates to.
-const NEXT_HANDLE: &str = "apps.example/00112233445566778899aabbccddeeff/storage-kek/v2";
-
 /// A set of nodes that hold the shares of one key.
 pub struct Vaults {
     /// The key's name.
-    handle: &'static str,
-    /// The key that is rotated away from, if any.
-    previous: Option<Key>,
+    handle: String,
+    /// The key that is rotated away from, if any, with its name.
+    previous: Option<(String, Key)>,
     pub(crate) pki: Arc<Pki>,
     nodes: Vec<NodeHandle>,
     /// Where the guest is told that each node is.
@@ -74,18 +71,19 @@ impl Vaults {
         Self::start(artifacts, needed, dealt, 0, Key::deal(needed, dealt)?)
     }
 
-    /// Deals a second key: from now on the words name it, and the first one as the one that is rotated away from.
+    /// Deals another key: from now on the words name it, and the one before as the one that is rotated away from.
     ///
     /// # Errors
     /// As dealing.
     pub fn rotating(mut self) -> Result<Self, Failure> {
         let next = Key::deal(self.threshold, self.nodes.len())?;
-        self.previous = Some(std::mem::replace(&mut self.key, next));
-        self.handle = NEXT_HANDLE;
+        let before = self.handle.clone();
+        self.handle.push_str("-next");
+        self.previous = Some((before, std::mem::replace(&mut self.key, next)));
         Ok(self)
     }
 
-    /// Names the second key only.
+    /// Names the current key only.
     #[must_use]
     pub fn rotated(self) -> Self {
         Self { previous: None, ..self }
@@ -140,7 +138,7 @@ impl Vaults {
         };
         let nodes = (1..=dealt).map(start).collect::<Result<Vec<_>, _>>()?;
         let addresses = nodes.iter().map(NodeHandle::addr).collect();
-        Ok(Self { handle: HANDLE, previous: None, pki, nodes, addresses, issuer, threshold, key })
+        Ok(Self { handle: HANDLE.to_owned(), previous: None, pki, nodes, addresses, issuer, threshold, key })
     }
 
     /// Makes the node at `index` misbehave from its next connection on.
@@ -207,7 +205,7 @@ impl Vaults {
             format!("cvm.vault.threshold={}", self.threshold),
             "cvm.vault.app=00112233-4455-6677-8899-aabbccddeeff".to_owned(),
         ];
-        words.extend(self.previous.iter().map(|_| format!("cvm.vault.previous={HANDLE}")));
+        words.extend(self.previous.iter().map(|(handle, _)| format!("cvm.vault.previous={handle}")));
         words
     }
 
@@ -228,15 +226,15 @@ impl Vaults {
     pub fn grant(&self, td: &TdInfo) -> Result<(), Failure> {
         let [_, rtmr1, rtmr2, _] = td.rtmrs;
         let policy = self.policy(vec![Image { mrtd: td.mrtd.0, rtmr1: rtmr1.0, rtmr2: rtmr2.0 }]);
-        if let Some(Key::Dealt { shares, .. }) = &self.previous {
+        if let Some((handle, Key::Dealt { shares, .. })) = &self.previous {
             for (node, share) in self.nodes.iter().zip(shares) {
-                node.put_key(HANDLE, share.clone(), policy.clone()).doing("giving a vault its share")?;
+                node.put_key(handle, share.clone(), policy.clone()).doing("giving a vault its share")?;
             }
         }
         match &self.key {
             Key::Dealt { shares, .. } => {
                 for (node, share) in self.nodes.iter().zip(shares) {
-                    node.put_key(self.handle, share.clone(), policy.clone()).doing("giving a vault its share")?;
+                    node.put_key(&self.handle, share.clone(), policy.clone()).doing("giving a vault its share")?;
                 }
             }
             Key::Provisioned { .. } => {
@@ -277,7 +275,7 @@ impl Vaults {
 
     /// Everything that must never be seen, as far as it is known here.
     pub(crate) fn secrets(&self) -> Vec<Vec<u8>> {
-        std::iter::once(&self.key).chain(&self.previous).flat_map(Key::secrets).collect()
+        std::iter::once(&self.key).chain(self.previous.iter().map(|(_, key)| key)).flat_map(Key::secrets).collect()
     }
 }
 

@@ -31,9 +31,11 @@ const REST: [(&str, &str); 6] = [
 pub(crate) fn judge(args: &HeaderCheck) -> Result<ExitCode, Error> {
     let wanted = policy(&args.policy_words)?;
     let dek = args.passphrase_fd.map(passphrase).transpose()?;
-    let (image, is_blank) = read(args).map_err(|source| Error::File { path: args.disk.clone(), source })?;
+    let (image, is_blank, is_whole) = read(args).map_err(|source| Error::File { path: args.disk.clone(), source })?;
     let mut report = Report::default();
-    if is_blank {
+    if is_blank && !is_whole {
+        report.line(false, "blank", "as far as it goes, and too small for a data disk");
+    } else if is_blank {
         report.line(
             wanted.format == Format::IfBlank,
             "blank",
@@ -67,24 +69,18 @@ impl Report {
 
 fn examine(report: &mut Report, mut image: Vec<u8>, wanted: &Data, dek: Option<&Dek>) {
     let record = usize::try_from(intent::OFFSET).ok().and_then(|at| image.get(at..at + intent::BLOCK)).and_then(Intent::parse);
-    if let Some(record) = record {
-        let authenticator = dek.map(|dek| dek.authenticator(Purpose::FormatIntent, &record.uuid.to_string()));
-        let rule = "record of a begun format";
-        match authenticator.map(|key| key.verifies(&intent::message(record.uuid), &record.mac)) {
-            Some(true) => report.line(true, rule, "answers to the key"),
-            Some(false) => report.line(false, rule, "does not answer to the key"),
-            None => report.note(rule, "there, and not verified: no passphrase was given"),
+    let found = Header::parse(&image).or_else(|torn| {
+        luks2::repair(&mut image)?;
+        report.note("copies", format_args!("{torn}; the other one is whole, and the guest mends this one"));
+        Header::parse(&image)
+    });
+    let header = match (found, record) {
+        (Ok(header), _) => header,
+        (Err(error), Some(record)) => {
+            report.note("form", format_args!("{error}; beside the record of a begun format that is what a cut leaves"));
+            return begun(report, &record, wanted, dek);
         }
-    }
-    let header = match Header::parse(&image) {
-        Ok(header) => header,
-        Err(torn) => match luks2::repair(&mut image).and_then(|()| Header::parse(&image)) {
-            Ok(header) => {
-                report.note("copies", format_args!("{torn}; the other one is whole, and the guest mends this one"));
-                header
-            }
-            Err(error) => return report.line(false, "form", error),
-        },
+        (Err(error), None) => return report.line(false, "form", error),
     };
     let form = format!("both copies whole, {} bytes each, sequence {}, uuid {}", header.size(), header.seqid(), header.uuid());
     report.line(true, "form", form);
@@ -99,7 +95,25 @@ fn examine(report: &mut Report, mut image: Vec<u8>, wanted: &Data, dek: Option<&
     if let Ok(checked) = luks2::check(&header, &expect) {
         let slots: Vec<_> = checked.slots().iter().map(|slot| format!("{} by {:?}", slot.id, slot.kdf)).collect();
         report.note("keyslots", slots.join(", "));
+        match (record, checked.seal().map(|seal| seal.state)) {
+            (Some(record), Some(SealState::Formatting)) => begun(report, &record, wanted, dek),
+            (Some(_), Some(SealState::Ready)) => report.note("record of a begun format", "left over; the guest erases it"),
+            (Some(_), None) => report.line(false, "record of a begun format", "beside a header without a seal"),
+            (None, _) => {}
+        }
         seal(report, (&header, &checked, &image), wanted, dek);
+    }
+}
+
+/// A format that was cut short: formatted again by policy, if the record answers to the key.
+fn begun(report: &mut Report, record: &Intent, wanted: &Data, dek: Option<&Dek>) {
+    let rule = "record of a begun format";
+    report.line(wanted.format == Format::IfBlank, "state", "a first format that was cut short; cvm.data.format decides");
+    let authenticator = dek.map(|dek| dek.authenticator(Purpose::FormatIntent, &record.uuid.to_string()));
+    match authenticator.map(|key| key.verifies(&intent::message(record.uuid), &record.mac)) {
+        Some(true) => report.line(true, rule, "answers to the key"),
+        Some(false) => report.line(false, rule, "does not answer to the key"),
+        None => report.note(rule, "there, and not verified: no passphrase was given"),
     }
 }
 
@@ -137,7 +151,8 @@ fn policy(words: &str) -> Result<Data, Error> {
 }
 
 /// Reads the header area, and whether everything is zero that the guest looks at before it calls a disk blank.
-fn read(args: &HeaderCheck) -> std::io::Result<(Vec<u8>, bool)> {
+/// The last is whether the disk is large enough for the guest.
+fn read(args: &HeaderCheck) -> std::io::Result<(Vec<u8>, bool, bool)> {
     let mut disk = File::open(&args.disk)?;
     let bytes = disk.seek(SeekFrom::End(0))?;
     let length = usize::try_from(bytes.min(DATA_OFFSET)).unwrap_or(0);
@@ -153,7 +168,7 @@ fn read(args: &HeaderCheck) -> std::io::Result<(Vec<u8>, bool)> {
         is_blank &= blank::is_blank(&piece);
     }
     image.resize(usize::try_from(DATA_OFFSET).unwrap_or(0), 0);
-    Ok((image, is_blank && bytes >= DATA_OFFSET))
+    Ok((image, is_blank, blank::ranges(bytes).is_ok()))
 }
 
 /// Reads the passphrase into memory that is wiped.

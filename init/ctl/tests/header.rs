@@ -110,10 +110,14 @@ fn disk_is_judged_by_policy_and_key() {
     torn[5000] ^= 1;
     let mut flipped = sealed(SealState::Ready);
     flipped[32768 + 7] ^= 1;
+    let at = usize::try_from(intent::OFFSET).unwrap();
+    let (mut cut, mut stray) = (record.clone(), unsealed());
+    cut[..SIZE * 2].fill(0xff);
+    stray[at..].copy_from_slice(&record[at..]);
     let empty = vec![0; usize::try_from(DATA_OFFSET).unwrap()];
     assert!(blank::is_blank(&empty));
     let formats = "cvm.data.format=if-blank";
-    let cases: [Case<'_>; 14] = [
+    let cases: [Case<'_>; 16] = [
         ("sealed, no key", &sealed(SealState::Ready), formats, None, 0, "not verified: no passphrase"),
         ("another key", &sealed(SealState::Ready), "", Some(8), 2, "REFUSED  seal: does not answer"),
         ("key material", &flipped, "", Some(7), 2, "REFUSED  seal: does not answer"),
@@ -125,6 +129,8 @@ fn disk_is_judged_by_policy_and_key() {
         ("cut short", &record, formats, Some(7), 0, "record of a begun format: answers to the key"),
         ("cut short, another key", &record, formats, Some(8), 2, "record of a begun format: does not answer"),
         ("cut short, no format", &sealed(SealState::Formatting), "", Some(7), 2, "REFUSED  state: a first format"),
+        ("cut in the header", &cut, formats, Some(7), 0, "record of a begun format: answers to the key"),
+        ("record and no seal", &stray, "cvm.data.seal=auto", None, 2, "beside a header without a seal"),
         ("blank", &empty, formats, None, 0, "ok       blank"),
         ("blank, no format", &empty, "", None, 2, "REFUSED  blank"),
         ("nonsense", b"nonsense", "", None, 2, "REFUSED  form: no primary header"),

@@ -2,8 +2,9 @@
 //!
 //! A LUKS2 header is larger than what a disk writes whole, and its keyslots are elsewhere: a power cut in the middle of the
 //! first one would leave a disk that is neither blank nor anything. So the first write of a format is this record, which fits
-//! in one sector of 512 bytes. It is authenticated by the disk's key: as long as it is there and answers to the key, what
-//! else is on the disk was never used. It is erased before the disk is mounted for the first time.
+//! in one sector of 512 bytes. It is authenticated by the disk's key: where we left it, what else is on the disk was never used,
+//! since it is erased before the disk is mounted for the first time. A host that kept a copy and puts it back, over a header that
+//! it spoils, has the disk formatted: what it also has by zeroing the disk.
 
 use crate::luks2::DATA_OFFSET;
 use crate::{Guid, bytes};

@@ -4,7 +4,8 @@ use ring::hmac;
 
 use crate::Dek;
 
-/// Authenticates bytes with HMAC-SHA256 under a key of its own. `ring` keeps it; it has no way out and is never printed.
+/// Authenticates bytes with HMAC-SHA256 under a key of its own, which is never printed and has no way out. `ring` keeps it and does
+/// not wipe it: who read it from memory could make a seal, and would learn nothing of the disk's key.
 pub struct Authenticator(hmac::Key);
 
 impl Authenticator {

@@ -116,6 +116,8 @@ pub(crate) enum Error {
     Format(#[from] format::Error),
     #[error("what was written does not read back")]
     ReadBack,
+    #[error("the disk is not what it was before the unlock")]
+    Changed,
 }
 
 impl Error {
@@ -134,7 +136,7 @@ impl Error {
             Self::TooSmall(_) => 79,
             Self::Format(error) => error.code(),
             Self::Write(_) => 81,
-            Self::ReadBack => 83,
+            Self::ReadBack | Self::Changed => 83,
             Self::Unsealed => 84,
             Self::Seal(_) => 85,
         }
@@ -223,10 +225,20 @@ fn open_existing(
     if !answers {
         return Err(if judged.state().is_some() { Error::Seal("the header's seal") } else { Error::Open(luks::Error::Key) });
     }
+    let sealed = judged.state().is_some();
+    let slots = judged.checked().slots().len();
+    // Two keyslots and a seal are what a rotation of ours leaves when it is cut short. Without a seal the second one is somebody's.
+    let finishes = sealed && slots > 1;
+    if keys.previous.is_some() && !sealed && slots > 1 {
+        return Err(Error::Violation(luks2::Violation::Keyslots));
+    }
+    if (keys.previous.is_some() || finishes || judged.is_unsettled()) && !judged.is_still_on(disk)? {
+        return Err(Error::Changed);
+    }
     let judged = judged.settle(disk, wanted)?;
     let (judged, how) = match &keys.previous {
         Some(previous) => (rotation::rotate(judged, (&keys.current, previous), disk, wanted)?, How::Rotated),
-        None if judged.checked().slots().len() > 1 => (rotation::finish(judged, &keys.current, disk, wanted)?, How::Rotated),
+        None if finishes => (rotation::finish(judged, &keys.current, disk, wanted)?, How::Rotated),
         None => (judged, How::Opened),
     };
     let activated = judged.file().and_then(|file| file.activate(NAME, &keys.current, disk, wanted.journal));

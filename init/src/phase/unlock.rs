@@ -113,7 +113,8 @@ pub(crate) fn gather(_link: &Link, disk: &Disk, policy: &Measured, wanted: &Data
         return Ok(Unlocked { keys: Keys { current, previous: None }, outcome, previous: None, time });
     }
     log::info!("unlock: the disk does not answer to {} yet: asking for {}", vaults.handle.as_str(), previous.as_str());
-    let Proved { dek, outcome: before, time } = gather(previous, Rule::Disk)?;
+    // The first time is the one that counts: by now the machine's clock is set by it.
+    let Proved { dek, outcome: before, .. } = gather(previous, Rule::Disk)?;
     step("unlock: previous key proved");
     Ok(Unlocked { keys: Keys { current, previous: Some(dek) }, outcome, previous: Some(before), time })
 }

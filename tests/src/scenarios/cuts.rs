@@ -129,13 +129,47 @@ pub(super) fn in_a_rotation(stage: &Stage) -> Result<(), Failure> {
     let data = DataDisk::blank(&stage.folder)?;
     first_boot(stage, &data, &vaults).tasks("files:kept:1").run()?.reached_the_real_system()?;
     let vaults = vaults.rotating()?;
-    let rotating = |disk| Boot::new(stage).data(disk, &vaults).word(vaults.commitment()).word("cvm.debug=timeline");
-    let mut recorded = record(stage, rotating(&data).tasks("check"), &data, &["data: other keyslots removed"])?;
+    let mut recorded = record(stage, rotating(stage, &data, &vaults).tasks("check"), &data, &["data: other keyslots removed"])?;
     // This file was there before anything of the log.
     recorded.marks.push(("cvm-tests: synced kept-1".to_owned(), 0));
     let rotated = recorded.at("data: other keyslots removed")?;
     let cuts = Chance::of(seed() + 3).pick(0..rotated + 1, 12);
-    recorded.try_all(&cuts, rotating, &mut None)
+    recorded.try_all(&cuts, |disk| rotating(stage, disk, &vaults), &mut None)
+}
+
+fn rotating<'a>(stage: &'a Stage, data: &'a DataDisk, vaults: &'a Vaults) -> Boot<'a> {
+    Boot::new(stage).data(data, vaults).word(vaults.commitment()).word("cvm.debug=timeline")
+}
+
+/// While a third key comes, on a disk whose rotation to the second one was cut short: both keyslots are there.
+pub(super) fn in_a_rotation_after_one_that_was_cut(stage: &Stage) -> Result<(), Failure> {
+    let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
+    let data = DataDisk::blank(&stage.folder)?;
+    first_boot(stage, &data, &vaults).tasks("files:kept:1").run()?.reached_the_real_system()?;
+    let vaults = vaults.rotating()?;
+    let written = "data: keyslot of the current key written";
+    let first = record(stage, rotating(stage, &data, &vaults).tasks("check"), &data, &[written])?;
+    // Right behind the flush of the secondary header; nothing that was not flushed is kept or lost then.
+    let at_cut = |cut| -> Result<DataDisk, Failure> {
+        let disk = first.before.copy("data.raw")?;
+        first.log.replay(&disk, cut, &mut Chance::of(0))?;
+        Ok(disk)
+    };
+    let between = (0..first.at(written)?).rev().find_map(|cut| at_cut(cut).ok().filter(has_two_keyslots));
+    let data = between.ok_or_else(|| Failure("no moment with two keyslots".to_owned()))?;
+
+    let vaults = vaults.rotating()?;
+    let mut recorded =
+        record(stage, rotating(stage, &data, &vaults).tasks("check"), &data, &["data: other keyslots removed", written])?;
+    recorded.marks.push(("cvm-tests: synced kept-1".to_owned(), 0));
+    let cuts = Chance::of(seed() + 5).pick(0..recorded.at(written)? + 1, 8);
+    recorded.try_all(&cuts, |disk| rotating(stage, disk, &vaults), &mut None)
+}
+
+fn has_two_keyslots(disk: &DataDisk) -> bool {
+    let slots =
+        crate::disk::header_json(disk).ok().and_then(|json| json.pointer("/keyslots")?.as_object().map(serde_json::Map::len));
+    slots == Some(2)
 }
 
 /// The power goes after four files were synced, and the host changes dm-integrity's journal before it is replayed.

@@ -24,7 +24,8 @@ pub(super) enum Content {
 
 /// What says that a first format was begun.
 pub(super) enum Begun {
-    Record(Intent),
+    /// The record, and the header beside it if there is a whole one that says the same.
+    Record(Intent, Option<Box<Judged>>),
     Header(Box<Judged>),
 }
 
@@ -33,9 +34,13 @@ impl Content {
     pub(super) fn answers(&self, dek: &Dek, disk: &Path) -> Result<bool, Error> {
         match self {
             Self::Blank => Ok(false),
-            Self::Begun(Begun::Record(record)) => {
+            Self::Begun(Begun::Record(record, header)) => {
                 let authenticator = dek.authenticator(Purpose::FormatIntent, &record.uuid.to_string());
-                Ok(authenticator.verifies(&intent::message(record.uuid), &record.mac))
+                // A header of the same format was sealed whole before it was written. One of an earlier format, whose key
+                // material the later one overwrites first, need not be whole any more.
+                let same = header.as_ref().filter(|header| header.checked().uuid() == record.uuid);
+                let sealed = same.is_none_or(|header| header.is_sealed_by(dek));
+                Ok(sealed && authenticator.verifies(&intent::message(record.uuid), &record.mac))
             }
             Self::Begun(Begun::Header(judged)) => Ok(judged.is_sealed_by(dek)),
             Self::Luks(judged) => judged.answers(dek, disk).map_err(Error::Open),
@@ -54,10 +59,12 @@ pub(super) fn look(place: &Place, wanted: &cmdline::Data) -> Result<Content, Err
     let record = header::intent_block(&mut found).and_then(|block| Intent::parse(block));
     let begun = |begun| may_format(Content::Begun(begun), wanted, "the disk's first format was cut short");
     match (Judged::judge(found, wanted), record) {
-        (Ok(judged), Some(record)) if judged.state() == Some(SealState::Formatting) => begun(Begun::Record(record)),
+        (Ok(judged), Some(record)) if judged.state() == Some(SealState::Formatting) => {
+            begun(Begun::Record(record, Some(Box::new(judged))))
+        }
         (Ok(judged), None) if judged.state() == Some(SealState::Formatting) => begun(Begun::Header(Box::new(judged))),
         // A torn header beside the record: the cut was before the header was whole.
-        (Err(Error::Foreign | Error::Header(_)), Some(record)) => begun(Begun::Record(record)),
+        (Err(Error::Foreign | Error::Header(_)), Some(record)) => begun(Begun::Record(record, None)),
         (Ok(judged), None) if judged.state().is_none() && wanted.seal == Seal::Require => Err(Error::Unsealed),
         // We never leave a record beside a header without a seal.
         (Ok(judged), Some(_)) if judged.state().is_none() => Err(Error::Foreign),

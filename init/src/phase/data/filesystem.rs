@@ -45,8 +45,17 @@ pub(crate) enum Error {
 /// Whether the verified root can make a file system of `kind` at all.
 pub(super) fn check_tool(root: &Root, kind: FileSystem) -> Result<(), Error> {
     let tool = tool(kind);
-    let found = std::fs::symlink_metadata(root.path().join(tool.trim_start_matches('/')));
-    found.map(drop).map_err(|e| Error::NoTool(tool, kernel::Error::io("stat", tool, &e)))
+    let missing = |e: std::io::Error| Error::NoTool(tool, kernel::Error::io("stat", tool, &e));
+    let path = root.path().join(tool.trim_start_matches('/'));
+    let Ok(link) = std::fs::read_link(&path) else {
+        return std::fs::symlink_metadata(&path).map(drop).map_err(missing);
+    };
+    // A link, as mkfs.ext4 is one to mke2fs, is meant inside the root.
+    let inside = match link.strip_prefix("/") {
+        Ok(absolute) => root.path().join(absolute),
+        Err(_) => path.with_file_name(link),
+    };
+    std::fs::symlink_metadata(inside).map(drop).map_err(missing)
 }
 
 /// A file system in memory, with holes wherever mkfs wrote nothing.
@@ -112,8 +121,10 @@ impl Scratch {
     /// Compares `target` with whatever mkfs wrote.
     pub(super) fn compare_with(&self, target: &Device) -> Result<(), Error> {
         let same = |at, piece: &[u8]| {
-            let read = target.read(at, piece.len()).map_err(Error::Copy)?;
-            if read == piece { Ok(()) } else { Err(Error::ReadBack(piece.len(), at)) }
+            // A piece is read at once.
+            let mut same = false;
+            target.for_each_piece(at, piece.len(), |read| same = read == piece).map_err(Error::Copy)?;
+            if same { Ok(()) } else { Err(Error::ReadBack(piece.len(), at)) }
         };
         self.for_each_piece(same).map(drop)
     }
@@ -122,15 +133,16 @@ impl Scratch {
     fn for_each_piece(&self, mut take: impl FnMut(u64, &[u8]) -> Result<(), Error>) -> Result<u64, Error> {
         let align = u64::try_from(DIRECT_ALIGN).unwrap_or(u64::MAX);
         let (mut taken, mut at) = (0, 0);
+        let mut buffer = vec![0; usize::try_from(PIECE).unwrap_or(0)];
         while let Some((start, end)) = kernel::block::next_extent(&self.image, at).map_err(Error::Copy)? {
             let mut from = start - start % align;
             let until = end.next_multiple_of(align).min(self.bytes);
             while from < until {
                 let length = PIECE.min(until - from);
-                let mut piece = vec![0; usize::try_from(length).unwrap_or(0)];
-                let read = self.image.read_exact_at(&mut piece, from);
+                let piece = buffer.get_mut(..usize::try_from(length).unwrap_or(0)).unwrap_or_default();
+                let read = self.image.read_exact_at(piece, from);
                 read.map_err(|e| Error::Copy(kernel::Error::io("read", IMAGE, &e)))?;
-                take(from, &piece)?;
+                take(from, piece)?;
                 taken += length;
                 from += length;
             }

@@ -11,13 +11,13 @@
 use std::path::Path;
 
 use kernel::block::{Access, Device};
+use ondisk::Guid;
 use ondisk::cmdline::{Data, Wipe};
 use ondisk::intent::{self, Intent};
-use ondisk::luks2::SealState;
-use ondisk::{Guid, blank};
+use ondisk::luks2::{DATA_OFFSET, SealState};
 use quorum::{Dek, Purpose};
 
-use super::content;
+use super::content::{self, Content};
 use super::filesystem::{self, Scratch};
 use super::header::{self, Judged};
 use super::luks::{self, HeaderFile, Mapped};
@@ -52,7 +52,7 @@ impl Error {
 /// What a disk is before it is formatted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Before {
-    /// Blank. Looked at once more here, since unlocking takes as long as vaults like.
+    /// Blank.
     Blank,
     /// A format was begun, and the key says that it was ours.
     Begun,
@@ -77,7 +77,7 @@ pub(super) fn format(
 ) -> Result<(Mapped, Judged), super::Error> {
     filesystem::check_tool(root, wanted.fs).map_err(Error::from)?;
     let disk = &place.path;
-    let found = area(place, before)?;
+    let found = area(place, before, wanted, dek)?;
     let uuid = uuid().map_err(Error::Random)?;
     let (begun, record) = begin(disk, found, uuid, dek)?;
     step("data: format begun");
@@ -106,17 +106,16 @@ pub(super) fn format(
     Ok((mapped, judged))
 }
 
-/// The header area as it is, if the disk still is what it was.
-fn area(place: &Place, before: Before) -> Result<Vec<u8>, super::Error> {
-    let device = Device::open(&place.path, Access::Read).map_err(Error::Write)?;
-    let found = header::read(&device)?;
-    if before == Before::Blank {
-        let ranges = blank::ranges(place.bytes).map_err(|_| Error::Changed)?;
-        if !blank::is_blank(&found) || !content::is_blank(&device, &ranges).map_err(Error::Write)? {
-            return Err(Error::Changed.into());
+/// The header area as it is, if the disk still is what it was: unlocking takes as long as vaults like, and disks come and go.
+fn area(place: &Place, before: Before, wanted: &Data, dek: &Dek) -> Result<Vec<u8>, super::Error> {
+    let content = content::look(place, wanted)?;
+    match (before, &content) {
+        (Before::Blank, Content::Blank) => Ok(vec![0; usize::try_from(DATA_OFFSET).unwrap_or(usize::MAX)]),
+        (Before::Begun, Content::Begun(_)) if content.answers(dek, &place.path)? => {
+            header::read(&Device::open(&place.path, Access::Read).map_err(Error::Write)?)
         }
+        _ => Err(Error::Changed.into()),
     }
-    Ok(found)
 }
 
 /// Writes the intent record; returns the header area as it is then, and the record's block.
@@ -143,8 +142,11 @@ fn put_record(image: &mut [u8], record: &[u8; intent::BLOCK]) {
 fn fill(root: &Root, judged: &Judged, disk: &Path, wanted: &Data, name: &str, dek: &Dek) -> Result<Scratch, Error> {
     let mapped = judged.file().and_then(|file| file.activate(name, dek, disk, false)).map_err(Error::Header)?;
     let filled = fill_open(root, &mapped, wanted);
-    mapped.close().map_err(Error::Header)?;
-    filled
+    let closed = mapped.close();
+    // What went wrong first is what is told.
+    let scratch = filled?;
+    closed.map_err(Error::Header)?;
+    Ok(scratch)
 }
 
 fn fill_open(root: &Root, mapped: &Mapped, wanted: &Data) -> Result<Scratch, Error> {

@@ -67,15 +67,26 @@ impl Judged {
         if self.checked.seal().is_some() { Ok(self.is_sealed_by(dek)) } else { self.file()?.opens(None, dek, disk) }
     }
 
+    /// Whether the disk still has what was read from it before the unlock.
+    pub(super) fn is_still_on(&self, disk: &Path) -> Result<bool, Error> {
+        let now = read(&Device::open(disk, Access::Read).map_err(Error::Read)?)?;
+        Ok(now == *self.torn.as_ref().unwrap_or(&self.image))
+    }
+
+    /// Whether something of it is to be written before the disk is used: see [`Judged::settle`].
+    pub(super) fn is_unsettled(&self) -> bool {
+        let record = usize::try_from(intent::OFFSET).ok().and_then(|at| self.image.get(at..at + intent::BLOCK));
+        self.torn.is_some() || record.and_then(Intent::parse).is_some()
+    }
+
     /// Brings what is on the disk in line with what was judged: a torn copy is mended, a record that a format was begun is
     /// erased. Only for a key that the header answered to.
-    pub(super) fn settle(mut self, disk: &Path, wanted: &Data) -> Result<Self, Error> {
-        let has_record = intent_block(&mut self.image).is_some_and(|block| Intent::parse(block).is_some());
-        if self.torn.is_none() && !has_record {
+    pub(super) fn settle(self, disk: &Path, wanted: &Data) -> Result<Self, Error> {
+        if !self.is_unsettled() {
             return Ok(self);
         }
         let mut image = self.image.clone();
-        if let Some(block) = intent_block(&mut image).filter(|_| has_record) {
+        if let Some(block) = intent_block(&mut image).filter(|block| Intent::parse(block).is_some()) {
             block.fill(0);
         }
         self.replace(image, disk, wanted)

@@ -16,9 +16,10 @@ use crate::journal::step;
 
 /// Gives the disk a keyslot for `current` and takes the one of `previous` away.
 pub(super) fn rotate(judged: Judged, (current, previous): (&Dek, &Dek), disk: &Path, wanted: &Data) -> Result<Judged, Error> {
+    // A cut in the middle of an earlier rotation leaves a keyslot of a key before the previous one. It goes first, in a write of
+    // its own: the new keyslot may get its place, and a header that names both must never be on the disk beside that.
+    let judged = if judged.checked().slots().len() > 1 { finish(judged, previous, disk, wanted)? } else { judged };
     let file = judged.file().map_err(Error::Open)?;
-    // A cut in the middle of an earlier rotation leaves a keyslot of a key before the previous one: there is room for two.
-    keep_only(&file, &judged, previous, disk)?;
     file.add_keyslot(previous, current, disk).map_err(Error::Open)?;
     let image = header::seal(&file, SealState::Ready, current, disk, wanted)?;
     let judged = judged.replace(image, disk, wanted)?;

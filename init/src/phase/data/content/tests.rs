@@ -31,7 +31,7 @@ fn look_at(content: &[(u64, &[u8])], words: &str) -> Result<&'static str, u8> {
     let place = Place { path: file.path().to_owned(), number: String::new(), bytes: BYTES };
     match look(&place, &wanted(words)) {
         Ok(Content::Blank) => Ok("blank"),
-        Ok(Content::Begun(Begun::Record(_))) => Ok("begun by its record"),
+        Ok(Content::Begun(Begun::Record(..))) => Ok("begun by its record"),
         Ok(Content::Begun(Begun::Header(_))) => Ok("begun by its header"),
         Ok(Content::Luks(_)) => Ok("luks"),
         Err(error) => Err(error.code()),
