@@ -192,6 +192,12 @@ pub(crate) enum Cmdline {
         #[arg(required = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
+    /// Say of every key what holds with a command line, and what it decides; without words, all defaults
+    Explain {
+        /// The words, in one argument or several
+        #[arg(allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
 }
 
 /// Where the vaults are and what they must prove, as the guest will demand it

@@ -1,6 +1,7 @@
 //! `cvmctl`: the operator's tool. What people read goes to stderr, what programs read to stdout.
 
 mod args;
+mod cmdline;
 mod header;
 mod quote;
 mod run;

@@ -13,7 +13,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::args::{Cli, Cmdline, Command, Header, ImageArgs, NodeArgs, OwnerArgs, Policy, Promote, Provision, Quote};
-use crate::{header, quote, show};
+use crate::{cmdline, header, quote, show};
 
 /// A policy file is a few KiB; this only keeps a mistake small.
 const FILE_MAX: usize = 1 << 20;
@@ -63,6 +63,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Policy(args) => show_policy(args),
         Command::Promote(args) => promote(args),
         Command::Cmdline(Cmdline::Check { words }) => check(&words.join(" ")),
+        Command::Cmdline(Cmdline::Explain { words }) => explain(&words.join(" ")),
         Command::Header(Header::Check(args)) => header::judge(&args),
         Command::Quote(Quote::Verify(args)) => quote::judge(&args),
         Command::Quote(Quote::Show(args)) => quote::describe(&args),
@@ -108,16 +109,28 @@ fn promote(args: Promote) -> Result<ExitCode, Error> {
 }
 
 fn check(line: &str) -> Result<ExitCode, Error> {
-    match ondisk::cmdline::parse(line) {
+    match cmdline::parse(line) {
         Ok(policy) => {
             show::lines(&["ok".to_owned(), policy.canonical()])?;
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
-            show::problem(&error)?;
+            show::problem(&cmdline::refusal(line, &error))?;
             Ok(ExitCode::from(REFUSED))
         }
     }
+}
+
+fn explain(line: &str) -> Result<ExitCode, Error> {
+    if line.trim().is_empty() {
+        show::lines(&cmdline::explanation("", None))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    match cmdline::parse(line) {
+        Ok(policy) => show::lines(&cmdline::explanation(line, Some(&policy)))?,
+        Err(_) => return check(line),
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The policy of the file, whose owner must be the one that is named, if one is; or one made of measurements.

@@ -44,8 +44,9 @@ pub(crate) fn promoted(outcomes: &[Result<Promoted, Failure>]) -> io::Result<()>
     out.flush()
 }
 
-pub(crate) fn problem(error: &dyn std::error::Error) -> io::Result<()> {
-    writeln!(io::stderr(), "command line: {}", cvmctl::chain(error))
+pub(crate) fn problem(lines: &[String]) -> io::Result<()> {
+    let mut err = io::stderr().lock();
+    lines.iter().try_for_each(|line| writeln!(err, "{line}"))
 }
 
 /// RFC 3339, or the seconds themselves where the calendar ends.

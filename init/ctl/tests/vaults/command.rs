@@ -178,5 +178,9 @@ fn command_lines_are_checked_as_the_guest_reads_them() {
     let good = cvmctl(&["cmdline", "check", &format!("quiet init=/x {roothash}")]);
     assert_eq!((good.status.code(), text(&good.stdout)), (Some(0), format!("ok\ninit=/x {roothash}\n").as_str()));
     let bad = cvmctl(&["cmdline", "check", &roothash, "cvm.dta=serial=x"]);
-    assert_eq!((bad.status.code(), text(&bad.stderr)), (Some(2), "command line: unknown key cvm.dta\n"));
+    let said = text(&bad.stderr);
+    assert!(bad.status.code() == Some(2) && said.starts_with("command line: unknown key cvm.dta\n"), "{said}");
+    assert!(said.contains("did you mean cvm.data?"), "{said}");
+    let explained = cvmctl(&["cmdline", "explain", &roothash, "cvm.log=warn"]);
+    assert!(text(&explained.stdout).contains("cvm.log = warn\n"), "{}", text(&explained.stdout));
 }
