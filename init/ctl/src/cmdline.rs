@@ -36,20 +36,24 @@ fn about(key: Key) -> About {
         Key::VaultApp => ("a lower-case UUID", "(required)", "who we are to the vaults"),
         Key::VaultThreshold => ("2 to the number of vaults", "2", "how many shares make the key"),
         Key::VaultDistinct => ("key or platform", "key", "what makes two vaults two"),
-        Key::VaultPatience => ("a number with s, m or h: 30s, 5m, 1h", "5m", "how long to try before the verdict"),
+        Key::VaultPatience => {
+            ("a number with s, m or h: 30s, 5m, 1h", "5m", "how long to try for link and key before the verdict")
+        }
         Key::Tcb => (
             "uptodate, statuses as Intel spells them, or signature",
             "uptodate,SWHardeningNeeded",
             "which platforms may be vaults",
         ),
-        Key::Pccs => ("http://ADDRESS:PORT", "no cache", "where collateral is had that no vault brings"),
-        Key::Net => {
-            ("dhcp, slaac, none or static:ADDRESS/LENGTH[,gw=][,dns=]; [,if=NAME|MAC]", "dhcp", "how the network comes up")
-        }
+        Key::Pccs => ("http://ADDRESS:PORT or http://NAME:PORT", "no cache", "where collateral is had that no vault brings"),
+        Key::Net => (
+            "dhcp, slaac, dual, static:ADDRESS/LENGTH[,gw=] with [,dns=][,if=NAME|MAC], or none",
+            "dhcp",
+            "how the network comes up",
+        ),
         Key::NetKeep => ("no or yes", "no", "whether address and routes stay for the real system"),
         Key::Measure => ("auto, rtmr, tpm or off", "auto", "where events are measured"),
         Key::Measured => ("auto or require", "auto", "whether this line must be in the firmware's log"),
-        Key::Watchdog => ("seconds, 1 to 3600", "no watchdog", "how long a hang may last"),
+        Key::Watchdog => ("seconds, 1 to 3600", "no watchdog", "how long there may be no progress before the machine is reset"),
         Key::Init => ("an absolute path", "/sbin/init", "the real init"),
         Key::Fail => ("reboot, poweroff or park", "by the failure", "what happens after a failure"),
         Key::Log => ("error, warn, info or debug", "info", "how much is logged; shows in the receipt"),

@@ -60,7 +60,7 @@ pub fn run_in(
     }
     let mut child = command.spawn().map_err(|e| Error::io("exec", program, &e))?;
     let ended = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
-        .and_then(|pidfd| crate::uevent::wait_readable(pidfd.as_fd(), deadline))
+        .and_then(|pidfd| crate::readiness::wait_readable(pidfd.as_fd(), deadline))
         .map_err(|e| Error::new("wait", program, e))?;
     if !ended {
         child.kill().map_err(|e| Error::io("kill", program, &e))?;

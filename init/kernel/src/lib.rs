@@ -7,9 +7,12 @@
 pub mod block;
 pub mod child;
 pub mod clock;
+pub mod connect;
 pub mod console;
 pub mod dm;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod kmsg;
 pub mod link;
 pub mod memory;
@@ -18,9 +21,12 @@ pub mod mount;
 mod netlink;
 pub mod packet;
 pub mod power;
+pub mod readiness;
 mod rtnetlink;
+pub mod sysctl;
 pub mod tdx;
 pub mod tsm;
 pub mod uevent;
+pub mod watchdog;
 
 pub use error::Error;

@@ -1,19 +1,22 @@
-//! Network links through rtnetlink: list, bring up, wait for carrier, address, route.
+//! Network links through rtnetlink: list, bring up, hear of changes, address, route.
 
-use std::net::Ipv4Addr;
-use std::time::Instant;
+use std::net::{IpAddr, Ipv6Addr};
+use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 
 use crate::Error;
 use crate::netlink::Netlink;
+use crate::readiness;
 use crate::rtnetlink::{
-    self, ACK, CREATE_OR_REPLACE, DELETE_ADDRESS, DUMP, ETHERNET, GET_LINK, LOOPBACK, LOWER_UP, NEW_ADDRESS, NEW_LINK, Request,
-    SET_LINK, UP,
+    self, ACK, CREATE_OR_REPLACE, DELETE_ADDRESS, DUMP, DUPLICATE, ETHERNET, GET_LINK, LOOPBACK, LOWER_UP, NEW_ADDRESS, NEW_LINK,
+    Request, SET_LINK, TENTATIVE, UP,
 };
 
 /// The group that announces links (`RTNLGRP_LINK` of linux/rtnetlink.h).
 const GROUP_LINK: u32 = 1;
+/// The one that announces IPv6 addresses (`RTNLGRP_IPV6_IFADDR`): duplicate address detection ends there.
+const GROUP_IPV6_ADDRESS: u32 = 9;
 
 /// An Ethernet link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,18 +29,38 @@ pub struct Ethernet {
     pub mac: [u8; 6],
     /// Whether a cable (or the host's word for one) is plugged in.
     pub carrier: bool,
+    /// Whether it is up as far as its administrator says.
+    pub up: bool,
+    /// The largest packet that it carries, in bytes.
+    pub mtu: u32,
+}
+
+/// What the kernel has found out about an IPv6 address of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detection {
+    /// Nobody has said that it is theirs yet.
+    Pending,
+    /// It is ours alone.
+    Unique,
+    /// Somebody on the link has it already.
+    Duplicate,
 }
 
 /// A conversation with the kernel about links.
-pub struct Links(Netlink);
+pub struct Links {
+    asked: Netlink,
+    /// A socket of its own: what is announced while an answer is read must not be lost with what the answer is not.
+    announced: Netlink,
+}
 
 impl Links {
-    /// Opens it; link announcements are collected from here on.
+    /// Opens it; announcements about links and IPv6 addresses are collected from here on.
     ///
     /// # Errors
     /// As socket(2).
     pub fn open() -> Result<Self, Error> {
-        Netlink::open(&[GROUP_LINK]).map(Self)
+        let announced = Netlink::open(&[GROUP_LINK, GROUP_IPV6_ADDRESS])?;
+        Ok(Self { asked: Netlink::open(&[])?, announced })
     }
 
     /// The Ethernet links there are, by index.
@@ -46,7 +69,7 @@ impl Links {
     /// As the kernel answers.
     pub fn ethernet(&mut self) -> Result<Vec<Ethernet>, Error> {
         let mut links = Vec::new();
-        self.0.ask("link list", &Request::link(GET_LINK, DUMP, 0, 0, 0), |kind, body| {
+        self.asked.ask("link list", &Request::link(GET_LINK, DUMP, 0, 0, 0), |kind, body| {
             if kind == NEW_LINK {
                 links.extend(rtnetlink::link(body).and_then(ethernet));
             }
@@ -63,7 +86,7 @@ impl Links {
         self.change("link up", &Request::link(SET_LINK, ACK, index, UP, UP))
     }
 
-    /// Takes the link down; its routes go.
+    /// Takes the link down; its routes go, and its IPv6 addresses.
     ///
     /// # Errors
     /// As the driver answers.
@@ -71,53 +94,99 @@ impl Links {
         self.change("link down", &Request::link(SET_LINK, ACK, index, 0, UP))
     }
 
-    /// Waits until something about a link is announced; `false` when `deadline` passed.
-    ///
-    /// # Errors
-    /// As poll(2).
-    pub fn wait(&mut self, deadline: Instant) -> Result<bool, Error> {
-        self.0.announced(deadline)
+    /// What announcements wait on.
+    #[must_use]
+    pub fn announcements(&self) -> BorrowedFd<'_> {
+        readiness::borrowed(self.announced.socket())
     }
 
-    /// Gives the link an IPv4 address with a prefix length of 0 to 32 bits.
+    /// Takes the announcements that have come: something changed, and what is to be asked.
+    pub fn heard(&mut self) {
+        self.announced.drain();
+    }
+
+    /// Sets the largest packet that the link carries, in bytes.
     ///
     /// # Errors
-    /// `EINVAL` for a prefix over 32.
-    pub fn add_address(&mut self, index: u32, address: Ipv4Addr, prefix: u8) -> Result<(), Error> {
-        let request = Request::address(NEW_ADDRESS, ACK | CREATE_OR_REPLACE, index, address, prefix);
+    /// `EINVAL` when the driver cannot.
+    pub fn set_mtu(&mut self, index: u32, mtu: u32) -> Result<(), Error> {
+        self.change("mtu", &Request::mtu(ACK, index, mtu))
+    }
+
+    /// Gives the link an address with a prefix length of 0 to 32 or 128 bits.
+    ///
+    /// # Errors
+    /// `EINVAL` for a longer prefix.
+    pub fn add_address(&mut self, index: u32, address: IpAddr, prefix: u8) -> Result<(), Error> {
         bounded("address add", address, prefix)?;
-        self.change("address add", &request)
+        self.change("address add", &Request::address(NEW_ADDRESS, ACK | CREATE_OR_REPLACE, index, address, prefix))
     }
 
-    /// Takes an IPv4 address from the link, and with it the routes that came from it.
+    /// Takes an address from the link, and with it the routes that came from it.
     ///
     /// # Errors
     /// `EADDRNOTAVAIL` when it has none such.
-    pub fn remove_address(&mut self, index: u32, address: Ipv4Addr, prefix: u8) -> Result<(), Error> {
+    pub fn remove_address(&mut self, index: u32, address: IpAddr, prefix: u8) -> Result<(), Error> {
         self.change("address remove", &Request::address(DELETE_ADDRESS, ACK, index, address, prefix))
     }
 
-    /// Adds a route to `destination`/`prefix` (0.0.0.0/0 is the default route), through `gateway` or on the link itself.
+    /// How duplicate address detection of an address ended, or goes; none when the link does not have it.
     ///
     /// # Errors
-    /// `ENETUNREACH` when the gateway is not on the link; `EINVAL` for a prefix over 32.
-    pub fn add_route(&mut self, index: u32, destination: Ipv4Addr, prefix: u8, gateway: Option<Ipv4Addr>) -> Result<(), Error> {
+    /// As the kernel answers.
+    pub fn detection(&mut self, index: u32, address: Ipv6Addr) -> Result<Option<Detection>, Error> {
+        Ok(self.ipv6(index)?.into_iter().find(|(own, _)| *own == address).map(|(_, detection)| detection))
+    }
+
+    /// The link's own address on the link, once it is proved to be ours alone.
+    ///
+    /// # Errors
+    /// As the kernel answers.
+    pub fn link_local(&mut self, index: u32) -> Result<Option<Ipv6Addr>, Error> {
+        let proved = |(own, detection): &(Ipv6Addr, Detection)| own.is_unicast_link_local() && *detection == Detection::Unique;
+        Ok(self.ipv6(index)?.into_iter().find(proved).map(|(own, _)| own))
+    }
+
+    fn ipv6(&mut self, index: u32) -> Result<Vec<(Ipv6Addr, Detection)>, Error> {
+        let mut found = Vec::new();
+        self.asked.ask("address list", &Request::addresses(DUMP), |kind, body| {
+            let Some(address) = rtnetlink::address(body).filter(|address| kind == NEW_ADDRESS && address.index == index) else {
+                return;
+            };
+            let detection = match address.flags {
+                flags if flags & DUPLICATE != 0 => Detection::Duplicate,
+                flags if flags & TENTATIVE != 0 => Detection::Pending,
+                _ => Detection::Unique,
+            };
+            found.push((Ipv6Addr::from(address.octets), detection));
+        })?;
+        Ok(found)
+    }
+
+    /// Adds a route to `destination`/`prefix` (an unspecified address and 0 is the default route), through `gateway` or on the link
+    /// itself.
+    ///
+    /// # Errors
+    /// `ENETUNREACH` when the gateway is not on the link; `EINVAL` for a prefix that is too long.
+    pub fn add_route(&mut self, index: u32, destination: IpAddr, prefix: u8, gateway: Option<IpAddr>) -> Result<(), Error> {
         bounded("route add", destination, prefix)?;
         self.change("route add", &Request::route(ACK | CREATE_OR_REPLACE, index, destination, prefix, gateway))
     }
 
     fn change(&mut self, call: &'static str, request: &Request) -> Result<(), Error> {
-        self.0.ask(call, request, |_, _| ())
+        self.asked.ask(call, request, |_, _| ())
     }
 }
 
-fn bounded(call: &'static str, address: Ipv4Addr, prefix: u8) -> Result<(), Error> {
-    if prefix <= 32 { Ok(()) } else { Err(Error::new(call, address, Errno::INVAL)) }
+fn bounded(call: &'static str, address: IpAddr, prefix: u8) -> Result<(), Error> {
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    if prefix <= most { Ok(()) } else { Err(Error::new(call, address, Errno::INVAL)) }
 }
 
 fn ethernet(link: rtnetlink::Link) -> Option<Ethernet> {
     if link.hardware != ETHERNET || link.flags & LOOPBACK != 0 {
         return None;
     }
-    Some(Ethernet { index: link.index, name: link.name, mac: link.mac?, carrier: link.flags & LOWER_UP != 0 })
+    let (up, carrier) = (link.flags & UP != 0, link.flags & LOWER_UP != 0);
+    Some(Ethernet { index: link.index, name: link.name, mac: link.mac?, carrier, up, mtu: link.mtu? })
 }

@@ -7,8 +7,9 @@ use netlink_sys::{Socket, SocketAddr};
 use rustix::io::Errno;
 
 use crate::Error;
+use crate::readiness::readable;
 use crate::rtnetlink::{self, DONE, ERROR, Request};
-use crate::uevent::{DRAIN_MAX, readable};
+use crate::uevent::DRAIN_MAX;
 
 /// The kernel answers at once; this only bounds a kernel that does not.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
@@ -60,16 +61,16 @@ impl Netlink {
         Err(failed(Errno::TIMEDOUT))
     }
 
-    /// Waits for an announcement of the groups; `false` when `deadline` passed.
-    pub(crate) fn announced(&mut self, deadline: Instant) -> Result<bool, Error> {
-        if !readable(&self.socket, deadline).map_err(|e| Error::new("poll", "rtnetlink", e))? {
-            return Ok(false);
-        }
+    /// Throws away the announcements of the groups that have come.
+    pub(crate) fn drain(&mut self) {
         for _ in 0..DRAIN_MAX {
             if self.socket.recv_from_full().is_err() {
                 break;
             }
         }
-        Ok(true)
+    }
+
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.socket
     }
 }

@@ -1,7 +1,6 @@
-//! Whole Ethernet frames on one link, for DHCP before the link has an address.
+//! Whole Ethernet frames on one link, for DHCP and router solicitation before the link has an address.
 
-use std::os::fd::{AsFd, OwnedFd};
-use std::time::Instant;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::addr::{SocketAddrArg, SocketAddrLen, SocketAddrOpaque};
@@ -11,10 +10,26 @@ use crate::Error;
 
 /// The largest frame that is taken, in bytes; longer ones are cut and then fail to parse.
 const FRAME_MAX: usize = 2048;
-/// `ETH_P_IP`, which packet sockets want in network order.
-const ETHERTYPE_IPV4: u16 = 0x0800;
+/// Which frames are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ethertype {
+    /// `ETH_P_IP`.
+    Ipv4,
+    /// `ETH_P_IPV6`.
+    Ipv6,
+}
 
-/// A packet socket bound to one link, for IPv4 frames.
+impl Ethertype {
+    /// In network order, as packet sockets want it.
+    fn to_network(self) -> u16 {
+        match self {
+            Self::Ipv4 => 0x0800_u16.to_be(),
+            Self::Ipv6 => 0x86dd_u16.to_be(),
+        }
+    }
+}
+
+/// A packet socket bound to one link, for frames of one ethertype.
 #[derive(Debug)]
 pub struct PacketSocket(OwnedFd);
 
@@ -48,14 +63,14 @@ impl PacketSocket {
     ///
     /// # Errors
     /// `EAFNOSUPPORT` without `af_packet`; `ENODEV` when the link is gone.
-    pub fn open(index: u32) -> Result<Self, Error> {
-        let protocol = u32::from(ETHERTYPE_IPV4.to_be());
+    pub fn open(index: u32, frames: Ethertype) -> Result<Self, Error> {
+        let protocol = u32::from(frames.to_network());
         let protocol = std::num::NonZeroU32::new(protocol).map(Protocol::from_raw);
         let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, protocol)
             .map_err(|e| Error::new("socket", "packet", e))?;
         let address = LinkLayerAddress {
             family: AddressFamily::PACKET.as_raw(),
-            protocol: ETHERTYPE_IPV4.to_be(),
+            protocol: frames.to_network(),
             index: i32::try_from(index).map_err(|_| Error::new("bind", index, Errno::NODEV))?,
             hardware_type: 0,
             packet_type: 0,
@@ -74,18 +89,25 @@ impl PacketSocket {
         send(&self.0, frame, SendFlags::empty()).map(drop).map_err(|e| Error::new("send", "packet", e))
     }
 
-    /// Waits for a frame; `None` when `deadline` passed.
+    /// The next frame that has come; `None` when there is none. Waiting is for `readiness`.
     ///
     /// # Errors
     /// `ENETDOWN` when the link went down.
-    pub fn receive(&self, deadline: Instant) -> Result<Option<Vec<u8>>, Error> {
-        let failed = |errno| Error::new("recv", "packet", errno);
-        if !crate::uevent::wait_readable(self.0.as_fd(), deadline).map_err(failed)? {
-            return Ok(None);
-        }
+    pub fn receive(&self) -> Result<Option<Vec<u8>>, Error> {
         let mut frame = vec![0; FRAME_MAX];
-        let (length, _) = recv(&self.0, frame.as_mut_slice(), RecvFlags::empty()).map_err(failed)?;
-        frame.truncate(length);
-        Ok(Some(frame))
+        match recv(&self.0, frame.as_mut_slice(), RecvFlags::DONTWAIT) {
+            Ok((length, _)) => {
+                frame.truncate(length);
+                Ok(Some(frame))
+            }
+            Err(Errno::AGAIN) => Ok(None),
+            Err(errno) => Err(Error::new("recv", "packet", errno)),
+        }
+    }
+}
+
+impl AsFd for PacketSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }

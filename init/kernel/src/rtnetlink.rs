@@ -1,9 +1,9 @@
 //! The few rtnetlink messages that a link takes: bytes only, no socket.
 //!
 //! netlink-packet-route knows hundreds of message types and attributes, and 350 KiB of PID 1 was its code for those that are
-//! never sent here; these are five messages of fixed form. Source: rtnetlink(7), linux/rtnetlink.h, linux/if_link.h.
+//! never sent here; these are six messages of fixed form. Source: rtnetlink(7), linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// Kinds of messages (`RTM_*`).
 pub(crate) const NEW_LINK: u16 = 16;
@@ -11,6 +11,7 @@ pub(crate) const GET_LINK: u16 = 18;
 pub(crate) const SET_LINK: u16 = 19;
 pub(crate) const NEW_ADDRESS: u16 = 20;
 pub(crate) const DELETE_ADDRESS: u16 = 21;
+pub(crate) const GET_ADDRESS: u16 = 22;
 pub(crate) const NEW_ROUTE: u16 = 24;
 /// Kinds that every netlink family has (`NLMSG_*`).
 pub(crate) const ERROR: u16 = 2;
@@ -26,11 +27,15 @@ const REQUEST: u16 = 0x1;
 pub(crate) const UP: u32 = 0x1;
 pub(crate) const LOOPBACK: u32 = 0x8;
 pub(crate) const LOWER_UP: u32 = 0x1_0000;
+/// Flags of an address (`IFA_F_*`): not proved to be ours alone yet; proved to be somebody else's.
+pub(crate) const TENTATIVE: u32 = 0x40;
+pub(crate) const DUPLICATE: u32 = 0x08;
 /// Hardware type of Ethernet (`ARPHRD_ETHER`).
 pub(crate) const ETHERNET: u16 = 1;
 
 const HEADER_BYTES: usize = 16;
 const FAMILY_INET: u8 = 2;
+const FAMILY_INET6: u8 = 10;
 /// Main table, made at boot, unicast (`RT_TABLE_MAIN`, `RTPROT_BOOT`, `RTN_UNICAST`).
 const TABLE_MAIN: u8 = 254;
 const PROTOCOL_BOOT: u8 = 3;
@@ -55,26 +60,38 @@ impl Request {
         Self { kind, flags: ask, body }
     }
 
+    /// `struct ifinfomsg` with the largest packet that the link is to carry, in bytes.
+    pub(crate) fn mtu(ask: u16, index: u32, mtu: u32) -> Self {
+        let mut request = Self::link(SET_LINK, ask, index, 0, 0);
+        attribute(&mut request.body, 4, &mtu.to_ne_bytes()); // IFLA_MTU
+        request
+    }
+
+    /// `struct ifaddrmsg`: all IPv6 addresses.
+    pub(crate) fn addresses(ask: u16) -> Self {
+        Self { kind: GET_ADDRESS, flags: ask, body: vec![FAMILY_INET6, 0, 0, 0, 0, 0, 0, 0] }
+    }
+
     /// `struct ifaddrmsg` with local address and address: the same on a link that is not point to point.
-    pub(crate) fn address(kind: u16, ask: u16, index: u32, address: Ipv4Addr, prefix: u8) -> Self {
-        let mut body = vec![FAMILY_INET, prefix, 0, SCOPE_UNIVERSE];
+    pub(crate) fn address(kind: u16, ask: u16, index: u32, address: IpAddr, prefix: u8) -> Self {
+        let mut body = vec![family(address), prefix, 0, SCOPE_UNIVERSE];
         body.extend(index.to_ne_bytes());
         let (address_attribute, local_attribute) = (1, 2);
-        attribute(&mut body, local_attribute, &address.octets());
-        attribute(&mut body, address_attribute, &address.octets());
+        attribute(&mut body, local_attribute, &octets(address));
+        attribute(&mut body, address_attribute, &octets(address));
         Self { kind, flags: ask, body }
     }
 
     /// `struct rtmsg`: a unicast route of the main table.
-    pub(crate) fn route(ask: u16, index: u32, destination: Ipv4Addr, prefix: u8, gateway: Option<Ipv4Addr>) -> Self {
-        let scope = if gateway.is_some() { SCOPE_UNIVERSE } else { SCOPE_LINK };
-        let mut body = vec![FAMILY_INET, prefix, 0, 0, TABLE_MAIN, PROTOCOL_BOOT, scope, KIND_UNICAST, 0, 0, 0, 0];
+    pub(crate) fn route(ask: u16, index: u32, destination: IpAddr, prefix: u8, gateway: Option<IpAddr>) -> Self {
+        let scope = if gateway.is_some() || destination.is_ipv6() { SCOPE_UNIVERSE } else { SCOPE_LINK };
+        let mut body = vec![family(destination), prefix, 0, 0, TABLE_MAIN, PROTOCOL_BOOT, scope, KIND_UNICAST, 0, 0, 0, 0];
         let (destination_attribute, link_attribute, gateway_attribute) = (1, 4, 5);
         if prefix > 0 {
-            attribute(&mut body, destination_attribute, &destination.octets());
+            attribute(&mut body, destination_attribute, &octets(destination));
         }
         if let Some(gateway) = gateway {
-            attribute(&mut body, gateway_attribute, &gateway.octets());
+            attribute(&mut body, gateway_attribute, &octets(gateway));
         }
         attribute(&mut body, link_attribute, &index.to_ne_bytes());
         Self { kind: NEW_ROUTE, flags: ask, body }
@@ -91,6 +108,20 @@ impl Request {
         bytes.extend([0; 4]); // port: the kernel fills it in
         bytes.extend(&self.body);
         bytes
+    }
+}
+
+const fn family(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => FAMILY_INET,
+        IpAddr::V6(_) => FAMILY_INET6,
+    }
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
     }
 }
 
@@ -126,6 +157,17 @@ pub(crate) fn errno(body: &[u8]) -> Option<i32> {
     Some(i32::from_ne_bytes(*body.first_chunk()?).saturating_neg())
 }
 
+/// The attributes of a body after its fixed part: kind and value. Ends at one that is longer than what is left.
+fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let &[l1, l2, k1, k2] = rest.first_chunk()?;
+        let length = usize::from(u16::from_ne_bytes([l1, l2]));
+        let value = rest.get(4..length)?;
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((u16::from_ne_bytes([k1, k2]), value))
+    })
+}
+
 /// A link in a [`NEW_LINK`] body.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Link {
@@ -134,22 +176,22 @@ pub(crate) struct Link {
     pub(crate) flags: u32,
     pub(crate) name: String,
     pub(crate) mac: Option<[u8; 6]>,
+    /// The largest packet that it carries, in bytes.
+    pub(crate) mtu: Option<u32>,
 }
 
 /// Reads `struct ifinfomsg` with the attributes that matter.
 pub(crate) fn link(body: &[u8]) -> Option<Link> {
-    let (header, mut rest) = body.split_first_chunk::<16>()?;
+    let (header, rest) = body.split_first_chunk::<16>()?;
     let [_, _, h1, h2, i1, i2, i3, i4, f1, f2, f3, f4, ..] = *header;
-    let (mut name, mut mac) = (None, None);
-    while let Some(&[l1, l2, k1, k2]) = rest.first_chunk() {
-        let length = usize::from(u16::from_ne_bytes([l1, l2]));
-        let value = rest.get(4..length)?;
-        match u16::from_ne_bytes([k1, k2]) {
+    let (mut name, mut mac, mut mtu) = (None, None, None);
+    for (kind, value) in attributes(rest) {
+        match kind {
             1 => mac = value.try_into().ok(), // IFLA_ADDRESS
             3 => name = value.split(|b| *b == 0).next().and_then(|name| std::str::from_utf8(name).ok()), // IFLA_IFNAME
+            4 => mtu = value.try_into().ok().map(u32::from_ne_bytes), // IFLA_MTU
             _ => {}
         }
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     Some(Link {
         hardware: u16::from_ne_bytes([h1, h2]),
@@ -157,17 +199,46 @@ pub(crate) fn link(body: &[u8]) -> Option<Link> {
         flags: u32::from_ne_bytes([f1, f2, f3, f4]),
         name: name?.to_owned(),
         mac,
+        mtu,
     })
+}
+
+/// An IPv6 address in a [`NEW_ADDRESS`] body.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) index: u32,
+    pub(crate) octets: [u8; 16],
+    pub(crate) flags: u32,
+}
+
+/// Reads `struct ifaddrmsg` with the attributes that matter; one of another family is `None`.
+pub(crate) fn address(body: &[u8]) -> Option<Address> {
+    let (&[family, _, few_flags, _, i1, i2, i3, i4], rest) = body.split_first_chunk::<8>()?;
+    let (mut address, mut flags) = (None, u32::from(few_flags));
+    for (kind, value) in attributes(rest) {
+        match kind {
+            1 => address = value.try_into().ok(),                                 // IFA_ADDRESS
+            8 => flags = value.try_into().ok().map_or(flags, u32::from_ne_bytes), // IFA_FLAGS
+            _ => {}
+        }
+    }
+    (family == FAMILY_INET6).then_some(Address { index: u32::from_ne_bytes([i1, i2, i3, i4]), octets: address?, flags })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+
+    fn v4(octets: [u8; 4]) -> IpAddr {
+        Ipv4Addr::from(octets).into()
+    }
 
     /// `strace -e trace=sendmsg -e write=all ip address add 10.0.2.15/24 dev lo`, iproute2 6.1.0, in a namespace of its own.
     #[test]
     fn address_is_encoded_as_iproute2_does() {
-        let request = Request::address(NEW_ADDRESS, ACK | 0x600, 1, Ipv4Addr::new(10, 0, 2, 15), 24);
+        let request = Request::address(NEW_ADDRESS, ACK | 0x600, 1, v4([10, 0, 2, 15]), 24);
         let want = [
             0x28, 0, 0, 0, 0x14, 0, 5, 6, 0xd3, 0xea, 3, 0x6b, 0, 0, 0, 0, // nlmsghdr
             2, 0x18, 0, 0, 1, 0, 0, 0, // ifaddrmsg
@@ -179,7 +250,7 @@ mod tests {
     /// The same for `ip route add 10.9.0.0/16 via 10.0.2.2 dev lo`.
     #[test]
     fn route_is_encoded_as_iproute2_does() {
-        let request = Request::route(ACK | 0x600, 1, Ipv4Addr::new(10, 9, 0, 0), 16, Some(Ipv4Addr::new(10, 0, 2, 2)));
+        let request = Request::route(ACK | 0x600, 1, v4([10, 9, 0, 0]), 16, Some(v4([10, 0, 2, 2])));
         let want = [
             0x34, 0, 0, 0, 0x18, 0, 5, 6, 0xd3, 0xea, 3, 0x6b, 0, 0, 0, 0, // nlmsghdr
             2, 0x10, 0, 0, 0xfe, 3, 0, 1, 0, 0, 0, 0, // rtmsg
@@ -190,7 +261,7 @@ mod tests {
 
     #[test]
     fn default_route_has_no_destination() {
-        let request = Request::route(ACK, 2, Ipv4Addr::UNSPECIFIED, 0, Some(Ipv4Addr::new(10, 0, 2, 2)));
+        let request = Request::route(ACK, 2, v4([0; 4]), 0, Some(v4([10, 0, 2, 2])));
         let want = [2, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0, 8, 0, 5, 0, 10, 0, 2, 2, 8, 0, 4, 0, 2, 0, 0, 0];
         assert_eq!(request.bytes(0)[16..], want);
     }
@@ -200,10 +271,43 @@ mod tests {
         let mut body = vec![0, 0, 1, 0, 2, 0, 0, 0, 0x43, 0x10, 1, 0, 0, 0, 0, 0];
         attribute(&mut body, 3, b"eth0\0");
         attribute(&mut body, 99, b"xyz");
+        attribute(&mut body, 4, &1500_u32.to_ne_bytes());
         attribute(&mut body, 1, &[0x52, 0x54, 0, 1, 2, 3]);
-        let want = Link { hardware: 1, index: 2, flags: 0x1_1043, name: "eth0".to_owned(), mac: Some([0x52, 0x54, 0, 1, 2, 3]) };
+        let want = Link {
+            hardware: 1,
+            index: 2,
+            flags: 0x1_1043,
+            name: "eth0".to_owned(),
+            mac: Some([0x52, 0x54, 0, 1, 2, 3]),
+            mtu: Some(1500),
+        };
         assert_eq!(link(&body), Some(want));
-        assert_eq!(link(&body[..20]), None, "an attribute that ends behind the message");
+        assert_eq!(link(&body[..20]), None, "a name that ends behind the message");
+    }
+
+    /// `strace -e write=all ip -6 address add fd00::2/64 dev lo` and `ip -6 route add default via fe80::1 dev lo`: the bodies.
+    #[test]
+    fn ipv6_is_encoded_as_iproute2_does() {
+        let ip = |text: &str| text.parse().unwrap();
+        let address = Request::address(NEW_ADDRESS, ACK, 1, ip("fd00::2"), 64).bytes(0);
+        let octets = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+        let want = [&[10, 0x40, 0, 0, 1, 0, 0, 0, 20, 0, 2, 0][..], &octets, &[20, 0, 1, 0], &octets].concat();
+        assert_eq!(address[16..], want);
+        let route = Request::route(ACK, 1, ip("::"), 0, Some(ip("fe80::1"))).bytes(0);
+        let gateway = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        let want = [&[10, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0, 20, 0, 5, 0][..], &gateway, &[8, 0, 4, 0, 1, 0, 0, 0]].concat();
+        assert_eq!(route[16..], want);
+    }
+
+    #[test]
+    fn addresses_are_read_with_all_of_their_flags() {
+        let mut body = vec![10, 64, 0x80, 0, 2, 0, 0, 0];
+        attribute(&mut body, 1, &[0xfd; 16]);
+        assert_eq!(address(&body), Some(Address { index: 2, octets: [0xfd; 16], flags: 0x80 }));
+        attribute(&mut body, 8, &(TENTATIVE | DUPLICATE).to_ne_bytes());
+        assert_eq!(address(&body).map(|address| address.flags), Some(TENTATIVE | DUPLICATE));
+        body[0] = FAMILY_INET;
+        assert_eq!(address(&body), None);
     }
 
     #[test]

@@ -1,14 +1,12 @@
 //! The kernel's announcements of new devices: what to wait on instead of looking again and again.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Instant;
 
 use netlink_sys::protocols::NETLINK_KOBJECT_UEVENT;
 use netlink_sys::{Socket, SocketAddr};
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
 
 use crate::Error;
+use crate::readiness::readable;
 
 /// The multicast group in which the kernel itself speaks (udev's is 2).
 const GROUP_KERNEL: u32 = 1;
@@ -48,30 +46,5 @@ impl Uevents {
             buffer.clear();
         }
         Ok(true)
-    }
-}
-
-/// Waits until `socket` has something to read; `false` when `deadline` passed.
-pub(crate) fn readable(socket: &impl AsRawFd, deadline: Instant) -> Result<bool, Errno> {
-    // SAFETY: the descriptor belongs to `socket`, which outlives the borrow; netlink-sys offers no AsFd.
-    #[expect(unsafe_code, reason = "a borrowed descriptor of a type that only has AsRawFd")]
-    let fd = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
-    wait_readable(fd, deadline)
-}
-
-/// Waits until `fd` has something to read; `false` when `deadline` passed.
-pub(crate) fn wait_readable(fd: BorrowedFd<'_>, deadline: Instant) -> Result<bool, Errno> {
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(false); // whatever there is to read: a peer that never stops does not move the deadline
-        }
-        let timeout = rustix::time::Timespec::try_from(left).map_err(|_| Errno::INVAL)?;
-        match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)) {
-            Ok(0) => return Ok(false),
-            Ok(_) => return Ok(true),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
     }
 }

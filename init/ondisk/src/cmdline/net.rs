@@ -9,8 +9,10 @@ use std::net::IpAddr;
 pub struct Net {
     /// Where addresses come from.
     pub mode: NetMode,
-    /// Which interface; `None`: the only one, or the first with a link.
+    /// Which interface; `None`: the first that comes up.
     pub link: Option<LinkSelector>,
+    /// The name server; `None`: those that the link names.
+    pub dns: Option<IpAddr>,
     /// Whether addresses and routes stay for the real system.
     pub keep: bool,
 }
@@ -23,9 +25,11 @@ pub enum NetMode {
     Dhcp,
     /// Router advertisements.
     Slaac,
+    /// `DHCPv4` and router advertisements at once: the boot goes on with the first.
+    Dual,
     /// No network.
     None,
-    /// The command line. All addresses are of one family.
+    /// The command line. Both addresses are of one family.
     Static {
         /// Our address.
         address: IpAddr,
@@ -33,8 +37,6 @@ pub enum NetMode {
         prefix: u8,
         /// The router, if there is one.
         gateway: Option<IpAddr>,
-        /// The name server, if there is one.
-        dns: Option<IpAddr>,
     },
 }
 
@@ -48,19 +50,20 @@ pub enum LinkSelector {
 }
 
 impl Net {
-    /// Reads `dhcp`, `slaac`, `none` or `static:ADDR/LEN[,gw=ADDR][,dns=ADDR]`, and `[,if=NAME|MAC]` behind all but `none`.
+    /// Reads `dhcp`, `slaac`, `dual`, `none` or `static:ADDR/LEN[,gw=ADDR]`, and `[,dns=ADDR][,if=NAME|MAC]` behind all but `none`.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (mode, options) = text.split_once(',').map_or((text, None), |(mode, options)| (mode, Some(options)));
         let mut options = Options::parse(options)?;
-        let link = options.link.take();
+        let (link, dns) = (options.link.take(), options.dns.take());
         let mode = match mode {
             "dhcp" => NetMode::Dhcp,
             "slaac" => NetMode::Slaac,
-            "none" if link.is_none() => NetMode::None,
+            "dual" => NetMode::Dual,
+            "none" if link.is_none() && dns.is_none() => NetMode::None,
             _ => options.take_static(mode.strip_prefix("static:")?)?,
         };
         // What is left was given to a mode that has no use for it.
-        options.is_empty().then_some(Self { mode, link, keep: false })
+        options.is_empty().then_some(Self { mode, link, dns, keep: false })
     }
 }
 
@@ -94,9 +97,9 @@ impl Options {
         let address = ip(address).filter(|ip| !ip.is_loopback())?;
         let most = if address.is_ipv4() { 32 } else { 128 };
         let prefix = text::decimal(prefix).filter(|prefix| (1..=most).contains(prefix))?;
-        let (gateway, dns) = (self.gateway.take(), self.dns.take());
-        let one_family = [gateway, dns].iter().flatten().all(|other| other.is_ipv4() == address.is_ipv4());
-        (one_family && gateway != Some(address)).then_some(NetMode::Static { address, prefix, gateway, dns })
+        let gateway = self.gateway.take();
+        let one_family = gateway.is_none_or(|gateway| gateway.is_ipv4() == address.is_ipv4());
+        (one_family && gateway != Some(address)).then_some(NetMode::Static { address, prefix, gateway })
     }
 
     const fn is_empty(&self) -> bool {
@@ -130,31 +133,31 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn fixed(address: &str, prefix: u8, gateway: Option<&str>, dns: Option<&str>) -> NetMode {
-        NetMode::Static { address: addr(address), prefix, gateway: gateway.map(addr), dns: dns.map(addr) }
+    fn fixed(address: &str, prefix: u8, gateway: Option<&str>) -> NetMode {
+        NetMode::Static { address: addr(address), prefix, gateway: gateway.map(addr) }
     }
 
     #[test]
     fn net_takes_each_mode_with_its_options() {
         let eth0 = Some(LinkSelector::Name("eth0".to_owned()));
         let mac = Some(LinkSelector::Mac([2, 0, 0, 0, 0, 0xab]));
+        let none = || (None, None);
+        let named = |dns| (eth0.clone(), Some(addr(dns)));
         let cases = [
-            ("dhcp", NetMode::Dhcp, None),
-            ("dhcp,if=eth0", NetMode::Dhcp, eth0.clone()),
-            ("slaac", NetMode::Slaac, None),
-            ("slaac,if=02:00:00:00:00:ab", NetMode::Slaac, mac),
-            ("none", NetMode::None, None),
-            ("static:10.0.0.2/24", fixed("10.0.0.2", 24, None, None), None),
-            ("static:10.0.0.2/32,gw=10.0.0.1", fixed("10.0.0.2", 32, Some("10.0.0.1"), None), None),
-            (
-                "static:10.0.0.2/24,dns=9.9.9.9,gw=10.0.0.1,if=eth0",
-                fixed("10.0.0.2", 24, Some("10.0.0.1"), Some("9.9.9.9")),
-                eth0,
-            ),
-            ("static:fd00::2/64,gw=fe80::1", fixed("fd00::2", 64, Some("fe80::1"), None), None),
+            ("dhcp", NetMode::Dhcp, none()),
+            ("dhcp,if=eth0", NetMode::Dhcp, (eth0.clone(), None)),
+            ("dhcp,dns=9.9.9.9", NetMode::Dhcp, (None, Some(addr("9.9.9.9")))),
+            ("slaac,if=02:00:00:00:00:ab", NetMode::Slaac, (mac, None)),
+            ("slaac,dns=fd00::53,if=eth0", NetMode::Slaac, named("fd00::53")),
+            ("dual,dns=9.9.9.9,if=eth0", NetMode::Dual, named("9.9.9.9")),
+            ("none", NetMode::None, none()),
+            ("static:10.0.0.2/24", fixed("10.0.0.2", 24, None), none()),
+            ("static:10.0.0.2/32,gw=10.0.0.1", fixed("10.0.0.2", 32, Some("10.0.0.1")), none()),
+            ("static:10.0.0.2/24,dns=9.9.9.9,gw=10.0.0.1,if=eth0", fixed("10.0.0.2", 24, Some("10.0.0.1")), named("9.9.9.9")),
+            ("static:fd00::2/64,gw=fe80::1", fixed("fd00::2", 64, Some("fe80::1")), none()),
         ];
-        for (text, mode, link) in cases {
-            assert_eq!(Net::parse(text), Some(Net { mode, link, keep: false }), "{text}");
+        for (text, mode, (link, dns)) in cases {
+            assert_eq!(Net::parse(text), Some(Net { mode, link, dns, keep: false }), "{text}");
         }
     }
 
@@ -168,7 +171,11 @@ mod tests {
             "dhcp,if=",
             "dhcp,if=eth0,if=eth1",
             "dhcp,gw=10.0.0.1",
-            "slaac,dns=9.9.9.9",
+            "slaac,gw=fe80::1",
+            "dual,gw=fe80::1",
+            "dhcp,dns=9.9.9.9,dns=9.9.9.9",
+            "dhcp,dns=vault.example",
+            "none,dns=9.9.9.9",
             "none,if=eth0",
             "dhcp,if=a:b",
             "dhcp,if=02:00:00:00:00:AB",
@@ -190,7 +197,7 @@ mod tests {
             "static:127.0.0.1/8",
             "static:224.0.0.1/4",
             "static:10.0.0.2/24,gw=fd00::1",
-            "static:fd00::2/64,dns=9.9.9.9",
+            "static:fd00::2/64,gw=10.0.0.1",
             "static:10.0.0.2/24,gw=10.0.0.2",
             "static:10.0.0.2/24,gw=10.0.0.1,gw=10.0.0.1",
             "static:FD00::2/64",
@@ -203,7 +210,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn net_never_panics(text in "(dhcp|slaac|none|static:)?[,=:/.0-9a-z]{0,40}", any in ".*") {
+        fn net_never_panics(text in "(dhcp|slaac|dual|none|static:)?[,=:/.0-9a-z]{0,40}", any in ".*") {
             let _read = (Net::parse(&text), Net::parse(&any));
         }
     }

@@ -112,6 +112,15 @@ impl Policy {
         self.words.keys()
     }
 
+    /// Whether a link must come up before vaults can be asked: not where all of them are behind vsock, unless the line has words
+    /// that are about a link.
+    #[must_use]
+    pub fn needs_link(&self) -> bool {
+        let asked_for = self.pccs.is_some() || self.net.keep || self.given().any(|key| key == Key::Net);
+        let vaults = self.data.as_ref().is_some_and(|data| data.vaults.need_network());
+        self.net.mode != NetMode::None && (vaults || asked_for)
+    }
+
     /// The words of ours as text for a digest: sorted by bytes, one space between two, values as they were given.
     ///
     /// Two lines with the same words in another order, or among other words of the kernel's, have the same text.
@@ -128,14 +137,16 @@ pub(super) fn build(words: Words) -> Result<Policy, Error> {
         ..words.optional(Key::Net, Net::parse)?.unwrap_or_default()
     };
     let data = data(&words)?;
-    if net.mode == NetMode::None && data.as_ref().is_some_and(|data| data.vaults.need_network()) {
+    let pccs = words.optional(Key::Pccs, Pccs::parse)?;
+    let needs_network = pccs.is_some() || data.as_ref().is_some_and(|data| data.vaults.need_network());
+    if net.mode == NetMode::None && needs_network {
         return Err(Conflict::NoNetwork.into());
     }
     Ok(Policy {
         root: root(&words)?,
         data,
         tcb: words.optional(Key::Tcb, TcbPolicy::parse)?.unwrap_or_default(),
-        pccs: words.optional(Key::Pccs, Pccs::parse)?,
+        pccs,
         net,
         measure: words.optional(Key::Measure, Measure::parse)?.unwrap_or(Measure::Auto),
         measured: words.optional(Key::Measured, Measured::parse)?.unwrap_or(Measured::Auto),

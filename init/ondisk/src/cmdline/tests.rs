@@ -108,7 +108,7 @@ fn defaults_are_those_of_the_table() {
     assert_eq!(policy.data, None);
     assert_eq!(policy.tcb, TcbPolicy::Collateral(vec![TcbStatus::UpToDate, TcbStatus::SwHardeningNeeded]));
     assert_eq!(policy.pccs, None);
-    assert_eq!(policy.net, Net { mode: NetMode::Dhcp, link: None, keep: false });
+    assert_eq!(policy.net, Net { mode: NetMode::Dhcp, link: None, dns: None, keep: false });
     assert_eq!((policy.measure, policy.measured), (Measure::Auto, Measured::Auto));
     assert_eq!((policy.watchdog, policy.fail, policy.log), (None, None, LogLevel::Info));
     assert_eq!(policy.init.as_str(), "/sbin/init");
@@ -163,6 +163,24 @@ fn keys_about_data_are_refused_without_a_data_disk() {
 }
 
 #[test]
+fn link_is_needed_unless_all_vaults_are_behind_vsock() {
+    let data = data_words();
+    let vsock = data.replace("10.0.0.1:8443,10.0.0.2:8443,vault.example:1", "vsock:2:1,vsock:2:2");
+    let cases = [
+        (data.clone(), true),
+        (vsock.clone(), false),
+        (format!("{vsock} cvm.net=dhcp"), true),
+        (format!("{vsock} cvm.net=none"), false),
+        (format!("{vsock} cvm.net.keep=yes"), true),
+        (format!("{vsock} cvm.pccs=http://10.0.0.9:8081"), true),
+        (vsock.replace("vsock:2:2", "10.0.0.2:8443"), true),
+    ];
+    for (words, want) in cases {
+        assert_eq!(with_root(&words).unwrap().needs_link(), want, "{words}");
+    }
+}
+
+#[test]
 fn keys_are_held_against_each_other() {
     let data = data_words();
     let one = data.replace("10.0.0.1:8443,10.0.0.2:8443,vault.example:1", "vsock:2:1");
@@ -175,6 +193,7 @@ fn keys_are_held_against_each_other() {
         (format!("{data} cvm.net=none"), Some(Conflict::NoNetwork)),
         (format!("{} cvm.net=none", one.replace("vsock:2:1", "vsock:2:1,vsock:2:2")), None),
         ("cvm.net=none".to_owned(), None),
+        ("cvm.net=none cvm.pccs=http://10.0.0.9:8081".to_owned(), Some(Conflict::NoNetwork)),
     ];
     for (words, want) in cases {
         assert_eq!(with_root(&words).err(), want.map(Error::Conflict), "{words}");

@@ -1,0 +1,55 @@
+//! A watchdog: hardware, or a timer of the kernel, that resets the machine unless it is fed.
+//!
+//! Source: Documentation/watchdog/watchdog-api.rst, linux/watchdog.h.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::ioctl::{Updater, ioctl, opcode};
+
+use crate::Error;
+
+const DEVICE: &str = "/dev/watchdog";
+/// `WDIOC_SETTIMEOUT`: reads and writes an int, seconds.
+const SET_TIMEOUT: rustix::ioctl::Opcode = opcode::read_write::<i32>(b'W', 6);
+
+/// An open watchdog. Open, it bites; dropped without [`Watchdog::disarm`], it bites too.
+#[derive(Debug)]
+pub struct Watchdog(File);
+
+impl Watchdog {
+    /// Opens the watchdog and has it bite after `timeout` without food; says what it has made of that, since hardware counts as it
+    /// can.
+    ///
+    /// # Errors
+    /// `ENOENT` when there is none; `EBUSY` when somebody has it; `EINVAL` when it cannot wait so long.
+    pub fn open(timeout: Duration) -> Result<(Self, Duration), Error> {
+        let file = OpenOptions::new().write(true).open(DEVICE).map_err(|e| Error::io("open", DEVICE, &e))?;
+        let failed = |errno| Error::new("WDIOC_SETTIMEOUT", DEVICE, errno);
+        let mut seconds = i32::try_from(timeout.as_secs()).map_err(|_| failed(Errno::INVAL))?;
+        // SAFETY: the request reads and writes one int, which is what it is given.
+        #[expect(unsafe_code, reason = "rustix has no call for watchdogs")]
+        unsafe {
+            ioctl(&file, Updater::<SET_TIMEOUT, i32>::new(&mut seconds)).map_err(failed)?;
+        }
+        Ok((Self(file), Duration::from_secs(u64::try_from(seconds).unwrap_or(0))))
+    }
+
+    /// Feeds it.
+    ///
+    /// # Errors
+    /// As write(2).
+    pub fn feed(&mut self) -> Result<(), Error> {
+        self.0.write_all(b".").map_err(|e| Error::io("write", DEVICE, &e))
+    }
+
+    /// Stops it, so that closing it does no harm; one that is built never to stop goes on.
+    ///
+    /// # Errors
+    /// As write(2).
+    pub fn disarm(mut self) -> Result<(), Error> {
+        self.0.write_all(b"V").map_err(|e| Error::io("write", DEVICE, &e))
+    }
+}

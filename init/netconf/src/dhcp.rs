@@ -1,0 +1,234 @@
+//! DHCPv4 as a client that wants one lease: discover, request, retransmission. Source: RFC 2131.
+//!
+//! The caller has the clock, the socket and the random numbers: it sends what [`Client::due`] gives, sleeps until
+//! [`Client::wake`], and hands every frame to [`Client::take`].
+
+mod message;
+mod options;
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+pub use message::Lease;
+use message::{Answer, Exchange, Offer};
+
+/// The first wait for an answer; each next one is twice as long, all with up to a second of jitter either way (section 4.1).
+const FIRST_WAIT: Duration = Duration::from_secs(4);
+const LONGEST_WAIT: Duration = Duration::from_secs(64);
+/// How often an offer is asked for before it is given up: the server may be gone, another one may be there.
+const REQUESTS_MAX: u32 = 3;
+
+/// What a frame was to the client.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Nothing.
+    Nothing,
+    /// A server offers an address; the request is due.
+    Offered(Ipv4Addr),
+    /// The server refused what it had offered; the client starts again after a pause.
+    Refused,
+    /// The lease.
+    Leased(Box<Lease>),
+}
+
+/// A client on one link.
+#[derive(Debug)]
+pub struct Client {
+    exchange: Exchange,
+    started: Instant,
+    /// The address of an earlier lease.
+    wanted: Option<Ipv4Addr>,
+    state: State,
+    /// What the next wait is built on.
+    wait: Duration,
+    /// When something is to be sent.
+    due: Instant,
+    sent: u32,
+}
+
+#[derive(Debug)]
+enum State {
+    Selecting,
+    Requesting { offer: Offer, sent: u32 },
+    Done,
+}
+
+impl Client {
+    /// Starts at `now` with a random transaction number. `wanted` is the address of an earlier lease.
+    #[must_use]
+    pub fn new(mac: [u8; 6], wanted: Option<Ipv4Addr>, now: Instant, random: u32) -> Self {
+        let exchange = Exchange { mac, xid: random };
+        Self { exchange, started: now, wanted, state: State::Selecting, wait: FIRST_WAIT, due: now, sent: 0 }
+    }
+
+    /// When [`Client::due`] has something to send next; none when the lease is there.
+    #[must_use]
+    pub fn wake(&self) -> Option<Instant> {
+        (!matches!(self.state, State::Done)).then_some(self.due)
+    }
+
+    /// How many messages went out.
+    #[must_use]
+    pub fn sent(&self) -> u32 {
+        self.sent
+    }
+
+    /// The frame to send at `now`, if one is due. `random` moves the next one.
+    pub fn due(&mut self, now: Instant, random: u32) -> Option<Vec<u8>> {
+        if now < self.due || matches!(self.state, State::Done) {
+            return None;
+        }
+        let seconds = now.saturating_duration_since(self.started).as_secs();
+        let seconds = u16::try_from(seconds).unwrap_or(u16::MAX);
+        if let State::Requesting { sent: REQUESTS_MAX, .. } = self.state {
+            self.state = State::Selecting;
+            self.exchange.xid = random;
+        }
+        let frame = match &mut self.state {
+            State::Requesting { offer, sent } => {
+                *sent += 1;
+                self.exchange.request(offer, seconds)
+            }
+            State::Selecting | State::Done => self.exchange.discover(self.wanted, seconds),
+        };
+        self.sent += 1;
+        self.due = now + jittered(self.wait, random);
+        self.wait = (self.wait * 2).min(LONGEST_WAIT);
+        frame
+    }
+
+    /// Takes a frame from the link.
+    pub fn take(&mut self, frame: &[u8], now: Instant, random: u32) -> Taken {
+        match &self.state {
+            State::Selecting => {
+                let Some(offer) = self.exchange.read_offer(frame) else { return Taken::Nothing };
+                let address = offer.address;
+                self.state = State::Requesting { offer, sent: 0 };
+                self.due = now;
+                Taken::Offered(address)
+            }
+            State::Requesting { offer, .. } => match self.exchange.read_answer(frame, offer.server) {
+                Some(Answer::Leased(lease)) => {
+                    self.state = State::Done;
+                    Taken::Leased(lease)
+                }
+                Some(Answer::Refused) => {
+                    // The pauses go on growing: a server that refuses for ever is not asked faster than one that is silent.
+                    self.state = State::Selecting;
+                    self.exchange.xid = random;
+                    self.wanted = None;
+                    self.due = now + jittered(self.wait, random);
+                    self.wait = (self.wait * 2).min(LONGEST_WAIT);
+                    Taken::Refused
+                }
+                None => Taken::Nothing,
+            },
+            State::Done => Taken::Nothing,
+        }
+    }
+}
+
+/// `wait`, moved by up to a second either way.
+fn jittered(wait: Duration, random: u32) -> Duration {
+    (wait + Duration::from_millis((random % 2001).into())).saturating_sub(Duration::from_secs(1))
+}
+
+/// The parser of servers' frames, for `tests/fuzz`: in either state, of a client that nobody else asks for.
+#[cfg(fuzzing)]
+pub fn fuzz(mac: [u8; 6], xid: u32, frame: &[u8]) {
+    let exchange = Exchange { mac, xid };
+    drop(exchange.read_offer(frame));
+    drop(exchange.read_answer(frame, Ipv4Addr::new(10, 0, 2, 2)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::options::tests::reply;
+    use super::*;
+    use crate::frame;
+
+    const DISCOVER: u8 = 1;
+    const OFFER: u8 = 2;
+    const REQUEST: u8 = 3;
+    const ACK: u8 = 5;
+    const NAK: u8 = 6;
+    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+    /// No jitter: half way between a second back and one forth.
+    const MIDDLE: u32 = 1000;
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// The kind and transaction of what a client sent.
+    fn sent(frame: &[u8]) -> (u8, u32) {
+        let message = &frame[42..];
+        (message[242], u32::from_be_bytes(message[4..8].try_into().unwrap()))
+    }
+
+    fn server(kind: u8, xid: u32) -> Vec<u8> {
+        let kind = [kind];
+        frame::tests::from_server(&reply(
+            MAC,
+            xid,
+            [10, 0, 2, 15],
+            &[(options::MESSAGE_TYPE, &kind), (options::SERVER, &[10, 0, 2, 2])],
+        ))
+    }
+
+    #[test]
+    fn silence_is_asked_again_after_4_8_16_32_64_and_64_seconds() {
+        let start = Instant::now();
+        let mut client = Client::new(MAC, None, start, 7);
+        let mut at = Vec::new();
+        for _ in 0..7 {
+            let now = client.wake().unwrap();
+            assert_eq!(sent(&client.due(now, MIDDLE).unwrap()), (DISCOVER, 7));
+            assert_eq!(client.due(now, MIDDLE), None, "once");
+            at.push(now.duration_since(start).as_secs());
+        }
+        assert_eq!(at, [0, 4, 12, 28, 60, 124, 188]);
+    }
+
+    #[test]
+    fn jitter_is_a_second_either_way() {
+        assert_eq!((jittered(FIRST_WAIT, 0), jittered(FIRST_WAIT, 2000)), (seconds(3), seconds(5)));
+    }
+
+    #[test]
+    fn offer_is_requested_at_once_and_its_acknowledgement_is_the_lease() {
+        let start = Instant::now();
+        let mut client = Client::new(MAC, None, start, 7);
+        client.due(start, MIDDLE).unwrap();
+        let late = start + seconds(3);
+        assert_eq!(client.take(&server(OFFER, 7), late, 9), Taken::Offered(Ipv4Addr::new(10, 0, 2, 15)));
+        assert_eq!(sent(&client.due(late, MIDDLE).unwrap()), (REQUEST, 7));
+        assert!(matches!(client.take(&server(ACK, 7), late, 9), Taken::Leased(_)));
+        assert_eq!((client.wake(), client.due(late + seconds(99), 0)), (None, None));
+    }
+
+    #[test]
+    fn refusal_starts_again_after_a_pause_under_another_number() {
+        let start = Instant::now();
+        let mut client = Client::new(MAC, None, start, 7);
+        client.due(start, MIDDLE).unwrap();
+        client.take(&server(OFFER, 7), start, MIDDLE);
+        client.due(start, MIDDLE).unwrap();
+        assert_eq!(client.take(&server(NAK, 7), start, MIDDLE), Taken::Refused);
+        let wake = client.wake().unwrap();
+        assert_eq!(wake, start + seconds(16), "after 4 and 8");
+        assert_eq!(sent(&client.due(wake, MIDDLE).unwrap()), (DISCOVER, MIDDLE));
+    }
+
+    #[test]
+    fn server_that_offers_and_falls_silent_is_given_up_after_three_requests() {
+        let mut client = Client::new(MAC, None, Instant::now(), 7);
+        let mut kinds = Vec::new();
+        for _ in 0..5 {
+            let now = client.wake().unwrap();
+            kinds.push(sent(&client.due(now, MIDDLE).unwrap()).0);
+            client.take(&server(OFFER, 7), now, MIDDLE);
+        }
+        assert_eq!(kinds, [DISCOVER, REQUEST, REQUEST, REQUEST, DISCOVER]);
+    }
+}

@@ -1,0 +1,224 @@
+//! Ethernet frames of a link that has no address yet, so that no socket does it: DHCP's datagrams, and ICMPv6 of the link.
+//!
+//! Source: RFC 791 (IPv4), RFC 768 (UDP), RFC 1071 (checksum), RFC 2131 section 4.1 (broadcast from 0.0.0.0:68 to port 67),
+//! RFC 8200 (IPv6), RFC 4443 (ICMPv6), RFC 4861 section 6.1 (which of it is valid).
+
+use std::net::Ipv6Addr;
+
+const ETHERNET_BYTES: usize = 14;
+const IPV4_BYTES: usize = 20;
+const UDP_BYTES: usize = 8;
+const PROTOCOL_UDP: u8 = 17;
+const PORT_SERVER: u16 = 67;
+const PORT_CLIENT: u16 = 68;
+/// Hops that a broadcast on its own link needs at least; servers behind relays see the relay's.
+const TIME_TO_LIVE: u8 = 64;
+
+/// A broadcast frame from `mac` with `payload` as the client's datagram; `None` when it does not fit 1,500 bytes.
+pub(crate) fn write_dhcp(mac: [u8; 6], payload: &[u8]) -> Option<Vec<u8>> {
+    let udp_length = u16::try_from(UDP_BYTES + payload.len()).ok()?;
+    let total = u16::try_from(IPV4_BYTES).ok()?.checked_add(udp_length).filter(|total| *total <= 1500)?;
+    let mut frame = Vec::with_capacity(ETHERNET_BYTES + usize::from(total));
+    frame.extend([0xff; 6]);
+    frame.extend(mac);
+    frame.extend([0x08, 0x00]);
+
+    let mut header = Vec::with_capacity(IPV4_BYTES);
+    header.extend([0x45, 0]); // version 4, five words; no service class
+    header.extend(total.to_be_bytes());
+    header.extend([0, 0, 0x40, 0]); // no identification, don't fragment
+    header.extend([TIME_TO_LIVE, PROTOCOL_UDP, 0, 0]);
+    header.extend([0; 4]); // from nobody
+    header.extend([0xff; 4]); // to everybody
+    let checksum = checksum(&[&header]);
+    frame.extend(header.iter().take(10));
+    frame.extend(checksum.to_be_bytes());
+    frame.extend(header.iter().skip(12));
+
+    frame.extend(PORT_CLIENT.to_be_bytes());
+    frame.extend(PORT_SERVER.to_be_bytes());
+    frame.extend(udp_length.to_be_bytes());
+    frame.extend([0, 0]); // no checksum: allowed over IPv4, and the link checks its frames
+    frame.extend(payload);
+    Some(frame)
+}
+
+/// The payload of a server's datagram to a DHCP client, if `frame` is one; anything else on the link is `None`.
+pub(crate) fn read_dhcp(frame: &[u8]) -> Option<&[u8]> {
+    let packet = frame.get(ETHERNET_BYTES..)?;
+    let [version_words, _, t1, t2, _, _, f1, f2, _, protocol, ..] = *packet.first_chunk::<IPV4_BYTES>()?;
+    let header_bytes = usize::from(version_words & 15) * 4;
+    let total = usize::from(u16::from_be_bytes([t1, t2]));
+    let fragment = u16::from_be_bytes([f1, f2]) & 0x3fff; // more fragments, or an offset
+    if frame.get(12..14)? != [0x08, 0x00] || version_words >> 4 != 4 || protocol != PROTOCOL_UDP || fragment != 0 {
+        return None;
+    }
+    let header = packet.get(..header_bytes).filter(|header| header.len() >= IPV4_BYTES)?;
+    if checksum(&[header]) != 0 {
+        return None;
+    }
+    let datagram = packet.get(header_bytes..total)?;
+    let (udp, payload) = datagram.split_first_chunk::<UDP_BYTES>()?;
+    let [s1, s2, d1, d2, l1, l2, _, _] = *udp;
+    let length = usize::from(u16::from_be_bytes([l1, l2]));
+    if u16::from_be_bytes([s1, s2]) != PORT_SERVER || u16::from_be_bytes([d1, d2]) != PORT_CLIENT || length > datagram.len() {
+        return None;
+    }
+    // UDP's checksum is not looked at: a virtual link leaves it to hardware that there is not, and DHCP is untrusted anyway.
+    payload.get(..length.checked_sub(UDP_BYTES)?)
+}
+
+const IPV6_BYTES: usize = 40;
+const NEXT_HEADER_ICMPV6: u8 = 58;
+/// A packet that was never forwarded still has all of its hops: what neighbour discovery believes only from the link itself.
+const ALL_HOPS: u8 = 255;
+
+/// A frame from `mac` and no address to all routers of the link with this ICMPv6 message; its checksum, 0 in `message`,
+/// is filled in. `None` when it has no room for one.
+pub(crate) fn write_to_routers(mac: [u8; 6], message: &[u8]) -> Option<Vec<u8>> {
+    let all_routers = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+    let length = u16::try_from(message.len()).ok()?;
+    let checksum = icmpv6_checksum(Ipv6Addr::UNSPECIFIED, all_routers, message);
+    let mut frame = vec![0x33, 0x33, 0, 0, 0, 2]; // the group's hardware address (RFC 2464)
+    frame.extend(mac);
+    frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
+    frame.extend(length.to_be_bytes());
+    frame.extend([NEXT_HEADER_ICMPV6, ALL_HOPS]);
+    frame.extend(Ipv6Addr::UNSPECIFIED.octets());
+    frame.extend(all_routers.octets());
+    frame.extend(message.get(..2)?);
+    frame.extend(checksum.to_be_bytes());
+    frame.extend(message.get(4..)?);
+    Some(frame)
+}
+
+/// The sender and the ICMPv6 message of a neighbour on the link itself, if `frame` has one with a right checksum.
+pub(crate) fn read_icmpv6(frame: &[u8]) -> Option<(Ipv6Addr, &[u8])> {
+    let packet = frame.get(ETHERNET_BYTES..)?;
+    let (header, rest) = packet.split_first_chunk::<IPV6_BYTES>()?;
+    let [version, _, _, _, l1, l2, next, hops, ..] = *header;
+    if frame.get(12..14)? != [0x86, 0xdd] || version >> 4 != 6 || next != NEXT_HEADER_ICMPV6 || hops != ALL_HOPS {
+        return None;
+    }
+    let address = |at: usize| header.get(at..)?.first_chunk::<16>().copied().map(Ipv6Addr::from);
+    let (source, destination) = (address(8)?, address(24)?);
+    let message = rest.get(..usize::from(u16::from_be_bytes([l1, l2])))?;
+    (icmpv6_checksum(source, destination, message) == 0).then_some((source, message))
+}
+
+/// Over the pseudo-header and the message (RFC 8200, section 8.1): 0 for a message whose own field is right.
+fn icmpv6_checksum(source: Ipv6Addr, destination: Ipv6Addr, message: &[u8]) -> u16 {
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes();
+    checksum(&[&source.octets(), &destination.octets(), &length, &[0, 0, 0, NEXT_HEADER_ICMPV6], message])
+}
+
+/// The Internet checksum over `parts` one after the other, each but the last of even length.
+fn checksum(parts: &[&[u8]]) -> u16 {
+    let words = parts.iter().flat_map(|part| part.chunks(2)).map(|pair| match *pair {
+        [high, low] => u32::from(u16::from_be_bytes([high, low])),
+        [high] => u32::from(u16::from_be_bytes([high, 0])),
+        _ => 0,
+    });
+    let mut sum: u32 = words.fold(0, u32::wrapping_add);
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !u16::try_from(sum).unwrap_or(u16::MAX)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A DHCP server's frame: our own writer with ports turned round.
+    pub(crate) fn from_server(payload: &[u8]) -> Vec<u8> {
+        let mut frame = write_dhcp([2; 6], payload).unwrap();
+        frame[34..38].copy_from_slice(&[0, 67, 0, 68]);
+        frame
+    }
+
+    /// A frame from a neighbour with this ICMPv6 message.
+    pub(crate) fn from_neighbour(source: Ipv6Addr, message: &[u8]) -> Vec<u8> {
+        let mut frame = write_to_routers([2; 6], message).unwrap();
+        frame[22..38].copy_from_slice(&source.octets());
+        mend_icmpv6(&mut frame);
+        frame
+    }
+
+    fn mend_icmpv6(frame: &mut [u8]) {
+        let source = Ipv6Addr::from(<[u8; 16]>::try_from(&frame[22..38]).unwrap());
+        let destination = Ipv6Addr::from(<[u8; 16]>::try_from(&frame[38..54]).unwrap());
+        frame[56..58].fill(0);
+        let sum = icmpv6_checksum(source, destination, &frame[54..]);
+        frame[56..58].copy_from_slice(&sum.to_be_bytes());
+    }
+
+    #[test]
+    fn header_checksum_is_that_of_the_rfc_example() {
+        // RFC 1071, section 3: 0001 f203 f4f5 f6f7 sums to ddf2.
+        assert_eq!(checksum(&[&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]]), !0xddf2);
+    }
+
+    #[test]
+    fn frame_of_a_server_gives_its_payload_and_padding_is_cut() {
+        let mut frame = from_server(b"offer");
+        frame.extend([0; 30]); // Ethernet pads short frames
+        assert_eq!(read_dhcp(&frame), Some(&b"offer"[..]));
+    }
+
+    #[test]
+    fn frames_that_are_not_a_servers_are_passed_over() {
+        type Change = fn(&mut Vec<u8>);
+        let cases: [(&str, Change); 8] = [
+            ("ipv6", |f| f[13] = 0xdd),
+            ("tcp", |f| f[23] = 6),
+            ("checksum", |f| f[24] ^= 1),
+            ("fragment", |f| f[20] |= 0x20),
+            ("to another port", |f| f[37] = 69),
+            ("length past the end", |f| f[39] = 0xff),
+            ("length under the header", |f| f[39] = 7),
+            ("cut", |f| f.truncate(30)),
+        ];
+        for (name, change) in cases {
+            let mut frame = from_server(b"offer");
+            change(&mut frame);
+            assert_eq!(read_dhcp(&frame), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn payload_past_the_links_size_is_not_sent() {
+        assert!(write_dhcp([2; 6], &[0; 1472]).is_some());
+        assert!(write_dhcp([2; 6], &[0; 1473]).is_none());
+    }
+
+    #[test]
+    fn only_what_no_router_forwarded_is_read_as_icmpv6() {
+        type Change = fn(&mut Vec<u8>);
+        let cases: [(&str, Change); 6] = [
+            ("ipv4", |f| f[13] = 0),
+            ("udp", |f| f[20] = 17),
+            ("forwarded", |f| f[21] = 254),
+            ("checksum", |f| f[57] ^= 1),
+            ("length past the end", |f| f[19] = 0xff),
+            ("cut", |f| f.truncate(50)),
+        ];
+        let source = "fe80::1".parse().unwrap();
+        let whole = from_neighbour(source, &[134, 0, 0, 0, 1, 2, 3]);
+        assert_eq!(read_icmpv6(&whole).map(|(from, message)| (from, message.len())), Some((source, 7)));
+        for (name, change) in cases {
+            let mut frame = whole.clone();
+            change(&mut frame);
+            assert_eq!(read_icmpv6(&frame), None, "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_frame_makes_it_panic(frame in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let _ = (read_dhcp(&frame), read_icmpv6(&frame));
+        }
+    }
+}
