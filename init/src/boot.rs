@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::{Arc, mpsc};
+use std::time::Instant;
 
 use crate::error::BootError;
 use crate::journal::Journal;
@@ -43,9 +44,11 @@ fn unlock_disk(journal: &Journal, api: Api, policy: &Measured) -> Result<Option<
         return Ok(None);
     };
     let disk = data::inspect(api, wanted)?; //                                           one private copy of its header
-    let link = journal.phase("net", || net::up(api, &policy.line.net))?; //         one interface, DHCP
-    let unlocked = journal.phase("unlock", || unlock::gather(&link, &disk, policy, wanted))?; // t of n shares, proved
-    link.release();
+    let deadline = Instant::now() + wanted.vaults.patience; //                           for link and key together
+    let network = journal.phase("net", || net::up(api, &policy.line, wanted, deadline))?; //  the first link that answers
+    let gather = || unlock::gather(&network, &disk, policy, wanted, deadline); //        t of n shares, proved
+    let unlocked = journal.phase("unlock", gather)?;
+    network.release();
     Ok(Some((disk, unlocked)))
 }
 

@@ -85,7 +85,7 @@ impl BootError {
 
     pub(crate) fn verdict(&self) -> Verdict {
         let may_pass = match self {
-            Self::Net(_) => true,
+            Self::Net(e) => e.may_pass(),
             Self::Unlock(e) => e.may_pass(),
             Self::Data(e) => e.may_pass(),
             Self::Root(e) => e.may_pass(),

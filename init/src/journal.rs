@@ -8,6 +8,7 @@ use log::{Level, LevelFilter, Metadata, Record};
 use ondisk::cmdline::{LogLevel, Phase, Policy};
 
 use crate::error::Verdict;
+use crate::watchdog;
 
 /// Lines of the timeline go to this target.
 const TIMELINE: &str = "timeline";
@@ -61,8 +62,10 @@ impl Journal {
                 log::warn!("no line can come: {error}");
             }
         }
+        watchdog::alive();
         let start = Instant::now();
         let outcome = run();
+        watchdog::alive();
         let took = start.elapsed().as_millis();
         if let Ok(mut phases) = self.phases.lock() {
             phases.push((name, took));

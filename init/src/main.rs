@@ -5,10 +5,11 @@ mod error;
 mod journal;
 mod phase;
 mod receipt;
+mod watchdog;
 
 use std::sync::Arc;
 
-use error::BootError;
+use error::{BootError, Verdict};
 use journal::Journal;
 
 fn main() -> ! {
@@ -27,6 +28,9 @@ fn main() -> ! {
 /// Says why on the console and ends the machine: by the error's own verdict, unless the measured policy has another.
 fn end(error: &BootError) -> ! {
     let verdict = journal::verdict().unwrap_or_else(|| error.verdict());
+    if verdict == Verdict::Park {
+        watchdog::disarm(); // it would end the reading
+    }
     journal::last_words(&format!("{} ({})", error.line(), verdict.meaning()));
     kernel::power::end(verdict.power())
 }

@@ -53,7 +53,7 @@ fn about(key: Key) -> About {
         Key::NetKeep => ("no or yes", "no", "whether address and routes stay for the real system"),
         Key::Measure => ("auto, rtmr, tpm or off", "auto", "where events are measured"),
         Key::Measured => ("auto or require", "auto", "whether this line must be in the firmware's log"),
-        Key::Watchdog => ("seconds, 1 to 3600", "no watchdog", "how long there may be no progress before the machine is reset"),
+        Key::Watchdog => ("seconds, 10 to 3600", "no watchdog", "how long there may be no progress before the machine is reset"),
         Key::Init => ("an absolute path", "/sbin/init", "the real init"),
         Key::Fail => ("reboot, poweroff or park", "by the failure", "what happens after a failure"),
         Key::Log => ("error, warn, info or debug", "info", "how much is logged; shows in the receipt"),

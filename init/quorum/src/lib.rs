@@ -5,12 +5,14 @@
 //! share does not fit is named. A secret here has no `Debug`, no `Clone` and no way out but `expose`.
 
 mod authenticator;
+mod backoff;
 mod collector;
 mod dek;
 mod share;
 mod subsets;
 
 pub use authenticator::{Authenticator, Purpose};
+pub use backoff::Backoff;
 pub use collector::{Collector, Fate, Progress, Quorum, Rule};
 pub use dek::{Commitment, Dek};
 pub use share::{Generation, Share, ShareError, Threshold, split};

@@ -12,6 +12,7 @@ use super::api::Api;
 use super::root::Root;
 use crate::journal::{Journal, step};
 use crate::receipt::Receipt;
+use crate::watchdog;
 
 /// What the real system takes over, where it stands; systemd keeps what it finds mounted.
 const MOVED: [&str; 4] = ["/dev", "/proc", "/sys", "/run"];
@@ -64,6 +65,7 @@ pub(crate) fn switch_root(
     step("handoff: initramfs emptied");
     let words: Vec<String> = std::iter::once(init.as_str().to_owned()).chain(std::env::args().skip(1)).collect();
     mount::enter_root(sysroot).map_err(Error::Move)?;
+    watchdog::disarm();
     log::info!("handoff: {} takes over after {:.1} s", init.as_str(), kernel::clock::since_kernel_start().as_secs_f64());
     Err(Error::Exec(kernel::child::become_program(Path::new(init.as_str()), &words)))
 }

@@ -1,27 +1,41 @@
-//! One link, brought up by DHCPv4. The network is the host's: it may lie, and then only time is lost.
+//! The network is the host's: it may lie, and then only time is lost.
+//!
+//! A thread has the links (manager.rs) and asks on all that policy allows (candidate.rs: DHCP in lease.rs, IPv6 in address6.rs);
+//! what it knows is in status.rs, and whoever wants to reach somebody waits there (reach.rs).
 
-mod dhcp;
-mod frame;
+mod address6;
+mod candidate;
+mod lease;
+mod manager;
+mod reach;
+mod resolver;
+mod status;
 
-use std::net::Ipv4Addr;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
-use kernel::link::{Ethernet, Links};
-use ondisk::cmdline::{LinkSelector, Net};
+use ondisk::cmdline::{Data, Policy, VaultAddress};
 
-use super::api::Api;
+use super::api::{self, Api};
 use crate::journal::step;
+use candidate::Plan;
+use manager::Manager;
+pub(crate) use reach::{Error as ReachError, Reach, Wire};
+use status::{Status, Trouble};
 
-/// How long a link may take to appear, and then to have a carrier.
-const APPEAR: Duration = Duration::from_secs(10);
-/// How long DHCP is tried: five requests by RFC 2131's timing.
-const LEASE: Duration = Duration::from_secs(60);
+/// How often the console says what is awaited.
+const REPORT: Duration = Duration::from_secs(5);
+/// How long the links may take to be returned.
+const RETURN: Duration = Duration::from_secs(5);
+/// The group of modules for vsock.
+const VSOCK: &str = "vsock";
 
-/// A link with an address. Only [`up`] makes one.
-pub(crate) struct Link {
-    ethernet: Ethernet,
-    lease: dhcp::Lease,
-    keep: bool,
+/// The network of this boot. Only [`up`] makes one.
+pub(crate) struct Network {
+    reach: Reach,
+    thread: Option<(UnixStream, Receiver<()>)>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -30,10 +44,22 @@ pub(crate) enum Error {
     NoLink,
     #[error("{0} has no carrier")]
     NoCarrier(String),
-    #[error("dhcp on {0}")]
-    Dhcp(String, #[source] dhcp::Error),
+    #[error("{0}")]
+    Silence(Box<Silence>),
+    #[error("{0}")]
+    Duplicate(String),
     #[error("link")]
     Kernel(#[source] kernel::Error),
+    #[error("vsock")]
+    Modules(#[source] api::Error),
+}
+
+/// Nobody on the link gave us an address.
+#[derive(Debug, thiserror::Error)]
+#[error("{said}")]
+pub(crate) struct Silence {
+    said: String,
+    by_dhcp: bool,
 }
 
 impl Error {
@@ -41,67 +67,85 @@ impl Error {
         match self {
             Self::NoLink => 40,
             Self::NoCarrier(_) => 41,
-            Self::Dhcp(..) => 42,
+            Self::Silence(silence) if silence.by_dhcp => 42,
             Self::Kernel(_) => 43,
+            Self::Silence(_) => 44,
+            Self::Duplicate(_) => 45,
+            Self::Modules(error) => error.code(),
+        }
+    }
+
+    /// Links, servers and routers come back, and whoever has our address may go.
+    pub(crate) const fn may_pass(&self) -> bool {
+        !matches!(self, Self::Modules(_))
+    }
+
+    /// What was missing when there was no more time.
+    fn of(trouble: Trouble) -> Self {
+        let said = trouble.to_string();
+        match trouble {
+            Trouble::NoLink => Self::NoLink,
+            Trouble::NoCarrier(link) => Self::NoCarrier(link),
+            Trouble::NoLease { .. } => Self::Silence(Box::new(Silence { said, by_dhcp: true })),
+            Trouble::NoRouter { .. } => Self::Silence(Box::new(Silence { said, by_dhcp: false })),
+            Trouble::Duplicate { .. } | Trouble::Unproved { .. } => Self::Duplicate(said),
+            Trouble::Kernel { error, .. } => Self::Kernel(error),
         }
     }
 }
 
-/// Brings up the link that policy names, or else the first, and gives it what DHCP says.
-pub(crate) fn up(_api: Api, wanted: &Net) -> Result<Link, Error> {
-    let mut links = Links::open().map_err(Error::Kernel)?;
-    let chosen = |link: &Ethernet| match &wanted.link {
-        Some(LinkSelector::Name(name)) => link.name == *name,
-        Some(LinkSelector::Mac(mac)) => link.mac == *mac,
-        None => true,
-    };
-    let ethernet = wait_for(&mut links, chosen)?.ok_or(Error::NoLink)?;
-    links.up(ethernet.index).map_err(Error::Kernel)?;
-    let has_carrier = |link: &Ethernet| link.index == ethernet.index && link.carrier;
-    let ethernet = wait_for(&mut links, has_carrier)?.ok_or_else(|| Error::NoCarrier(ethernet.name.clone()))?;
-    step(format_args!("net: {} has a carrier", ethernet.name));
-
-    let lease = dhcp::lease(&ethernet, Instant::now() + LEASE).map_err(|e| Error::Dhcp(ethernet.name.clone(), e))?;
-    let apply = |links: &mut Links| {
-        links.add_address(ethernet.index, lease.address, lease.prefix)?;
-        let Some(router) = lease.router else { return Ok(()) };
-        // Some clouds give out a /32: the router is on the link all the same, and the kernel wants to be told.
-        if !lease.is_on_link(router) {
-            links.add_route(ethernet.index, router, 32, None)?;
-        }
-        links.add_route(ethernet.index, Ipv4Addr::UNSPECIFIED, 0, Some(router))
-    };
-    apply(&mut links).map_err(Error::Kernel)?;
-    log::info!("net: {} is {}/{}", ethernet.name, lease.address, lease.prefix);
-    Ok(Link { ethernet, lease, keep: wanted.keep })
+/// Brings up what the vaults of `data` are reached over, and waits until `deadline` for a link; where a vault is behind vsock, the
+/// link may come later or not at all.
+pub(crate) fn up(api: Api, policy: &Policy, data: &Data, deadline: Instant) -> Result<Network, Error> {
+    let vaults = &data.vaults.addresses;
+    let over_vsock = vaults.iter().any(|address| matches!(address, VaultAddress::Vsock { .. }));
+    if over_vsock {
+        api::load(api, VSOCK).map_err(Error::Modules)?;
+    }
+    if !policy.needs_link() {
+        return Ok(Network { reach: Reach { status: None }, thread: None });
+    }
+    let local = |address: &VaultAddress| matches!(address, VaultAddress::V6(address) if address.ip().is_unicast_link_local());
+    let net = policy.net.clone();
+    let plan = Plan { mode: net.mode, dns: net.dns, link_local: vaults.iter().any(local) };
+    let status = Arc::new(Status::default());
+    let socket = |error: std::io::Error| Error::Kernel(kernel::Error::io("socketpair", "net", &error));
+    let (ours, theirs) = UnixStream::pair().map_err(socket)?;
+    let manager = Manager::new(net.link, plan, Arc::clone(&status), theirs).map_err(Error::Kernel)?;
+    let (ended, end) = mpsc::channel();
+    std::thread::spawn(move || {
+        manager.run(net.keep);
+        drop(ended);
+    });
+    let network = Network { reach: Reach { status: Some(Arc::clone(&status)) }, thread: Some((ours, end)) };
+    if !over_vsock {
+        let up = status.ready_or_why(REPORT, deadline)?;
+        step(format_args!("net: {} is up", up.name));
+    }
+    Ok(network)
 }
 
-impl Link {
-    /// Returns the link as it was found, unless policy keeps it for the real system.
+impl Network {
+    /// The way to others.
+    pub(crate) fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    /// Returns the links as they were found, unless policy keeps the one in use for the real system.
     pub(crate) fn release(self) {
-        if self.keep {
-            return;
-        }
-        let release = || {
-            let mut links = Links::open()?;
-            links.remove_address(self.ethernet.index, self.lease.address, self.lease.prefix)?;
-            links.down(self.ethernet.index)
-        };
-        if let Err(error) = release() {
-            log::warn!("net: {} is left up: {error}", self.ethernet.name);
+        let Some((end, ended)) = self.thread else { return };
+        drop(end); // the thread reads its end
+        if matches!(ended.recv_timeout(RETURN), Err(mpsc::RecvTimeoutError::Timeout)) {
+            log::warn!("net: links are not returned in time");
         }
     }
 }
 
-fn wait_for(links: &mut Links, chosen: impl Fn(&Ethernet) -> bool) -> Result<Option<Ethernet>, Error> {
-    let deadline = Instant::now() + APPEAR;
-    loop {
-        let there = links.ethernet().map_err(Error::Kernel)?;
-        if let Some(link) = there.into_iter().find(&chosen) {
-            return Ok(Some(link));
-        }
-        if !links.wait(deadline).map_err(Error::Kernel)? {
-            return Ok(None);
-        }
+/// A random number; without random numbers there is no jitter, and no harm.
+fn random() -> u32 {
+    let mut bytes = [0; 4];
+    match kernel::clock::random(&mut bytes) {
+        Ok(()) => u32::from_ne_bytes(bytes),
+        Err(_) => 0,
     }
 }

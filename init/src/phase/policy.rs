@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use attest::{Anchor, Floors};
-use ondisk::cmdline::{self, Data, Format, Host, Key, NetMode, Phase, Policy, TcbPolicy, VaultAddress};
+use ondisk::cmdline::{self, Data, Format, Key, Phase, Policy, TcbPolicy};
 
 use super::api::Api;
+use crate::watchdog;
 
 const ANCHORS: &str = "/etc/cvm-init/anchors";
 const FLOORS: &str = "/etc/cvm-init/floors.json";
@@ -44,6 +45,8 @@ pub(crate) enum Error {
     Anchors(usize),
     #[error("trust file floors.json")]
     Floors(#[source] serde_json::Error),
+    #[error("cvm.watchdog")]
+    Watchdog(#[source] watchdog::Error),
     #[error("cvm.tcb=signature needs the signers of quoting enclaves in floors.json: without collateral nothing else tells them")]
     Signers,
 }
@@ -61,13 +64,14 @@ impl Error {
             ) => 25,
             Self::Line(cmdline::Error::Conflict(_)) | Self::Unprovable(_) => 26,
             Self::NotHonoured(_) => 27,
+            Self::Watchdog(_) => 29,
             Self::Trust(..) | Self::Anchors(_) | Self::Floors(_) | Self::Signers => 28,
         }
     }
 }
 
 /// Reads the command line that the kernel was started with, and the trust files beside it in the initrd.
-pub(crate) fn read(_api: Api) -> Result<Measured, Error> {
+pub(crate) fn read(api: Api) -> Result<Measured, Error> {
     let text = fs::read_to_string("/proc/cmdline").map_err(Error::Unreadable)?;
     let line = cmdline::parse(&text).map_err(Error::Line)?;
     if let Some(key) = not_honoured(&line) {
@@ -75,6 +79,9 @@ pub(crate) fn read(_api: Api) -> Result<Measured, Error> {
     }
     if let Some(data) = line.data.as_ref().filter(|data| !is_provable(data)) {
         return Err(Error::Unprovable(data.vaults.threshold.get()));
+    }
+    if let Some(timeout) = line.watchdog {
+        watchdog::start(api, timeout).map_err(Error::Watchdog)?;
     }
     let floors = floors(Path::new(FLOORS))?;
     if matches!(line.tcb, TcbPolicy::Signature) && floors.qe_signers.is_empty() {
@@ -86,23 +93,12 @@ pub(crate) fn read(_api: Api) -> Result<Measured, Error> {
 
 /// The first word whose meaning this version does not have yet. Refused, never ignored: its writer counts on it.
 fn not_honoured(policy: &Policy) -> Option<Key> {
-    let never = [Key::Measure, Key::Measured, Key::Watchdog];
+    let never = [Key::Measure, Key::Measured];
     if let Some(key) = policy.given().find(|key| never.contains(key)) {
         return Some(key);
     }
-    if policy.debug.pauses.iter().any(|phase| matches!(phase, Phase::Policy | Phase::Measure)) {
-        return Some(Key::Debug);
-    }
-    if !matches!(policy.net.mode, NetMode::Dhcp) {
-        return Some(Key::Net);
-    }
-    if policy.pccs.as_ref().is_some_and(|cache| matches!(cache.host, Host::Name(_))) {
-        return Some(Key::Pccs);
-    }
-    let data = policy.data.as_ref()?;
-    let vaults = &data.vaults;
-    let by_address = |address: &VaultAddress| matches!(address, VaultAddress::V4(_) | VaultAddress::V6(_));
-    (!vaults.addresses.iter().all(by_address)).then_some(Key::Vault)
+    let pauses = policy.debug.pauses.iter().any(|phase| matches!(phase, Phase::Policy | Phase::Measure));
+    pauses.then_some(Key::Debug)
 }
 
 /// A first format without a commitment takes one share more than the threshold, and so does a new key for an existing disk.
@@ -157,16 +153,17 @@ mod tests {
         let cases = [
             (String::new(), None),
             (DATA.to_owned(), None),
-            ("cvm.net=slaac".to_owned(), Some(Key::Net)),
+            ("cvm.net=slaac cvm.watchdog=60".to_owned(), None),
             ("cvm.tcb=signature".to_owned(), None),
             ("cvm.pccs=http://10.0.2.2:8081".to_owned(), None),
-            ("cvm.pccs=http://pccs.example:8081".to_owned(), Some(Key::Pccs)),
+            ("cvm.pccs=http://pccs.example:8081".to_owned(), None),
             ("cvm.measure=rtmr".to_owned(), Some(Key::Measure)),
             ("cvm.debug=pause:policy".to_owned(), Some(Key::Debug)),
             ("cvm.debug=pause:unlock,timeline".to_owned(), None),
             (format!("{DATA} cvm.data.fs=xfs cvm.data.cipher=gcm cvm.data.journal=off cvm.vault.previous=g"), None),
-            (DATA.replace("10.0.2.2:1", "vault.example:1"), Some(Key::Vault)),
-            (DATA.replace("10.0.2.2:1", "vsock:2:1"), Some(Key::Vault)),
+            (DATA.replace("10.0.2.2:1", "vault.example:1"), None),
+            (DATA.replace("10.0.2.2:1", "vsock:2:1"), None),
+            ("cvm.measured=require".to_owned(), Some(Key::Measured)),
         ];
         for (words, want) in cases {
             assert_eq!(not_honoured(&line(&words)), want, "{words}");

@@ -15,7 +15,7 @@ use ondisk::cmdline::{Data, Handle, TcbPolicy, TcbStatus, Vaults};
 use quorum::{Commitment, Dek, Rule, Threshold};
 
 use super::data::{self, Disk, Keys};
-use super::net::Link;
+use super::net::Network;
 use super::policy::Measured;
 use crate::journal::step;
 use dial::{Dialer, Event};
@@ -96,12 +96,17 @@ impl Error {
     }
 }
 
-/// Gathers shares until they make a key that `disk` or the policy proves, for as long as the policy's patience lasts. Where the
+/// Gathers shares until they make a key that `disk` or the policy proves, until `deadline`. Where the
 /// policy names a previous handle and the disk does not answer to the current one's key yet, gathers that one as well.
-pub(crate) fn gather(_link: &Link, disk: &Disk, policy: &Measured, wanted: &Data) -> Result<Unlocked, Error> {
+pub(crate) fn gather(
+    network: &Network,
+    disk: &Disk,
+    policy: &Measured,
+    wanted: &Data,
+    deadline: Instant,
+) -> Result<Unlocked, Error> {
     let vaults = &wanted.vaults;
-    let deadline = Instant::now() + vaults.patience;
-    let gather = |handle, rule| gather_key(handle, rule, disk, policy, vaults, deadline);
+    let gather = |handle, rule| gather_key(handle, rule, disk, (policy, network), vaults, deadline);
     let Proved { dek: current, outcome, time } = gather(&vaults.handle, rule(vaults, disk))?;
     step("unlock: key proved");
     let rotates = |_: &&Handle| disk.is_formatted();
@@ -123,13 +128,13 @@ fn gather_key(
     handle: &Handle,
     rule: Rule,
     disk: &Disk,
-    policy: &Measured,
+    (policy, network): (&Measured, &Network),
     vaults: &Vaults,
     deadline: Instant,
 ) -> Result<Proved, Error> {
     let (needed, dealt) = (usize::from(vaults.threshold.get()), vaults.addresses.len());
     let threshold = Threshold::new(needed, dealt).ok_or(Error::Threshold(needed, dealt))?;
-    let (lines, events) = dial_all(policy, vaults, handle, deadline)?;
+    let (lines, events) = dial_all((policy, network), vaults, handle, deadline)?;
     Gathering::new(threshold, rule, policy, (vaults, handle), lines).run(&events, disk, deadline)
 }
 
@@ -146,7 +151,7 @@ fn rule(vaults: &Vaults, disk: &Disk) -> Rule {
 /// Starts a thread a vault. They are not scoped: a scope would wait for the slowest dead vault after the key is here. What a
 /// thread still does then ends with the next message to it, or with the exec of the real init.
 fn dial_all(
-    policy: &Measured,
+    (policy, network): (&Measured, &Network),
     vaults: &Vaults,
     handle: &Handle,
     deadline: Instant,
@@ -161,9 +166,10 @@ fn dial_all(
         anchor: policy.anchor.clone(),
         nodes: attest::Policy::of_nodes(vaults.mrenclaves.clone(), demand(&policy.line.tcb), policy.floors.clone()),
         clock: vault::Clock { not_before: policy.floors.built, machine: host, is_trusted: false },
-        collateral: collateral::Sources::new(policy.line.pccs.as_ref()),
+        collateral: collateral::Sources::new(policy.line.pccs.as_ref(), network.reach()),
         handle: handle.as_str().to_owned(),
         tsm: Mutex::new(kernel::tsm::Tsm::system()),
+        reach: network.reach().clone(),
         deadline,
     });
     let (sender, events) = mpsc::channel();

@@ -2,13 +2,12 @@
 //!
 //! Source: Intel PCCS design guide, revision 3.22, section 4; the paths of api.trustedservices.intel.com, version 4.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, Read, Write};
 use std::time::Instant;
 
 use attest::{Claimed, Collateral, CollateralError, PcsParts, Tee};
 
-use crate::transport::Timed;
+use crate::transport::{Timed, Transport};
 
 /// The longest answer, in bytes, head included: TCB info is about 20 KiB.
 const ANSWER_MAX: usize = 160 << 10;
@@ -16,9 +15,9 @@ const ANSWER_MAX: usize = 160 << 10;
 const HEADERS_MAX: usize = 48;
 
 /// A cache of collateral.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Pccs {
-    address: SocketAddr,
+    host: String,
 }
 
 /// Why a cache gave no collateral. Nothing that it said is in it.
@@ -45,23 +44,28 @@ pub(crate) struct Served {
 }
 
 impl Pccs {
-    /// One at this address.
+    /// One that calls itself `host`: name or address, and port.
     #[must_use]
-    pub fn at(address: SocketAddr) -> Self {
-        Self { address }
+    pub fn at(host: impl Into<String>) -> Self {
+        Self { host: host.into() }
     }
 
-    /// Fetches everything that a quote of this platform needs.
+    /// Fetches everything that a quote of this platform needs, each part over a stream that `connect` makes until `deadline`.
     ///
     /// # Errors
     /// [`PccsError`] names the first part that did not come.
-    pub fn fetch(&self, claimed: &Claimed, deadline: Instant) -> Result<Collateral, PccsError> {
+    pub fn fetch<T: Transport>(
+        &self,
+        claimed: &Claimed,
+        connect: impl Fn(Instant) -> io::Result<T>,
+        deadline: Instant,
+    ) -> Result<Collateral, PccsError> {
         let tee = match claimed.tee {
             Tee::Sgx => "sgx",
             Tee::Tdx => "tdx",
         };
         let fmspc: String = claimed.fmspc.iter().map(|byte| format!("{byte:02X}")).collect();
-        let get = |part, path: &str, chain: &[&str]| self.get(part, path, chain, deadline);
+        let get = |part, path: &str, chain: &[&str]| self.get(part, path, chain, &connect, deadline);
         let info_chain = &["TCB-Info-Issuer-Chain", "SGX-TCB-Info-Issuer-Chain"];
         let info = get("TCB info", &format!("/{tee}/certification/v4/tcb?fmspc={fmspc}"), info_chain)?;
         let identity_chain = &["SGX-Enclave-Identity-Issuer-Chain"];
@@ -80,16 +84,18 @@ impl Pccs {
         })?)
     }
 
-    fn get(&self, part: &'static str, path: &str, chain: &[&str], deadline: Instant) -> Result<Served, PccsError> {
-        let failed = |error: std::io::Error| PccsError::Stream(part, error.kind());
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(PccsError::Stream(part, std::io::ErrorKind::TimedOut));
-        }
-        let inner = TcpStream::connect_timeout(&self.address, left).map_err(failed)?;
-        let mut stream = Timed { inner, deadline };
+    fn get<T: Transport>(
+        &self,
+        part: &'static str,
+        path: &str,
+        chain: &[&str],
+        connect: impl Fn(Instant) -> io::Result<T>,
+        deadline: Instant,
+    ) -> Result<Served, PccsError> {
+        let failed = |error: io::Error| PccsError::Stream(part, error.kind());
+        let mut stream = Timed { inner: connect(deadline).map_err(failed)?, deadline };
         // HTTP/1.0: the answer ends where the connection does, and comes in one piece.
-        let request = format!("GET {path} HTTP/1.0\r\nHost: {}\r\nAccept: */*\r\n\r\n", self.address);
+        let request = format!("GET {path} HTTP/1.0\r\nHost: {}\r\nAccept: */*\r\n\r\n", self.host);
         stream.write_all(request.as_bytes()).map_err(failed)?;
         let mut answer = Vec::new();
         let limit = u64::try_from(ANSWER_MAX).unwrap_or(u64::MAX);

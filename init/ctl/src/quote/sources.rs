@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Read as _;
-use std::net::ToSocketAddrs as _;
+use std::net::{TcpStream, ToSocketAddrs as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -47,8 +47,13 @@ pub(super) fn certificate(bytes: &[u8]) -> Vec<u8> {
 pub(super) fn collateral(from: &str, quote: &[u8]) -> Result<Vec<Collateral>, Error> {
     if let Some(rest) = from.strip_prefix("http://") {
         let claimed = Claimed::of(quote).ok_or(Error::NoPlatform)?;
-        let address = rest.trim_end_matches('/').to_socket_addrs()?.next().ok_or(Error::NoAddress)?;
-        return Ok(vec![Pccs::at(address).fetch(&claimed, Instant::now() + PCCS)?]);
+        let host = rest.trim_end_matches('/');
+        let address = host.to_socket_addrs()?.next().ok_or(Error::NoAddress)?;
+        let connect = |deadline: Instant| {
+            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            TcpStream::connect_timeout(&address, left)
+        };
+        return Ok(vec![Pccs::at(host).fetch(&claimed, connect, Instant::now() + PCCS)?]);
     }
     let path = Path::new(from);
     let failed = |source| Error::File { path: path.to_owned(), source };

@@ -36,7 +36,7 @@ pub struct Policy {
     pub measure: Measure,
     /// Whether this line must be in the firmware's log.
     pub measured: Measured,
-    /// How long the watchdog waits, 1 second to 1 hour; `None`: no watchdog.
+    /// How long the watchdog waits for progress, 10 seconds to 1 hour; `None`: no watchdog.
     pub watchdog: Option<Duration>,
     /// The real init.
     pub init: InitPath,

@@ -309,7 +309,7 @@ fn patience_is_a_second_to_a_day() {
 #[test]
 fn numbers_are_bounded() {
     assert_eq!(with_root("cvm.watchdog=3600").unwrap().watchdog, Some(Duration::from_secs(3600)));
-    for text in ["0", "3601", "030", "30s", "-1"] {
+    for text in ["0", "9", "3601", "030", "30s", "-1"] {
         assert_eq!(with_root(&format!("cvm.watchdog={text}")), Err(Error::Malformed(Key::Watchdog)), "{text}");
     }
     for text in ["0", "1", "256", "02", "+2"] {

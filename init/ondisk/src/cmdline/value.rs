@@ -221,16 +221,16 @@ pub(super) fn patience(text: &str) -> Option<Duration> {
         "h" => 60 * 60,
         _ => return None,
     };
-    seconds_within(text::decimal::<u32>(number)?.checked_mul(seconds)?, 24 * 60 * 60)
+    seconds_within(text::decimal::<u32>(number)?.checked_mul(seconds)?, 1, 24 * 60 * 60)
 }
 
-/// Reads the watchdog's time: 1 to 3,600 seconds.
+/// Reads the watchdog's time: 10 to 3,600 seconds, since nothing on the way reports more often than every five.
 pub(super) fn watchdog(text: &str) -> Option<Duration> {
-    seconds_within(text::decimal(text)?, 60 * 60)
+    seconds_within(text::decimal(text)?, 10, 60 * 60)
 }
 
-fn seconds_within(seconds: u32, most: u32) -> Option<Duration> {
-    (1..=most).contains(&seconds).then(|| Duration::from_secs(seconds.into()))
+fn seconds_within(seconds: u32, least: u32, most: u32) -> Option<Duration> {
+    (least..=most).contains(&seconds).then(|| Duration::from_secs(seconds.into()))
 }
 
 fn is_path(text: &str) -> bool {

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use kernel::block::Device;
 
+use crate::watchdog;
+
 /// Written at once, in bytes.
 const PIECE: usize = 1 << 20;
 /// How often the console hears of it.
@@ -22,6 +24,7 @@ pub(super) fn wipe(target: &Device, bytes: u64) -> Result<(), kernel::Error> {
         if Instant::now() >= report {
             log::info!("data: wiping: {}", Progress { done: at, of: bytes, took: start.elapsed() });
             report = Instant::now() + REPORT;
+            watchdog::alive();
         }
     }
     target.flush()?;

@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use attest::{Claimed, Collateral};
 use ondisk::cmdline::Host;
-use vault::{CollateralSource, Pccs};
+use vault::{CollateralSource, Pccs, PccsError};
+
+use crate::phase::net::{Reach, ReachError};
 
 /// Where the packer puts collateral, as JSON of dcap-qvl's form or as a PCS's answers by name.
 const BUNDLE: &str = "/etc/cvm-init/collateral";
@@ -26,9 +27,28 @@ const FAILURE: Duration = Duration::from_secs(15);
 /// When the cache was asked, and what it gave.
 type Said = (Instant, Option<Arc<Collateral>>);
 
+/// The policy's cache and the way to it.
+struct Cache {
+    pccs: Pccs,
+    place: ondisk::cmdline::Pccs,
+    reach: Reach,
+}
+
+impl Cache {
+    fn fetch(&self, claimed: Claimed, deadline: Instant) -> Result<Collateral, PccsError> {
+        let connect = |deadline| {
+            self.reach.host(&self.place.host, self.place.port, deadline).map_err(|error| match error {
+                ReachError::Connect(kind) => kind.into(),
+                ReachError::NoLink | ReachError::Name(_) => std::io::ErrorKind::HostUnreachable.into(),
+            })
+        };
+        self.pccs.fetch(&claimed, connect, deadline)
+    }
+}
+
 /// Where collateral comes from besides the nodes.
 pub(super) struct Sources {
-    cache: Option<Pccs>,
+    cache: Option<Cache>,
     /// What the cache said and when, for all vaults of this boot: what it gave is not asked for twice, and a dead cache costs its
     /// time once for all of them.
     fetched: Mutex<HashMap<Claimed, Said>>,
@@ -37,18 +57,22 @@ pub(super) struct Sources {
 
 impl Sources {
     /// The measured policy's cache, if it names one, and the bundle of this initrd, if it has one.
-    pub(super) fn new(cache: Option<&ondisk::cmdline::Pccs>) -> Self {
-        let cache = cache.and_then(|cache| match cache.host {
-            Host::V4(ip) => Some(SocketAddr::V4(SocketAddrV4::new(ip, cache.port))),
-            Host::V6(ip) => Some(SocketAddr::V6(SocketAddrV6::new(ip, cache.port, 0, 0))),
-            Host::Name(_) => None, // refused with the policy: this version has no resolver
+    pub(super) fn new(cache: Option<&ondisk::cmdline::Pccs>, reach: &Reach) -> Self {
+        let cache = cache.map(|place| {
+            let host = match &place.host {
+                Host::V4(ip) => ip.to_string(),
+                Host::V6(ip) => format!("[{ip}]"),
+                Host::Name(name) => name.clone(),
+            };
+            let pccs = Pccs::at(format!("{host}:{}", place.port));
+            Cache { pccs, place: place.clone(), reach: reach.clone() }
         });
         let files = read(Path::new(BUNDLE)).unwrap_or_else(|error| {
             log::warn!("unlock: collateral in the initrd: {error}");
             Vec::new()
         });
         let bundle = Collateral::from_files(&files).into_iter().map(Arc::new).collect();
-        Self { cache: cache.map(Pccs::at), fetched: Mutex::new(HashMap::new()), bundle }
+        Self { cache, fetched: Mutex::new(HashMap::new()), bundle }
     }
 }
 
@@ -62,7 +86,7 @@ impl CollateralSource for Sources {
             if let Some((_, said)) = known {
                 return said.clone();
             }
-            let said = match cache.fetch(&claimed, deadline.min(Instant::now() + CACHE)) {
+            let said = match cache.fetch(claimed, deadline.min(Instant::now() + CACHE)) {
                 Ok(collateral) => Some(Arc::new(collateral)),
                 Err(error) => {
                     log::warn!("unlock: collateral cache: {error}");

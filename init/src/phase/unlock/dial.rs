@@ -1,6 +1,5 @@
 //! One vault, one thread: dial, verify, wait to be asked, present, fetch; and again after what may pass.
 
-use std::net::{SocketAddr, TcpStream};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
@@ -8,17 +7,18 @@ use std::time::{Duration, Instant};
 use attest::{Anchor, VerifiedNode};
 use kernel::tsm::Tsm;
 use ondisk::cmdline::VaultAddress;
-use quorum::{Share, ShareError};
+use quorum::{Backoff, Share, ShareError};
 use vault::{Challenged, Expectation, Fleet, Handshaken, Identity, QuoteTime};
 
 use super::collateral::Sources;
 use super::quote;
+use crate::phase::net::{Reach, ReachError, Wire};
 
 /// The longest that one step of the exchange may take.
 const STEP: Duration = Duration::from_secs(10);
 /// The longest that our own quote may take: the kernel gives the host's quoting service 30 s, and it may need a second try.
 const QUOTE: Duration = Duration::from_secs(70);
-/// The first pause before dialling again; doubled each time, with as much jitter.
+/// The ceiling of the first pause before dialling again, and of the longest: with full jitter in between.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
@@ -33,6 +33,7 @@ pub(super) struct Dialer {
     pub(super) handle: String,
     /// Quotes are made one at a time, as the kernel does.
     pub(super) tsm: Mutex<Tsm>,
+    pub(super) reach: Reach,
     pub(super) deadline: Instant,
 }
 
@@ -78,16 +79,14 @@ pub(super) struct Ready {
 /// Why a vault is lost.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    #[error("{0}")]
-    Connect(std::io::ErrorKind),
+    #[error(transparent)]
+    Reach(#[from] ReachError),
     #[error(transparent)]
     Vault(#[from] vault::Error),
     #[error(transparent)]
     Share(#[from] ShareError),
     #[error("random numbers")]
     Random(#[source] kernel::Error),
-    #[error("address of another version")]
-    Address,
     #[error("the same node as another vault")]
     SameNode,
     #[error("collateral is not valid at the vaults' time")]
@@ -100,9 +99,9 @@ pub(super) enum Error {
 impl Error {
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::SameNode | Self::Stale => true,
+            Self::Reach(_) | Self::SameNode | Self::Stale => true,
             Self::Vault(error) => error.may_pass(),
-            Self::Share(_) | Self::Random(_) | Self::Address | Self::Stopped => false,
+            Self::Share(_) | Self::Random(_) | Self::Stopped => false,
         }
     }
 }
@@ -110,7 +109,7 @@ impl Error {
 impl Dialer {
     /// Serves the vault at `index` until it gave its share, is lost for good, or the shell hangs up.
     pub(super) fn serve(&self, index: usize, address: &VaultAddress, inbox: &Receiver<Command>, events: &Sender<Event>) {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             let error = match self.attempt(index, address, inbox, events) {
                 Ok((share, expires_at)) => {
@@ -123,11 +122,10 @@ impl Dialer {
             if events.send(Event::Lost(index, error)).is_err() || !may_pass {
                 return;
             }
-            // Full jitter between one and two pauses: guests that start together do not dial together.
-            let jittered = pause.mul_f64(1.0 + fraction());
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            // Guests that start together must not dial together.
+            let pause = backoff.pause(random());
             let left = self.deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || !waited(inbox, jittered.min(left)) {
+            if left.is_zero() || !waited(inbox, pause.min(left)) {
                 return;
             }
         }
@@ -159,14 +157,8 @@ impl Dialer {
     }
 
     /// Connects and has the node prove itself.
-    fn prove(&self, address: &VaultAddress) -> Result<Challenged<TcpStream>, Error> {
-        let address = match address {
-            VaultAddress::V4(address) => SocketAddr::V4(*address),
-            VaultAddress::V6(address) => SocketAddr::V6(*address),
-            VaultAddress::Vsock { .. } | VaultAddress::Name { .. } => return Err(Error::Address),
-        };
-        let stream = TcpStream::connect_timeout(&address, STEP).map_err(|e| Error::Connect(e.kind()))?;
-        stream.set_nodelay(true).map_err(|e| Error::Connect(e.kind()))?;
+    fn prove(&self, address: &VaultAddress) -> Result<Challenged<Wire>, Error> {
+        let stream = self.reach.vault(address, self.step())?;
         let mut context = [0; 32];
         kernel::clock::random(&mut context).map_err(Error::Random)?;
         let expected = Expectation { anchor: &self.anchor, policy: &self.nodes, clock: self.clock, collateral: &self.collateral };
@@ -175,7 +167,7 @@ impl Dialer {
     }
 
     /// Shows our quote and fetches the share.
-    fn fetch(&self, index: usize, challenged: Challenged<TcpStream>, events: &Sender<Event>) -> Result<(Share, u64), Error> {
+    fn fetch(&self, index: usize, challenged: Challenged<Wire>, events: &Sender<Event>) -> Result<(Share, u64), Error> {
         let until = self.deadline.min(Instant::now() + QUOTE);
         let own = |report_data: &[u8; 64]| {
             let own = quote::own(&self.tsm, report_data, until).map_err(|e| vault::Error::OwnQuote(e.to_string()))?;
@@ -204,11 +196,8 @@ fn waited(inbox: &Receiver<Command>, pause: Duration) -> bool {
     }
 }
 
-/// A number between 0 and 1; without random numbers there is no jitter, and no harm.
-fn fraction() -> f64 {
+/// What jitters a pause. Without random numbers all pauses are as long as they can be, and no harm is done.
+fn random() -> u32 {
     let mut bytes = [0; 4];
-    match kernel::clock::random(&mut bytes) {
-        Ok(()) => f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX),
-        Err(_) => 0.0,
-    }
+    kernel::clock::random(&mut bytes).map_or(u32::MAX, |()| u32::from_ne_bytes(bytes))
 }

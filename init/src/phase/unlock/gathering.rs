@@ -10,12 +10,13 @@ use super::dial::{Command, Event, Ready};
 use super::outcome::Outcome;
 use super::time::TimeQuorum;
 use super::{Disk, Error, Measured, Proved, Time, data};
+use crate::watchdog;
 
 /// How long a vault that has our quote may take before the next one is asked as well. Vaults answer in milliseconds, and the
 /// price of asking one too many is a quote.
 const HEDGE: Duration = Duration::from_millis(500);
 /// How often the console says what is awaited.
-const REPORT: Duration = Duration::from_secs(10);
+const REPORT: Duration = Duration::from_secs(5);
 /// How far the host's clock may be from the vaults' and is left alone, in seconds: they count in minutes, it counts finer.
 const AGREES: std::ops::RangeInclusive<i64> = -5..=65;
 
@@ -68,6 +69,7 @@ impl Gathering {
     pub(super) fn run(mut self, events: &Receiver<Event>, disk: &Disk, deadline: Instant) -> Result<Proved, Error> {
         let mut report = Instant::now() + REPORT;
         loop {
+            watchdog::alive();
             let wake = deadline.min(report).min(self.next_hedge().unwrap_or(deadline));
             let mut trial = Trial { disk, deadline, broken: None };
             match events.recv_timeout(wake.saturating_duration_since(Instant::now())) {

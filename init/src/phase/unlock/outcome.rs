@@ -8,6 +8,7 @@ use vault::{Refused, Step};
 
 use super::Error;
 use super::dial::{self, Ready};
+use crate::phase::net::ReachError;
 
 /// Seconds of a day.
 const DAY: u64 = 86_400;
@@ -84,8 +85,8 @@ impl Verdict {
             dial::Error::Share(_) => Self::Garbled,
             dial::Error::SameNode => Self::Duplicate,
             dial::Error::Stale => Self::Stale,
-            dial::Error::Connect(std::io::ErrorKind::TimedOut) => Self::Slow,
-            dial::Error::Connect(_) | dial::Error::Random(_) | dial::Error::Address | dial::Error::Stopped => Self::Down,
+            dial::Error::Reach(ReachError::Connect(std::io::ErrorKind::TimedOut)) => Self::Slow,
+            dial::Error::Reach(_) | dial::Error::Random(_) | dial::Error::Stopped => Self::Down,
         }
     }
 }
@@ -332,7 +333,7 @@ mod tests {
     }
 
     fn away() -> dial::Error {
-        dial::Error::Connect(std::io::ErrorKind::ConnectionRefused)
+        dial::Error::Reach(ReachError::Connect(std::io::ErrorKind::ConnectionRefused))
     }
 
     fn denied() -> dial::Error {

@@ -1,0 +1,44 @@
+//! When to try again.
+
+use std::time::Duration;
+
+/// Pauses with full jitter: anywhere between nothing and a ceiling that doubles each time. Clients that failed together come back
+/// spread over the whole of the ceiling, not in waves (the README's table has it against fixed pauses).
+///
+/// Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+#[derive(Debug, Clone)]
+pub struct Backoff {
+    ceiling: Duration,
+    most: Duration,
+}
+
+impl Backoff {
+    /// Begins with a ceiling of `first`; it grows to `most`.
+    #[must_use]
+    pub const fn new(first: Duration, most: Duration) -> Self {
+        Self { ceiling: first, most }
+    }
+
+    /// The next pause; `random` is any 32 bits.
+    pub fn pause(&mut self, random: u32) -> Duration {
+        let pause = self.ceiling.mul_f64(f64::from(random) / f64::from(u32::MAX));
+        self.ceiling = (self.ceiling * 2).min(self.most);
+        pause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_are_anywhere_under_a_ceiling_that_doubles_to_its_most() {
+        let ceilings = |random| {
+            let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(3));
+            (0..5).map(|_| backoff.pause(random).as_millis()).collect::<Vec<_>>()
+        };
+        assert_eq!(ceilings(u32::MAX), [500, 1000, 2000, 3000, 3000]);
+        assert_eq!(ceilings(0), [0; 5]);
+        assert_eq!(ceilings(u32::MAX / 2), [249, 499, 999, 1499, 1499]);
+    }
+}

@@ -1,0 +1,201 @@
+//! Names to addresses, through the name servers that the link or the policy names. Both kinds of addresses are asked for at once,
+//! of all servers one after the other, and again, until something answers or the time is up. What comes is a hint.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use kernel::connect::Stream;
+use netconf::dns::{ANSWER_MAX, Answer, Kind, Question};
+
+use super::random;
+
+const PORT: u16 = 53;
+/// How long one server may take before the next one is asked.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The longest answer in a datagram, in bytes: more than any server sends without being asked to.
+const DATAGRAM_MAX: usize = 4096;
+/// How many names an alias may lead over.
+const ALIASES_MAX: usize = 8;
+
+/// Why a name has no address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Error {
+    /// Neither the link nor the policy names a server.
+    #[error("no name server")]
+    NoServer,
+    /// A server says so, or has addresses that no machine can have.
+    #[error("the name has no address")]
+    NoAddress,
+    /// The last server's response code.
+    #[error("name server failure {0}")]
+    Failed(u16),
+    #[error("no answer of a name server")]
+    Silence,
+    #[error("not a name")]
+    Name,
+    #[error("the name is an alias of an alias of an alias")]
+    Aliases,
+}
+
+/// Resolves `host` until `deadline`.
+pub(super) fn resolve(host: &str, servers: &[IpAddr], scope: u32, deadline: Instant) -> Result<Vec<IpAddr>, Error> {
+    if servers.is_empty() {
+        return Err(Error::NoServer);
+    }
+    let mut question = Question::new(host).ok_or(Error::Name)?;
+    for _ in 0..ALIASES_MAX {
+        match both(&question, servers, scope, deadline)? {
+            Found::Addresses(addresses) => return Ok(addresses),
+            Found::Alias(next) => question = next,
+        }
+    }
+    Err(Error::Aliases)
+}
+
+enum Found {
+    Addresses(Vec<IpAddr>),
+    Alias(Question),
+}
+
+/// Asks each server in turn for both kinds, round after round.
+fn both(question: &Question, servers: &[IpAddr], scope: u32, deadline: Instant) -> Result<Found, Error> {
+    let mut last = Error::Silence;
+    // Twice round: a lost datagram is asked again, a dead set of servers does not use up the vault's whole attempt.
+    for server in servers.iter().chain(servers) {
+        let until = deadline.min(Instant::now() + PATIENCE);
+        if Instant::now() >= deadline {
+            break;
+        }
+        match ask(question, server_at(*server, scope), until) {
+            Ok(found) => return Ok(found),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn server_at(server: IpAddr, scope: u32) -> SocketAddr {
+    match server {
+        IpAddr::V4(ip) => (ip, PORT).into(),
+        IpAddr::V6(ip) => std::net::SocketAddrV6::new(ip, PORT, 0, if ip.is_unicast_link_local() { scope } else { 0 }).into(),
+    }
+}
+
+/// Asks one server for both kinds at once, and takes its answers until both are here or the time is up.
+fn ask(question: &Question, server: SocketAddr, until: Instant) -> Result<Found, Error> {
+    let kinds = [Kind::Aaaa, Kind::A];
+    let ids = [random(), random()].map(|number| u16::try_from(number & 0xffff).unwrap_or(0));
+    let any: IpAddr = if server.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
+    // Connected: only what comes from the server is received, at a port that the kernel chose at random.
+    let socket =
+        UdpSocket::bind((any, 0)).and_then(|socket| socket.connect(server).map(|()| socket)).map_err(|_| Error::Silence)?;
+    for (kind, id) in kinds.into_iter().zip(ids) {
+        let message = question.message(id, kind).ok_or(Error::Name)?;
+        socket.send(&message).map_err(|_| Error::Silence)?;
+    }
+    let mut answers: [Option<Answer>; 2] = [None, None];
+    let mut buffer = vec![0; DATAGRAM_MAX];
+    while answers.contains(&None) {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() || socket.set_read_timeout(Some(left)).is_err() {
+            break;
+        }
+        let Ok(length) = socket.recv(&mut buffer) else { break };
+        let bytes = buffer.get(..length).unwrap_or_default();
+        for ((kind, id), answer) in kinds.into_iter().zip(ids).zip(&mut answers) {
+            let Some(read) = question.answer(id, kind, bytes) else { continue };
+            *answer = Some(if read == Answer::Truncated { over_tcp(question, id, kind, server, until) } else { read });
+        }
+    }
+    combine(answers)
+}
+
+/// What two answers say together: any address counts, then any alias, then why there is none.
+fn combine(answers: [Option<Answer>; 2]) -> Result<Found, Error> {
+    let (mut addresses, mut alias, mut why) = (Vec::new(), None, None);
+    for answer in answers {
+        match answer {
+            Some(Answer::Addresses(some)) => addresses.extend(some),
+            Some(Answer::Alias(to)) => alias = Some(to),
+            Some(Answer::NoSuchName) => why = Some(Error::NoAddress),
+            Some(Answer::Failed(code)) => why = Some(Error::Failed(code)),
+            Some(Answer::Truncated) | None => why = Some(why.unwrap_or(Error::Silence)),
+        }
+    }
+    if !addresses.is_empty() {
+        return Ok(Found::Addresses(addresses));
+    }
+    alias.map(Found::Alias).ok_or(why.unwrap_or(Error::NoAddress))
+}
+
+/// Asks again over TCP what did not fit a datagram; a server that cannot is one that did not answer.
+fn over_tcp(question: &Question, id: u16, kind: Kind, server: SocketAddr, until: Instant) -> Answer {
+    let ask = || -> Option<Answer> {
+        let mut stream = Stream::tcp(&[server], PATIENCE, until).ok()?;
+        let message = question.message(id, kind)?;
+        let length = u16::try_from(message.len()).ok()?.to_be_bytes();
+        stream.bound(until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))).ok()?;
+        stream.write_all(&[&length[..], &message].concat()).ok()?;
+        let mut length = [0; 2];
+        read_all(&mut stream, &mut length, until)?;
+        let mut answer = vec![0; usize::from(u16::from_be_bytes(length)).min(ANSWER_MAX)];
+        read_all(&mut stream, &mut answer, until)?;
+        question.answer(id, kind, &answer)
+    };
+    ask().unwrap_or(Answer::Truncated)
+}
+
+/// Fills `buffer`; a server that sends a byte now and then does not move the deadline.
+fn read_all(stream: &mut Stream, buffer: &mut [u8], until: Instant) -> Option<()> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
+        stream.bound(left).ok()?;
+        match stream.read(buffer.get_mut(filled..)?) {
+            Ok(0) | Err(_) => return None,
+            Ok(read) => filled += read,
+        }
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_address_counts_then_an_alias_then_the_reason() {
+        let address: IpAddr = [10, 0, 0, 1].into();
+        let alias = || Answer::Alias(Question::new("b.example").unwrap());
+        let none = || Answer::Addresses(Vec::new());
+        let cases = [
+            ([Some(none()), Some(Answer::Addresses(vec![address]))], Ok(Some(address))),
+            ([None, Some(Answer::Addresses(vec![address]))], Ok(Some(address))),
+            ([Some(alias()), Some(none())], Ok(None)),
+            ([Some(none()), Some(none())], Err(Error::NoAddress)),
+            ([Some(Answer::NoSuchName), Some(Answer::NoSuchName)], Err(Error::NoAddress)),
+            ([Some(Answer::Failed(2)), None], Err(Error::Failed(2))),
+            ([None, Some(Answer::Truncated)], Err(Error::Silence)),
+        ];
+        for (answers, want) in cases {
+            let got = combine(answers.clone()).map(|found| match found {
+                Found::Addresses(addresses) => addresses.first().copied(),
+                Found::Alias(_) => None,
+            });
+            assert_eq!(got, want, "{answers:?}");
+        }
+    }
+
+    #[test]
+    fn name_without_servers_or_with_dead_ones_ends_in_time() {
+        let soon = Instant::now() + Duration::from_millis(50);
+        assert_eq!(resolve("vault.example", &[], 0, soon), Err(Error::NoServer));
+        let start = Instant::now();
+        assert_eq!(resolve("vault.example", &[[127, 0, 0, 1].into()], 0, soon), Err(Error::Silence));
+        assert!(start.elapsed() < PATIENCE);
+    }
+}

@@ -1,0 +1,136 @@
+//! What the network's thread knows, for those who wait for it.
+
+use std::net::IpAddr;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Error;
+use crate::watchdog;
+
+/// A link that can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Up {
+    /// The kernel's index of it: the scope of addresses on the link.
+    pub(super) index: u32,
+    pub(super) name: String,
+    /// Whom to ask for names: at most three a family.
+    pub(super) resolvers: Vec<IpAddr>,
+}
+
+/// What is missing, as far as anybody can tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Trouble {
+    #[default]
+    #[error("no ethernet link")]
+    NoLink,
+    #[error("{0} has no carrier")]
+    NoCarrier(String),
+    #[error("{link}: no lease after {requests} requests{}", .solicitations.map_or_else(String::new, |n| format!(", and no router after {n} solicitations")))]
+    NoLease { link: String, requests: u32, solicitations: Option<u32> },
+    #[error("{link}: no router after {solicitations} solicitations")]
+    NoRouter { link: String, solicitations: u32 },
+    #[error("{link}: {address} is somebody else's")]
+    Duplicate { link: String, address: IpAddr },
+    #[error("{link}: waiting for the address to be proved unique")]
+    Unproved { link: String },
+    #[error("{link}: {error}")]
+    Kernel { link: String, error: kernel::Error },
+}
+
+#[derive(Default)]
+struct State {
+    up: Option<Up>,
+    trouble: Trouble,
+    /// The thread has ended: nothing will change any more.
+    broken: Option<kernel::Error>,
+}
+
+/// Shared between the network's thread and everybody else.
+#[derive(Default)]
+pub(super) struct Status {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Status {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set(&self, up: Option<Up>, trouble: Trouble) {
+        let mut state = self.lock();
+        state.up = up;
+        state.trouble = trouble;
+        self.changed.notify_all();
+    }
+
+    pub(super) fn broke(&self, error: kernel::Error) {
+        let mut state = self.lock();
+        (state.up, state.broken) = (None, Some(error));
+        self.changed.notify_all();
+    }
+
+    /// Waits until a link can be used, or `until`.
+    pub(super) fn ready(&self, until: Instant) -> Option<Up> {
+        let wait = |state: &mut State| state.up.is_none() && state.broken.is_none();
+        let left = until.saturating_duration_since(Instant::now());
+        let waited = self.changed.wait_timeout_while(self.lock(), left, wait);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.up.clone()
+    }
+
+    /// The same, with a word on the console every `report`, and an error at `deadline`.
+    pub(super) fn ready_or_why(&self, report: Duration, deadline: Instant) -> Result<Up, Error> {
+        loop {
+            watchdog::alive();
+            if let Some(up) = self.ready(deadline.min(Instant::now() + report)) {
+                return Ok(up);
+            }
+            let state = self.lock();
+            if let Some(error) = state.broken.clone() {
+                return Err(Error::Kernel(error));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Error::of(state.trouble.clone()));
+            }
+            log::info!("net: {}; {} s left", state.trouble, left.as_secs());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wait_ends_with_the_link_or_with_what_was_missing_last() {
+        let status = Status::default();
+        let soon = || Instant::now() + Duration::from_millis(20);
+        assert!(status.ready(soon()).is_none());
+        status.set(None, Trouble::NoCarrier("eth0".to_owned()));
+        let error = status.ready_or_why(Duration::from_millis(5), soon()).unwrap_err();
+        assert_eq!((error.code(), error.to_string().as_str()), (41, "eth0 has no carrier"));
+        let up = Up { index: 2, name: "eth0".to_owned(), resolvers: Vec::new() };
+        status.set(Some(up.clone()), Trouble::NoLink);
+        assert_eq!(status.ready_or_why(Duration::from_secs(9), soon()).ok(), Some(up));
+        status.broke(kernel::Error::io("socket", "rtnetlink", &std::io::ErrorKind::OutOfMemory.into()));
+        assert_eq!(status.ready_or_why(Duration::from_secs(9), soon()).unwrap_err().code(), 43);
+    }
+
+    #[test]
+    fn trouble_says_who_was_asked_and_how_often() {
+        let link = || "eth0".to_owned();
+        let cases = [
+            (Trouble::NoLease { link: link(), requests: 3, solicitations: None }, "eth0: no lease after 3 requests"),
+            (
+                Trouble::NoLease { link: link(), requests: 3, solicitations: Some(2) },
+                "eth0: no lease after 3 requests, and no router after 2 solicitations",
+            ),
+            (Trouble::NoRouter { link: link(), solicitations: 1 }, "eth0: no router after 1 solicitations"),
+        ];
+        for (trouble, want) in cases {
+            assert_eq!(trouble.to_string(), want);
+        }
+    }
+}
