@@ -1,8 +1,8 @@
-//! QEMU's monitor (QMP), of which this crate needs one thing: why the guest stopped.
+//! QEMU's monitor (QMP), of which this crate needs two things: why the guest stopped, and to plug and unplug its links.
 //!
 //! QEMU's exit code is 0 for a power-off and for a reset alike.
 //!
-//! Source: QEMU docs/interop/qmp-spec.rst; event `SHUTDOWN` in qapi/run-state.json.
+//! Source: QEMU docs/interop/qmp-spec.rst; event `SHUTDOWN` in qapi/run-state.json, command `set_link` in qapi/net.json.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -10,6 +10,7 @@ use std::{
         fd::OwnedFd,
         unix::net::{UnixListener, UnixStream},
     },
+    sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
 };
 
@@ -19,21 +20,34 @@ use rustix::event::{PollFd, PollFlags, poll};
 const LINE_MAX: u64 = 64 * 1024;
 
 /// A thread that listens to one QEMU.
-pub(crate) struct Monitor(JoinHandle<Option<String>>);
+pub(crate) struct Monitor {
+    thread: JoinHandle<Option<String>>,
+    /// The way to QEMU, once it has connected.
+    orders: Arc<Mutex<Option<UnixStream>>>,
+}
 
 impl Monitor {
     /// Begins to wait for QEMU, the process `qemu`, to connect to `listener`.
     pub(crate) fn attend(listener: UnixListener, qemu: OwnedFd) -> io::Result<Self> {
+        let orders = Arc::new(Mutex::new(None));
+        let connected = Arc::clone(&orders);
         let thread = std::thread::Builder::new().name("qmp".into()).spawn(move || {
             // QEMU's end is the end of the story: an error tells no more than no reason does.
-            accept(&listener, &qemu).and_then(listen).unwrap_or(None)
+            accept(&listener, &qemu).and_then(|stream| listen(stream, &connected)).unwrap_or(None)
         })?;
-        Ok(Self(thread))
+        Ok(Self { thread, orders })
     }
 
     /// Why the guest stopped, in QEMU's words (`guest-shutdown`, `guest-reset`, ...), once QEMU has ended.
     pub(crate) fn reason(self) -> Option<String> {
-        self.0.join().unwrap_or(None)
+        self.thread.join().unwrap_or(None)
+    }
+
+    /// Plugs or unplugs the cable of the network device or back end `id`.
+    pub(crate) fn set_link(&self, id: &str, up: bool) -> io::Result<()> {
+        let order = serde_json::json!({ "execute": "set_link", "arguments": { "name": id, "up": up } });
+        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        orders.as_mut().ok_or(io::ErrorKind::NotConnected)?.write_all(format!("{order}\n").as_bytes())
     }
 }
 
@@ -47,8 +61,9 @@ fn accept(listener: &UnixListener, qemu: &OwnedFd) -> io::Result<UnixStream> {
     Ok(stream)
 }
 
-fn listen(mut stream: UnixStream) -> io::Result<Option<String>> {
+fn listen(mut stream: UnixStream, orders: &Mutex<Option<UnixStream>>) -> io::Result<Option<String>> {
     stream.write_all(b"{\"execute\":\"qmp_capabilities\"}\n")?;
+    *orders.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream.try_clone()?);
     let mut reader = BufReader::new(stream);
     let mut reason = None;
     loop {

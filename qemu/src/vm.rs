@@ -123,6 +123,16 @@ impl Vm {
         }
     }
 
+    /// Plugs or unplugs the cable of the network device or back end with this identifier (`link` is [`crate::Network::User`]'s).
+    ///
+    /// # Errors
+    /// When QEMU does not listen.
+    pub fn set_link(&self, id: &str, up: bool) -> Result<(), Error> {
+        let monitor = self.monitor.as_ref().ok_or(std::io::ErrorKind::NotConnected);
+        let set = monitor.map_err(std::io::Error::from).and_then(|monitor| monitor.set_link(id, up));
+        set.map_err(Error::system("setting a link"))
+    }
+
     /// COM1.
     #[must_use]
     pub fn console(&self) -> &Console {

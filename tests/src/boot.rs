@@ -1,5 +1,6 @@
 //! One boot from words to end.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use machine::{Disk, Exit, Habits, Machine, Network, Qemu, QuoteAnswer, QuoteSource, QuotingService, TdInfo, Vm, measurement};
 use sim_dcap::{Platform, TdQuote};
 
+use crate::lan::Lan;
 use crate::leak::leaks;
 use crate::scenarios::Stage;
 use crate::{Artifacts, DataDisk, Doing, Failure, RootDisk, Vaults, clock};
@@ -39,6 +41,9 @@ pub struct Boot<'a> {
     more_disks: Vec<Disk>,
     log: Option<PathBuf>,
     granted: bool,
+    network: Option<Network>,
+    arguments: Vec<OsString>,
+    longest: Duration,
 }
 
 /// A boot that is over.
@@ -75,6 +80,9 @@ impl<'a> Boot<'a> {
             more_disks: Vec::new(),
             log: None,
             granted: true,
+            network: None,
+            arguments: Vec::new(),
+            longest: LONGEST,
         }
     }
 
@@ -164,6 +172,31 @@ impl<'a> Boot<'a> {
         Self { granted: false, ..self }
     }
 
+    /// Attaches this link in place of the usual one.
+    #[must_use]
+    pub(crate) fn lan(self, lan: &Lan) -> Self {
+        self.no_network().arguments(lan.arguments())
+    }
+
+    /// Attaches no link.
+    #[must_use]
+    pub fn no_network(self) -> Self {
+        Self { network: Some(Network::None), ..self }
+    }
+
+    /// Gives QEMU more arguments.
+    #[must_use]
+    pub fn arguments<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Ends the machine after this time, whatever it does.
+    #[must_use]
+    pub fn for_at_most(self, longest: Duration) -> Self {
+        Self { longest, ..self }
+    }
+
     /// What this boot measures, for a policy.
     ///
     /// # Errors
@@ -198,8 +231,10 @@ impl<'a> Boot<'a> {
                 .chain(self.data.map(|data| Disk { log: self.log.clone(), ..data.attached() }))
                 .chain(self.more_disks.iter().cloned())
                 .collect(),
-            network: if self.vaults.is_some() { Network::default() } else { Network::None },
-            arguments: self.clock.iter().flat_map(|base| ["-rtc".into(), format!("base={base}").into()]).collect(),
+            network: self.network.clone().unwrap_or(if self.vaults.is_some() { Network::default() } else { Network::None }),
+            arguments: (self.clock.iter().flat_map(|base| ["-rtc".into(), format!("base={base}").into()]))
+                .chain(self.arguments.iter().cloned())
+                .collect(),
             ..Machine::default()
         }
     }
@@ -238,7 +273,7 @@ impl<'a> Boot<'a> {
         let start = Instant::now();
         let mut vm =
             Vm::boot_with_copy(&Qemu::of_build_tree(), &machine, quotes.as_ref(), self.copy.take()).doing("starting QEMU")?;
-        let exit = during(&vm).and_then(|()| vm.wait(LONGEST).doing("waiting for the end"));
+        let exit = during(&vm).and_then(|()| vm.wait(self.longest).doing("waiting for the end"));
         let lines: Vec<String> = vm.console().lines().into_iter().map(|line| line.text).collect();
         let raw = vm.console().raw();
         std::fs::write(self.stage.next_console(), &raw).doing("keeping the console")?;
@@ -304,6 +339,16 @@ impl Ended {
             Exit::PoweredOff => Ok(()),
             _ => Err(Failure(format!("ended by {:?}; {}", self.exit, self.tail()))),
         }
+    }
+
+    /// How long a phase took, in milliseconds.
+    ///
+    /// # Errors
+    /// When it did not end.
+    pub fn phase(&self, name: &str) -> Result<u64, Failure> {
+        let line = self.line(&format!("cvm-init: phase {name}: "))?;
+        let number = line.rsplit_once(": ").and_then(|(_, rest)| rest.strip_suffix(" ms")?.parse().ok());
+        number.ok_or_else(|| Failure(format!("no time in {line}")))
     }
 
     /// The receipt that this boot left.

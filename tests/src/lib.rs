@@ -8,12 +8,14 @@ mod boot;
 mod clock;
 mod cuts;
 mod disk;
+mod lan;
 mod leak;
 mod pccs;
 mod relay;
 pub mod runner;
 mod scenarios;
 mod vaults;
+mod vsock;
 
 pub use artifacts::Artifacts;
 pub use benchmarks::BENCHMARKS;

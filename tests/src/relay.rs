@@ -8,7 +8,15 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 /// # Errors
 /// As bind(2).
 pub(crate) fn to(to: SocketAddr) -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
+    from("127.0.0.1:0", to)
+}
+
+/// The same with another loopback.
+///
+/// # Errors
+/// As bind(2).
+pub(crate) fn from(at: &str, to: SocketAddr) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind(at)?;
     let address = listener.local_addr()?;
     std::thread::spawn(move || {
         for client in listener.incoming().map_while(Result::ok) {

@@ -4,6 +4,8 @@ mod attestation;
 mod cuts;
 mod data;
 mod header;
+mod names;
+mod net;
 mod policy;
 mod root;
 mod unlock;
@@ -93,6 +95,20 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "refuses-a-disk-neither-blank-nor-luks", play: data::refuses_a_disk_neither_blank_nor_luks },
     Scenario { name: "refuses-to-format-on-two-shares-alone", play: data::refuses_to_format_on_two_shares_alone },
     Scenario { name: "formats-the-smallest-disk-and-none-smaller", play: data::formats_the_smallest_disk },
+    Scenario { name: "stops-in-time-without-a-dhcp-server", play: net::stops_in_time_without_a_dhcp_server },
+    Scenario { name: "stops-in-time-when-vaults-are-black-holes", play: net::stops_in_time_when_vaults_are_black_holes },
+    Scenario { name: "stops-in-time-when-every-address-is-somebodys", play: net::stops_in_time_when_every_address_is_somebodys },
+    Scenario { name: "silent-name-servers-end-with-patience", play: names::silent_name_servers_end_with_patience },
+    Scenario { name: "lies-about-names-only-cost-time", play: names::lies_about_names_only_cost_time },
+    Scenario { name: "takes-static-addresses-of-either-family", play: net::takes_static_addresses_of_either_family },
+    Scenario { name: "link-lost-in-the-middle-comes-back", play: net::link_lost_in_the_middle_comes_back },
+    Scenario { name: "takes-a-lease-among-hostile-answers", play: net::takes_a_lease_among_hostile_answers },
+    Scenario { name: "networkd-works-after-a-returned-link", play: net::networkd_works_after_a_returned_link },
+    Scenario { name: "makes-an-address-under-a-flood-of-routers", play: net::makes_an_address_under_a_flood_of_routers },
+    Scenario { name: "finds-vaults-by-names-however-told", play: names::finds_vaults_by_names_in_any_way_they_are_told },
+    Scenario { name: "takes-classless-routes-and-no-router", play: net::takes_classless_routes_and_no_router },
+    Scenario { name: "goes-on-with-the-link-that-answers", play: net::goes_on_with_the_link_that_answers },
+    Scenario { name: "unlocks-over-vsock-without-a-link", play: net::unlocks_over_vsock_without_a_link },
     Scenario { name: "boots-without-a-data-disk", play: root::boots_without_a_data_disk },
     Scenario { name: "stops-at-a-wrong-root-hash", play: root::stops_at_a_wrong_root_hash },
     Scenario { name: "stops-at-a-changed-first-block", play: root::stops_at_a_changed_first_block },

@@ -32,6 +32,8 @@ pub struct Vaults {
     nodes: Vec<NodeHandle>,
     /// Where the guest is told that each node is.
     addresses: Vec<SocketAddr>,
+    /// The same in other words than the host's address: by name, over vsock.
+    called: Vec<Option<String>>,
     issuer: Issuer,
     threshold: usize,
     key: Key,
@@ -138,7 +140,8 @@ impl Vaults {
         };
         let nodes = (1..=dealt).map(start).collect::<Result<Vec<_>, _>>()?;
         let addresses = nodes.iter().map(NodeHandle::addr).collect();
-        Ok(Self { handle: HANDLE.to_owned(), previous: None, pki, nodes, addresses, issuer, threshold, key })
+        let called = vec![None; dealt];
+        Ok(Self { handle: HANDLE.to_owned(), previous: None, pki, nodes, addresses, called, issuer, threshold, key })
     }
 
     /// Makes the node at `index` misbehave from its next connection on.
@@ -158,6 +161,27 @@ impl Vaults {
         let relay = relay::to(self.node(other)?.addr()).doing("starting a relay")?;
         if let Some(address) = self.addresses.get_mut(index) {
             *address = relay;
+        }
+        Ok(self)
+    }
+
+    /// Tells the guest another way to the node at `index`, made of the port at which it listens.
+    #[must_use]
+    pub fn called(mut self, index: usize, name: impl FnOnce(u16) -> String) -> Self {
+        if let (Some(called), Some(address)) = (self.called.get_mut(index), self.addresses.get(index)) {
+            *called = Some(name(address.port()));
+        }
+        self
+    }
+
+    /// Listens for every node on the loopback of IPv6 as well, and tells the guest to go there by QEMU's network.
+    ///
+    /// # Errors
+    /// When a relay does not start.
+    pub fn over_ipv6(mut self) -> Result<Self, Failure> {
+        for index in 0..self.nodes.len() {
+            let relay = relay::from("[::1]:0", self.node(index)?.addr()).doing("starting a relay on ::1")?;
+            self = self.called(index, |_| format!("[fec0::2]:{}", relay.port()));
         }
         Ok(self)
     }
@@ -197,7 +221,9 @@ impl Vaults {
     #[must_use]
     pub fn words(&self) -> Vec<String> {
         let host = machine::spec::HOST_IN_GUEST;
-        let addresses: Vec<_> = self.addresses.iter().map(|address| format!("{host}:{}", address.port())).collect();
+        let usual = |address: &SocketAddr| format!("{host}:{}", address.port());
+        let addresses = self.addresses.iter().zip(&self.called).map(|(at, called)| called.clone().unwrap_or_else(|| usual(at)));
+        let addresses: Vec<_> = addresses.collect();
         let mut words = vec![
             format!("cvm.vault={}", addresses.join(",")),
             format!("cvm.vault.mrenclave={}", hex(&MRENCLAVE)),

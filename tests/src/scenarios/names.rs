@@ -1,0 +1,77 @@
+//! Vaults by name, and name servers that a hostile host runs.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use hickory_proto::op::ResponseCode;
+
+use super::Stage;
+use super::net::{HOST6, boot, patience_was};
+use crate::lan::dns::{self, Says, Zone};
+use crate::lan::{Fate, Lan, dhcp};
+use crate::{DataDisk, Doing, Failure, Vaults};
+
+/// Where the vaults are, in IPv4.
+const HOST: IpAddr = IpAddr::V4(machine::spec::HOST_IN_GUEST);
+/// A name server of the link; QEMU's network leads its TCP port to ours.
+const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 100);
+/// An address where nobody ever answers.
+const HOLE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 200));
+
+/// A link whose DHCP names [`SERVER`], and a name server there that knows `zone`.
+fn lan(zone: Zone) -> Result<Lan, Failure> {
+    Lan::start(move |bytes| {
+        if let Some((kind, asked)) = dhcp::asked(bytes) {
+            let mut options = dhcp::honest();
+            options.push((6, SERVER.octets().to_vec()));
+            return Fate::Answer(dhcp::serve(kind, &asked, &options));
+        }
+        dns::answers(&zone, bytes).map_or(Fate::Pass, Fate::Answer)
+    })
+}
+
+/// Three vaults under names of their own, of which `needed` are.
+fn named(stage: &Stage, needed: usize) -> Result<Vaults, Failure> {
+    let vaults = Vaults::up(&stage.artifacts, needed, 3)?;
+    Ok((0..3).fold(vaults, |vaults, index| vaults.called(index, |port| format!("vault-{index}.example:{port}"))))
+}
+
+pub(super) fn finds_vaults_by_names_in_any_way_they_are_told(stage: &Stage) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, named(stage, 3)?);
+    let zone: Zone = vec![
+        // Too much for a datagram: TCP.
+        ("vault-0.example", Says::OverTcp(vec![HOST])),
+        // Noise first, then an alias with an address that is a hole beside the right one: whichever answers.
+        ("vault-1.example", Says::Alias("real.example", vec![HOLE, HOST])),
+        ("vault-2.example", Says::NoiseFirst(vec![HOST6.into(), HOST])),
+    ];
+    let tcp = dns::over_tcp(zone.clone()).doing("a name server over TCP")?;
+    let lan = lan(zone)?.forwarding(format!("tcp:{SERVER}:53-tcp:{tcp}"));
+    let ended = boot(stage, &data, &vaults).lan(&lan).tasks("mounts").run()?;
+    ended.reached_the_real_system()?;
+    ended.line("mounts| /dev/mapper/data-crypt /data ext4")?;
+    Ok(())
+}
+
+pub(super) fn lies_about_names_only_cost_time(stage: &Stage) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, named(stage, 2)?);
+    let zone: Zone = vec![
+        ("vault-0.example", Says::At(vec![[127, 0, 0, 1].into(), [0, 0, 0, 0].into(), [224, 0, 0, 1].into()])),
+        ("vault-1.example", Says::Code(ResponseCode::Refused)),
+        // vault-2 is told not to be there at all.
+    ];
+    let ended = boot(stage, &data, &vaults).lan(&lan(zone)?).word("cvm.vault.patience=15s").run()?;
+    patience_was(&ended, 15, 50)?;
+    ended.line("vault vault-0.example")?;
+    ended.line("down: the name has no address")?;
+    ended.line("down: name server failure 5")?;
+    Ok(())
+}
+
+pub(super) fn silent_name_servers_end_with_patience(stage: &Stage) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, named(stage, 2)?);
+    let zone: Zone = (["vault-0.example", "vault-1.example", "vault-2.example"]).map(|name| (name, Says::Silence)).to_vec();
+    let ended = boot(stage, &data, &vaults).lan(&lan(zone)?).word("cvm.vault.patience=20s").run()?;
+    patience_was(&ended, 20, 50)?;
+    ended.line("no answer of a name server")?;
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! A host that offers vsock and no network: what a guest sends to a port of the host's context comes out of a socket here.
+//!
+//! The device is vhost-device-vsock of the rust-vmm project, since this host's kernel has none. A guest that connects to context 2,
+//! port N, is connected to the socket `host_N`.
+
+use std::ffi::OsString;
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::{Artifacts, Doing, Failure};
+
+/// How long the device may take to come up.
+const UP: Duration = Duration::from_secs(10);
+
+/// The host's end. Ends with its drop.
+pub(crate) struct Vsock {
+    device: Child,
+    dir: tempfile::TempDir,
+}
+
+impl Vsock {
+    /// Starts the device.
+    ///
+    /// # Errors
+    /// When it is not installed or does not come up.
+    pub(crate) fn start(artifacts: &Artifacts) -> Result<Self, Failure> {
+        let dir = tempfile::Builder::new().prefix("cvm-vsock-").tempdir_in("/tmp").doing("a folder for vsock")?;
+        let device = Command::new(artifacts.top.join("target/tools/bin/vhost-device-vsock"))
+            .args(["--guest-cid", "3"])
+            .arg("--socket")
+            .arg(dir.path().join("device"))
+            .arg("--uds-path")
+            .arg(dir.path().join("host"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .doing("starting vhost-device-vsock")?;
+        let mut vsock = Self { device, dir };
+        let deadline = Instant::now() + UP;
+        // The socket appears when it listens; nothing else tells, and a connection would be taken for QEMU's.
+        while !vsock.dir.path().join("device").exists() {
+            let ended = vsock.device.try_wait().doing("vhost-device-vsock")?;
+            if ended.is_some() || Instant::now() >= deadline {
+                return Err(Failure(format!("vhost-device-vsock did not come up: {ended:?}")));
+            }
+            std::thread::yield_now();
+        }
+        Ok(vsock)
+    }
+
+    /// Leads `port` of the host's context to `to`, for the life of the process.
+    ///
+    /// # Errors
+    /// As bind(2).
+    pub(crate) fn lead(&self, port: u16, to: SocketAddr) -> Result<(), Failure> {
+        let path = PathBuf::from(format!("{}_{port}", self.dir.path().join("host").display()));
+        let listener = UnixListener::bind(path).doing("listening for a vsock port")?;
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                if let Ok(server) = TcpStream::connect(to) {
+                    carry(&client, &server).unwrap_or_default();
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// QEMU's arguments for the device: it shares the guest's memory, whose size is `memory_mib`.
+    pub(crate) fn arguments(&self, memory_mib: u32) -> Vec<OsString> {
+        let arguments = [
+            ("-object", format!("memory-backend-memfd,id=shared,size={memory_mib}M,share=on")),
+            ("-machine", "memory-backend=shared".to_owned()),
+            ("-chardev", format!("socket,id=vsock,path={}", self.dir.path().join("device").display())),
+            ("-device", "vhost-user-vsock-pci,chardev=vsock".to_owned()),
+        ];
+        arguments.into_iter().flat_map(|(flag, value)| [OsString::from(flag), value.into()]).collect()
+    }
+}
+
+impl Drop for Vsock {
+    fn drop(&mut self) {
+        // It may have ended with QEMU already.
+        self.device.kill().unwrap_or_default();
+        drop(self.device.wait());
+    }
+}
+
+/// Both directions, a thread each.
+fn carry(client: &UnixStream, server: &TcpStream) -> io::Result<()> {
+    let (mut from_client, mut to_server) = (client.try_clone()?, server.try_clone()?);
+    let (mut from_server, mut to_client) = (server.try_clone()?, client.try_clone()?);
+    std::thread::spawn(move || {
+        let carried = io::copy(&mut from_client, &mut to_server);
+        drop((carried, to_server.shutdown(Shutdown::Write)));
+    });
+    std::thread::spawn(move || {
+        let carried = io::copy(&mut from_server, &mut to_client);
+        drop((carried, to_client.shutdown(Shutdown::Write)));
+    });
+    Ok(())
+}
