@@ -15,6 +15,8 @@ use message::{Answer, Exchange, Offer};
 /// The first wait for an answer; each next one is twice as long, all with up to a second of jitter either way (section 4.1).
 const FIRST_WAIT: Duration = Duration::from_secs(4);
 const LONGEST_WAIT: Duration = Duration::from_secs(64);
+/// The pause after a refusal; each next one is twice as long, so that a server that refuses for ever is not asked in a circle.
+const FIRST_REST: Duration = Duration::from_secs(1);
 /// How often an offer is asked for before it is given up: the server may be gone, another one may be there.
 const REQUESTS_MAX: u32 = 3;
 
@@ -41,6 +43,8 @@ pub struct Client {
     state: State,
     /// What the next wait is built on.
     wait: Duration,
+    /// What the next pause after a refusal is built on.
+    rest: Duration,
     /// When something is to be sent.
     due: Instant,
     sent: u32,
@@ -58,7 +62,7 @@ impl Client {
     #[must_use]
     pub fn new(mac: [u8; 6], wanted: Option<Ipv4Addr>, now: Instant, random: u32) -> Self {
         let exchange = Exchange { mac, xid: random };
-        Self { exchange, started: now, wanted, state: State::Selecting, wait: FIRST_WAIT, due: now, sent: 0 }
+        Self { exchange, started: now, wanted, state: State::Selecting, wait: FIRST_WAIT, rest: FIRST_REST, due: now, sent: 0 }
     }
 
     /// When [`Client::due`] has something to send next; none when the lease is there.
@@ -113,12 +117,11 @@ impl Client {
                     Taken::Leased(lease)
                 }
                 Some(Answer::Refused) => {
-                    // The pauses go on growing: a server that refuses for ever is not asked faster than one that is silent.
                     self.state = State::Selecting;
                     self.exchange.xid = random;
                     self.wanted = None;
-                    self.due = now + jittered(self.wait, random);
-                    self.wait = (self.wait * 2).min(LONGEST_WAIT);
+                    self.due = now + jittered(self.rest, random);
+                    (self.wait, self.rest) = (FIRST_WAIT, (self.rest * 2).min(LONGEST_WAIT));
                     Taken::Refused
                 }
                 None => Taken::Nothing,
@@ -133,12 +136,15 @@ fn jittered(wait: Duration, random: u32) -> Duration {
     (wait + Duration::from_millis((random % 2001).into())).saturating_sub(Duration::from_secs(1))
 }
 
-/// The parser of servers' frames, for `tests/fuzz`: in either state, of a client that nobody else asks for.
+/// What is made of a server's frame, in either state, by the client with this hardware address and number.
 #[cfg(fuzzing)]
-pub fn fuzz(mac: [u8; 6], xid: u32, frame: &[u8]) {
+pub(crate) fn read(mac: [u8; 6], xid: u32, frame: &[u8]) -> Option<Lease> {
     let exchange = Exchange { mac, xid };
     drop(exchange.read_offer(frame));
-    drop(exchange.read_answer(frame, Ipv4Addr::new(10, 0, 2, 2)));
+    match exchange.read_answer(frame, Ipv4Addr::new(10, 0, 2, 2))? {
+        Answer::Leased(lease) => Some(*lease),
+        Answer::Refused => None,
+    }
 }
 
 #[cfg(test)]
@@ -209,15 +215,19 @@ mod tests {
 
     #[test]
     fn refusal_starts_again_after_a_pause_under_another_number() {
-        let start = Instant::now();
-        let mut client = Client::new(MAC, None, start, 7);
-        client.due(start, MIDDLE).unwrap();
-        client.take(&server(OFFER, 7), start, MIDDLE);
-        client.due(start, MIDDLE).unwrap();
-        assert_eq!(client.take(&server(NAK, 7), start, MIDDLE), Taken::Refused);
-        let wake = client.wake().unwrap();
-        assert_eq!(wake, start + seconds(16), "after 4 and 8");
-        assert_eq!(sent(&client.due(wake, MIDDLE).unwrap()), (DISCOVER, MIDDLE));
+        let mut now = Instant::now();
+        let mut client = Client::new(MAC, None, now, 7);
+        let (mut xid, mut pauses) = (7, Vec::new());
+        for _ in 0..8 {
+            assert_eq!(sent(&client.due(now, MIDDLE).unwrap()), (DISCOVER, xid));
+            client.take(&server(OFFER, xid), now, MIDDLE);
+            client.due(now, MIDDLE).unwrap();
+            assert_eq!(client.take(&server(NAK, xid), now, MIDDLE), Taken::Refused);
+            let wake = client.wake().unwrap();
+            pauses.push(wake.duration_since(now).as_secs());
+            (now, xid) = (wake, MIDDLE);
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 64]);
     }
 
     #[test]

@@ -92,6 +92,17 @@ pub(crate) fn write_to_routers(mac: [u8; 6], message: &[u8]) -> Option<Vec<u8>> 
     Some(frame)
 }
 
+/// A frame from a neighbour with this ICMPv6 message; its checksum, 0 in `message`, is filled in.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn write_from_neighbour(mac: [u8; 6], source: Ipv6Addr, message: &[u8]) -> Option<Vec<u8>> {
+    let mut frame = write_to_routers(mac, message)?;
+    frame.get_mut(22..38)?.copy_from_slice(&source.octets());
+    let destination = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+    let checksum = icmpv6_checksum(source, destination, message);
+    frame.get_mut(56..58)?.copy_from_slice(&checksum.to_be_bytes());
+    Some(frame)
+}
+
 /// The sender and the ICMPv6 message of a neighbour on the link itself, if `frame` has one with a right checksum.
 pub(crate) fn read_icmpv6(frame: &[u8]) -> Option<(Ipv6Addr, &[u8])> {
     let packet = frame.get(ETHERNET_BYTES..)?;
@@ -141,18 +152,7 @@ pub(crate) mod tests {
 
     /// A frame from a neighbour with this ICMPv6 message.
     pub(crate) fn from_neighbour(source: Ipv6Addr, message: &[u8]) -> Vec<u8> {
-        let mut frame = write_to_routers([2; 6], message).unwrap();
-        frame[22..38].copy_from_slice(&source.octets());
-        mend_icmpv6(&mut frame);
-        frame
-    }
-
-    fn mend_icmpv6(frame: &mut [u8]) {
-        let source = Ipv6Addr::from(<[u8; 16]>::try_from(&frame[22..38]).unwrap());
-        let destination = Ipv6Addr::from(<[u8; 16]>::try_from(&frame[38..54]).unwrap());
-        frame[56..58].fill(0);
-        let sum = icmpv6_checksum(source, destination, &frame[54..]);
-        frame[56..58].copy_from_slice(&sum.to_be_bytes());
+        write_from_neighbour([2; 6], source, message).unwrap()
     }
 
     #[test]

@@ -6,7 +6,9 @@
 pub mod dhcp;
 pub mod dns;
 pub mod eyeballs;
-pub mod frame;
+mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod slaac;
 
 use std::net::IpAddr;

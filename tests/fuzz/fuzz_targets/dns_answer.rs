@@ -1,0 +1,6 @@
+//! A name server's answer.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| netconf::fuzzing::dns_answer(bytes));

@@ -1,0 +1,6 @@
+//! A datagram of the kernel's rtnetlink.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| kernel::fuzzing::rtnetlink(bytes));

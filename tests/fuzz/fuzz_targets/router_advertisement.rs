@@ -1,0 +1,6 @@
+//! A router's frame, and its message in a frame that is right.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| netconf::fuzzing::router_advertisement(bytes));
