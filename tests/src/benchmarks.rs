@@ -2,11 +2,17 @@
 
 use std::io::Write as _;
 
-use crate::scenarios::{Scenario, Stage};
-use crate::{Boot, DataDisk, Doing, Failure, Vaults};
+use vault_node::Misbehaviour;
+
+use crate::scenarios::{DEAD_LINK_FIRST, Scenario, Stage};
+use crate::{Boot, DataDisk, Doing, Failure, Vaults, drain};
 
 /// All benchmarks; a run of all scenarios leaves them out.
-pub const BENCHMARKS: &[Scenario] = &[Scenario { name: "cost-of-the-journal", play: cost_of_the_journal }];
+pub const BENCHMARKS: &[Scenario] = &[
+    Scenario { name: "cost-of-the-journal", play: cost_of_the_journal },
+    Scenario { name: "cost-of-a-dead-vault-and-a-dead-link", play: cost_of_a_dead_vault_and_link },
+    Scenario { name: "drain-after-a-restart", play: drain_after_a_restart },
+];
 
 /// Direct writes with dm-integrity's journal and without, three disks each, in turns; medians.
 fn cost_of_the_journal(stage: &Stage) -> Result<(), Failure> {
@@ -29,4 +35,37 @@ fn cost_of_the_journal(stage: &Stage) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "direct writes of 32 MB: {on} ms with the journal, {off} ms without: {:.2}", f64::from(on) / f64::from(off))
         .doing("printing")
+}
+
+/// The boot to the open disk with all well, and with a dead vault and a dead link first: five of each, in turns; medians.
+fn cost_of_a_dead_vault_and_link(stage: &Stage) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
+    let boot = || Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+    boot().run()?.reached_the_real_system()?; // formats; from here on the disk is opened
+    let mut took = [Vec::new(), Vec::new()];
+    for _ in 0..5 {
+        for (dead, took) in [false, true].into_iter().zip(&mut took) {
+            if let Ok(node) = vaults.node(0) {
+                node.set_misbehaviour(if dead { Misbehaviour::HangAfterAccept } else { Misbehaviour::None });
+            }
+            let ended = if dead { boot().no_network().arguments(DEAD_LINK_FIRST).run()? } else { boot().run()? };
+            ended.reached_the_real_system()?;
+            // From the kernel's first instruction to the handoff, as the guest counts it.
+            let line = ended.line("takes over after ")?;
+            took.extend(line.rsplit_once("after ").and_then(|(_, rest)| rest.strip_suffix(" s")?.parse::<f64>().ok()));
+        }
+    }
+    let [well, dead] = took.map(|mut took| {
+        took.sort_by(f64::total_cmp);
+        took.get(took.len() / 2).copied().unwrap_or_default()
+    });
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "to the handoff: {well} s with all well, {dead} s with a dead vault and a dead link: {:.2}", dead / well)
+        .doing("printing")
+}
+
+/// The table of the collector's README, made anew.
+fn drain_after_a_restart(stage: &Stage) -> Result<(), Failure> {
+    let table = drain::report(&stage.artifacts.top)?;
+    writeln!(std::io::stdout().lock(), "{table}").doing("printing")
 }

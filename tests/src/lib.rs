@@ -8,6 +8,7 @@ mod boot;
 mod clock;
 mod cuts;
 mod disk;
+mod drain;
 mod lan;
 mod leak;
 mod pccs;

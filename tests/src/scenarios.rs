@@ -10,6 +10,8 @@ mod policy;
 mod root;
 mod unlock;
 
+pub(crate) use net::DEAD_LINK_FIRST;
+
 use std::path::PathBuf;
 
 use crate::{Artifacts, Failure};

@@ -13,16 +13,18 @@ use crate::{DataDisk, Doing, Failure, Vaults};
 /// Where the vaults are, in IPv4.
 const HOST: IpAddr = IpAddr::V4(machine::spec::HOST_IN_GUEST);
 /// A name server of the link; QEMU's network leads its TCP port to ours.
-const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 100);
+const WITH_TCP: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 100);
+/// One that QEMU's network has of its own, but for what is kept from it here.
+const UDP_ONLY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
 /// An address where nobody ever answers.
 const HOLE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 200));
 
-/// A link whose DHCP names [`SERVER`], and a name server there that knows `zone`.
-fn lan(zone: Zone) -> Result<Lan, Failure> {
+/// A link whose DHCP names `server`, and a name server there that knows `zone`.
+fn lan(zone: Zone, server: Ipv4Addr) -> Result<Lan, Failure> {
     Lan::start(move |bytes| {
         if let Some((kind, asked)) = dhcp::asked(bytes) {
             let mut options = dhcp::honest();
-            options.push((6, SERVER.octets().to_vec()));
+            options.push((6, server.octets().to_vec()));
             return Fate::Answer(dhcp::serve(kind, &asked, &options));
         }
         dns::answers(&zone, bytes).map_or(Fate::Pass, Fate::Answer)
@@ -45,7 +47,7 @@ pub(super) fn finds_vaults_by_names_in_any_way_they_are_told(stage: &Stage) -> R
         ("vault-2.example", Says::NoiseFirst(vec![HOST6.into(), HOST])),
     ];
     let tcp = dns::over_tcp(zone.clone()).doing("a name server over TCP")?;
-    let lan = lan(zone)?.forwarding(format!("tcp:{SERVER}:53-tcp:{tcp}"));
+    let lan = lan(zone, WITH_TCP)?.forwarding(format!("tcp:{WITH_TCP}:53-tcp:{tcp}"));
     let ended = boot(stage, &data, &vaults).lan(&lan).tasks("mounts").run()?;
     ended.reached_the_real_system()?;
     ended.line("mounts| /dev/mapper/data-crypt /data ext4")?;
@@ -59,7 +61,7 @@ pub(super) fn lies_about_names_only_cost_time(stage: &Stage) -> Result<(), Failu
         ("vault-1.example", Says::Code(ResponseCode::Refused)),
         // vault-2 is told not to be there at all.
     ];
-    let ended = boot(stage, &data, &vaults).lan(&lan(zone)?).word("cvm.vault.patience=15s").run()?;
+    let ended = boot(stage, &data, &vaults).lan(&lan(zone, UDP_ONLY)?).word("cvm.vault.patience=15s").run()?;
     patience_was(&ended, 15, 50)?;
     ended.line("vault vault-0.example")?;
     ended.line("down: the name has no address")?;
@@ -70,7 +72,7 @@ pub(super) fn lies_about_names_only_cost_time(stage: &Stage) -> Result<(), Failu
 pub(super) fn silent_name_servers_end_with_patience(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, named(stage, 2)?);
     let zone: Zone = (["vault-0.example", "vault-1.example", "vault-2.example"]).map(|name| (name, Says::Silence)).to_vec();
-    let ended = boot(stage, &data, &vaults).lan(&lan(zone)?).word("cvm.vault.patience=20s").run()?;
+    let ended = boot(stage, &data, &vaults).lan(&lan(zone, UDP_ONLY)?).word("cvm.vault.patience=20s").run()?;
     patience_was(&ended, 20, 50)?;
     ended.line("no answer of a name server")?;
     Ok(())

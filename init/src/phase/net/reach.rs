@@ -21,7 +21,7 @@ pub(crate) struct Wire(Stream);
 pub(crate) enum Error {
     #[error("no link")]
     NoLink,
-    #[error("{0}")]
+    #[error(transparent)]
     Name(#[from] resolver::Error),
     #[error("{0}")]
     Connect(io::ErrorKind),
