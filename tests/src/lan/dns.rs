@@ -108,6 +108,7 @@ pub(crate) fn over_tcp(zone: Zone) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
     std::thread::spawn(move || {
+        // QEMU keeps one connection for all of the guest's, so one stream brings one question after the other.
         for mut stream in listener.incoming().map_while(Result::ok) {
             let mut answer = || -> Option<()> {
                 let mut length = [0; 2];
@@ -119,9 +120,7 @@ pub(crate) fn over_tcp(zone: Zone) -> std::io::Result<SocketAddr> {
                 let length = u16::try_from(message.len()).ok()?;
                 stream.write_all(&[&length.to_be_bytes()[..], &message].concat()).ok()
             };
-            if answer().is_none() {
-                drop(stream); // a client that does not ask, or that hung up
-            }
+            while answer().is_some() {}
         }
     });
     Ok(address)

@@ -91,7 +91,7 @@ impl Gathering {
             if Instant::now() >= report {
                 report = Instant::now() + REPORT;
                 let left = deadline.saturating_duration_since(Instant::now()).as_secs();
-                log::info!("unlock: {}; {left} s left", self.outcome.progress(&self.collector));
+                log::info!("unlock: {}; {left} s left", self.outcome.progress());
             }
         }
     }

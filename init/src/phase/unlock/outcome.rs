@@ -265,9 +265,10 @@ impl Outcome {
     }
 
     /// `1 of 2 shares; awaited: ...`.
-    pub(super) fn progress(&self, collector: &Collector) -> String {
-        let awaited = self.vaults.iter().zip(collector.fates()).filter(|(_, fate)| !matches!(fate, Fate::Spare | Fate::Served));
-        let awaited: Vec<_> = awaited.map(|(vault, _)| vault.address.as_str()).collect();
+    pub(super) fn progress(&self) -> String {
+        let awaited =
+            self.vaults.iter().filter(|vault| !vault.gone && !matches!(vault.verdict, Verdict::Spare | Verdict::Served));
+        let awaited: Vec<_> = awaited.map(|vault| vault.address.as_str()).collect();
         format!("{self}; awaited: {}", awaited.join(" "))
     }
 
