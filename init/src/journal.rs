@@ -7,7 +7,7 @@ use kernel::kmsg::Kmsg;
 use log::{Level, LevelFilter, Metadata, Record};
 use ondisk::cmdline::{LogLevel, Phase, Policy};
 
-use crate::error::Verdict;
+use crate::error::{BootError, Verdict};
 use crate::watchdog;
 
 /// Lines of the timeline go to this target.
@@ -52,6 +52,9 @@ impl Journal {
         log::set_max_level(LevelFilter::Debug);
         let taken = self.pauses.set(policy.debug.pauses.clone()).is_ok() && VERDICT.set(policy.fail.map(Verdict::from)).is_ok();
         debug_assert!(taken, "one policy a boot");
+        if policy.fail.is_some() {
+            outlive_crashes();
+        }
     }
 
     /// Runs a phase: pauses before it if the measured flags say so, and writes its time.
@@ -84,6 +87,16 @@ impl Journal {
 pub(crate) fn open(kmsg: Kmsg) {
     if KMSG.set(kmsg).is_ok() && log::set_logger(&Proxy).is_ok() {
         log::set_max_level(LevelFilter::Info);
+    }
+    outlive_crashes();
+}
+
+/// From here on a crash ends as any other failure does.
+fn outlive_crashes() {
+    let error = BootError::Internal(": it crashed".to_owned());
+    let verdict = verdict().unwrap_or_else(|| error.verdict());
+    if let Err(error) = kernel::crash::last_words(&format!("{} ({})", error.line(), verdict.meaning()), verdict.power()) {
+        log::warn!("a crash would be the kernel's panic: {error}");
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) use net::DEAD_LINK_FIRST;
 
 use std::path::PathBuf;
 
-use crate::{Artifacts, Failure};
+use crate::{Artifacts, Doing, Failure};
 
 /// What a scenario plays on.
 pub struct Stage {
@@ -29,6 +29,18 @@ impl Stage {
     pub(crate) fn next_console(&self) -> PathBuf {
         let names = (1..).map(|number: u32| self.folder.join(format!("console-{number}.log")));
         names.into_iter().find(|path| !path.exists()).unwrap_or_else(|| self.folder.join("console.log"))
+    }
+
+    /// The simulated initrd with one file more, or another in its place.
+    pub(crate) fn initrd_with(&self, path: &str, content: Vec<u8>) -> Result<PathBuf, Failure> {
+        let mut initrd = std::fs::read(&self.artifacts.simulated).doing("the simulated initrd")?;
+        // The kernel takes several archives, one after the other, each at a multiple of four; the last file of a name stays.
+        initrd.resize(initrd.len().next_multiple_of(4), 0);
+        let file = initrd::cpio::Entry::file(path, 0o444, content);
+        initrd.extend(initrd::cpio::write(vec![file]).doing("an archive")?);
+        let made = self.folder.join("another-initrd.zst");
+        std::fs::write(&made, initrd).doing("an initrd")?;
+        Ok(made)
     }
 }
 
@@ -116,6 +128,10 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "stops-at-a-changed-first-block", play: root::stops_at_a_changed_first_block },
     Scenario { name: "panics-at-a-changed-block-read-later", play: root::panics_at_a_changed_block_read_later },
     Scenario { name: "refuses-a-command-line-it-does-not-know", play: policy::refuses_words_it_does_not_know },
+    Scenario { name: "watchdog-ends-a-hang", play: policy::watchdog_ends_a_hang },
+    Scenario { name: "watchdog-that-is-fed-lets-the-boot-through", play: policy::fed_watchdog_lets_the_boot_through },
+    Scenario { name: "crash-ends-with-a-word-and-no-panic", play: policy::crash_ends_with_a_word },
+    Scenario { name: "parks-with-the-console-readable", play: policy::parks_with_the_console_readable },
     Scenario { name: "refuses-a-repeated-root-hash", play: policy::refuses_a_repeated_root_hash },
     Scenario { name: "debug-words-work-and-show-in-the-receipt", play: policy::debug_words_work_and_show },
 ];

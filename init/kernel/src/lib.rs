@@ -9,6 +9,7 @@ pub mod child;
 pub mod clock;
 pub mod connect;
 pub mod console;
+pub mod crash;
 pub mod dm;
 mod error;
 #[cfg(fuzzing)]

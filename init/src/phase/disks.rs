@@ -10,9 +10,12 @@ use ondisk::cmdline::DiskSelector;
 use ondisk::gpt::{self, Partition};
 
 use crate::journal::step;
+use crate::watchdog;
 
 /// How long a disk may take to appear. Controllers are probed when their module loads, so this is for slow ones.
 const APPEAR: Duration = Duration::from_secs(10);
+/// How often the console says what is awaited.
+const REPORT: Duration = Duration::from_secs(5);
 /// The first bytes of a disk with the table's header: sector 0 and 1 of 512 or 4,096 bytes.
 const TABLE_BYTES: usize = 2 * DIRECT_ALIGN;
 
@@ -80,9 +83,15 @@ pub(crate) fn wait_for<T>(what: &impl std::fmt::Display, look: impl Fn(&[Disk]) 
             step(format_args!("{what}: found"));
             return Ok(found);
         }
-        if !uevents.wait(deadline).map_err(Error::Kernel)? {
+        if uevents.wait(deadline.min(Instant::now() + REPORT)).map_err(Error::Kernel)? {
+            continue;
+        }
+        let left = deadline.saturating_duration_since(Instant::now()).as_secs();
+        if left == 0 {
             return Err(Error::Missing(what.to_string()));
         }
+        watchdog::alive();
+        log::info!("waiting for the {what}; {left} s left");
     }
 }
 

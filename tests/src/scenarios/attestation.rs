@@ -229,13 +229,7 @@ pub(super) fn collateral_comes_from_a_cache_once(stage: &Stage) -> Result<(), Fa
 pub(super) fn collateral_comes_with_the_initrd(stage: &Stage) -> Result<(), Failure> {
     let bare = (0..3).fold(Vaults::up(&stage.artifacts, 2, 3)?, |vaults, i| vaults.misbehaving(i, Misbehaviour::NoCollateral));
     let json = serde_json::to_vec(&bare.collateral()?).doing("collateral")?;
-    let file = initrd::cpio::Entry::file("etc/cvm-init/collateral/platform.json", 0o444, json);
-    let mut initrd = std::fs::read(&stage.artifacts.simulated).doing("the simulated initrd")?;
-    // The kernel takes several archives, one after the other, each at a multiple of four.
-    initrd.resize(initrd.len().next_multiple_of(4), 0);
-    initrd.extend(initrd::cpio::write(vec![file]).doing("an archive")?);
-    let path = stage.folder.join("with-collateral.zst");
-    std::fs::write(&path, initrd).doing("an initrd")?;
+    let path = stage.initrd_with("etc/cvm-init/collateral/platform.json", json)?;
     let data = DataDisk::blank(&stage.folder)?;
     let ended = boot(stage, &data, &bare).initrd(path).tasks("write:x").run()?;
     ended.reached_the_real_system()

@@ -1,0 +1,67 @@
+//! The end that even a crash of PID 1 has: a word on the console and the machine's end, not the kernel's panic, which tells nothing
+//! of us and stays where the image says `panic=0`.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::sync::OnceLock;
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use rustix::io::Errno;
+use rustix::system::{RebootCommand, reboot};
+
+use crate::Error;
+use crate::power::Power;
+
+/// What a processor or the C library does to a program that is broken.
+const SIGNALS: [Signal; 6] = [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGABRT, Signal::SIGSYS];
+
+/// What is said and done then.
+struct LastWords {
+    log: File,
+    line: Vec<u8>,
+    how: Power,
+}
+
+/// The first is from before there was a policy. Read in a signal handler: set once each, never taken away.
+static LAST_WORDS: [OnceLock<LastWords>; 2] = [OnceLock::new(), OnceLock::new()];
+
+/// From here on a crash says `line` in the kernel's log, as critical, and ends the machine by `how`. May be called twice: the second
+/// call is the policy's.
+///
+/// # Errors
+/// As opening `/dev/kmsg`, and sigaction(2).
+pub fn last_words(line: &str, how: Power) -> Result<(), Error> {
+    let log = File::options().write(true).open("/dev/kmsg").map_err(|e| Error::io("open", "/dev/kmsg", &e))?;
+    let words = LastWords { log, line: format!("<2>cvm-init: {line}\n").into_bytes(), how };
+    let [first, second] = &LAST_WORDS;
+    if let Err(words) = first.set(words) {
+        second.set(words).map_err(|_| Error::new("sigaction", "a third time", Errno::EXIST))?;
+    }
+    for signal in SIGNALS {
+        // On the stack that std keeps for this: the one in use may have run out.
+        let action = SigAction::new(SigHandler::Handler(crashed), SaFlags::SA_ONSTACK, SigSet::all());
+        // SAFETY: the handler makes system calls on memory that was allocated before, and never returns.
+        #[expect(unsafe_code, reason = "a signal handler is unsafe by its nature")]
+        unsafe {
+            sigaction(signal, &action).map_err(|errno| Error::io("sigaction", signal, &errno.into()))?;
+        }
+    }
+    Ok(())
+}
+
+extern "C" fn crashed(_signal: std::ffi::c_int) {
+    let [first, second] = &LAST_WORDS;
+    let words = second.get().or(first.get());
+    // Nothing can be done here about a word that is not heard, or about a kernel that does not end.
+    if let Some(words) = words {
+        (&words.log).write_all(&words.line).unwrap_or_default();
+    }
+    match words.map(|words| words.how) {
+        Some(Power::Restart) => reboot(RebootCommand::Restart).unwrap_or_default(),
+        Some(Power::Park) => {}
+        Some(Power::Off) | None => reboot(RebootCommand::PowerOff).unwrap_or_default(),
+    }
+    loop {
+        rustix::event::pause();
+    }
+}
