@@ -32,7 +32,7 @@ struct Flags {
     #[arg(long, default_value_t = 1024)]
     memory: u32,
     /// Virtual CPUs
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 1)]
     cpus: u8,
     /// A quoting service's unix socket; without one, every quote is refused
     #[arg(long, value_name = "PATH")]
