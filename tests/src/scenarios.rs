@@ -121,6 +121,11 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "makes-an-address-under-a-flood-of-routers", play: net::makes_an_address_under_a_flood_of_routers },
     Scenario { name: "finds-vaults-by-names-however-told", play: names::finds_vaults_by_names_in_any_way_they_are_told },
     Scenario { name: "takes-classless-routes-and-no-router", play: net::takes_classless_routes_and_no_router },
+    Scenario { name: "goes-over-to-the-other-link", play: net::goes_over_to_the_other_link },
+    Scenario {
+        name: "names-that-lead-to-others-first-cost-time-only",
+        play: names::names_that_lead_to_others_first_cost_time_only,
+    },
     Scenario { name: "goes-on-with-the-link-that-answers", play: net::goes_on_with_the_link_that_answers },
     Scenario { name: "unlocks-over-vsock-without-a-link", play: net::unlocks_over_vsock_without_a_link },
     Scenario { name: "boots-without-a-data-disk", play: root::boots_without_a_data_disk },

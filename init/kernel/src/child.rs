@@ -6,13 +6,15 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::Error;
 
+/// How often whoever waits is told so.
+const REPORT: Duration = Duration::from_secs(5);
 /// The most of a program's complaint that is kept, in bytes.
 const COMPLAINT_MAX: u64 = 200;
 
@@ -25,7 +27,8 @@ pub struct Ended {
     pub complaint: String,
 }
 
-/// Runs `program` with `arguments` in a chroot of `root`, with no other environment than this one; what it prints is thrown away.
+/// Runs `program` with `arguments` in a chroot of `root`, with no other environment than this one; what it prints is thrown away. `waiting`
+/// is called every five seconds until it ends.
 ///
 /// # Errors
 /// `ENOENT` when the root does not have it; `ETIMEDOUT` when it had to be killed at `deadline`.
@@ -35,6 +38,7 @@ pub fn run_in(
     arguments: &[&str],
     environment: &[(&str, &str)],
     deadline: Instant,
+    waiting: impl Fn(),
 ) -> Result<Ended, Error> {
     let complaints = crate::memory::anonymous_file("complaints").map_err(|e| Error::io("memfd_create", program, &e))?;
     let stderr = complaints.try_clone().map_err(|e| Error::io("dup", program, &e))?;
@@ -59,9 +63,18 @@ pub fn run_in(
         command.pre_exec(enter);
     }
     let mut child = command.spawn().map_err(|e| Error::io("exec", program, &e))?;
-    let ended = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
-        .and_then(|pidfd| crate::readiness::wait_readable(pidfd.as_fd(), deadline))
-        .map_err(|e| Error::new("wait", program, e))?;
+    let failed = |errno| Error::new("wait", program, errno);
+    let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).map_err(failed)?;
+    let ended = loop {
+        let until = deadline.min(Instant::now() + REPORT);
+        if crate::readiness::wait_readable(pidfd.as_fd(), until).map_err(failed)? {
+            break true;
+        }
+        if until == deadline {
+            break false;
+        }
+        waiting();
+    };
     if !ended {
         child.kill().map_err(|e| Error::io("kill", program, &e))?;
     }

@@ -70,20 +70,20 @@ impl Attempt {
 }
 
 impl Stream {
-    /// Connects to the first of `addresses` that answers until `deadline`. One more is tried beside the others every `stagger`, and
+    /// Connects to the first of `addresses` that answers until `deadline`, and says which. One more is tried beside the others every `stagger`, and
     /// at once when none is left on its way.
     ///
     /// # Errors
     /// Why the last attempt failed; `ETIMEDOUT` when none ended in time; `EDESTADDRREQ` without an address.
-    pub fn tcp(addresses: &[SocketAddr], stagger: Duration, deadline: Instant) -> io::Result<Self> {
+    pub fn tcp(addresses: &[SocketAddr], stagger: Duration, deadline: Instant) -> io::Result<(Self, SocketAddr)> {
         let mut left = addresses.iter();
-        let mut under_way: Vec<Attempt> = Vec::new();
+        let mut under_way: Vec<(Attempt, SocketAddr)> = Vec::new();
         let mut last = Errno::DESTADDRREQ;
         loop {
             let (mut wake, mut more) = (deadline, false);
             if let Some(address) = left.next() {
                 match Attempt::tcp(address) {
-                    Ok(attempt) => under_way.push(attempt),
+                    Ok(attempt) => under_way.push((attempt, *address)),
                     Err(errno) => last = errno,
                 }
                 more = left.len() > 0;
@@ -97,11 +97,12 @@ impl Stream {
             }
             // All of those that end before it is time for the next address.
             loop {
-                let fds: Vec<_> = under_way.iter().map(|attempt| attempt.0.as_fd()).collect();
+                let fds: Vec<_> = under_way.iter().map(|(attempt, _)| attempt.0.as_fd()).collect();
                 let ended = readiness::wait(&fds, PollFlags::OUT, wake)?;
                 let Some(at) = ended.iter().position(|ended| *ended) else { break };
-                match under_way.swap_remove(at).finish() {
-                    Ok(stream) => return Ok(stream),
+                let (attempt, address) = under_way.swap_remove(at);
+                match attempt.finish() {
+                    Ok(stream) => return Ok((stream, address)),
                     Err(errno) => last = errno,
                 }
                 if under_way.is_empty() {
@@ -186,7 +187,8 @@ mod tests {
         let refused = { TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap() };
         let good = listener.local_addr().unwrap();
         for addresses in [vec![good], vec![refused, good], vec![silent, good], vec![silent, refused, good, silent]] {
-            let mut stream = Stream::tcp(&addresses, STAGGER, soon()).unwrap();
+            let (mut stream, peer) = Stream::tcp(&addresses, STAGGER, soon()).unwrap();
+            assert_eq!(peer, good);
             stream.write_all(b"hello").unwrap();
             let mut got = [0; 5];
             listener.accept().unwrap().0.read_exact(&mut got).unwrap();
@@ -210,7 +212,7 @@ mod tests {
     #[test]
     fn read_ends_when_its_bound_is_over() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut stream = Stream::tcp(&[listener.local_addr().unwrap()], STAGGER, soon()).unwrap();
+        let (mut stream, _) = Stream::tcp(&[listener.local_addr().unwrap()], STAGGER, soon()).unwrap();
         stream.bound(Duration::from_millis(20)).unwrap();
         assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }

@@ -9,8 +9,8 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 use rustix::io::Errno;
 use rustix::system::{RebootCommand, reboot};
 
-use crate::Error;
 use crate::power::Power;
+use crate::{Error, watchdog};
 
 /// What a processor or the C library does to a program that is broken.
 const SIGNALS: [Signal; 6] = [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGABRT, Signal::SIGSYS];
@@ -58,7 +58,7 @@ extern "C" fn crashed(_signal: std::ffi::c_int) {
     }
     match words.map(|words| words.how) {
         Some(Power::Restart) => reboot(RebootCommand::Restart).unwrap_or_default(),
-        Some(Power::Park) => {}
+        Some(Power::Park) => watchdog::disarm_in_crash(),
         Some(Power::Off) | None => reboot(RebootCommand::PowerOff).unwrap_or_default(),
     }
     loop {

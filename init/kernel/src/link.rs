@@ -9,14 +9,17 @@ use crate::Error;
 use crate::netlink::Netlink;
 use crate::readiness;
 use crate::rtnetlink::{
-    self, ACK, CREATE_OR_REPLACE, DELETE_ADDRESS, DUMP, DUPLICATE, ETHERNET, GET_LINK, LOOPBACK, LOWER_UP, NEW_ADDRESS, NEW_LINK,
-    Request, SET_LINK, TENTATIVE, UP,
+    self, ACK, CREATE_OR_REPLACE, DELETE_ADDRESS, DELETE_ROUTE, DUMP, DUPLICATE, ETHERNET, GET_LINK, LOOPBACK, LOWER_UP,
+    NEW_ADDRESS, NEW_LINK, NEW_ROUTE, Request, SET_LINK, TENTATIVE, UP,
 };
 
 /// The group that announces links (`RTNLGRP_LINK` of linux/rtnetlink.h).
 const GROUP_LINK: u32 = 1;
 /// The one that announces IPv6 addresses (`RTNLGRP_IPV6_IFADDR`): duplicate address detection ends there.
 const GROUP_IPV6_ADDRESS: u32 = 9;
+
+/// How often a list that changed is read again.
+const LIST_TRIES: u32 = 5;
 
 /// An Ethernet link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,11 +71,8 @@ impl Links {
     /// # Errors
     /// As the kernel answers.
     pub fn ethernet(&mut self) -> Result<Vec<Ethernet>, Error> {
-        let mut links = Vec::new();
-        self.asked.ask("link list", &Request::link(GET_LINK, DUMP, 0, 0, 0), |kind, body| {
-            if kind == NEW_LINK {
-                links.extend(rtnetlink::link(body).and_then(ethernet));
-            }
+        let mut links = self.list("link list", &Request::link(GET_LINK, DUMP, 0, 0, 0), |kind, body| {
+            (kind == NEW_LINK).then(|| rtnetlink::link(body).and_then(ethernet))?
         })?;
         links.sort_by_key(|link: &Ethernet| link.index);
         Ok(links)
@@ -148,19 +148,32 @@ impl Links {
     }
 
     fn ipv6(&mut self, index: u32) -> Result<Vec<(Ipv6Addr, Detection)>, Error> {
-        let mut found = Vec::new();
-        self.asked.ask("address list", &Request::addresses(DUMP), |kind, body| {
-            let Some(address) = rtnetlink::address(body).filter(|address| kind == NEW_ADDRESS && address.index == index) else {
-                return;
-            };
+        self.list("address list", &Request::addresses(DUMP), |kind, body| {
+            let address = rtnetlink::address(body).filter(|address| kind == NEW_ADDRESS && address.index == index)?;
             let detection = match address.flags {
                 flags if flags & DUPLICATE != 0 => Detection::Duplicate,
                 flags if flags & TENTATIVE != 0 => Detection::Pending,
                 _ => Detection::Unique,
             };
-            found.push((Ipv6Addr::from(address.octets), detection));
-        })?;
-        Ok(found)
+            Some((Ipv6Addr::from(address.octets), detection))
+        })
+    }
+
+    /// A list of the kernel's, whole: one that changed while it was read is read again.
+    fn list<T>(
+        &mut self,
+        call: &'static str,
+        request: &Request,
+        mut read: impl FnMut(u16, &[u8]) -> Option<T>,
+    ) -> Result<Vec<T>, Error> {
+        let mut tries = LIST_TRIES;
+        loop {
+            let mut found = Vec::new();
+            match self.asked.ask(call, request, |kind, body| found.extend(read(kind, body))) {
+                Err(error) if error.errno() == Errno::AGAIN && tries > 0 => tries -= 1,
+                outcome => return outcome.map(|()| found),
+            }
+        }
     }
 
     /// Adds a route to `destination`/`prefix` (an unspecified address and 0 is the default route), through `gateway` or on the link
@@ -170,7 +183,18 @@ impl Links {
     /// `ENETUNREACH` when the gateway is not on the link; `EINVAL` for a prefix that is too long.
     pub fn add_route(&mut self, index: u32, destination: IpAddr, prefix: u8, gateway: Option<IpAddr>) -> Result<(), Error> {
         bounded("route add", destination, prefix)?;
-        self.change("route add", &Request::route(ACK | CREATE_OR_REPLACE, index, destination, prefix, gateway))
+        self.change("route add", &Request::route(NEW_ROUTE, ACK | CREATE_OR_REPLACE, index, destination, prefix, gateway))
+    }
+
+    /// Takes away a route that [`Links::add_route`] added; one that is gone already is no error.
+    ///
+    /// # Errors
+    /// As the kernel answers.
+    pub fn remove_route(&mut self, index: u32, destination: IpAddr, prefix: u8, gateway: Option<IpAddr>) -> Result<(), Error> {
+        match self.change("route remove", &Request::route(DELETE_ROUTE, ACK, index, destination, prefix, gateway)) {
+            Err(error) if error.errno() == Errno::SRCH => Ok(()),
+            outcome => outcome,
+        }
     }
 
     fn change(&mut self, call: &'static str, request: &Request) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use crate::Error;
 use crate::readiness::readable;
-use crate::rtnetlink::{self, DONE, ERROR, Request};
+use crate::rtnetlink::{self, DONE, ERROR, INTERRUPTED, Request};
 use crate::uevent::DRAIN_MAX;
 
 /// The kernel answers at once; this only bounds a kernel that does not.
@@ -32,7 +32,8 @@ impl Netlink {
         Ok(Self { socket, sequence: 0 })
     }
 
-    /// Makes a request and hands the body of each answer, with its kind, to `take` until the kernel says that it is done.
+    /// Makes a request and hands the body of each answer, with its kind, to `take` until the kernel says that it is done. `EAGAIN`
+    /// when a list changed while it was read.
     pub(crate) fn ask(&mut self, call: &'static str, request: &Request, mut take: impl FnMut(u16, &[u8])) -> Result<(), Error> {
         let failed = |errno| Error::new(call, "rtnetlink", errno);
         let io = |e: std::io::Error| Error::io(call, "rtnetlink", &e);
@@ -46,8 +47,10 @@ impl Netlink {
             while let Some(answer) = rtnetlink::take(&mut rest).filter(|_| from.port_number() == 0) {
                 match answer.kind {
                     _ if answer.sequence != self.sequence => {}
-                    DONE => return Ok(()),
-                    ERROR => {
+                    _ if answer.flags & INTERRUPTED != 0 => return Err(failed(Errno::AGAIN)),
+                    // A list ends with an errno too.
+                    DONE if answer.body.len() < 4 => return Ok(()),
+                    DONE | ERROR => {
                         return match rtnetlink::errno(answer.body) {
                             Some(0) => Ok(()),
                             Some(errno) => Err(failed(Errno::from_raw_os_error(errno))),

@@ -4,7 +4,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::addr::{SocketAddrArg, SocketAddrLen, SocketAddrOpaque};
-use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, send, socket_with};
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, send, socket_with};
 
 use crate::Error;
 
@@ -28,6 +29,10 @@ impl Ethertype {
         }
     }
 }
+
+/// What may wait to be read, in bytes as the kernel counts them: some thousand small frames. The usual queue holds a few hundred, and
+/// with a flood the one frame that matters is lost.
+const QUEUE_BYTES: usize = 4 << 20;
 
 /// A packet socket bound to one link, for frames of one ethertype.
 #[derive(Debug)]
@@ -64,9 +69,8 @@ impl PacketSocket {
     /// # Errors
     /// `EAFNOSUPPORT` without `af_packet`; `ENODEV` when the link is gone.
     pub fn open(index: u32, frames: Ethertype) -> Result<Self, Error> {
-        let protocol = u32::from(frames.to_network());
-        let protocol = std::num::NonZeroU32::new(protocol).map(Protocol::from_raw);
-        let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, protocol)
+        // Of no protocol until it is bound: else it would hear all links between the two calls.
+        let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None)
             .map_err(|e| Error::new("socket", "packet", e))?;
         let address = LinkLayerAddress {
             family: AddressFamily::PACKET.as_raw(),
@@ -77,16 +81,20 @@ impl PacketSocket {
             address_length: 0,
             address: [0; 8],
         };
+        set_socket_recv_buffer_size_force(&socket, QUEUE_BYTES).map_err(|e| Error::new("SO_RCVBUFFORCE", "packet", e))?;
         bind(&socket, &address).map_err(|e| Error::new("bind", format_args!("link {index}"), e))?;
         Ok(Self(socket))
     }
 
-    /// Sends a whole frame, Ethernet header included.
+    /// Sends a whole frame, Ethernet header included. One that the link does not take at once is lost, as any frame may be.
     ///
     /// # Errors
     /// `ENETDOWN` when the link is down.
     pub fn send(&self, frame: &[u8]) -> Result<(), Error> {
-        send(&self.0, frame, SendFlags::empty()).map(drop).map_err(|e| Error::new("send", "packet", e))
+        match send(&self.0, frame, SendFlags::DONTWAIT) {
+            Ok(_) | Err(Errno::AGAIN | Errno::NOBUFS) => Ok(()),
+            Err(errno) => Err(Error::new("send", "packet", errno)),
+        }
     }
 
     /// The next frame that has come; `None` when there is none. Waiting is for `readiness`.

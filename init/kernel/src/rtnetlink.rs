@@ -13,6 +13,7 @@ pub(crate) const NEW_ADDRESS: u16 = 20;
 pub(crate) const DELETE_ADDRESS: u16 = 21;
 pub(crate) const GET_ADDRESS: u16 = 22;
 pub(crate) const NEW_ROUTE: u16 = 24;
+pub(crate) const DELETE_ROUTE: u16 = 25;
 /// Kinds that every netlink family has (`NLMSG_*`).
 pub(crate) const ERROR: u16 = 2;
 pub(crate) const DONE: u16 = 3;
@@ -22,6 +23,8 @@ pub(crate) const ACK: u16 = 0x4;
 pub(crate) const DUMP: u16 = 0x300;
 pub(crate) const CREATE_OR_REPLACE: u16 = 0x500;
 const REQUEST: u16 = 0x1;
+/// Flag of an answer: what is listed changed meanwhile, and the list is not whole (`NLM_F_DUMP_INTR`).
+pub(crate) const INTERRUPTED: u16 = 0x10;
 
 /// Flags of a link (`IFF_*`).
 pub(crate) const UP: u32 = 0x1;
@@ -83,7 +86,7 @@ impl Request {
     }
 
     /// `struct rtmsg`: a unicast route of the main table.
-    pub(crate) fn route(ask: u16, index: u32, destination: IpAddr, prefix: u8, gateway: Option<IpAddr>) -> Self {
+    pub(crate) fn route(kind: u16, ask: u16, index: u32, destination: IpAddr, prefix: u8, gateway: Option<IpAddr>) -> Self {
         let scope = if gateway.is_some() || destination.is_ipv6() { SCOPE_UNIVERSE } else { SCOPE_LINK };
         let mut body = vec![family(destination), prefix, 0, 0, TABLE_MAIN, PROTOCOL_BOOT, scope, KIND_UNICAST, 0, 0, 0, 0];
         let (destination_attribute, link_attribute, gateway_attribute) = (1, 4, 5);
@@ -94,7 +97,7 @@ impl Request {
             attribute(&mut body, gateway_attribute, &octets(gateway));
         }
         attribute(&mut body, link_attribute, &index.to_ne_bytes());
-        Self { kind: NEW_ROUTE, flags: ask, body }
+        Self { kind, flags: ask, body }
     }
 
     /// The bytes of the message, `struct nlmsghdr` first.
@@ -138,6 +141,7 @@ fn attribute(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Answer<'a> {
     pub(crate) kind: u16,
+    pub(crate) flags: u16,
     pub(crate) sequence: u32,
     pub(crate) body: &'a [u8],
 }
@@ -145,11 +149,16 @@ pub(crate) struct Answer<'a> {
 /// Takes the first message off `datagram`; `None` when there is no whole one.
 pub(crate) fn take<'a>(datagram: &mut &'a [u8]) -> Option<Answer<'a>> {
     let header: &[u8; HEADER_BYTES] = datagram.first_chunk()?;
-    let [l1, l2, l3, l4, k1, k2, _, _, s1, s2, s3, s4, ..] = *header;
+    let [l1, l2, l3, l4, k1, k2, f1, f2, s1, s2, s3, s4, ..] = *header;
     let length = usize::try_from(u32::from_ne_bytes([l1, l2, l3, l4])).ok()?;
     let body = datagram.get(HEADER_BYTES..length)?;
     *datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
-    Some(Answer { kind: u16::from_ne_bytes([k1, k2]), sequence: u32::from_ne_bytes([s1, s2, s3, s4]), body })
+    Some(Answer {
+        kind: u16::from_ne_bytes([k1, k2]),
+        flags: u16::from_ne_bytes([f1, f2]),
+        sequence: u32::from_ne_bytes([s1, s2, s3, s4]),
+        body,
+    })
 }
 
 /// The errno in an [`ERROR`] body, positive; 0 is an acknowledgement.
@@ -250,7 +259,7 @@ mod tests {
     /// The same for `ip route add 10.9.0.0/16 via 10.0.2.2 dev lo`.
     #[test]
     fn route_is_encoded_as_iproute2_does() {
-        let request = Request::route(ACK | 0x600, 1, v4([10, 9, 0, 0]), 16, Some(v4([10, 0, 2, 2])));
+        let request = Request::route(NEW_ROUTE, ACK | 0x600, 1, v4([10, 9, 0, 0]), 16, Some(v4([10, 0, 2, 2])));
         let want = [
             0x34, 0, 0, 0, 0x18, 0, 5, 6, 0xd3, 0xea, 3, 0x6b, 0, 0, 0, 0, // nlmsghdr
             2, 0x10, 0, 0, 0xfe, 3, 0, 1, 0, 0, 0, 0, // rtmsg
@@ -261,7 +270,7 @@ mod tests {
 
     #[test]
     fn default_route_has_no_destination() {
-        let request = Request::route(ACK, 2, v4([0; 4]), 0, Some(v4([10, 0, 2, 2])));
+        let request = Request::route(NEW_ROUTE, ACK, 2, v4([0; 4]), 0, Some(v4([10, 0, 2, 2])));
         let want = [2, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0, 8, 0, 5, 0, 10, 0, 2, 2, 8, 0, 4, 0, 2, 0, 0, 0];
         assert_eq!(request.bytes(0)[16..], want);
     }
@@ -293,7 +302,7 @@ mod tests {
         let octets = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
         let want = [&[10, 0x40, 0, 0, 1, 0, 0, 0, 20, 0, 2, 0][..], &octets, &[20, 0, 1, 0], &octets].concat();
         assert_eq!(address[16..], want);
-        let route = Request::route(ACK, 1, ip("::"), 0, Some(ip("fe80::1"))).bytes(0);
+        let route = Request::route(NEW_ROUTE, ACK, 1, ip("::"), 0, Some(ip("fe80::1"))).bytes(0);
         let gateway = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
         let want = [&[10, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0, 20, 0, 5, 0][..], &gateway, &[8, 0, 4, 0, 1, 0, 0, 0]].concat();
         assert_eq!(route[16..], want);

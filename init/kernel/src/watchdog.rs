@@ -4,6 +4,8 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -14,6 +16,21 @@ use crate::Error;
 const DEVICE: &str = "/dev/watchdog";
 /// `WDIOC_SETTIMEOUT`: reads and writes an int, seconds.
 const SET_TIMEOUT: rustix::ioctl::Opcode = opcode::read_write::<i32>(b'W', 6);
+
+/// The descriptor of the open one, for a signal handler; -1: none.
+static OPEN: AtomicI32 = AtomicI32::new(-1);
+
+/// Disarms the open one, from a signal handler of a machine that is to be parked.
+pub(crate) fn disarm_in_crash() {
+    let descriptor = OPEN.load(Ordering::Relaxed);
+    if descriptor >= 0 {
+        // SAFETY: whoever opened it closes it only after it took the number back; the process ends here.
+        #[expect(unsafe_code, reason = "a signal handler has no value to borrow from")]
+        let device = unsafe { BorrowedFd::borrow_raw(descriptor) };
+        rustix::io::write(device, b"V").map(drop).unwrap_or_default();
+        OPEN.store(-1, Ordering::Relaxed);
+    }
+}
 
 /// An open watchdog. Open, it bites; dropped without [`Watchdog::disarm`], it bites too.
 #[derive(Debug)]
@@ -34,6 +51,7 @@ impl Watchdog {
         unsafe {
             ioctl(&file, Updater::<SET_TIMEOUT, i32>::new(&mut seconds)).map_err(failed)?;
         }
+        OPEN.store(file.as_raw_fd(), Ordering::Relaxed);
         Ok((Self(file), Duration::from_secs(u64::try_from(seconds).unwrap_or(0))))
     }
 
@@ -50,6 +68,7 @@ impl Watchdog {
     /// # Errors
     /// As write(2).
     pub fn disarm(mut self) -> Result<(), Error> {
+        OPEN.store(-1, Ordering::Relaxed);
         self.0.write_all(b"V").map_err(|e| Error::io("write", DEVICE, &e))
     }
 }

@@ -85,7 +85,7 @@ impl Client {
         let seconds = now.saturating_duration_since(self.started).as_secs();
         let seconds = u16::try_from(seconds).unwrap_or(u16::MAX);
         if let State::Requesting { sent: REQUESTS_MAX, .. } = self.state {
-            self.state = State::Selecting;
+            (self.state, self.wait) = (State::Selecting, FIRST_WAIT);
             self.exchange.xid = random;
         }
         let frame = match &mut self.state {
@@ -108,7 +108,7 @@ impl Client {
                 let Some(offer) = self.exchange.read_offer(frame) else { return Taken::Nothing };
                 let address = offer.address;
                 self.state = State::Requesting { offer, sent: 0 };
-                self.due = now;
+                (self.due, self.wait) = (now, FIRST_WAIT);
                 Taken::Offered(address)
             }
             State::Requesting { offer, .. } => match self.exchange.read_answer(frame, offer.server) {
@@ -233,12 +233,13 @@ mod tests {
     #[test]
     fn server_that_offers_and_falls_silent_is_given_up_after_three_requests() {
         let mut client = Client::new(MAC, None, Instant::now(), 7);
-        let mut kinds = Vec::new();
+        let start = client.wake().unwrap();
+        let mut said = Vec::new();
         for _ in 0..5 {
             let now = client.wake().unwrap();
-            kinds.push(sent(&client.due(now, MIDDLE).unwrap()).0);
+            said.push((sent(&client.due(now, MIDDLE).unwrap()).0, now.duration_since(start).as_secs()));
             client.take(&server(OFFER, 7), now, MIDDLE);
         }
-        assert_eq!(kinds, [DISCOVER, REQUEST, REQUEST, REQUEST, DISCOVER]);
+        assert_eq!(said, [(DISCOVER, 0), (REQUEST, 0), (REQUEST, 4), (REQUEST, 12), (DISCOVER, 28)]);
     }
 }

@@ -83,15 +83,15 @@ pub(crate) fn wait_for<T>(what: &impl std::fmt::Display, look: impl Fn(&[Disk]) 
             step(format_args!("{what}: found"));
             return Ok(found);
         }
+        watchdog::alive();
         if uevents.wait(deadline.min(Instant::now() + REPORT)).map_err(Error::Kernel)? {
             continue;
         }
-        let left = deadline.saturating_duration_since(Instant::now()).as_secs();
-        if left == 0 {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
             return Err(Error::Missing(what.to_string()));
         }
-        watchdog::alive();
-        log::info!("waiting for the {what}; {left} s left");
+        log::info!("waiting for the {what}; {} s left", left.as_secs());
     }
 }
 

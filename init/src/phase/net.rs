@@ -22,7 +22,7 @@ use super::api::{self, Api};
 use crate::journal::step;
 use candidate::Plan;
 use manager::Manager;
-pub(crate) use reach::{Error as ReachError, Reach, Wire};
+pub(crate) use reach::{Distrusted, Error as ReachError, Reach, Wire};
 use status::{Status, Trouble};
 
 /// How often the console says what is awaited.
@@ -103,7 +103,7 @@ pub(crate) fn up(api: Api, policy: &Policy, data: &Data, deadline: Instant) -> R
         api::load(api, VSOCK).map_err(Error::Modules)?;
     }
     if !policy.needs_link() {
-        return Ok(Network { reach: Reach { status: None }, thread: None });
+        return Ok(Network { reach: Reach { status: None, server: Arc::default() }, thread: None });
     }
     let local = |address: &VaultAddress| matches!(address, VaultAddress::V6(address) if address.ip().is_unicast_link_local());
     let net = policy.net.clone();
@@ -117,7 +117,8 @@ pub(crate) fn up(api: Api, policy: &Policy, data: &Data, deadline: Instant) -> R
         manager.run(net.keep);
         drop(ended);
     });
-    let network = Network { reach: Reach { status: Some(Arc::clone(&status)) }, thread: Some((ours, end)) };
+    let network =
+        Network { reach: Reach { status: Some(Arc::clone(&status)), server: Arc::default() }, thread: Some((ours, end)) };
     if !over_vsock {
         let up = status.ready_or_why(REPORT, deadline)?;
         step(format_args!("net: {} is up", up.name));

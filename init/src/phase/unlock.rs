@@ -60,7 +60,7 @@ pub(crate) enum Error {
     #[error("{0}: the shares make no key that fits")]
     Unproved(Box<Outcome>),
     #[error("{0}: vaults not believed")]
-    NotBelieved(Box<Outcome>),
+    NotBelieved(Box<Outcome>, bool),
     #[error("{0}: vaults' collateral is missing or out of date")]
     Stale(Box<Outcome>),
     #[error("{0}: no quote of our own")]
@@ -81,7 +81,7 @@ impl Error {
             Self::TooFew(_) => 50,
             Self::Denied(_) => 51,
             Self::Unproved(_) => 52,
-            Self::NotBelieved(_) => 53,
+            Self::NotBelieved(..) => 53,
             Self::OwnQuote(_) => 54,
             Self::Identity(_) | Self::Threshold(..) => 55,
             Self::Expired(_) => 56,
@@ -92,7 +92,11 @@ impl Error {
 
     /// Vaults come back, owners grant, collateral is renewed, quoting services are restarted; a wrong build or a wrong share stays wrong.
     pub(crate) const fn may_pass(&self) -> bool {
-        matches!(self, Self::TooFew(_) | Self::Denied(_) | Self::OwnQuote(_) | Self::Stale(_))
+        match self {
+            Self::TooFew(_) | Self::Denied(_) | Self::OwnQuote(_) | Self::Stale(_) => true,
+            Self::NotBelieved(_, may_pass) => *may_pass,
+            _ => false,
+        }
     }
 }
 

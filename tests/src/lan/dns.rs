@@ -22,6 +22,8 @@ pub(crate) enum Says {
     Code(ResponseCode),
     /// Nothing at all.
     Silence,
+    /// These addresses, and nothing to questions for IPv6: as servers and middleboxes do that know no AAAA.
+    OnlyA(Vec<IpAddr>),
     /// An answer to another question, a datagram of noise, and one of 4,000 bytes; then these addresses.
     NoiseFirst(Vec<IpAddr>),
 }
@@ -35,6 +37,7 @@ pub(crate) fn answers(zone: &Zone, bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
     let query = Message::from_vec(datagram.payload).ok()?;
     let messages = match said(zone, &query)? {
         Says::Silence => Vec::new(),
+        Says::OnlyA(_) if query.queries.first()?.query_type() == RecordType::AAAA => Vec::new(),
         Says::OverTcp(_) => {
             let mut cut = reply(&query, &[]);
             cut.metadata.truncation = true;
@@ -63,7 +66,9 @@ fn said(zone: &Zone, query: &Message) -> Option<Says> {
 
 fn whole(query: &Message, says: &Says) -> Option<Message> {
     Some(match says {
-        Says::At(addresses) | Says::OverTcp(addresses) | Says::NoiseFirst(addresses) => reply(query, addresses),
+        Says::At(addresses) | Says::OnlyA(addresses) | Says::OverTcp(addresses) | Says::NoiseFirst(addresses) => {
+            reply(query, addresses)
+        }
         Says::Alias(to, addresses) => {
             let to = Name::from_ascii(to).ok()?;
             let mut message = reply(query, &[]);

@@ -30,7 +30,7 @@ pub(crate) fn claim(guest: [u8; 6], address: Ipv6Addr) -> Option<Vec<u8>> {
 }
 
 /// `count` advertisements of as many routers, none of which an address can be made of: no prefix, prefixes that are not for
-/// autoconfiguration, of the wrong length or out of life, options of no length.
+/// autoconfiguration, of the wrong length or out of life, options of no length. Then one of a router that only names a prefix.
 pub(crate) fn flood(guest: [u8; 6], count: u16) -> Vec<Vec<u8>> {
     let advertisement = |number: u16| {
         let router = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xbad, number);
@@ -52,5 +52,14 @@ pub(crate) fn flood(guest: [u8; 6], count: u16) -> Vec<Vec<u8>> {
         message.extend(Ipv6Addr::new(0xfd00, number, 0, 0, 0, 0, 0, 0).octets());
         frame::icmpv6_to_guest(guest, router, ALL_NODES, &message)
     };
-    (0..count).filter_map(advertisement).collect()
+    (0..count).filter_map(advertisement).chain(of_no_way_out(guest)).collect()
+}
+
+/// The advertisement of a router that names a good prefix and leads nowhere: it does not forward.
+fn of_no_way_out(guest: [u8; 6]) -> Option<Vec<u8>> {
+    let router = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xbad, 0xffff);
+    let mut message =
+        vec![134, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 4, 64, 0xc0, 0, 0, 14, 16, 0, 0, 14, 16, 0, 0, 0, 0];
+    message.extend(Ipv6Addr::new(0xfd00, 0x5555, 0, 0, 0, 0, 0, 0).octets());
+    frame::icmpv6_to_guest(guest, router, ALL_NODES, &message)
 }

@@ -4,11 +4,13 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use hickory_proto::op::ResponseCode;
 
+use vault_node::Misbehaviour;
+
 use super::Stage;
 use super::net::{HOST6, boot, patience_was};
 use crate::lan::dns::{self, Says, Zone};
 use crate::lan::{Fate, Lan, dhcp};
-use crate::{DataDisk, Doing, Failure, Vaults};
+use crate::{DataDisk, Doing, Failure, Vaults, relay};
 
 /// Where the vaults are, in IPv4.
 const HOST: IpAddr = IpAddr::V4(machine::spec::HOST_IN_GUEST);
@@ -31,20 +33,21 @@ fn lan(zone: Zone, server: Ipv4Addr) -> Result<Lan, Failure> {
     })
 }
 
-/// Three vaults under names of their own, of which `needed` are.
-fn named(stage: &Stage, needed: usize) -> Result<Vaults, Failure> {
-    let vaults = Vaults::up(&stage.artifacts, needed, 3)?;
-    Ok((0..3).fold(vaults, |vaults, index| vaults.called(index, |port| format!("vault-{index}.example:{port}"))))
+/// Vaults under names of their own.
+fn named(stage: &Stage, needed: usize, dealt: usize) -> Result<Vaults, Failure> {
+    let vaults = Vaults::up(&stage.artifacts, needed, dealt)?;
+    Ok((0..dealt).fold(vaults, |vaults, index| vaults.called(index, |port| format!("vault-{index}.example:{port}"))))
 }
 
 pub(super) fn finds_vaults_by_names_in_any_way_they_are_told(stage: &Stage) -> Result<(), Failure> {
-    let (data, vaults) = (DataDisk::blank(&stage.folder)?, named(stage, 3)?);
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, named(stage, 4, 4)?);
     let zone: Zone = vec![
         // Too much for a datagram: TCP.
         ("vault-0.example", Says::OverTcp(vec![HOST])),
         // Noise first, then an alias with an address that is a hole beside the right one: whichever answers.
         ("vault-1.example", Says::Alias("real.example", vec![HOLE, HOST])),
         ("vault-2.example", Says::NoiseFirst(vec![HOST6.into(), HOST])),
+        ("vault-3.example", Says::OnlyA(vec![HOST])),
     ];
     let tcp = dns::over_tcp(zone.clone()).doing("a name server over TCP")?;
     let lan = lan(zone, WITH_TCP)?.forwarding(format!("tcp:{WITH_TCP}:53-tcp:{tcp}"));
@@ -55,7 +58,7 @@ pub(super) fn finds_vaults_by_names_in_any_way_they_are_told(stage: &Stage) -> R
 }
 
 pub(super) fn lies_about_names_only_cost_time(stage: &Stage) -> Result<(), Failure> {
-    let (data, vaults) = (DataDisk::blank(&stage.folder)?, named(stage, 2)?);
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, named(stage, 2, 3)?);
     let zone: Zone = vec![
         ("vault-0.example", Says::At(vec![[127, 0, 0, 1].into(), [0, 0, 0, 0].into(), [224, 0, 0, 1].into()])),
         ("vault-1.example", Says::Code(ResponseCode::Refused)),
@@ -70,10 +73,28 @@ pub(super) fn lies_about_names_only_cost_time(stage: &Stage) -> Result<(), Failu
 }
 
 pub(super) fn silent_name_servers_end_with_patience(stage: &Stage) -> Result<(), Failure> {
-    let (data, vaults) = (DataDisk::blank(&stage.folder)?, named(stage, 2)?);
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, named(stage, 2, 3)?);
     let zone: Zone = (["vault-0.example", "vault-1.example", "vault-2.example"]).map(|name| (name, Says::Silence)).to_vec();
     let ended = boot(stage, &data, &vaults).lan(&lan(zone, UDP_ONLY)?).word("cvm.vault.patience=20s").run()?;
     patience_was(&ended, 20, 50)?;
     ended.line("no answer of a name server")?;
+    Ok(())
+}
+
+pub(super) fn names_that_lead_to_others_first_cost_time_only(stage: &Stage) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, named(stage, 2, 3)?);
+    // Under IPv6, which is tried first, each name leads to a node of another build at the same port.
+    let others =
+        (0..3).fold(Vaults::up(&stage.artifacts, 2, 3)?, |others, i| others.misbehaving(i, Misbehaviour::WrongMrenclave));
+    for index in 0..3 {
+        let port = vaults.node(index)?.addr().port();
+        relay::from(&format!("[::1]:{port}"), others.node(index)?.addr()).doing("a relay on ::1")?;
+    }
+    let both = || Says::At(vec![HOST, HOST6.into()]);
+    let zone: Zone = vec![("vault-0.example", both()), ("vault-1.example", both()), ("vault-2.example", both())];
+    let ended = boot(stage, &data, &vaults).lan(&lan(zone, UDP_ONLY)?).word("cvm.net=dual").tasks("mounts").run()?;
+    ended.line("forged: mrenclave is not on the list")?;
+    ended.reached_the_real_system()?;
+    ended.line("mounts| /dev/mapper/data-crypt /data ext4")?;
     Ok(())
 }

@@ -17,8 +17,9 @@ const NAK: u8 = 6;
 const WANTED: &[u8] = &[options::SUBNET_MASK, options::CLASSLESS_ROUTES, options::ROUTER, options::NAME_SERVER, options::MTU];
 /// The most routes that are taken; a subnet and a default route are two.
 const ROUTES_MAX: usize = 16;
-/// The least an IPv4 link carries (RFC 791), and the most that a frame of ours may have on links that can.
-const MTUS: std::ops::RangeInclusive<u16> = 576..=9216;
+/// The least at which the kernel leaves IPv6 on a link (it would forget addresses and settings), and the most that a frame of ours
+/// may have on links that can.
+const MTUS: std::ops::RangeInclusive<u16> = 1280..=9216;
 /// A lease for ever (RFC 2131, section 3.3).
 const FOR_EVER: u32 = u32::MAX;
 /// The longest answer that we say we take, in bytes: what an Ethernet frame carries.
@@ -35,7 +36,7 @@ pub struct Lease {
     pub routes: Vec<Route>,
     /// Name servers, at most three.
     pub resolvers: Vec<Ipv4Addr>,
-    /// The largest packet of the link, 576 to 9,216 bytes, if the server says.
+    /// The largest packet of the link, 1,280 to 9,216 bytes, if the server says.
     pub mtu: Option<u16>,
     /// How long it holds; none: for ever.
     pub lifetime: Option<Duration>,

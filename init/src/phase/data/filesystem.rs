@@ -14,6 +14,7 @@ use ondisk::cmdline::FileSystem;
 
 use crate::journal::step;
 use crate::phase::root::Root;
+use crate::watchdog;
 
 /// The file in the scratch space, as mkfs sees it.
 const IMAGE: &str = "/tmp/data.img";
@@ -102,7 +103,12 @@ impl Scratch {
 
         let (tool, arguments) = (tool(kind), arguments(kind, bytes));
         let arguments: Vec<&str> = arguments.split(' ').collect();
-        let ended = kernel::child::run_in(root.path(), tool, &arguments, &ENVIRONMENT, Instant::now() + TOOL);
+        let (start, deadline) = (Instant::now(), Instant::now() + TOOL);
+        let waiting = || {
+            watchdog::alive();
+            log::info!("data: {tool} runs for {} s", start.elapsed().as_secs());
+        };
+        let ended = kernel::child::run_in(root.path(), tool, &arguments, &ENVIRONMENT, deadline, waiting);
         let ended = ended.map_err(|error| Error::NoTool(tool, error))?;
         if ended.status != Some(0) {
             return Err(Error::Tool(tool, ended.status, ended.complaint));
@@ -138,6 +144,7 @@ impl Scratch {
             let mut from = start - start % align;
             let until = end.next_multiple_of(align).min(self.bytes);
             while from < until {
+                watchdog::alive();
                 let length = PIECE.min(until - from);
                 let piece = buffer.get_mut(..usize::try_from(length).unwrap_or(0)).unwrap_or_default();
                 let read = self.image.read_exact_at(piece, from);

@@ -14,7 +14,7 @@ use super::random;
 use crate::journal::step;
 
 /// The most frames that are taken in one go.
-const FRAMES_MAX: usize = 64;
+const FRAMES_MAX: usize = 256;
 /// How many other identifiers are tried when somebody has our address (`IDGEN_RETRIES` of RFC 7217).
 const IDENTIFIERS_MAX: u32 = 3;
 /// How many unanswered solicitations make it likely that there is no router (`MAX_RTR_SOLICITATIONS` of RFC 4861).
@@ -26,12 +26,16 @@ struct Own {
     prefix: u8,
     routes: Vec<Route>,
     is_proved: bool,
+    /// Whether the routes are set.
+    is_routed: bool,
 }
 
 /// The IPv6 side of a link.
 pub(super) struct Address6 {
     asking: Option<(PacketSocket, Solicitor)>,
     own: Option<Own>,
+    /// Whether a router that forwards has been heard since the asking began.
+    has_router: bool,
     resolvers: Vec<Ipv6Addr>,
     /// The last address that somebody else has.
     duplicate: Option<Ipv6Addr>,
@@ -41,14 +45,14 @@ pub(super) struct Address6 {
 
 impl Address6 {
     pub(super) const fn new() -> Self {
-        Self { asking: None, own: None, resolvers: Vec::new(), duplicate: None, duplicates: 0, sent: 0 }
+        Self { asking: None, own: None, has_router: false, resolvers: Vec::new(), duplicate: None, duplicates: 0, sent: 0 }
     }
 
     /// Begins to ask routers.
     pub(super) fn solicit(&mut self, link: &Ethernet, now: Instant) -> Result<(), kernel::Error> {
         let socket = PacketSocket::open(link.index, Ethertype::Ipv6)?;
         self.asking = Some((socket, Solicitor::new(link.mac, now)));
-        self.duplicates = 0;
+        (self.has_router, self.duplicates) = (false, 0);
         Ok(())
     }
 
@@ -78,6 +82,11 @@ impl Address6 {
         self.own.as_ref().is_some_and(|own| !own.is_proved)
     }
 
+    /// Whether nothing is asked any more.
+    pub(super) fn is_answered(&self) -> bool {
+        self.asking.is_none()
+    }
+
     /// Whether routers have been asked so often that there is likely none.
     pub(super) fn has_no_router(&self) -> bool {
         self.own.is_none() && self.sent() >= UNANSWERED
@@ -103,26 +112,48 @@ impl Address6 {
         self.asking.as_ref().map(|(socket, _)| socket.as_fd())
     }
 
-    /// Sends what is due, takes what has come, and looks after the address. `fixed`: policy has set it.
+    /// Sends what is due, takes what has come, and looks after the address.
     pub(super) fn work(&mut self, link: &Ethernet, links: &mut Links, now: Instant) -> Result<(), kernel::Error> {
-        if let Some(said) = self.listen(link, now)? {
-            self.sent = self.sent();
-            self.asking = None;
-            self.resolvers.clone_from(&said.resolvers);
-            if let Some(mtu) = said.mtu
-                && let Err(error) = links.set_mtu(link.index, mtu.into())
-            {
-                log::warn!("net: {}: {error}", link.name);
-            }
-            if let Some(prefix) = said.prefixes.first() {
-                let address = self.own_address(prefix, link);
-                self.try_address(address, prefix.length(), said.route().into_iter().collect(), link, links)?;
-            }
+        for _ in 0..FRAMES_MAX {
+            let Some(said) = self.listen(link, now)? else { break };
+            self.heard(&said, link, links)?;
         }
         self.look(link, links)
     }
 
-    /// The first advertisement of the link that an address can be made of, if it has come.
+    /// Takes what an advertisement is good for. The asking ends with a router that forwards; one that only names a prefix gives an
+    /// address, and the other is waited for.
+    fn heard(&mut self, said: &Advertisement, link: &Ethernet, links: &mut Links) -> Result<(), kernel::Error> {
+        if self.resolvers.is_empty() {
+            self.resolvers.clone_from(&said.resolvers);
+        }
+        if let Some(mtu) = said.mtu
+            && let Err(error) = links.set_mtu(link.index, mtu.into())
+        {
+            log::warn!("net: {}: {error}", link.name);
+        }
+        let route = said.route().filter(|_| !self.has_router);
+        self.has_router |= route.is_some();
+        match said.prefixes.first() {
+            Some(prefix) if self.own.is_none() || said.is_default => {
+                let address = self.own_address(prefix, link);
+                self.try_address(address, prefix.length(), route.into_iter().collect(), link, links)?;
+            }
+            _ => {
+                if let (Some(own), Some(route)) = (&mut self.own, route) {
+                    own.routes.push(route);
+                    (own.is_routed, self.has_router) = (false, true);
+                }
+            }
+        }
+        if self.has_router {
+            self.sent = self.sent();
+            self.asking = None;
+        }
+        Ok(())
+    }
+
+    /// The next advertisement of the link that is of use: one that an address can be made of, and where there is one, a router.
     fn listen(&mut self, link: &Ethernet, now: Instant) -> Result<Option<Advertisement>, kernel::Error> {
         let Some((socket, solicitor)) = &mut self.asking else { return Ok(None) };
         if let Some(frame) = solicitor.due(now, random()) {
@@ -130,7 +161,8 @@ impl Address6 {
         }
         for _ in 0..FRAMES_MAX {
             let Some(frame) = socket.receive()? else { break };
-            if let Some(said) = Advertisement::read(&frame).filter(|said| !said.prefixes.is_empty()) {
+            let is_of_use = |said: &Advertisement| !said.prefixes.is_empty() || self.own.is_some() && said.is_default;
+            if let Some(said) = Advertisement::read(&frame).filter(is_of_use) {
                 step(format_args!("slaac: {} heard {}", link.name, said.router));
                 return Ok(Some(said));
             }
@@ -155,37 +187,44 @@ impl Address6 {
         link: &Ethernet,
         links: &mut Links,
     ) -> Result<(), kernel::Error> {
-        if self.own.as_ref().is_some_and(|own| own.address == address && own.prefix == prefix) {
-            return Ok(()); // heard again after the link came back
+        if let Some(own) = self.own.as_mut().filter(|own| own.address == address && own.prefix == prefix) {
+            // Heard again after the link came back. Another link's routes may have taken the place of its own.
+            (own.routes, own.is_routed) = (routes, false);
+            return Ok(());
         }
         self.remove(link, links);
         links.add_address(link.index, address.into(), prefix)?;
-        self.own = Some(Own { address, prefix, routes, is_proved: false });
+        self.own = Some(Own { address, prefix, routes, is_proved: false, is_routed: false });
         Ok(())
     }
 
     /// Asks the kernel what it has found out.
     fn look(&mut self, link: &Ethernet, links: &mut Links) -> Result<(), kernel::Error> {
-        let Some(own) = self.own.as_mut().filter(|own| !own.is_proved) else { return Ok(()) };
+        let Some(own) = self.own.as_mut() else { return Ok(()) };
         let address = own.address;
-        match links.detection(link.index, address)? {
-            Some(Detection::Pending) => {}
-            Some(Detection::Unique) => {
-                own.is_proved = true;
-                self.duplicate = None;
-                log::info!("net: {} is {address}/{}", link.name, own.prefix);
-                for route in &own.routes {
-                    if let Err(error) = links.add_route(link.index, route.destination, route.prefix, route.gateway) {
-                        log::warn!("net: {}: {error}", link.name);
-                    }
+        if !own.is_proved {
+            match links.detection(link.index, address)? {
+                Some(Detection::Pending) => return Ok(()),
+                Some(Detection::Unique) => {
+                    (own.is_proved, self.duplicate) = (true, None);
+                    log::info!("net: {} is {address}/{}", link.name, own.prefix);
+                }
+                // The kernel takes an address away when it made it itself; ours it leaves, marked.
+                Some(Detection::Duplicate) | None => {
+                    log::warn!("net: {}: {address} is somebody else's", link.name);
+                    self.duplicate = Some(address);
+                    self.duplicates += 1;
+                    self.remove(link, links);
+                    return Ok(());
                 }
             }
-            // The kernel takes an address away when it made it itself; ours it leaves, marked.
-            Some(Detection::Duplicate) | None => {
-                log::warn!("net: {}: {address} is somebody else's", link.name);
-                self.duplicate = Some(address);
-                self.duplicates += 1;
-                self.remove(link, links);
+        }
+        if !own.is_routed {
+            own.is_routed = true;
+            for route in &own.routes {
+                if let Err(error) = links.add_route(link.index, route.destination, route.prefix, route.gateway) {
+                    log::warn!("net: {}: {error}", link.name);
+                }
             }
         }
         Ok(())
@@ -204,9 +243,14 @@ impl Address6 {
         Ok(())
     }
 
-    /// Takes the address from the link.
+    /// Takes routes and address from the link.
     pub(super) fn remove(&mut self, link: &Ethernet, links: &mut Links) {
         let Some(own) = self.own.take() else { return };
+        for route in own.routes.iter().filter(|_| own.is_routed) {
+            if let Err(error) = links.remove_route(link.index, route.destination, route.prefix, route.gateway) {
+                log::warn!("net: {}: {error}", link.name);
+            }
+        }
         if let Err(error) = links.remove_address(link.index, own.address.into(), own.prefix) {
             log::warn!("net: {}: {error}", link.name);
         }

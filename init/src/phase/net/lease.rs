@@ -97,17 +97,22 @@ impl Dhcp {
 
     fn apply(&mut self, lease: Lease, link: &Ethernet, links: &mut Links, now: Instant) -> Result<(), kernel::Error> {
         self.renew = lease.lifetime.map(|life| now + (life / 2).max(RENEWAL_MIN));
-        if self.lease.as_ref() == Some(&lease) {
-            return Ok(());
+        // Servers tell what is left of a lease, so how long it holds is no difference; what it gives is.
+        let gives = |lease: &Lease| (lease.address, lease.prefix, lease.mtu);
+        if self.lease.as_ref().is_some_and(|held| gives(held) != gives(&lease)) {
+            self.remove(link, links);
         }
-        self.remove(link, links);
+        let is_new = self.lease.is_none();
         if let Some(mtu) = lease.mtu
             && let Err(error) = links.set_mtu(link.index, mtu.into())
         {
             log::warn!("net: {}: {error}", link.name);
         }
         links.add_address(link.index, lease.address.into(), lease.prefix)?;
-        log::info!("net: {} is {}/{}", link.name, lease.address, lease.prefix);
+        if is_new {
+            log::info!("net: {} is {}/{}", link.name, lease.address, lease.prefix);
+        }
+        // Again for a lease that is only confirmed: another link's may have taken their place meanwhile.
         for route in &lease.routes {
             // A route that cannot be is the server's mistake, or its lie; the next one may be what is needed.
             if let Err(error) = links.add_route(link.index, route.destination, route.prefix, route.gateway) {
@@ -118,9 +123,14 @@ impl Dhcp {
         Ok(())
     }
 
-    /// Takes the address of the lease from the link; its routes go with it.
+    /// Takes routes and address of the lease from the link.
     pub(super) fn remove(&mut self, link: &Ethernet, links: &mut Links) {
         let Some(lease) = self.lease.take() else { return };
+        for route in lease.routes.iter().rev() {
+            if let Err(error) = links.remove_route(link.index, route.destination, route.prefix, route.gateway) {
+                log::warn!("net: {}: {error}", link.name);
+            }
+        }
         if let Err(error) = links.remove_address(link.index, IpAddr::V4(lease.address), lease.prefix) {
             log::warn!("net: {}: {error}", link.name);
         }

@@ -15,6 +15,10 @@ use super::status::{Status, Trouble};
 
 /// The longest that the thread sleeps: whatever was missed, it looks again.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
+/// How long the thread rests after the kernel refused it something, how often in a row, and how long it waits for its end then.
+const FAILURE: Duration = Duration::from_secs(1);
+const FAILURES_MAX: u32 = 5;
+const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
 /// The most links that are asked on.
 const LINKS_MAX: usize = 16;
 
@@ -43,9 +47,19 @@ impl Manager {
 
     /// Works until it is told to end; then returns links as they were found, unless `keep`: then only those that are not in use.
     pub(super) fn run(mut self, keep: bool) {
-        if let Err(error) = self.serve() {
+        let mut failures = 0;
+        while let Err(error) = self.serve(&mut failures) {
+            failures += 1;
             log::warn!("net: {error}");
-            self.status.broke(error);
+            if failures >= FAILURES_MAX {
+                self.status.broke(error);
+            }
+            // The links are left as they are until the end: what runs over them may go on.
+            let pause = if failures >= FAILURES_MAX { FOR_EVER } else { FAILURE };
+            match readiness::any(&[self.end.as_fd()], Instant::now() + pause) {
+                Ok(ended) if !ended.contains(&true) => {}
+                _ => break,
+            }
         }
         let kept = self.chosen.filter(|_| keep);
         for candidate in self.candidates.drain(..) {
@@ -57,12 +71,19 @@ impl Manager {
         }
     }
 
-    fn serve(&mut self) -> Result<(), kernel::Error> {
+    fn serve(&mut self, failures: &mut u32) -> Result<(), kernel::Error> {
+        let mut is_news = true;
         loop {
             let now = Instant::now();
-            self.look(now)?;
-            for candidate in &mut self.candidates {
-                candidate.work(&self.plan, &mut self.links, now);
+            // Not for each frame of a flood.
+            if is_news {
+                self.look(now)?;
+            }
+            for at in 0..self.candidates.len() {
+                if let Some(candidate) = self.candidates.get_mut(at) {
+                    candidate.work(&self.plan, &mut self.links, now);
+                }
+                self.settle(at);
             }
             self.choose(now);
             let wake = self.candidates.iter().filter_map(Candidate::wake).min();
@@ -73,7 +94,10 @@ impl Manager {
             if ready.first() == Some(&true) {
                 return Ok(());
             }
-            if ready.get(1) == Some(&true) {
+            *failures = 0;
+            // Also when nothing came for long: whatever was missed.
+            is_news = ready.get(1) == Some(&true) || !ready.contains(&true);
+            if is_news {
                 self.links.heard();
             }
         }
@@ -91,22 +115,33 @@ impl Manager {
         });
         for link in there {
             let is_wanted = self.chosen.is_none_or(|chosen| chosen == link.index);
-            let known = self.candidates.iter_mut().find(|candidate| candidate.index() == link.index);
-            if let Some(candidate) = known {
+            let known = self.candidates.iter().position(|candidate| candidate.index() == link.index);
+            if let Some(candidate) = known.and_then(|at| self.candidates.get_mut(at)) {
                 candidate.seen(link.carrier, is_wanted, &self.plan, &mut self.links, now);
             } else if self.is_ours(&link) && self.candidates.len() < LINKS_MAX {
                 // The carrier is announced once the link is up.
-                let name = link.name.clone();
-                match Candidate::take(link, &mut self.links) {
-                    Ok(candidate) => self.candidates.push(candidate),
-                    Err(error) => {
-                        log::warn!("net: {name}: {error}");
-                        self.status.set(None, Trouble::Kernel { link: name, error });
-                    }
-                }
+                self.candidates.push(Candidate::take(link, &mut self.links, now));
+            }
+            if let Some(at) = known {
+                self.settle(at);
             }
         }
         Ok(())
+    }
+
+    /// Takes the link at this place into use if it can be used and no other is: at once, since a second one with an address would take
+    /// the first one's routes. What another link still has to say is not waited for.
+    fn settle(&mut self, at: usize) {
+        let up = self.candidates.get(at).and_then(|candidate| candidate.up(&self.plan));
+        let Some(up) = up.filter(|_| self.chosen.is_none()) else { return };
+        self.chosen = Some(up.index);
+        for other in self.candidates.iter_mut().filter(|candidate| candidate.index() != up.index) {
+            other.retreat(&mut self.links);
+        }
+    }
+
+    fn in_use(&self) -> Option<&Candidate> {
+        self.candidates.iter().find(|candidate| Some(candidate.index()) == self.chosen)
     }
 
     fn is_ours(&self, link: &Ethernet) -> bool {
@@ -117,29 +152,20 @@ impl Manager {
         }
     }
 
-    /// Keeps the link that is in use for as long as it has a carrier; else takes the first that can be used.
+    /// Keeps the link that is in use for as long as it has a carrier; else has all begin again. Says how things are.
     fn choose(&mut self, now: Instant) {
-        let chosen = |candidate: &&Candidate| self.chosen.is_some_and(|chosen| chosen == candidate.index());
-        if self.chosen.is_some() && !self.candidates.iter().find(chosen).is_some_and(Candidate::has_carrier) {
+        if self.chosen.is_some() && !self.in_use().is_some_and(Candidate::has_carrier) {
             self.chosen = None;
             for candidate in self.candidates.iter_mut().filter(|candidate| candidate.has_carrier()) {
                 candidate.start(&self.plan, &mut self.links, now);
             }
         }
-        let may = |candidate: &&Candidate| self.chosen.is_none_or(|chosen| chosen == candidate.index());
-        let up = self.candidates.iter().filter(may).find_map(|candidate| candidate.up(&self.plan));
+        let up = self.in_use().and_then(|candidate| candidate.up(&self.plan));
         let Some(up) = up else {
             let waiting = self.candidates.iter().find(|candidate| candidate.has_carrier()).or(self.candidates.first());
             self.status.set(None, waiting.map_or(Trouble::NoLink, |candidate| candidate.trouble(&self.plan)));
             return;
         };
-        if self.chosen.is_none() {
-            self.chosen = Some(up.index);
-            // One answer is enough. What another link still has to say is not waited for.
-            for other in self.candidates.iter_mut().filter(|candidate| candidate.index() != up.index) {
-                other.rest();
-            }
-        }
         self.status.set(Some(up), Trouble::default());
     }
 }

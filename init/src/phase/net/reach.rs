@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use kernel::connect::Stream;
@@ -14,7 +15,10 @@ use super::resolver;
 use super::status::Status;
 
 /// A connected stream to somebody who has proved nothing yet.
-pub(crate) struct Wire(Stream);
+pub(crate) struct Wire {
+    stream: Stream,
+    peer: Option<IpAddr>,
+}
 
 /// Why somebody could not be reached.
 #[derive(Debug, thiserror::Error)]
@@ -27,75 +31,101 @@ pub(crate) enum Error {
     Connect(io::ErrorKind),
 }
 
+/// Where somebody answered who was not the one that was looked for: tried last from then on, of the addresses of a name.
+#[derive(Default)]
+pub(crate) struct Distrusted(Vec<IpAddr>);
+
+impl Distrusted {
+    /// The most that are remembered: more than one answer's.
+    const MAX: usize = 16;
+
+    pub(crate) fn add(&mut self, peer: IpAddr) {
+        if !self.0.contains(&peer) {
+            self.0.truncate(Self::MAX - 1);
+            self.0.insert(0, peer);
+        }
+    }
+}
+
 /// The way to others. Copies are of the same network.
 #[derive(Clone)]
 pub(crate) struct Reach {
     /// None where policy has no network: there is vsock then.
     pub(super) status: Option<Arc<Status>>,
+    /// The place in the link's list of the name server that answered last.
+    pub(super) server: Arc<AtomicUsize>,
+}
+
+/// Where a host is: at most eight places, in the order in which they are tried.
+pub(crate) struct Places(Vec<SocketAddr>);
+
+impl Places {
+    /// Connects to the first that answers until `deadline`.
+    pub(crate) fn connect(&self, deadline: Instant) -> Result<Wire, Error> {
+        let (stream, peer) = Stream::tcp(&self.0, eyeballs::STAGGER, deadline).map_err(|e| Error::Connect(e.kind()))?;
+        Ok(Wire { stream, peer: Some(peer.ip()) })
+    }
 }
 
 impl Reach {
     /// Connects to a vault until `deadline`.
-    pub(crate) fn vault(&self, address: &VaultAddress, deadline: Instant) -> Result<Wire, Error> {
-        match address {
+    pub(crate) fn vault(&self, address: &VaultAddress, distrusted: &Distrusted, deadline: Instant) -> Result<Wire, Error> {
+        let (host, port) = match address {
             VaultAddress::Vsock { cid, port } => {
-                Stream::vsock(*cid, *port, deadline).map(Wire).map_err(|e| Error::Connect(e.kind()))
+                let stream = Stream::vsock(*cid, *port, deadline).map_err(|e| Error::Connect(e.kind()))?;
+                return Ok(Wire { stream, peer: None });
             }
-            VaultAddress::V4(address) => self.address(IpAddr::V4(*address.ip()), address.port(), deadline),
-            VaultAddress::V6(address) => self.address(IpAddr::V6(*address.ip()), address.port(), deadline),
-            VaultAddress::Name { host, port } => self.name(host, *port, deadline),
-        }
+            VaultAddress::V4(address) => (Host::V4(*address.ip()), address.port()),
+            VaultAddress::V6(address) => (Host::V6(*address.ip()), address.port()),
+            VaultAddress::Name { host, port } => (Host::Name(host.clone()), *port),
+        };
+        let Places(mut places) = self.places(&host, port, deadline)?;
+        places.sort_by_key(|place| distrusted.0.contains(&place.ip())); // stable: the order stays among the others
+        Places(places).connect(deadline)
     }
 
-    /// Connects to a cache of collateral until `deadline`.
-    pub(crate) fn host(&self, host: &Host, port: u16, deadline: Instant) -> Result<Wire, Error> {
-        match host {
-            Host::V4(ip) => self.address(IpAddr::V4(*ip), port, deadline),
-            Host::V6(ip) => self.address(IpAddr::V6(*ip), port, deadline),
-            Host::Name(name) => self.name(name, port, deadline),
-        }
-    }
-
-    fn address(&self, ip: IpAddr, port: u16, deadline: Instant) -> Result<Wire, Error> {
+    /// Where a host is.
+    pub(crate) fn places(&self, host: &Host, port: u16, deadline: Instant) -> Result<Places, Error> {
         let up = self.status.as_ref().and_then(|status| status.ready(deadline)).ok_or(Error::NoLink)?;
-        connect(&[ip], port, up.index, deadline)
-    }
-
-    fn name(&self, name: &str, port: u16, deadline: Instant) -> Result<Wire, Error> {
-        let up = self.status.as_ref().and_then(|status| status.ready(deadline)).ok_or(Error::NoLink)?;
-        let found = resolver::resolve(name, &up.resolvers, up.index, deadline)?;
-        connect(&eyeballs::order(found), port, up.index, deadline)
+        let ips = match host {
+            Host::V4(ip) => vec![IpAddr::V4(*ip)],
+            Host::V6(ip) => vec![IpAddr::V6(*ip)],
+            Host::Name(name) => eyeballs::order(resolver::resolve(name, &up.resolvers, up.index, &self.server, deadline)?),
+        };
+        let place = |ip: IpAddr| match ip {
+            IpAddr::V4(ip) => SocketAddr::from((ip, port)),
+            // An address on the link is on ours.
+            IpAddr::V6(ip) => SocketAddrV6::new(ip, port, 0, if ip.is_unicast_link_local() { up.index } else { 0 }).into(),
+        };
+        Ok(Places(ips.into_iter().map(place).collect()))
     }
 }
 
-fn connect(ips: &[IpAddr], port: u16, scope: u32, deadline: Instant) -> Result<Wire, Error> {
-    let place = |ip: &IpAddr| match *ip {
-        IpAddr::V4(ip) => SocketAddr::from((ip, port)),
-        // An address on the link is on ours.
-        IpAddr::V6(ip) => SocketAddrV6::new(ip, port, 0, if ip.is_unicast_link_local() { scope } else { 0 }).into(),
-    };
-    let places: Vec<SocketAddr> = ips.iter().map(place).collect();
-    Stream::tcp(&places, eyeballs::STAGGER, deadline).map(Wire).map_err(|e| Error::Connect(e.kind()))
+impl Wire {
+    /// Who is at the other end; none over vsock.
+    pub(crate) fn peer(&self) -> Option<IpAddr> {
+        self.peer
+    }
 }
 
 impl io::Read for Wire {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
+        self.stream.read(buffer)
     }
 }
 
 impl io::Write for Wire {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.0.write(buffer)
+        self.stream.write(buffer)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.stream.flush()
     }
 }
 
 impl Transport for Wire {
     fn bound(&mut self, left: Duration) -> io::Result<()> {
-        self.0.bound(left)
+        self.stream.bound(left)
     }
 }

@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use kernel::connect::Stream;
@@ -13,6 +14,9 @@ use super::random;
 const PORT: u16 = 53;
 /// How long one server may take before the next one is asked.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the other kind of addresses is waited for when one is there: servers that drop questions for AAAA must not make every
+/// name slow (RFC 8305, section 3).
+const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 /// The longest answer in a datagram, in bytes: more than any server sends without being asked to.
 const DATAGRAM_MAX: usize = 4096;
 /// How many names an alias may lead over.
@@ -38,14 +42,20 @@ pub(crate) enum Error {
     Aliases,
 }
 
-/// Resolves `host` until `deadline`.
-pub(super) fn resolve(host: &str, servers: &[IpAddr], scope: u32, deadline: Instant) -> Result<Vec<IpAddr>, Error> {
+/// Resolves `host` until `deadline`, beginning with the server at `first`, which becomes the one that answered.
+pub(super) fn resolve(
+    host: &str,
+    servers: &[IpAddr],
+    scope: u32,
+    first: &AtomicUsize,
+    deadline: Instant,
+) -> Result<Vec<IpAddr>, Error> {
     if servers.is_empty() {
         return Err(Error::NoServer);
     }
     let mut question = Question::new(host).ok_or(Error::Name)?;
     for _ in 0..ALIASES_MAX {
-        match both(&question, servers, scope, deadline)? {
+        match both(&question, servers, scope, first, deadline)? {
             Found::Addresses(addresses) => return Ok(addresses),
             Found::Alias(next) => question = next,
         }
@@ -59,16 +69,20 @@ enum Found {
 }
 
 /// Asks each server in turn for both kinds, round after round.
-fn both(question: &Question, servers: &[IpAddr], scope: u32, deadline: Instant) -> Result<Found, Error> {
+fn both(question: &Question, servers: &[IpAddr], scope: u32, first: &AtomicUsize, deadline: Instant) -> Result<Found, Error> {
     let mut last = Error::Silence;
     // Twice round: a lost datagram is asked again, a dead set of servers does not use up the vault's whole attempt.
-    for server in servers.iter().chain(servers) {
+    let begin = first.load(Ordering::Relaxed) % servers.len().max(1);
+    for (place, server) in servers.iter().enumerate().cycle().skip(begin).take(2 * servers.len()) {
         let until = deadline.min(Instant::now() + PATIENCE);
         if Instant::now() >= deadline {
             break;
         }
         match ask(question, server_at(*server, scope), until) {
-            Ok(found) => return Ok(found),
+            Ok(found) => {
+                first.store(place, Ordering::Relaxed);
+                return Ok(found);
+            }
             Err(error) => last = error,
         }
     }
@@ -96,7 +110,11 @@ fn ask(question: &Question, server: SocketAddr, until: Instant) -> Result<Found,
     }
     let mut answers: [Option<Answer>; 2] = [None, None];
     let mut buffer = vec![0; DATAGRAM_MAX];
+    let mut until = until;
     while answers.contains(&None) {
+        if answers.iter().flatten().any(|answer| matches!(answer, Answer::Addresses(some) if !some.is_empty())) {
+            until = until.min(Instant::now() + RESOLUTION_DELAY);
+        }
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() || socket.set_read_timeout(Some(left)).is_err() {
             break;
@@ -132,7 +150,7 @@ fn combine(answers: [Option<Answer>; 2]) -> Result<Found, Error> {
 /// Asks again over TCP what did not fit a datagram; a server that cannot is one that did not answer.
 fn over_tcp(question: &Question, id: u16, kind: Kind, server: SocketAddr, until: Instant) -> Answer {
     let ask = || -> Option<Answer> {
-        let mut stream = Stream::tcp(&[server], PATIENCE, until).ok()?;
+        let (mut stream, _) = Stream::tcp(&[server], PATIENCE, until).ok()?;
         let message = question.message(id, kind)?;
         let length = u16::try_from(message.len()).ok()?.to_be_bytes();
         stream.bound(until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))).ok()?;
@@ -193,9 +211,10 @@ mod tests {
     #[test]
     fn name_without_servers_or_with_dead_ones_ends_in_time() {
         let soon = Instant::now() + Duration::from_millis(50);
-        assert_eq!(resolve("vault.example", &[], 0, soon), Err(Error::NoServer));
+        let first = AtomicUsize::new(7);
+        assert_eq!(resolve("vault.example", &[], 0, &first, soon), Err(Error::NoServer));
         let start = Instant::now();
-        assert_eq!(resolve("vault.example", &[[127, 0, 0, 1].into()], 0, soon), Err(Error::Silence));
+        assert_eq!(resolve("vault.example", &[[127, 0, 0, 1].into()], 0, &first, soon), Err(Error::Silence));
         assert!(start.elapsed() < PATIENCE);
     }
 }

@@ -23,6 +23,10 @@ const CACHE: Duration = Duration::from_secs(8);
 
 /// How long a failure of the cache stands before it is asked again: nodes without collateral are dialled again and again.
 const FAILURE: Duration = Duration::from_secs(15);
+/// How long an answer stands: one that does not verify must not be the last.
+const SUCCESS: Duration = Duration::from_secs(60);
+/// For how many types of platforms answers are kept at once: a fleet has a few.
+const PLATFORMS_MAX: usize = 16;
 
 /// When the cache was asked, and what it gave.
 type Said = (Instant, Option<Arc<Collateral>>);
@@ -36,11 +40,15 @@ struct Cache {
 
 impl Cache {
     fn fetch(&self, claimed: Claimed, deadline: Instant) -> Result<Collateral, PccsError> {
-        let connect = |deadline| {
-            self.reach.host(&self.place.host, self.place.port, deadline).map_err(|error| match error {
-                ReachError::Connect(kind) => kind.into(),
-                ReachError::NoLink | ReachError::Name(_) => std::io::ErrorKind::HostUnreachable.into(),
-            })
+        let why = |error| match error {
+            ReachError::Connect(kind) => kind.into(),
+            ReachError::NoLink | ReachError::Name(_) => std::io::ErrorKind::HostUnreachable.into(),
+        };
+        // One look at the name for all parts.
+        let places = self.reach.places(&self.place.host, self.place.port, deadline);
+        let connect = |deadline| match &places {
+            Ok(places) => places.connect(deadline).map_err(why),
+            Err(_) => Err(std::io::ErrorKind::HostUnreachable.into()),
         };
         self.pccs.fetch(&claimed, connect, deadline)
     }
@@ -51,7 +59,7 @@ pub(super) struct Sources {
     cache: Option<Cache>,
     /// What the cache said and when, for all vaults of this boot: what it gave is not asked for twice, and a dead cache costs its
     /// time once for all of them.
-    fetched: Mutex<HashMap<Claimed, Said>>,
+    fetched: Mutex<HashMap<Claimed, Arc<Mutex<Option<Said>>>>>,
     bundle: Vec<Arc<Collateral>>,
 }
 
@@ -80,23 +88,39 @@ impl CollateralSource for Sources {
     fn find(&self, quote: &[u8], deadline: Instant) -> Vec<Arc<Collateral>> {
         let claimed = Claimed::of(quote);
         let cached = self.cache.as_ref().zip(claimed).and_then(|(cache, claimed)| {
-            // Held while it is asked: whoever comes second finds the answer.
-            let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
-            let known = fetched.get(&claimed).filter(|(at, said)| said.is_some() || at.elapsed() < FAILURE);
-            if let Some((_, said)) = known {
+            let entry = self.entry(claimed)?;
+            // Held while it is asked: whoever comes second for the same platform finds the answer.
+            let mut said = entry.lock().unwrap_or_else(PoisonError::into_inner);
+            let fresh = said.as_ref().filter(|(at, said)| at.elapsed() < if said.is_some() { SUCCESS } else { FAILURE });
+            if let Some((_, said)) = fresh {
                 return said.clone();
             }
-            let said = match cache.fetch(claimed, deadline.min(Instant::now() + CACHE)) {
+            let found = match cache.fetch(claimed, deadline.min(Instant::now() + CACHE)) {
                 Ok(collateral) => Some(Arc::new(collateral)),
                 Err(error) => {
                     log::warn!("unlock: collateral cache: {error}");
                     None
                 }
             };
-            fetched.insert(claimed, (Instant::now(), said.clone()));
-            said
+            *said = Some((Instant::now(), found.clone()));
+            found
         });
         cached.into_iter().chain(self.bundle.iter().cloned()).collect()
+    }
+}
+
+impl Sources {
+    /// What is known for a platform type. Quotes that are not verified yet name these, so there is an end to how many are kept; none
+    /// beyond it.
+    fn entry(&self, claimed: Claimed) -> Option<Arc<Mutex<Option<Said>>>> {
+        let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+        if fetched.len() >= PLATFORMS_MAX && !fetched.contains_key(&claimed) {
+            fetched.retain(|_, entry| Arc::strong_count(entry) > 1); // what nobody is waiting for
+            if fetched.len() >= PLATFORMS_MAX {
+                return None;
+            }
+        }
+        Some(Arc::clone(fetched.entry(claimed).or_default()))
     }
 }
 

@@ -12,7 +12,7 @@ use vault::{Challenged, Expectation, Fleet, Handshaken, Identity, QuoteTime};
 
 use super::collateral::Sources;
 use super::quote;
-use crate::phase::net::{Reach, ReachError, Wire};
+use crate::phase::net::{Distrusted, Reach, ReachError, Wire};
 
 /// The longest that one step of the exchange may take.
 const STEP: Duration = Duration::from_secs(10);
@@ -62,8 +62,8 @@ pub(super) enum Event {
     Presented(usize),
     /// It gave its share, with the key's expiry in Unix seconds.
     Served(usize, Share, u64),
-    /// It cannot be used now.
-    Lost(usize, Error),
+    /// It cannot be used now; whether it is tried again.
+    Lost(usize, Error, bool),
 }
 
 /// A node that proved itself.
@@ -106,26 +106,37 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Whether the node that answered is not who it should be: evidence of its own that does not verify.
+    fn is_about_who_answers(&self) -> bool {
+        matches!(self, Self::Vault(vault::Error::Node(_) | vault::Error::Collateral(_) | vault::Error::Protocol(_, _)))
+    }
+}
+
 impl Dialer {
     /// Serves the vault at `index` until it gave its share, is lost for good, or the shell hangs up.
     pub(super) fn serve(&self, index: usize, address: &VaultAddress, inbox: &Receiver<Command>, events: &Sender<Event>) {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let mut distrusted = Distrusted::default();
+        // Whoever answers for a name may be another next time: a lie about a name costs time, never the vault.
+        let is_named = matches!(address, VaultAddress::Name { .. });
         loop {
-            let error = match self.attempt(index, address, inbox, events) {
+            let error = match self.attempt(index, address, &mut distrusted, inbox, events) {
                 Ok((share, expires_at)) => {
                     drop(events.send(Event::Served(index, share, expires_at)));
                     return;
                 }
                 Err(error) => error,
             };
-            let may_pass = error.may_pass();
-            if events.send(Event::Lost(index, error)).is_err() || !may_pass {
+            let may_pass = error.may_pass() || is_named && error.is_about_who_answers();
+            if events.send(Event::Lost(index, error, may_pass)).is_err() || !may_pass {
                 return;
             }
             // Guests that start together must not dial together.
             let pause = backoff.pause(random());
             let left = self.deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || !waited(inbox, pause.min(left)) {
+            // Waited out even if nothing follows: a try that begins at the deadline would only overwrite what is known of the vault.
+            if !waited(inbox, pause.min(left)) || pause >= left {
                 return;
             }
         }
@@ -135,10 +146,11 @@ impl Dialer {
         &self,
         index: usize,
         address: &VaultAddress,
+        distrusted: &mut Distrusted,
         inbox: &Receiver<Command>,
         events: &Sender<Event>,
     ) -> Result<(Share, u64), Error> {
-        let challenged = self.prove(address)?;
+        let challenged = self.prove(address, distrusted)?;
         let ready = Ready {
             node: challenged.node().clone(),
             key: *challenged.node_key(),
@@ -157,13 +169,18 @@ impl Dialer {
     }
 
     /// Connects and has the node prove itself.
-    fn prove(&self, address: &VaultAddress) -> Result<Challenged<Wire>, Error> {
-        let stream = self.reach.vault(address, self.step())?;
+    fn prove(&self, address: &VaultAddress, distrusted: &mut Distrusted) -> Result<Challenged<Wire>, Error> {
+        let stream = self.reach.vault(address, distrusted, self.step())?;
+        let peer = stream.peer();
         let mut context = [0; 32];
         kernel::clock::random(&mut context).map_err(Error::Random)?;
         let expected = Expectation { anchor: &self.anchor, policy: &self.nodes, clock: self.clock, collateral: &self.collateral };
-        let handshaken = Handshaken::connect_within(&self.fleet, stream, &self.identity, self.step())?;
-        Ok(handshaken.challenge(&context, &expected, self.step())?)
+        let proved = Handshaken::connect_within(&self.fleet, stream, &self.identity, self.step())
+            .and_then(|handshaken| handshaken.challenge(&context, &expected, self.step()));
+        if let (Err(_), Some(peer)) = (&proved, peer) {
+            distrusted.add(peer); // of several addresses of a name, another one comes first next time
+        }
+        Ok(proved?)
     }
 
     /// Shows our quote and fetches the share.
@@ -197,7 +214,7 @@ fn waited(inbox: &Receiver<Command>, pause: Duration) -> bool {
 }
 
 /// What jitters a pause. Without random numbers all pauses are as long as they can be, and no harm is done.
-fn random() -> u32 {
+pub(super) fn random() -> u32 {
     let mut bytes = [0; 4];
     kernel::clock::random(&mut bytes).map_or(u32::MAX, |()| u32::from_ne_bytes(bytes))
 }

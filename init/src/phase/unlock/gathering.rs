@@ -112,8 +112,8 @@ impl Gathering {
                     line.held = Some(share);
                 }
             }
-            Event::Lost(index, error) => {
-                self.outcome.lost(index, &error);
+            Event::Lost(index, error, may_pass) => {
+                self.outcome.lost(index, &error, may_pass);
                 self.collector.lost(index);
                 if let Some(line) = self.lines.get_mut(index) {
                     (line.presented, line.parked) = (None, false);

@@ -217,13 +217,14 @@ impl Outcome {
         }
     }
 
-    pub(super) fn lost(&mut self, index: usize, error: &dial::Error) {
+    /// Notes that a vault cannot be used now; `may_pass`: it is tried again.
+    pub(super) fn lost(&mut self, index: usize, error: &dial::Error, may_pass: bool) {
         let Some(vault) = self.vaults.get_mut(index) else { return };
         vault.verdict = Verdict::of(error);
         let reason = chain(error);
-        vault.gone = !error.may_pass();
+        vault.gone = !may_pass;
         vault.identity = None;
-        let again = if error.may_pass() { "; trying again" } else { "" };
+        let again = if may_pass { "; trying again" } else { "" };
         log::warn!("vault {}: {}: {reason}{again}", vault.address, vault.verdict.as_str());
         vault.reason = Some(reason);
         if vault.verdict == Verdict::Expired {
@@ -279,8 +280,10 @@ impl Outcome {
         let can_serve = |without: &[Verdict]| self.vaults.len() - count(without) >= self.needed;
         if collector.shares() >= self.needed {
             Error::Unproved(Box::new(self))
-        } else if left < self.needed && count(&[Verdict::Forged]) > 0 {
-            Error::NotBelieved(Box::new(self))
+        } else if count(&[Verdict::Forged]) > 0 && (left < self.needed || !can_serve(&[Verdict::Forged])) {
+            // Where so many are lost for good, no patience helps; where a name led to others, the next answer may be the right one.
+            let may_pass = left >= self.needed;
+            Error::NotBelieved(Box::new(self), may_pass)
         } else if left < self.needed && count(&[Verdict::Expired]) > 0 {
             Error::Expired(Box::new(self))
         } else if count(&[Verdict::Stale]) > 0 && !can_serve(&[Verdict::Stale, Verdict::Forged]) {
@@ -382,7 +385,8 @@ mod tests {
             let collector = Collector::new(Threshold::new(2, 3).unwrap(), Rule::Disk);
             let mut outcome = Outcome::new(vaults, &vaults.handle, &policy.tcb, collector.needed());
             for (index, error) in errors.iter().enumerate() {
-                outcome.lost(index, &error());
+                let error = error();
+                outcome.lost(index, &error, error.may_pass());
             }
             assert_eq!(outcome.is_hopeless(&collector), hopeless, "{name}");
             assert_eq!(outcome.failure(&collector).code(), code, "{name}");
@@ -394,7 +398,7 @@ mod tests {
         let policy = policy();
         let vaults = &policy.data.as_ref().unwrap().vaults;
         let mut outcome = Outcome::new(vaults, &vaults.handle, &policy.tcb, 2);
-        outcome.lost(1, &not_believed());
+        outcome.lost(1, &not_believed(), false);
         let json = serde_json::to_value(&outcome).unwrap();
         assert_eq!(json["vaults"][1]["verdict"], "forged");
         assert_eq!(json["vaults"][1]["reason"], "challenge: node not believed: mrenclave is not on the list");

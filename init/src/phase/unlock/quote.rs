@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use attest::{Frame, FrameError, Tee};
 use kernel::tsm::{REPORT_DATA_BYTES, Report, Tsm};
+use quorum::Backoff;
 use vault::{OwnEvidence, QuoteTime};
 
-/// The first pause after a failed request; doubled each time.
+/// The ceiling of the first pause after a failed request, and of the longest; all guests of a host ask the same service.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 /// An SEV-SNP attestation report: its length, the versions that have this layout, and where its report data are (SEV-SNP ABI
@@ -57,18 +58,18 @@ pub(super) fn own(tsm: &Mutex<Tsm>, report_data: &[u8; REPORT_DATA_BYTES], until
     if Instant::now() >= until {
         return Err(Error::Late);
     }
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
         let error = match attempt(&tsm, report_data) {
             Ok(evidence) => return Ok(evidence),
             Err(error) => error,
         };
+        let pause = backoff.pause(super::dial::random());
         if Instant::now() + pause >= until || !error.may_pass() {
             return Err(error);
         }
         log::warn!("quote: {error}; asking again");
         idle(pause);
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
