@@ -58,7 +58,11 @@ extern "C" fn crashed(_signal: std::ffi::c_int) {
     }
     match words.map(|words| words.how) {
         Some(Power::Restart) => reboot(RebootCommand::Restart).unwrap_or_default(),
-        Some(Power::Park) => watchdog::disarm_in_crash(),
+        Some(Power::Park) => {
+            watchdog::disarm_in_crash();
+            // All of the machine: the other threads must not go on without this one.
+            reboot(RebootCommand::Halt).unwrap_or_default();
+        }
         Some(Power::Off) | None => reboot(RebootCommand::PowerOff).unwrap_or_default(),
     }
     loop {

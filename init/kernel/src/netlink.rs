@@ -40,14 +40,17 @@ impl Netlink {
         self.sequence += 1;
         self.socket.send_to(&request.bytes(self.sequence), &SocketAddr::new(0, 0), 0).map_err(io)?;
         let deadline = Instant::now() + ANSWER_DEADLINE;
+        let mut interrupted = false;
         while readable(&self.socket, deadline).map_err(failed)? {
             let (datagram, from) = self.socket.recv_from_full().map_err(io)?;
             let mut rest = datagram.as_slice();
             // Only the kernel is port 0.
             while let Some(answer) = rtnetlink::take(&mut rest).filter(|_| from.port_number() == 0) {
+                interrupted |= answer.sequence == self.sequence && answer.flags & INTERRUPTED != 0;
                 match answer.kind {
                     _ if answer.sequence != self.sequence => {}
-                    _ if answer.flags & INTERRUPTED != 0 => return Err(failed(Errno::AGAIN)),
+                    // Read to its end all the same: until then the kernel takes no other question for a list.
+                    DONE if interrupted || answer.flags & INTERRUPTED != 0 => return Err(failed(Errno::AGAIN)),
                     // A list ends with an errno too.
                     DONE if answer.body.len() < 4 => return Ok(()),
                     DONE | ERROR => {

@@ -16,7 +16,7 @@ pub enum Power {
     Off,
     /// Start again.
     Restart,
-    /// Neither: stop here with the console readable.
+    /// Neither: the processors stop, with the console readable.
     Park,
 }
 
@@ -32,7 +32,8 @@ pub fn end(how: Power) -> ! {
     let refused = match how {
         Power::Off => reboot(RebootCommand::PowerOff).is_err(),
         Power::Restart => reboot(RebootCommand::Restart).is_err(),
-        Power::Park => true,
+        // Not only this thread: the others must not go on with what failed.
+        Power::Park => reboot(RebootCommand::Halt).is_err(),
     };
     loop {
         // Nothing wakes this thread; PID 1 must not return.

@@ -100,6 +100,12 @@ impl Prefix {
         self.join([v1 ^ 2, v2, v3, 0xff, 0xfe, d1, d2, d3])
     }
 
+    /// Whether an address is under it.
+    #[must_use]
+    pub fn contains(&self, address: Ipv6Addr) -> bool {
+        address.to_bits() >> 64 == self.prefix.to_bits() >> 64
+    }
+
     /// Another one, when somebody has that one already.
     #[must_use]
     pub fn join(&self, identifier: [u8; 8]) -> Ipv6Addr {
@@ -211,6 +217,7 @@ mod tests {
         assert_eq!(read.resolvers, ["fd00:1::53".parse::<Ipv6Addr>().unwrap()]);
         // RFC 2464, section 4: 34-56-78-9A-BC-DE gives 36-56-78-FF-FE-9A-BC-DE.
         let address = read.prefixes[0].address([0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde]);
+        assert!(read.prefixes[0].contains(address) && !read.prefixes[0].contains(ROUTER));
         assert_eq!((address.to_string().as_str(), read.prefixes[0].length()), ("fd00:1::3656:78ff:fe9a:bcde", 64));
     }
 

@@ -1,11 +1,10 @@
 //! The network is the host's: it may lie, and then only time is lost.
 //!
-//! A thread has the links (manager.rs) and asks on all that policy allows (candidate.rs: DHCP in lease.rs, IPv6 in address6.rs);
+//! A thread has the links (manager.rs). It asks on all that policy allows (candidate.rs), and one of them gets addresses (applied.rs);
 //! what it knows is in status.rs, and whoever wants to reach somebody waits there (reach.rs).
 
-mod address6;
+mod applied;
 mod candidate;
-mod lease;
 mod manager;
 mod reach;
 mod resolver;

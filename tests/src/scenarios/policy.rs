@@ -47,16 +47,16 @@ pub(super) fn fed_watchdog_lets_the_boot_through(stage: &Stage) -> Result<(), Fa
         let mut asked = 0;
         move |bytes| {
             asked += usize::from(crate::lan::dhcp::asked(bytes).is_some());
-            if asked < 3 && crate::lan::dhcp::asked(bytes).is_some() { crate::lan::Fate::Drop } else { crate::lan::Fate::Pass }
+            if asked < 4 && crate::lan::dhcp::asked(bytes).is_some() { crate::lan::Fate::Drop } else { crate::lan::Fate::Pass }
         }
     })?;
     let boot = Boot::new(stage).data(&data, &vaults).lan(&lan).word("cvm.data.format=if-blank").word(vaults.commitment());
     // The watchdog that QEMU offers: it is loaded before the kernel's own timer.
-    let ended = boot.arguments(["-device", "i6300esb"]).word("cvm.watchdog=10").tasks("idle:15").run()?;
+    let ended = boot.arguments(["-device", "i6300esb"]).word("cvm.watchdog=20").tasks("idle:25").run()?;
     ended.line("i6300ESB")?;
     ended.reached_the_real_system()?;
     match ended.phase("net")? {
-        10_000.. => Ok(()),
+        20_000.. => Ok(()),
         took => Err(Failure(format!("the net phase took {took} ms only"))),
     }
 }

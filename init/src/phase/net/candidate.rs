@@ -1,25 +1,30 @@
-//! One Ethernet link on its way to an address, and back to what it was.
+//! One Ethernet link that is asked for an address, and what it offers. Nothing of that is applied here: two links with addresses
+//! would take each other's routes, so only the one that is in use has any (applied.rs).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::BorrowedFd;
+use std::net::{IpAddr, Ipv6Addr};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use kernel::link::{Ethernet, Links};
+use kernel::packet::{Ethertype, PacketSocket};
 use kernel::sysctl;
-use netconf::Route;
+use netconf::dhcp::{Client, Lease, Taken};
+use netconf::slaac::{Advertisement, Solicitor};
 use ondisk::cmdline::NetMode;
 
-use super::address6::Address6;
-use super::lease::Dhcp;
-use super::status::{Trouble, Up};
+use super::random;
+use super::status::Trouble;
 use crate::journal::step;
 
-/// How long a link rests after the kernel refused something, or after all of its addresses were somebody else's.
-const REST: Duration = Duration::from_secs(5);
-/// How long what a link had before it lost its carrier is not counted on: the cable may lead elsewhere now. After that, silence speaks for
-/// it, since servers need not be there to use what they gave.
-const GRACE: Duration = Duration::from_secs(5);
-/// How many unanswered requests make it likely that there is no server.
+/// The most frames that are taken in one go: what floods one link must not keep the others waiting.
+const FRAMES_MAX: usize = 256;
+/// How long a link rests after the kernel refused something, or after its addresses were somebody else's; and as much again by chance.
+const REST: Duration = Duration::from_secs(4);
+/// A lease is renewed at half its life (RFC 2131, section 4.4.5), and never more often than this.
+const RENEWAL_MIN: Duration = Duration::from_secs(30);
+/// How long a router that forwards is waited for beside one that only names a prefix.
+const FORWARDING: Duration = Duration::from_secs(2);
+/// How many unanswered messages make it likely that nobody is there (`MAX_RTR_SOLICITATIONS` of RFC 4861).
 const UNANSWERED: u32 = 3;
 /// The kernel's own autoconfiguration takes every advertisement that comes: off while the link is ours.
 const ACCEPT_ADVERTISEMENTS: &str = "accept_ra";
@@ -35,43 +40,43 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    fn dhcp(&self) -> bool {
+    pub(super) fn dhcp(&self) -> bool {
         matches!(self.mode, NetMode::Dhcp | NetMode::Dual)
     }
 
-    fn slaac(&self) -> bool {
+    pub(super) fn slaac(&self) -> bool {
         matches!(self.mode, NetMode::Slaac | NetMode::Dual)
     }
+}
+
+/// What somebody on the link gives.
+#[derive(Debug, Default)]
+pub(super) struct Offer {
+    pub(super) lease: Option<Lease>,
+    /// The advertisement that an address is made of, and since when it is known.
+    pub(super) said: Option<(Advertisement, Instant)>,
 }
 
 /// A link.
 pub(super) struct Candidate {
     /// As it was found.
-    found: Ethernet,
+    pub(super) found: Ethernet,
     /// The kernel's setting as it was found; none without IPv6.
     accepted: Option<String>,
     /// Whether the driver has brought it up.
     is_up: bool,
     /// Since when it has a carrier.
     carrier: Option<Instant>,
-    dhcp: Dhcp,
-    ipv6: Address6,
-    fixed: Option<Fixed>,
-    /// Whether what it has is known to hold since the carrier came.
-    is_confirmed: bool,
+    dhcp: Option<(PacketSocket, Client)>,
+    renew: Option<Instant>,
+    slaac: Option<(PacketSocket, Solicitor)>,
+    /// What went out since it began to ask, before what is asked now.
+    sent: (u32, u32),
+    pub(super) offer: Offer,
     link_local: Option<Ipv6Addr>,
-    trouble: Option<kernel::Error>,
+    trouble: Option<Trouble>,
     /// When to begin again.
     again: Option<Instant>,
-    /// When to begin again with IPv6 alone.
-    again6: Option<Instant>,
-}
-
-/// An IPv4 address of the command line, with its routes.
-struct Fixed {
-    address: Ipv4Addr,
-    prefix: u8,
-    routes: Vec<Route>,
 }
 
 impl Candidate {
@@ -83,24 +88,25 @@ impl Candidate {
             accepted,
             is_up: false,
             carrier: None,
-            dhcp: Dhcp::new(),
-            ipv6: Address6::new(),
-            fixed: None,
-            is_confirmed: false,
+            dhcp: None,
+            renew: None,
+            slaac: None,
+            sent: (0, 0),
+            offer: Offer::default(),
             link_local: None,
             trouble: None,
             again: None,
-            again6: None,
         };
         candidate.bring_up(links, now);
         candidate
     }
 
     fn bring_up(&mut self, links: &mut Links, now: Instant) {
-        let up = links.up(self.found.index);
-        self.is_up = up.is_ok();
         (self.again, self.trouble) = (None, None);
-        self.note(up, now);
+        match links.up(self.found.index) {
+            Ok(()) => self.is_up = true,
+            Err(error) => self.fail(self.kernel_trouble(error), now),
+        }
     }
 
     pub(super) fn index(&self) -> u32 {
@@ -111,195 +117,209 @@ impl Candidate {
         &self.found.name
     }
 
-    pub(super) fn has_carrier(&self) -> bool {
-        self.carrier.is_some()
+    /// Since when it has a carrier.
+    pub(super) fn carrier(&self) -> Option<Instant> {
+        self.carrier
     }
 
-    /// Takes what the kernel says of the carrier now. `is_wanted`: no other link is in use.
-    pub(super) fn seen(&mut self, carrier: bool, is_wanted: bool, plan: &Plan, links: &mut Links, now: Instant) {
+    /// Takes what the kernel says of the carrier now; `true` when it has just come.
+    pub(super) fn seen(&mut self, carrier: bool, now: Instant) -> bool {
         if carrier == self.carrier.is_some() {
-            return;
+            return false;
         }
         self.carrier = carrier.then_some(now);
-        self.is_confirmed = false;
         if carrier {
             step(format_args!("net: {} has a carrier", self.found.name));
         } else {
             log::warn!("net: {} lost its carrier", self.found.name);
-            self.rest();
+            self.stop();
         }
-        if carrier && is_wanted {
-            self.start(plan, links, now);
+        carrier
+    }
+
+    /// Begins to ask, or to ask again: what was offered before counts no more.
+    pub(super) fn start(&mut self, plan: &Plan, now: Instant) {
+        self.stop();
+        (self.trouble, self.sent) = (None, (0, 0));
+        let before = std::mem::take(&mut self.offer).lease;
+        if let Err(error) = self.try_start(plan, before.map(|lease| lease.address), now) {
+            self.fail(self.kernel_trouble(error), now);
         }
     }
 
-    /// Begins to get an address, or to hear whether the one that it has still holds.
-    pub(super) fn start(&mut self, plan: &Plan, links: &mut Links, now: Instant) {
-        (self.again, self.again6, self.trouble) = (None, None, None);
-        let started = self.try_start(plan, links, now);
-        self.note(started, now);
-    }
-
-    fn try_start(&mut self, plan: &Plan, links: &mut Links, now: Instant) -> Result<(), kernel::Error> {
+    fn try_start(&mut self, plan: &Plan, wanted: Option<std::net::Ipv4Addr>, now: Instant) -> Result<(), kernel::Error> {
         if plan.dhcp() {
-            self.dhcp.start(&self.found, now)?;
+            let socket = PacketSocket::open(self.found.index, Ethertype::Ipv4)?;
+            self.dhcp = Some((socket, Client::new(self.found.mac, wanted, now, random())));
         }
-        if let NetMode::Static { address: IpAddr::V4(address), prefix, gateway } = plan.mode {
-            self.set_v4(address, prefix, gateway, links)?;
-        }
-        self.start_v6(plan, links, now)
-    }
-
-    fn start_v6(&mut self, plan: &Plan, links: &mut Links, now: Instant) -> Result<(), kernel::Error> {
-        self.again6 = None;
         if plan.slaac() {
-            self.ipv6.solicit(&self.found, now)?;
-        }
-        if let NetMode::Static { address: IpAddr::V6(address), prefix, gateway } = plan.mode {
-            let gateway = gateway.and_then(|gateway| if let IpAddr::V6(gateway) = gateway { Some(gateway) } else { None });
-            self.ipv6.set((address, prefix), gateway, &self.found, links)?;
+            let socket = PacketSocket::open(self.found.index, Ethertype::Ipv6)?;
+            self.slaac = Some((socket, Solicitor::new(self.found.mac, now)));
         }
         Ok(())
     }
 
-    fn set_v4(&mut self, address: Ipv4Addr, prefix: u8, gateway: Option<IpAddr>, links: &mut Links) -> Result<(), kernel::Error> {
-        let index = self.found.index;
-        let mut routes = Vec::new();
-        if let Some(IpAddr::V4(gateway)) = gateway {
-            // A router outside the subnet is on the link all the same, and the kernel wants to be told.
-            let host_bits = 32 - u32::from(prefix.min(32));
-            if gateway.to_bits().checked_shr(host_bits) != address.to_bits().checked_shr(host_bits) {
-                routes.push(Route { destination: gateway.into(), prefix: 32, gateway: None });
-            }
-            routes.push(Route { destination: Ipv4Addr::UNSPECIFIED.into(), prefix: 0, gateway: Some(gateway.into()) });
-        }
-        links.add_address(index, address.into(), prefix)?;
-        for route in &routes {
-            links.add_route(index, route.destination, route.prefix, route.gateway)?;
-        }
-        if self.fixed.is_none() {
-            log::info!("net: {} is {address}/{prefix}", self.found.name);
-        }
-        self.fixed = Some(Fixed { address, prefix, routes });
-        Ok(())
+    /// Stops to ask.
+    pub(super) fn stop(&mut self) {
+        self.sent = self.sent();
+        (self.dhcp, self.renew, self.slaac) = (None, None, None);
+        // One that could not be brought up is tried again all the same.
+        self.again = self.again.filter(|_| !self.is_up);
     }
 
-    /// Stops to ask; what it has, it keeps.
-    pub(super) fn rest(&mut self) {
-        self.dhcp.stop();
-        self.ipv6.stop();
-        (self.again, self.again6) = (None, None);
+    /// Rests after what went wrong, and begins again.
+    pub(super) fn fail(&mut self, trouble: Trouble, now: Instant) {
+        log::warn!("net: {trouble}");
+        self.stop();
+        self.trouble = Some(trouble);
+        self.offer.said = None;
+        // Links that went wrong together must not go on together: two with one address would be each other's duplicates for ever.
+        self.again = Some(now + REST.mul_f64(1.0 + f64::from(random()) / f64::from(u32::MAX)));
     }
 
-    /// Stops to ask and gives up what it has: another link is in use, and two would be in each other's way.
-    pub(super) fn retreat(&mut self, links: &mut Links) {
-        self.rest();
-        self.dhcp.remove(&self.found, links);
-        self.ipv6.remove(&self.found, links);
-        self.is_confirmed = false;
-        let Some(Fixed { address, prefix, routes }) = self.fixed.take() else { return };
-        let mut remove = || {
-            for route in routes.iter().rev() {
-                links.remove_route(self.found.index, route.destination, route.prefix, route.gateway)?;
-            }
-            links.remove_address(self.found.index, address.into(), prefix)
-        };
-        if let Err(error) = remove() {
-            log::warn!("net: {}: {error}", self.found.name);
-        }
+    pub(super) fn kernel_trouble(&self, error: kernel::Error) -> Trouble {
+        Trouble::Kernel { link: self.found.name.clone(), error }
     }
 
-    pub(super) fn wake(&self) -> Option<Instant> {
-        let grace = self.carrier.map(|since| since + GRACE).filter(|_| !self.is_confirmed && self.has_something());
-        [self.dhcp.wake(), self.ipv6.wake(), self.again, self.again6, grace].into_iter().flatten().min()
+    /// Messages sent since it began to ask: requests and solicitations.
+    fn sent(&self) -> (u32, u32) {
+        let requests = self.dhcp.as_ref().map_or(0, |(_, client)| client.sent());
+        let solicitations = self.slaac.as_ref().map_or(0, |(_, solicitor)| solicitor.sent());
+        (self.sent.0 + requests, self.sent.1 + solicitations)
+    }
+
+    /// When there is something to do next.
+    pub(super) fn wake(&self, now: Instant) -> Option<Instant> {
+        let dhcp = self.dhcp.as_ref().map_or(self.renew, |(_, client)| client.wake());
+        let slaac = self.slaac.as_ref().map(|(_, solicitor)| solicitor.wake());
+        let said = self.offer.said.as_ref().map(|(_, since)| *since + FORWARDING).filter(|at| *at > now);
+        [dhcp, slaac, said, self.again].into_iter().flatten().min()
     }
 
     pub(super) fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.dhcp.socket().into_iter().chain(self.ipv6.socket())
+        let dhcp = self.dhcp.as_ref().map(|(socket, _)| socket.as_fd());
+        dhcp.into_iter().chain(self.slaac.as_ref().map(|(socket, _)| socket.as_fd()))
     }
 
     /// Sends what is due and takes what has come.
     pub(super) fn work(&mut self, plan: &Plan, links: &mut Links, now: Instant) {
-        let is_due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
-        if !self.is_up && is_due(self.again) {
-            self.bring_up(links, now);
+        if self.again.is_some_and(|again| now >= again) {
+            self.again = None;
+            if !self.is_up {
+                self.bring_up(links, now);
+            } else if self.carrier.is_some() {
+                self.start(plan, now);
+            }
         }
-        let Some(since) = self.carrier else { return };
-        if is_due(self.again) {
-            self.start(plan, links, now);
+        if self.carrier.is_none() {
+            return;
         }
-        let worked = self.try_work(plan, links, now);
-        self.note(worked, now);
-        self.is_confirmed |= self.has_something() && now >= since + GRACE;
+        let worked = self.lease(now).and_then(|()| self.listen(now)).and_then(|()| {
+            if plan.link_local && self.link_local.is_none() {
+                self.link_local = links.link_local(self.found.index)?;
+            }
+            Ok(())
+        });
+        if let Err(error) = worked {
+            self.fail(self.kernel_trouble(error), now);
+        }
     }
 
-    fn try_work(&mut self, plan: &Plan, links: &mut Links, now: Instant) -> Result<(), kernel::Error> {
-        let was_asking = self.dhcp.is_asking();
-        self.dhcp.work(&self.found, links, now)?;
-        self.ipv6.work(&self.found, links, now)?;
-        self.is_confirmed |= was_asking && !self.dhcp.is_asking() && self.dhcp.lease().is_some()
-            || self.ipv6.address().is_some() && self.ipv6.is_answered()
-            || self.fixed.is_some();
-        let duplicates_only = self.ipv6.duplicate().is_some() && self.ipv6.socket().is_none();
-        if plan.slaac() && self.ipv6.may_try_another() && self.ipv6.socket().is_none() {
-            self.ipv6.solicit_again(&self.found, now)?;
-        } else if self.again6.is_some_and(|at| now >= at) {
-            self.start_v6(plan, links, now)?;
-        } else if duplicates_only && self.again6.is_none() {
-            self.again6 = Some(now + REST);
+    fn lease(&mut self, now: Instant) -> Result<(), kernel::Error> {
+        if self.renew.is_some_and(|renew| now >= renew) {
+            self.renew = None;
+            let wanted = self.offer.lease.as_ref().map(|lease| lease.address);
+            let socket = PacketSocket::open(self.found.index, Ethertype::Ipv4)?;
+            self.dhcp = Some((socket, Client::new(self.found.mac, wanted, now, random())));
         }
-        if plan.link_local && self.link_local.is_none() {
-            self.link_local = links.link_local(self.found.index)?;
+        let Some((socket, client)) = &mut self.dhcp else { return Ok(()) };
+        for _ in 0..FRAMES_MAX {
+            // What an offer makes due goes out before the next frame is looked at.
+            if let Some(frame) = client.due(now, random()) {
+                socket.send(&frame)?;
+            }
+            let Some(frame) = socket.receive()? else { break };
+            match client.take(&frame, now, random()) {
+                Taken::Nothing => {}
+                Taken::Offered(address) => step(format_args!("dhcp: {} offered {address}", self.found.name)),
+                Taken::Refused => log::warn!("net: {}: the server refused what it had offered", self.found.name),
+                Taken::Leased(lease) => {
+                    self.renew = lease.lifetime.map(|life| now + (life / 2).max(RENEWAL_MIN));
+                    self.sent.0 += client.sent();
+                    (self.dhcp, self.offer.lease) = (None, Some(*lease));
+                    break;
+                }
+            }
         }
         Ok(())
     }
 
-    fn note(&mut self, outcome: Result<(), kernel::Error>, now: Instant) {
-        let Err(error) = outcome else { return };
-        log::warn!("net: {}: {error}", self.found.name);
-        self.rest();
-        self.trouble = Some(error);
-        self.again = Some(now + REST);
+    /// Takes the first advertisement that an address can be made of, and goes on until one is of a router that forwards.
+    fn listen(&mut self, now: Instant) -> Result<(), kernel::Error> {
+        let Some((socket, solicitor)) = &mut self.slaac else { return Ok(()) };
+        if let Some(frame) = solicitor.due(now, random()) {
+            socket.send(&frame)?;
+        }
+        for _ in 0..FRAMES_MAX {
+            let Some(frame) = socket.receive()? else { break };
+            let Some(said) = Advertisement::read(&frame) else { continue };
+            let is_better = match &self.offer.said {
+                None => !said.prefixes.is_empty(),
+                Some((before, _)) => said.is_default && !before.is_default && !said.prefixes.is_empty(),
+            };
+            if !is_better {
+                continue;
+            }
+            step(format_args!("slaac: {} heard {}", self.found.name, said.router));
+            let is_default = said.is_default;
+            self.offer.said = Some((said, now));
+            if is_default {
+                self.sent.1 += solicitor.sent();
+                self.slaac = None;
+                break;
+            }
+        }
+        Ok(())
     }
 
-    /// Whether it has an address that others than its neighbours can be reached from.
-    fn has_something(&self) -> bool {
-        self.dhcp.lease().is_some() || self.fixed.is_some() || self.ipv6.address().is_some()
+    /// Whether there is something to apply: an address, or one on the link alone where that is of use and nobody gives another.
+    pub(super) fn offers(&self, plan: &Plan, now: Instant) -> bool {
+        let said = self.offer.said.as_ref().is_some_and(|(said, since)| said.is_default || now >= *since + FORWARDING);
+        let fixed = matches!(plan.mode, NetMode::Static { .. }) && self.again.is_none();
+        self.carrier.is_some() && (fixed || said || self.offer.lease.is_some() || self.offers_link_local(plan))
     }
 
-    /// The link as others may use it, once it can be: with a global address that holds since the carrier came, or one on the link
-    /// where that is of use and nobody gives another.
-    pub(super) fn up(&self, plan: &Plan) -> Option<Up> {
-        let silent = (!plan.dhcp() || self.dhcp.sent() >= UNANSWERED) && (!plan.slaac() || self.ipv6.has_no_router());
-        let local = self.link_local.is_some() && silent;
-        let leased = self.dhcp.lease().into_iter().flat_map(|lease| &lease.resolvers).copied().map(IpAddr::V4);
-        let advertised = self.ipv6.resolvers().iter().copied().map(IpAddr::V6);
-        let resolvers = plan.dns.map_or_else(|| leased.chain(advertised).collect(), |named| vec![named]);
-        let usable = self.carrier.is_some() && (self.has_something() && self.is_confirmed || local);
-        usable.then(|| Up { index: self.found.index, name: self.found.name.clone(), resolvers })
+    /// Whether the address on the link is all that there is to expect.
+    pub(super) fn offers_link_local(&self, plan: &Plan) -> bool {
+        let (requests, solicitations) = self.sent();
+        let silent = (!plan.dhcp() || requests >= UNANSWERED) && (!plan.slaac() || solicitations >= UNANSWERED);
+        self.link_local.is_some() && silent
+    }
+
+    /// Whom it says to ask for names: at most three a family.
+    pub(super) fn resolvers(&self, plan: &Plan) -> Vec<IpAddr> {
+        if let Some(named) = plan.dns {
+            return vec![named];
+        }
+        let leased = self.offer.lease.iter().flat_map(|lease| &lease.resolvers).copied().map(IpAddr::V4);
+        let advertised = self.offer.said.iter().flat_map(|(said, _)| &said.resolvers).copied().map(IpAddr::V6);
+        leased.chain(advertised).collect()
     }
 
     /// What it is waiting for.
     pub(super) fn trouble(&self, plan: &Plan) -> Trouble {
         let link = self.found.name.clone();
-        if let Some(error) = &self.trouble {
-            return Trouble::Kernel { link, error: error.clone() };
-        }
-        match self.ipv6.duplicate() {
-            _ if self.carrier.is_none() => Trouble::NoCarrier(link),
-            _ if self.dhcp.is_asking() => {
-                let solicitations = plan.slaac().then(|| self.ipv6.sent());
-                Trouble::NoLease { link, requests: self.dhcp.sent(), solicitations }
-            }
-            Some(address) => Trouble::Duplicate { link, address: address.into() },
-            None if self.ipv6.is_unproved() => Trouble::Unproved { link },
-            None => Trouble::NoRouter { link, solicitations: self.ipv6.sent() },
+        let (requests, solicitations) = self.sent();
+        match &self.trouble {
+            Some(trouble) => trouble.clone(),
+            None if self.carrier.is_none() => Trouble::NoCarrier(link),
+            None if plan.dhcp() => Trouble::NoLease { link, requests, solicitations: plan.slaac().then_some(solicitations) },
+            None => Trouble::NoRouter { link, solicitations },
         }
     }
 
-    /// Makes the link again what it was: addresses and routes away, the largest packet, up or down.
-    pub(super) fn restore(mut self, links: &mut Links) {
-        self.retreat(links);
+    /// Makes the link again what it was: the largest packet, up or down, the kernel's autoconfiguration. It has no address any more.
+    pub(super) fn restore(self, links: &mut Links) {
         let down = if self.found.up { Ok(()) } else { links.down(self.found.index) };
         let size = links.set_mtu(self.found.index, self.found.mtu);
         if let Err(error) = down.and(size) {
@@ -308,7 +328,7 @@ impl Candidate {
         self.keep();
     }
 
-    /// Leaves addresses and routes for the real system, and autoconfiguration as it was found.
+    /// Leaves the link as it is for the real system, but for autoconfiguration.
     pub(super) fn keep(self) {
         let Some(accepted) = &self.accepted else { return };
         if let Err(error) = sysctl::replace_ipv6(&self.found.name, ACCEPT_ADVERTISEMENTS, accepted) {

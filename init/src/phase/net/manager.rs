@@ -1,4 +1,4 @@
-//! The thread that has the links: it waits for them, asks on all of them at once, and keeps the first that gets an address. When
+//! The thread that has the links: it waits for them, asks on all of them at once, and uses the first that offers an address. When
 //! that one loses its carrier, all are asked again.
 
 use std::os::fd::{AsFd, BorrowedFd};
@@ -10,17 +10,29 @@ use kernel::link::{Ethernet, Links};
 use kernel::readiness;
 use ondisk::cmdline::LinkSelector;
 
+use super::applied::Applied;
 use super::candidate::{Candidate, Plan};
-use super::status::{Status, Trouble};
+use super::status::{Status, Trouble, Up};
 
 /// The longest that the thread sleeps: whatever was missed, it looks again.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
+/// How long what a link had before it lost its carrier is not counted on: the cable may lead elsewhere now. After that, silence speaks
+/// for it, since servers need not be there to use what they gave.
+const GRACE: Duration = Duration::from_secs(5);
 /// How long the thread rests after the kernel refused it something, how often in a row, and how long it waits for its end then.
 const FAILURE: Duration = Duration::from_secs(1);
 const FAILURES_MAX: u32 = 5;
 const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
 /// The most links that are asked on.
 const LINKS_MAX: usize = 16;
+
+/// The link that has addresses.
+struct InUse {
+    index: u32,
+    applied: Applied,
+    /// It lost its carrier, and nobody has said since that what it has still holds.
+    is_in_doubt: bool,
+}
 
 /// The network's thread.
 pub(super) struct Manager {
@@ -29,8 +41,7 @@ pub(super) struct Manager {
     plan: Plan,
     status: Arc<Status>,
     candidates: Vec<Candidate>,
-    /// The link in use, by its index.
-    chosen: Option<u32>,
+    in_use: Option<InUse>,
     /// Readable when the thread is to end.
     end: UnixStream,
 }
@@ -42,7 +53,7 @@ impl Manager {
         status: Arc<Status>,
         end: UnixStream,
     ) -> Result<Self, kernel::Error> {
-        Ok(Self { links: Links::open()?, wanted, plan, status, candidates: Vec::new(), chosen: None, end })
+        Ok(Self { links: Links::open()?, wanted, plan, status, candidates: Vec::new(), in_use: None, end })
     }
 
     /// Works until it is told to end; then returns links as they were found, unless `keep`: then only those that are not in use.
@@ -61,7 +72,10 @@ impl Manager {
                 _ => break,
             }
         }
-        let kept = self.chosen.filter(|_| keep);
+        let kept = self.in_use.as_ref().map(|in_use| in_use.index).filter(|_| keep);
+        if let Some(in_use) = self.in_use.take().filter(|_| !keep) {
+            in_use.applied.retreat(&mut self.links);
+        }
         for candidate in self.candidates.drain(..) {
             if Some(candidate.index()) == kept {
                 candidate.keep();
@@ -79,18 +93,17 @@ impl Manager {
             if is_news {
                 self.look(now)?;
             }
-            for at in 0..self.candidates.len() {
-                if let Some(candidate) = self.candidates.get_mut(at) {
-                    candidate.work(&self.plan, &mut self.links, now);
-                }
-                self.settle(at);
+            for candidate in &mut self.candidates {
+                candidate.work(&self.plan, &mut self.links, now);
             }
+            self.doubt(now);
             self.choose(now);
-            let wake = self.candidates.iter().filter_map(Candidate::wake).min();
-            let wake = wake.map_or(now + SLEEP_MAX, |wake| wake.min(now + SLEEP_MAX));
+            self.apply(now);
+            self.publish();
+
             let sockets = self.candidates.iter().flat_map(Candidate::sockets);
             let all: Vec<BorrowedFd<'_>> = [self.end.as_fd(), self.links.announcements()].into_iter().chain(sockets).collect();
-            let ready = readiness::any(&all, wake)?;
+            let ready = readiness::any(&all, self.wake(now))?;
             if ready.first() == Some(&true) {
                 return Ok(());
             }
@@ -101,6 +114,13 @@ impl Manager {
                 self.links.heard();
             }
         }
+    }
+
+    fn wake(&self, now: Instant) -> Instant {
+        let wakes = self.candidates.iter().filter_map(|candidate| candidate.wake(now));
+        let doubtful = self.in_use.as_ref().filter(|in_use| in_use.is_in_doubt).and_then(|_| self.carrier_of_in_use());
+        let wake = wakes.chain(doubtful.map(|since| since + GRACE)).min();
+        wake.map_or(now + SLEEP_MAX, |wake| wake.min(now + SLEEP_MAX))
     }
 
     /// Looks what links there are, and whether they have a carrier.
@@ -114,34 +134,18 @@ impl Manager {
             stays
         });
         for link in there {
-            let is_wanted = self.chosen.is_none_or(|chosen| chosen == link.index);
-            let known = self.candidates.iter().position(|candidate| candidate.index() == link.index);
-            if let Some(candidate) = known.and_then(|at| self.candidates.get_mut(at)) {
-                candidate.seen(link.carrier, is_wanted, &self.plan, &mut self.links, now);
+            let known = self.candidates.iter_mut().find(|candidate| candidate.index() == link.index);
+            if let Some(candidate) = known {
+                let is_wanted = self.in_use.as_ref().is_none_or(|in_use| in_use.is_in_doubt || in_use.index == link.index);
+                if candidate.seen(link.carrier, now) && is_wanted {
+                    candidate.start(&self.plan, now);
+                }
             } else if self.is_ours(&link) && self.candidates.len() < LINKS_MAX {
                 // The carrier is announced once the link is up.
                 self.candidates.push(Candidate::take(link, &mut self.links, now));
             }
-            if let Some(at) = known {
-                self.settle(at);
-            }
         }
         Ok(())
-    }
-
-    /// Takes the link at this place into use if it can be used and no other is: at once, since a second one with an address would take
-    /// the first one's routes. What another link still has to say is not waited for.
-    fn settle(&mut self, at: usize) {
-        let up = self.candidates.get(at).and_then(|candidate| candidate.up(&self.plan));
-        let Some(up) = up.filter(|_| self.chosen.is_none()) else { return };
-        self.chosen = Some(up.index);
-        for other in self.candidates.iter_mut().filter(|candidate| candidate.index() != up.index) {
-            other.retreat(&mut self.links);
-        }
-    }
-
-    fn in_use(&self) -> Option<&Candidate> {
-        self.candidates.iter().find(|candidate| Some(candidate.index()) == self.chosen)
     }
 
     fn is_ours(&self, link: &Ethernet) -> bool {
@@ -152,20 +156,116 @@ impl Manager {
         }
     }
 
-    /// Keeps the link that is in use for as long as it has a carrier; else has all begin again. Says how things are.
-    fn choose(&mut self, now: Instant) {
-        if self.chosen.is_some() && !self.in_use().is_some_and(Candidate::has_carrier) {
-            self.chosen = None;
-            for candidate in self.candidates.iter_mut().filter(|candidate| candidate.has_carrier()) {
-                candidate.start(&self.plan, &mut self.links, now);
+    fn carrier_of_in_use(&self) -> Option<Instant> {
+        let in_use = self.in_use.as_ref()?;
+        self.candidates.iter().find(|candidate| candidate.index() == in_use.index)?.carrier()
+    }
+
+    /// Has all links asked again that have a carrier.
+    fn ask_all(&mut self, now: Instant) {
+        for candidate in self.candidates.iter_mut().filter(|candidate| candidate.carrier().is_some()) {
+            candidate.start(&self.plan, now);
+        }
+    }
+
+    /// Doubts the link in use when it loses its carrier, and believes it again when it had one for long enough.
+    fn doubt(&mut self, now: Instant) {
+        let carrier = self.carrier_of_in_use();
+        let Some(in_use) = &mut self.in_use else { return };
+        if !self.candidates.iter().any(|candidate| candidate.index() == in_use.index) {
+            self.in_use = None; // its addresses went with it
+            return self.ask_all(now);
+        }
+        match carrier {
+            None if !in_use.is_in_doubt => {
+                in_use.is_in_doubt = true;
+                self.ask_all(now);
+            }
+            Some(since) if in_use.is_in_doubt && now >= since + GRACE => {
+                let index = in_use.index;
+                self.trust(index, now);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes a link into use: the one before, if it is another, gives up what it has, and the others stop to ask.
+    fn trust(&mut self, index: u32, now: Instant) {
+        for other in self.candidates.iter_mut().filter(|candidate| candidate.index() != index) {
+            other.stop();
+        }
+        let Some(candidate) = self.candidates.iter_mut().find(|candidate| candidate.index() == index) else { return };
+        match &mut self.in_use {
+            Some(in_use) if in_use.index == index => {
+                in_use.is_in_doubt = false;
+                if let Err(error) = in_use.applied.again(&mut self.links) {
+                    let trouble = candidate.kernel_trouble(error);
+                    self.give_up(trouble, now);
+                }
+            }
+            before => {
+                let applied = Applied::to(candidate.found.clone());
+                if let Some(before) = before.replace(InUse { index, applied, is_in_doubt: false }) {
+                    before.applied.retreat(&mut self.links);
+                }
             }
         }
-        let up = self.in_use().and_then(|candidate| candidate.up(&self.plan));
-        let Some(up) = up else {
-            let waiting = self.candidates.iter().find(|candidate| candidate.has_carrier()).or(self.candidates.first());
-            self.status.set(None, waiting.map_or(Trouble::NoLink, |candidate| candidate.trouble(&self.plan)));
+    }
+
+    /// Takes the first link into use that offers something, when there is none or the one that is is doubted.
+    fn choose(&mut self, now: Instant) {
+        let is_settled = self.in_use.as_ref().is_some_and(|in_use| !in_use.is_in_doubt);
+        if is_settled {
             return;
-        };
-        self.status.set(Some(up), Trouble::default());
+        }
+        let doubted = self.in_use.as_ref().map(|in_use| in_use.index);
+        let offering = || self.candidates.iter().filter(|candidate| candidate.offers(&self.plan, now)).map(Candidate::index);
+        let index = offering().find(|index| Some(*index) == doubted).or_else(|| offering().next());
+        if let Some(index) = index {
+            self.trust(index, now);
+        }
+    }
+
+    /// Applies what is new of what the link in use offers.
+    fn apply(&mut self, now: Instant) {
+        let Some(in_use) = self.in_use.as_mut().filter(|in_use| !in_use.is_in_doubt) else { return };
+        let Some(candidate) = self.candidates.iter().find(|candidate| candidate.index() == in_use.index) else { return };
+        if let Err(trouble) = in_use.applied.apply(&candidate.offer, &self.plan, &mut self.links) {
+            self.give_up(trouble, now);
+        }
+    }
+
+    /// Gives up the link in use for now, and asks on the others.
+    fn give_up(&mut self, trouble: Trouble, now: Instant) {
+        let Some(in_use) = self.in_use.take() else { return };
+        in_use.applied.retreat(&mut self.links);
+        self.ask_all(now);
+        if let Some(candidate) = self.candidates.iter_mut().find(|candidate| candidate.index() == in_use.index) {
+            candidate.fail(trouble, now);
+        }
+    }
+
+    /// Says how things are.
+    fn publish(&self) {
+        let in_use = self.in_use.as_ref();
+        let candidate = in_use.and_then(|in_use| self.candidates.iter().find(|candidate| candidate.index() == in_use.index));
+        let up = in_use.zip(candidate).filter(|(in_use, candidate)| {
+            !in_use.is_in_doubt && (in_use.applied.is_usable() || candidate.offers_link_local(&self.plan))
+        });
+        match (up, candidate) {
+            (Some((in_use, candidate)), _) => {
+                let resolvers = candidate.resolvers(&self.plan);
+                self.status
+                    .set(Some(Up { index: in_use.index, name: candidate.name().to_owned(), resolvers }), Trouble::default());
+            }
+            (None, Some(candidate)) if candidate.carrier().is_some() => {
+                self.status.set(None, Trouble::Unproved { link: candidate.name().to_owned() });
+            }
+            _ => {
+                let asking = self.candidates.iter().find(|candidate| candidate.carrier().is_some());
+                let waiting = asking.or(self.candidates.first());
+                self.status.set(None, waiting.map_or(Trouble::NoLink, |candidate| candidate.trouble(&self.plan)));
+            }
+        }
     }
 }

@@ -128,6 +128,9 @@ impl Dialer {
                 }
                 Err(error) => error,
             };
+            if matches!(error, Error::Stopped) {
+                return; // the time is up, or no more is wanted: that says nothing of the vault
+            }
             let may_pass = error.may_pass() || is_named && error.is_about_who_answers();
             if events.send(Event::Lost(index, error, may_pass)).is_err() || !may_pass {
                 return;
