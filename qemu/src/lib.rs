@@ -20,5 +20,5 @@ pub use console::{Console, Line, Missing};
 pub use measurement::{DirectBoot, Register, TdInfo};
 pub use qemu::Qemu;
 pub use quoting::{Habits, QuoteAnswer, QuoteSource, QuotingService, Relay};
-pub use spec::{Disk, DiskFormat, GuestForward, HostForward, Keyboard, Machine, Network};
+pub use spec::{Bus, Disk, DiskFormat, GuestForward, HostForward, Keyboard, Machine, Network};
 pub use vm::{Exit, Vm};

@@ -59,9 +59,23 @@ impl Default for Machine {
     }
 }
 
-/// A virtio disk.
+/// What a disk hangs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Bus {
+    /// virtio-blk, as under QEMU and on most clouds.
+    #[default]
+    Virtio,
+    /// virtio-scsi with a controller of its own, as on GCP.
+    Scsi,
+    /// NVMe with a controller of its own, as on AWS and Azure.
+    Nvme,
+}
+
+/// A disk.
 #[derive(Debug, Clone)]
 pub struct Disk {
+    /// What it hangs on.
+    pub bus: Bus,
     /// What the guest knows it by: at most 20 bytes.
     pub serial: String,
     /// The file on the host.
@@ -210,11 +224,11 @@ impl Machine {
 }
 
 impl Disk {
-    /// A raw, writable disk.
+    /// A raw, writable virtio disk.
     #[must_use]
     pub fn raw(serial: impl Into<String>, file: impl Into<PathBuf>) -> Self {
         let (serial, file) = (serial.into(), file.into());
-        Self { serial, file, format: DiskFormat::Raw, read_only: false, snapshot: false, log: None }
+        Self { bus: Bus::Virtio, serial, file, format: DiskFormat::Raw, read_only: false, snapshot: false, log: None }
     }
 
     fn add(&self, number: usize, arguments: &mut Arguments) -> Result<(), Error> {
@@ -239,7 +253,7 @@ impl Disk {
         ));
         drive.push(escaped(&self.file));
         arguments.pair("-drive", drive);
-        arguments.pair("-device", format!("virtio-blk-pci,drive=disk{number},serial={}", self.serial));
+        self.plug(number, arguments);
         Ok(())
     }
 
@@ -252,7 +266,20 @@ impl Disk {
         }
         let filter = format!("driver=blklogwrites,node-name=disk{number},file=file{number},log=log{number},log-sector-size=512");
         arguments.pair("-blockdev", filter);
-        arguments.pair("-device", format!("virtio-blk-pci,drive=disk{number},serial={}", self.serial));
+        self.plug(number, arguments);
+    }
+
+    /// The device for the drive `disk{number}`.
+    fn plug(&self, number: usize, arguments: &mut Arguments) {
+        let (drive, serial) = (format!("drive=disk{number}"), format!("serial={}", self.serial));
+        match self.bus {
+            Bus::Virtio => arguments.pair("-device", format!("virtio-blk-pci,{drive},{serial}")),
+            Bus::Scsi => {
+                arguments.pair("-device", format!("virtio-scsi-pci,id=scsi{number}"));
+                arguments.pair("-device", format!("scsi-hd,bus=scsi{number}.0,{drive},{serial}"));
+            }
+            Bus::Nvme => arguments.pair("-device", format!("nvme,{drive},{serial}")),
+        }
     }
 }
 

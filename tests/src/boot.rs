@@ -5,7 +5,9 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use machine::{Disk, Exit, Habits, Machine, Network, Qemu, QuoteAnswer, QuoteSource, QuotingService, TdInfo, Vm, measurement};
+use machine::{
+    Bus, Disk, Exit, Habits, Machine, Network, Qemu, QuoteAnswer, QuoteSource, QuotingService, TdInfo, Vm, measurement,
+};
 use sim_dcap::{Platform, TdQuote};
 
 use crate::lan::Lan;
@@ -41,6 +43,7 @@ pub struct Boot<'a> {
     more_disks: Vec<Disk>,
     log: Option<PathBuf>,
     granted: bool,
+    bus: Bus,
     network: Option<Network>,
     arguments: Vec<OsString>,
     longest: Duration,
@@ -80,6 +83,7 @@ impl<'a> Boot<'a> {
             more_disks: Vec::new(),
             log: None,
             granted: true,
+            bus: Bus::default(),
             network: None,
             arguments: Vec::new(),
             longest: LONGEST,
@@ -178,6 +182,12 @@ impl<'a> Boot<'a> {
         self.no_network().arguments(lan.arguments())
     }
 
+    /// Hangs root and data disk on this.
+    #[must_use]
+    pub fn bus(self, bus: Bus) -> Self {
+        Self { bus, ..self }
+    }
+
     /// Attaches no link.
     #[must_use]
     pub fn no_network(self) -> Self {
@@ -227,8 +237,8 @@ impl<'a> Boot<'a> {
             kernel: Some(self.artifacts.kernel.clone()),
             initrd: Some(self.initrd.clone()),
             append: words,
-            disks: std::iter::once(self.root.attached())
-                .chain(self.data.map(|data| Disk { log: self.log.clone(), ..data.attached() }))
+            disks: std::iter::once(Disk { bus: self.bus, ..self.root.attached() })
+                .chain(self.data.map(|data| Disk { bus: self.bus, log: self.log.clone(), ..data.attached() }))
                 .chain(self.more_disks.iter().cloned())
                 .collect(),
             network: self.network.clone().unwrap_or(if self.vaults.is_some() { Network::default() } else { Network::None }),

@@ -105,6 +105,7 @@ pub const ALL: &[Scenario] = &[
         name: "keeps-files-after-a-full-wipe-without-a-journal",
         play: data::keeps_files_after_a_full_wipe_without_a_journal,
     },
+    Scenario { name: "finds-its-disks-on-nvme-and-scsi", play: data::finds_its_disks_on_nvme_and_scsi },
     Scenario { name: "leaves-a-blank-disk-blank-without-leave-to-format", play: data::leaves_a_blank_disk_blank },
     Scenario { name: "refuses-a-disk-neither-blank-nor-luks", play: data::refuses_a_disk_neither_blank_nor_luks },
     Scenario { name: "refuses-to-format-on-two-shares-alone", play: data::refuses_to_format_on_two_shares_alone },

@@ -1,5 +1,7 @@
 //! The data disk.
 
+use machine::Bus;
+
 use super::Stage;
 use super::root::assert_field;
 use crate::{Boot, DataDisk, Failure, Vaults};
@@ -152,4 +154,24 @@ pub(super) fn upgrade_is_denied_until_promoted(stage: &Stage) -> Result<(), Fail
     opened.reached_the_real_system()?;
     opened.line("cvm-tests: marker is kept")?;
     assert_field(&opened.receipt()?, "/data/what", &"opened")
+}
+
+pub(super) fn finds_its_disks_on_nvme_and_scsi(stage: &Stage) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
+    let boot = |bus, tasks: &str| {
+        let boot = Boot::new(stage).data(&data, &vaults).bus(bus).word("cvm.data.format=if-blank").word(vaults.commitment());
+        boot.tasks(tasks).run()
+    };
+    // Formatted on one bus, opened on the others: a disk is its serial number, whatever it hangs on.
+    let first = boot(Bus::Nvme, "write:moved")?;
+    first.reached_the_real_system()?;
+    first.line("nvme0n1")?;
+    for (bus, name) in [(Bus::Scsi, "sda"), (Bus::Virtio, "vda")] {
+        let ended = boot(bus, "read")?;
+        ended.reached_the_real_system()?;
+        ended.line(name)?;
+        ended.line("cvm-tests: marker is moved")?;
+        assert_field(&ended.receipt()?, "/data/what", &"opened")?;
+    }
+    Ok(())
 }

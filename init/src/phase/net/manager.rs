@@ -258,7 +258,7 @@ impl Manager {
                 self.status
                     .set(Some(Up { index: in_use.index, name: candidate.name().to_owned(), resolvers }), Trouble::default());
             }
-            (None, Some(candidate)) if candidate.carrier().is_some() => {
+            (None, Some(candidate)) if in_use.is_some_and(|in_use| !in_use.is_in_doubt) => {
                 self.status.set(None, Trouble::Unproved { link: candidate.name().to_owned() });
             }
             _ => {
