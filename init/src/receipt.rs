@@ -27,6 +27,8 @@ pub(crate) struct Receipt {
     policy_sha256: String,
     /// The measured root hash, hex.
     root_hash: Option<String>,
+    /// The link that was in use when the key was proved, as the kernel named it then; none over vsock alone.
+    link: Option<String>,
     unlock: Option<Outcome>,
     /// The same for the key that was rotated away from, in a boot that did so.
     unlock_previous: Option<Outcome>,
@@ -85,6 +87,7 @@ impl Receipt {
             version: env!("CARGO_PKG_VERSION"),
             policy_sha256: hex(digest(&SHA256, policy.canonical().as_bytes()).as_ref()),
             root_hash: None,
+            link: None,
             unlock: None,
             unlock_previous: None,
             data: None,
@@ -105,8 +108,9 @@ impl Receipt {
         self.root_hash = Some(hex(&root.hash().0));
     }
 
-    /// Notes what each vault did.
+    /// Notes what each vault did, and over which link.
     pub(crate) fn unlocked(&mut self, unlocked: &Unlocked) {
+        self.link.clone_from(&unlocked.link);
         let Unlocked { outcome, previous, time, .. } = unlocked;
         self.unlock = Some(outcome.clone());
         self.unlock_previous.clone_from(previous);

@@ -131,6 +131,11 @@ impl Network {
         &self.reach
     }
 
+    /// The name of the link that is in use; none where vsock is all there is.
+    pub(crate) fn link(&self) -> Option<String> {
+        self.reach.status.as_ref()?.up().map(|up| up.name)
+    }
+
     /// Returns the links as they were found, unless policy keeps the one in use for the real system.
     pub(crate) fn release(self) {
         let Some((end, ended)) = self.thread else { return };

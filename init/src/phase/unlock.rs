@@ -30,6 +30,8 @@ pub(crate) struct Unlocked {
     /// Of the key that is rotated away from, where the disk answers to that one still.
     pub(crate) previous: Option<Outcome>,
     pub(crate) time: Time,
+    /// The link that was in use; none over vsock alone.
+    pub(crate) link: Option<String>,
 }
 
 /// One key that was proved.
@@ -115,17 +117,17 @@ pub(crate) fn gather(
     step("unlock: key proved");
     let rotates = |_: &&Handle| disk.is_formatted();
     let Some(previous) = vaults.previous.as_ref().filter(rotates) else {
-        return Ok(Unlocked { keys: Keys { current, previous: None }, outcome, previous: None, time });
+        return Ok(Unlocked { keys: Keys { current, previous: None }, outcome, previous: None, time, link: network.link() });
     };
     if disk.answers(&current).map_err(Error::Disk)? {
         log::info!("unlock: the disk answers to {} already", vaults.handle.as_str());
-        return Ok(Unlocked { keys: Keys { current, previous: None }, outcome, previous: None, time });
+        return Ok(Unlocked { keys: Keys { current, previous: None }, outcome, previous: None, time, link: network.link() });
     }
     log::info!("unlock: the disk does not answer to {} yet: asking for {}", vaults.handle.as_str(), previous.as_str());
     // The first time is the one that counts: by now the machine's clock is set by it.
     let Proved { dek, outcome: before, .. } = gather(previous, Rule::Disk)?;
     step("unlock: previous key proved");
-    Ok(Unlocked { keys: Keys { current, previous: Some(dek) }, outcome, previous: Some(before), time })
+    Ok(Unlocked { keys: Keys { current, previous: Some(dek) }, outcome, previous: Some(before), time, link: network.link() })
 }
 
 fn gather_key(

@@ -113,6 +113,7 @@ pub(super) fn goes_on_with_the_link_that_answers(stage: &Stage) -> Result<(), Fa
     let ended = boot(stage, &data, &vaults).no_network().arguments(DEAD_LINK_FIRST).tasks("links").run()?;
     ended.reached_the_real_system()?;
     ended.line("net: eth1 is 10.0.2.15/24")?;
+    assert_field(&ended.receipt()?, "/link", &"eth1")?;
     for link in ["eth0", "eth1"] {
         let line = ended.line(&format!(": {link}: <"))?;
         if !line.contains("state DOWN") {
@@ -242,6 +243,7 @@ pub(super) fn unlocks_over_vsock_without_a_link(stage: &Stage) -> Result<(), Fai
     let ended = boot.tasks("mounts").run()?;
     ended.reached_the_real_system()?;
     ended.line("mounts| /dev/mapper/data-crypt /data ext4")?;
+    assert_field(&ended.receipt()?, "/link", &serde_json::Value::Null)?;
     assert_field(&ended.receipt()?, "/unlock/vaults/1/verdict", &"served")
 }
 

@@ -70,6 +70,11 @@ impl Status {
         self.changed.notify_all();
     }
 
+    /// The link that can be used now.
+    pub(super) fn up(&self) -> Option<Up> {
+        self.lock().up.clone()
+    }
+
     /// Waits until a link can be used, or `until`.
     pub(super) fn ready(&self, until: Instant) -> Option<Up> {
         let wait = |state: &mut State| state.up.is_none() && state.broken.is_none();
