@@ -104,7 +104,10 @@ impl Applied {
     pub(super) fn again(&mut self, links: &mut Links) -> Result<(), kernel::Error> {
         if let Some(v4) = self.v4.take() {
             self.set_v4(v4, links)?;
-            self.route_v4(links)?;
+            // What could be routed before can be again; a route that never could is no news.
+            if let Err(error) = self.route_v4(links) {
+                log::warn!("net: {}: {error}", self.link.name);
+            }
         }
         if let Some(v6) = &mut self.v6 {
             v6.is_routed = false;
