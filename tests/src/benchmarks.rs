@@ -45,9 +45,7 @@ fn cost_of_a_dead_vault_and_link(stage: &Stage) -> Result<(), Failure> {
     let mut took = [Vec::new(), Vec::new()];
     for _ in 0..7 {
         for (dead, took) in [false, true].into_iter().zip(&mut took) {
-            if let Ok(node) = vaults.node(0) {
-                node.set_misbehaviour(if dead { Misbehaviour::HangAfterAccept } else { Misbehaviour::None });
-            }
+            vaults.node(0)?.set_misbehaviour(if dead { Misbehaviour::HangAfterAccept } else { Misbehaviour::None });
             let ended = if dead { boot().no_network().arguments(DEAD_LINK_FIRST).run()? } else { boot().run()? };
             ended.reached_the_real_system()?;
             // From the kernel's first instruction to the handoff, as the guest counts it.

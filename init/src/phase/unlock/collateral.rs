@@ -40,15 +40,15 @@ struct Cache {
 
 impl Cache {
     fn fetch(&self, claimed: Claimed, deadline: Instant) -> Result<Collateral, PccsError> {
-        let why = |error| match error {
-            ReachError::Connect(kind) => kind.into(),
-            ReachError::NoLink | ReachError::Name(_) => std::io::ErrorKind::HostUnreachable.into(),
-        };
-        // One look at the name for all parts.
+        // One look at the name for all parts; why it failed is said here, since the parts only know that there was no stream.
         let places = self.reach.places(&self.place.host, self.place.port, deadline);
-        let connect = |deadline| match &places {
-            Ok(places) => places.connect(deadline).map_err(why),
-            Err(_) => Err(std::io::ErrorKind::HostUnreachable.into()),
+        if let Err(error) = &places {
+            log::warn!("unlock: collateral cache: {error}");
+        }
+        let connect = |deadline| match places.as_ref().map(|places| places.connect(deadline)) {
+            Ok(Ok(wire)) => Ok(wire),
+            Ok(Err(ReachError::Connect(kind))) => Err(kind.into()),
+            Ok(Err(ReachError::NoLink | ReachError::Name(_))) | Err(_) => Err(std::io::ErrorKind::HostUnreachable.into()),
         };
         self.pccs.fetch(&claimed, connect, deadline)
     }
