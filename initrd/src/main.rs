@@ -57,6 +57,8 @@ enum Error {
     File(PathBuf, #[source] io::Error),
     #[error("{0}, line {1}: {2}")]
     Line(PathBuf, usize, &'static str),
+    #[error("the folder of modules has no version for a name: {0}")]
+    NoVersion(PathBuf),
     #[error("module {0} is neither built in nor a file")]
     NoModule(String),
     #[error("{0} ended with {1}")]

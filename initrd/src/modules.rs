@@ -38,6 +38,8 @@ impl Module {
 pub(crate) fn resolve(list: &str, path: &Path, kernel: &Path, replace: &[PathBuf]) -> Result<Vec<Module>, Error> {
     let depends = read_dependencies(&read_text(&kernel.join("modules.dep"))?);
     let builtin: BTreeSet<String> = read_text(&kernel.join("modules.builtin"))?.lines().map(name_of).collect();
+    let release = kernel.file_name().and_then(|name| name.to_str()).and_then(version_of);
+    let release = release.ok_or_else(|| Error::NoVersion(kernel.to_owned()))?;
     let mut order = Vec::new();
     for (number, line) in list.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#')) {
         let (name, reason) = line.split_once(" - ").ok_or_else(|| Error::Line(path.to_owned(), number + 1, "no reason"))?;
@@ -45,7 +47,14 @@ pub(crate) fn resolve(list: &str, path: &Path, kernel: &Path, replace: &[PathBuf
             return Err(Error::Line(path.to_owned(), number + 1, "no reason"));
         }
         let (group, name) = name.split_once(": ").map_or((None, name), |(group, name)| (Some(group), name));
+        let (name, until) = name.split_once(" <").map_or((name, None), |(name, until)| (name, Some(until.trim())));
         let (group, name) = (group.map(str::trim), name.trim());
+        if let Some(until) = until {
+            let malformed = || Error::Line(path.to_owned(), number + 1, "no version");
+            if version_of(until).ok_or_else(malformed)? <= release {
+                continue;
+            }
+        }
         let wanted = plain(name.strip_prefix('?').unwrap_or(name));
         if builtin.contains(&wanted) {
             continue;
@@ -59,6 +68,12 @@ pub(crate) fn resolve(list: &str, path: &Path, kernel: &Path, replace: &[PathBuf
         module.ok_or(Error::NoModule(name))?.file.clone_from(file);
     }
     Ok(order)
+}
+
+/// Major and minor version of a kernel, from the front of its release.
+fn version_of(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// By name: the file, and the names of what must be loaded before it, nearest first.
@@ -104,6 +119,23 @@ fn plain(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_module_that_later_kernels_have_built_in_is_for_the_earlier_alone() {
+        let list = "a <6.16 - reason\nb - reason\n";
+        let made = |release: &str| {
+            let folder = tempfile::tempdir().unwrap();
+            let kernel = folder.path().join(release);
+            fs::create_dir(&kernel).unwrap();
+            fs::write(kernel.join("modules.dep"), "k/a.ko:\nk/b.ko:\n").unwrap();
+            fs::write(kernel.join("modules.builtin"), "").unwrap();
+            resolve(list, Path::new("list"), &kernel, &[]).map(|order| order.iter().map(Module::line).collect::<String>())
+        };
+        for (release, want) in [("6.12.118+deb13", "a.ko\nb.ko\n"), ("6.16.0", "b.ko\n"), ("7.3.4+deb13", "b.ko\n")] {
+            assert_eq!(made(release).unwrap(), want, "{release}");
+        }
+        assert!(matches!(made("next"), Err(Error::NoVersion(_))));
+    }
 
     #[test]
     fn dependencies_come_before_what_needs_them_and_once() {

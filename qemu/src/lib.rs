@@ -7,6 +7,7 @@
 pub mod accel;
 pub mod authenticode;
 pub mod console;
+pub mod firmware;
 pub mod measurement;
 mod monitor;
 pub mod qemu;
@@ -17,6 +18,7 @@ pub mod vm;
 
 pub use accel::Accel;
 pub use console::{Console, Line, Missing};
+pub use firmware::{Firmware, Tpm};
 pub use measurement::{DirectBoot, Register, TdInfo};
 pub use qemu::Qemu;
 pub use quoting::{Habits, QuoteAnswer, QuoteSource, QuotingService, Relay};

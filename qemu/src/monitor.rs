@@ -45,7 +45,15 @@ impl Monitor {
 
     /// Plugs or unplugs the cable of the network device or back end `id`.
     pub(crate) fn set_link(&self, id: &str, up: bool) -> io::Result<()> {
-        let order = serde_json::json!({ "execute": "set_link", "arguments": { "name": id, "up": up } });
+        self.order(&serde_json::json!({ "execute": "set_link", "arguments": { "name": id, "up": up } }))
+    }
+
+    /// Presses the machine's power button.
+    pub(crate) fn press_power_button(&self) -> io::Result<()> {
+        self.order(&serde_json::json!({ "execute": "system_powerdown" }))
+    }
+
+    fn order(&self, order: &serde_json::Value) -> io::Result<()> {
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         orders.as_mut().ok_or(io::ErrorKind::NotConnected)?.write_all(format!("{order}\n").as_bytes())
     }

@@ -10,6 +10,7 @@ use std::{
 
 use crate::{
     authenticode,
+    firmware::Firmware,
     measurement::{DirectBoot, TdInfo},
 };
 
@@ -21,6 +22,8 @@ const SERIAL_MAX: usize = 20;
 /// A machine to boot. Fields are public; [`Machine::default`] has one CPU, 1 GiB, the user network and nothing to boot.
 #[derive(Debug, Clone)]
 pub struct Machine {
+    /// Started from the first disk; none: QEMU's own BIOS, for a kernel that is booted directly.
+    pub firmware: Option<Firmware>,
     /// Booted directly, with no firmware that measures.
     pub kernel: Option<PathBuf>,
     /// The kernel's initrd.
@@ -44,6 +47,7 @@ pub struct Machine {
 impl Default for Machine {
     fn default() -> Self {
         Self {
+            firmware: None,
             kernel: None,
             initrd: None,
             append: Vec::new(),
@@ -204,6 +208,9 @@ impl Machine {
         arguments.pair("-cpu", "max");
         arguments.pair("-smp", self.cpus.to_string());
         arguments.pair("-m", format!("{}M", self.memory_mib));
+        if let Some(firmware) = &self.firmware {
+            firmware.add(&mut arguments);
+        }
         if let Some(kernel) = &self.kernel {
             arguments.pair("-kernel", kernel);
             arguments.pair("-append", self.command_line());

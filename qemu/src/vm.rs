@@ -133,6 +133,16 @@ impl Vm {
         set.map_err(Error::system("setting a link"))
     }
 
+    /// Presses the power button, which asks the guest to shut down.
+    ///
+    /// # Errors
+    /// When QEMU does not listen.
+    pub fn press_power_button(&self) -> Result<(), Error> {
+        let monitor = self.monitor.as_ref().ok_or(std::io::ErrorKind::NotConnected);
+        let pressed = monitor.map_err(std::io::Error::from).and_then(Monitor::press_power_button);
+        pressed.map_err(Error::system("pressing the power button"))
+    }
+
     /// COM1.
     #[must_use]
     pub fn console(&self) -> &Console {

@@ -15,6 +15,38 @@ const SECTOR: usize = 512;
 const KIND_ROOT: &str = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709";
 const KIND_HASHES: &str = "2c7357ed-ebd2-46d9-aec1-23d437ec2bf5";
 
+/// Two words of production refuse unsigned modules. The simulated module's signature counts only where firmware has the builder's key.
+const ONLY_SIGNED_MODULES: [&str; 2] = ["lockdown=integrity", "module.sig_enforce=1"];
+
+/// Debian's kernels for which the initrd is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KernelLine {
+    /// That of Debian 13: 6.12.
+    #[default]
+    Stable,
+    /// That of its backports: 7.x.
+    Backports,
+}
+
+impl KernelLine {
+    /// At the end of a scenario's name, `@7` for that of backports.
+    #[must_use]
+    pub const fn mark(self) -> &'static str {
+        match self {
+            Self::Stable => "",
+            Self::Backports => "@7",
+        }
+    }
+
+    /// At the end of the names of what is made for it (initrd/kernel).
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Stable => "",
+            Self::Backports => "-7",
+        }
+    }
+}
+
 /// The built files and what is to be known of them.
 #[derive(Debug, Clone)]
 pub struct Artifacts {
@@ -36,6 +68,10 @@ pub struct Artifacts {
     pub hashes: (u64, u64),
     /// The simulated root's keys and certificates.
     pub pki: PathBuf,
+    /// The image's command line without the root hash, as production has it.
+    pub words: Vec<String>,
+    /// Kernel modules of the tests, a folder each.
+    pub test_modules: PathBuf,
 }
 
 impl Artifacts {
@@ -43,9 +79,10 @@ impl Artifacts {
     ///
     /// # Errors
     /// When something is not built, or the image has no verity root.
-    pub fn find(top: &Path) -> Result<Self, Failure> {
-        let target = top.join("target");
-        let image = target.join("image/cvm.raw");
+    pub fn find(top: &Path, kernel: KernelLine) -> Result<Self, Failure> {
+        let (target, suffix) = (top.join("target"), kernel.suffix());
+        let folder = target.join(format!("image/direct{suffix}"));
+        let image = folder.join("cvm.raw");
         let partitions = read_table(&image)?;
         let of_kind = |kind: &str| {
             let found = partitions.iter().find(|partition| partition.kind.to_string() == kind);
@@ -56,10 +93,14 @@ impl Artifacts {
         let range = |partition: &Partition| (partition.first * sector, partition.sectors() * sector);
         // systemd-repart names the partitions by the two halves of the root hash.
         let half = |uuid: &Guid| uuid.to_string().replace('-', "");
+        let command_line = std::fs::read_to_string(folder.join("cvm.cmdline")).doing("the image's command line")?;
+        let words = command_line.split(' ').filter(|word| !word.starts_with("roothash=")).map(str::to_owned);
         Ok(Self {
-            kernel: target.join("image/vmlinuz"),
-            simulated: target.join("initrd/simulated.zst"),
-            production: target.join("initrd/production.zst"),
+            kernel: folder.join("cvm.vmlinuz"),
+            simulated: target.join(format!("initrd/simulated{suffix}.zst")),
+            production: target.join(format!("initrd/production{suffix}.zst")),
+            words: words.collect(),
+            test_modules: target.join(format!("simulation/modules{suffix}")),
             root_hash: half(&root.uuid) + &half(&hashes.uuid),
             root: range(root),
             hashes: range(hashes),
@@ -67,6 +108,13 @@ impl Artifacts {
             top: top.to_owned(),
             image,
         })
+    }
+}
+
+impl Artifacts {
+    /// The words of production but those two that the simulated module cannot stand.
+    pub(crate) fn words_for_the_simulation(&self) -> impl Iterator<Item = &String> {
+        self.words.iter().filter(|word| !ONLY_SIGNED_MODULES.contains(&word.as_str()))
     }
 }
 

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use machine::{
-    Bus, Disk, Exit, Habits, Machine, Network, Qemu, QuoteAnswer, QuoteSource, QuotingService, TdInfo, Vm, measurement,
+    Bus, Disk, Exit, Habits, Machine, Network, Qemu, QuoteAnswer, QuoteSource, QuotingService, TdInfo, Tpm, Vm, measurement,
 };
 use sim_dcap::{Platform, TdQuote};
 
+use crate::chain::Chain;
 use crate::lan::Lan;
 use crate::leak::leaks;
 use crate::scenarios::Stage;
@@ -47,6 +48,9 @@ pub struct Boot<'a> {
     network: Option<Network>,
     arguments: Vec<OsString>,
     longest: Duration,
+    chain: Option<Chain>,
+    /// The whole command line, where the image brings it along.
+    whole: Option<Vec<String>>,
 }
 
 /// A boot that is over.
@@ -87,6 +91,8 @@ impl<'a> Boot<'a> {
             network: None,
             arguments: Vec::new(),
             longest: LONGEST,
+            chain: None,
+            whole: None,
         }
     }
 
@@ -94,6 +100,28 @@ impl<'a> Boot<'a> {
     #[must_use]
     pub fn production(self) -> Self {
         Self { initrd: self.artifacts.production.clone(), ..self }
+    }
+
+    /// Boots the image of this chain through firmware; kernel, initrd and command line are what is in it.
+    ///
+    /// # Errors
+    /// When the image is not built.
+    pub(crate) fn chain(self, chain: Chain) -> Result<Self, Failure> {
+        let root = RootDisk::of(chain.image(self.artifacts));
+        let words = chain.command_line(self.artifacts)?.split(' ').map(str::to_owned).collect();
+        Ok(Self { chain: Some(chain), root, whole: Some(words), ..self })
+    }
+
+    /// Boots the image in tests/example, made as its project says, with the production initrd and its own command line.
+    ///
+    /// # Errors
+    /// When it is not built.
+    pub(crate) fn of_another_project(self) -> Result<Self, Failure> {
+        let folder = self.artifacts.top.join("target/image/example");
+        let read = |name: &str| std::fs::read_to_string(folder.join(name)).doing("the example's image (qemu/build)");
+        let words = read("example.cmdline")?.split(' ').map(str::to_owned).collect();
+        let (root, initrd) = (RootDisk::of(folder.join("example.raw")), folder.join("example.initrd"));
+        Ok(Self { whole: Some(words), root, initrd, ..self })
     }
 
     /// Boots another root disk.
@@ -212,7 +240,7 @@ impl<'a> Boot<'a> {
     /// # Errors
     /// When a file cannot be read.
     pub fn measurement(&self) -> Result<TdInfo, Failure> {
-        self.machine().td_info(measurement::STAND_IN_FIRMWARE).doing("measuring")
+        self.measured()?.td_info(measurement::STAND_IN_FIRMWARE).doing("measuring")
     }
 
     /// Copies the console to `watcher` while the machine runs.
@@ -221,9 +249,31 @@ impl<'a> Boot<'a> {
         Self { copy: Some(watcher), ..self }
     }
 
-    fn machine(&self) -> Machine {
-        let mut words =
-            vec!["console=ttyS0".to_owned(), "panic=-1".to_owned(), "audit=0".to_owned(), format!("roothash={}", self.root_hash)];
+    /// What the machine's measurements are made of. Through firmware too it is kernel, initrd and command line by the rule of direct boot:
+    /// the stand-in for a TD believes what the host says.
+    fn measured(&self) -> Result<Machine, Failure> {
+        match self.chain {
+            Some(chain) => Ok(Machine {
+                kernel: Some(self.artifacts.kernel.clone()),
+                initrd: Some(self.initrd.clone()),
+                append: vec![chain.command_line(self.artifacts)?],
+                ..Machine::default()
+            }),
+            None => Ok(self.machine()),
+        }
+    }
+
+    fn words(&self) -> Vec<String> {
+        if let Some(whole) = &self.whole {
+            return whole.clone();
+        }
+        let mut words: Vec<String> = if self.initrd == self.artifacts.production {
+            self.artifacts.words.clone()
+        } else {
+            self.artifacts.words_for_the_simulation().cloned().collect()
+        };
+        // No panic makes a test wait, and systemd starts without telling the audit log each step.
+        words.extend(["panic=-1".to_owned(), "audit=0".to_owned(), format!("roothash={}", self.root_hash)]);
         if self.data.is_some() {
             words.push("cvm.data=serial=data".to_owned());
         }
@@ -233,10 +283,15 @@ impl<'a> Boot<'a> {
             words.push(format!("init={TASK}"));
         }
         words.push(format!("cvm-tests.task={}", self.tasks));
+        words
+    }
+
+    fn machine(&self) -> Machine {
+        let direct = self.chain.is_none();
         Machine {
-            kernel: Some(self.artifacts.kernel.clone()),
-            initrd: Some(self.initrd.clone()),
-            append: words,
+            kernel: direct.then(|| self.artifacts.kernel.clone()),
+            initrd: direct.then(|| self.initrd.clone()),
+            append: self.words(),
             disks: std::iter::once(Disk { bus: self.bus, ..self.root.attached() })
                 .chain(self.data.map(|data| Disk { bus: self.bus, log: self.log.clone(), ..data.attached() }))
                 .chain(self.more_disks.iter().cloned())
@@ -262,8 +317,12 @@ impl<'a> Boot<'a> {
     /// # Errors
     /// As [`Boot::run`], and what `during` says.
     pub fn run_with(mut self, during: impl FnOnce(&Vm) -> Result<(), Failure>) -> Result<Ended, Failure> {
-        let machine = self.machine();
-        let td = machine.td_info(measurement::STAND_IN_FIRMWARE).doing("measuring")?;
+        let mut machine = self.machine();
+        let td = self.measurement()?;
+        let tpm = self.chain.map(|_| Tpm::start().doing("a TPM")).transpose()?;
+        if let (Some(chain), Some(tpm)) = (self.chain, &tpm) {
+            machine.firmware = Some(chain.firmware(self.artifacts, &self.stage.folder, tpm)?);
+        }
         let quotes = match self.vaults {
             Some(vaults) => {
                 if self.granted {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use tests::{Artifacts, Boot, DataDisk, Doing, Ended, Failure, RootDisk, Stage, Vaults};
+use tests::{Artifacts, Boot, DataDisk, Doing, Ended, Failure, KernelLine, RootDisk, Stage, Vaults};
 
 fn main() -> ExitCode {
     let top = std::env::args_os().nth(1).map_or_else(|| PathBuf::from("."), PathBuf::from);
@@ -27,7 +27,7 @@ fn demo(top: &std::path::Path) -> Result<String, Failure> {
         std::fs::remove_dir_all(&folder).doing("clearing target/demo")?;
     }
     std::fs::create_dir_all(&folder).doing("making target/demo")?;
-    let stage = Stage { artifacts: Artifacts::find(top)?, folder };
+    let stage = Stage { artifacts: Artifacts::find(top, KernelLine::Stable)?, folder };
 
     title("three vault nodes (simulated SGX), a key dealt 2 of 3 by cvmctl");
     let vaults = Vaults::provisioned(&stage.artifacts, 2, 3)?;

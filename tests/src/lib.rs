@@ -5,6 +5,7 @@
 mod artifacts;
 mod benchmarks;
 mod boot;
+mod chain;
 mod clock;
 mod cuts;
 mod disk;
@@ -18,11 +19,11 @@ mod scenarios;
 mod vaults;
 mod vsock;
 
-pub use artifacts::Artifacts;
+pub use artifacts::{Artifacts, KernelLine};
 pub use benchmarks::BENCHMARKS;
 pub use boot::{Boot, Ended};
 pub use disk::{DataDisk, RootDisk};
-pub use scenarios::{ALL, Scenario, Stage};
+pub use scenarios::{ALL, ON_BACKPORTS, Scenario, Stage};
 pub use vaults::Vaults;
 
 /// Why a scenario failed: what was expected, and what came.

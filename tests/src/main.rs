@@ -1,12 +1,12 @@
-//! `scenarios [--list] [NAME...]`: plays all scenarios, or those named.
+//! `scenarios [--list] [NAME...]`: plays all scenarios, or those named; `NAME@7` with the kernel of backports, `all@7` every one.
 #![expect(clippy::print_stdout, reason = "a test run says what it does")]
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tests::runner::{Count, play};
-use tests::{ALL, Artifacts, BENCHMARKS, Scenario};
+use tests::runner::{Part, play};
+use tests::{ALL, BENCHMARKS, KernelLine, ON_BACKPORTS};
 
 /// Plays scenarios in virtual machines.
 #[derive(Parser)]
@@ -17,7 +17,7 @@ struct Arguments {
     /// The project's folder.
     #[arg(long, default_value = ".")]
     top: PathBuf,
-    /// Scenarios to play; none: all.
+    /// Scenarios to play (`NAME`, `NAME@7`, `all@7`); none: all.
     names: Vec<String>,
 }
 
@@ -29,27 +29,42 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    let is_known = |name: &String| ALL.iter().chain(BENCHMARKS).any(|scenario| scenario.name == *name);
-    if let Some(name) = arguments.names.iter().find(|name| !is_known(name)) {
-        println!("no scenario {name}: see --list");
-        return ExitCode::FAILURE;
-    }
-    let is_named = |scenario: &&Scenario| arguments.names.iter().any(|name| name == scenario.name);
-    let scenarios: Vec<_> = match arguments.names.as_slice() {
-        [] => ALL.iter().collect(),
-        _ => ALL.iter().chain(BENCHMARKS).filter(is_named).collect(),
-    };
-    let top = arguments.top.canonicalize().unwrap_or(arguments.top);
-    let count = match Artifacts::find(&top) {
-        Ok(artifacts) => play(&artifacts, &scenarios, |scenario, took, outcome| match outcome {
-            Ok(()) => println!("ok      {:6.1} s  {}", took.as_secs_f64(), scenario.name),
-            Err(failure) => println!("FAILED  {:6.1} s  {}: {failure}", took.as_secs_f64(), scenario.name),
-        }),
-        Err(failure) => {
-            println!("{failure}");
-            Count { passed: 0, failed: scenarios.len() }
+    let parts = match parts(&arguments.names) {
+        Ok(parts) => parts,
+        Err(name) => {
+            println!("no scenario {name}: see --list");
+            return ExitCode::FAILURE;
         }
     };
+    let top = arguments.top.canonicalize().unwrap_or(arguments.top);
+    let count = play(&top, &parts, |(scenario, kernel), took, outcome| {
+        let (name, took) = (format!("{}{}", scenario.name, kernel.mark()), took.as_secs_f64());
+        match outcome {
+            Ok(()) => println!("ok      {took:6.1} s  {name}"),
+            Err(failure) => println!("FAILED  {took:6.1} s  {name}: {failure}"),
+        }
+    });
     println!("{} passed, {} failed", count.passed, count.failed);
     if count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What these names call for; no names: every scenario, and those that are worth it once more with the kernel of backports.
+fn parts(names: &[String]) -> Result<Vec<Part<'static>>, &String> {
+    if names.is_empty() {
+        let again = ALL.iter().filter(|scenario| ON_BACKPORTS.contains(&scenario.name));
+        return Ok(ALL.iter().map(|s| (s, KernelLine::Stable)).chain(again.map(|s| (s, KernelLine::Backports))).collect());
+    }
+    let mut parts = Vec::new();
+    for name in names {
+        let mark = KernelLine::Backports.mark();
+        let (plain, kernel) = name.strip_suffix(mark).map_or((name.as_str(), KernelLine::Stable), |n| (n, KernelLine::Backports));
+        let before = parts.len();
+        let played = ALL.iter().filter(|scenario| plain == "all" || scenario.name == plain);
+        parts
+            .extend(played.chain(BENCHMARKS.iter().filter(|scenario| scenario.name == plain)).map(|scenario| (scenario, kernel)));
+        if parts.len() == before {
+            return Err(name);
+        }
+    }
+    Ok(parts)
 }

@@ -4,6 +4,7 @@ mod attestation;
 mod cuts;
 mod data;
 mod header;
+mod image;
 mod names;
 mod net;
 mod policy;
@@ -60,6 +61,8 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "power-cut-and-a-spoiled-journal-are-never-wrong-data", play: cuts::with_a_spoiled_journal },
     Scenario { name: "power-cuts-in-a-rotation", play: cuts::in_a_rotation },
     Scenario { name: "power-cuts-in-a-rotation-after-one-that-was-cut", play: cuts::in_a_rotation_after_one_that_was_cut },
+    Scenario { name: "boots-a-signed-uki-through-firmware", play: image::boots_a_signed_uki },
+    Scenario { name: "boots-shim-and-grub-through-firmware", play: image::boots_shim_and_grub },
     Scenario { name: "formats-a-large-sparse-disk", play: data::formats_a_large_sparse_disk },
     Scenario { name: "data-survives-a-second-boot-into-systemd", play: data::survives_a_second_boot_into_systemd },
     Scenario { name: "stops-when-one-vault-of-three-answers", play: unlock::stops_when_one_vault_of_three_answers },
@@ -106,6 +109,10 @@ pub const ALL: &[Scenario] = &[
         play: data::keeps_files_after_a_full_wipe_without_a_journal,
     },
     Scenario { name: "finds-its-disks-on-nvme-and-scsi", play: data::finds_its_disks_on_nvme_and_scsi },
+    Scenario { name: "firmware-refuses-a-changed-uki", play: image::firmware_refuses_a_changed_uki },
+    Scenario { name: "production-image-is-closed", play: image::production_is_closed },
+    Scenario { name: "takes-nothing-that-the-host-brings-along", play: image::takes_nothing_from_the_host },
+    Scenario { name: "boots-an-image-of-another-project", play: image::boots_an_image_of_another_project },
     Scenario { name: "leaves-a-blank-disk-blank-without-leave-to-format", play: data::leaves_a_blank_disk_blank },
     Scenario { name: "refuses-a-disk-neither-blank-nor-luks", play: data::refuses_a_disk_neither_blank_nor_luks },
     Scenario { name: "refuses-to-format-on-two-shares-alone", play: data::refuses_to_format_on_two_shares_alone },
@@ -140,4 +147,20 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "parks-with-the-console-readable", play: policy::parks_with_the_console_readable },
     Scenario { name: "refuses-a-repeated-root-hash", play: policy::refuses_a_repeated_root_hash },
     Scenario { name: "debug-words-work-and-show-in-the-receipt", play: policy::debug_words_work_and_show },
+];
+
+/// What is worth playing with the kernel of backports too in every run: where kernels differ is modules, ciphers, reports and links.
+/// `tests/run all@7` plays every scenario.
+pub const ON_BACKPORTS: &[&str] = &[
+    "data-survives-a-second-boot-into-systemd",
+    "survives-a-host-that-lies-about-quotes",
+    "flipped-bits-are-never-wrong-data",
+    "keeps-files-on-xfs-under-aegis",
+    "keeps-files-on-btrfs-under-gcm",
+    "finds-its-disks-on-nvme-and-scsi",
+    "production-image-is-closed",
+    "networkd-works-after-a-returned-link",
+    "unlocks-over-vsock-without-a-link",
+    "panics-at-a-changed-block-read-later",
+    "watchdog-ends-a-hang",
 ];

@@ -186,6 +186,17 @@ impl Vaults {
         Ok(self)
     }
 
+    /// Has the nodes answer at these ports of the loopback as well, for an image that brings their addresses along.
+    ///
+    /// # Errors
+    /// When a port is taken.
+    pub(crate) fn at(self, ports: &[u16]) -> Result<Self, Failure> {
+        for (node, port) in self.nodes.iter().zip(ports) {
+            relay::from(&format!("127.0.0.1:{port}"), node.addr()).doing("listening for an image's vaults")?;
+        }
+        Ok(self)
+    }
+
     /// Gives the node at `index` a copy of another's share in place of its own.
     ///
     /// # Errors

@@ -102,6 +102,7 @@ const FOREVER: u64 = 86_400;
 
 fn run(flags: Flags) -> Result<Exit, Box<dyn std::error::Error>> {
     let machine = Machine {
+        firmware: None,
         kernel: Some(flags.kernel),
         initrd: flags.initrd,
         append: flags.append.into_iter().chain(vault_word(&flags.vault)).collect(),

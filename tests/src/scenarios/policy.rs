@@ -62,7 +62,7 @@ pub(super) fn fed_watchdog_lets_the_boot_through(stage: &Stage) -> Result<(), Fa
 }
 
 pub(super) fn crash_ends_with_a_word(stage: &Stage) -> Result<(), Failure> {
-    let module = stage.artifacts.top.join("target/simulation/crash/crash.ko");
+    let module = stage.artifacts.test_modules.join("crash/crash.ko");
     let initrd = stage.initrd_with("lib/modules/tdx-guest.ko", std::fs::read(module).doing("the module that crashes")?)?;
     let ended = Boot::new(stage).initrd(initrd).run()?;
     ended.stopped_with(99)?;

@@ -1,0 +1,93 @@
+//! Firmware in flash, with variables of the machine's own, and a TPM that it measures into.
+
+use std::{
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::spec::{Arguments, escaped};
+
+/// OVMF of Debian, with Secure Boot and the variables in memory that only firmware may write.
+const CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
+
+/// What a machine starts with in place of QEMU's own BIOS.
+#[derive(Debug, Clone)]
+pub struct Firmware {
+    /// The flash of its variables, the keys of Secure Boot among them; the machine writes to it.
+    pub variables: PathBuf,
+    /// The socket of a TPM 2.0 ([`Tpm::socket`]).
+    pub tpm: PathBuf,
+}
+
+impl Firmware {
+    /// The code that machines run, which measures.
+    #[must_use]
+    pub fn code() -> &'static Path {
+        Path::new(CODE)
+    }
+
+    pub(crate) fn add(&self, arguments: &mut Arguments) {
+        // Without system management mode any program could write the keys.
+        arguments.pair("-machine", "smm=on");
+        arguments.pair("-global", "driver=cfi.pflash01,property=secure,value=on");
+        arguments.pair("-drive", format!("if=pflash,unit=0,format=raw,readonly=on,file={CODE}"));
+        let mut variables = OsString::from("if=pflash,unit=1,format=raw,file=");
+        variables.push(escaped(&self.variables));
+        arguments.pair("-drive", variables);
+        let mut socket = OsString::from("socket,id=tpm,path=");
+        socket.push(escaped(&self.tpm));
+        arguments.pair("-chardev", socket);
+        arguments.pair("-tpmdev", "emulator,id=tpm,chardev=tpm");
+        arguments.pair("-device", "tpm-tis,tpmdev=tpm");
+    }
+}
+
+/// An emulated TPM 2.0 for one boot. Ends, with its state, when dropped.
+#[derive(Debug)]
+pub struct Tpm {
+    dir: tempfile::TempDir,
+}
+
+impl Tpm {
+    /// Starts swtpm, through the project's launcher of the build tree's programs.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start() -> io::Result<Self> {
+        let dir = tempfile::Builder::new().prefix("cvm-tpm-").tempdir_in("/tmp")?;
+        let within = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("initrd").join("within");
+        let state = dir.path().join("state");
+        fs::create_dir(&state)?;
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        // It returns when it listens, and ends with the machine.
+        let status = Command::new(within)
+            .args(["swtpm", "socket", "--tpm2", "--terminate", "--daemon"])
+            .args(["--tpmstate", &format!("dir={}", state.display())])
+            .args(["--ctrl", &format!("type=unixio,path={}", path("socket"))])
+            .args(["--pid", &format!("file={}", path("pid"))])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .status()?;
+        if status.success() { Ok(Self { dir }) } else { Err(io::Error::other(format!("swtpm: {status}"))) }
+    }
+
+    /// Where a machine finds it.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("socket")
+    }
+}
+
+impl Drop for Tpm {
+    fn drop(&mut self) {
+        // It takes its file away when it ends with the machine, as it mostly has by now.
+        let pid = fs::read_to_string(self.dir.path().join("pid")).ok().and_then(|text| text.trim().parse().ok());
+        if let Some(pid) = pid.and_then(Pid::from_raw) {
+            kill_process(pid, Signal::TERM).unwrap_or_default();
+        }
+    }
+}

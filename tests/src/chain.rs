@@ -1,0 +1,61 @@
+//! Images that boot through firmware, as mkosi made them: the command line is in them, and so are the vaults' addresses.
+
+use std::path::PathBuf;
+
+use machine::{Firmware, Tpm};
+
+use crate::{Artifacts, Doing, Failure};
+
+/// From firmware to kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Chain {
+    /// A unified kernel image, signed by its builder; the firmware knows the builder's key alone.
+    Uki,
+    /// Debian's shim and GRUB; the firmware knows Microsoft's keys, and the builder's for a module of the simulation.
+    Grub,
+}
+
+impl Chain {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Uki => "uki",
+            Self::Grub => "grub",
+        }
+    }
+
+    /// The image.
+    pub(crate) fn image(self, artifacts: &Artifacts) -> PathBuf {
+        self.folder(artifacts).join("cvm.raw")
+    }
+
+    /// The command line in it.
+    ///
+    /// # Errors
+    /// When the image is not built.
+    pub(crate) fn command_line(self, artifacts: &Artifacts) -> Result<String, Failure> {
+        std::fs::read_to_string(self.folder(artifacts).join("cvm.cmdline")).doing("the image's command line (qemu/build)")
+    }
+
+    /// Where it looks for vaults, in the order of its command line: ports of the host's loopback (tests/chains).
+    pub(crate) const fn ports(self) -> [u16; 3] {
+        match self {
+            Self::Uki => [18441, 18442, 18443],
+            Self::Grub => [18444, 18445, 18446],
+        }
+    }
+
+    /// Firmware of its own with Secure Boot on, its variables in `folder`.
+    ///
+    /// # Errors
+    /// As the file system.
+    pub(crate) fn firmware(self, artifacts: &Artifacts, folder: &std::path::Path, tpm: &Tpm) -> Result<Firmware, Failure> {
+        let variables = folder.join("variables.fd");
+        let keys = artifacts.top.join("target/firmware").join(self.name()).with_extension("fd");
+        std::fs::copy(keys, &variables).doing("the firmware's variables (qemu/build)")?;
+        Ok(Firmware { variables, tpm: tpm.socket() })
+    }
+
+    fn folder(self, artifacts: &Artifacts) -> PathBuf {
+        artifacts.top.join("target/image").join(self.name())
+    }
+}
