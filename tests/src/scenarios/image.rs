@@ -14,11 +14,14 @@ use crate::{Boot, DataDisk, Doing, Ended, Failure, RootDisk, Vaults};
 /// Firmware, boot loader and kernel alone take some ten seconds under emulation; one that refuses says so before.
 const FIRMWARE: Duration = Duration::from_secs(60);
 
+/// From the power button to systemd's last word.
+const SHUTDOWN: Duration = Duration::from_secs(10);
+
 pub(super) fn boots_a_signed_uki(stage: &Stage) -> Result<(), Failure> {
     let ended = boots_through_firmware(stage, Chain::Uki)?;
-    // systemd-stub measures the command line of its section as UTF-16.
-    let words = Chain::Uki.command_line(&stage.artifacts)?;
-    log_has(&ended, &words.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>())
+    // systemd-stub measures the section with its NUL and logs the digest alone.
+    let words = Chain::Uki.command_line(&stage.artifacts)? + "\0";
+    log_has(&ended, ring::digest::digest(&ring::digest::SHA384, words.as_bytes()).as_ref())
 }
 
 pub(super) fn boots_shim_and_grub(stage: &Stage) -> Result<(), Failure> {
@@ -84,7 +87,7 @@ pub(super) fn firmware_refuses_a_changed_uki(stage: &Stage) -> Result<(), Failur
     let inside = begins.ok_or_else(|| Failure("the initrd is not in the image".to_owned()))? + 1000;
     let at = u64::try_from(inside).doing("an offset")?;
     let root = RootDisk::copy_with_flipped_byte(&image, &stage.folder, at)?;
-    let boot = Boot::new(stage).chain(Chain::Uki)?.root(root).for_at_most(FIRMWARE);
+    let boot = Boot::new(stage).chain(Chain::Uki)?.root(root).for_at_most(Duration::ZERO);
     let ended =
         boot.run_with(|vm| vm.console().wait_for("Access Denied", FIRMWARE).map(|_| ()).doing("the firmware's verdict"))?;
     ended.no_line("Linux version")?;
@@ -147,7 +150,9 @@ pub(super) fn boots_an_image_of_another_project(stage: &Stage) -> Result<(), Fai
     let ended = Boot::new(stage).of_another_project()?.systemd().run_with(|vm| {
         vm.console().wait_for("example: a service of another project runs", FIRMWARE).doing("the service")?;
         vm.console().wait_for("system-up: the real system runs", FIRMWARE).doing("the system")?;
-        vm.press_power_button().doing("the power button")
+        // The kernel's driver of the button may come last of all, and a press before that is nobody's: it is pressed again.
+        let pressed = (0..10).any(|_| vm.press_power_button().is_ok() && vm.console().wait_for("Powering off", SHUTDOWN).is_ok());
+        if pressed { Ok(()) } else { Err(Failure("the power button does nothing".to_owned())) }
     })?;
     ended.line("cvm-init: handoff")?;
     if ended.exit == Exit::PoweredOff { Ok(()) } else { Err(Failure(format!("ended by {:?}", ended.exit))) }
