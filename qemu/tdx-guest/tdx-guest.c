@@ -68,7 +68,7 @@ static u8 tdreport[TDX_REPORT_LEN] = { 0x81 }; /* REPORTMACSTRUCT.type: TDX */
 static struct crypto_shash *hasher;
 
 /* register = SHA384(register || digest), both 48 bytes. */
-static int mr_extend(u8 *mr, const u8 *digest)
+static int __maybe_unused mr_extend(u8 *mr, const u8 *digest)
 {
 	u8 both[2 * MR_LEN];
 	int rc;
@@ -339,6 +339,8 @@ static int tdinfo_fetch(void)
 	return 0;
 }
 
+#ifndef SEV_GUEST /* sev-guest.c takes all but what is a TD's alone */
+
 /* ---- /sys/devices/virtual/misc/tdx_guest/measurements, as sysfs-devices-virtual-misc-tdx_guest has it ---- */
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 16, 0)
@@ -451,6 +453,39 @@ static struct miscdevice sim_misc = {
 	.name = KBUILD_MODNAME, .minor = MISC_DYNAMIC_MINOR, .fops = &sim_fops, .groups = sim_groups,
 };
 
+static int td_device_register(void)
+{
+	int rc;
+
+	sim_groups[0] = measurements_make();
+	rc = PTR_ERR_OR_ZERO(sim_groups[0]);
+	if (rc)
+		return rc;
+	rc = misc_register(&sim_misc);
+	if (rc)
+		measurements_free(sim_groups[0]);
+	return rc;
+}
+
+static void td_device_deregister(void)
+{
+	misc_deregister(&sim_misc);
+	measurements_free(sim_groups[0]);
+}
+
+#else
+
+static int td_device_register(void)
+{
+	return 0;
+}
+
+static void td_device_deregister(void)
+{
+}
+
+#endif
+
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
 static bool sim_attr_visible(int n)
 {
@@ -482,23 +517,17 @@ static int __init sim_init(void)
 	rc = wire_open() ?: tdinfo_fetch();
 	if (rc)
 		goto free_hash;
-	sim_groups[0] = measurements_make();
-	rc = PTR_ERR_OR_ZERO(sim_groups[0]);
+	rc = td_device_register();
 	if (rc)
 		goto free_hash;
-	rc = misc_register(&sim_misc);
-	if (rc)
-		goto free_measurements;
 	rc = provider_register(&sim_ops, NULL);
 	if (rc)
 		goto deregister;
-	pr_info("SIMULATED trust domain: nothing here is confidential\n");
+	pr_info("SIMULATED confidential guest: nothing here is confidential\n");
 	return 0;
 
 deregister:
-	misc_deregister(&sim_misc);
-free_measurements:
-	measurements_free(sim_groups[0]);
+	td_device_deregister();
 free_hash:
 	crypto_free_shash(hasher);
 	return rc;
@@ -507,8 +536,7 @@ free_hash:
 static void __exit sim_exit(void)
 {
 	provider_unregister(&sim_ops);
-	misc_deregister(&sim_misc);
-	measurements_free(sim_groups[0]);
+	td_device_deregister();
 	crypto_free_shash(hasher);
 }
 

@@ -56,6 +56,8 @@ pub struct Artifacts {
     pub kernel: PathBuf,
     /// The initrd with the simulated root and the simulated tdx-guest.
     pub simulated: PathBuf,
+    /// The simulated initrd with a stand-in for sev-guest in place of the one for tdx-guest.
+    pub snp: PathBuf,
     /// The initrd with Intel's root and Debian's own tdx-guest.
     pub production: PathBuf,
     /// The disk image.
@@ -98,6 +100,7 @@ impl Artifacts {
         Ok(Self {
             kernel: folder.join("cvm.vmlinuz"),
             simulated: target.join(format!("initrd/simulated{suffix}.zst")),
+            snp: target.join(format!("initrd/snp{suffix}.zst")),
             production: target.join(format!("initrd/production{suffix}.zst")),
             words: words.collect(),
             test_modules: target.join(format!("simulation/modules{suffix}")),

@@ -9,6 +9,7 @@ mod names;
 mod net;
 mod policy;
 mod root;
+mod snp;
 mod unlock;
 
 pub(crate) use net::DEAD_LINK_FIRST;
@@ -136,6 +137,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario { name: "goes-on-with-the-link-that-answers", play: net::goes_on_with_the_link_that_answers },
     Scenario { name: "unlocks-over-vsock-without-a-link", play: net::unlocks_over_vsock_without_a_link },
+    Scenario { name: "unlocks-as-an-sev-snp-guest", play: snp::unlocks_as_an_snp_guest },
     Scenario { name: "boots-without-a-data-disk", play: root::boots_without_a_data_disk },
     Scenario { name: "stops-at-a-wrong-root-hash", play: root::stops_at_a_wrong_root_hash },
     Scenario { name: "stops-at-a-changed-first-block", play: root::stops_at_a_changed_first_block },
@@ -163,4 +165,5 @@ pub const ON_BACKPORTS: &[&str] = &[
     "unlocks-over-vsock-without-a-link",
     "panics-at-a-changed-block-read-later",
     "watchdog-ends-a-hang",
+    "unlocks-as-an-sev-snp-guest",
 ];

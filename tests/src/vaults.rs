@@ -10,7 +10,7 @@ use cvmctl::provision::{self, provision};
 use cvmctl::{Floors, Nodes, TcbStatus, promote};
 use machine::TdInfo;
 use quorum::{Dek, Generation, Threshold, split};
-use sim_dcap::Pki;
+use sim_dcap::{Pki, SnpChip};
 use vault_node::{Issuer, Misbehaviour, Node, NodeConfig, NodeHandle};
 
 use zeroize::Zeroizing;
@@ -70,7 +70,7 @@ impl Vaults {
     /// # Errors
     /// When a node does not start.
     pub fn up(artifacts: &Artifacts, needed: usize, dealt: usize) -> Result<Self, Failure> {
-        Self::start(artifacts, needed, dealt, 0, Key::deal(needed, dealt)?)
+        Self::start(artifacts, needed, dealt, Key::deal(needed, dealt)?, |_| ())
     }
 
     /// Deals another key: from now on the words name it, and the one before as the one that is rotated away from.
@@ -108,7 +108,16 @@ impl Vaults {
     /// As [`Vaults::up`].
     pub fn in_the_future(artifacts: &Artifacts, needed: usize, dealt: usize, ahead: i64) -> Result<Self, Failure> {
         let now = Self::up(artifacts, needed, dealt)?;
-        Self::start(artifacts, needed, dealt, ahead, now.key)
+        Self::start(artifacts, needed, dealt, now.key, |config| config.clock_offset = ahead)
+    }
+
+    /// Honest nodes that believe SEV-SNP guests on this chip.
+    ///
+    /// # Errors
+    /// As [`Vaults::up`].
+    pub(crate) fn believing(artifacts: &Artifacts, needed: usize, dealt: usize, chip: &SnpChip) -> Result<Self, Failure> {
+        let key = Key::deal(needed, dealt)?;
+        Self::start(artifacts, needed, dealt, key, |config| config.snp_chip = Some(chip.public()))
     }
 
     /// Starts the nodes and has `cvmctl` deal the key to them, as an operator does: each node is verified before its share is sent.
@@ -116,7 +125,7 @@ impl Vaults {
     /// # Errors
     /// When a node does not start, or dealing fails.
     pub fn provisioned(artifacts: &Artifacts, needed: usize, dealt: usize) -> Result<Self, Failure> {
-        let mut vaults = Self::start(artifacts, needed, dealt, 0, Key::Provisioned { commitment: [0; 32] })?;
+        let mut vaults = Self::start(artifacts, needed, dealt, Key::Provisioned { commitment: [0; 32] }, |_| ())?;
         let provisioned = provision(&provision::Request {
             nodes: vaults.as_operator_sees_them(),
             threshold: needed,
@@ -130,12 +139,19 @@ impl Vaults {
         Ok(vaults)
     }
 
-    fn start(artifacts: &Artifacts, threshold: usize, dealt: usize, ahead: i64, key: Key) -> Result<Self, Failure> {
+    fn start(
+        artifacts: &Artifacts,
+        threshold: usize,
+        dealt: usize,
+        key: Key,
+        change: impl Fn(&mut NodeConfig),
+    ) -> Result<Self, Failure> {
         let pki = Arc::new(Pki::load_or_mint(&artifacts.pki, clock::now()).doing("the simulated root")?);
         let issuer = Issuer::generate().doing("the issuer")?;
         let start = |number: usize| {
             let config = NodeConfig::honest(Arc::clone(&pki), &format!("vault-{number}"), MRENCLAVE, issuer.clone());
-            let config = NodeConfig { clock_offset: ahead, ..config.doing("a vault's platform")? };
+            let mut config = config.doing("a vault's platform")?;
+            change(&mut config);
             Node::start(config).doing("starting a vault")
         };
         let nodes = (1..=dealt).map(start).collect::<Result<Vec<_>, _>>()?;
@@ -285,6 +301,22 @@ impl Vaults {
                     promoted.doing("cvmctl promote")?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Lets SEV-SNP guests of this launch measurement have the key, and no others.
+    ///
+    /// # Errors
+    /// When a node does not take it.
+    pub(crate) fn grant_snp(&self, measurement: &[u8; 48]) -> Result<(), Failure> {
+        let Key::Dealt { shares, .. } = &self.key else { return Err(Failure("shares are not known here".to_owned())) };
+        let mut policy = self.policy(vec![Image { mrtd: [0; 48], rtmr1: [0; 48], rtmr2: [0; 48] }]);
+        if let Some(measurements) = policy.pointer_mut("/principals/tees/0/Tee/measurements") {
+            *measurements = serde_json::json!([{ "SevSnp": { "measurement": hex(measurement) } }]);
+        }
+        for (node, share) in self.nodes.iter().zip(shares) {
+            node.put_key(&self.handle, share.clone(), policy.clone()).doing("giving a vault its share")?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
-//! The few settings of a link that only /proc/sys has.
+//! The few settings that only /proc/sys has.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use crate::Error;
@@ -19,4 +20,37 @@ pub fn replace_ipv6(link: &str, setting: &str, value: &str) -> Result<String, Er
     let before = fs::read_to_string(&path).map_err(|e| Error::io("read", path.display(), &e))?;
     fs::write(&path, value).map_err(|e| Error::io("write", path.display(), &e))?;
     Ok(before.trim_end().to_owned())
+}
+
+/// Linux 7.3 and later: which algorithms AF_ALG gives to whom; 0 is any to anybody.
+const AF_ALG_RESTRICT: &str = "/proc/sys/crypto/af_alg_restrict";
+
+/// AF_ALG with every algorithm, as before Linux 7.3; until it is dropped.
+#[derive(Debug)]
+pub struct AnyAlgorithm {
+    /// What the setting was; nothing where the kernel has none.
+    before: Option<String>,
+}
+
+impl AnyAlgorithm {
+    /// Lifts the restriction, if this kernel has one.
+    ///
+    /// # Errors
+    /// When the setting is there and cannot be changed.
+    pub fn allow() -> Result<Self, Error> {
+        let before = match fs::read_to_string(AF_ALG_RESTRICT) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self { before: None }),
+            read => read.map_err(|e| Error::io("read", AF_ALG_RESTRICT, &e))?,
+        };
+        fs::write(AF_ALG_RESTRICT, "0").map_err(|e| Error::io("write", AF_ALG_RESTRICT, &e))?;
+        Ok(Self { before: Some(before.trim_end().to_owned()) })
+    }
+}
+
+impl Drop for AnyAlgorithm {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.before.take().map(|before| fs::write(AF_ALG_RESTRICT, before)) {
+            log::warn!("write {AF_ALG_RESTRICT}: {error}");
+        }
+    }
 }

@@ -19,6 +19,7 @@ mod platform;
 mod report;
 mod sgx;
 mod signature;
+mod snp;
 mod tcb;
 mod tdx;
 
@@ -33,6 +34,7 @@ pub use platform::{Platform, PlatformSpec};
 pub use report::EnclaveReport;
 pub use sgx::SgxQuote;
 pub use signature::SignatureData;
+pub use snp::{SnpChip, SnpReport};
 pub use tcb::{Level, ModuleIdentity, ModuleLevel, QeIdentity, QeLevel, Svn, Tcb, TcbInfo, TdxModule};
 pub use tdx::{TdLayout, TdQuote};
 

@@ -172,12 +172,16 @@ fn present(
     node.count(|served| served.presents += 1);
     // Taken, so that one challenge is answered once.
     let result = match (session.asked.take(), &session.leaf, export(CLIENT_LABEL, context)) {
-        (Some(asked), Some(leaf), Some(hctx)) if asked == *context && request.tee.as_deref() == Some("tdx") => {
+        (Some(asked), Some(leaf), Some(hctx)) if asked == *context => {
             let quote = request.quote.as_deref().and_then(|quote| BASE64URL.decode(quote).ok()).unwrap_or_default();
             let expected = binding(&leaf.spki, context, &hctx);
             let now = clock::now(node.config.clock_offset);
             node.keep_guest_quote(&quote);
-            guest::verify(&quote, &expected, &node.config.pki, &node.config.platform, now)
+            match request.tee.as_deref() {
+                Some("tdx") => guest::verify(&quote, &expected, &node.config.pki, &node.config.platform, now),
+                Some("sev-snp") => guest::verify_snp(&quote, &expected, node.config.snp_chip.as_deref()),
+                _ => Err("evidence of a kind that is not known".to_owned()),
+            }
         }
         _ => Err("nothing was asked, or something else was".to_owned()),
     };

@@ -1,16 +1,38 @@
-//! The client leg: what a guest's TDX quote proves on this connection.
+//! The client leg: what a guest's TDX quote or SEV-SNP report proves on this connection.
 
 use dcap_qvl::verify::QuoteVerifier;
 use dcap_qvl::{QuoteCollateralV3, QuotePolicy};
-use sim_dcap::{Collateral, Pki, Platform};
+use sim_dcap::{Collateral, Pki, Platform, SnpReport};
 
-/// What a verified TD quote measures; policies are matched against it.
+/// What a verified quote measures; policies are matched against it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Measurements {
-    /// The TD's initial memory.
-    pub mrtd: [u8; 48],
-    /// Run-time registers 0 to 3.
-    pub rtmr: [[u8; 48]; 4],
+pub enum Measurements {
+    /// A TD.
+    Td {
+        /// The TD's initial memory.
+        mrtd: [u8; 48],
+        /// Run-time registers 0 to 3.
+        rtmr: [[u8; 48]; 4],
+    },
+    /// An SEV-SNP guest.
+    Snp {
+        /// The guest at launch: firmware, and with it the digests of kernel, initrd and command line.
+        measurement: [u8; 48],
+    },
+}
+
+/// Verifies an SEV-SNP report of the chip with this key. Debug guests and reports for other privilege levels are refused.
+///
+/// A real node would have the chip's certificate, and its TCB, from AMD.
+pub(crate) fn verify_snp(report: &[u8], expected: &[u8; 64], chip: Option<&[u8]>) -> Result<Measurements, String> {
+    let report = SnpReport::verify(report, chip.ok_or("no chip is known here")?).ok_or("no report of this chip")?;
+    if report.policy & SnpReport::DEBUG != 0 || report.vmpl != 0 {
+        return Err("a debug guest, or not its own privilege level".to_owned());
+    }
+    if report.report_data != *expected {
+        return Err("report data of another connection".to_owned());
+    }
+    Ok(Measurements::Snp { measurement: report.measurement })
 }
 
 /// Verifies `quote` under the simulated root and compares its report data whole. Debug TDs are refused.
@@ -48,5 +70,5 @@ pub(crate) fn verify(
     if td.report_data != *expected {
         return Err("report data of another connection".to_owned());
     }
-    Ok(Measurements { mrtd: td.mr_td, rtmr: [td.rt_mr0, td.rt_mr1, td.rt_mr2, td.rt_mr3] })
+    Ok(Measurements::Td { mrtd: td.mr_td, rtmr: [td.rt_mr0, td.rt_mr1, td.rt_mr2, td.rt_mr3] })
 }

@@ -35,6 +35,8 @@ pub struct NodeConfig {
     pub clock_offset: i64,
     /// Whether it staples collateral to its evidence.
     pub staple: bool,
+    /// The public key of the chip whose SEV-SNP guests it believes, if any.
+    pub snp_chip: Option<Vec<u8>>,
 }
 
 impl NodeConfig {
@@ -50,6 +52,7 @@ impl NodeConfig {
             state: None,
             clock_offset: 0,
             staple: true,
+            snp_chip: None,
         })
     }
 }

@@ -43,10 +43,11 @@ enum Principal {
     },
 }
 
-/// AND inside, OR over the list. `rtmr0` and `rtmr3` are what our nodes understand beyond today's real ones.
+/// AND inside, OR over the list. `rtmr0`, `rtmr3` and `SevSnp` are what our nodes understand beyond today's real ones.
 #[derive(Clone, Debug, Deserialize)]
 enum Measurement {
     Tdx { mrtd: String, rtmr1: String, rtmr2: String, rtmr0: Option<String>, rtmr3: Option<String> },
+    SevSnp { measurement: String },
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -176,11 +177,16 @@ impl Principal {
 
 impl Measurement {
     fn matches(&self, seen: &Measurements) -> bool {
-        let Self::Tdx { mrtd, rtmr1, rtmr2, rtmr0, rtmr3 } = self;
         let is = |wanted: &str, seen: &[u8; 48]| wanted == hex::encode(seen);
         let may_be = |wanted: &Option<String>, seen: &[u8; 48]| wanted.as_ref().is_none_or(|wanted| is(wanted, seen));
-        let [seen0, seen1, seen2, seen3] = &seen.rtmr;
-        is(mrtd, &seen.mrtd) && is(rtmr1, seen1) && is(rtmr2, seen2) && may_be(rtmr0, seen0) && may_be(rtmr3, seen3)
+        match (self, seen) {
+            (
+                Self::Tdx { mrtd, rtmr1, rtmr2, rtmr0, rtmr3 },
+                Measurements::Td { mrtd: seen, rtmr: [seen0, seen1, seen2, seen3] },
+            ) => is(mrtd, seen) && is(rtmr1, seen1) && is(rtmr2, seen2) && may_be(rtmr0, seen0) && may_be(rtmr3, seen3),
+            (Self::SevSnp { measurement }, Measurements::Snp { measurement: seen }) => is(measurement, seen),
+            _ => false,
+        }
     }
 }
 
@@ -206,7 +212,7 @@ mod tests {
     }
 
     fn td() -> Measurements {
-        Measurements { mrtd: [0xaa; 48], rtmr: [[0; 48], [1; 48], [2; 48], [3; 48]] }
+        Measurements::Td { mrtd: [0xaa; 48], rtmr: [[0; 48], [1; 48], [2; 48], [3; 48]] }
     }
 
     fn tdx(change: impl FnOnce(&mut Value)) -> Value {

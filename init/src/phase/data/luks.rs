@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use kernel::sysctl::AnyAlgorithm;
 use libcryptsetup_rs::consts::flags::{CryptActivate, CryptDeactivate, CryptPbkdf, CryptVolumeKey};
 use libcryptsetup_rs::consts::vals::{CryptKdf, CryptRng, EncryptionFormat, KeyslotsSize, MetadataSize};
 use libcryptsetup_rs::{
@@ -30,6 +31,8 @@ const PBKDF2_ITERATIONS: u32 = 1000;
 pub(crate) enum Error {
     #[error("header copy")]
     Copy(#[source] std::io::Error),
+    #[error("AF_ALG: {0}")]
+    Algorithms(kernel::Error),
     #[error("{0}: {1}")]
     Library(&'static str, String),
     #[error("no device node of {0}")]
@@ -89,7 +92,10 @@ impl HeaderFile {
         };
         let mut params: CryptParamsLuks2Ref<'_> = (&params).try_into().map_err(library("parameters"))?;
         let (kind, uuid, key) = (EncryptionFormat::Luks2, uuid::Uuid::from_bytes(*uuid.as_bytes()), Either::Right(key_bytes));
+        // libcryptsetup asks AF_ALG whether the kernel has a cipher of the AEAD kind; those of dm-crypt do not come over it.
+        let any = AnyAlgorithm::allow().map_err(Error::Algorithms)?;
         let formatted = device.context_handle().format(kind, names, Some(uuid), key, Some(&mut params));
+        drop(any);
         formatted.map_err(library("format"))?;
         let passphrase = dek.expose_passphrase();
         let added = device.keyslot_handle().add_by_key(None, None, passphrase.as_slice(), CryptVolumeKey::empty());
