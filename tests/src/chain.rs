@@ -25,7 +25,10 @@ impl Chain {
 
     /// The image.
     pub(crate) fn image(self, artifacts: &Artifacts) -> PathBuf {
-        self.folder(artifacts).join("cvm.raw")
+        self.folder(artifacts).join(match self {
+            Self::Uki => "signed.raw",
+            Self::Grub => "cvm.raw",
+        })
     }
 
     /// The command line in it.

@@ -35,13 +35,8 @@ impl RootDisk {
     /// # Errors
     /// As the file system.
     pub fn with_flipped_byte(artifacts: &Artifacts, folder: &Path, offset: u64) -> Result<Self, Failure> {
-        Self::copy_with_flipped_byte(&artifacts.image, folder, offset)
-    }
-
-    /// The same of another image.
-    pub(crate) fn copy_with_flipped_byte(image: &Path, folder: &Path, offset: u64) -> Result<Self, Failure> {
         let file = folder.join("root.raw");
-        fs::copy(image, &file).doing("copying the image")?;
+        fs::copy(&artifacts.image, &file).doing("copying the image")?;
         flip(&file, offset)?;
         Ok(Self { file })
     }

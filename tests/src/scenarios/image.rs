@@ -81,12 +81,22 @@ fn log_has(ended: &Ended, bytes: &[u8]) -> Result<(), Failure> {
 
 pub(super) fn firmware_refuses_a_changed_uki(stage: &Stage) -> Result<(), Failure> {
     let image = Chain::Uki.image(&stage.artifacts);
-    let bytes = std::fs::read(&image).doing("the image")?;
+    let mut bytes = std::fs::read(&image).doing("the image")?;
     let initrd = std::fs::read(&stage.artifacts.simulated).doing("the simulated initrd")?;
-    let begins = initrd.get(..64).and_then(|begin| bytes.windows(64).position(|window| window == begin));
-    let inside = begins.ok_or_else(|| Failure("the initrd is not in the image".to_owned()))? + 1000;
-    let at = u64::try_from(inside).doing("an offset")?;
-    let root = RootDisk::copy_with_flipped_byte(&image, &stage.folder, at)?;
+    let begin = initrd.get(..64).unwrap_or_default();
+    // It may be there twice: what was there before it was signed is still in the ESP's free clusters.
+    let found: Vec<usize> = bytes.windows(64).enumerate().filter(|(_, window)| *window == begin).map(|(at, _)| at).collect();
+    if found.is_empty() {
+        return Err(Failure("the initrd is not in the image".to_owned()));
+    }
+    for at in found {
+        if let Some(byte) = bytes.get_mut(at + 1000) {
+            *byte ^= 1;
+        }
+    }
+    let changed = stage.folder.join("changed.raw");
+    std::fs::write(&changed, bytes).doing("the changed image")?;
+    let root = RootDisk::of(changed);
     let boot = Boot::new(stage).chain(Chain::Uki)?.root(root).for_at_most(Duration::ZERO);
     let ended =
         boot.run_with(|vm| vm.console().wait_for("Access Denied", FIRMWARE).map(|_| ()).doing("the firmware's verdict"))?;
