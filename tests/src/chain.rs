@@ -11,6 +11,8 @@ use crate::{Artifacts, Doing, Failure};
 pub(crate) enum Chain {
     /// A unified kernel image, signed by its builder; the firmware knows the builder's key alone.
     Uki,
+    /// The same image in the hands of a host that turned Secure Boot off and left a variable for systemd.
+    Open,
     /// Debian's shim and GRUB; the firmware knows Microsoft's keys, and the builder's for a module of the simulation.
     Grub,
 }
@@ -18,7 +20,7 @@ pub(crate) enum Chain {
 impl Chain {
     const fn name(self) -> &'static str {
         match self {
-            Self::Uki => "uki",
+            Self::Uki | Self::Open => "uki",
             Self::Grub => "grub",
         }
     }
@@ -26,7 +28,7 @@ impl Chain {
     /// The image.
     pub(crate) fn image(self, artifacts: &Artifacts) -> PathBuf {
         self.folder(artifacts).join(match self {
-            Self::Uki => "signed.raw",
+            Self::Uki | Self::Open => "signed.raw",
             Self::Grub => "cvm.raw",
         })
     }
@@ -42,7 +44,7 @@ impl Chain {
     /// Where it looks for vaults, in the order of its command line: ports of the host's loopback (tests/chains).
     pub(crate) const fn ports(self) -> [u16; 3] {
         match self {
-            Self::Uki => [18441, 18442, 18443],
+            Self::Uki | Self::Open => [18441, 18442, 18443],
             Self::Grub => [18444, 18445, 18446],
         }
     }
@@ -53,7 +55,8 @@ impl Chain {
     /// As the file system.
     pub(crate) fn firmware(self, artifacts: &Artifacts, folder: &std::path::Path, tpm: &Tpm) -> Result<Firmware, Failure> {
         let variables = folder.join("variables.fd");
-        let keys = artifacts.top.join("target/firmware").join(self.name()).with_extension("fd");
+        let keys = if self == Self::Open { "open" } else { self.name() };
+        let keys = artifacts.top.join("target/firmware").join(keys).with_extension("fd");
         std::fs::copy(keys, &variables).doing("the firmware's variables (qemu/build)")?;
         Ok(Firmware { variables, tpm: tpm.socket() })
     }

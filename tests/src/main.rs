@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tests::runner::{Part, play};
-use tests::{ALL, BENCHMARKS, KernelLine, ON_BACKPORTS};
+use tests::{ALL, BENCHMARKS, KernelLine, OF_ONE_KERNEL, ON_BACKPORTS, Scenario};
 
 /// Plays scenarios in virtual machines.
 #[derive(Parser)]
@@ -59,7 +59,8 @@ fn parts(names: &[String]) -> Result<Vec<Part<'static>>, &String> {
         let mark = KernelLine::Backports.mark();
         let (plain, kernel) = name.strip_suffix(mark).map_or((name.as_str(), KernelLine::Stable), |n| (n, KernelLine::Backports));
         let before = parts.len();
-        let played = ALL.iter().filter(|scenario| plain == "all" || scenario.name == plain);
+        let has_it = |scenario: &&Scenario| kernel == KernelLine::Stable || !OF_ONE_KERNEL.contains(&scenario.name);
+        let played = ALL.iter().filter(|scenario| plain == "all" || scenario.name == plain).filter(has_it);
         parts
             .extend(played.chain(BENCHMARKS.iter().filter(|scenario| scenario.name == plain)).map(|scenario| (scenario, kernel)));
         if parts.len() == before {

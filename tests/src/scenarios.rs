@@ -151,6 +151,14 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "debug-words-work-and-show-in-the-receipt", play: policy::debug_words_work_and_show },
 ];
 
+/// Their images are made with Debian 13's own kernel alone.
+pub const OF_ONE_KERNEL: &[&str] = &[
+    "boots-a-signed-uki-through-firmware",
+    "boots-shim-and-grub-through-firmware",
+    "firmware-refuses-a-changed-uki",
+    "boots-an-image-of-another-project",
+];
+
 /// What is worth playing with the kernel of backports too in every run: where kernels differ is modules, ciphers, reports and links.
 /// `tests/run all@7` plays every scenario.
 pub const ON_BACKPORTS: &[&str] = &[

@@ -72,3 +72,30 @@ pub(crate) fn verify(
     }
     Ok(Measurements::Td { mrtd: td.mr_td, rtmr: [td.rt_mr0, td.rt_mr1, td.rt_mr2, td.rt_mr3] })
 }
+
+#[cfg(test)]
+mod tests {
+    use sim_dcap::SnpChip;
+
+    use super::*;
+
+    #[test]
+    fn a_report_is_believed_of_its_chip_its_connection_and_no_debug_guest() {
+        let (chip, other) = (SnpChip::generate().unwrap(), SnpChip::generate().unwrap());
+        let honest = SnpReport::new([7; 64], [9; 48]);
+        let verdict = |report: &SnpReport, signer: &SnpChip, known: Option<&[u8]>| {
+            verify_snp(&report.sign(signer).unwrap(), &[7; 64], known)
+                .map_err(|why| why.split(' ').take(2).collect::<Vec<_>>().join(" "))
+        };
+        let public = chip.public();
+        let known = Some(public.as_slice());
+        assert_eq!(verdict(&honest, &chip, known), Ok(Measurements::Snp { measurement: [9; 48] }));
+        assert_eq!(verdict(&honest, &other, known), Err("no report".to_owned()));
+        assert_eq!(verdict(&honest, &chip, None), Err("no chip".to_owned()));
+        let debug = SnpReport { policy: honest.policy | SnpReport::DEBUG, ..honest.clone() };
+        assert_eq!(verdict(&debug, &chip, known), Err("a debug".to_owned()));
+        assert_eq!(verdict(&SnpReport { vmpl: 1, ..honest.clone() }, &chip, known), Err("a debug".to_owned()));
+        let replayed = SnpReport { report_data: [8; 64], ..honest };
+        assert_eq!(verdict(&replayed, &chip, known), Err("report data".to_owned()));
+    }
+}

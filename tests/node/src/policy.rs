@@ -271,6 +271,27 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_of_one_kind_of_guest_is_none_of_the_other() {
+        let with = |measurement: Value| {
+            let mut json = policy(&tdx(|_| ()), &json!([])).json;
+            json["principals"]["tees"][0]["Tee"]["measurements"] = json!([measurement]);
+            Policy::parse(json).unwrap()
+        };
+        let snp = Measurements::Snp { measurement: [0xaa; 48] };
+        let launch = |byte: &str| json!({ "SevSnp": { "measurement": byte.repeat(48) } });
+        for (measurement, seen, want) in [
+            (launch("aa"), &snp, true),
+            (launch("ab"), &snp, false),
+            (launch("aa"), &td(), false),
+            (json!({ "Tdx": tdx(|_| ()) }), &snp, false),
+            (json!({ "Tdx": tdx(|_| ()) }), &td(), true),
+        ] {
+            let caller = Caller { oidc: None, tee: Some(seen) };
+            assert_eq!(!with(measurement.clone()).roles(&caller).is_nobody(), want, "{measurement} {seen:?}");
+        }
+    }
+
+    #[test]
     fn owners_change_only_what_they_may() {
         let old = policy(&tdx(|_| ()), &json!([]));
         let tees = policy(&tdx(|tdx| tdx["mrtd"] = json!("ab".repeat(48))), &json!([]));
