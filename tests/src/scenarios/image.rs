@@ -66,8 +66,8 @@ fn is_closed(ended: &Ended) -> Result<(), Failure> {
     exactly(ended, "writable: ")?;
     exactly(ended, "machine-id 33")?;
     // In the order of the task program: 40-command-line.conf and 60-cvm.conf.
-    exactly(ended, "settings 0 1 -1 2 1 2 1 3 1 2 0 0")?;
-    exactly(ended, "debugfs 0")?;
+    exactly(ended, "settings 0 1 2 1 2 1 3 1 2 0 0")?;
+    exactly(ended, "debugfs none")?;
     exactly(ended, "logins ")
 }
 

@@ -29,7 +29,7 @@ pub(super) fn unlocks_as_an_snp_guest(stage: &Stage) -> Result<(), Failure> {
 
     // Another image measures otherwise; and a report that another chip signed is nobody's.
     boot(&chip).word("audit=1").run()?.stopped_with(51)?;
-    if !vaults.node(0)?.refusals().is_empty() {
+    if vaults.node(0)?.refusals().iter().any(|why| why.contains("report")) {
         return Err(Failure(format!("an honest report was refused: {:?}", vaults.node(0)?.refusals())));
     }
     boot(&SnpChip::generate().doing("a chip")?).run()?;
