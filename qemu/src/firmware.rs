@@ -24,12 +24,6 @@ pub struct Firmware {
 }
 
 impl Firmware {
-    /// The code that machines run, which measures.
-    #[must_use]
-    pub fn code() -> &'static Path {
-        Path::new(CODE)
-    }
-
     pub(crate) fn add(&self, arguments: &mut Arguments) {
         // Without system management mode any program could write the keys.
         arguments.pair("-machine", "smm=on");
