@@ -5,7 +5,6 @@
 //! and no memory is encrypted.
 
 pub mod accel;
-pub mod authenticode;
 pub mod console;
 pub mod firmware;
 pub mod measurement;

@@ -3,9 +3,9 @@
 //! The host asserts it here and the stand-in driver believes it; on hardware the TDX module and the firmware measure, and this recipe
 //! is what a verifier predicts.
 
-use ring::digest::{SHA384, digest};
-
-use crate::authenticode;
+use ondisk::register::Hash;
+use predict::direct::Boot;
+use predict::{Firmware, Prediction};
 
 /// Length of TDINFO in bytes: the part of TDREPORT that describes the TD (Linux `tdx-guest.h`; the TDX module's `TDINFO_STRUCT`).
 pub const TD_INFO_LEN: usize = 512;
@@ -29,12 +29,14 @@ impl Register {
     /// SHA-384 of some bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
-        Self::from_digest(&digest(&SHA384, bytes))
+        Self::from_bytes(&Hash::Sha384.digest(bytes))
     }
 
-    pub(crate) fn from_digest(digest: &ring::digest::Digest) -> Self {
+    /// From 48 bytes; what is missing is zero.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Self {
         let mut register = Self::ZERO;
-        register.0.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
+        register.0.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
         register
     }
 
@@ -125,9 +127,12 @@ pub struct DirectBoot<'a> {
 
 impl DirectBoot<'_> {
     /// The TD this boot would be.
-    pub fn td_info(&self) -> Result<TdInfo, authenticode::Error> {
-        let rtmrs = [self.platform(), self.loader()?, self.payload(), Register::ZERO];
-        Ok(TdInfo { mrtd: Register::of(self.firmware), rtmrs, ..TdInfo::default() })
+    ///
+    /// # Errors
+    /// When the kernel is no PE image.
+    pub fn td_info(&self) -> Result<TdInfo, predict::Error> {
+        let boot = Boot { kernel: self.kernel, initrd: self.initrd, command_line: self.command_line };
+        Ok(TdInfo::of(self.firmware, self.platform(), &boot.predict()?))
     }
 
     /// RTMR0. Firmware measures the TD HOB and ACPI tables, which tell memory and CPUs; one line of text stands for them.
@@ -135,47 +140,21 @@ impl DirectBoot<'_> {
         let shape = format!("cvm machine 1: memory={}MiB cpus={}", self.memory_mib, self.cpus);
         Register::replay([Register::of(shape.as_bytes())])
     }
+}
 
-    /// RTMR1, as edk2 fills it: the kernel when it is loaded (`EV_EFI_BOOT_SERVICES_APPLICATION`), and the three `EV_EFI_ACTION`s of
-    /// leaving firmware.
-    ///
-    /// Source: edk2 `OvmfPkg/Tcg/TdTcg2Dxe`, TCG PC Client Platform Firmware Profile 1.05 section 3.3.4.5 (PCR 4).
-    fn loader(&self) -> Result<Register, authenticode::Error> {
-        let actions: [&[u8]; 3] = [
-            b"Calling EFI Application from Boot Option",
-            b"Exit Boot Services Invocation",
-            b"Exit Boot Services Returned with Success",
-        ];
-        Ok(Register::replay([authenticode::digest(self.kernel)?].into_iter().chain(actions.map(Register::of))))
-    }
-
-    /// RTMR2, as the kernel's EFI stub fills it: `LoadOptions`, UTF-16 little endian with its NUL, then the initrd.
-    ///
-    /// Source: Linux drivers/firmware/efi/libstub/efi-stub-helper.c, `efi_measure_tagged_event`; only in machines without a TPM.
-    fn payload(&self) -> Register {
-        let load_options: Vec<u8> = self.command_line.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
-        let initrd = (!self.initrd.is_empty()).then(|| Register::of(self.initrd));
-        Register::replay([Register::of(&load_options)].into_iter().chain(initrd))
+impl TdInfo {
+    /// The TD that has this firmware and RTMR0, and measures as predicted.
+    #[must_use]
+    pub fn of(firmware: &[u8], rtmr0: Register, prediction: &Prediction) -> Self {
+        let predicted = |number| Register::from_bytes(&prediction.rtmr(number, Firmware::Td));
+        let rtmrs = [rtmr0, predicted(1), predicted(2), Register::ZERO];
+        Self { mrtd: Register::of(firmware), rtmrs, ..Self::default() }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Made with Python 3.11 hashlib on 2026-11-23: RTMR2 of `"a b"` and initrd `"initrd"` is
-    /// `e(e(bytes(48), "a b\0".encode("utf-16le")), b"initrd")` where `e = lambda r, d: sha384(r + sha384(d).digest()).digest()`.
-    const RTMR2: Register = Register([
-        0xa8, 0x92, 0x21, 0x93, 0x2e, 0xf7, 0xfa, 0x9a, 0xf6, 0x14, 0x0f, 0x3d, 0xff, 0x1c, 0x73, 0x3e, 0xe0, 0x85, 0xae, 0x61,
-        0x9c, 0x8b, 0x0b, 0x26, 0xad, 0x39, 0xd6, 0x6f, 0x3c, 0xdd, 0x0c, 0x86, 0x3d, 0xd5, 0x19, 0x77, 0xf2, 0x4d, 0x6d, 0x5b,
-        0x6b, 0xee, 0xc2, 0x03, 0xc5, 0x34, 0xc2, 0x9c,
-    ]);
-
-    #[test]
-    fn payload_is_load_options_then_initrd() {
-        let boot = DirectBoot { firmware: b"", kernel: b"", initrd: b"initrd", command_line: "a b", memory_mib: 1, cpus: 1 };
-        assert_eq!(boot.payload(), RTMR2);
-    }
 
     #[test]
     fn td_info_has_its_registers_where_tdreport_has_them() {
@@ -186,11 +165,5 @@ mod tests {
             assert_eq!(bytes[start - 512..start - 512 + 48], [byte; 48], "at {start} of TDREPORT");
         }
         assert_eq!(bytes[912 - 512..], [0; 112]);
-    }
-
-    #[test]
-    fn a_machine_without_initrd_measures_the_command_line_alone() {
-        let boot = DirectBoot { firmware: b"", kernel: b"", initrd: b"", command_line: "", memory_mib: 1, cpus: 1 };
-        assert_eq!(boot.payload(), Register::replay([Register::of(&[0, 0])]));
     }
 }

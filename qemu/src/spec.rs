@@ -9,7 +9,6 @@ use std::{
 };
 
 use crate::{
-    authenticode,
     firmware::Firmware,
     measurement::{DirectBoot, TdInfo},
 };
@@ -168,7 +167,7 @@ pub enum Error {
     },
     /// The kernel is no PE image.
     #[error("measuring the kernel")]
-    Kernel(#[from] authenticode::Error),
+    Kernel(#[from] predict::Error),
 }
 
 impl Machine {

@@ -34,6 +34,90 @@ pub(crate) enum Command {
     /// Quotes in files, judged by the guest's own verifier
     #[command(subcommand)]
     Quote(Quote),
+    /// Predict what a machine that boots an image measures, and print the key policy that lets it in
+    Measure(Box<Measure>),
+    /// Event logs: what firmware, boot loader and cvm-init say they measured
+    #[command(subcommand)]
+    Log(Log),
+}
+
+#[derive(Args)]
+pub(crate) struct Measure {
+    /// The disk image, raw. One without a boot loader is booted directly, and its kernel, initrd and command line stand beside it
+    /// (.vmlinuz, .initrd, .cmdline), as mkosi writes them
+    #[arg(required_unless_present = "kernel")]
+    pub(crate) image: Option<PathBuf>,
+    /// A kernel that is booted directly, without an image
+    #[arg(long, value_name = "FILE", conflicts_with = "image", requires = "cmdline")]
+    pub(crate) kernel: Option<PathBuf>,
+    /// Its initrd
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    pub(crate) initrd: Option<PathBuf>,
+    /// Its command line, as /proc/cmdline will have it: OVMF and TDVF add " initrd=initrd" where QEMU gives them an initrd
+    #[arg(long, value_name = "WORDS", requires = "kernel", allow_hyphen_values = true)]
+    pub(crate) cmdline: Option<String>,
+    /// The firmware that starts it, code and variables in one file: predicts MRTD
+    #[arg(long, value_name = "FILE", conflicts_with = "mrtd")]
+    pub(crate) firmware: Option<PathBuf>,
+    /// The MRTD of firmware that somebody else builds, from a quote that was believed
+    #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
+    pub(crate) mrtd: Option<[u8; 48]>,
+    /// Fold RTMR1 as the PCRs of a TPM would be folded, with a separator for each: to compare with a log of firmware that has a TPM
+    #[arg(long)]
+    pub(crate) as_tpm: bool,
+    /// Explain each event on stderr, in its order
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
+    /// Print one JSON object with registers, PCRs, events and policy
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) terms: TermArgs,
+    #[command(flatten)]
+    pub(crate) owner: OwnerArgs,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Log {
+    /// Replay logs and compare the registers with a quote or with PCRs, a line for each; exit code 0 only if all agree
+    Verify(LogVerify),
+    /// Print the events of logs for people
+    Show(LogShow),
+}
+
+#[derive(Args)]
+pub(crate) struct LogShow {
+    /// A firmware's log (CCEL, binary_bios_measurements) or one of user space (tpm2-measure.log, rtmr-measure.log)
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct LogVerify {
+    /// The logs: a firmware's (CCEL, binary_bios_measurements) and those of user space (tpm2-measure.log, rtmr-measure.log)
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// A TDX quote or a TDREPORT, whose four RTMRs must be what the logs make. Not verified here: that is cvmctl quote verify
+    #[arg(long, value_name = "FILE", required_unless_present = "pcrs")]
+    pub(crate) quote: Option<PathBuf>,
+    /// Values of PCRs, as tpm2_pcrread prints them or a number and hexadecimal digits a line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pcrs: Option<PathBuf>,
+    /// Only these of the quote's RTMRs
+    #[arg(long = "rtmr", value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(0..4))]
+    pub(crate) rtmrs: Vec<u32>,
+    /// Say too whether the firmware measured this command line, as /proc/cmdline has it; if not, the log is refused
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    pub(crate) cmdline: Option<String>,
+    /// Print every event too
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Subcommand)]
@@ -146,7 +230,7 @@ pub(crate) struct Provision {
     pub(crate) handle: String,
     /// The key policy, JSON
     #[arg(long, value_name = "FILE", required_unless_present = "mrtd")]
-    #[arg(conflicts_with_all = ["mrtd", "rtmr1", "rtmr2", "name", "attestation_servers", "ttl"])]
+    #[arg(conflicts_with_all = ["mrtd", "rtmr1", "rtmr2", "name", "latch", "attestation_servers", "ttl"])]
     pub(crate) policy: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) images: ImageArgs,
@@ -236,9 +320,19 @@ pub(crate) struct ImageArgs {
     /// RTMR2 of an image
     #[arg(long, value_name = "HEX", value_delimiter = ',', value_parser = bytes::<48>)]
     pub(crate) rtmr2: Vec<[u8; 48]>,
-    /// What the policy calls them
+    #[command(flatten)]
+    pub(crate) terms: TermArgs,
+}
+
+/// What a policy says besides
+#[derive(Args)]
+pub(crate) struct TermArgs {
+    /// What the policy calls the images
     #[arg(long, default_value = "guest-v1")]
     pub(crate) name: String,
+    /// Demand that RTMR3 is zero: nothing that runs after cvm-init's handoff gets the key. For nodes that know the field
+    #[arg(long)]
+    pub(crate) latch: bool,
     /// A service that nodes ask about the guest's quote
     #[arg(long = "attestation-server", value_name = "URL")]
     pub(crate) attestation_servers: Vec<String>,

@@ -3,6 +3,8 @@
 mod args;
 mod cmdline;
 mod header;
+mod log;
+mod measure;
 mod quote;
 mod run;
 mod show;

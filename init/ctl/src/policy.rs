@@ -40,6 +40,8 @@ pub struct Terms {
     pub attestation_servers: Vec<String>,
     /// How long the key lives, in seconds.
     pub ttl_seconds: u64,
+    /// Whether RTMR3 must be as it was before the initrd left, 48 zero bytes: then nothing that runs later in a boot has the key.
+    pub latched: bool,
 }
 
 /// The policy under which each image of `terms` exports the key, and its owner does the rest.
@@ -50,9 +52,13 @@ pub fn key_policy(terms: &Terms) -> Value {
         .as_ref()
         .map(|owner| json!({ "Oidc": { "issuer": owner.issuer, "sub": owner.sub, "required_roles": owner.roles } }));
     let images = terms.images.iter().map(|image| {
-        json!({ "Tdx": {
+        let mut tdx = json!({
             "mrtd": hex::encode(image.mrtd), "rtmr1": hex::encode(image.rtmr1), "rtmr2": hex::encode(image.rtmr2),
-        } })
+        });
+        if terms.latched {
+            tdx["rtmr3"] = json!(hex::encode([0; 48]));
+        }
+        json!({ "Tdx": tdx })
     });
     let servers = terms.attestation_servers.iter().map(|url| json!({ "url": url, "pinned_spki_sha256_hex": null }));
     let images: Vec<_> = images.collect();
@@ -126,6 +132,7 @@ mod tests {
             owner: Some(Owner { issuer: "https://issuer.example".to_owned(), sub: "owner-1".to_owned(), roles: Vec::new() }),
             attestation_servers: vec!["https://as.example/verify".to_owned()],
             ttl_seconds: TTL_SECONDS,
+            latched: false,
         }
     }
 
@@ -140,11 +147,14 @@ mod tests {
         type Change = fn(&mut Terms);
         type Difference = Option<(&'static str, Value)>;
         let second = json!({ "Tdx": { "mrtd": "cd".repeat(48), "rtmr1": "01".repeat(48), "rtmr2": "02".repeat(48) } });
+        let mut latched = sample()["principals"]["tees"][0]["Tee"]["measurements"][0]["Tdx"].clone();
+        latched["rtmr3"] = json!("00".repeat(48));
         let first = sample()["principals"]["tees"][0]["Tee"]["measurements"][0].clone();
-        let cases: [(&str, Change, Difference); 8] = [
+        let cases: [(&str, Change, Difference); 9] = [
             ("none", |_| (), None),
             ("name", |t| t.name = "g".to_owned(), Some(("/principals/tees/0/Tee/name", json!("g")))),
             ("ttl", |t| t.ttl_seconds = 60, Some(("/lifecycle/ttl_seconds", json!(60)))),
+            ("latched", |t| t.latched = true, Some(("/principals/tees/0/Tee/measurements/0/Tdx", latched))),
             ("no owner", |t| t.owner = None, Some(("/principals/owner", json!(null)))),
             ("no images", |t| t.images.clear(), Some(("/principals/tees", json!([])))),
             ("servers", |t| t.attestation_servers.clear(), Some(("/principals/tees/0/Tee/attestation_servers", json!([])))),

@@ -1,7 +1,7 @@
 //! `cvmctl quote`: the verdict of PID 1's own verifier on a quote in a file, check by check.
 
 mod describe;
-mod sources;
+pub(crate) mod sources;
 
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -12,8 +12,8 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::args::{Cli, Cmdline, Command, Header, ImageArgs, NodeArgs, OwnerArgs, Policy, Promote, Provision, Quote};
-use crate::{cmdline, header, quote, show};
+use crate::args::{Cli, Cmdline, Command, Header, ImageArgs, Log, NodeArgs, OwnerArgs, Policy, Promote, Provision, Quote, TermArgs};
+use crate::{cmdline, header, log, measure, quote, show};
 
 /// A policy file is a few KiB; this only keeps a mistake small.
 const FILE_MAX: usize = 1 << 20;
@@ -51,6 +51,16 @@ pub(crate) enum Error {
     Words(#[source] ondisk::cmdline::Error),
     #[error("the passphrase is not 64 lower-case hexadecimal digits")]
     Passphrase,
+    #[error("{path}")]
+    Image { path: PathBuf, source: predict::Error },
+    #[error("{path}")]
+    Firmware { path: PathBuf, source: predict::MrtdError },
+    #[error("{path} is no event log: as a firmware's: {firmware}; as one of user space: {user}")]
+    Log { path: PathBuf, firmware: ondisk::eventlog::Error, user: ondisk::cel::Error },
+    #[error("{0} is neither a TDX quote nor a TDREPORT")]
+    NoDomain(PathBuf),
+    #[error("{path}, line {line}: no PCR")]
+    Pcrs { path: PathBuf, line: usize },
     #[error("output")]
     Output(#[from] io::Error),
     #[error(transparent)]
@@ -67,6 +77,9 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Header(Header::Check(args)) => header::judge(&args),
         Command::Quote(Quote::Verify(args)) => quote::judge(&args),
         Command::Quote(Quote::Show(args)) => quote::describe(&args),
+        Command::Measure(args) => measure::predict(*args),
+        Command::Log(Log::Verify(args)) => log::judge(&args),
+        Command::Log(Log::Show(args)) => log::show(&args),
     }
 }
 
@@ -148,7 +161,7 @@ fn key_policy(file: Option<&Path>, images: ImageArgs, named: OwnerArgs) -> Resul
     Ok(policy)
 }
 
-fn owner(args: OwnerArgs) -> Option<Owner> {
+pub(crate) fn owner(args: OwnerArgs) -> Option<Owner> {
     Some(Owner { issuer: args.issuer?, sub: args.owner_sub?, roles: Vec::new() })
 }
 
@@ -158,14 +171,21 @@ fn terms(args: ImageArgs, owner: Option<Owner>) -> Result<Terms, Error> {
     if args.rtmr1.len() != count || args.rtmr2.len() != count {
         return Err(Error::Images);
     }
-    let images = args.mrtd.into_iter().zip(args.rtmr1).zip(args.rtmr2);
-    Ok(Terms {
+    let ImageArgs { mrtd, rtmr1, rtmr2, terms: more } = args;
+    let images = mrtd.into_iter().zip(rtmr1).zip(rtmr2).map(|((mrtd, rtmr1), rtmr2)| Image { mrtd, rtmr1, rtmr2 });
+    Ok(of_images(images.collect(), more, owner))
+}
+
+/// The terms under which these images have the key.
+pub(crate) fn of_images(images: Vec<Image>, args: TermArgs, owner: Option<Owner>) -> Terms {
+    Terms {
         name: args.name,
-        images: images.map(|((mrtd, rtmr1), rtmr2)| Image { mrtd, rtmr1, rtmr2 }).collect(),
+        images,
         owner,
         attestation_servers: args.attestation_servers,
         ttl_seconds: args.ttl,
-    })
+        latched: args.latch,
+    }
 }
 
 fn nodes(args: NodeArgs) -> Result<Nodes, Error> {

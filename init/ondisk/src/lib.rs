@@ -6,11 +6,15 @@
 
 pub mod blank;
 mod bytes;
+pub mod cel;
 pub mod cmdline;
+pub mod eventlog;
 pub mod gpt;
 mod guid;
 pub mod intent;
 pub mod luks2;
+pub mod pe;
+pub mod register;
 mod text;
 pub mod verity;
 

@@ -21,7 +21,7 @@ const PCCS: Duration = Duration::from_secs(20);
 const FILE_MAX: u64 = 1 << 20;
 
 /// A quote as bytes; as hex or base64 if the file is text and cannot be a quote.
-pub(super) fn quote(file: &Path) -> Result<Vec<u8>, Error> {
+pub(crate) fn quote(file: &Path) -> Result<Vec<u8>, Error> {
     let bytes = if file.as_os_str() == "-" {
         let mut bytes = Vec::new();
         std::io::stdin().take(FILE_MAX).read_to_end(&mut bytes)?;

@@ -1,4 +1,4 @@
-//! The Authenticode digest of a PE image: what firmware measures when it loads a kernel, a boot loader or a UKI.
+//! PE images as firmware measures them: the Authenticode digest of a kernel, a boot loader or a UKI, and the sections of a UKI.
 //!
 //! Never checks a signature.
 //!
@@ -6,15 +6,15 @@
 //! edk2 `MeasurePeImageAndExtend`, which firmware for TDX uses. Checked once against Debian's signed vmlinuz 6.12.117-1: with SHA-256,
 //! these spans give the digest inside its signature.
 
-use ring::digest::{Context, SHA384};
-
-use crate::measurement::Register;
+use crate::bytes::{le_u16, le_u32};
+use crate::register::Hash;
 
 const DOS_SIGNATURE: &[u8] = b"MZ";
 const PE_SIGNATURE: &[u8] = b"PE\0\0";
 const MAGIC_PE32: u16 = 0x10b;
 const MAGIC_PE32_PLUS: u16 = 0x20b;
 const SECTION_HEADER_LEN: usize = 40;
+const SYMBOL_LEN: usize = 18;
 /// The certificate table is the fifth data directory, 8 bytes each.
 const CERTIFICATE_DIRECTORY: usize = 4;
 
@@ -29,25 +29,47 @@ pub enum Error {
     NotPe,
 }
 
-/// Hashes a PE image with SHA-384 as Authenticode does.
-pub fn digest(image: &[u8]) -> Result<Register, Error> {
-    let mut context = Context::new(&SHA384);
-    for span in spans(image)? {
-        context.update(span);
-    }
-    Ok(Register::from_digest(&context.finish()))
+/// A section that has a name and bytes in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Section<'a> {
+    /// Without its padding; a name of more than 8 bytes stands in the string table.
+    pub name: &'a [u8],
+    /// What is loaded of the file: no longer than the section is in memory.
+    pub data: &'a [u8],
+    /// How long it is in memory; what the file does not have is zero.
+    pub bytes: usize,
+}
+
+/// Hashes a PE image as Authenticode does.
+///
+/// # Errors
+/// When it is none.
+pub fn digest(hash: Hash, image: &[u8]) -> Result<Vec<u8>, Error> {
+    Ok(hash.digest(&spans(image)?.concat()))
+}
+
+/// The sections, in the order of their table.
+///
+/// # Errors
+/// When it is no PE image.
+pub fn sections(image: &[u8]) -> Result<Vec<Section<'_>>, Error> {
+    let pe = pe_header(image)?;
+    let strings = string_table(image, pe)?;
+    let named = |header: usize| {
+        let short = slice(image, header, header + 8)?.split(|byte| *byte == 0).next().unwrap_or_default();
+        let name = long_name(short, strings).unwrap_or(short);
+        let (bytes, len) = (size(u32_at(image, header + 8)?), size(u32_at(image, header + 16)?));
+        let start = size(u32_at(image, header + 20)?);
+        let data = slice(image, start, start + len.min(bytes))?;
+        Ok(Section { name, data, bytes })
+    };
+    section_headers(image, pe)?.map(named).collect()
 }
 
 /// The parts of an image that Authenticode hashes, in its order: everything but the checksum, the entry of the certificate table, and
 /// the certificates, with sections sorted by their place in the file.
 pub fn spans(image: &[u8]) -> Result<Vec<&[u8]>, Error> {
-    if !image.starts_with(DOS_SIGNATURE) {
-        return Err(Error::NotPe);
-    }
-    let pe = size(u32_at(image, 0x3c)?);
-    if slice(image, pe, pe + PE_SIGNATURE.len())? != PE_SIGNATURE {
-        return Err(Error::NotPe);
-    }
+    let pe = pe_header(image)?;
     let optional = pe + 24;
     let directories = match u16_at(image, optional)? {
         MAGIC_PE32 => optional + 96,
@@ -70,7 +92,7 @@ pub fn spans(image: &[u8]) -> Result<Vec<&[u8]>, Error> {
     }
 
     let mut hashed = headers_end;
-    for (start, len) in sections(image, pe)? {
+    for (start, len) in places(image, pe)? {
         spans.push(slice(image, start, start + len)?);
         hashed += len;
     }
@@ -82,19 +104,46 @@ pub fn spans(image: &[u8]) -> Result<Vec<&[u8]>, Error> {
     Ok(spans)
 }
 
-/// Start and length in bytes of each section that has any, by start.
-fn sections(image: &[u8], pe: usize) -> Result<Vec<(usize, usize)>, Error> {
+/// Where the PE header stands.
+fn pe_header(image: &[u8]) -> Result<usize, Error> {
+    if !image.starts_with(DOS_SIGNATURE) {
+        return Err(Error::NotPe);
+    }
+    let pe = size(u32_at(image, 0x3c)?);
+    if slice(image, pe, pe + PE_SIGNATURE.len())? == PE_SIGNATURE { Ok(pe) } else { Err(Error::NotPe) }
+}
+
+/// What follows the symbols: names, each with a NUL. Empty where there are no symbols.
+fn string_table(image: &[u8], pe: usize) -> Result<&[u8], Error> {
+    let (symbols, count) = (size(u32_at(image, pe + 12)?), size(u32_at(image, pe + 16)?));
+    let start = if symbols == 0 { image.len() } else { symbols.saturating_add(count.saturating_mul(SYMBOL_LEN)) };
+    Ok(image.get(start..).unwrap_or_default())
+}
+
+/// The name that `/12` stands for.
+fn long_name<'a>(short: &[u8], strings: &'a [u8]) -> Option<&'a [u8]> {
+    let offset: usize = std::str::from_utf8(short.strip_prefix(b"/")?).ok()?.parse().ok()?;
+    strings.get(offset..)?.split(|byte| *byte == 0).next().filter(|name| !name.is_empty())
+}
+
+/// Where each section's header stands.
+fn section_headers(image: &[u8], pe: usize) -> Result<impl Iterator<Item = usize> + use<>, Error> {
     let count = usize::from(u16_at(image, pe + 6)?);
     let table = pe + 24 + usize::from(u16_at(image, pe + 20)?);
-    let mut sections = Vec::new();
-    for header in (0..count).map(|n| table + n * SECTION_HEADER_LEN) {
+    Ok((0..count).map(move |number| table + number * SECTION_HEADER_LEN))
+}
+
+/// Start and length in bytes of each section that has any, by start.
+fn places(image: &[u8], pe: usize) -> Result<Vec<(usize, usize)>, Error> {
+    let mut places = Vec::new();
+    for header in section_headers(image, pe)? {
         let len = size(u32_at(image, header + 16)?);
         if len > 0 {
-            sections.push((size(u32_at(image, header + 20)?), len));
+            places.push((size(u32_at(image, header + 20)?), len));
         }
     }
-    sections.sort_unstable();
-    Ok(sections)
+    places.sort_unstable();
+    Ok(places)
 }
 
 fn slice(image: &[u8], start: usize, end: usize) -> Result<&[u8], Error> {
@@ -102,13 +151,11 @@ fn slice(image: &[u8], start: usize, end: usize) -> Result<&[u8], Error> {
 }
 
 fn u16_at(image: &[u8], at: usize) -> Result<u16, Error> {
-    let bytes = image.get(at..).and_then(|rest| rest.first_chunk()).ok_or(Error::Short(at + 2))?;
-    Ok(u16::from_le_bytes(*bytes))
+    le_u16(image, at).ok_or(Error::Short(at + 2))
 }
 
 fn u32_at(image: &[u8], at: usize) -> Result<u32, Error> {
-    let bytes = image.get(at..).and_then(|rest| rest.first_chunk()).ok_or(Error::Short(at + 4))?;
-    Ok(u32::from_le_bytes(*bytes))
+    le_u32(image, at).ok_or(Error::Short(at + 4))
 }
 
 /// A 32-bit field as a size: this crate runs on 64-bit hosts only, where no sum of a few of these overflows.
@@ -167,22 +214,22 @@ mod tests {
         put(&mut signed, OPTIONAL + 64, b"\xff\xff\xff\xff");
         let end = signed.len();
         put(&mut signed, end - 4, b"SIGN");
-        assert_eq!(digest(&signed), digest(&image()));
+        assert_eq!(digest(Hash::Sha384, &signed), digest(Hash::Sha384, &image()));
     }
 
     #[test]
     fn digest_changes_with_a_byte_of_a_section() {
         let mut other = image();
         put(&mut other, HEADERS, b"S");
-        assert_ne!(digest(&other), digest(&image()));
+        assert_ne!(digest(Hash::Sha384, &other), digest(Hash::Sha384, &image()));
     }
 
     #[test]
     fn no_prefix_of_an_image_panics() {
         let image = image();
         for end in 2..HEADERS + 12 {
-            assert!(matches!(digest(&image[..end]), Err(Error::Short(_))), "{end}");
+            assert!(matches!(digest(Hash::Sha384, &image[..end]), Err(Error::Short(_))), "{end}");
         }
-        assert_eq!(digest(&[0; 0x100]), Err(Error::NotPe));
+        assert_eq!(digest(Hash::Sha384, &[0; 0x100]), Err(Error::NotPe));
     }
 }

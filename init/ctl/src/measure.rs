@@ -1,0 +1,134 @@
+//! `cvmctl measure`: what a machine that boots an image will have measured, and the policy that lets it in.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use cvmctl::policy::{Image, key_policy};
+use ondisk::register::Hash;
+use predict::{Chain, Event, Firmware, Prediction, direct};
+use serde_json::{Map, Value, json};
+
+use crate::args::Measure;
+use crate::run::{self, Error};
+use crate::show;
+
+/// What OVMF and TDVF add to the command line where the hypervisor gives them an initrd.
+const INITRD: &str = " initrd=initrd";
+
+/// Predicts; the policy goes to stdout, everything for people to stderr.
+pub(crate) fn predict(args: Measure) -> Result<ExitCode, Error> {
+    let (how, prediction) = prediction(&args)?;
+    let mrtd = match &args.firmware {
+        Some(path) => {
+            let mrtd = predict::mrtd(&bytes(path)?).map_err(|source| Error::Firmware { path: path.clone(), source })?;
+            Some(register(&mrtd))
+        }
+        None => args.mrtd,
+    };
+    let firmware = if args.as_tpm { Firmware::Tpm } else { Firmware::Td };
+    let image = Image {
+        mrtd: mrtd.unwrap_or([0; 48]),
+        rtmr1: register(&prediction.rtmr(1, firmware)),
+        rtmr2: register(&prediction.rtmr(2, firmware)),
+    };
+    let mut policy = key_policy(&run::of_images(vec![image], args.terms, run::owner(args.owner)));
+    if mrtd.is_none()
+        && let Some(place) = policy.pointer_mut("/principals/tees/0/Tee/measurements/0/Tdx/mrtd")
+    {
+        // No node takes it so: it is for someone to fill in.
+        *place = Value::Null;
+    }
+    if args.json {
+        show::json(&report(how, mrtd, &image, &prediction, &policy))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut lines = if args.verbose { explanation(&prediction) } else { Vec::new() };
+    lines.push(format!("{how}: RTMR1 {}", hex::encode(image.rtmr1)));
+    lines.push(format!("{how}: RTMR2 {}", hex::encode(image.rtmr2)));
+    lines.push(match mrtd {
+        Some(mrtd) => format!("{how}: MRTD {}", hex::encode(mrtd)),
+        None => "MRTD is the firmware's: give --firmware or --mrtd, or fill it into the policy".to_owned(),
+    });
+    show::problem(&lines)?;
+    show::json(&policy)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn prediction(args: &Measure) -> Result<(&'static str, Prediction), Error> {
+    let failed = |path: &Path, source| Error::Image { path: path.to_owned(), source };
+    if let Some(path) = &args.kernel {
+        let initrd = args.initrd.as_deref().map_or(Ok(Vec::new()), bytes)?;
+        let (kernel, command_line) = (bytes(path)?, args.cmdline.as_deref().unwrap_or_default());
+        let boot = direct::Boot { kernel: &kernel, initrd: &initrd, command_line };
+        return Ok(("direct boot", boot.predict().map_err(|source| failed(path, source))?));
+    }
+    let path = args.image.clone().unwrap_or_default();
+    let disk = File::open(&path).map_err(|source| Error::File { path: path.clone(), source })?;
+    match predict::image(disk) {
+        Ok((Chain::Uki, prediction)) => Ok(("unified kernel image", prediction)),
+        Ok((Chain::Grub, prediction)) => Ok(("shim and GRUB", prediction)),
+        Err(predict::Error::Esp(0)) => Ok(("direct boot", beside(&path)?)),
+        Err(source) => Err(failed(&path, source)),
+    }
+}
+
+/// An image without a boot loader: kernel, initrd and command line stand beside it.
+fn beside(image: &Path) -> Result<Prediction, Error> {
+    let part = |extension: &str| image.with_extension(extension);
+    let (kernel, initrd) = (bytes(&part("vmlinuz"))?, bytes(&part("initrd"))?);
+    let path = part("cmdline");
+    let words = fs::read_to_string(&path).map_err(|source| Error::File { path, source })?;
+    let command_line = words.trim_end().to_owned() + INITRD;
+    let boot = direct::Boot { kernel: &kernel, initrd: &initrd, command_line: &command_line };
+    boot.predict().map_err(|source| Error::Image { path: part("vmlinuz"), source })
+}
+
+/// A kernel, an initrd or a firmware: files of the operator's own.
+fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(|source| Error::File { path: PathBuf::from(path), source })
+}
+
+fn register(bytes: &[u8]) -> [u8; 48] {
+    let mut register = [0; 48];
+    register.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    register
+}
+
+fn name(event: &Event) -> String {
+    event.rtmr().map_or_else(|| "-".to_owned(), |number| format!("RTMR{number}"))
+}
+
+fn explanation(prediction: &Prediction) -> Vec<String> {
+    let line = |event: &Event| {
+        let digest = hex::encode(event.digest(Hash::Sha384));
+        format!("PCR{:<2} {:<5} {digest} {} ({} bytes)", event.pcr, name(event), event.what, event.hashed.len())
+    };
+    prediction.0.iter().map(line).collect()
+}
+
+fn report(how: &str, mrtd: Option<[u8; 48]>, image: &Image, prediction: &Prediction, policy: &Value) -> Value {
+    let bank = |hash: Hash| -> Map<String, Value> {
+        prediction.pcrs().into_iter().map(|pcr| (pcr.to_string(), hex::encode(prediction.pcr(pcr, hash)).into())).collect()
+    };
+    let event = |event: &Event| {
+        json!({
+            "pcr": event.pcr,
+            "rtmr": event.rtmr(),
+            "what": event.what,
+            "bytes": event.hashed.len(),
+            "separator": event.separator,
+            "sha256": hex::encode(event.digest(Hash::Sha256)),
+            "sha384": hex::encode(event.digest(Hash::Sha384)),
+        })
+    };
+    json!({
+        "boots": how,
+        "mrtd": mrtd.map(hex::encode),
+        "rtmr1": hex::encode(image.rtmr1),
+        "rtmr2": hex::encode(image.rtmr2),
+        "pcrs": { "sha256": bank(Hash::Sha256), "sha384": bank(Hash::Sha384) },
+        "events": prediction.0.iter().map(event).collect::<Vec<_>>(),
+        "policy": policy,
+    })
+}

@@ -1,0 +1,261 @@
+//! The log of what user space measured: TCG's Canonical Event Log in JSON, as systemd writes `/run/log/systemd/tpm2-measure.log` and
+//! systemd-pcrlock reads it: records of JSON, each behind a byte 0x1e and before a newline (RFC 7464).
+//!
+//! systemd knows PCRs alone. A record of ours may have `rtmr` in place of `pcr`, in a file of its own: pcrlock refuses a log with such a record.
+//!
+//! Source: TCG Canonical Event Log Format 1.0, section 5; systemd 257, src/shared/tpm2-util.c (`tpm2_userspace_log`).
+
+use serde::{Deserialize, Serialize};
+
+use crate::register::Hash;
+
+/// What stands before each record.
+const RECORD_SEPARATOR: char = '\x1e';
+/// The form of `content` that systemd-pcrlock understands: `string` is what was hashed.
+pub const SYSTEMD: &str = "systemd";
+
+/// Why a text is no such log. Numbers count records from 1.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not UTF-8.
+    #[error("event log is not text")]
+    Text,
+    /// No JSON, or not of this form.
+    #[error("record {0}")]
+    Json(usize, #[source] serde_json::Error),
+    /// Neither `pcr` nor `rtmr`, or both.
+    #[error("record {0} is of no register")]
+    Register(usize),
+    /// A digest that is not the hexadecimal of so many bytes.
+    #[error("record {0}: its {1} is malformed")]
+    Digest(usize, &'static str),
+}
+
+/// A register that user space extends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Register {
+    /// Of a TPM.
+    Pcr(u32),
+    /// Of a TD.
+    Rtmr(u32),
+}
+
+/// One measurement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Where it went.
+    pub register: Register,
+    /// What was extended, by hash function. Hash functions that are not known here are left out.
+    pub digests: Vec<(Hash, Vec<u8>)>,
+    /// What was hashed, where the record has it in systemd's form.
+    pub string: Option<String>,
+    /// Whose kind of event it is: `phase`, `cvm-init`.
+    pub event_type: Option<String>,
+    /// Which boot, 32 hexadecimal digits.
+    pub boot_id: Option<String>,
+    /// When, in microseconds since the kernel started.
+    pub timestamp: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Wire {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pcr: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rtmr: Option<u32>,
+    digests: Vec<WireDigest>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    content_type: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    content: Option<Content>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireDigest {
+    #[serde(rename = "hashAlg")]
+    hash: String,
+    digest: String,
+}
+
+/// `content` of systemd's; another content type may have anything here.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Content {
+    Systemd(Systemd),
+    Other(serde_json::Value),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Systemd {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    string: Option<String>,
+    #[serde(rename = "bootId", default, skip_serializing_if = "Option::is_none")]
+    boot_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    timestamp: Option<u64>,
+    #[serde(rename = "eventType", default, skip_serializing_if = "Option::is_none")]
+    event_type: Option<String>,
+}
+
+impl Record {
+    /// Its text, with separator and newline.
+    ///
+    /// # Errors
+    /// None that is known; as `serde_json`.
+    pub fn to_text(&self) -> Result<String, serde_json::Error> {
+        let (pcr, rtmr) = match self.register {
+            Register::Pcr(number) => (Some(number), None),
+            Register::Rtmr(number) => (None, Some(number)),
+        };
+        let digests = self.digests.iter().map(|(hash, digest)| WireDigest { hash: hash.name().to_owned(), digest: hex(digest) });
+        let content = Systemd {
+            string: self.string.clone(),
+            boot_id: self.boot_id.clone(),
+            timestamp: self.timestamp,
+            event_type: self.event_type.clone(),
+        };
+        let wire = Wire {
+            pcr,
+            rtmr,
+            digests: digests.collect(),
+            content_type: Some(SYSTEMD.to_owned()),
+            content: Some(Content::Systemd(content)),
+        };
+        Ok(format!("{RECORD_SEPARATOR}{}\n", serde_json::to_string(&wire)?))
+    }
+
+    /// Its digest by this hash function.
+    #[must_use]
+    pub fn digest(&self, hash: Hash) -> Option<&[u8]> {
+        self.digests.iter().find(|(known, _)| *known == hash).map(|(_, digest)| digest.as_slice())
+    }
+
+    /// Whether every digest is that of `string`; a record without one says nothing that could be wrong.
+    #[must_use]
+    pub fn is_what_it_says(&self) -> bool {
+        self.string.as_ref().is_none_or(|text| self.digests.iter().all(|(hash, digest)| hash.digest(text.as_bytes()) == *digest))
+    }
+}
+
+/// Reads a log. Fields that are not known are left to others.
+///
+/// # Errors
+/// The first record that is not of the form.
+pub fn parse(text: &[u8]) -> Result<Vec<Record>, Error> {
+    let text = std::str::from_utf8(text).map_err(|_| Error::Text)?;
+    let records = text.split(RECORD_SEPARATOR).filter(|record| !record.trim().is_empty()).enumerate();
+    records.map(|(index, text)| record(index + 1, text)).collect()
+}
+
+fn record(number: usize, text: &str) -> Result<Record, Error> {
+    let wire: Wire = serde_json::from_str(text).map_err(|error| Error::Json(number, error))?;
+    let register = match (wire.pcr, wire.rtmr) {
+        (Some(number), None) => Register::Pcr(number),
+        (None, Some(number)) => Register::Rtmr(number),
+        _ => return Err(Error::Register(number)),
+    };
+    let mut digests = Vec::with_capacity(wire.digests.len());
+    for WireDigest { hash, digest } in wire.digests {
+        if let Some(hash) = Hash::of_name(&hash) {
+            let malformed = || Error::Digest(number, hash.name());
+            let bytes = unhex(&digest).filter(|bytes| bytes.len() == hash.bytes()).ok_or_else(malformed)?;
+            digests.push((hash, bytes));
+        }
+    }
+    let content = match wire.content {
+        Some(Content::Systemd(content)) if wire.content_type.as_deref() == Some(SYSTEMD) => content,
+        _ => Systemd { string: None, boot_id: None, timestamp: None, event_type: None },
+    };
+    let Systemd { string, boot_id, timestamp, event_type } = content;
+    Ok(Record { register, digests, string, event_type, boot_id, timestamp })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    rest.is_empty().then(|| pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// As systemd 257 writes it: `systemd-pcrphase enter-initrd`, from the sources of `tpm2_userspace_log`, digests made with Python 3.11 hashlib.
+    const OF_SYSTEMD: &str = concat!(
+        "\x1e{\"pcr\":11,\"digests\":[{\"hashAlg\":\"sha256\",\"digest\":",
+        "\"51e6b92f405d1f98d96e3de343d61d420ad6923b25de21d766f9298192f14fed\"},",
+        "{\"hashAlg\":\"sm3_256\",\"digest\":\"00\"}],",
+        "\"content_type\":\"systemd\",\"content\":{\"string\":\"enter-initrd\",\"bootId\":\"0123456789abcdef0123456789abcdef\",",
+        "\"timestamp\":1234567,\"eventType\":\"phase\"}}\n"
+    );
+
+    fn ours(register: Register) -> Record {
+        let string = r#"{"cvm-init":"leave-initrd"}"#;
+        Record {
+            register,
+            digests: [Hash::Sha256, Hash::Sha384].map(|hash| (hash, hash.digest(string.as_bytes()))).to_vec(),
+            string: Some(string.to_owned()),
+            event_type: Some("cvm-init".to_owned()),
+            boot_id: None,
+            timestamp: Some(7),
+        }
+    }
+
+    #[test]
+    fn records_of_systemd_are_read() {
+        let [record] = parse(OF_SYSTEMD.as_bytes()).unwrap().try_into().unwrap();
+        assert_eq!((record.register, record.string.as_deref()), (Register::Pcr(11), Some("enter-initrd")));
+        assert_eq!((record.event_type.as_deref(), record.timestamp, record.digests.len()), (Some("phase"), Some(1_234_567), 1));
+        assert!(record.is_what_it_says());
+    }
+
+    #[test]
+    fn records_are_read_as_they_were_written() {
+        let records = vec![ours(Register::Pcr(15)), ours(Register::Rtmr(3))];
+        let text: String = records.iter().map(|record| record.to_text().unwrap()).collect();
+        assert!(text.starts_with("\x1e{\"pcr\":15,\"digests\":[{\"hashAlg\":\"sha256\",\"digest\":\""));
+        assert_eq!(parse(text.as_bytes()).unwrap(), records);
+    }
+
+    #[test]
+    fn a_record_whose_digest_is_of_another_text_is_found_out() {
+        let mut record = ours(Register::Pcr(15));
+        record.string = Some("something else".to_owned());
+        assert!(!record.is_what_it_says());
+        record.string = None;
+        assert!(record.is_what_it_says());
+    }
+
+    #[test]
+    fn what_is_no_record_is_refused() {
+        let cases = [
+            ("\x1e{", "record 1"),
+            ("\x1e{\"digests\":[]}", "record 1 is of no register"),
+            ("\x1e{\"pcr\":1,\"rtmr\":3,\"digests\":[]}", "record 1 is of no register"),
+            ("\x1e{\"pcr\":1,\"digests\":[{\"hashAlg\":\"sha1\",\"digest\":\"0g\"}]}", "record 1: its sha1 is malformed"),
+            (
+                "\x1e{\"pcr\":1,\"digests\":[]}\n\x1e{\"pcr\":1,\"digests\":[{\"hashAlg\":\"sha256\",\"digest\":\"00\"}]}",
+                "record 2: its sha256 is malformed",
+            ),
+            ("\x1e{\"pcr\":-1,\"digests\":[]}", "record 1"),
+        ];
+        for (text, want) in cases {
+            assert_eq!(parse(text.as_bytes()).unwrap_err().to_string(), want, "{text}");
+        }
+        assert_eq!(parse(b"\xff").unwrap_err().to_string(), "event log is not text");
+        assert_eq!(parse(b"").unwrap(), []);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_log_or_refused(text in "(\\x1e|\\{|\\}|\"pcr\":|\"rtmr\":|[0-9]|\"digests\":\\[|\\]|,|[a-z\"])*") {
+            drop(parse(text.as_bytes()));
+        }
+    }
+}

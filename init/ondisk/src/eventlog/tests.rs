@@ -1,0 +1,177 @@
+//! Logs as firmware writes them, made here record by record; those that OVMF really wrote are in `init/ctl/tests/logs`.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A header with these hash functions, then the records.
+fn log(algorithms: &[(u16, u16)], records: &[Vec<u8>]) -> Vec<u8> {
+    let mut data = b"Spec ID Event03\0\0\0\0\0\0\x02\0\x02".to_vec();
+    data.extend(u32::try_from(algorithms.len()).unwrap().to_le_bytes());
+    data.extend(algorithms.iter().flat_map(|(id, bytes)| [id.to_le_bytes(), bytes.to_le_bytes()].concat()));
+    data.push(0);
+    let mut log = [1u32.to_le_bytes(), 3u32.to_le_bytes()].concat();
+    log.extend([0; 20]);
+    log.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
+    log.extend(data);
+    log.extend(records.concat());
+    log
+}
+
+fn record(register: u32, kind: u32, digests: &[(u16, &[u8])], data: &[u8]) -> Vec<u8> {
+    let mut record = [register, kind, u32::try_from(digests.len()).unwrap()].map(u32::to_le_bytes).concat();
+    digests.iter().for_each(|(id, digest)| record.extend([&id.to_le_bytes()[..], digest].concat()));
+    record.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
+    record.extend(data);
+    record
+}
+
+const SHA384: (u16, u16) = (0xc, 48);
+
+fn of(data: &[u8]) -> Vec<u8> {
+    Hash::Sha384.digest(data)
+}
+
+fn separator(register: u32) -> Vec<u8> {
+    record(register, 4, &[(0xc, &of(&[0; 4]))], &[0; 4])
+}
+
+#[test]
+fn registers_are_replayed_without_what_is_only_told() {
+    let bytes = log(&[SHA384], &[separator(1), record(1, EV_NO_ACTION, &[(0xc, &[0; 48])], b"told"), separator(2), separator(1)]);
+    let parsed = Log::parse(&bytes).unwrap();
+    assert_eq!((parsed.kind(), parsed.events.len()), (Kind::Cc, 4));
+    let digest = of(&[0; 4]);
+    assert_eq!(parsed.replay(Hash::Sha384, 1), Some(Hash::Sha384.replay([&digest[..], &digest])));
+    assert_eq!(parsed.replay(Hash::Sha384, 2), Some(Hash::Sha384.replay([&digest[..]])));
+    assert_eq!(parsed.replay(Hash::Sha384, 3), Some(vec![0; 48]));
+    assert_eq!(parsed.replay(Hash::Sha256, 2), None);
+}
+
+#[test]
+fn pcr_0_begins_with_the_locality_that_the_log_tells() {
+    let locality = record(0, EV_NO_ACTION, &[(0xb, &[0; 32])], b"StartupLocality\0\x03");
+    let event = record(0, 8, &[(0xb, &Hash::Sha256.digest(b"x"))], b"x");
+    let bytes = log(&[(0xb, 32)], &[locality, event]);
+    let parsed = Log::parse(&bytes).unwrap();
+    let mut begin = vec![0; 32];
+    begin[31] = 3;
+    assert_eq!(parsed.kind(), Kind::Tpm);
+    assert_eq!(parsed.replay(Hash::Sha256, 0), Some(Hash::Sha256.extend(&begin, &Hash::Sha256.digest(b"x"))));
+}
+
+#[test]
+fn log_ends_at_its_mark_its_zeros_or_its_last_byte() {
+    let whole = log(&[SHA384], &[separator(1)]);
+    for (name, fill) in [
+        ("nothing", vec![]),
+        ("ones", vec![0xff; 100]),
+        ("zeros", vec![0; 3]),
+        ("mark, then noise", [&[0xff; 4][..], b"noise"].concat()),
+    ] {
+        let bytes = [whole.clone(), fill].concat();
+        assert_eq!(Log::parse(&bytes).unwrap().events.len(), 1, "{name}");
+    }
+}
+
+#[test]
+fn hash_functions_that_are_not_known_here_are_stepped_over() {
+    let bytes = log(&[(0x12, 32), SHA384], &[record(2, 4, &[(0x12, &[7; 32]), (0xc, &of(b""))], b"")]);
+    let parsed = Log::parse(&bytes).unwrap();
+    assert_eq!(
+        (parsed.algorithms.as_slice(), parsed.events[0].digest(Hash::Sha384)),
+        (&[0x12, 0xc][..], Some(of(b"").as_slice()))
+    );
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let at = log(&[SHA384], &[]).len();
+    let cases: [(&str, Vec<u8>, Error); 9] = [
+        ("empty", vec![], Error::Header),
+        (
+            "another header",
+            log(&[SHA384], &[]).iter().map(|byte| if *byte == b'3' { b'2' } else { *byte }).collect(),
+            Error::Header,
+        ),
+        ("no hash function", log(&[], &[]), Error::Algorithms(0)),
+        ("17 hash functions", log(&(0..17).map(|id| (0x100 + id, 8)).collect::<Vec<_>>(), &[]), Error::Algorithms(17)),
+        ("one twice", log(&[SHA384, SHA384], &[]), Error::Algorithm(0, 0xc)),
+        ("SHA-384 of 32 bytes", log(&[(0xc, 32)], &[]), Error::Algorithm(0, 0xc)),
+        (
+            "a digest that the header does not name",
+            log(&[SHA384], &[record(1, 4, &[(0xb, &[0; 32])], b"")]),
+            Error::Algorithm(at, 0xb),
+        ),
+        (
+            "more digests than hash functions",
+            log(&[SHA384], &[record(1, 4, &[(0xc, &[0; 48]), (0xc, &[0; 48])], b"")]),
+            Error::Algorithms(2),
+        ),
+        ("cut short", log(&[SHA384], &[separator(1)[..60].to_vec()]), Error::Short(at)),
+    ];
+    for (name, bytes, want) in cases {
+        assert_eq!(Log::parse(&bytes), Err(want), "{name}");
+    }
+}
+
+#[test]
+fn command_line_is_found_in_each_form_and_in_its_register_alone() {
+    let line = "BOOT_IMAGE=/vmlinuz roothash=ab quiet";
+    let wide = |nuls: usize| line.encode_utf16().chain(vec![0; nuls]).flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let cases: [(&str, u32, Vec<u8>, Option<&str>); 8] = [
+        ("load options", 3, wide(1), Some("the kernel's EFI stub")),
+        ("load options of systemd-stub", 3, wide(2), Some("the kernel's EFI stub")),
+        ("the section", 3, format!("{line}\0").into_bytes(), Some("systemd-stub")),
+        ("GRUB's", 3, line[11..].as_bytes().to_vec(), Some("GRUB")),
+        ("an older GRUB's", 3, format!("{}\0", &line[11..]).into_bytes(), Some("GRUB")),
+        ("in RTMR1", 2, wide(1), None),
+        ("one letter more", 3, format!("{line}t\0").into_bytes(), None),
+        ("three NULs", 3, wide(3), None),
+    ];
+    for (name, register, hashed, want) in cases {
+        let bytes = log(&[SHA384], &[record(register, 13, &[(0xc, &of(&hashed))], b"it says what it likes")]);
+        assert_eq!(Log::parse(&bytes).unwrap().measures_command_line(Kind::Cc, Hash::Sha384, line), want, "{name}");
+    }
+    // The words alone are nothing.
+    let bytes = log(&[SHA384], &[record(3, 13, &[(0xc, &of(b"others"))], line.as_bytes())]);
+    assert_eq!(Log::parse(&bytes).unwrap().measures_command_line(Kind::Cc, Hash::Sha384, line), None);
+    // In a TPM's log it is PCR 8 to 15.
+    for (register, want) in [(7, None), (8, Some("GRUB")), (12, Some("GRUB")), (16, None)] {
+        let bytes = log(&[SHA384], &[record(register, 13, &[(0xc, &of(line[11..].as_bytes()))], b"")]);
+        assert_eq!(Log::parse(&bytes).unwrap().measures_command_line(Kind::Tpm, Hash::Sha384, line), want, "PCR {register}");
+    }
+}
+
+#[test]
+fn events_are_described_by_what_can_be_printed() {
+    let name = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let variable = [vec![0; 32], name("SecureBoot"), vec![1]].concat();
+    let cases: [(u32, Vec<u8>, &str); 6] = [
+        (0x8000_0001, variable, "SecureBoot"),
+        (0x8000_0007, b"Calling EFI Application from Boot Option".to_vec(), "Calling EFI Application from Boot Option"),
+        (0xd, name(".linux\0"), ".linux"),
+        (6, b"\xed\x22\x3b\x8f\x1a\0\0\0LOADED_IMAGE::LoadOptions\0".to_vec(), "LOADED_IMAGE::LoadOptions"),
+        (4, vec![0; 4], "(4 bytes)"),
+        (0xd, "\u{1b}[2J".as_bytes().to_vec(), "(4 bytes)"),
+    ];
+    for (kind, data, want) in cases {
+        let bytes = log(&[SHA384], &[record(1, kind, &[(0xc, &[0; 48])], &data)]);
+        assert_eq!(describe::text(&Log::parse(&bytes).unwrap().events[0]), want, "{kind:#x}");
+    }
+    assert_eq!((describe::kind(4), describe::kind(0x77)), ("EV_SEPARATOR".to_owned(), "event type 0x77".to_owned()));
+}
+
+proptest! {
+    #[test]
+    fn any_change_of_a_byte_is_read_or_refused(at in 0_usize..300, byte: u8) {
+        let mut bytes = log(&[SHA384, (0x12, 32)], &[separator(1), record(3, 13, &[(0xc, &of(b"x")), (0x12, &[1; 32])], b"x"), separator(2)]);
+        if let Some(place) = bytes.get_mut(at) {
+            *place = byte;
+        }
+        if let Ok(log) = Log::parse(&bytes) {
+            drop(log.replay(Hash::Sha384, 1));
+            log.events.iter().for_each(|event| drop(describe::text(event)));
+        }
+    }
+}

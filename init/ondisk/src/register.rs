@@ -1,0 +1,114 @@
+//! Measurement registers: the hash functions they are kept in, and how a digest goes into one.
+
+use ring::digest::{Algorithm, SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA384, SHA512, digest};
+
+/// A hash function of measurement registers.
+///
+/// Source: TCG Algorithm Registry, `TPM_ALG_ID`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hash {
+    /// 20 bytes; a TPM may still have the bank.
+    Sha1,
+    /// 32 bytes.
+    Sha256,
+    /// 48 bytes: that of TDX's registers.
+    Sha384,
+    /// 64 bytes.
+    Sha512,
+}
+
+impl Hash {
+    /// All that are known here.
+    pub const ALL: [Self; 4] = [Self::Sha1, Self::Sha256, Self::Sha384, Self::Sha512];
+
+    /// The one with this `TPM_ALG_ID`.
+    #[must_use]
+    pub fn of_id(id: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|hash| hash.id() == id)
+    }
+
+    /// The one that CEL-JSON and systemd call so: `sha256`.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|hash| hash.name() == name)
+    }
+
+    /// Its `TPM_ALG_ID`.
+    #[must_use]
+    pub const fn id(self) -> u16 {
+        match self {
+            Self::Sha1 => 4,
+            Self::Sha256 => 0xb,
+            Self::Sha384 => 0xc,
+            Self::Sha512 => 0xd,
+        }
+    }
+
+    /// Its name in CEL-JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sha1 => "sha1",
+            Self::Sha256 => "sha256",
+            Self::Sha384 => "sha384",
+            Self::Sha512 => "sha512",
+        }
+    }
+
+    /// Length of a digest in bytes.
+    #[must_use]
+    pub fn bytes(self) -> usize {
+        self.algorithm().output_len()
+    }
+
+    /// The digest of `bytes`.
+    #[must_use]
+    pub fn digest(self, bytes: &[u8]) -> Vec<u8> {
+        digest(self.algorithm(), bytes).as_ref().to_vec()
+    }
+
+    /// What a register with `value` holds after `digest` was extended into it: `H(value || digest)`.
+    ///
+    /// Source: TPM 2.0 Library part 1, section 17.2; Intel TDX Module ABI, `TDG.MR.RTMR.EXTEND`.
+    #[must_use]
+    pub fn extend(self, value: &[u8], digest: &[u8]) -> Vec<u8> {
+        self.digest(&[value, digest].concat())
+    }
+
+    /// What a register that began with zeros holds after `digests`, in order.
+    #[must_use]
+    pub fn replay<'a>(self, digests: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+        digests.into_iter().fold(vec![0; self.bytes()], |value, digest| self.extend(&value, digest))
+    }
+
+    fn algorithm(self) -> &'static Algorithm {
+        match self {
+            Self::Sha1 => &SHA1_FOR_LEGACY_USE_ONLY,
+            Self::Sha256 => &SHA256,
+            Self::Sha384 => &SHA384,
+            Self::Sha512 => &SHA512,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Hash;
+
+    #[test]
+    fn replay_extends_in_order() {
+        // Python 3.11 hashlib, 2026-11-25: e = lambda r, d: sha256(r + d).digest(); e(e(bytes(32), b"a" * 32), b"b" * 32).hex()
+        let want = "5d2f124608951a16b422eea0171a3c2e84f9064c4a7c7ecde4287bebb6be3474";
+        let got: String = Hash::Sha256.replay([&[b'a'; 32][..], &[b'b'; 32]]).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn names_and_numbers_find_their_hash() {
+        for hash in Hash::ALL {
+            assert_eq!((Hash::of_id(hash.id()), Hash::of_name(hash.name())), (Some(hash), Some(hash)));
+            assert_eq!(hash.digest(b"").len(), hash.bytes());
+        }
+        assert_eq!((Hash::of_id(0x12), Hash::of_name("sm3_256")), (None, None));
+    }
+}

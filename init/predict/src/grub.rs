@@ -1,0 +1,152 @@
+//! Debian's shim and GRUB, with a configuration that has no choice in it: `configfile`, `linux`, `initrd`, `boot`, each perhaps under `if`.
+//!
+//! The firmware has no list of a machine owner's keys (MOK): who enrols one there changes PCR 14, and RTMR2.
+//!
+//! Source: shim 16 `mok.c`; GRUB 2.12 `grub-core/commands/tpm.c`, `grub-core/loader/efi/linux.c`; checked against the log of OVMF
+//! (tests/src/scenarios).
+
+use std::io::{Read, Seek};
+
+use ondisk::pe::Section;
+
+use crate::esp::Esp;
+use crate::{Error, Event, direct, wide};
+
+const GRUB: &str = "EFI/BOOT/grubx64.efi";
+/// `EFI_CERT_X509_GUID` and `EFI_CERT_SHA256_GUID`, and shim's own as the owner of what it brings along.
+const X509: [u8; 16] = [0xa1, 0x59, 0xc0, 0xa5, 0xe4, 0x94, 0xa7, 0x4a, 0x87, 0xb5, 0xab, 0x15, 0x5c, 0x2b, 0xf0, 0x72];
+const SHA256: [u8; 16] = [0x26, 0x16, 0xc4, 0xc1, 0x4c, 0x50, 0x92, 0x40, 0xac, 0xa9, 0x41, 0xf9, 0x36, 0x93, 0x43, 0x28];
+const SHIM_LOCK: [u8; 16] = [0x50, 0xab, 0x5d, 0x60, 0x46, 0xe0, 0x00, 0x43, 0xab, 0xb6, 0x3d, 0xd8, 0x10, 0xdd, 0x8b, 0x23];
+/// What a word of the configuration may have in it; everything else means something to GRUB.
+const PLAIN: &str = "_.,:/=@%+-";
+/// Configuration files that lead to one another.
+const DEPTH_MAX: usize = 8;
+
+pub(crate) fn events<D: Read + Seek>(shim: &[Section<'_>], esp: &Esp<D>) -> Result<Vec<Event>, Error> {
+    let mut events = machine_owner_keys(shim)?;
+    events.push(Event::program(4, GRUB, &esp.read(GRUB)?)?);
+    let first = configuration(esp)?;
+    let text = esp.read(&first)?;
+    // Looked for, then read: each time it is opened, it is measured.
+    events.extend([(); 2].map(|()| Event::new(9, format!("GRUB reads {first}"), text.clone())));
+    let mut boot = Boot { esp, events, command_line: None, initrd: None };
+    boot.run(&text, 0)?;
+    Ok(boot.events)
+}
+
+/// The lists that shim hands on, of its own certificate and what its vendor revoked.
+fn machine_owner_keys(shim: &[Section<'_>]) -> Result<Vec<Event>, Error> {
+    let section = shim.iter().find(|section| section.name == b".vendor_cert").ok_or(Error::NoSection(".vendor_cert"))?;
+    let word = |at: usize| section.data.get(at..)?.first_chunk().and_then(|field| usize::try_from(u32::from_le_bytes(*field)).ok());
+    let part = |size: usize, offset: usize| section.data.get(word(offset)?..)?.get(..word(size)?);
+    let (authorized, deauthorized) = part(0, 8).zip(part(4, 12)).ok_or(Error::NoSection(".vendor_cert"))?;
+    // A certificate begins as DER does; otherwise it is a list already.
+    let is_certificate = authorized.starts_with(&[0x30, 0x82]);
+    let keys = if is_certificate { signature_list(X509, SHIM_LOCK, authorized) } else { authorized.to_vec() };
+    // No list at all is the hash of nothing that exists.
+    let revoked = if deauthorized.is_empty() { signature_list(SHA256, SHIM_LOCK, &[0; 32]) } else { deauthorized.to_vec() };
+    Ok(vec![
+        Event::new(14, "shim: MokList (the vendor's certificate)", keys),
+        Event::new(14, "shim: MokListX (what the vendor revoked)", revoked),
+        Event::new(14, "shim: MokListTrusted", [1]),
+    ])
+}
+
+/// `EFI_SIGNATURE_LIST` with one entry.
+fn signature_list(kind: [u8; 16], owner: [u8; 16], data: &[u8]) -> Vec<u8> {
+    let entry = u32::try_from(16 + data.len()).unwrap_or(u32::MAX);
+    let sizes = [entry.saturating_add(28), 0, entry].map(u32::to_le_bytes).concat();
+    [&kind[..], &sizes, &owner, data].concat()
+}
+
+/// The one folder below `/EFI` that has a configuration: which one a signed GRUB looks into is compiled in.
+fn configuration<D: Read + Seek>(esp: &Esp<D>) -> Result<String, Error> {
+    let mut found = Vec::new();
+    for folder in esp.names("EFI")? {
+        let has = |name: &String| name.eq_ignore_ascii_case("grub.cfg");
+        if esp.names(&format!("EFI/{folder}")).is_ok_and(|names| names.iter().any(|name| has(name))) {
+            found.push(format!("EFI/{folder}/grub.cfg"));
+        }
+    }
+    match <[String; 1]>::try_from(found) {
+        Ok([path]) => Ok(path),
+        Err(found) if found.is_empty() => Err(Error::NoFile("EFI/*/grub.cfg".to_owned())),
+        Err(found) => Err(Error::Beside(found.join(" and "))),
+    }
+}
+
+/// GRUB at work.
+struct Boot<'a, D: Read + Seek> {
+    esp: &'a Esp<D>,
+    events: Vec<Event>,
+    command_line: Option<String>,
+    initrd: Option<Vec<u8>>,
+}
+
+impl<D: Read + Seek> Boot<'_, D> {
+    /// Runs a configuration on the way on which every command succeeds; says whether it booted.
+    fn run(&mut self, text: &[u8], depth: usize) -> Result<bool, Error> {
+        let text = String::from_utf8_lossy(text);
+        for (index, line) in text.lines().enumerate() {
+            let refuse = || Error::Configuration(index + 1, line.to_owned());
+            let inner = line.trim().strip_prefix("if ").map_or(Some(line.trim()), |rest| rest.strip_suffix("; then")).ok_or_else(refuse)?;
+            let words: Vec<&str> = inner.split_whitespace().collect();
+            let is_plain = |word: &&str| word.chars().all(|c| c.is_ascii_alphanumeric() || PLAIN.contains(c));
+            let booted = match words.as_slice() {
+                [] | ["fi"] => false,
+                [comment, ..] if comment.starts_with('#') => false,
+                words if !words.iter().all(is_plain) => return Err(refuse()),
+                ["configfile", path] if depth < DEPTH_MAX => self.configfile(path, depth)?,
+                ["linux", path, ..] if self.command_line.is_none() => self.linux(path, words.get(1..).unwrap_or_default())?,
+                ["initrd", path] if self.command_line.is_some() && self.initrd.is_none() => self.initrd(path)?,
+                ["boot"] => self.boot().ok_or_else(refuse)?,
+                _ => return Err(refuse()),
+            };
+            if booted {
+                return Ok(true);
+            }
+        }
+        Err(Error::Configuration(text.lines().count(), "its end, without a boot".to_owned()))
+    }
+
+    fn command(&mut self, words: &[&str]) {
+        let text = words.join(" ");
+        self.events.push(Event::new(8, format!("GRUB runs {text:?}"), text));
+    }
+
+    fn open(&mut self, path: &str) -> Result<Vec<u8>, Error> {
+        let bytes = self.esp.read(path)?;
+        self.events.push(Event::new(9, format!("GRUB reads {path}"), bytes.clone()));
+        Ok(bytes)
+    }
+
+    fn configfile(&mut self, path: &str, depth: usize) -> Result<bool, Error> {
+        self.command(&["configfile", path]);
+        let text = self.open(path)?;
+        self.run(&text, depth + 1)
+    }
+
+    fn linux(&mut self, path: &str, words: &[&str]) -> Result<bool, Error> {
+        self.command(&[&["linux"], words].concat());
+        let kernel = self.open(path)?;
+        self.events.push(Event::program(4, path, &kernel)?);
+        let line = words.join(" ");
+        self.events.push(Event::new(8, "GRUB: the kernel's command line", line.clone()));
+        self.command_line = Some(line);
+        Ok(false)
+    }
+
+    fn initrd(&mut self, path: &str) -> Result<bool, Error> {
+        self.command(&["initrd", path]);
+        self.initrd = Some(self.open(path)?);
+        Ok(false)
+    }
+
+    fn boot(&mut self) -> Option<bool> {
+        let line = self.command_line.take()?;
+        self.command(&["boot"]);
+        let initrd = self.initrd.take().unwrap_or_default();
+        self.events.extend(direct::stub(&wide(&format!("BOOT_IMAGE={line}"), 0), &initrd));
+        Some(true)
+    }
+}

@@ -1,0 +1,144 @@
+//! MRTD: what the TDX module measures while the hypervisor puts the firmware into the memory of a new domain.
+
+use ondisk::register::Hash;
+
+/// A page, and what `TDH.MR.EXTEND` takes at once, in bytes.
+const PAGE: usize = 4096;
+const CHUNK: usize = 256;
+/// edk2's firmware has six sections.
+const SECTIONS_MAX: u32 = 64;
+/// No section that is put in page by page is larger than this.
+const SECTION_MAX: u64 = 256 << 20;
+const ATTRIBUTE_EXTEND: u32 = 1;
+/// Added by the domain itself later: measures nothing.
+const ATTRIBUTE_AUGMENT: u32 = 2;
+
+/// `96b582de-1fb2-45f7-baea-a366c55a082d`, at the end of the table before the reset vector.
+const TABLE_FOOTER: [u8; 16] = [0xde, 0x82, 0xb5, 0x96, 0xb2, 0x1f, 0xf7, 0x45, 0xba, 0xea, 0xa3, 0x66, 0xc5, 0x5a, 0x08, 0x2d];
+/// `e47a6535-984a-4798-865e-4685a7bf8ec2`: the entry that leads to the TDVF descriptor.
+const TDX_METADATA: [u8; 16] = [0x35, 0x65, 0x7a, 0xe4, 0x4a, 0x98, 0x98, 0x47, 0x86, 0x5e, 0x46, 0x85, 0xa7, 0xbf, 0x8e, 0xc2];
+/// The table ends this many bytes before the end of the file.
+const RESET_VECTOR: usize = 32;
+
+/// Why a firmware file has no MRTD.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// It does not lead to a TDVF descriptor.
+    #[error("the firmware has no TDVF descriptor: it is not for trust domains")]
+    NoDescriptor,
+    /// The descriptor has another form.
+    #[error("TDVF descriptor: {0}")]
+    Descriptor(&'static str),
+    /// A section's bytes are not in the file.
+    #[error("section {0} of the TDVF descriptor is not in the file: code and variables must be in one file")]
+    Outside(u32),
+}
+
+/// The MRTD of a domain that starts with this firmware: 48 bytes.
+///
+/// For each page of a section, in the descriptor's order, `"MEM.PAGE.ADD"` and its address, and where the section is measured, for each
+/// 256 bytes `"MR.EXTEND"`, their address, and they themselves: as QEMU and KVM add pages since Linux 6.16. Hypervisors that add all pages
+/// first and measure them then get another MRTD.
+///
+/// # Errors
+/// When the file is no whole TDVF.
+///
+/// Source: Intel TDX Module ABI 1.5, `TDH.MEM.PAGE.ADD` and `TDH.MR.EXTEND`; edk2 `OvmfPkg/ResetVector/X64/IntelTdxMetadata.asm`;
+/// Linux `arch/x86/kvm/vmx/tdx.c`, `tdx_gmem_post_populate`.
+pub fn mrtd(firmware: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut measured = Vec::new();
+    for section in sections(firmware)? {
+        if section.attributes & ATTRIBUTE_AUGMENT != 0 {
+            continue;
+        }
+        let extended = section.attributes & ATTRIBUTE_EXTEND != 0;
+        for page in 0..section.memory / 4096 {
+            let address = section.address + page * 4096;
+            measured.extend(block(b"MEM.PAGE.ADD", address));
+            let Some(data) = extended.then_some(section.data).flatten() else { continue };
+            let start = usize::try_from(page * 4096).map_err(|_| Error::Outside(section.number))?;
+            let bytes = data.get(start..start + PAGE).ok_or(Error::Outside(section.number))?;
+            for (number, chunk) in (0_u64..).zip(bytes.chunks(CHUNK)) {
+                measured.extend(block(b"MR.EXTEND", address + number * 256));
+                measured.extend(chunk);
+            }
+        }
+    }
+    Ok(Hash::Sha384.digest(&measured))
+}
+
+/// What the TDX module hashes of an instruction: its name, and at 16 the address.
+fn block(name: &[u8], address: u64) -> [u8; 128] {
+    let mut block = [0; 128];
+    block.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
+    block.iter_mut().skip(16).zip(address.to_le_bytes()).for_each(|(to, from)| *to = from);
+    block
+}
+
+struct Section<'a> {
+    number: u32,
+    address: u64,
+    memory: u64,
+    attributes: u32,
+    /// What the file has for it; `None` where it has nothing.
+    data: Option<&'a [u8]>,
+}
+
+fn sections(firmware: &[u8]) -> Result<Vec<Section<'_>>, Error> {
+    let at = descriptor(firmware).ok_or(Error::NoDescriptor)?;
+    let word = |offset: usize| u32_at(firmware, at + offset).ok_or(Error::Descriptor("it ends too soon"));
+    if firmware.get(at..at + 4) != Some(b"TDVF") || word(8)? != 1 {
+        return Err(Error::Descriptor("not version 1"));
+    }
+    let count = word(12)?;
+    if count == 0 || count > SECTIONS_MAX {
+        return Err(Error::Descriptor("number of sections"));
+    }
+    let section = |number: u32| {
+        let start = at + 16 + 32 * usize::try_from(number).unwrap_or(usize::MAX / 64);
+        let field = |offset: usize| u32_at(firmware, start + offset).ok_or(Error::Descriptor("it ends too soon"));
+        let long = |offset: usize| Ok(u64::from(field(offset)?) | u64::from(field(offset + 4)?) << 32);
+        let (offset, size, attributes) = (field(0)?, field(4)?, field(28)?);
+        let (address, memory) = (long(8)?, long(16)?);
+        if memory > SECTION_MAX || memory % 4096 != 0 || address % 4096 != 0 {
+            return Err(Error::Descriptor("a section is not of whole pages"));
+        }
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let data = firmware.get(start..).and_then(|rest| rest.get(..size)).filter(|data| !data.is_empty());
+        if size > 0 && data.is_none() {
+            return Err(Error::Outside(number));
+        }
+        Ok(Section { number, address, memory, attributes, data })
+    };
+    (0..count).map(section).collect()
+}
+
+/// Where the descriptor stands: the table before the reset vector is read backwards, each entry's GUID and length behind its data.
+fn descriptor(firmware: &[u8]) -> Option<usize> {
+    let end = firmware.len().checked_sub(RESET_VECTOR)?;
+    let (footer, table) = (firmware.get(end - 16..end)?, u16_at(firmware, end.checked_sub(18)?)?);
+    if footer != TABLE_FOOTER {
+        return None;
+    }
+    let start = end.checked_sub(usize::from(table))?;
+    let mut at = end.checked_sub(18)?;
+    while at > start {
+        let guid = firmware.get(at.checked_sub(16)?..at)?;
+        let length = usize::from(u16_at(firmware, at.checked_sub(18)?)?);
+        if guid == TDX_METADATA {
+            let offset = u32_at(firmware, at.checked_sub(length)?)?;
+            return firmware.len().checked_sub(usize::try_from(offset).ok()?);
+        }
+        at = at.checked_sub(length.max(18))?;
+    }
+    None
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..)?.first_chunk().map(|field| u16::from_le_bytes(*field))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().map(|field| u32::from_le_bytes(*field))
+}

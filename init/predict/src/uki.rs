@@ -1,0 +1,87 @@
+//! systemd-stub: the sections of a unified kernel image, and what of them becomes command line and initrd.
+//!
+//! Source: systemd 257, `src/boot/stub.c` and `src/boot/cpio.c`; checked against the log of OVMF (tests/src/scenarios).
+
+use std::io::{Read, Seek};
+
+use ondisk::pe::Section;
+
+use crate::disk::FIRST;
+use crate::esp::Esp;
+use crate::{Error, Event, direct, wide};
+
+/// Every section that the stub measures, in its order.
+const MEASURED: [&str; 8] = [".linux", ".osrel", ".cmdline", ".initrd", ".ucode", ".splash", ".uname", ".sbat"];
+/// Measured behind those.
+const PUBLIC_KEY: &str = ".pcrpkey";
+/// What changes the order, or is chosen by the machine.
+const NOT_PREDICTED: [&str; 6] = [".profile", ".dtb", ".dtbauto", ".hwids", ".efifw", ".pcrsig"];
+/// Folders whose files the stub adds to the initrd or the command line.
+const DROP_INS: [&str; 3] = ["loader/credentials", "loader/addons", "loader/extensions"];
+
+pub(crate) fn events<D: Read + Seek>(sections: &[Section<'_>], esp: &Esp<D>) -> Result<Vec<Event>, Error> {
+    let find = |name: &str| sections.iter().find(|section| section.name == name.as_bytes());
+    if let Some(name) = NOT_PREDICTED.into_iter().find(|name| find(name).is_some()) {
+        return Err(Error::Section(name));
+    }
+    for folder in DROP_INS.into_iter().map(str::to_owned).chain([format!("{FIRST}.extra.d")]) {
+        if let Some(name) = esp.names(&folder)?.first() {
+            return Err(Error::Beside(format!("{folder}/{name}")));
+        }
+    }
+    let mut events = Vec::new();
+    for (name, section) in MEASURED.into_iter().chain([PUBLIC_KEY]).filter_map(|name| Some((name, find(name)?))) {
+        events.push(Event::new(11, format!("systemd-stub: name of section {name}"), format!("{name}\0")));
+        events.push(Event::new(11, format!("systemd-stub: section {name}"), loaded(section)));
+    }
+    let section = |name: &'static str| find(name).map(loaded).ok_or(Error::NoSection(name));
+    let initrds = [find(".ucode").map(loaded).unwrap_or_default(), section(".initrd")?];
+    let extra = [(PUBLIC_KEY, "tpm2-pcr-public-key.pem"), (".osrel", "os-release")];
+    let archives = extra.into_iter().filter_map(|(name, file)| Some(archive(file, &loaded(find(name)?))));
+    let initrd: Vec<u8> = initrds.into_iter().chain(archives).flat_map(padded).collect();
+    events.extend(direct::stub(&wide(&command_line(&section(".cmdline")?), 1), &initrd));
+    Ok(events)
+}
+
+/// As it stands in memory.
+fn loaded(section: &Section<'_>) -> Vec<u8> {
+    let mut data = section.data.to_vec();
+    data.resize(section.bytes.min(data.len() + (64 << 10)), 0);
+    data
+}
+
+/// The section's text without control characters and blanks at its ends.
+fn command_line(section: &[u8]) -> String {
+    let text: String = section.iter().take_while(|byte| **byte != 0).map(|byte| char::from(*byte)).collect();
+    text.trim_matches(|c: char| c <= ' ').to_owned()
+}
+
+/// Initrds follow one another at multiples of four bytes.
+fn padded(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+/// A cpio archive with `/.extra` and one file in it.
+fn archive(file: &str, content: &[u8]) -> Vec<u8> {
+    let folder = record(1, 0o040_555, ".extra", &[]);
+    let file = record(2, 0o100_444, &format!(".extra/{file}"), content);
+    // Upper case, unlike the records: the stub has it as a constant.
+    let trailer = format!("070701{:024}{:08}{:08}{:048}0000000B{:08}TRAILER!!!\0\0\0\0", 0, 0, 1, 0, 0);
+    [folder, file, trailer.into_bytes()].concat()
+}
+
+fn record(inode: u32, mode: u32, name: &str, content: &[u8]) -> Vec<u8> {
+    let header = format!(
+        "070701{inode:08x}{mode:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:032x}{:08x}{:08x}{name}\0",
+        0,
+        0,
+        1,
+        0,
+        content.len(),
+        0,
+        name.len() + 1,
+        0
+    );
+    [padded(header.into_bytes()), padded(content.to_vec())].concat()
+}
