@@ -9,7 +9,7 @@ use crate::journal::Journal;
 use crate::phase::api::Api;
 use crate::phase::policy::Measured;
 use crate::phase::unlock::Unlocked;
-use crate::phase::{api, data, handoff, net, policy, root, unlock};
+use crate::phase::{api, data, handoff, measure, net, policy, root, unlock};
 use crate::receipt::Receipt;
 
 /// Takes the machine from the kernel's first instruction to the real init.
@@ -20,6 +20,7 @@ pub(crate) fn boot(journal: &Arc<Journal>) -> Result<Infallible, BootError> {
     let api = journal.phase("api", api::mount)?; //                        /proc /sys /dev /run; modules
     let policy = Arc::new(journal.phase("policy", || policy::read(api))?); // the measured command line, and trust files
     journal.obey(&policy.line);
+    let registers = measure::find(api, &policy.line, &policy.text)?; //        RTMR3, a TPM; was that line measured?
     let mut receipt = Receipt::new(&policy);
 
     let (root, disk) = side_by_side(
@@ -29,11 +30,17 @@ pub(crate) fn boot(journal: &Arc<Journal>) -> Result<Infallible, BootError> {
     )?;
     receipt.root(&root);
 
-    if let Some((disk, unlocked)) = disk {
-        receipt.unlocked(&unlocked);
-        let opened = journal.phase("data", || data::open(&root, disk, unlocked.keys))?; // the key dies here
-        receipt.data(&opened);
-    }
+    let opened = match disk {
+        Some((disk, unlocked)) => {
+            receipt.unlocked(&unlocked);
+            Some(journal.phase("data", || data::open(&root, disk, unlocked.keys))?) // the key dies here
+        }
+        None => None,
+    };
+    receipt.data(opened.as_ref());
+    let extend = || measure::extend(registers, &receipt.facts(opened.as_ref())); // what happened; then the latch
+    let measured = journal.phase("measure", extend)?;
+    receipt.measured(measured);
     let handoff = || handoff::switch_root(api, &root, &policy.line.init, journal, receipt);
     journal.phase("handoff", handoff).map_err(BootError::from) // never returns
 }

@@ -4,6 +4,7 @@ pub(crate) mod api;
 pub(crate) mod data;
 mod disks;
 pub(crate) mod handoff;
+pub(crate) mod measure;
 pub(crate) mod net;
 pub(crate) mod policy;
 pub(crate) mod root;

@@ -9,12 +9,13 @@ use serde::Serialize;
 
 use crate::journal::Journal;
 use crate::phase::data::Opened;
+use crate::phase::measure::{self, Facts};
 use crate::phase::policy::Measured;
 use crate::phase::root::Root;
 use crate::phase::unlock::{Outcome, TimeSource, Unlocked};
 
 /// The version of the form; it grows when a field changes its meaning or goes.
-const SCHEMA: u32 = 2;
+const SCHEMA: u32 = 3;
 const FOLDER: &str = "/run/cvm-init";
 
 /// The receipt of one boot.
@@ -33,6 +34,8 @@ pub(crate) struct Receipt {
     /// The same for the key that was rotated away from, in a boot that did so.
     unlock_previous: Option<Outcome>,
     data: Option<Data>,
+    /// Registers, and whether the command line was measured.
+    measured: Option<measure::Outcome>,
     /// The measured debug words that were given; empty on a production machine.
     debug: Vec<String>,
     time: Time,
@@ -91,6 +94,7 @@ impl Receipt {
             unlock: None,
             unlock_previous: None,
             data: None,
+            measured: None,
             debug: pauses.chain(timeline).chain(log).collect(),
             time: Time {
                 unix_seconds: host.max(built),
@@ -120,18 +124,35 @@ impl Receipt {
         self.time.stepped = time.stepped;
     }
 
-    /// Notes the open disk.
-    pub(crate) fn data(&mut self, opened: &Opened) {
-        self.data = Some(Data {
+    /// Notes the open disk, if there is one.
+    pub(crate) fn data(&mut self, opened: Option<&Opened>) {
+        self.data = opened.map(|opened| Data {
             luks_uuid: opened.uuid.to_string(),
             what: opened.how.as_str(),
-            header: if opened.sealed { "sealed" } else { "unsealed" },
+            header: opened.header(),
             cipher: opened.cipher.as_str(),
             file_system: opened.file_system.as_str(),
             journal: opened.journal,
             sector_bytes: opened.sector_bytes,
             mount: opened.mount.clone(),
         });
+    }
+
+    /// Notes what was measured.
+    pub(crate) fn measured(&mut self, measured: measure::Outcome) {
+        self.measured = Some(measured);
+    }
+
+    /// What of this boot is measured.
+    pub(crate) fn facts<'a>(&'a self, opened: Option<&'a Opened>) -> Facts<'a> {
+        Facts {
+            policy_sha256: &self.policy_sha256,
+            root_hash: self.root_hash.as_deref().unwrap_or_default(),
+            unlock: self.unlock.as_ref(),
+            previous: self.unlock_previous.as_ref(),
+            data: opened,
+            debug: &self.debug,
+        }
     }
 
     /// Writes it where the real system finds it.

@@ -69,12 +69,14 @@ pub(crate) fn judge(args: &LogVerify) -> Result<ExitCode, Error> {
     let logs = logs(&read)?;
     let mut wanted = Vec::new();
     if let Some(path) = &args.quote {
-        wanted.extend(rtmrs(path)?.into_iter().filter(|(register, ..)| args.rtmrs.is_empty() || register.is_rtmr_of(&args.rtmrs)));
+        wanted
+            .extend(rtmrs(path)?.into_iter().filter(|(register, ..)| args.rtmrs.is_empty() || register.is_rtmr_of(&args.rtmrs)));
     }
     if let Some(path) = &args.pcrs {
         wanted.extend(pcrs::read(path)?);
     }
-    let compared: Vec<_> = wanted.iter().map(|(register, hash, value)| (register, hash, value, logs.replay(*register, *hash))).collect();
+    let compared: Vec<_> =
+        wanted.iter().map(|(register, hash, value)| (register, hash, value, logs.replay(*register, *hash))).collect();
     let measured = args.cmdline.as_ref().map(|line| (line, measured(&read, line)));
     let lies = logs.events.iter().filter(|event| !event.honest).count();
     let agree = compared.iter().all(|(_, _, value, replayed)| replayed.as_ref() == Some(*value));
@@ -100,7 +102,9 @@ pub(crate) fn judge(args: &LogVerify) -> Result<ExitCode, Error> {
     } else {
         let mut lines: Vec<String> = if args.verbose { logs.events.iter().map(line).collect() } else { Vec::new() };
         lines.extend(logs.events.iter().filter(|event| !event.honest).map(|event| format!("LIES  {}", line(event))));
-        lines.extend(compared.iter().map(|(register, hash, value, replayed)| comparison(**register, **hash, value, replayed.as_deref())));
+        lines.extend(
+            compared.iter().map(|(register, hash, value, replayed)| comparison(**register, **hash, value, replayed.as_deref())),
+        );
         lines.extend(measured.as_ref().map(|(_, by)| match by {
             Some(by) => format!("ok    the command line was measured by {by}"),
             None => "WRONG the command line is not in the firmware's log".to_owned(),

@@ -12,7 +12,9 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::args::{Cli, Cmdline, Command, Header, ImageArgs, Log, NodeArgs, OwnerArgs, Policy, Promote, Provision, Quote, TermArgs};
+use crate::args::{
+    Cli, Cmdline, Command, Header, ImageArgs, Log, NodeArgs, OwnerArgs, Policy, Promote, Provision, Quote, TermArgs,
+};
 use crate::{cmdline, header, log, measure, quote, show};
 
 /// A policy file is a few KiB; this only keeps a mistake small.

@@ -15,6 +15,22 @@ pub fn since_kernel_start() -> Duration {
     read(ClockId::Monotonic)
 }
 
+/// Time since the kernel started, with what the machine slept: what systemd stamps its logs with.
+#[must_use]
+pub fn since_boot() -> Duration {
+    read(ClockId::Boottime)
+}
+
+/// Which boot this is: 32 hexadecimal digits that the kernel made up.
+///
+/// # Errors
+/// As read(2).
+pub fn boot_id() -> Result<String, crate::Error> {
+    const FILE: &str = "/proc/sys/kernel/random/boot_id";
+    let text = std::fs::read_to_string(FILE).map_err(|e| crate::Error::io("read", FILE, &e))?;
+    Ok(text.chars().filter(char::is_ascii_hexdigit).collect())
+}
+
 /// Unix time in seconds as the host set it: a hint, never a fact.
 #[must_use]
 pub fn host_unix_seconds() -> u64 {

@@ -12,10 +12,12 @@ pub mod console;
 pub mod crash;
 pub mod dm;
 mod error;
+pub mod firmware_log;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod kmsg;
 pub mod link;
+pub mod measurements;
 pub mod memory;
 pub mod modules;
 pub mod mount;

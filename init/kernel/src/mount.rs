@@ -1,9 +1,10 @@
 //! Mounts as descriptors (fsopen, fsmount, move_mount): a mount has no place in the tree until it is given one.
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MoveMountFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount,
     fsopen, mount_move, move_mount, unmount,
@@ -43,6 +44,15 @@ impl Detached {
         }
         fsconfig_create(&context).map_err(|e| Error::new("fsconfig create", fstype, e))?;
         fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attr).map(Self).map_err(|e| Error::new("fsmount", fstype, e))
+    }
+
+    /// Opens a file of it for reading, though it has no place.
+    ///
+    /// # Errors
+    /// As openat(2).
+    pub fn open(&self, path: &Path) -> Result<File, Error> {
+        let file = openat(&self.0, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        file.map(File::from).map_err(|e| Error::new("openat", path.display(), e))
     }
 
     /// Gives the mount a place.

@@ -37,7 +37,8 @@ pub(crate) fn events<D: Read + Seek>(shim: &[Section<'_>], esp: &Esp<D>) -> Resu
 /// The lists that shim hands on, of its own certificate and what its vendor revoked.
 fn machine_owner_keys(shim: &[Section<'_>]) -> Result<Vec<Event>, Error> {
     let section = shim.iter().find(|section| section.name == b".vendor_cert").ok_or(Error::NoSection(".vendor_cert"))?;
-    let word = |at: usize| section.data.get(at..)?.first_chunk().and_then(|field| usize::try_from(u32::from_le_bytes(*field)).ok());
+    let word =
+        |at: usize| section.data.get(at..)?.first_chunk().and_then(|field| usize::try_from(u32::from_le_bytes(*field)).ok());
     let part = |size: usize, offset: usize| section.data.get(word(offset)?..)?.get(..word(size)?);
     let (authorized, deauthorized) = part(0, 8).zip(part(4, 12)).ok_or(Error::NoSection(".vendor_cert"))?;
     // A certificate begins as DER does; otherwise it is a list already.
@@ -89,7 +90,11 @@ impl<D: Read + Seek> Boot<'_, D> {
         let text = String::from_utf8_lossy(text);
         for (index, line) in text.lines().enumerate() {
             let refuse = || Error::Configuration(index + 1, line.to_owned());
-            let inner = line.trim().strip_prefix("if ").map_or(Some(line.trim()), |rest| rest.strip_suffix("; then")).ok_or_else(refuse)?;
+            let inner = line
+                .trim()
+                .strip_prefix("if ")
+                .map_or(Some(line.trim()), |rest| rest.strip_suffix("; then"))
+                .ok_or_else(refuse)?;
             let words: Vec<&str> = inner.split_whitespace().collect();
             let is_plain = |word: &&str| word.chars().all(|c| c.is_ascii_alphanumeric() || PLAIN.contains(c));
             let booted = match words.as_slice() {

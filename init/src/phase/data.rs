@@ -58,6 +58,13 @@ pub(crate) struct Opened {
     pub(crate) mount: String,
 }
 
+impl Opened {
+    /// `sealed`, or `unsealed`: no seal of our own vouches for the header; the policy's allow-list does.
+    pub(crate) const fn header(&self) -> &'static str {
+        if self.sealed { "sealed" } else { "unsealed" }
+    }
+}
+
 /// How an open disk came to be open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum How {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use attest::{Anchor, Floors};
-use ondisk::cmdline::{self, Data, Format, Key, Phase, Policy, TcbPolicy};
+use ondisk::cmdline::{self, Data, Format, Policy, TcbPolicy};
 
 use super::api::Api;
 use crate::watchdog;
@@ -18,6 +18,8 @@ const ANCHOR_MAX: u64 = 8 << 10;
 pub(crate) struct Measured {
     /// The command line.
     pub(crate) line: Policy,
+    /// Its text, as the kernel has it, without the newline.
+    pub(crate) text: String,
     /// The root of the vaults' quotes.
     pub(crate) anchor: Anchor,
     /// Authorities of the fleet, DER; none: any node whose quote is believed.
@@ -32,8 +34,6 @@ pub(crate) enum Error {
     Unreadable(#[source] std::io::Error),
     #[error("command line")]
     Line(#[source] cmdline::Error),
-    #[error("command line: {0} asks for what this version does not do")]
-    NotHonoured(Key),
     #[error(
         "cvm.data.format and cvm.vault.previous need cvm.vault.commit, or more vaults than the threshold of {0}: nothing else \
          proves a new key"
@@ -63,7 +63,6 @@ impl Error {
                 cmdline::Error::TooLong | cmdline::Error::NotAscii | cmdline::Error::Quoted | cmdline::Error::AfterDashes(_),
             ) => 25,
             Self::Line(cmdline::Error::Conflict(_)) | Self::Unprovable(_) => 26,
-            Self::NotHonoured(_) => 27,
             Self::Watchdog(_) => 29,
             Self::Trust(..) | Self::Anchors(_) | Self::Floors(_) | Self::Signers => 28,
         }
@@ -74,9 +73,6 @@ impl Error {
 pub(crate) fn read(api: Api) -> Result<Measured, Error> {
     let text = fs::read_to_string("/proc/cmdline").map_err(Error::Unreadable)?;
     let line = cmdline::parse(&text).map_err(Error::Line)?;
-    if let Some(key) = not_honoured(&line) {
-        return Err(Error::NotHonoured(key));
-    }
     if let Some(data) = line.data.as_ref().filter(|data| !is_provable(data)) {
         return Err(Error::Unprovable(data.vaults.threshold.get()));
     }
@@ -88,17 +84,7 @@ pub(crate) fn read(api: Api) -> Result<Measured, Error> {
         return Err(Error::Signers);
     }
     let (anchor, fleet) = anchors(Path::new(ANCHORS))?;
-    Ok(Measured { line, anchor, fleet, floors })
-}
-
-/// The first word whose meaning this version does not have yet. Refused, never ignored: its writer counts on it.
-fn not_honoured(policy: &Policy) -> Option<Key> {
-    let never = [Key::Measure, Key::Measured];
-    if let Some(key) = policy.given().find(|key| never.contains(key)) {
-        return Some(key);
-    }
-    let pauses = policy.debug.pauses.iter().any(|phase| matches!(phase, Phase::Policy | Phase::Measure));
-    pauses.then_some(Key::Debug)
+    Ok(Measured { line, text: text.trim_end_matches('\n').to_owned(), anchor, fleet, floors })
 }
 
 /// A first format without a commitment takes one share more than the threshold, and so does a new key for an existing disk.
@@ -147,28 +133,6 @@ mod tests {
     const DATA: &str = "cvm.data=serial=data cvm.vault=10.0.2.2:1,10.0.2.2:2 cvm.vault.handle=h \
         cvm.vault.mrenclave=1111111111111111111111111111111111111111111111111111111111111111 \
         cvm.vault.app=00112233-4455-6677-8899-aabbccddeeff";
-
-    #[test]
-    fn keys_of_later_versions_are_refused_by_name() {
-        let cases = [
-            (String::new(), None),
-            (DATA.to_owned(), None),
-            ("cvm.net=slaac cvm.watchdog=60".to_owned(), None),
-            ("cvm.tcb=signature".to_owned(), None),
-            ("cvm.pccs=http://10.0.2.2:8081".to_owned(), None),
-            ("cvm.pccs=http://pccs.example:8081".to_owned(), None),
-            ("cvm.measure=rtmr".to_owned(), Some(Key::Measure)),
-            ("cvm.debug=pause:policy".to_owned(), Some(Key::Debug)),
-            ("cvm.debug=pause:unlock,timeline".to_owned(), None),
-            (format!("{DATA} cvm.data.fs=xfs cvm.data.cipher=gcm cvm.data.journal=off cvm.vault.previous=g"), None),
-            (DATA.replace("10.0.2.2:1", "vault.example:1"), None),
-            (DATA.replace("10.0.2.2:1", "vsock:2:1"), None),
-            ("cvm.measured=require".to_owned(), Some(Key::Measured)),
-        ];
-        for (words, want) in cases {
-            assert_eq!(not_honoured(&line(&words)), want, "{words}");
-        }
-    }
 
     #[test]
     fn format_on_a_key_that_nothing_can_prove_is_refused() {

@@ -1,5 +1,7 @@
 //! What became of each vault: for the console, the failure line and the receipt. Names, counts and reasons; never a value.
 
+mod measured;
+
 use attest::Tcb;
 use ondisk::cmdline::{Distinct, Handle, TcbPolicy, Vaults};
 use quorum::{Collector, Fate, Generation};

@@ -1,0 +1,102 @@
+//! The events: small JSON texts whose digests are extended. Canonical: keys in order, no white space, ASCII (as RFC 8785 would write them),
+//! so that whoever knows the facts knows the digest.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::phase::data::Opened;
+use crate::phase::unlock::Outcome;
+
+/// What happened.
+pub(crate) struct Facts<'a> {
+    /// SHA-256 of the policy's canonical text, hex.
+    pub(crate) policy_sha256: &'a str,
+    /// The measured root hash, hex.
+    pub(crate) root_hash: &'a str,
+    /// What the vaults did; none without a data disk.
+    pub(crate) unlock: Option<&'a Outcome>,
+    /// The same for a key that was rotated away from.
+    pub(crate) previous: Option<&'a Outcome>,
+    /// The data disk, open.
+    pub(crate) data: Option<&'a Opened>,
+    /// Measured debug words.
+    pub(crate) debug: &'a [String],
+}
+
+/// One text for each event, in the order in which they are extended; the last is the latch.
+pub(super) fn records(facts: &Facts<'_>) -> Vec<String> {
+    let vaults = [("outcome", facts.unlock.map_or(json!("none"), Outcome::measured))];
+    let previous = facts.previous.map(|outcome| ("previous", outcome.measured()));
+    vec![
+        record("policy", [("sha256", json!(facts.policy_sha256))]),
+        record("root", [("roothash", json!(facts.root_hash))]),
+        record("vaults", vaults.into_iter().chain(previous)),
+        record("disk", disk(facts)),
+        record("debug", [("words", json!(facts.debug))]),
+        record("leave-initrd", []),
+    ]
+}
+
+fn disk(facts: &Facts<'_>) -> Vec<(&'static str, Value)> {
+    let Some(data) = facts.data else { return vec![("what", json!("none"))] };
+    let (handle, generation) = facts.unlock.map(Outcome::key).unzip();
+    vec![
+        ("cipher", json!(data.cipher.as_str())),
+        ("file_system", json!(data.file_system.as_str())),
+        ("generation", json!(generation)),
+        ("handle", json!(handle)),
+        ("header", json!(data.header())),
+        ("luks_uuid", json!(data.uuid.to_string())),
+        ("what", json!(data.how.as_str())),
+    ]
+}
+
+/// `cvm-init` names the event; a map of the standard library keeps its keys in order.
+fn record(name: &'static str, fields: impl IntoIterator<Item = (&'static str, Value)>) -> String {
+    let fields = fields.into_iter().chain([("cvm-init", json!(name))]);
+    let sorted: BTreeMap<&str, Value> = fields.map(|(key, value)| (key, canonical(value))).collect();
+    // A map of texts has nothing that JSON could not say.
+    serde_json::to_string(&sorted).unwrap_or_default()
+}
+
+/// Objects with their keys in order, however a crate of the tree may have configured `serde_json`.
+fn canonical(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let sorted: BTreeMap<String, Value> = map.into_iter().map(|(key, value)| (key, canonical(value))).collect();
+            Value::Object(sorted.into_iter().collect())
+        }
+        Value::Array(values) => Value::Array(values.into_iter().map(canonical).collect()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> Facts<'static> {
+        Facts { policy_sha256: "ab", root_hash: "cd", unlock: None, previous: None, data: None, debug: &[] }
+    }
+
+    #[test]
+    fn events_come_in_their_order_and_the_latch_last() {
+        let words = ["pause:unlock".to_owned(), "timeline".to_owned()];
+        let want = [
+            r#"{"cvm-init":"policy","sha256":"ab"}"#,
+            r#"{"cvm-init":"root","roothash":"cd"}"#,
+            r#"{"cvm-init":"vaults","outcome":"none"}"#,
+            r#"{"cvm-init":"disk","what":"none"}"#,
+            r#"{"cvm-init":"debug","words":["pause:unlock","timeline"]}"#,
+            r#"{"cvm-init":"leave-initrd"}"#,
+        ];
+        assert_eq!(records(&Facts { debug: &words, ..facts() }), want);
+    }
+
+    #[test]
+    fn keys_are_in_order_whatever_the_order_of_the_facts() {
+        let text = record("x", [("z", json!({ "b": 1, "a": [{ "d": null, "c": "\u{e9}" }] })), ("a", json!(true))]);
+        assert_eq!(text, "{\"a\":true,\"cvm-init\":\"x\",\"z\":{\"a\":[{\"c\":\"\u{e9}\",\"d\":null}],\"b\":1}}");
+    }
+}

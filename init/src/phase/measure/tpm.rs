@@ -1,0 +1,118 @@
+//! A TPM 2.0: one PCR, all of its active banks, through tpm2-tss.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use ondisk::register::Hash;
+use tss_esapi::Context;
+use tss_esapi::constants::CapabilityType;
+use tss_esapi::handles::PcrHandle;
+use tss_esapi::interface_types::algorithm::HashingAlgorithm;
+use tss_esapi::interface_types::session_handles::AuthSession;
+use tss_esapi::structures::{CapabilityData, Digest, DigestValues, PcrSelectionListBuilder, PcrSlot};
+use tss_esapi::tcti_ldr::{DeviceConfig, TctiNameConf};
+
+use super::Digests;
+
+/// The PCR of system identity, which systemd extends too: machine id, volume keys, file systems.
+///
+/// Source: UAPI group, Linux TPM PCR Registry.
+pub(super) const PCR: u32 = 15;
+const HANDLE: PcrHandle = PcrHandle::Pcr15;
+const SLOT: PcrSlot = PcrSlot::Slot15;
+
+/// The kernel's resource manager; there for TPM 2.0 alone.
+const DEVICE: &str = "/dev/tpmrm0";
+/// More banks than there are hash functions.
+const BANKS_MAX: u32 = 16;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("tpm2-tss")]
+    Tss(#[from] tss_esapi::Error),
+    #[error("its active banks cannot be told")]
+    Banks,
+    #[error("a bank of it is active whose hash function is not known here ({0:?}): it would stay as it is")]
+    Unknown(HashingAlgorithm),
+    #[error("the PCR does not hold what was extended")]
+    Lost,
+}
+
+/// A TPM with its active banks and what the PCR must hold in each.
+pub(super) struct Tpm {
+    context: Context,
+    banks: Vec<(Hash, Vec<u8>)>,
+}
+
+impl Tpm {
+    /// The machine's, if it has one.
+    pub(super) fn find() -> Option<Result<Self, Error>> {
+        Path::new(DEVICE).exists().then(Self::open)
+    }
+
+    fn open() -> Result<Self, Error> {
+        let device = DeviceConfig::from_str(DEVICE)?;
+        let mut context = Context::new(TctiNameConf::Device(device))?;
+        let (data, _) =
+            context.execute_without_session(|context| context.get_capability(CapabilityType::AssignedPcr, 0, BANKS_MAX))?;
+        let CapabilityData::AssignedPcr(selections) = data else { return Err(Error::Banks) };
+        let active = selections.get_selections().iter().filter(|selection| selection.is_selected(SLOT));
+        let hashes: Vec<Hash> = active.map(|selection| known(selection.hashing_algorithm())).collect::<Result<_, _>>()?;
+        if hashes.is_empty() {
+            return Err(Error::Banks);
+        }
+        let banks = hashes.into_iter().map(|hash| Ok((hash, value(&mut context, hash)?)));
+        let banks = banks.collect::<Result<_, Error>>()?;
+        Ok(Self { context, banks })
+    }
+
+    /// Extends every active bank by the digest of `event`.
+    pub(super) fn extend(&mut self, event: &[u8]) -> Result<Digests, Error> {
+        let mut digests = Vec::with_capacity(self.banks.len());
+        let mut values = DigestValues::new();
+        for (hash, expected) in &mut self.banks {
+            let digest = hash.digest(event);
+            values.set(algorithm(*hash), Digest::try_from(digest.as_slice())?);
+            *expected = hash.extend(expected, &digest);
+            digests.push((*hash, digest));
+        }
+        let extend = |context: &mut Context| context.pcr_extend(HANDLE, values.clone());
+        self.context.execute_with_session(Some(AuthSession::Password), extend)?;
+        Ok(digests)
+    }
+
+    /// Reads every bank once more: what the PCR holds now, if it is what was extended.
+    pub(super) fn close(mut self) -> Result<Digests, Error> {
+        for (hash, expected) in &self.banks {
+            if value(&mut self.context, *hash)? != *expected {
+                return Err(Error::Lost);
+            }
+        }
+        Ok(self.banks)
+    }
+}
+
+fn value(context: &mut Context, hash: Hash) -> Result<Vec<u8>, Error> {
+    let selection = PcrSelectionListBuilder::new().with_selection(algorithm(hash), &[SLOT]).build()?;
+    let (_, _, digests) = context.execute_without_session(|context| context.pcr_read(selection.clone()))?;
+    digests.value().first().map(|digest| digest.value().to_vec()).ok_or(Error::Banks)
+}
+
+fn known(algorithm: HashingAlgorithm) -> Result<Hash, Error> {
+    match algorithm {
+        HashingAlgorithm::Sha1 => Ok(Hash::Sha1),
+        HashingAlgorithm::Sha256 => Ok(Hash::Sha256),
+        HashingAlgorithm::Sha384 => Ok(Hash::Sha384),
+        HashingAlgorithm::Sha512 => Ok(Hash::Sha512),
+        other => Err(Error::Unknown(other)),
+    }
+}
+
+const fn algorithm(hash: Hash) -> HashingAlgorithm {
+    match hash {
+        Hash::Sha1 => HashingAlgorithm::Sha1,
+        Hash::Sha256 => HashingAlgorithm::Sha256,
+        Hash::Sha384 => HashingAlgorithm::Sha384,
+        Hash::Sha512 => HashingAlgorithm::Sha512,
+    }
+}
