@@ -132,23 +132,59 @@ impl DirectBoot<'_> {
     /// When the kernel is no PE image.
     pub fn td_info(&self) -> Result<TdInfo, predict::Error> {
         let boot = Boot { kernel: self.kernel, initrd: self.initrd, command_line: self.command_line };
-        Ok(TdInfo::of(self.firmware, self.platform(), &boot.predict()?))
-    }
-
-    /// RTMR0. Firmware measures the TD HOB and ACPI tables, which tell memory and CPUs; one line of text stands for them.
-    fn platform(&self) -> Register {
-        let shape = format!("cvm machine 1: memory={}MiB cpus={}", self.memory_mib, self.cpus);
-        Register::replay([Register::of(shape.as_bytes())])
+        Ok(TdInfo::of(self.firmware, platform(self.memory_mib, self.cpus), &boot.predict()?))
     }
 }
+
+/// RTMR0. Firmware measures the TD HOB and ACPI tables, which tell memory and CPUs; one line of text stands for them.
+#[must_use]
+pub fn platform(memory_mib: u32, cpus: u8) -> Register {
+    Register::replay([Register::of(shape(memory_mib, cpus).as_bytes())])
+}
+
+/// What stands for the platform's tables in RTMR0.
+fn shape(memory_mib: u32, cpus: u8) -> String {
+    format!("cvm machine 1: memory={memory_mib}MiB cpus={cpus}")
+}
+
+/// The log that firmware of a TD would have left of this machine and these events, in the form of a CCEL: crypto-agile, SHA-384 alone,
+/// registers counted from 1, filled up with ones.
+#[must_use]
+pub fn ccel(memory_mib: u32, cpus: u8, prediction: &Prediction) -> Vec<u8> {
+    let mut log = [1_u32, EV_NO_ACTION].map(u32::to_le_bytes).concat();
+    log.extend([0; 20]);
+    let mut header = b"Spec ID Event03\0\0\0\0\0\0\x02\0\x02\x01\0\0\0\x0c\0\x30\0\0".to_vec();
+    log.extend(u32::try_from(header.len()).unwrap_or(0).to_le_bytes());
+    log.append(&mut header);
+    let mut add = |register: u32, kind: u32, digest: &[u8], text: &str| {
+        log.extend([register, kind, 1].map(u32::to_le_bytes).concat());
+        log.extend(Hash::Sha384.id().to_le_bytes());
+        log.extend(digest);
+        log.extend(u32::try_from(text.len()).unwrap_or(0).to_le_bytes());
+        log.extend(text.as_bytes());
+    };
+    let shape = shape(memory_mib, cpus);
+    add(1, EV_PLATFORM_CONFIG_FLAGS, &Register::of(shape.as_bytes()).0, &shape);
+    for event in prediction.0.iter().filter(|event| !event.separator || event.pcr == 4) {
+        if let Some(rtmr) = event.rtmr() {
+            add(rtmr + 1, EV_IPL, &event.digest(Hash::Sha384), &event.what);
+        }
+    }
+    log.extend([0xff; 64]);
+    log
+}
+
+/// Types of events.
+const EV_NO_ACTION: u32 = 3;
+const EV_PLATFORM_CONFIG_FLAGS: u32 = 0xa;
+const EV_IPL: u32 = 0xd;
 
 impl TdInfo {
     /// The TD that has this firmware and RTMR0, and measures as predicted.
     #[must_use]
     pub fn of(firmware: &[u8], rtmr0: Register, prediction: &Prediction) -> Self {
         let predicted = |number| Register::from_bytes(&prediction.rtmr(number, Firmware::Td));
-        let rtmrs = [rtmr0, predicted(1), predicted(2), Register::ZERO];
-        Self { mrtd: Register::of(firmware), rtmrs, ..Self::default() }
+        Self { mrtd: Register::of(firmware), rtmrs: [rtmr0, predicted(1), predicted(2), Register::ZERO], ..Self::default() }
     }
 }
 

@@ -5,12 +5,15 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use machine::{
-    Bus, Disk, Exit, Habits, Machine, Network, Qemu, QuoteAnswer, QuoteSource, QuotingService, TdInfo, Tpm, Vm, measurement,
-};
+use machine::{Bus, Disk, Habits, Machine, Network, Qemu, QuoteAnswer, QuoteSource, QuotingService, Tpm, Vm};
 use sim_dcap::{Platform, TdQuote};
 
-use crate::chain::Chain;
+mod ended;
+mod measured;
+
+pub use ended::Ended;
+
+use crate::chain::{self, Chain};
 use crate::lan::Lan;
 use crate::leak::leaks;
 use crate::scenarios::Stage;
@@ -51,17 +54,12 @@ pub struct Boot<'a> {
     chain: Option<Chain>,
     /// The whole command line, where the image brings it along.
     whole: Option<Vec<String>>,
-}
-
-/// A boot that is over.
-#[derive(Debug)]
-pub struct Ended {
-    /// How.
-    pub exit: Exit,
-    /// Every line of the console.
-    pub lines: Vec<String>,
-    /// From QEMU's start to its end.
-    pub took: Duration,
+    /// Kernel and initrd are started by firmware with a TPM.
+    firmware: bool,
+    /// Makes what firmware says that it measured.
+    ccel: Option<measured::MakeLog>,
+    /// The registers are those of this command line.
+    another_line: Option<String>,
 }
 
 impl<'a> Boot<'a> {
@@ -93,6 +91,9 @@ impl<'a> Boot<'a> {
             longest: LONGEST,
             chain: None,
             whole: None,
+            firmware: false,
+            ccel: None,
+            another_line: None,
         }
     }
 
@@ -235,32 +236,10 @@ impl<'a> Boot<'a> {
         Self { longest, ..self }
     }
 
-    /// What this boot measures, for a policy.
-    ///
-    /// # Errors
-    /// When a file cannot be read.
-    pub fn measurement(&self) -> Result<TdInfo, Failure> {
-        self.measured()?.td_info(measurement::STAND_IN_FIRMWARE).doing("measuring")
-    }
-
     /// Copies the console to `watcher` while the machine runs.
     #[must_use]
     pub fn copy_to(self, watcher: Box<dyn Write + Send>) -> Self {
         Self { copy: Some(watcher), ..self }
-    }
-
-    /// What the machine's measurements are made of. Through firmware too it is kernel, initrd and command line by the rule of direct boot:
-    /// the stand-in for a TD believes what the host says.
-    fn measured(&self) -> Result<Machine, Failure> {
-        match self.chain {
-            Some(chain) => Ok(Machine {
-                kernel: Some(self.artifacts.kernel.clone()),
-                initrd: Some(self.initrd.clone()),
-                append: vec![chain.command_line(self.artifacts)?],
-                ..Machine::default()
-            }),
-            None => Ok(self.machine()),
-        }
     }
 
     fn words(&self) -> Vec<String> {
@@ -283,6 +262,9 @@ impl<'a> Boot<'a> {
             words.push(format!("init={TASK}"));
         }
         words.push(format!("cvm-tests.task={}", self.tasks));
+        if self.ccel.is_some() {
+            words.push(measured::RESERVED.to_owned());
+        }
         words
     }
 
@@ -319,9 +301,10 @@ impl<'a> Boot<'a> {
     pub fn run_with(mut self, during: impl FnOnce(&Vm) -> Result<(), Failure>) -> Result<Ended, Failure> {
         let mut machine = self.machine();
         let td = self.measurement()?;
-        let tpm = self.chain.map(|_| Tpm::start().doing("a TPM")).transpose()?;
-        if let (Some(chain), Some(tpm)) = (self.chain, &tpm) {
-            machine.firmware = Some(chain.firmware(self.artifacts, &self.stage.folder, tpm)?);
+        self.leave_log(&mut machine)?;
+        let tpm = (self.chain.is_some() || self.firmware).then(|| Tpm::start().doing("a TPM")).transpose()?;
+        if let Some(tpm) = &tpm {
+            machine.firmware = Some(chain::firmware(self.chain, self.artifacts, &self.stage.folder, tpm)?);
         }
         let quotes = match self.vaults {
             Some(vaults) => {
@@ -360,83 +343,5 @@ pub(crate) fn honest(platform: Platform) -> impl machine::QuoteSource + 'static 
     move |report: &[u8; 1024]| match TdQuote::from_tdreport(report).sign(&platform) {
         Ok(quote) => QuoteAnswer::Quote(quote),
         Err(_) => QuoteAnswer::Error(0x0001_2001),
-    }
-}
-
-impl Ended {
-    /// The first console line that contains `part`.
-    ///
-    /// # Errors
-    /// With the end of the console.
-    pub fn line(&self, part: &str) -> Result<&str, Failure> {
-        let found = self.lines.iter().find(|line| line.contains(part));
-        found.map(String::as_str).ok_or_else(|| Failure(format!("no line with {part:?}; {}", self.tail())))
-    }
-
-    /// Expects that nothing on the console contains `part`.
-    ///
-    /// # Errors
-    /// With the line that does.
-    pub fn no_line(&self, part: &str) -> Result<(), Failure> {
-        match self.lines.iter().find(|line| line.contains(part)) {
-            Some(line) => Err(Failure(format!("unexpected line: {line}"))),
-            None => Ok(()),
-        }
-    }
-
-    /// Expects that cvm-init stopped with `code` and the machine powered off.
-    ///
-    /// # Errors
-    /// With the end of the console.
-    pub fn stopped_with(&self, code: u8) -> Result<(), Failure> {
-        self.line(&format!("cvm-init: E{code} "))?;
-        self.no_line("cvm-tests: real system reached")?;
-        match self.exit {
-            Exit::PoweredOff | Exit::Rebooted => Ok(()),
-            _ => Err(Failure(format!("ended by {:?}; {}", self.exit, self.tail()))),
-        }
-    }
-
-    /// Expects that the real system was reached and did its tasks.
-    ///
-    /// # Errors
-    /// With the end of the console.
-    pub fn reached_the_real_system(&self) -> Result<(), Failure> {
-        self.line("cvm-tests: real system reached")?;
-        self.line("cvm-tests: done")?;
-        match self.exit {
-            Exit::PoweredOff => Ok(()),
-            _ => Err(Failure(format!("ended by {:?}; {}", self.exit, self.tail()))),
-        }
-    }
-
-    /// How long a phase took, in milliseconds.
-    ///
-    /// # Errors
-    /// When it did not end.
-    pub fn phase(&self, name: &str) -> Result<u64, Failure> {
-        let line = self.line(&format!("cvm-init: phase {name}: "))?;
-        let number = line.rsplit_once(": ").and_then(|(_, rest)| rest.strip_suffix(" ms")?.parse().ok());
-        number.ok_or_else(|| Failure(format!("no time in {line}")))
-    }
-
-    /// The receipt that this boot left.
-    ///
-    /// # Errors
-    /// When it is not JSON.
-    pub fn receipt(&self) -> Result<serde_json::Value, Failure> {
-        let marked = self.lines.iter().filter_map(|line| line.split_once("receipt| ").map(|(_, text)| text));
-        let text: String = marked.collect();
-        serde_json::from_str(&text).doing("receipt")
-    }
-
-    fn tail(&self) -> String {
-        let from = self.lines.len().saturating_sub(25);
-        format!(
-            "the machine ended by {:?} after {:?}, the console with\n    {}",
-            self.exit,
-            self.took,
-            self.lines.get(from..).unwrap_or_default().join("\n    ")
-        )
     }
 }

@@ -49,19 +49,27 @@ impl Chain {
         }
     }
 
-    /// Firmware of its own with Secure Boot on, its variables in `folder`.
-    ///
-    /// # Errors
-    /// As the file system.
-    pub(crate) fn firmware(self, artifacts: &Artifacts, folder: &std::path::Path, tpm: &Tpm) -> Result<Firmware, Failure> {
-        let variables = folder.join("variables.fd");
-        let keys = if self == Self::Open { "open" } else { self.name() };
-        let keys = artifacts.top.join("target/firmware").join(keys).with_extension("fd");
-        std::fs::copy(keys, &variables).doing("the firmware's variables (qemu/build)")?;
-        Ok(Firmware { variables, tpm: tpm.socket() })
-    }
-
     fn folder(self, artifacts: &Artifacts) -> PathBuf {
         artifacts.top.join("target/image").join(self.name())
     }
+}
+
+/// Firmware for this chain, its variables in `folder`; without one, for a kernel of the host's, with no keys at all.
+///
+/// # Errors
+/// As the file system.
+pub(crate) fn firmware(
+    chain: Option<Chain>,
+    artifacts: &Artifacts,
+    folder: &std::path::Path,
+    tpm: &Tpm,
+) -> Result<Firmware, Failure> {
+    let variables = folder.join("variables.fd");
+    let keys = match chain {
+        None => PathBuf::from("/usr/share/OVMF/OVMF_VARS_4M.fd"),
+        Some(Chain::Open) => artifacts.top.join("target/firmware/open.fd"),
+        Some(chain) => artifacts.top.join("target/firmware").join(chain.name()).with_extension("fd"),
+    };
+    std::fs::copy(keys, &variables).doing("the firmware's variables (qemu/build)")?;
+    Ok(Firmware { variables, tpm: tpm.socket() })
 }

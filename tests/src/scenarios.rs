@@ -5,6 +5,7 @@ mod cuts;
 mod data;
 mod header;
 mod image;
+mod measure;
 mod names;
 mod net;
 mod policy;
@@ -64,6 +65,11 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "power-cuts-in-a-rotation-after-one-that-was-cut", play: cuts::in_a_rotation_after_one_that_was_cut },
     Scenario { name: "boots-a-signed-uki-through-firmware", play: image::boots_a_signed_uki },
     Scenario { name: "boots-shim-and-grub-through-firmware", play: image::boots_shim_and_grub },
+    Scenario { name: "measures-into-a-tpm-under-real-firmware", play: measure::measures_into_a_tpm },
+    Scenario { name: "finds-its-command-line-in-a-ccel", play: measure::finds_its_command_line_in_a_ccel },
+    Scenario { name: "nothing-after-the-handoff-gets-the-key", play: measure::nothing_after_the_handoff_gets_the_key },
+    Scenario { name: "measures-what-happened-into-rtmr3", play: measure::measures_into_rtmr3 },
+    Scenario { name: "stops-where-a-named-register-is-missing", play: measure::stops_where_a_named_register_is_missing },
     Scenario { name: "formats-a-large-sparse-disk", play: data::formats_a_large_sparse_disk },
     Scenario { name: "data-survives-a-second-boot-into-systemd", play: data::survives_a_second_boot_into_systemd },
     Scenario { name: "stops-when-one-vault-of-three-answers", play: unlock::stops_when_one_vault_of_three_answers },
@@ -174,4 +180,7 @@ pub const ON_BACKPORTS: &[&str] = &[
     "panics-at-a-changed-block-read-later",
     "watchdog-ends-a-hang",
     "unlocks-as-an-sev-snp-guest",
+    "measures-what-happened-into-rtmr3",
+    "nothing-after-the-handoff-gets-the-key",
+    "measures-into-a-tpm-under-real-firmware",
 ];

@@ -324,7 +324,16 @@ impl Vaults {
     fn policy(&self, images: Vec<Image>) -> serde_json::Value {
         let owner = Owner { issuer: self.issuer.url.clone(), sub: "owner-1".to_owned(), roles: Vec::new() };
         let ttl_seconds = policy::TTL_SECONDS;
-        key_policy(&Terms { name: "guest".to_owned(), images, owner: Some(owner), attestation_servers: Vec::new(), ttl_seconds })
+        // Latched: a boot that was measured once gets nothing more.
+        let terms = Terms {
+            name: "guest".to_owned(),
+            images,
+            owner: Some(owner),
+            attestation_servers: Vec::new(),
+            ttl_seconds,
+            latched: true,
+        };
+        key_policy(&terms)
     }
 
     fn as_operator_sees_them(&self) -> Nodes {

@@ -52,13 +52,11 @@ pub fn key_policy(terms: &Terms) -> Value {
         .as_ref()
         .map(|owner| json!({ "Oidc": { "issuer": owner.issuer, "sub": owner.sub, "required_roles": owner.roles } }));
     let images = terms.images.iter().map(|image| {
-        let mut tdx = json!({
-            "mrtd": hex::encode(image.mrtd), "rtmr1": hex::encode(image.rtmr1), "rtmr2": hex::encode(image.rtmr2),
-        });
+        let (mrtd, rtmr1, rtmr2) = (hex::encode(image.mrtd), hex::encode(image.rtmr1), hex::encode(image.rtmr2));
         if terms.latched {
-            tdx["rtmr3"] = json!(hex::encode([0; 48]));
+            return json!({ "Tdx": { "mrtd": mrtd, "rtmr1": rtmr1, "rtmr2": rtmr2, "rtmr3": hex::encode([0; 48]) } });
         }
-        json!({ "Tdx": tdx })
+        json!({ "Tdx": { "mrtd": mrtd, "rtmr1": rtmr1, "rtmr2": rtmr2 } })
     });
     let servers = terms.attestation_servers.iter().map(|url| json!({ "url": url, "pinned_spki_sha256_hex": null }));
     let images: Vec<_> = images.collect();

@@ -80,6 +80,6 @@ fn table<D: Read + Seek>(disk: &mut D) -> Result<(Vec<u8>, Vec<Partition>), Erro
     let used: Vec<&[u8; 128]> = entry_chunks.iter().filter(|entry| entry.iter().take(16).any(|byte| *byte != 0)).collect();
     let mut data: Vec<u8> = first.iter().take(92).copied().collect();
     data.extend(u64::try_from(used.len()).unwrap_or(u64::MAX).to_le_bytes());
-    used.iter().for_each(|entry| data.extend(entry.iter()));
+    data.extend(used.into_iter().flatten());
     Ok((data, partitions))
 }

@@ -65,7 +65,7 @@ fn configuration<D: Read + Seek>(esp: &Esp<D>) -> Result<String, Error> {
     let mut found = Vec::new();
     for folder in esp.names("EFI")? {
         let has = |name: &String| name.eq_ignore_ascii_case("grub.cfg");
-        if esp.names(&format!("EFI/{folder}")).is_ok_and(|names| names.iter().any(|name| has(name))) {
+        if esp.names(&format!("EFI/{folder}")).is_ok_and(|names| names.iter().any(has)) {
             found.push(format!("EFI/{folder}/grub.cfg"));
         }
     }

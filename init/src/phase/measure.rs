@@ -9,7 +9,6 @@ mod firmware;
 mod log;
 mod tpm;
 
-
 use kernel::measurements::{REGISTER_BYTES, Rtmr};
 use ondisk::cel::{Record, Register};
 use ondisk::cmdline::{Measure, Measured as Demand, Policy};
@@ -163,10 +162,7 @@ fn sha384(bytes: &[u8]) -> [u8; REGISTER_BYTES] {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        text.push_str(&format!("{byte:02x}"));
-        text
-    })
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The digests that one event has, by hash function.

@@ -126,8 +126,8 @@ impl<'a> Log<'a> {
     #[must_use]
     pub fn startup_locality(&self) -> u8 {
         let told = self.events.iter().filter(|event| event.register == 0 && event.kind == EV_NO_ACTION);
-        let localities = told.filter_map(|event| event.data.strip_prefix(STARTUP_LOCALITY)?.first().copied());
-        localities.last().unwrap_or(0)
+        let mut localities = told.filter_map(|event| event.data.strip_prefix(STARTUP_LOCALITY)?.first().copied());
+        localities.next_back().unwrap_or(0)
     }
 }
 

@@ -20,7 +20,7 @@ fn log(algorithms: &[(u16, u16)], records: &[Vec<u8>]) -> Vec<u8> {
 
 fn record(register: u32, kind: u32, digests: &[(u16, &[u8])], data: &[u8]) -> Vec<u8> {
     let mut record = [register, kind, u32::try_from(digests.len()).unwrap()].map(u32::to_le_bytes).concat();
-    digests.iter().for_each(|(id, digest)| record.extend([&id.to_le_bytes()[..], digest].concat()));
+    record.extend(digests.iter().flat_map(|(id, digest)| [&id.to_le_bytes()[..], digest].concat()));
     record.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
     record.extend(data);
     record
@@ -123,7 +123,7 @@ fn command_line_is_found_in_each_form_and_in_its_register_alone() {
         ("load options", 3, wide(1), Some("the kernel's EFI stub")),
         ("load options of systemd-stub", 3, wide(2), Some("the kernel's EFI stub")),
         ("the section", 3, format!("{line}\0").into_bytes(), Some("systemd-stub")),
-        ("GRUB's", 3, line[11..].as_bytes().to_vec(), Some("GRUB")),
+        ("GRUB's", 3, line.as_bytes()[11..].to_vec(), Some("GRUB")),
         ("an older GRUB's", 3, format!("{}\0", &line[11..]).into_bytes(), Some("GRUB")),
         ("in RTMR1", 2, wide(1), None),
         ("one letter more", 3, format!("{line}t\0").into_bytes(), None),
@@ -138,7 +138,7 @@ fn command_line_is_found_in_each_form_and_in_its_register_alone() {
     assert_eq!(Log::parse(&bytes).unwrap().measures_command_line(Kind::Cc, Hash::Sha384, line), None);
     // In a TPM's log it is PCR 8 to 15.
     for (register, want) in [(7, None), (8, Some("GRUB")), (12, Some("GRUB")), (16, None)] {
-        let bytes = log(&[SHA384], &[record(register, 13, &[(0xc, &of(line[11..].as_bytes()))], b"")]);
+        let bytes = log(&[SHA384], &[record(register, 13, &[(0xc, &of(&line.as_bytes()[11..]))], b"")]);
         assert_eq!(Log::parse(&bytes).unwrap().measures_command_line(Kind::Tpm, Hash::Sha384, line), want, "PCR {register}");
     }
 }

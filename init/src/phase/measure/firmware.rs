@@ -55,7 +55,7 @@ pub(super) fn look(command_line: &str) -> Finding {
     match kernel::firmware_log::ccel(LOG_MAX) {
         Ok(Some(bytes)) => {
             let rtmrs = domain.as_deref().and_then(|domain| domain.get(RTMRS_AT..));
-            return judge(CCEL, &bytes, command_line, Kind::Cc, Hash::Sha384, rtmrs.map(|rtmrs| of_domain(rtmrs)).as_deref());
+            return judge(CCEL, &bytes, command_line, Kind::Cc, Hash::Sha384, rtmrs.map(of_domain).as_deref());
         }
         Ok(None) => {}
         Err(_) => return Finding::Unknown(Reason::Unreadable(CCEL)),

@@ -14,13 +14,13 @@ impl Outcome {
     /// nothing else of them was believed for the key.
     pub(crate) fn measured(&self) -> Value {
         let vault = |vault: &VaultOutcome| {
-            let mut fields = json!({ "address": vault.address, "verdict": vault.verdict });
-            if vault.verdict == Verdict::Served {
-                fields["mrenclave"] = json!(vault.mrenclave);
-                fields["platform"] = json!(vault.platform);
-                fields["tcb"] = json!(vault.tcb_status);
+            let VaultOutcome { address, verdict, mrenclave, platform, tcb_status, .. } = vault;
+            if *verdict == Verdict::Served {
+                return json!({
+                    "address": address, "mrenclave": mrenclave, "platform": platform, "tcb": tcb_status, "verdict": verdict,
+                });
             }
-            fields
+            json!({ "address": address, "verdict": verdict })
         };
         json!({
             "generation": self.generation,

@@ -1,0 +1,226 @@
+//! What happened is measured, and what was measured is found again.
+
+use std::time::Duration;
+
+use machine::measurement::ccel;
+use ondisk::cel::{self, Record, Register};
+use ondisk::eventlog::Log;
+use ondisk::register::Hash;
+use predict::Prediction;
+use serde_json::Value;
+
+use super::Stage;
+use super::root::assert_field;
+use crate::vaults::hex;
+use crate::{Boot, DataDisk, Doing, Ended, Failure, Vaults};
+
+/// Firmware, kernel and systemd under emulation.
+const THROUGH_FIRMWARE: Duration = Duration::from_secs(150);
+/// What of a log is shown when it is not what it should be.
+const EVENTS: [&str; 6] = ["policy", "root", "vaults", "disk", "debug", "leave-initrd"];
+
+pub(super) fn measures_into_rtmr3(stage: &Stage) -> Result<(), Failure> {
+    let (vaults, data) = (Vaults::up(&stage.artifacts, 2, 3)?, DataDisk::blank(&stage.folder)?);
+    let boot =
+        |tasks| Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word("cvm.measure=rtmr").tasks(tasks);
+    for what in ["formatted", "opened"] {
+        let ended = boot("measured").word(vaults.commitment()).word("cvm.debug=timeline").run()?;
+        ended.reached_the_real_system()?;
+        let receipt = ended.receipt()?;
+        let records = records(&ended, "rtmr-measure.log", Register::Rtmr(3))?;
+        let rtmr3 = ended.registers("rtmr| ")?.into_iter().find(|(number, _)| *number == 3);
+        let (_, rtmr3) = rtmr3.ok_or_else(|| Failure("no RTMR3".to_owned()))?;
+        same("RTMR3 and its log", &hex(&replayed(&records, Hash::Sha384)?), &hex(&rtmr3))?;
+        assert_field(&receipt, "/measured/rtmr3/after", &hex(&rtmr3))?;
+        assert_field(&receipt, "/measured/rtmr3/before", &"00".repeat(48))?;
+        assert_field(&receipt, "/measured/events", &6)?;
+        // What a verifier reads is what the receipt says.
+        let texts = texts(&records)?;
+        for (event, event_field, receipt_field) in [
+            (0, "/sha256", "/policy_sha256"),
+            (1, "/roothash", "/root_hash"),
+            (2, "/outcome/generation", "/unlock/generation"),
+            (2, "/outcome/vaults/0/verdict", "/unlock/vaults/0/verdict"),
+            (3, "/luks_uuid", "/data/luks_uuid"),
+            (3, "/handle", "/unlock/handle"),
+            (3, "/header", "/data/header"),
+            (4, "/words", "/debug"),
+        ] {
+            let measured = texts.get(event).and_then(|text| text.pointer(event_field)).cloned().unwrap_or_default();
+            let told = receipt.pointer(receipt_field).cloned().unwrap_or_default();
+            same(event_field, &measured.to_string(), &told.to_string())?;
+            if told.is_null() {
+                return Err(Failure(format!("{receipt_field} of the receipt is not there")));
+            }
+        }
+        assert_field(texts.get(3).unwrap_or(&Value::Null), "/what", &what)?;
+    }
+    Ok(())
+}
+
+pub(super) fn nothing_after_the_handoff_gets_the_key(stage: &Stage) -> Result<(), Failure> {
+    let (vaults, data) = (Vaults::up(&stage.artifacts, 2, 3)?, DataDisk::blank(&stage.folder)?);
+    let boot = || {
+        let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+        boot.word("cvm.net.keep=yes").tasks("again")
+    };
+    let gave =
+        |ended: &Ended, what: &str| ended.lines.iter().filter(|line| line.contains("again: ") && line.contains(what)).count();
+    // Without the latch, whoever breaks into the running system has the key: the program can do what it claims.
+    let open = boot().word("cvm.measure=off").run()?;
+    open.reached_the_real_system()?;
+    assert_field(&open.receipt()?, "/measured/events", &0)?;
+    if gave(&open, "gave a share") != 3 {
+        return Err(Failure("without the latch a later program is refused too: the scenario shows nothing".to_owned()));
+    }
+    // With it, the same program with the same quote path is nobody to any vault.
+    let latched = boot().run()?;
+    latched.reached_the_real_system()?;
+    match (gave(&latched, "gave a share"), gave(&latched, "denied by the key's policy")) {
+        (0, 3) => Ok(()),
+        (gave, denied) => {
+            Err(Failure(format!("{gave} vaults gave a share after the latch, {denied} denied it: {:?}", again(&latched))))
+        }
+    }
+}
+
+fn again(ended: &Ended) -> Vec<&String> {
+    ended.lines.iter().filter(|line| line.contains("again: ")).collect()
+}
+
+pub(super) fn finds_its_command_line_in_a_ccel(stage: &Stage) -> Result<(), Failure> {
+    let require = || Boot::new(stage).word("cvm.measured=require");
+    let ended = require().ccel(ccel).run()?;
+    ended.reached_the_real_system()?;
+    let receipt = ended.receipt()?;
+    assert_field(&receipt, "/measured/command_line/measured", &"yes")?;
+    assert_field(&receipt, "/measured/command_line/log", &"ccel")?;
+    assert_field(&receipt, "/measured/command_line/by", &"the kernel's EFI stub")?;
+
+    // Log and registers agree with one another, and not with the kernel's command line.
+    let ended = require().ccel(ccel).measures_another_line("roothash=00 quiet").run()?;
+    ended.stopped_with(97)?;
+    ended.line("the ccel log has another command line than ours, or none")?;
+
+    // A log that the host wrote to please: it has our line, and does not make the registers what they are.
+    let lie = |memory, cpus, prediction: &Prediction| {
+        let mut events = prediction.0.clone();
+        events.swap_remove(0);
+        ccel(memory, cpus, &Prediction(events))
+    };
+    let ended = require().ccel(lie).run()?;
+    ended.stopped_with(97)?;
+    ended.line("the ccel log does not replay to RTMR1")?;
+
+    // Nobody requires it: the boot goes on, and says what it knows.
+    let ended = Boot::new(stage).ccel(|_, _, _| b"no log at all".to_vec()).run()?;
+    ended.reached_the_real_system()?;
+    assert_field(&ended.receipt()?, "/measured/command_line/measured", &"unknown")?;
+    assert_field(&ended.receipt()?, "/measured/command_line/reason", &"the ccel log is malformed")
+}
+
+pub(super) fn stops_where_a_named_register_is_missing(stage: &Stage) -> Result<(), Failure> {
+    // Before anybody is asked for a share: the vaults of these boots are not even there.
+    let (vaults, data) = (Vaults::up(&stage.artifacts, 2, 3)?, DataDisk::blank(&stage.folder)?);
+    let ended = Boot::new(stage).data(&data, &vaults).word("cvm.measure=tpm").run()?;
+    ended.stopped_with(90)?;
+    ended.no_line("phase net")?;
+    Boot::new(stage).production().word("cvm.measure=rtmr").run()?.stopped_with(90)?;
+    let ended = Boot::new(stage).data(&data, &vaults).word("cvm.measured=require").run()?;
+    ended.stopped_with(97)?;
+    ended.line("firmware left no log")?;
+    ended.no_line("phase net")
+}
+
+pub(super) fn measures_into_a_tpm(stage: &Stage) -> Result<(), Failure> {
+    let boot = Boot::new(stage).production().through_firmware().word("cvm.measure=tpm").word("cvm.measured=require");
+    let boot = boot.systemd().tasks("measured,firmware,pcrlock").for_at_most(THROUGH_FIRMWARE);
+    let prediction = boot.prediction()?;
+    let ended = boot.run()?;
+    ended.reached_the_real_system()?;
+    let receipt = ended.receipt()?;
+    assert_field(&receipt, "/measured/command_line/measured", &"yes")?;
+    assert_field(&receipt, "/measured/command_line/log", &"tpm")?;
+    assert_field(&receipt, "/measured/pcr/number", &15)?;
+    pcr_holds_its_log(&ended)?;
+    is_predicted(&ended, &prediction)
+}
+
+/// PCR 15 is what its log says in both banks, and systemd-pcrlock reads that log and agrees.
+pub(super) fn pcr_holds_its_log(ended: &Ended) -> Result<(), Failure> {
+    let records = records(ended, "tpm2-measure.log", Register::Pcr(15))?;
+    ended.line("cvm-tests: /run/log/systemd/tpm2-measure.log 600")?;
+    let banks = ended.registers("pcr15| ")?;
+    for (_, value) in &banks {
+        let hash = Hash::ALL.into_iter().find(|hash| hash.bytes() == value.len()).ok_or_else(|| Failure("a bank".to_owned()))?;
+        same("PCR 15 and its log", &hex(&replayed(&records, hash)?), &hex(value))?;
+        assert_field(&ended.receipt()?, &format!("/measured/pcr/values/{}", hash.name()), &hex(value))?;
+    }
+    if banks.len() != 2 {
+        return Err(Failure(format!("{} banks of PCR 15, not two", banks.len())));
+    }
+    let row = ended.lines.iter().find(|line| line.contains("pcrlock| ") && line.contains("leave-initrd"));
+    row.map(|_| ()).ok_or_else(|| Failure(format!("systemd-pcrlock does not show our events; {:?}", pcrlock(ended))))
+}
+
+fn pcrlock(ended: &Ended) -> Vec<&String> {
+    ended.lines.iter().filter(|line| line.contains("pcrlock| ")).collect()
+}
+
+/// From the first boot option on, the firmware's log is what was predicted from the image, event by event, and so are the PCRs.
+pub(super) fn is_predicted(ended: &Ended, prediction: &Prediction) -> Result<(), Failure> {
+    let bytes = ended.dump("firmware-log")?;
+    let log = Log::parse(&bytes).doing("the firmware's log")?;
+    let of_image = |pcr: u32| matches!(pcr, 2..=6 | 8..=15);
+    for hash in [Hash::Sha256, Hash::Sha384] {
+        let events = log.events.iter().filter(|event| event.is_extended() && of_image(event.register));
+        let logged: Vec<_> = events.map(|event| (event.register, event.digest(hash).unwrap_or_default().to_vec())).collect();
+        let predicted: Vec<_> = prediction.0.iter().map(|event| (event.pcr, event.digest(hash))).collect();
+        for (number, (logged, predicted)) in logged.iter().zip(&predicted).enumerate() {
+            let what = prediction.0.get(number).map(|event| event.what.as_str()).unwrap_or_default();
+            same(
+                &format!("event {number} ({what})"),
+                &format!("{} {}", predicted.0, hex(&predicted.1)),
+                &format!("{} {}", logged.0, hex(&logged.1)),
+            )?;
+        }
+        same("number of events", &predicted.len().to_string(), &logged.len().to_string())?;
+    }
+    let observed = ended.registers("pcr| ")?;
+    for pcr in prediction.pcrs().into_iter().filter(|pcr| *pcr != 15) {
+        let value = observed.iter().find(|(number, _)| *number == pcr).map(|(_, value)| hex(value)).unwrap_or_default();
+        same(&format!("PCR {pcr}"), &hex(&prediction.pcr(pcr, Hash::Sha384)), &value)?;
+    }
+    Ok(())
+}
+
+/// The six records of a log that the task program printed, each of this register and each what it says.
+fn records(ended: &Ended, name: &str, register: Register) -> Result<Vec<Record>, Failure> {
+    let records = cel::parse(&ended.dump(name)?).doing(name)?;
+    let ours: Vec<Record> = records.into_iter().filter(|record| record.event_type.as_deref() == Some("cvm-init")).collect();
+    if ours.iter().any(|record| record.register != register || !record.is_what_it_says()) {
+        return Err(Failure(format!("{name}: a record of another register, or whose digest is of another text")));
+    }
+    let names: Vec<String> = texts(&ours)?
+        .iter()
+        .map(|text| text.pointer("/cvm-init").and_then(Value::as_str).unwrap_or_default().to_owned())
+        .collect();
+    same("events", &EVENTS.join(" "), &names.join(" "))?;
+    Ok(ours)
+}
+
+fn texts(records: &[Record]) -> Result<Vec<Value>, Failure> {
+    records
+        .iter()
+        .map(|record| serde_json::from_str(record.string.as_deref().unwrap_or_default()).doing("an event's text"))
+        .collect()
+}
+
+fn replayed(records: &[Record], hash: Hash) -> Result<Vec<u8>, Failure> {
+    let digests: Option<Vec<&[u8]>> = records.iter().map(|record| record.digest(hash)).collect();
+    digests.map(|digests| hash.replay(digests)).ok_or_else(|| Failure(format!("a record without {}", hash.name())))
+}
+
+fn same(what: &str, want: &str, got: &str) -> Result<(), Failure> {
+    if want == got { Ok(()) } else { Err(Failure(format!("{what}: {want} is expected, {got} came"))) }
+}
