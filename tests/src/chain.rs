@@ -15,13 +15,15 @@ pub(crate) enum Chain {
     Open,
     /// Debian's shim and GRUB; the firmware knows Microsoft's keys, and the builder's for a module of the simulation.
     Grub,
+    /// The same with Secure Boot off.
+    OpenGrub,
 }
 
 impl Chain {
     const fn name(self) -> &'static str {
         match self {
             Self::Uki | Self::Open => "uki",
-            Self::Grub => "grub",
+            Self::Grub | Self::OpenGrub => "grub",
         }
     }
 
@@ -29,7 +31,7 @@ impl Chain {
     pub(crate) fn image(self, artifacts: &Artifacts) -> PathBuf {
         self.folder(artifacts).join(match self {
             Self::Uki | Self::Open => "signed.raw",
-            Self::Grub => "cvm.raw",
+            Self::Grub | Self::OpenGrub => "cvm.raw",
         })
     }
 
@@ -45,7 +47,7 @@ impl Chain {
     pub(crate) const fn ports(self) -> [u16; 3] {
         match self {
             Self::Uki | Self::Open => [18441, 18442, 18443],
-            Self::Grub => [18444, 18445, 18446],
+            Self::Grub | Self::OpenGrub => [18444, 18445, 18446],
         }
     }
 
@@ -68,6 +70,7 @@ pub(crate) fn firmware(
     let keys = match chain {
         None => PathBuf::from("/usr/share/OVMF/OVMF_VARS_4M.fd"),
         Some(Chain::Open) => artifacts.top.join("target/firmware/open.fd"),
+        Some(Chain::OpenGrub) => artifacts.top.join("target/firmware/open-grub.fd"),
         Some(chain) => artifacts.top.join("target/firmware").join(chain.name()).with_extension("fd"),
     };
     std::fs::copy(keys, &variables).doing("the firmware's variables (qemu/build)")?;

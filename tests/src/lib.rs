@@ -16,6 +16,7 @@ mod pccs;
 mod relay;
 pub mod runner;
 mod scenarios;
+pub mod schema;
 mod vaults;
 mod vsock;
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tests::runner::{Part, play};
-use tests::{ALL, BENCHMARKS, KernelLine, OF_ONE_KERNEL, ON_BACKPORTS, Scenario};
+use tests::{ALL, BENCHMARKS, KernelLine, OF_ONE_KERNEL, ON_BACKPORTS, Scenario, schema};
 
 /// Plays scenarios in virtual machines.
 #[derive(Parser)]
@@ -37,13 +37,21 @@ fn main() -> ExitCode {
         }
     };
     let top = arguments.top.canonicalize().unwrap_or(arguments.top);
-    let count = play(&top, &parts, |(scenario, kernel), took, outcome| {
+    let mut count = play(&top, &parts, |(scenario, kernel), took, outcome| {
         let (name, took) = (format!("{}{}", scenario.name, kernel.mark()), took.as_secs_f64());
         match outcome {
             Ok(()) => println!("ok      {took:6.1} s  {name}"),
             Err(failure) => println!("FAILED  {took:6.1} s  {name}: {failure}"),
         }
     });
+    if arguments.names.is_empty() {
+        let missing = schema::not_produced().unwrap_or_else(|failure| vec![failure.to_string()]);
+        match missing.as_slice() {
+            [] => println!("ok                receipts: every field of the schema was there in one of them"),
+            fields => println!("FAILED            receipts: no boot had {}", fields.join(" ")),
+        }
+        if missing.is_empty() { count.passed += 1 } else { count.failed += 1 }
+    }
     println!("{} passed, {} failed", count.passed, count.failed);
     if count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

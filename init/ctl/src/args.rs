@@ -62,6 +62,9 @@ pub(crate) struct Measure {
     /// The MRTD of firmware that somebody else builds, from a quote that was believed
     #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
     pub(crate) mrtd: Option<[u8; 48]>,
+    /// The firmware's Secure Boot is off: then the kernel of a UKI is measured as a program too, and GRUB's is not
+    #[arg(long, conflicts_with = "kernel")]
+    pub(crate) secure_boot_off: bool,
     /// Fold RTMR1 as the PCRs of a TPM would be folded, with a separator for each: to compare with a log of firmware that has a TPM
     #[arg(long)]
     pub(crate) as_tpm: bool,

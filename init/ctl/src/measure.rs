@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use cvmctl::policy::{Image, key_policy};
 use ondisk::register::Hash;
-use predict::{Chain, Event, Firmware, Prediction, direct};
+use predict::{Chain, Event, Firmware, Prediction, SecureBoot, direct};
 use serde_json::{Map, Value, json};
 
 use crate::args::Measure;
@@ -65,7 +65,8 @@ fn prediction(args: &Measure) -> Result<(&'static str, Prediction), Error> {
     }
     let path = args.image.clone().unwrap_or_default();
     let disk = File::open(&path).map_err(|source| Error::File { path: path.clone(), source })?;
-    match predict::image(disk) {
+    let secure_boot = if args.secure_boot_off { SecureBoot::Off } else { SecureBoot::On };
+    match predict::image(disk, secure_boot) {
         Ok((Chain::Uki, prediction)) => Ok(("unified kernel image", prediction)),
         Ok((Chain::Grub, prediction)) => Ok(("shim and GRUB", prediction)),
         Err(predict::Error::Esp(0)) => Ok(("direct boot", beside(&path)?)),

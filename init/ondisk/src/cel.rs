@@ -49,7 +49,7 @@ pub struct Record {
     pub digests: Vec<(Hash, Vec<u8>)>,
     /// What was hashed, where the record has it in systemd's form.
     pub string: Option<String>,
-    /// Whose kind of event it is: `phase`, `cvm-init`.
+    /// What kind of event it is to systemd: `phase`, `machine-id`, ...
     pub event_type: Option<String>,
     /// Which boot, 32 hexadecimal digits.
     pub boot_id: Option<String>,
@@ -201,7 +201,7 @@ mod tests {
             register,
             digests: [Hash::Sha256, Hash::Sha384].map(|hash| (hash, hash.digest(string.as_bytes()))).to_vec(),
             string: Some(string.to_owned()),
-            event_type: Some("cvm-init".to_owned()),
+            event_type: Some("phase".to_owned()),
             boot_id: None,
             timestamp: Some(7),
         }

@@ -6,7 +6,7 @@ use ondisk::gpt::{Header, Partition};
 use ondisk::pe;
 
 use crate::esp::Esp;
-use crate::{Error, Event, Prediction, firmware_begins, firmware_ends, grub, uki};
+use crate::{Error, Event, Prediction, SecureBoot, firmware_begins, firmware_ends, grub, uki};
 
 /// Images have sectors of this size: firmware reads them on any disk.
 const SECTOR: usize = 512;
@@ -30,7 +30,7 @@ pub enum Chain {
 ///
 /// # Errors
 /// When something cannot be read, or is not known here.
-pub fn image<D: Read + Seek>(mut disk: D) -> Result<(Chain, Prediction), Error> {
+pub fn image<D: Read + Seek>(mut disk: D, secure_boot: SecureBoot) -> Result<(Chain, Prediction), Error> {
     let (table, partitions) = table(&mut disk)?;
     let sector = u64::try_from(SECTOR).unwrap_or(512);
     let mut esps = partitions.iter().filter(|partition| partition.kind.to_string() == ESP);
@@ -47,10 +47,10 @@ pub fn image<D: Read + Seek>(mut disk: D) -> Result<(Chain, Prediction), Error> 
     events.push(Event::new(5, "the disk's partition table", table));
     events.push(Event::program(4, FIRST, &first)?);
     let chain = if has(b".linux") {
-        events.extend(uki::events(&sections, &esp)?);
+        events.extend(uki::events(&sections, &esp, secure_boot)?);
         Chain::Uki
     } else if has(b".vendor_cert") {
-        events.extend(grub::events(&sections, &esp)?);
+        events.extend(grub::events(&sections, &esp, secure_boot)?);
         Chain::Grub
     } else {
         return Err(Error::Unknown(FIRST.to_owned()));

@@ -10,7 +10,7 @@ use std::io::{Read, Seek};
 use ondisk::pe::Section;
 
 use crate::esp::Esp;
-use crate::{Error, Event, direct, wide};
+use crate::{Error, Event, SecureBoot, direct, wide};
 
 const GRUB: &str = "EFI/BOOT/grubx64.efi";
 /// `EFI_CERT_X509_GUID` and `EFI_CERT_SHA256_GUID`, and shim's own as the owner of what it brings along.
@@ -22,14 +22,14 @@ const PLAIN: &str = "_.,:/=@%+-";
 /// Configuration files that lead to one another.
 const DEPTH_MAX: usize = 8;
 
-pub(crate) fn events<D: Read + Seek>(shim: &[Section<'_>], esp: &Esp<D>) -> Result<Vec<Event>, Error> {
+pub(crate) fn events<D: Read + Seek>(shim: &[Section<'_>], esp: &Esp<D>, secure_boot: SecureBoot) -> Result<Vec<Event>, Error> {
     let mut events = machine_owner_keys(shim)?;
     events.push(Event::program(4, GRUB, &esp.read(GRUB)?)?);
     let first = configuration(esp)?;
     let text = esp.read(&first)?;
     // Looked for, then read: each time it is opened, it is measured.
     events.extend([(); 2].map(|()| Event::new(9, format!("GRUB reads {first}"), text.clone())));
-    let mut boot = Boot { esp, events, command_line: None, initrd: None };
+    let mut boot = Boot { esp, secure_boot, events, command_line: None, initrd: None };
     boot.run(&text, 0)?;
     Ok(boot.events)
 }
@@ -79,6 +79,7 @@ fn configuration<D: Read + Seek>(esp: &Esp<D>) -> Result<String, Error> {
 /// GRUB at work.
 struct Boot<'a, D: Read + Seek> {
     esp: &'a Esp<D>,
+    secure_boot: SecureBoot,
     events: Vec<Event>,
     command_line: Option<String>,
     initrd: Option<Vec<u8>>,
@@ -134,7 +135,10 @@ impl<D: Read + Seek> Boot<'_, D> {
     fn linux(&mut self, path: &str, words: &[&str]) -> Result<bool, Error> {
         self.command(&[&["linux"], words].concat());
         let kernel = self.open(path)?;
-        self.events.push(Event::program(4, path, &kernel)?);
+        // Where Secure Boot is on, shim is asked to verify the kernel, and measures what it verifies.
+        if self.secure_boot == SecureBoot::On {
+            self.events.push(Event::program(4, path, &kernel)?);
+        }
         let line = words.join(" ");
         self.events.push(Event::new(8, "GRUB: the kernel's command line", line.clone()));
         self.command_line = Some(line);

@@ -104,6 +104,17 @@ impl Event {
     }
 }
 
+/// Whether firmware verifies what it starts. The same image measures something else without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SecureBoot {
+    /// systemd-stub, which was verified with the kernel inside, starts it past firmware's checks, and so past its measurement. GRUB has shim
+    /// verify the kernel, and shim measures it.
+    #[default]
+    On,
+    /// systemd-stub has firmware load the kernel, which measures it. GRUB asks nobody.
+    Off,
+}
+
 /// Whose registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Firmware {

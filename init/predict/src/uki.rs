@@ -8,7 +8,7 @@ use ondisk::pe::Section;
 
 use crate::disk::FIRST;
 use crate::esp::Esp;
-use crate::{Error, Event, direct, wide};
+use crate::{Error, Event, SecureBoot, direct, wide};
 
 /// Every section that the stub measures, in its order.
 const MEASURED: [&str; 8] = [".linux", ".osrel", ".cmdline", ".initrd", ".ucode", ".splash", ".uname", ".sbat"];
@@ -19,7 +19,11 @@ const NOT_PREDICTED: [&str; 6] = [".profile", ".dtb", ".dtbauto", ".hwids", ".ef
 /// Folders whose files the stub adds to the initrd or the command line.
 const DROP_INS: [&str; 3] = ["loader/credentials", "loader/addons", "loader/extensions"];
 
-pub(crate) fn events<D: Read + Seek>(sections: &[Section<'_>], esp: &Esp<D>) -> Result<Vec<Event>, Error> {
+pub(crate) fn events<D: Read + Seek>(
+    sections: &[Section<'_>],
+    esp: &Esp<D>,
+    secure_boot: SecureBoot,
+) -> Result<Vec<Event>, Error> {
     let find = |name: &str| sections.iter().find(|section| section.name == name.as_bytes());
     if let Some(name) = NOT_PREDICTED.into_iter().find(|name| find(name).is_some()) {
         return Err(Error::Section(name));
@@ -33,6 +37,9 @@ pub(crate) fn events<D: Read + Seek>(sections: &[Section<'_>], esp: &Esp<D>) -> 
     for (name, section) in MEASURED.into_iter().chain([PUBLIC_KEY]).filter_map(|name| Some((name, find(name)?))) {
         events.push(Event::new(11, format!("systemd-stub: name of section {name}"), format!("{name}\0")));
         events.push(Event::new(11, format!("systemd-stub: section {name}"), loaded(section)));
+    }
+    if let (SecureBoot::Off, Some(kernel)) = (secure_boot, find(".linux")) {
+        events.push(Event::program(4, "the kernel in section .linux", kernel.data)?);
     }
     let section = |name: &'static str| find(name).map(loaded).ok_or(Error::NoSection(name));
     let initrds = [find(".ucode").map(loaded).unwrap_or_default(), section(".initrd")?];

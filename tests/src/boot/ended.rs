@@ -7,7 +7,7 @@ use machine::Exit;
 use ring::digest::{SHA256, digest};
 
 use crate::vaults::hex;
-use crate::{Doing, Failure};
+use crate::{Doing, Failure, schema};
 
 /// A boot that is over.
 #[derive(Debug)]
@@ -80,11 +80,13 @@ impl Ended {
     /// The receipt that this boot left.
     ///
     /// # Errors
-    /// When it is not JSON.
+    /// When it is not JSON, or not what the schema says.
     pub fn receipt(&self) -> Result<serde_json::Value, Failure> {
         let marked = self.lines.iter().filter_map(|line| line.split_once("receipt| ").map(|(_, text)| text));
         let text: String = marked.collect();
-        serde_json::from_str(&text).doing("receipt")
+        let receipt = serde_json::from_str(&text).doing("receipt")?;
+        schema::hold(&receipt)?;
+        Ok(receipt)
     }
 
     fn tail(&self) -> String {

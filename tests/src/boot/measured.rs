@@ -6,9 +6,10 @@ use std::fs::File;
 
 use machine::measurement::{self, STAND_IN_FIRMWARE};
 use machine::{Machine, TdInfo};
-use predict::{Prediction, direct};
+use predict::{Prediction, SecureBoot, direct};
 
 use super::Boot;
+use crate::chain::Chain;
 use crate::{Doing, Failure};
 
 /// What firmware would have left, from what it would have measured: memory in MiB, CPUs, events.
@@ -52,7 +53,8 @@ impl Boot<'_> {
     pub(crate) fn prediction(&self) -> Result<Prediction, Failure> {
         if let Some(chain) = self.chain {
             let image = File::open(chain.image(self.artifacts)).doing("the image")?;
-            return predict::image(image).map(|(_, prediction)| prediction).doing("predicting");
+            let secure_boot = if matches!(chain, Chain::Open | Chain::OpenGrub) { SecureBoot::Off } else { SecureBoot::On };
+            return predict::image(image, secure_boot).map(|(_, prediction)| prediction).doing("predicting");
         }
         let machine = self.machine();
         let read =

@@ -12,8 +12,8 @@ use super::{Digests, Records};
 /// systemd-pcrlock reads it, and systemd goes on writing it.
 const PCRS: &str = "/run/log/systemd/tpm2-measure.log";
 const RTMRS: &str = "/run/cvm-init/rtmr-measure.log";
-/// As `eventType`: which program's event it is.
-const EVENT_TYPE: &str = "cvm-init";
+/// As `eventType`: of the types that systemd knows, the one of boot phases. Of others systemd-pcrlock does not check the digests.
+const EVENT_TYPE: &str = "phase";
 
 /// A record of now.
 pub(super) fn record(register: Register, digests: Digests, text: &str) -> Record {
