@@ -26,6 +26,9 @@ const RTMRS_AT: usize = 208;
 const REPORT_BYTES: usize = 1024;
 const DOMAIN_IN_REPORT: std::ops::Range<usize> = 512..912;
 
+/// Extended by the kernel's integrity measurement architecture.
+const IMA: Register = Register::Pcr(10);
+
 /// A log in one of its two forms, with its file.
 struct Read {
     path: PathBuf,
@@ -75,11 +78,14 @@ pub(crate) fn judge(args: &LogVerify) -> Result<ExitCode, Error> {
     if let Some(path) = &args.pcrs {
         wanted.extend(pcrs::read(path)?);
     }
+    // The integrity measurement architecture has a log of its own, which is none of these.
+    let (compared, without_log): (Vec<_>, Vec<_>) =
+        wanted.iter().partition(|(register, ..)| logs.has(*register) || *register != IMA);
     let compared: Vec<_> =
-        wanted.iter().map(|(register, hash, value)| (register, hash, value, logs.replay(*register, *hash))).collect();
+        compared.into_iter().map(|(register, hash, value)| (register, hash, value, logs.replay(*register, *hash))).collect();
     let measured = args.cmdline.as_ref().map(|line| (line, measured(&read, line)));
     let lies = logs.events.iter().filter(|event| !event.honest).count();
-    let agree = compared.iter().all(|(_, _, value, replayed)| replayed.as_ref() == Some(*value));
+    let agree = !compared.is_empty() && compared.iter().all(|(_, _, value, replayed)| replayed.as_ref() == Some(*value));
     let believed = agree && lies == 0 && measured.as_ref().is_none_or(|(_, by)| by.is_some());
 
     if args.json {
@@ -105,6 +111,8 @@ pub(crate) fn judge(args: &LogVerify) -> Result<ExitCode, Error> {
         lines.extend(
             compared.iter().map(|(register, hash, value, replayed)| comparison(**register, **hash, value, replayed.as_deref())),
         );
+        lines
+            .extend(without_log.iter().map(|(register, ..)| format!("-     {register} is not compared: IMA's log is not given")));
         lines.extend(measured.as_ref().map(|(_, by)| match by {
             Some(by) => format!("ok    the command line was measured by {by}"),
             None => "WRONG the command line is not in the firmware's log".to_owned(),
@@ -180,6 +188,10 @@ fn of_user_space(record: Record) -> Told {
 }
 
 impl Logs {
+    fn has(&self, register: Register) -> bool {
+        self.events.iter().any(|event| event.register == register)
+    }
+
     /// What the register holds if the logs say everything; `None` when an event has no such digest.
     fn replay(&self, register: Register, hash: Hash) -> Option<Vec<u8>> {
         let mut value = register.begins_with(hash, self.locality);

@@ -23,6 +23,12 @@ impl Error {
         Self::new(call, on, Errno::from_io_error(error).unwrap_or(Errno::IO))
     }
 
+    /// Whether what was called on is not there: no such file, no such device.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        [Errno::NOENT, Errno::NODEV, Errno::NXIO].contains(&self.errno)
+    }
+
     /// The errno, for the few callers that branch on it.
     #[must_use]
     pub fn errno(&self) -> Errno {

@@ -26,6 +26,9 @@ pub enum Error {
     /// Neither `pcr` nor `rtmr`, or both.
     #[error("record {0} is of no register")]
     Register(usize),
+    /// `content` is not as its type has it.
+    #[error("record {0} has another content than its type says")]
+    Content(usize),
     /// A digest that is not the hexadecimal of so many bytes.
     #[error("record {0}: its {1} is malformed")]
     Digest(usize, &'static str),
@@ -130,10 +133,11 @@ impl Record {
         self.digests.iter().find(|(known, _)| *known == hash).map(|(_, digest)| digest.as_slice())
     }
 
-    /// Whether every digest is that of `string`; a record without one says nothing that could be wrong.
+    /// Whether every digest is that of `string`, and there is one; a record without a text says nothing that could be wrong.
     #[must_use]
     pub fn is_what_it_says(&self) -> bool {
-        self.string.as_ref().is_none_or(|text| self.digests.iter().all(|(hash, digest)| hash.digest(text.as_bytes()) == *digest))
+        let is_of = |text: &String| self.digests.iter().all(|(hash, digest)| hash.digest(text.as_bytes()) == *digest);
+        self.string.as_ref().is_none_or(|text| !self.digests.is_empty() && is_of(text))
     }
 }
 
@@ -164,6 +168,7 @@ fn record(number: usize, text: &str) -> Result<Record, Error> {
     }
     let content = match wire.content {
         Some(Content::Systemd(content)) if wire.content_type.as_deref() == Some(SYSTEMD) => content,
+        Some(Content::Other(_)) if wire.content_type.as_deref() == Some(SYSTEMD) => return Err(Error::Content(number)),
         _ => Systemd { string: None, boot_id: None, timestamp: None, event_type: None },
     };
     let Systemd { string, boot_id, timestamp, event_type } = content;
@@ -230,6 +235,8 @@ mod tests {
         assert!(!record.is_what_it_says());
         record.string = None;
         assert!(record.is_what_it_says());
+        let nothing = Record { digests: Vec::new(), ..ours(Register::Pcr(15)) };
+        assert!(!nothing.is_what_it_says(), "a text without a digest was not measured");
     }
 
     #[test]
@@ -242,6 +249,10 @@ mod tests {
             (
                 "\x1e{\"pcr\":1,\"digests\":[]}\n\x1e{\"pcr\":1,\"digests\":[{\"hashAlg\":\"sha256\",\"digest\":\"00\"}]}",
                 "record 2: its sha256 is malformed",
+            ),
+            (
+                "\x1e{\"pcr\":1,\"digests\":[],\"content_type\":\"systemd\",\"content\":{\"string\":7}}",
+                "record 1 has another content than its type says",
             ),
             ("\x1e{\"pcr\":-1,\"digests\":[]}", "record 1"),
         ];

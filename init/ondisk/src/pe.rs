@@ -24,6 +24,9 @@ pub enum Error {
     /// A header, section or certificate table lies outside the file.
     #[error("PE image ends before byte {0}")]
     Short(usize),
+    /// Sections that share bytes: together they are longer than the file.
+    #[error("PE image whose sections overlap")]
+    Overlap,
     /// No `MZ`, no `PE\0\0`, or an optional header of a kind nobody boots.
     #[error("not a PE image")]
     NotPe,
@@ -93,6 +96,9 @@ pub fn spans(image: &[u8]) -> Result<Vec<&[u8]>, Error> {
 
     let mut hashed = headers_end;
     for (start, len) in places(image, pe)? {
+        if hashed.saturating_add(len) > image.len().saturating_add(headers_end) {
+            return Err(Error::Overlap);
+        }
         spans.push(slice(image, start, start + len)?);
         hashed += len;
     }

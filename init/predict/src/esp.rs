@@ -9,6 +9,8 @@ use crate::Error;
 
 /// No program, kernel or initrd is larger, in bytes.
 const FILE_MAX: u64 = 1 << 30;
+/// No folder has more entries.
+const NAMES_MAX: usize = 10_000;
 
 /// The file system, read only.
 pub(crate) struct Esp<D: Read + Seek>(RefCell<FileSystem<Window<D>>>);
@@ -39,9 +41,9 @@ impl<D: Read + Seek> Esp<D> {
     }
 
     /// Names in a folder; none where there is no such folder.
-    pub(crate) fn names(&self, folder: &str) -> Result<Vec<String>, Error> {
+    pub(crate) fn names(&self, path: &str) -> Result<Vec<String>, Error> {
         let fat = self.0.borrow();
-        let folder = match fat.root_dir().open_dir(folder) {
+        let folder = match fat.root_dir().open_dir(path) {
             Ok(folder) => folder,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error.into()),
@@ -49,6 +51,9 @@ impl<D: Read + Seek> Esp<D> {
         let mut names = Vec::new();
         for entry in folder.iter() {
             names.push(entry?.file_name());
+            if names.len() > NAMES_MAX {
+                return Err(Error::TooLarge(path.to_owned())); // a chain of clusters may be a ring
+            }
         }
         names.retain(|name| name != "." && name != "..");
         names.sort_unstable();

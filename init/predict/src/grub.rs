@@ -24,12 +24,13 @@ const DEPTH_MAX: usize = 8;
 
 pub(crate) fn events<D: Read + Seek>(shim: &[Section<'_>], esp: &Esp<D>, secure_boot: SecureBoot) -> Result<Vec<Event>, Error> {
     let mut events = machine_owner_keys(shim)?;
-    events.push(Event::program(4, GRUB, &esp.read(GRUB)?)?);
-    let first = configuration(esp)?;
+    let program = esp.read(GRUB)?;
+    events.push(Event::program(4, GRUB, &program)?);
+    let first = configuration(esp, &program)?;
     let text = esp.read(&first)?;
     // Looked for, then read: each time it is opened, it is measured.
     events.extend([(); 2].map(|()| Event::new(9, format!("GRUB reads {first}"), text.clone())));
-    let mut boot = Boot { esp, secure_boot, events, command_line: None, initrd: None };
+    let mut boot = Boot { esp, verified: secure_boot, events, command_line: None, initrd: None };
     boot.run(&text, 0)?;
     Ok(boot.events)
 }
@@ -60,26 +61,27 @@ fn signature_list(kind: [u8; 16], owner: [u8; 16], data: &[u8]) -> Vec<u8> {
     [&kind[..], &sizes, &owner, data].concat()
 }
 
-/// The one folder below `/EFI` that has a configuration: which one a signed GRUB looks into is compiled in.
-fn configuration<D: Read + Seek>(esp: &Esp<D>) -> Result<String, Error> {
+/// The configuration that this GRUB reads first: its folder below `/EFI` is compiled in, and the only one that has a configuration.
+fn configuration<D: Read + Seek>(esp: &Esp<D>, program: &[u8]) -> Result<String, Error> {
     let mut found = Vec::new();
     for folder in esp.names("EFI")? {
-        let has = |name: &String| name.eq_ignore_ascii_case("grub.cfg");
-        if esp.names(&format!("EFI/{folder}")).is_ok_and(|names| names.iter().any(has)) {
-            found.push(format!("EFI/{folder}/grub.cfg"));
+        if esp.names(&format!("EFI/{folder}"))?.iter().any(|name| name.eq_ignore_ascii_case("grub.cfg")) {
+            found.push(folder);
         }
     }
-    match <[String; 1]>::try_from(found) {
-        Ok([path]) => Ok(path),
-        Err(found) if found.is_empty() => Err(Error::NoFile("EFI/*/grub.cfg".to_owned())),
-        Err(found) => Err(Error::Beside(found.join(" and "))),
-    }
+    let [folder] = <[String; 1]>::try_from(found).map_err(|found| match found.is_empty() {
+        true => Error::NoFile("EFI/*/grub.cfg".to_owned()),
+        false => Error::Beside(found.join(" and ")),
+    })?;
+    let compiled_in = format!("/EFI/{folder}");
+    let is_compiled_in = program.windows(compiled_in.len()).any(|window| window.eq_ignore_ascii_case(compiled_in.as_bytes()));
+    if is_compiled_in { Ok(format!("EFI/{folder}/grub.cfg")) } else { Err(Error::Folder(folder)) }
 }
 
 /// GRUB at work.
 struct Boot<'a, D: Read + Seek> {
     esp: &'a Esp<D>,
-    secure_boot: SecureBoot,
+    verified: SecureBoot,
     events: Vec<Event>,
     command_line: Option<String>,
     initrd: Option<Vec<u8>>,
@@ -136,7 +138,7 @@ impl<D: Read + Seek> Boot<'_, D> {
         self.command(&[&["linux"], words].concat());
         let kernel = self.open(path)?;
         // Where Secure Boot is on, shim is asked to verify the kernel, and measures what it verifies.
-        if self.secure_boot == SecureBoot::On {
+        if self.verified == SecureBoot::On {
             self.events.push(Event::program(4, path, &kernel)?);
         }
         let line = words.join(" ");

@@ -41,12 +41,21 @@ pub enum Error {
     /// The first program is neither a UKI nor a shim.
     #[error("{0} is neither a unified kernel image nor a shim")]
     Unknown(String),
+    /// GRUB looks for its configuration elsewhere than where one is.
+    #[error("the folder EFI/{0} of GRUB's configuration is not the one that is compiled into it")]
+    Folder(String),
     /// A unified kernel image without the section.
     #[error("the unified kernel image has no section {0}")]
     NoSection(&'static str),
     /// A unified kernel image with something that is chosen at boot.
     #[error("the unified kernel image has a section {0}, whose effect is not predicted")]
     Section(&'static str),
+    /// A command line with more than printable ASCII in it, which a stub may change before it hands it on.
+    #[error("the unified kernel image's command line is not of printable ASCII alone")]
+    CommandLine,
+    /// A section that is longer in memory than in the file by more than its padding.
+    #[error("section {0} of the unified kernel image is not whole in the file")]
+    Memory(&'static str),
     /// Something beside the boot loader that it would take, and that changes what is measured.
     #[error("{0} beside the boot loader is not predicted")]
     Beside(String),
@@ -145,7 +154,8 @@ impl Prediction {
         replay(hash, self.0.iter().filter(|event| event.pcr == number))
     }
 
-    /// The PCRs that are predicted whole: 0 to 3 and 7 have settings of the firmware in them, 5 the place where its disk stands.
+    /// The PCRs that are predicted whole: 0 to 3 and 7 have settings of the firmware in them. 5 has the partition table, which is that of the
+    /// image only as long as nobody moves its second copy.
     #[must_use]
     pub fn pcrs(&self) -> Vec<u32> {
         (4..=15).filter(|pcr| self.0.iter().any(|event| event.pcr == *pcr && !event.separator) && *pcr != 7).collect()

@@ -55,7 +55,10 @@ pub fn mrtd(firmware: &[u8]) -> Result<Vec<u8>, Error> {
         for page in 0..section.memory / 4096 {
             let address = section.address + page * 4096;
             measured.extend(block(b"MEM.PAGE.ADD", address));
-            let Some(data) = extended.then_some(section.data).flatten() else { continue };
+            if !extended {
+                continue;
+            }
+            let data = section.data.ok_or(Error::Outside(section.number))?;
             let start = usize::try_from(page * 4096).map_err(|_| Error::Outside(section.number))?;
             let bytes = data.get(start..start + PAGE).ok_or(Error::Outside(section.number))?;
             for (number, chunk) in (0_u64..).zip(bytes.chunks(CHUNK)) {
@@ -100,7 +103,7 @@ fn sections(firmware: &[u8]) -> Result<Vec<Section<'_>>, Error> {
         let long = |offset: usize| Ok(u64::from(field(offset)?) | u64::from(field(offset + 4)?) << 32);
         let (offset, size, attributes) = (field(0)?, field(4)?, field(28)?);
         let (address, memory) = (long(8)?, long(16)?);
-        if memory > SECTION_MAX || memory % 4096 != 0 || address % 4096 != 0 {
+        if memory > SECTION_MAX || address.checked_add(memory).is_none() || memory % 4096 != 0 || address % 4096 != 0 {
             return Err(Error::Descriptor("a section is not of whole pages"));
         }
         let size = usize::try_from(size).unwrap_or(usize::MAX);
@@ -117,7 +120,7 @@ fn sections(firmware: &[u8]) -> Result<Vec<Section<'_>>, Error> {
 /// Where the descriptor stands: the table before the reset vector is read backwards, each entry's GUID and length behind its data.
 fn descriptor(firmware: &[u8]) -> Option<usize> {
     let end = firmware.len().checked_sub(RESET_VECTOR)?;
-    let (footer, table) = (firmware.get(end - 16..end)?, u16_at(firmware, end.checked_sub(18)?)?);
+    let (footer, table) = (firmware.get(end.checked_sub(16)?..end)?, u16_at(firmware, end.checked_sub(18)?)?);
     if footer != TABLE_FOOTER {
         return None;
     }

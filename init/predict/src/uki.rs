@@ -33,34 +33,42 @@ pub(crate) fn events<D: Read + Seek>(
             return Err(Error::Beside(format!("{folder}/{name}")));
         }
     }
+    let memory = |name: &'static str| find(name).map(|section| loaded(name, section)).transpose();
     let mut events = Vec::new();
-    for (name, section) in MEASURED.into_iter().chain([PUBLIC_KEY]).filter_map(|name| Some((name, find(name)?))) {
-        events.push(Event::new(11, format!("systemd-stub: name of section {name}"), format!("{name}\0")));
-        events.push(Event::new(11, format!("systemd-stub: section {name}"), loaded(section)));
+    for name in MEASURED.into_iter().chain([PUBLIC_KEY]) {
+        if let Some(data) = memory(name)? {
+            events.push(Event::new(11, format!("systemd-stub: name of section {name}"), format!("{name}\0")));
+            events.push(Event::new(11, format!("systemd-stub: section {name}"), data));
+        }
     }
     if let (SecureBoot::Off, Some(kernel)) = (secure_boot, find(".linux")) {
         events.push(Event::program(4, "the kernel in section .linux", kernel.data)?);
     }
-    let section = |name: &'static str| find(name).map(loaded).ok_or(Error::NoSection(name));
-    let initrds = [find(".ucode").map(loaded).unwrap_or_default(), section(".initrd")?];
-    let extra = [(PUBLIC_KEY, "tpm2-pcr-public-key.pem"), (".osrel", "os-release")];
-    let archives = extra.into_iter().filter_map(|(name, file)| Some(archive(file, &loaded(find(name)?))));
-    let initrd: Vec<u8> = initrds.into_iter().chain(archives).flat_map(padded).collect();
-    events.extend(direct::stub(&wide(&command_line(&section(".cmdline")?), 1), &initrd));
+    let needed = |name: &'static str| memory(name)?.ok_or(Error::NoSection(name));
+    let mut initrds = vec![memory(".ucode")?.unwrap_or_default(), needed(".initrd")?];
+    for (name, file) in [(PUBLIC_KEY, "tpm2-pcr-public-key.pem"), (".osrel", "os-release")] {
+        initrds.extend(memory(name)?.map(|data| archive(file, &data)));
+    }
+    let initrd: Vec<u8> = initrds.into_iter().flat_map(padded).collect();
+    events.extend(direct::stub(&wide(&command_line(&needed(".cmdline")?)?, 1), &initrd));
     Ok(events)
 }
 
-/// As it stands in memory.
-fn loaded(section: &Section<'_>) -> Vec<u8> {
+/// As it stands in memory, where the file's last sector may be padding of either.
+fn loaded(name: &'static str, section: &Section<'_>) -> Result<Vec<u8>, Error> {
+    if section.bytes > section.data.len().next_multiple_of(4096) {
+        return Err(Error::Memory(name));
+    }
     let mut data = section.data.to_vec();
-    data.resize(section.bytes.min(data.len() + (64 << 10)), 0);
-    data
+    data.resize(section.bytes, 0);
+    Ok(data)
 }
 
-/// The section's text without control characters and blanks at its ends.
-fn command_line(section: &[u8]) -> String {
-    let text: String = section.iter().take_while(|byte| **byte != 0).map(|byte| char::from(*byte)).collect();
-    text.trim_matches(|c: char| c <= ' ').to_owned()
+/// The section's text without control characters and blanks at its ends. What the stub would change inside is refused.
+fn command_line(section: &[u8]) -> Result<String, Error> {
+    let text = section.split(|byte| *byte == 0).next().unwrap_or_default().trim_ascii();
+    let printable = text.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    if printable { Ok(text.iter().map(|byte| char::from(*byte)).collect()) } else { Err(Error::CommandLine) }
 }
 
 /// Initrds follow one another at multiples of four bytes.

@@ -3,21 +3,34 @@
 use super::{Kind, Log};
 use crate::register::Hash;
 
+/// An event that measures the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// The register's number, as the log counts.
+    pub register: u32,
+    /// Who measures it so.
+    pub by: &'static str,
+}
+
 impl Log<'_> {
-    /// Whether an event of the register for command lines (PCR 8 to 15; RTMR2) measures `line`, and who measured it so. `line` is as
-    /// `/proc/cmdline` has it, without the newline.
+    /// The events of registers for command lines (PCR 8 to 15; RTMR2) that measure `line`, which is as `/proc/cmdline` has it, without the
+    /// newline. They mean something only if the log makes that register what it is, in this hash function.
     ///
     /// The digests are compared, never the words of the log: what an event says about itself is not what was measured.
     #[must_use]
-    pub fn measures_command_line(&self, kind: Kind, hash: Hash, line: &str) -> Option<&'static str> {
-        let forms = forms(line).map(|(who, bytes)| (who, hash.digest(&bytes)));
+    pub fn measures_command_line(&self, kind: Kind, hash: Hash, line: &str) -> Vec<Found> {
+        let forms = forms(line).map(|(by, bytes)| (by, hash.digest(&bytes)));
         let is_for_command_lines = |register: u32| match kind {
             Kind::Cc => register == 3,
             Kind::Tpm => (8..=15).contains(&register),
         };
         let events = self.events.iter().filter(|event| event.is_extended() && is_for_command_lines(event.register));
-        let digests: Vec<&[u8]> = events.filter_map(|event| event.digest(hash)).collect();
-        forms.into_iter().find(|(_, form)| digests.contains(&form.as_slice())).map(|(who, _)| who)
+        let found = events.filter_map(|event| {
+            let digest = event.digest(hash)?;
+            let (by, _) = forms.iter().find(|(_, form)| form == digest)?;
+            Some(Found { register: event.register, by })
+        });
+        found.collect()
     }
 }
 

@@ -8,6 +8,8 @@ pub mod describe;
 #[cfg(test)]
 mod tests;
 
+pub use command_line::Found;
+
 use crate::bytes::{le_u16, le_u32};
 use crate::register::Hash;
 
@@ -17,6 +19,8 @@ pub const LOG_MAX: u64 = 4 << 20;
 const ALGORITHMS_MAX: usize = 16;
 /// SHA-512's; no registered hash is longer.
 const DIGEST_MAX: usize = 64;
+/// Real logs have some hundred.
+const EVENTS_MAX: usize = 16 << 10;
 
 /// Tells something, and is extended nowhere.
 pub const EV_NO_ACTION: u32 = 3;
@@ -35,6 +39,9 @@ pub enum Error {
     /// More hash functions, or a longer digest, than there are.
     #[error("event log with {0} hash functions")]
     Algorithms(usize),
+    /// More events than any boot has.
+    #[error("event log with more than {EVENTS_MAX} events")]
+    Events,
     /// A digest whose hash function the header does not name, or one twice.
     #[error("event log: hash function {1:#x} in the record at byte {0}")]
     Algorithm(usize, u16),
@@ -52,6 +59,8 @@ pub enum Kind {
 /// A log, parsed. It borrows its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log<'a> {
+    /// The register that the header names: 1 in a log of edk2 for confidential computing, else 0.
+    header_register: u32,
     /// Hash functions of the header, as `TPM_ALG_ID`.
     pub algorithms: Vec<u16>,
     /// In the order in which they happened.
@@ -91,20 +100,26 @@ impl<'a> Log<'a> {
     /// Each [`Error`] says where.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
         let (sizes, mut at) = header(bytes)?;
+        // Firmware fills what it did not write with zeros (td-shim) or ones (edk2); behind a mark of ones is nobody's.
+        let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         let mut events = Vec::new();
-        while !is_end(bytes, at) {
+        while at < written && le_u32(bytes, at) != Some(u32::MAX) {
+            if events.len() == EVENTS_MAX {
+                return Err(Error::Events);
+            }
             events.push(event(bytes, &mut at, &sizes)?);
         }
-        Ok(Self { algorithms: sizes.into_iter().map(|(id, _)| id).collect(), events })
+        let header_register = le_u32(bytes, 0).unwrap_or(0);
+        Ok(Self { header_register, algorithms: sizes.into_iter().map(|(id, _)| id).collect(), events })
     }
 
-    /// Whether its numbers are a TD's registers rather than PCRs, told by what only one of them has: a TPM's log has events of PCR 0
-    /// or above 4, or other hash functions than SHA-384.
+    /// Whether its numbers are a TD's registers rather than PCRs, for readers who were not told: edk2's says so in its header, td-shim's
+    /// has SHA-384 alone; and no register above 4 is any of a TD's.
     #[must_use]
     pub fn kind(&self) -> Kind {
-        let cc = self.algorithms == [Hash::Sha384.id()]
-            && self.events.iter().filter(|event| event.is_extended()).all(|event| (1..=4).contains(&event.register));
-        if cc { Kind::Cc } else { Kind::Tpm }
+        let fits = self.events.iter().filter(|event| event.is_extended()).all(|event| event.register <= 4);
+        let told = self.header_register == 1 || self.algorithms == [Hash::Sha384.id()];
+        if fits && told { Kind::Cc } else { Kind::Tpm }
     }
 
     /// What the log says that `register` holds: it begins with zeros, PCR 0 with the locality that the log tells.
@@ -158,12 +173,6 @@ fn header(bytes: &[u8]) -> Result<(Vec<(u16, usize)>, usize), Error> {
         sizes.push((id, length));
     }
     Ok((sizes, 32 + size))
-}
-
-/// Firmware fills what it did not write with ones (edk2) or zeros (td-shim). Behind the mark is nobody's.
-fn is_end(bytes: &[u8], at: usize) -> bool {
-    let rest = bytes.get(at..).unwrap_or_default();
-    le_u32(rest, 0) == Some(u32::MAX) || rest.iter().all(|byte| *byte == 0)
 }
 
 fn event<'a>(bytes: &'a [u8], at: &mut usize, sizes: &[(u16, usize)]) -> Result<Event<'a>, Error> {

@@ -1,4 +1,4 @@
-//! Logs as firmware writes them, made here record by record; those that OVMF really wrote are in `init/ctl/tests/logs`.
+//! Logs as firmware writes them, made here record by record; `init/ctl/tests/logs` has what OVMF really wrote.
 
 use proptest::prelude::*;
 
@@ -52,7 +52,8 @@ fn registers_are_replayed_without_what_is_only_told() {
 fn pcr_0_begins_with_the_locality_that_the_log_tells() {
     let locality = record(0, EV_NO_ACTION, &[(0xb, &[0; 32])], b"StartupLocality\0\x03");
     let event = record(0, 8, &[(0xb, &Hash::Sha256.digest(b"x"))], b"x");
-    let bytes = log(&[(0xb, 32)], &[locality, event]);
+    let mut bytes = log(&[(0xb, 32)], &[locality, event]);
+    bytes[0] = 0;
     let parsed = Log::parse(&bytes).unwrap();
     let mut begin = vec![0; 32];
     begin[31] = 3;
@@ -72,6 +73,30 @@ fn log_ends_at_its_mark_its_zeros_or_its_last_byte() {
         let bytes = [whole.clone(), fill].concat();
         assert_eq!(Log::parse(&bytes).unwrap().events.len(), 1, "{name}");
     }
+}
+
+#[test]
+fn a_log_of_zeros_and_a_byte_is_read_once_and_refused() {
+    // Each 16 zeros are a record that says nothing: a host could have them looked at for minutes.
+    let mut bytes = log(&[SHA384], &[]);
+    bytes.resize(4 << 20, 0);
+    bytes.push(1);
+    assert_eq!(Log::parse(&bytes), Err(Error::Events));
+}
+
+#[test]
+fn kind_is_told_by_header_hashes_and_registers() {
+    let with = |header: u32, algorithms: &[(u16, u16)], records: &[Vec<u8>]| {
+        let mut bytes = log(algorithms, records);
+        bytes[..4].copy_from_slice(&header.to_le_bytes());
+        Log::parse(&bytes).unwrap().kind()
+    };
+    let of_mrtd = record(0, 4, &[(0xc, &of(b""))], b"");
+    assert_eq!(with(1, &[SHA384, (0x12, 32)], &[separator(1), of_mrtd]), Kind::Cc);
+    assert_eq!(with(0, &[SHA384], &[separator(3)]), Kind::Cc);
+    assert_eq!(with(0, &[SHA384], &[separator(3), separator(7)]), Kind::Tpm);
+    assert_eq!(with(1, &[SHA384], &[separator(5)]), Kind::Tpm);
+    assert_eq!(with(0, &[(0xb, 32), SHA384], &[separator(3)]), Kind::Tpm);
 }
 
 #[test]
@@ -131,15 +156,20 @@ fn command_line_is_found_in_each_form_and_in_its_register_alone() {
     ];
     for (name, register, hashed, want) in cases {
         let bytes = log(&[SHA384], &[record(register, 13, &[(0xc, &of(&hashed))], b"it says what it likes")]);
-        assert_eq!(Log::parse(&bytes).unwrap().measures_command_line(Kind::Cc, Hash::Sha384, line), want, "{name}");
+        assert_eq!(
+            Log::parse(&bytes).unwrap().measures_command_line(Kind::Cc, Hash::Sha384, line).first().map(|found| found.by),
+            want,
+            "{name}"
+        );
     }
     // The words alone are nothing.
     let bytes = log(&[SHA384], &[record(3, 13, &[(0xc, &of(b"others"))], line.as_bytes())]);
-    assert_eq!(Log::parse(&bytes).unwrap().measures_command_line(Kind::Cc, Hash::Sha384, line), None);
+    assert_eq!(Log::parse(&bytes).unwrap().measures_command_line(Kind::Cc, Hash::Sha384, line), []);
     // In a TPM's log it is PCR 8 to 15.
     for (register, want) in [(7, None), (8, Some("GRUB")), (12, Some("GRUB")), (16, None)] {
         let bytes = log(&[SHA384], &[record(register, 13, &[(0xc, &of(&line.as_bytes()[11..]))], b"")]);
-        assert_eq!(Log::parse(&bytes).unwrap().measures_command_line(Kind::Tpm, Hash::Sha384, line), want, "PCR {register}");
+        let found = Log::parse(&bytes).unwrap().measures_command_line(Kind::Tpm, Hash::Sha384, line);
+        assert_eq!(found.first().map(|found| (found.register, found.by)), want.map(|by| (register, by)), "PCR {register}");
     }
 }
 

@@ -1,5 +1,5 @@
-//! The events: small JSON texts whose digests are extended. Canonical: keys in order, no white space, ASCII (as RFC 8785 would write them),
-//! so that whoever knows the facts knows the digest.
+//! The events: small JSON texts whose digests are extended. Canonical as RFC 8785 has it for what is in them (texts, whole numbers): keys
+//! in order, no white space; so that whoever knows the facts knows the digest.
 
 use std::collections::BTreeMap;
 
@@ -25,17 +25,18 @@ pub(crate) struct Facts<'a> {
 }
 
 /// One text for each event, in the order in which they are extended; the last is the latch.
-pub(super) fn records(facts: &Facts<'_>) -> Vec<String> {
+pub(super) fn records(facts: &Facts<'_>) -> Result<Vec<String>, serde_json::Error> {
     let vaults = [("outcome", facts.unlock.map_or(json!("none"), Outcome::measured))];
     let previous = facts.previous.map(|outcome| ("previous", outcome.measured()));
-    vec![
+    let events = [
         record("policy", [("sha256", json!(facts.policy_sha256))]),
         record("root", [("roothash", json!(facts.root_hash))]),
         record("vaults", vaults.into_iter().chain(previous)),
         record("disk", disk(facts)),
         record("debug", [("words", json!(facts.debug))]),
         record("leave-initrd", []),
-    ]
+    ];
+    events.into_iter().collect()
 }
 
 fn disk(facts: &Facts<'_>) -> Vec<(&'static str, Value)> {
@@ -53,11 +54,10 @@ fn disk(facts: &Facts<'_>) -> Vec<(&'static str, Value)> {
 }
 
 /// `cvm-init` names the event; a map of the standard library keeps its keys in order.
-fn record(name: &'static str, fields: impl IntoIterator<Item = (&'static str, Value)>) -> String {
+fn record(name: &'static str, fields: impl IntoIterator<Item = (&'static str, Value)>) -> Result<String, serde_json::Error> {
     let fields = fields.into_iter().chain([("cvm-init", json!(name))]);
     let sorted: BTreeMap<&str, Value> = fields.map(|(key, value)| (key, canonical(value))).collect();
-    // A map of texts has nothing that JSON could not say.
-    serde_json::to_string(&sorted).unwrap_or_default()
+    serde_json::to_string(&sorted)
 }
 
 /// Objects with their keys in order, however a crate of the tree may have configured `serde_json`.
@@ -91,12 +91,12 @@ mod tests {
             r#"{"cvm-init":"debug","words":["pause:unlock","timeline"]}"#,
             r#"{"cvm-init":"leave-initrd"}"#,
         ];
-        assert_eq!(records(&Facts { debug: &words, ..facts() }), want);
+        assert_eq!(records(&Facts { debug: &words, ..facts() }).unwrap(), want);
     }
 
     #[test]
     fn keys_are_in_order_whatever_the_order_of_the_facts() {
-        let text = record("x", [("z", json!({ "b": 1, "a": [{ "d": null, "c": "\u{e9}" }] })), ("a", json!(true))]);
+        let text = record("x", [("z", json!({ "b": 1, "a": [{ "d": null, "c": "\u{e9}" }] })), ("a", json!(true))]).unwrap();
         assert_eq!(text, "{\"a\":true,\"cvm-init\":\"x\",\"z\":{\"a\":[{\"c\":\"\u{e9}\",\"d\":null}],\"b\":1}}");
     }
 }

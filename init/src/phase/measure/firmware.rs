@@ -2,6 +2,7 @@
 //! the log; only the registers make it evidence.
 
 use std::fmt;
+use std::path::Path;
 
 use ondisk::eventlog::{Kind, LOG_MAX, Log};
 use ondisk::register::Hash;
@@ -49,31 +50,47 @@ pub(crate) struct Told {
 const CCEL: &str = "ccel";
 const TPM: &str = "tpm";
 
-/// Looks. In a trust domain only the domain's own log counts: a TPM beside it is the host's.
+/// An SEV-SNP guest's device: there too, a TPM and its log are the host's.
+const SNP_GUEST: &str = "/dev/sev-guest";
+
+/// What the TDX module says that this domain is; `None` outside of one.
+///
+/// # Errors
+/// When there is a module, and it does not say.
+pub(super) fn domain() -> Result<Option<Vec<u8>>, kernel::Error> {
+    match kernel::tdx::identity() {
+        Ok(identity) => Ok(Some(identity)),
+        Err(error) if error.is_absence() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Looks. In a confidential machine only its own log counts: a TPM beside it is the host's.
 pub(super) fn look(command_line: &str) -> Finding {
-    let domain = kernel::tdx::identity().ok();
+    let Ok(domain) = domain() else { return Finding::Unknown(Reason::NoRegisters(CCEL)) };
     match kernel::firmware_log::ccel(LOG_MAX) {
         Ok(Some(bytes)) => {
             let rtmrs = domain.as_deref().and_then(|domain| domain.get(RTMRS_AT..));
-            return judge(CCEL, &bytes, command_line, Kind::Cc, Hash::Sha384, rtmrs.map(of_domain).as_deref());
+            let registers = |_: &Log<'_>| Some((Hash::Sha384, of_domain(rtmrs?)));
+            return judge(CCEL, &bytes, command_line, Kind::Cc, registers);
         }
         Ok(None) => {}
         Err(_) => return Finding::Unknown(Reason::Unreadable(CCEL)),
     }
-    if domain.is_some() {
+    if domain.is_some() || Path::new(SNP_GUEST).exists() {
         return Finding::Unknown(Reason::NoLog);
     }
     match kernel::firmware_log::tpm(LOG_MAX) {
-        Ok(Some(bytes)) => {
-            // The strongest bank that log and kernel both have.
-            let bank =
-                Hash::ALL.into_iter().rev().filter(|hash| *hash != Hash::Sha1).find_map(|hash| Some((hash, of_tpm(hash)?)));
-            let Some((hash, pcrs)) = bank else { return Finding::Unknown(Reason::NoRegisters(TPM)) };
-            judge(TPM, &bytes, command_line, Kind::Tpm, hash, Some(&pcrs))
-        }
+        Ok(Some(bytes)) => judge(TPM, &bytes, command_line, Kind::Tpm, strongest_bank),
         Ok(None) => Finding::Unknown(Reason::NoLog),
         Err(_) => Finding::Unknown(Reason::Unreadable(TPM)),
     }
+}
+
+/// The strongest bank that log and kernel both have; SHA-1 is none.
+fn strongest_bank(log: &Log<'_>) -> Option<(Hash, Vec<(u32, Vec<u8>)>)> {
+    let logged = Hash::ALL.into_iter().rev().filter(|hash| *hash != Hash::Sha1 && log.algorithms.contains(&hash.id()));
+    logged.filter_map(|hash| Some((hash, of_tpm(hash)?))).next()
 }
 
 /// Numbers as the log counts them, 1 to 4, with their values.
@@ -91,17 +108,17 @@ fn judge(
     bytes: &[u8],
     command_line: &str,
     kind: Kind,
-    hash: Hash,
-    registers: Option<&[(u32, Vec<u8>)]>,
+    registers: impl FnOnce(&Log<'_>) -> Option<(Hash, Vec<(u32, Vec<u8>)>)>,
 ) -> Finding {
     let Ok(log) = Log::parse(bytes) else { return Finding::Unknown(Reason::Malformed(name)) };
-    let Some(registers) = registers else { return Finding::Unknown(Reason::NoRegisters(name)) };
+    let Some((hash, registers)) = registers(&log) else { return Finding::Unknown(Reason::NoRegisters(name)) };
     if let Some((number, _)) = registers.iter().find(|(number, value)| log.replay(hash, *number).as_ref() != Some(value)) {
         let number = if kind == Kind::Cc { number - 1 } else { *number };
         return Finding::Unknown(Reason::Differs(name, number));
     }
-    match log.measures_command_line(kind, hash, command_line) {
-        Some(by) => Finding::Measured { log: name, by },
+    // Every register for command lines is among those that were held against the log.
+    match log.measures_command_line(kind, hash, command_line).first() {
+        Some(found) => Finding::Measured { log: name, by: found.by },
         None => Finding::NotMeasured { log: name },
     }
 }
@@ -140,6 +157,58 @@ impl fmt::Display for Finding {
                 let register = if *log == CCEL { "RTMR" } else { "PCR" };
                 write!(f, "the {log} log does not replay to {register}{number}")
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One event of RTMR2, the command line `a b`, as the stub measures it.
+    fn ccel() -> Vec<u8> {
+        let mut log = [&1_u32.to_le_bytes()[..], &3_u32.to_le_bytes(), &[0; 20], &33_u32.to_le_bytes()].concat();
+        log.extend(b"Spec ID Event03\0\0\0\0\0\0\x02\0\x02\x01\0\0\0\x0c\0\x30\0\0");
+        log.extend([3_u32, 6, 1].map(u32::to_le_bytes).concat());
+        log.extend([&0xc_u16.to_le_bytes()[..], &digest(), &0_u32.to_le_bytes()].concat());
+        log
+    }
+
+    fn digest() -> Vec<u8> {
+        Hash::Sha384.digest(&"a b\0".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>())
+    }
+
+    #[test]
+    fn only_a_log_that_makes_every_register_what_it_is_says_anything() {
+        let good = || {
+            let mut registers: Vec<(u32, Vec<u8>)> = (1..=4).map(|number| (number, vec![0; 48])).collect();
+            registers[2].1 = Hash::Sha384.replay([digest().as_slice()]);
+            registers
+        };
+        let extended = |at: usize| {
+            let mut registers = good();
+            registers[at].1[47] ^= 1;
+            registers
+        };
+        let judged = |bytes: &[u8], line: &str, registers: Option<Vec<(u32, Vec<u8>)>>| {
+            judge(CCEL, bytes, line, Kind::Cc, |_| registers.map(|registers| (Hash::Sha384, registers)))
+        };
+        let measured = Finding::Measured { log: CCEL, by: "the kernel's EFI stub" };
+        let unknown = |reason| Finding::Unknown(reason);
+        let mut other = ccel();
+        let at = other.len() - 20;
+        other[at] ^= 1;
+        let cases = [
+            ("as it is", judged(&ccel(), "a b", Some(good())), measured),
+            ("another line", judged(&ccel(), "a c", Some(good())), Finding::NotMeasured { log: CCEL }),
+            ("no registers", judged(&ccel(), "a b", None), unknown(Reason::NoRegisters(CCEL))),
+            ("no log", judged(b"x", "a b", Some(good())), unknown(Reason::Malformed(CCEL))),
+            ("RTMR0 has more", judged(&ccel(), "a b", Some(extended(0))), unknown(Reason::Differs(CCEL, 0))),
+            ("RTMR3 has more", judged(&ccel(), "a b", Some(extended(3))), unknown(Reason::Differs(CCEL, 3))),
+            ("a digest that pleases", judged(&other, "a b", Some(good())), unknown(Reason::Differs(CCEL, 2))),
+        ];
+        for (name, got, want) in cases {
+            assert_eq!(got, want, "{name}");
         }
     }
 }

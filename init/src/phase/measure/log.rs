@@ -7,7 +7,7 @@ use std::path::Path;
 
 use ondisk::cel::{Record, Register};
 
-use super::{Digests, Records};
+use super::Digests;
 
 /// systemd-pcrlock reads it, and systemd goes on writing it.
 const PCRS: &str = "/run/log/systemd/tpm2-measure.log";
@@ -28,7 +28,7 @@ pub(super) fn record(register: Register, digests: Digests, text: &str) -> Record
 }
 
 /// Writes what there is.
-pub(super) fn leave(of_rtmr: &Records, of_tpm: &Records) -> io::Result<()> {
+pub(super) fn leave(of_rtmr: &[Record], of_tpm: &[Record]) -> io::Result<()> {
     // The one is root's alone, as systemd would make it; nothing in the other is secret.
     for (path, records, mode) in [(RTMRS, of_rtmr, 0o644), (PCRS, of_tpm, 0o600)] {
         if records.is_empty() {

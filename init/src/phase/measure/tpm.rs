@@ -1,7 +1,11 @@
 //! A TPM 2.0: one PCR, all of its active banks, through tpm2-tss.
+//!
+//! What answers may be the host's emulation, so a deadline is kept here: the kernel's own, for each command, may be minutes.
 
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use ondisk::register::Hash;
 use tss_esapi::Context;
@@ -25,6 +29,8 @@ const SLOT: PcrSlot = PcrSlot::Slot15;
 const DEVICE: &str = "/dev/tpmrm0";
 /// More banks than there are hash functions.
 const BANKS_MAX: u32 = 16;
+/// For all commands of one visit; they take milliseconds.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -36,25 +42,55 @@ pub(crate) enum Error {
     Unknown(HashingAlgorithm),
     #[error("the PCR does not hold what was extended")]
     Lost,
+    #[error("no answer in {} s", PATIENCE.as_secs())]
+    Late,
 }
 
-/// A TPM with its active banks and what the PCR must hold in each.
-pub(super) struct Tpm {
+/// What was extended, event by event, and what the PCR holds since.
+pub(super) struct Extended {
+    pub(super) events: Vec<Digests>,
+    pub(super) values: Digests,
+}
+
+/// Whether the machine has one.
+pub(super) fn is_there() -> bool {
+    Path::new(DEVICE).exists()
+}
+
+/// Whether it can be used: it answers, and every active bank is of a hash function that is known.
+pub(super) fn try_it() -> Result<(), Error> {
+    in_time(|| Open::new().map(|_| ()))
+}
+
+/// Extends every active bank by the digest of each event and reads it back.
+pub(super) fn extend(events: &[String]) -> Result<Extended, Error> {
+    let events = events.to_vec();
+    in_time(move || {
+        let mut tpm = Open::new()?;
+        let events = events.iter().map(|event| tpm.extend(event.as_bytes())).collect::<Result<_, _>>()?;
+        Ok(Extended { events, values: tpm.close()? })
+    })
+}
+
+/// A command that hangs keeps its thread, which ends with the handoff.
+fn in_time<T: Send + 'static>(visit: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    let (sender, answer) = mpsc::channel();
+    std::thread::spawn(move || drop(sender.send(visit())));
+    answer.recv_timeout(PATIENCE).map_err(|_| Error::Late)?
+}
+
+/// A session with the TPM: its active banks and what the PCR must hold in each.
+struct Open {
     context: Context,
-    banks: Vec<(Hash, Vec<u8>)>,
+    banks: Digests,
 }
 
-impl Tpm {
-    /// The machine's, if it has one.
-    pub(super) fn find() -> Option<Result<Self, Error>> {
-        Path::new(DEVICE).exists().then(Self::open)
-    }
-
-    fn open() -> Result<Self, Error> {
+impl Open {
+    fn new() -> Result<Self, Error> {
         let device = DeviceConfig::from_str(DEVICE)?;
         let mut context = Context::new(TctiNameConf::Device(device))?;
-        let (data, _) =
-            context.execute_without_session(|context| context.get_capability(CapabilityType::AssignedPcr, 0, BANKS_MAX))?;
+        let assigned = |context: &mut Context| context.get_capability(CapabilityType::AssignedPcr, 0, BANKS_MAX);
+        let (data, _) = context.execute_without_session(assigned)?;
         let CapabilityData::AssignedPcr(selections) = data else { return Err(Error::Banks) };
         let active = selections.get_selections().iter().filter(|selection| selection.is_selected(SLOT));
         let hashes: Vec<Hash> = active.map(|selection| known(selection.hashing_algorithm())).collect::<Result<_, _>>()?;
@@ -66,8 +102,7 @@ impl Tpm {
         Ok(Self { context, banks })
     }
 
-    /// Extends every active bank by the digest of `event`.
-    pub(super) fn extend(&mut self, event: &[u8]) -> Result<Digests, Error> {
+    fn extend(&mut self, event: &[u8]) -> Result<Digests, Error> {
         let mut digests = Vec::with_capacity(self.banks.len());
         let mut values = DigestValues::new();
         for (hash, expected) in &mut self.banks {
@@ -82,7 +117,7 @@ impl Tpm {
     }
 
     /// Reads every bank once more: what the PCR holds now, if it is what was extended.
-    pub(super) fn close(mut self) -> Result<Digests, Error> {
+    fn close(mut self) -> Result<Digests, Error> {
         for (hash, expected) in &self.banks {
             if value(&mut self.context, *hash)? != *expected {
                 return Err(Error::Lost);
@@ -95,7 +130,8 @@ impl Tpm {
 fn value(context: &mut Context, hash: Hash) -> Result<Vec<u8>, Error> {
     let selection = PcrSelectionListBuilder::new().with_selection(algorithm(hash), &[SLOT]).build()?;
     let (_, _, digests) = context.execute_without_session(|context| context.pcr_read(selection.clone()))?;
-    digests.value().first().map(|digest| digest.value().to_vec()).ok_or(Error::Banks)
+    let value = digests.value().first().map(|digest| digest.value().to_vec());
+    value.filter(|value| value.len() == hash.bytes()).ok_or(Error::Banks)
 }
 
 fn known(algorithm: HashingAlgorithm) -> Result<Hash, Error> {

@@ -1,0 +1,153 @@
+//! `cvmctl log` and `cvmctl measure`, with logs that real firmware wrote (tests/logs/README.md).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use ondisk::register::Hash;
+use serde_json::Value;
+
+#[expect(clippy::disallowed_methods, reason = "the program under test is a program")]
+fn cvmctl(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_cvmctl")).args(arguments).output().unwrap()
+}
+
+fn log(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/logs").join(name).display().to_string()
+}
+
+/// Exit code and standard output.
+fn said(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = cvmctl(arguments);
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn logs_of_a_real_boot_replay_to_its_pcrs() {
+    let (firmware, user, pcrs) = (log("direct.log"), log("direct.user.log"), log("direct.pcrs"));
+    let line = fs::read_to_string(log("direct.cmdline")).unwrap();
+    let (code, text) = said(&["log", "verify", &firmware, &user, "--pcrs", &pcrs, "--cmdline", &line]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("ok    the command line was measured by the kernel's EFI stub"), "{text}");
+    assert!(text.contains("-     PCR10 is not compared"), "{text}");
+    assert!(text.ends_with("the logs replay\n"), "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("ok    PCR")).count(), 23);
+    let (code, text) = said(&["log", "verify", &log("grub.log"), "--pcrs", &log("grub.pcrs")]);
+    assert_eq!(code, Some(0), "{text}");
+}
+
+#[test]
+fn what_does_not_replay_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &[u8]| -> String {
+        let path: PathBuf = dir.path().join(name);
+        fs::write(&path, content).unwrap();
+        path.display().to_string()
+    };
+    let (firmware, user, pcrs) = (log("direct.log"), log("direct.user.log"), log("direct.pcrs"));
+    // Without the log of user space PCR 15 has no explanation.
+    let (code, text) = said(&["log", "verify", &firmware, "--pcrs", &pcrs]);
+    assert_eq!(code, Some(1));
+    assert!(text.contains("WRONG PCR15 sha384 is "), "{text}");
+    // One letter of an event's text: the digest is that of another.
+    let lie = fs::read_to_string(&user).unwrap().replace("leave-initrd", "leave-initrc");
+    let (code, text) = said(&["log", "verify", &firmware, &file("lie.log", lie.as_bytes()), "--pcrs", &pcrs]);
+    assert_eq!((code, text.lines().filter(|line| line.starts_with("LIES ")).count()), (Some(1), 1), "{text}");
+    // Another command line.
+    let (code, text) = said(&["log", "verify", &firmware, &user, "--pcrs", &pcrs, "--cmdline", "quiet"]);
+    assert_eq!(code, Some(1));
+    assert!(text.contains("WRONG the command line is not in the firmware's log"), "{text}");
+    // Nothing to compare with is nothing that agrees.
+    let (code, text) = said(&["log", "verify", &firmware, &user, "--pcrs", &file("empty", b"# none\n")]);
+    assert_eq!((code, text.as_str()), (Some(1), "the logs do NOT replay\n"));
+    // A byte of the last SHA-384: 40 bytes of text, their length, and SHA-512 with its number are behind it.
+    let mut bytes = fs::read(&firmware).unwrap();
+    let at = bytes.len() - 40 - 4 - 66 - 10;
+    bytes[at] ^= 1;
+    let (code, _) = said(&["log", "verify", &file("changed", &bytes), &user, "--pcrs", &pcrs]);
+    assert_eq!(code, Some(1));
+    // What is no log at all.
+    let output = cvmctl(&["log", "show", &file("noise", b"\xff\xfe")]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is no event log"));
+}
+
+/// A log with one event in each of RTMR0 to RTMR2, and the TDREPORT of a domain that measured them and two more into RTMR3.
+fn domain() -> (Vec<u8>, String, Vec<u8>) {
+    let of = |data: &[u8]| Hash::Sha384.digest(data);
+    let mut log = [&1_u32.to_le_bytes()[..], &3_u32.to_le_bytes(), &[0; 20], &33_u32.to_le_bytes()].concat();
+    log.extend(b"Spec ID Event03\0\0\0\0\0\0\x02\0\x02\x01\0\0\0\x0c\0\x30\0\0");
+    for (register, data) in [(1_u32, b"platform".as_slice()), (2, b"kernel"), (3, b"a b\0")] {
+        log.extend([register, 13, 1].map(u32::to_le_bytes).concat());
+        log.extend([&0xc_u16.to_le_bytes()[..], &of(data), &4_u32.to_le_bytes(), b"text"].concat());
+    }
+    log.extend([0xff; 100]);
+    let events = [r#"{"cvm-init":"debug","words":[]}"#, r#"{"cvm-init":"leave-initrd"}"#];
+    let record = |text: &str| {
+        let digest: String = of(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let quoted = serde_json::to_string(text).unwrap();
+        format!(
+            "\x1e{{\"rtmr\":3,\"digests\":[{{\"hashAlg\":\"sha384\",\"digest\":\"{digest}\"}}],\"content_type\":\"systemd\",\"content\":{{\"string\":{quoted}}}}}\n"
+        )
+    };
+    let one = |digests: &[Vec<u8>]| Hash::Sha384.replay(digests.iter().map(Vec::as_slice));
+    let registers =
+        [one(&[of(b"platform")]), one(&[of(b"kernel")]), one(&[of(b"a b\0")]), one(&events.map(|text| of(text.as_bytes())))];
+    let mut report = vec![0; 1024];
+    for (number, register) in registers.iter().enumerate() {
+        report[720 + 48 * number..768 + 48 * number].copy_from_slice(register);
+    }
+    (log, events.map(record).concat(), report)
+}
+
+#[test]
+fn logs_of_a_trust_domain_replay_to_its_four_registers() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ccel, user, report) = domain();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    for (name, content) in [("ccel", ccel), ("user", user.into_bytes()), ("report", report)] {
+        fs::write(path(name), content).unwrap();
+    }
+    let verify = |more: &[&str]| said(&[&["log", "verify"], more, &["--quote", &path("report")]].concat());
+    let (code, text) = verify(&[&path("ccel"), &path("user"), "--cmdline", "a b"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("ok    RTMR")).count(), 4);
+    // The firmware's log alone does not explain RTMR3, unless nobody asks.
+    let (code, text) = verify(&[&path("ccel")]);
+    assert_eq!(code, Some(1));
+    assert!(text.contains("WRONG RTMR3 sha384"), "{text}");
+    let (code, text) = verify(&[&path("ccel"), "--rtmr", "0,1,2", "--json"]);
+    let json: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, json["registers"].as_array().unwrap().len(), &json["replays"]), (Some(0), 3, &Value::Bool(true)));
+}
+
+#[test]
+fn a_kernel_that_is_booted_directly_is_predicted() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    // The smallest that passes for a PE image: headers alone.
+    let mut kernel = vec![0; 0x200];
+    kernel[..2].copy_from_slice(b"MZ");
+    kernel[0x3c] = 0x40;
+    kernel[0x40..0x44].copy_from_slice(b"PE\0\0");
+    kernel[0x58..0x5a].copy_from_slice(&0x20b_u16.to_le_bytes());
+    kernel[0x58 + 60..0x58 + 64].copy_from_slice(&0x200_u32.to_le_bytes());
+    fs::write(path("kernel"), kernel).unwrap();
+    fs::write(path("initrd"), "initrd").unwrap();
+    let (kernel, initrd) = (path("kernel"), path("initrd"));
+    let direct = ["measure", "--kernel", &kernel, "--initrd", &initrd, "--cmdline", "a b"];
+    let (code, text) = said(&[&direct[..], &["--json", "--latch", "--mrtd", &"ab".repeat(48)]].concat());
+    let json: Value = serde_json::from_str(&text).unwrap();
+    // Made with Python 3.11 hashlib on 2026-11-23: e(e(bytes(48), "a b\0".encode("utf-16le")), b"initrd") where
+    // e = lambda r, d: sha384(r + sha384(d).digest()).digest().
+    let rtmr2 = "a89221932ef7fa9af6140f3dff1c733ee085ae619c8b0b26\
+        ad39d66f3cdd0c863dd51977f24d6d5b6beec203c534c29c";
+    assert_eq!((code, json["rtmr2"].as_str().unwrap()), (Some(0), rtmr2));
+    let tdx = &json["policy"]["principals"]["tees"][0]["Tee"]["measurements"][0]["Tdx"];
+    assert_eq!((&tdx["rtmr2"], tdx["rtmr3"].as_str().unwrap()), (&json["rtmr2"], "00".repeat(48).as_str()));
+    assert_eq!(tdx["mrtd"].as_str().unwrap(), "ab".repeat(48));
+    // Without the firmware nobody knows MRTD, and no node takes what stands there.
+    let (_, text) = said(&direct);
+    let policy: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(policy["principals"]["tees"][0]["Tee"]["measurements"][0]["Tdx"]["mrtd"], Value::Null);
+}

@@ -1,0 +1,239 @@
+//! Images made here, small: what is predicted of them, and what is refused. That real images are predicted as OVMF logs them, the
+//! scenarios show (tests/src/scenarios/measure.rs).
+
+use std::io::{Cursor, Write as _};
+
+use fatfs::{FileSystem, FormatVolumeOptions, FsOptions, format_volume};
+use ondisk::register::Hash;
+use predict::{Chain, Error, Firmware, SecureBoot, image};
+
+/// Where the EFI system partition begins, and how long it is, in bytes.
+const ESP_AT: usize = 1 << 20;
+const ESP_LEN: usize = 4 << 20;
+const DISK_LEN: usize = 8 << 20;
+const SECTOR: usize = 512;
+
+/// A PE image of these sections, each with its bytes.
+fn pe(sections: &[(&str, &[u8])]) -> Vec<u8> {
+    let table = 0x58 + 112 + 16 * 8;
+    let headers = (table + 40 * sections.len()).next_multiple_of(512);
+    let mut image = vec![0; headers];
+    image[..2].copy_from_slice(b"MZ");
+    image[0x3c] = 0x40;
+    image[0x40..0x44].copy_from_slice(b"PE\0\0");
+    image[0x46] = u8::try_from(sections.len()).unwrap();
+    image[0x54] = 112 + 128;
+    image[0x58..0x5a].copy_from_slice(&0x20b_u16.to_le_bytes());
+    image[0x58 + 60..0x58 + 64].copy_from_slice(&u32::try_from(headers).unwrap().to_le_bytes());
+    image[0x58 + 108] = 16;
+    // Names of more than 8 bytes stand behind the symbols, of which there are none.
+    let mut strings = vec![0; 4];
+    for (number, (name, data)) in sections.iter().enumerate() {
+        let at = table + 40 * number;
+        let short = if name.len() > 8 { format!("/{}", strings.len()) } else { (*name).to_owned() };
+        if name.len() > 8 {
+            strings.extend(format!("{name}\0").into_bytes());
+        }
+        image[at..at + short.len()].copy_from_slice(short.as_bytes());
+        let (start, length) = (u32::try_from(image.len()).unwrap(), u32::try_from(data.len()).unwrap());
+        for (offset, field) in [(8, length), (16, length), (20, start)] {
+            image[at + offset..at + offset + 4].copy_from_slice(&field.to_le_bytes());
+        }
+        image.extend_from_slice(data);
+    }
+    let symbols = u32::try_from(image.len()).unwrap();
+    image[0x4c..0x50].copy_from_slice(&symbols.to_le_bytes());
+    image.extend(strings);
+    image
+}
+
+/// The polynomial of GPT's checksums, bit by bit.
+fn crc(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })
+    })
+}
+
+/// A disk with one partition of this type, in which these files are.
+fn disk(kind: [u8; 16], files: &[(&str, &[u8])]) -> Cursor<Vec<u8>> {
+    let mut esp = Cursor::new(vec![0; ESP_LEN]);
+    format_volume(&mut esp, FormatVolumeOptions::new()).unwrap();
+    {
+        let fat = FileSystem::new(&mut esp, FsOptions::new()).unwrap();
+        for (path, content) in files {
+            let parts: Vec<&str> = path.split('/').collect();
+            for end in 1..parts.len() {
+                drop(fat.root_dir().create_dir(&parts[..end].join("/")).unwrap());
+            }
+            fat.root_dir().create_file(path).unwrap().write_all(content).unwrap();
+        }
+    }
+    let mut entries = vec![0; 128 * 128];
+    entries[..16].copy_from_slice(&kind);
+    entries[16..32].copy_from_slice(&[7; 16]);
+    let lba = |at: usize| u64::try_from(at / SECTOR).unwrap().to_le_bytes();
+    entries[32..40].copy_from_slice(&lba(ESP_AT));
+    entries[40..48].copy_from_slice(&lba(ESP_AT + ESP_LEN - SECTOR));
+    let mut header = b"EFI PART\0\0\x01\0\x5c\0\0\0\0\0\0\0\0\0\0\0".to_vec();
+    for at in [SECTOR, DISK_LEN - SECTOR, 34 * SECTOR, DISK_LEN - 34 * SECTOR] {
+        header.extend(lba(at));
+    }
+    header.extend([9; 16]);
+    header.extend(lba(2 * SECTOR));
+    header.extend([128_u32, 128, crc(&entries)].map(u32::to_le_bytes).concat());
+    let sum = crc(&header).to_le_bytes();
+    header[16..20].copy_from_slice(&sum);
+    let mut disk = vec![0; DISK_LEN];
+    disk[SECTOR..SECTOR + header.len()].copy_from_slice(&header);
+    disk[2 * SECTOR..2 * SECTOR + entries.len()].copy_from_slice(&entries);
+    disk[ESP_AT..ESP_AT + ESP_LEN].copy_from_slice(esp.get_ref());
+    Cursor::new(disk)
+}
+
+/// c12a7328-f81f-11d2-ba4b-00a0c93ec93b.
+const ESP: [u8; 16] = [0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b];
+const BOOT: &str = "EFI/BOOT/BOOTX64.EFI";
+
+fn uki(more: &[(&str, &[u8])]) -> Vec<u8> {
+    let kernel = pe(&[(".text", b"kernel")]);
+    let own: [(&str, &[u8]); 4] = [(".osrel", b"ID=x\n"), (".cmdline", b" a b\0"), (".linux", &kernel), (".initrd", b"initrd")];
+    pe(&[&own, more].concat())
+}
+
+fn shim() -> Vec<u8> {
+    // Sizes of what is allowed and what is revoked, then where they stand: a certificate's first bytes, and nothing revoked.
+    let vendor = [&[4_u32, 0, 16, 20].map(u32::to_le_bytes).concat()[..], b"\x30\x82\0\0"].concat();
+    pe(&[(".text", b"shim"), (".vendor_cert", &vendor)])
+}
+
+fn with_grub(configuration: &str) -> Cursor<Vec<u8>> {
+    let kernel = pe(&[(".text", b"kernel")]);
+    let files: [(&str, &[u8]); 6] = [
+        (BOOT, &shim()),
+        ("EFI/BOOT/grubx64.efi", &pe(&[(".text", b"prefix=/EFI/debian")])),
+        ("EFI/debian/grub.cfg", b"configfile /grub/grub.cfg\n"),
+        ("grub/grub.cfg", configuration.as_bytes()),
+        ("k/vmlinuz", &kernel),
+        ("k/initrd", b"initrd"),
+    ];
+    disk(ESP, &files)
+}
+
+#[test]
+fn uki_measures_its_sections_then_command_line_and_initrd() {
+    let (chain, prediction) = image(disk(ESP, &[(BOOT, &uki(&[]))]), SecureBoot::On).unwrap();
+    assert_eq!(chain, Chain::Uki);
+    let hashed = |pcr: u32| prediction.0.iter().filter(move |event| event.pcr == pcr).map(|event| event.hashed.clone());
+    let sections: Vec<Vec<u8>> = hashed(11).collect();
+    assert_eq!(sections.len(), 8);
+    assert_eq!(sections[2..6], [&b".osrel\0"[..], b"ID=x\n", b".cmdline\0", b" a b\0"].map(<[u8]>::to_vec));
+    let stub: Vec<Vec<u8>> = hashed(9).collect();
+    assert_eq!(stub[0], "a b\0".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>());
+    // The initrd, padded, then an archive with /.extra/os-release.
+    assert!(stub[1].starts_with(b"initrd\0\0070701") && stub[1].len() % 4 == 0);
+    assert!(stub[1].windows(18).any(|window| window == b".extra/os-release\0"));
+    assert_eq!(prediction.pcrs(), [4, 5, 9, 11]);
+}
+
+#[test]
+fn kernel_of_a_uki_is_a_program_only_without_secure_boot() {
+    let programs = |secure_boot| {
+        let (_, prediction) = image(disk(ESP, &[(BOOT, &uki(&[]))]), secure_boot).unwrap();
+        prediction.0.iter().filter(|event| event.what.contains("Authenticode")).count()
+    };
+    assert_eq!((programs(SecureBoot::On), programs(SecureBoot::Off)), (1, 2));
+    let programs = |secure_boot| {
+        let disk = with_grub("linux /k/vmlinuz a\ninitrd /k/initrd\nboot\n");
+        image(disk, secure_boot).unwrap().1.0.iter().filter(|event| event.what.contains("Authenticode")).count()
+    };
+    assert_eq!((programs(SecureBoot::On), programs(SecureBoot::Off)), (3, 2));
+}
+
+#[test]
+fn td_has_one_separator_where_a_tpm_has_one_for_each_pcr() {
+    let (_, prediction) = image(disk(ESP, &[(BOOT, &uki(&[]))]), SecureBoot::On).unwrap();
+    let separator = Hash::Sha384.digest(&[0; 4]);
+    let count = prediction.0.iter().filter(|event| event.separator).count();
+    assert_eq!((count, prediction.0[1].digest(Hash::Sha384)), (5, separator));
+    assert_ne!(prediction.rtmr(1, Firmware::Td), prediction.rtmr(1, Firmware::Tpm));
+    assert_eq!(prediction.rtmr(2, Firmware::Td), prediction.rtmr(2, Firmware::Tpm));
+    assert_eq!(prediction.rtmr(3, Firmware::Td), vec![0; 48]);
+}
+
+#[test]
+fn grub_measures_commands_files_and_the_command_line() {
+    let (chain, prediction) =
+        image(with_grub("if linux /k/vmlinuz a  b; then\nif initrd /k/initrd; then\nboot\nfi\nfi\nhalt\n"), SecureBoot::On)
+            .unwrap();
+    assert_eq!(chain, Chain::Grub);
+    let texts: Vec<String> = (prediction.0.iter().filter(|event| event.pcr == 8))
+        .map(|event| String::from_utf8(event.hashed.clone()).unwrap())
+        .collect();
+    assert_eq!(texts, ["configfile /grub/grub.cfg", "linux /k/vmlinuz a b", "/k/vmlinuz a b", "initrd /k/initrd", "boot"]);
+    let options = &prediction.0.iter().filter(|event| event.pcr == 9).nth(5).unwrap().hashed;
+    assert_eq!(*options, "BOOT_IMAGE=/k/vmlinuz a b".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>());
+    assert_eq!(prediction.0.iter().filter(|event| event.pcr == 14).count(), 3);
+}
+
+#[test]
+fn configurations_with_a_choice_are_refused_with_their_line() {
+    for (configuration, line) in [
+        ("set timeout=5\nlinux /k/vmlinuz\nboot\n", 1),
+        ("linux /k/vmlinuz $root\nboot\n", 1),
+        ("linux /k/vmlinuz\ninitrd /k/initrd /k/initrd\nboot\n", 2),
+        ("linux /k/vmlinuz\nlinux /k/vmlinuz\nboot\n", 2),
+        ("initrd /k/initrd\n", 1),
+        ("boot\n", 1),
+        ("menuentry 'x' {\n}\n", 1),
+        ("if linux /k/vmlinuz\nboot\n", 1),
+        ("linux /k/vmlinuz\n", 1),
+        ("configfile /grub/grub.cfg\n", 1),
+    ] {
+        match image(with_grub(configuration), SecureBoot::On) {
+            Err(Error::Configuration(number, _)) => assert_eq!(number, line, "{configuration}"),
+            other => panic!("{configuration}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_is_not_known_is_refused_and_never_guessed() {
+    let predicted =
+        |kind, files: &[(&str, &[u8])]| image(disk(kind, files), SecureBoot::On).map(|_| ()).map_err(|e| e.to_string());
+    let whole = uki(&[]);
+    let refused = |text: &str| Err(text.to_owned());
+    let cases: [(&str, Result<(), String>, Result<(), String>); 9] = [
+        ("nothing to boot", predicted(ESP, &[]), refused("the EFI system partition has no EFI/BOOT/BOOTX64.EFI")),
+        ("no ESP", predicted([1; 16], &[]), refused("0 EFI system partitions, not one")),
+        ("no PE", predicted(ESP, &[(BOOT, b"MZ")]), refused("EFI/BOOT/BOOTX64.EFI")),
+        (
+            "another loader",
+            predicted(ESP, &[(BOOT, &pe(&[(".text", b"x")]))]),
+            refused("EFI/BOOT/BOOTX64.EFI is neither a unified kernel image nor a shim"),
+        ),
+        (
+            "a credential beside it",
+            predicted(ESP, &[(BOOT, &whole), ("loader/credentials/x.cred", b"x")]),
+            refused("loader/credentials/x.cred beside the boot loader is not predicted"),
+        ),
+        (
+            "an addon of its own",
+            predicted(ESP, &[(BOOT, &whole), ("EFI/BOOT/BOOTX64.EFI.extra.d/x.addon.efi", b"x")]),
+            refused("EFI/BOOT/BOOTX64.EFI.extra.d/x.addon.efi beside the boot loader is not predicted"),
+        ),
+        (
+            "profiles",
+            predicted(ESP, &[(BOOT, &uki(&[(".profile", b"ID=a")]))]),
+            refused("the unified kernel image has a section .profile, whose effect is not predicted"),
+        ),
+        (
+            "a command line of two lines",
+            predicted(ESP, &[(BOOT, &pe(&[(".osrel", b"x"), (".cmdline", b"a\nb"), (".linux", b"x"), (".initrd", b"x")]))]),
+            refused("the unified kernel image's command line is not of printable ASCII alone"),
+        ),
+        ("as it should be", predicted(ESP, &[(BOOT, &whole)]), Ok(())),
+    ];
+    for (name, got, want) in cases {
+        assert_eq!(got, want, "{name}");
+    }
+}

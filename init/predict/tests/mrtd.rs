@@ -1,0 +1,71 @@
+//! MRTD of a firmware file made here, and what is refused.
+
+use predict::{MrtdError, mrtd};
+
+/// Four pages: a measured page of ones, one that is only added, one that the domain adds itself, with the descriptor in the first.
+fn firmware(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut file = vec![1; 8192];
+    let descriptor = 4096;
+    let sections: [[u32; 8]; 3] = [
+        // Offset and size in the file, address, size in memory (both 64 bits), type, attributes: 1 is measured, 2 added later.
+        [0, 4096, 0xffff_f000, 0, 4096, 0, 0, 1],
+        [0, 0, 0x80_0000, 0, 8192, 0, 2, 0],
+        [0, 0, 0x100_0000, 0, 4096, 0, 4, 2],
+    ];
+    let head = [u32::from_le_bytes(*b"TDVF"), 16 + 96, 1, 3];
+    let fields: Vec<u8> = head.into_iter().chain(sections.concat()).flat_map(u32::to_le_bytes).collect();
+    file[descriptor..descriptor + fields.len()].copy_from_slice(&fields);
+    // From the end: 32 bytes of reset vector, the table's GUID and length, then its one entry: GUID, length, offset from the end.
+    let end = file.len() - 32;
+    let guid = |text: &str| {
+        let bytes: Vec<u8> =
+            (0..32).step_by(2).map(|at| u8::from_str_radix(&text.replace('-', "")[at..at + 2], 16).unwrap()).collect();
+        [&[bytes[3], bytes[2], bytes[1], bytes[0], bytes[5], bytes[4], bytes[7], bytes[6]], &bytes[8..]].concat()
+    };
+    file[end - 16..end].copy_from_slice(&guid("96b582de-1fb2-45f7-baea-a366c55a082d"));
+    file[end - 18..end - 16].copy_from_slice(&40_u16.to_le_bytes());
+    file[end - 34..end - 18].copy_from_slice(&guid("e47a6535-984a-4798-865e-4685a7bf8ec2"));
+    file[end - 36..end - 34].copy_from_slice(&22_u16.to_le_bytes());
+    file[end - 40..end - 36].copy_from_slice(&4096_u32.to_le_bytes());
+    change(&mut file);
+    file
+}
+
+#[test]
+fn pages_are_added_in_order_and_measured_where_the_descriptor_says() {
+    let hex: String = mrtd(&firmware(|_| ())).unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+    // Made with Python 3.11 hashlib on 2026-11-25, from the ABI's text: b(n, a) = n.ljust(16, b"\0") + a.to_bytes(8, "little") + bytes(104);
+    // sha384 of b("MEM.PAGE.ADD", 0xfffff000), then for each 256 bytes of the page b("MR.EXTEND", address) and they themselves, then
+    // b("MEM.PAGE.ADD", 0x800000) and b("MEM.PAGE.ADD", 0x801000).
+    assert_eq!(
+        hex,
+        "329e08ca8f7061b49a8399c7c3c5ae48dac872d2b8131c7d\
+        6ef89d3c98e1b91176e8be257d97fde16f41903a0f3ac085"
+    );
+}
+
+#[test]
+fn a_byte_of_a_measured_page_counts_and_one_of_another_does_not() {
+    let plain = mrtd(&firmware(|_| ()));
+    assert_ne!(mrtd(&firmware(|file| file[100] ^= 1)), plain);
+    assert_eq!(mrtd(&firmware(|file| file[4096 + 500] ^= 1)), plain);
+}
+
+#[test]
+fn files_without_a_whole_descriptor_are_refused() {
+    type Change = fn(&mut Vec<u8>);
+    let cases: [(&str, Change, MrtdError); 9] = [
+        ("empty", |file| file.clear(), MrtdError::NoDescriptor),
+        ("40 bytes", |file| file.truncate(40), MrtdError::NoDescriptor),
+        ("measured, and nothing in the file", |file| file[4096 + 16 + 32 + 28] = 1, MrtdError::Outside(1)),
+        ("no table", |file| file[8192 - 40] ^= 1, MrtdError::NoDescriptor),
+        ("another version", |file| file[4096 + 8] = 2, MrtdError::Descriptor("not version 1")),
+        ("no sections", |file| file[4096 + 12] = 0, MrtdError::Descriptor("number of sections")),
+        ("65 sections", |file| file[4096 + 12] = 65, MrtdError::Descriptor("number of sections")),
+        ("half a page", |file| file[4096 + 16 + 17] = 8, MrtdError::Descriptor("a section is not of whole pages")),
+        ("a section of another file", |file| file[4096 + 16 + 2] = 1, MrtdError::Outside(0)),
+    ];
+    for (name, change, want) in cases {
+        assert_eq!(mrtd(&firmware(change)), Err(want), "{name}");
+    }
+}

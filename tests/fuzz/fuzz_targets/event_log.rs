@@ -1,0 +1,30 @@
+//! Event logs of both forms, and the PE images that go into one: whatever the host left behind a table or in a file.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ondisk::eventlog::{Kind, Log, describe};
+use ondisk::register::Hash;
+use ondisk::{cel, pe};
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(log) = Log::parse(bytes) {
+        let told: usize = log.events.iter().map(|event| describe::text(event).len() + describe::kind(event.kind).len()).sum();
+        assert!(told <= 200 * log.events.len(), "a description is a line");
+        for hash in Hash::ALL {
+            for register in 0..16 {
+                assert!(log.replay(hash, register).is_none_or(|value| value.len() == hash.bytes()));
+            }
+        }
+        // The fuzzer sees the digests that it must have and writes them into the log, so either answer may be right.
+        log.measures_command_line(Kind::Cc, Hash::Sha384, "a line");
+    }
+    if let Ok(records) = cel::parse(bytes) {
+        let text: String = records.iter().map(|record| record.to_text().unwrap()).collect();
+        let again = cel::parse(text.as_bytes()).unwrap();
+        assert_eq!(again, records, "what was read is read again");
+    }
+    if let Ok(spans) = pe::spans(bytes) {
+        assert!(spans.iter().all(|span| span.len() <= bytes.len()));
+    }
+    drop(pe::sections(bytes));
+});
