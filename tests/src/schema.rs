@@ -50,14 +50,27 @@ struct Rules<'a> {
 impl Rules<'_> {
     fn hold(&self, schema: &Value, value: &Value, path: &str, fields: &mut BTreeSet<String>) -> Result<(), String> {
         let rules = schema.as_object().ok_or("a schema that is no object")?;
-        if !value.is_null() && !path.is_empty() {
+        let is_something = !value.is_null() && value.as_array().is_none_or(|array| !array.is_empty());
+        if is_something && !path.is_empty() {
             fields.insert(path.to_owned());
         }
         for (keyword, rule) in rules.iter().filter(|(keyword, _)| !NOTES.contains(&keyword.as_str())) {
             let wrong = || format!("{path}: {value} breaks {keyword} {rule}");
             let holds = match keyword.as_str() {
-                "$ref" => return self.hold(self.definition(rule)?, value, path, fields),
-                "anyOf" => rule.as_array().is_some_and(|any| any.iter().any(|one| self.hold(one, value, path, fields).is_ok())),
+                "$ref" => {
+                    self.hold(self.definition(rule)?, value, path, fields)?;
+                    true
+                }
+                "anyOf" => {
+                    let mut found = BTreeSet::new();
+                    let fits = |one: &&Value| {
+                        found.clear();
+                        self.hold(one, value, path, &mut found).is_ok()
+                    };
+                    let fits = rule.as_array().is_some_and(|any| any.iter().find(fits).is_some());
+                    fields.append(&mut found);
+                    fits
+                }
                 "const" => rule == value,
                 "enum" => rule.as_array().is_some_and(|all| all.contains(value)),
                 "type" => is_of(rule, value),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use attest::TcbDemand;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use cvmctl::TcbStatus;
 use cvmctl::policy::TTL_SECONDS;
 use time::OffsetDateTime;
@@ -62,12 +62,12 @@ pub(crate) struct Measure {
     /// The MRTD of firmware that somebody else builds, from a quote that was believed
     #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
     pub(crate) mrtd: Option<[u8; 48]>,
-    /// The firmware's Secure Boot is off: then the kernel of a UKI is measured as a program too, and GRUB's is not
-    #[arg(long, conflicts_with = "kernel")]
-    pub(crate) secure_boot_off: bool,
-    /// Fold RTMR1 as the PCRs of a TPM would be folded, with a separator for each: to compare with a log of firmware that has a TPM
-    #[arg(long)]
-    pub(crate) as_tpm: bool,
+    /// The firmware's Secure Boot. Off, the kernel of a UKI is measured as a program too, and GRUB's is not
+    #[arg(long, value_name = "STATE", default_value = "on", conflicts_with = "kernel")]
+    pub(crate) secure_boot: SecureBootState,
+    /// Fold RTMR1 as a TD's firmware does, or as the PCRs of a TPM would be folded, with a separator for each: to compare with a TPM's log
+    #[arg(long, value_name = "WHOSE", default_value = "td")]
+    pub(crate) fold: Fold,
     /// Explain each event on stderr, in its order
     #[arg(long, short)]
     pub(crate) verbose: bool,
@@ -78,6 +78,20 @@ pub(crate) struct Measure {
     pub(crate) terms: TermArgs,
     #[command(flatten)]
     pub(crate) owner: OwnerArgs,
+}
+
+/// Whether firmware verifies what it starts.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SecureBootState {
+    On,
+    Off,
+}
+
+/// Whose registers are made of the events.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Fold {
+    Td,
+    Tpm,
 }
 
 #[derive(Subcommand)]
@@ -110,8 +124,13 @@ pub(crate) struct LogVerify {
     #[arg(long, value_name = "FILE")]
     pub(crate) pcrs: Option<PathBuf>,
     /// Only these of the quote's RTMRs
-    #[arg(long = "rtmr", value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(0..4))]
+    #[arg(long = "rtmr", value_name = "N", value_delimiter = ',', requires = "quote")]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..4))]
     pub(crate) rtmrs: Vec<u32>,
+    /// Only these PCRs of the file
+    #[arg(long = "pcr", value_name = "N", value_delimiter = ',', requires = "pcrs")]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..24))]
+    pub(crate) only_pcrs: Vec<u32>,
     /// Say too whether the firmware measured this command line, as /proc/cmdline has it; if not, the log is refused
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     pub(crate) cmdline: Option<String>,
@@ -272,8 +291,8 @@ pub(crate) struct Promote {
 
 #[derive(Subcommand)]
 pub(crate) enum Cmdline {
-    /// Read a command line with the guest's own parser; exit code 2 if it refuses. Words that a version does not honour yet
-    /// (E27) and formats that nothing proves (E26) are the guest's to refuse
+    /// Read a command line with the guest's own parser; exit code 2 if it refuses. Formats that nothing proves (E26) and registers
+    /// that a machine does not have (E90) are the guest's to refuse
     Check {
         /// The words, in one argument or several
         #[arg(required = true, allow_hyphen_values = true)]

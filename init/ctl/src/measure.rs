@@ -9,7 +9,7 @@ use ondisk::register::Hash;
 use predict::{Chain, Event, Firmware, Prediction, SecureBoot, direct};
 use serde_json::{Map, Value, json};
 
-use crate::args::Measure;
+use crate::args::{Fold, Measure, SecureBootState};
 use crate::run::{self, Error};
 use crate::show;
 
@@ -26,12 +26,13 @@ pub(crate) fn predict(args: Measure) -> Result<ExitCode, Error> {
         }
         None => args.mrtd,
     };
-    let firmware = if args.as_tpm { Firmware::Tpm } else { Firmware::Td };
+    let firmware = if args.fold == Fold::Tpm { Firmware::Tpm } else { Firmware::Td };
     let image = Image {
         mrtd: mrtd.unwrap_or([0; 48]),
         rtmr1: register(&prediction.rtmr(1, firmware)),
         rtmr2: register(&prediction.rtmr(2, firmware)),
     };
+    let is_latched = args.terms.latch;
     let mut policy = key_policy(&run::of_images(vec![image], args.terms, run::owner(args.owner)));
     if mrtd.is_none()
         && let Some(place) = policy.pointer_mut("/principals/tees/0/Tee/measurements/0/Tdx/mrtd")
@@ -50,6 +51,9 @@ pub(crate) fn predict(args: Measure) -> Result<ExitCode, Error> {
         Some(mrtd) => format!("{how}: MRTD {}", hex::encode(mrtd)),
         None => "MRTD is the firmware's: give --firmware or --mrtd, or fill it into the policy".to_owned(),
     });
+    if !is_latched {
+        lines.push("without --latch, whatever runs later in a boot of this image may have the key as well".to_owned());
+    }
     show::problem(&lines)?;
     show::json(&policy)?;
     Ok(ExitCode::SUCCESS)
@@ -65,7 +69,7 @@ fn prediction(args: &Measure) -> Result<(&'static str, Prediction), Error> {
     }
     let path = args.image.clone().unwrap_or_default();
     let disk = File::open(&path).map_err(|source| Error::File { path: path.clone(), source })?;
-    let secure_boot = if args.secure_boot_off { SecureBoot::Off } else { SecureBoot::On };
+    let secure_boot = if args.secure_boot == SecureBootState::Off { SecureBoot::Off } else { SecureBoot::On };
     match predict::image(disk, secure_boot) {
         Ok((Chain::Uki, prediction)) => Ok(("unified kernel image", prediction)),
         Ok((Chain::Grub, prediction)) => Ok(("shim and GRUB", prediction)),

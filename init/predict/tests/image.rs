@@ -1,5 +1,6 @@
 //! Images made here, small: what is predicted of them, and what is refused. That real images are predicted as OVMF logs them, the
 //! scenarios show (tests/src/scenarios/measure.rs).
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what it expects by unwrapping")]
 
 use std::io::{Cursor, Write as _};
 
@@ -130,7 +131,7 @@ fn uki_measures_its_sections_then_command_line_and_initrd() {
     let stub: Vec<Vec<u8>> = hashed(9).collect();
     assert_eq!(stub[0], "a b\0".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>());
     // The initrd, padded, then an archive with /.extra/os-release.
-    assert!(stub[1].starts_with(b"initrd\0\0070701") && stub[1].len() % 4 == 0);
+    assert!(stub[1].starts_with(b"initrd\x00\x00070701") && stub[1].len().is_multiple_of(4));
     assert!(stub[1].windows(18).any(|window| window == b".extra/os-release\0"));
     assert_eq!(prediction.pcrs(), [4, 5, 9, 11]);
 }
@@ -198,11 +199,12 @@ fn configurations_with_a_choice_are_refused_with_their_line() {
 
 #[test]
 fn what_is_not_known_is_refused_and_never_guessed() {
+    type Told = Result<(), String>;
     let predicted =
         |kind, files: &[(&str, &[u8])]| image(disk(kind, files), SecureBoot::On).map(|_| ()).map_err(|e| e.to_string());
     let whole = uki(&[]);
     let refused = |text: &str| Err(text.to_owned());
-    let cases: [(&str, Result<(), String>, Result<(), String>); 9] = [
+    let cases: [(&str, Told, Told); 9] = [
         ("nothing to boot", predicted(ESP, &[]), refused("the EFI system partition has no EFI/BOOT/BOOTX64.EFI")),
         ("no ESP", predicted([1; 16], &[]), refused("0 EFI system partitions, not one")),
         ("no PE", predicted(ESP, &[(BOOT, b"MZ")]), refused("EFI/BOOT/BOOTX64.EFI")),

@@ -1,4 +1,5 @@
 //! MRTD of a firmware file made here, and what is refused.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what it expects by unwrapping")]
 
 use predict::{MrtdError, mrtd};
 

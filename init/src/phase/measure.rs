@@ -67,7 +67,7 @@ enum Tpm {
     None,
     /// It takes the events, or the boot ends.
     Needed,
-    /// It is beside a trust domain, and policy does not name it.
+    /// It is beside a confidential machine, and policy does not name it.
     Beside,
 }
 
@@ -112,8 +112,7 @@ pub(crate) fn find(_api: Api, policy: &Policy, command_line: &str) -> Result<Reg
     if policy.measured == Demand::Require && !matches!(firmware, Finding::Measured { .. }) {
         return Err(Error::NotMeasured(firmware));
     }
-    let in_a_domain = !matches!(firmware::domain(), Ok(None));
-    let (rtmr, tpm) = decide(policy.measure, Rtmr::third(), in_a_domain, tpm::is_there())?;
+    let (rtmr, tpm) = decide(policy.measure, Rtmr::third(), firmware::is_confidential(), tpm::is_there())?;
     if let Some(rtmr) = &rtmr
         && rtmr.value().map_err(Error::Rtmr)? != [0; REGISTER_BYTES]
     {
@@ -126,14 +125,14 @@ pub(crate) fn find(_api: Api, policy: &Policy, command_line: &str) -> Result<Reg
 }
 
 /// Which registers take the events, by policy and by what is there.
-fn decide<R>(wanted: Measure, rtmr: Option<R>, in_a_domain: bool, tpm: bool) -> Result<(Option<R>, Tpm), Error> {
+fn decide<R>(wanted: Measure, rtmr: Option<R>, confidential: bool, tpm: bool) -> Result<(Option<R>, Tpm), Error> {
     let of_tpm = |tpm: bool| if tpm { Tpm::Needed } else { Tpm::None };
     match wanted {
         Measure::Off => Ok((None, Tpm::None)),
         Measure::Rtmr if rtmr.is_some() => Ok((rtmr, Tpm::None)),
         Measure::Tpm if tpm => Ok((None, Tpm::Needed)),
         Measure::Rtmr | Measure::Tpm => Err(Error::Absent(wanted.as_str())),
-        Measure::Auto if in_a_domain && tpm => Ok((rtmr, Tpm::Beside)),
+        Measure::Auto if confidential && tpm => Ok((rtmr, Tpm::Beside)),
         Measure::Auto => Ok((rtmr, of_tpm(tpm))),
     }
 }
@@ -202,8 +201,9 @@ mod tests {
     #[test]
     fn registers_are_those_that_policy_wants_and_the_machine_has() {
         type Decided = Result<(Option<()>, Tpm), u8>;
+        type Case<'a> = (&'a str, Measure, Option<()>, bool, bool, Decided);
         let (rtmr, none) = (Some(()), None);
-        let cases: [(&str, Measure, Option<()>, bool, bool, Decided); 12] = [
+        let cases: [Case<'_>; 12] = [
             ("off, and everything there", Measure::Off, rtmr, true, true, Ok((none, Tpm::None))),
             ("a domain alone", Measure::Auto, rtmr, true, false, Ok((rtmr, Tpm::None))),
             ("a domain with the host's TPM", Measure::Auto, rtmr, true, true, Ok((rtmr, Tpm::Beside))),
@@ -217,8 +217,8 @@ mod tests {
             ("the TPM by name, and none", Measure::Tpm, rtmr, true, false, Err(90)),
             ("the TPM by name on a machine", Measure::Tpm, none, false, true, Ok((none, Tpm::Needed))),
         ];
-        for (name, wanted, rtmr, in_a_domain, tpm, want) in cases {
-            assert_eq!(decide(wanted, rtmr, in_a_domain, tpm).map_err(|error| error.code()), want, "{name}");
+        for (name, wanted, rtmr, confidential, tpm, want) in cases {
+            assert_eq!(decide(wanted, rtmr, confidential, tpm).map_err(|error| error.code()), want, "{name}");
         }
     }
 

@@ -61,6 +61,7 @@ impl Ended {
     pub fn reached_the_real_system(&self) -> Result<(), Failure> {
         self.line("cvm-tests: real system reached")?;
         self.line("cvm-tests: done")?;
+        self.receipt()?; // held against its schema, whatever the scenario is about
         match self.exit {
             Exit::PoweredOff => Ok(()),
             _ => Err(Failure(format!("ended by {:?}; {}", self.exit, self.tail()))),

@@ -16,7 +16,7 @@ use crate::{Boot, DataDisk, Doing, Ended, Failure, Vaults};
 
 /// Firmware, kernel and systemd under emulation.
 const THROUGH_FIRMWARE: Duration = Duration::from_secs(150);
-/// What of a log is shown when it is not what it should be.
+/// Events as they are named, in their order.
 const EVENTS: [&str; 6] = ["policy", "root", "vaults", "disk", "debug", "leave-initrd"];
 
 pub(super) fn measures_into_rtmr3(stage: &Stage) -> Result<(), Failure> {
@@ -120,7 +120,7 @@ pub(super) fn finds_its_command_line_in_a_ccel(stage: &Stage) -> Result<(), Fail
 }
 
 pub(super) fn stops_where_a_named_register_is_missing(stage: &Stage) -> Result<(), Failure> {
-    // Before anybody is asked for a share: the vaults of these boots are not even there.
+    // Before anybody is asked for a share: the network is not even up.
     let (vaults, data) = (Vaults::up(&stage.artifacts, 2, 3)?, DataDisk::blank(&stage.folder)?);
     let ended = Boot::new(stage).data(&data, &vaults).word("cvm.measure=tpm").run()?;
     ended.stopped_with(90)?;

@@ -27,10 +27,6 @@ impl Register {
         }
     }
 
-    pub(crate) fn is_rtmr_of(self, numbers: &[u32]) -> bool {
-        matches!(self, Self::Rtmr(number) if numbers.contains(&number))
-    }
-
     /// Its value when the machine starts. PCRs 17 to 22 are those of a late launch: all ones until there is one.
     ///
     /// Source: TCG PC Client Platform TPM Profile 1.05, section 4.6.

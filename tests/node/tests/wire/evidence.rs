@@ -133,3 +133,18 @@ fn collateral_is_stapled_unless_switched_off() {
         assert_eq!(evidence["quote_time"].as_str().unwrap().len(), 17);
     }
 }
+
+#[test]
+fn the_same_client_key_has_a_share_before_the_latch_and_none_behind_it() {
+    let world = World::new();
+    let node = world.node(Misbehaviour::None);
+    node.put_key(HANDLE, vec![7; 49], world.policy()).unwrap();
+    let mut guest = Guest::new(&world);
+    assert_eq!(material(&guest.unlock(node.addr()).unwrap().export(HANDLE)), [7; 49]);
+    // PID 1's last event, into a register that was zero: the same key, leaf and machine from here on.
+    let digest = ring::digest::digest(&ring::digest::SHA384, br#"{"cvm-init":"leave-initrd"}"#);
+    let extended = ring::digest::digest(&ring::digest::SHA384, &[&[0; 48][..], digest.as_ref()].concat());
+    guest.td.rtmr[3] = extended.as_ref().try_into().unwrap();
+    let answer = guest.unlock(node.addr()).unwrap().export(HANDLE);
+    assert!(answer["Error"].as_str().unwrap().contains("not in policy.principals"), "{answer}");
+}

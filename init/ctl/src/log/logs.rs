@@ -1,0 +1,150 @@
+//! Logs of either form, read and brought into one.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::path::PathBuf;
+
+use ondisk::cel::{self, Record};
+use ondisk::eventlog::{Event, Kind, LOG_MAX, Log, describe};
+use ondisk::register::Hash;
+use serde_json::{Value, json};
+
+use super::register::Register;
+use crate::run::Error;
+
+/// One event of either form.
+pub(crate) struct Told {
+    pub(super) register: Register,
+    digests: Vec<(Hash, Vec<u8>)>,
+    pub(super) extended: bool,
+    kind: String,
+    text: String,
+    /// False where the digest is not that of the text beside it, though the form says that it is.
+    pub(super) honest: bool,
+}
+
+/// The logs, one after the other.
+#[derive(Default)]
+pub(crate) struct Logs {
+    pub(super) events: Vec<Told>,
+    /// The bytes of firmware's logs, with what their numbers mean.
+    firmware: Vec<(Kind, Vec<u8>)>,
+    /// The boots that records of user space name.
+    pub(super) boots: BTreeSet<String>,
+    /// What PCR 0 began with, where a log tells.
+    locality: u8,
+}
+
+impl Logs {
+    /// Reads files, each in the form that it has.
+    pub(crate) fn read(paths: &[PathBuf]) -> Result<Self, Error> {
+        let mut logs = Self::default();
+        for path in paths {
+            let bytes = read(path)?;
+            match Log::parse(&bytes) {
+                Ok(log) => {
+                    let kind = log.kind();
+                    if kind == Kind::Tpm {
+                        logs.locality = log.startup_locality();
+                    }
+                    logs.events.extend(log.events.iter().map(|event| Told::by_firmware(event, kind)));
+                    logs.firmware.push((kind, bytes));
+                }
+                Err(firmware) => match cel::parse(&bytes) {
+                    Ok(records) => {
+                        logs.boots.extend(records.iter().filter_map(|record| record.boot_id.clone()));
+                        logs.events.extend(records.into_iter().map(Told::by_user_space));
+                    }
+                    Err(user) => return Err(Error::Log { path: path.clone(), firmware, user }),
+                },
+            }
+        }
+        Ok(logs)
+    }
+
+    pub(super) fn has(&self, register: Register) -> bool {
+        self.events.iter().any(|event| event.register == register && event.extended)
+    }
+
+    /// What the register holds if the logs say everything; `None` when an event has no such digest.
+    pub(super) fn replay(&self, register: Register, hash: Hash) -> Option<Vec<u8>> {
+        let mut value = register.begins_with(hash, self.locality);
+        for event in self.events.iter().filter(|event| event.extended && event.register == register) {
+            let (_, digest) = event.digests.iter().find(|(known, _)| *known == hash)?;
+            value = hash.extend(&value, digest);
+        }
+        Some(value)
+    }
+
+    /// Which registers the firmware measured the command line into, in this hash function, and by whom.
+    pub(super) fn command_line(&self, hash: Hash, line: &str) -> Vec<(Register, &'static str)> {
+        let in_log = |(kind, bytes): &(Kind, Vec<u8>)| {
+            let found = Log::parse(bytes).map(|log| log.measures_command_line(*kind, hash, line)).unwrap_or_default();
+            found.into_iter().map(|found| (Register::of_log(*kind, found.register), found.by)).collect::<Vec<_>>()
+        };
+        self.firmware.iter().flat_map(in_log).collect()
+    }
+}
+
+impl Told {
+    fn by_firmware(event: &Event<'_>, kind: Kind) -> Self {
+        let digests = Hash::ALL.into_iter().filter_map(|hash| Some((hash, event.digest(hash)?.to_vec())));
+        Self {
+            register: Register::of_log(kind, event.register),
+            digests: digests.collect(),
+            extended: event.is_extended(),
+            kind: describe::kind(event.kind),
+            text: describe::text(event),
+            honest: true,
+        }
+    }
+
+    fn by_user_space(record: Record) -> Self {
+        let honest = record.is_what_it_says();
+        Self {
+            register: record.register.into(),
+            digests: record.digests,
+            extended: true,
+            kind: printable(&record.event_type.unwrap_or_else(|| "user space".to_owned())),
+            text: record.string.map_or_else(|| "(no text)".to_owned(), |text| printable(&text)),
+            honest,
+        }
+    }
+
+    pub(super) fn to_line(&self) -> String {
+        // SHA-384 where there is one.
+        let digest = self.digests.iter().find(|(hash, _)| *hash == Hash::Sha384).or(self.digests.first());
+        let digest = digest.map_or_else(|| "-".to_owned(), |(_, digest)| hex::encode(digest));
+        let short = digest.get(..16).unwrap_or(&digest);
+        format!("{:<6} {short:<16} {:<32} {}", self.register, self.kind, self.text)
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        let digests = self.digests.iter().map(|(hash, digest)| (hash.name().to_owned(), hex::encode(digest).into()));
+        json!({
+            "register": self.register.to_string(),
+            "event": self.kind,
+            "text": self.text,
+            "extended": self.extended,
+            "digests": digests.collect::<serde_json::Map<String, Value>>(),
+            "honest": self.honest,
+        })
+    }
+}
+
+/// What a terminal shows as it stands: whoever wrote the log may know what moves a cursor.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' }).collect()
+}
+
+fn read(path: &PathBuf) -> Result<Vec<u8>, Error> {
+    let failed = |source| Error::File { path: path.clone(), source };
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(LOG_MAX + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length <= LOG_MAX) {
+        Ok(bytes)
+    } else {
+        Err(failed(ErrorKind::FileTooLarge.into()))
+    }
+}

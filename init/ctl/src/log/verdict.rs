@@ -1,0 +1,177 @@
+//! Whether logs explain registers: each that is compared, and none of theirs left out but by name.
+
+use ondisk::register::Hash;
+use serde_json::{Value, json};
+
+use super::Held;
+use super::logs::{Logs, Told};
+use super::register::Register;
+
+/// Extended by the kernel's integrity measurement architecture, which has a log of its own.
+const IMA: Register = Register::Pcr(10);
+
+/// What the logs are held against.
+pub(super) struct Asked<'a> {
+    /// As a quote and a TPM have them.
+    pub(super) registers: Vec<Held>,
+    /// Only these RTMRs; all, if none is named.
+    pub(super) rtmrs: &'a [u32],
+    /// Only these PCRs; all, if none is named.
+    pub(super) only_pcrs: &'a [u32],
+    /// What firmware must have measured.
+    pub(super) command_line: Option<&'a str>,
+}
+
+/// One register, in one hash function.
+struct Compared {
+    register: Register,
+    hash: Hash,
+    value: Vec<u8>,
+    replayed: Option<Vec<u8>>,
+}
+
+/// What came of it.
+pub(super) struct Verdict {
+    compared: Vec<Compared>,
+    /// Registers that the logs extend and nothing was held against: nobody vouches for those events.
+    uncompared: Vec<Register>,
+    /// Registers that were left out on purpose.
+    left_out: Vec<Register>,
+    lies: Vec<String>,
+    boots: usize,
+    command_line: CommandLine,
+}
+
+/// Whether firmware measured the command line that was named.
+#[derive(Clone, Copy)]
+enum CommandLine {
+    NotAsked,
+    NotMeasured,
+    /// And who did.
+    Measured(&'static str),
+}
+
+impl Asked<'_> {
+    fn is_left_out(&self, register: Register) -> bool {
+        match register {
+            Register::Mrtd => true,
+            Register::Rtmr(number) => !self.rtmrs.is_empty() && !self.rtmrs.contains(&number),
+            Register::Pcr(number) => !self.only_pcrs.is_empty() && !self.only_pcrs.contains(&number),
+        }
+    }
+}
+
+impl Compared {
+    fn agrees(&self) -> bool {
+        self.replayed.as_ref() == Some(&self.value)
+    }
+
+    fn to_line(&self) -> String {
+        let (register, hash, value) = (self.register, self.hash.name(), hex::encode(&self.value));
+        match &self.replayed {
+            Some(replayed) if *replayed == self.value => format!("ok    {register} {hash} {value}"),
+            Some(replayed) => format!("WRONG {register} {hash} is {value}, the logs make {}", hex::encode(replayed)),
+            None => format!("WRONG {register} {hash} is {value}, and the logs have no such digests"),
+        }
+    }
+}
+
+impl Verdict {
+    pub(super) fn of(logs: &Logs, asked: &Asked<'_>) -> Self {
+        let without_log = |register: Register| register == IMA && !logs.has(IMA);
+        let compared: Vec<Compared> = (asked.registers.iter())
+            .filter(|(register, ..)| !asked.is_left_out(*register) && !without_log(*register))
+            .map(|(register, hash, value)| {
+                let (register, hash) = (*register, *hash);
+                Compared { register, hash, value: value.clone(), replayed: logs.replay(register, hash) }
+            })
+            .collect();
+        // What only SHA-1 vouches for, nobody vouches for.
+        let is_vouched_for = |register, hash| {
+            compared.iter().any(|one| one.register == register && one.hash == hash && one.hash != Hash::Sha1 && one.agrees())
+        };
+        let mut uncompared = Vec::new();
+        for event in logs.events.iter().filter(|event| event.extended) {
+            let compared = compared.iter().any(|one| one.register == event.register && one.hash != Hash::Sha1);
+            if !compared && !asked.is_left_out(event.register) && !uncompared.contains(&event.register) {
+                uncompared.push(event.register);
+            }
+        }
+        let measured_by = |line: &str| {
+            let found = Hash::ALL.into_iter().flat_map(|hash| {
+                let found = logs.command_line(hash, line).into_iter();
+                found.map(move |(register, by)| (register, hash, by))
+            });
+            let mut vouched = found.filter(|(register, hash, _)| is_vouched_for(*register, *hash));
+            vouched.next().map_or(CommandLine::NotMeasured, |(_, _, by)| CommandLine::Measured(by))
+        };
+        let command_line = asked.command_line.map_or(CommandLine::NotAsked, measured_by);
+        Self {
+            left_out: asked.registers.iter().map(|(register, ..)| *register).filter(|register| without_log(*register)).collect(),
+            uncompared,
+            lies: logs.events.iter().filter(|event| !event.honest).map(Told::to_line).collect(),
+            boots: logs.boots.len(),
+            command_line,
+            compared,
+        }
+    }
+
+    /// Whether the logs explain the registers.
+    fn replays(&self) -> bool {
+        let agree = !self.compared.is_empty() && self.compared.iter().all(Compared::agrees);
+        agree && self.uncompared.is_empty() && self.lies.is_empty() && self.boots <= 1
+    }
+
+    /// Whether that, and the command line was measured if anybody asked.
+    pub(super) fn is_good(&self) -> bool {
+        self.replays() && !matches!(self.command_line, CommandLine::NotMeasured)
+    }
+
+    pub(super) fn to_lines(&self) -> Vec<String> {
+        let lies = self.lies.iter().map(|event| format!("LIES  {event}"));
+        let compared = self.compared.iter().map(Compared::to_line);
+        let uncompared =
+            self.uncompared.iter().map(|register| format!("WRONG {register} has events and was compared with nothing"));
+        let left_out = self.left_out.iter().map(|register| format!("-     {register} is not compared: IMA's log is not given"));
+        let boots = (self.boots > 1).then(|| format!("WRONG the records are of {} boots", self.boots));
+        let command_line = match self.command_line {
+            CommandLine::NotAsked => None,
+            CommandLine::NotMeasured => Some("WRONG the command line is not in what firmware measured".to_owned()),
+            CommandLine::Measured(by) => Some(format!("ok    the command line was measured by {by}")),
+        };
+        let replays = if self.replays() { "the logs replay" } else { "the logs do NOT replay" };
+        lies.chain(compared)
+            .chain(uncompared)
+            .chain(left_out)
+            .chain(boots)
+            .chain(command_line)
+            .chain([replays.to_owned()])
+            .collect()
+    }
+
+    pub(super) fn to_json(&self, events: &[Value]) -> Value {
+        let register = |one: &Compared| {
+            json!({
+                "register": one.register.to_string(), "hash": one.hash.name(), "value": hex::encode(&one.value),
+                "replayed": one.replayed.as_ref().map(hex::encode), "agrees": one.agrees(),
+            })
+        };
+        let command_line = match self.command_line {
+            CommandLine::NotAsked => Value::Null,
+            CommandLine::NotMeasured => json!({ "measured": false, "by": null }),
+            CommandLine::Measured(by) => json!({ "measured": true, "by": by }),
+        };
+        let names = |registers: &[Register]| registers.iter().map(ToString::to_string).collect::<Vec<_>>();
+        json!({
+            "good": self.is_good(),
+            "replays": self.replays(),
+            "registers": self.compared.iter().map(register).collect::<Vec<_>>(),
+            "uncompared": names(&self.uncompared),
+            "left_out": names(&self.left_out),
+            "records_that_lie": self.lies.len(),
+            "boots": self.boots,
+            "command_line": command_line,
+            "events": events,
+        })
+    }
+}
