@@ -165,7 +165,7 @@ pub fn ccel(memory_mib: u32, cpus: u8, prediction: &Prediction) -> Vec<u8> {
     };
     let shape = shape(memory_mib, cpus);
     add(1, EV_PLATFORM_CONFIG_FLAGS, &Register::of(shape.as_bytes()).0, &shape);
-    for event in prediction.0.iter().filter(|event| !event.separator || event.pcr == 4) {
+    for event in prediction.events(Firmware::Td) {
         if let Some(rtmr) = event.rtmr() {
             add(rtmr + 1, EV_IPL, &event.digest(Hash::Sha384), &event.what);
         }

@@ -44,7 +44,7 @@ pub(crate) fn predict(args: Measure) -> Result<ExitCode, Error> {
         show::json(&report(how, mrtd, &image, &prediction, &policy))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut lines = if args.verbose { explanation(&prediction) } else { Vec::new() };
+    let mut lines = if args.verbose { explanation(&prediction, firmware) } else { Vec::new() };
     lines.push(format!("{how}: RTMR1 {}", hex::encode(image.rtmr1)));
     lines.push(format!("{how}: RTMR2 {}", hex::encode(image.rtmr2)));
     lines.push(match mrtd {
@@ -104,12 +104,12 @@ fn name(event: &Event) -> String {
     event.rtmr().map_or_else(|| "-".to_owned(), |number| format!("RTMR{number}"))
 }
 
-fn explanation(prediction: &Prediction) -> Vec<String> {
+fn explanation(prediction: &Prediction, firmware: Firmware) -> Vec<String> {
     let line = |event: &Event| {
         let digest = hex::encode(event.digest(Hash::Sha384));
         format!("PCR{:<2} {:<5} {digest} {} ({} bytes)", event.pcr, name(event), event.what, event.hashed.len())
     };
-    prediction.0.iter().map(line).collect()
+    prediction.events(firmware).map(line).collect()
 }
 
 fn report(how: &str, mrtd: Option<[u8; 48]>, image: &Image, prediction: &Prediction, policy: &Value) -> Value {

@@ -143,9 +143,12 @@ impl Prediction {
     /// RTMR1 or RTMR2; 48 bytes.
     #[must_use]
     pub fn rtmr(&self, number: u32, firmware: Firmware) -> Vec<u8> {
-        let counts = |event: &&Event| !event.separator || firmware == Firmware::Tpm || event.pcr == 4;
-        let events = self.0.iter().filter(|event| event.rtmr() == Some(number)).filter(counts);
-        replay(Hash::Sha384, events)
+        replay(Hash::Sha384, self.events(firmware).filter(|event| event.rtmr() == Some(number)))
+    }
+
+    /// The events as this firmware has them.
+    pub fn events(&self, firmware: Firmware) -> impl Iterator<Item = &Event> {
+        self.0.iter().filter(move |event| !event.separator || firmware == Firmware::Tpm || event.pcr == 4)
     }
 
     /// A PCR, as long as `hash` is.

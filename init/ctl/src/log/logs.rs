@@ -11,6 +11,7 @@ use ondisk::register::Hash;
 use serde_json::{Value, json};
 
 use super::register::Register;
+use crate::quote::sources::decoded;
 use crate::run::Error;
 
 /// One event of either form.
@@ -42,6 +43,8 @@ impl Logs {
         let mut logs = Self::default();
         for path in paths {
             let bytes = read(path)?;
+            // Evidence carries a log as base64.
+            let bytes = if Log::parse(&bytes).is_ok() { bytes } else { decoded(&bytes).unwrap_or(bytes) };
             match Log::parse(&bytes) {
                 Ok(log) => {
                     let kind = log.kind();

@@ -30,12 +30,15 @@ pub(crate) fn quote(file: &Path) -> Result<Vec<u8>, Error> {
         read(file)?.to_vec()
     };
     let is_quote = matches!(bytes.as_slice(), [3..=5, 0, ..]);
+    Ok(if is_quote { bytes } else { decoded(&bytes).unwrap_or(bytes) })
+}
+
+/// What a text stands for in hex or base64, with any white space in it.
+pub(crate) fn decoded(bytes: &[u8]) -> Option<Vec<u8>> {
     let text: Vec<u8> = bytes.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
     let text = text.strip_prefix(b"0x").unwrap_or(&text);
-    if is_quote || text.is_empty() || !text.is_ascii() {
-        return Ok(bytes);
-    }
-    Ok(hex::decode(text).ok().or_else(|| STANDARD.decode(text).ok()).unwrap_or(bytes))
+    let is_text = !text.is_empty() && text.is_ascii();
+    is_text.then(|| hex::decode(text).ok().or_else(|| STANDARD.decode(text).ok())).flatten()
 }
 
 /// A certificate in DER, whatever it came in.
