@@ -56,13 +56,13 @@ impl Journal {
             outlive_crashes();
         }
         // That phase is over when its pause is known; what it decided is not in force yet.
-        self.pause(Phase::Policy.as_str());
+        self.pause("behind", Phase::Policy.as_str());
     }
 
     /// Waits for a line on the console, if the measured flags ask for it here.
-    fn pause(&self, name: &str) {
+    fn pause(&self, place: &str, name: &str) {
         if self.pauses.get().is_some_and(|pauses| pauses.iter().any(|phase| phase.as_str() == name)) {
-            log::warn!("paused before {name}: a line on the console goes on");
+            log::warn!("paused {place} {name}: a line on the console goes on");
             if let Err(error) = kernel::console::wait_for_line() {
                 log::warn!("no line can come: {error}");
             }
@@ -71,7 +71,7 @@ impl Journal {
 
     /// Runs a phase: pauses before it if the measured flags say so, and writes its time.
     pub(crate) fn phase<T, E>(&self, name: &'static str, run: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-        self.pause(name);
+        self.pause("before", name);
         watchdog::alive();
         let start = Instant::now();
         let outcome = run();

@@ -181,6 +181,4 @@ pub const ON_BACKPORTS: &[&str] = &[
     "watchdog-ends-a-hang",
     "unlocks-as-an-sev-snp-guest",
     "measures-what-happened-into-rtmr3",
-    "nothing-after-the-handoff-gets-the-key",
-    "measures-into-a-tpm-under-real-firmware",
 ];

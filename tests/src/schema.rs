@@ -50,9 +50,8 @@ struct Rules<'a> {
 impl Rules<'_> {
     fn hold(&self, schema: &Value, value: &Value, path: &str, fields: &mut BTreeSet<String>) -> Result<(), String> {
         let rules = schema.as_object().ok_or("a schema that is no object")?;
-        let is_something = !value.is_null() && value.as_array().is_none_or(|array| !array.is_empty());
-        if is_something && !path.is_empty() {
-            fields.insert(path.to_owned());
+        if !value.is_null() && !path.is_empty() {
+            fields.insert(form(path));
         }
         for (keyword, rule) in rules.iter().filter(|(keyword, _)| !NOTES.contains(&keyword.as_str())) {
             let wrong = || format!("{path}: {value} breaks {keyword} {rule}");
@@ -130,7 +129,7 @@ impl Rules<'_> {
         for (name, rule) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
             let path = format!("{path}/{name}");
             self.name(rule, &path, named);
-            named.insert(path);
+            named.insert(form(&path));
         }
     }
 
@@ -138,6 +137,11 @@ impl Rules<'_> {
         let place = rule.as_str().and_then(|rule| rule.strip_prefix('#')).ok_or("a reference out of the schema")?;
         self.whole.pointer(place).ok_or_else(|| format!("no definition {place}"))
     }
+}
+
+/// Both unlocks have one form: what one of them had, the form had.
+fn form(path: &str) -> String {
+    path.replacen("/unlock_previous/", "/unlock/", 1)
 }
 
 fn is_of(rule: &Value, value: &Value) -> bool {
@@ -165,7 +169,7 @@ mod tests {
             "unlock_previous": null, "data": null, "debug": ["timeline"],
             "measured": {
                 "command_line": { "measured": "unknown", "log": null, "by": null, "reason": "firmware left no log" },
-                "rtmr3": null, "pcr": { "number": 15, "values": { "sha256": "00" } }, "events": 6,
+                "latched": false, "rtmr3": null, "pcr": { "number": 15, "values": { "sha256": "00" } }, "events": 6,
             },
             "time": { "unix_seconds": 1, "source": "host", "host_ahead_seconds": -1, "stepped": false, "clocksource": "tsc" },
             "phases": [{ "name": "api", "milliseconds": 7 }],

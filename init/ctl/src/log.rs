@@ -8,7 +8,6 @@ mod verdict;
 use std::path::Path;
 use std::process::ExitCode;
 
-use attest::Frame;
 use ondisk::register::Hash;
 use serde_json::{Value, json};
 
@@ -20,11 +19,15 @@ use logs::{Logs, Told};
 use register::Register;
 use verdict::{Asked, Verdict};
 
-/// RTMR0 to RTMR3 in what identifies a domain: attributes, XFAM, MRTD and three owner fields stand before them.
-const RTMRS_AT: usize = 208;
-/// A TDREPORT, and the same 400 bytes in it.
-const REPORT_BYTES: usize = 1024;
-const DOMAIN_IN_REPORT: std::ops::Range<usize> = 512..912;
+/// RTMR0 to RTMR3, each 48 bytes, in a TDREPORT, and in the body of a quote.
+const IN_REPORT: usize = 720;
+const IN_BODY: usize = 328;
+const RTMRS_LEN: usize = 4 * 48;
+const REPORT_LEN: usize = 1024;
+/// Where the body of a quote begins, and the TEE type of trust domains.
+const BODY_OF_VERSION_4: usize = 48;
+const BODY_OF_VERSION_5: usize = 54;
+const TDX: u32 = 0x81;
 
 /// A register with what it holds, in one hash function.
 type Held = (Register, Hash, Vec<u8>);
@@ -58,12 +61,24 @@ pub(crate) fn judge(args: &LogVerify) -> Result<ExitCode, Error> {
     Ok(if verdict.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The RTMRs of a quote or a TDREPORT.
+/// The RTMRs of a quote or a TDREPORT. Only where they stand is looked at: whether a quote is one, `cvmctl quote verify` says.
+///
+/// Source: Intel TDX DCAP Quote Library API, appendix 3; Intel TDX Module ABI, `TDREPORT_STRUCT`.
 fn rtmrs(path: &Path) -> Result<Vec<Held>, Error> {
     let bytes = sources::quote(path)?;
-    let frame = Frame::parse(&bytes).ok();
-    let report = (bytes.len() == REPORT_BYTES).then(|| bytes.get(DOMAIN_IN_REPORT)).flatten();
-    let domain = frame.as_ref().and_then(Frame::domain).or(report).ok_or_else(|| Error::NoDomain(path.to_owned()))?;
-    let registers = domain.get(RTMRS_AT..).unwrap_or_default().chunks_exact(48);
-    Ok((0..4).zip(registers).map(|(number, value)| (Register::Rtmr(number), Hash::Sha384, value.to_vec())).collect())
+    let half = |at: usize| bytes.get(at..)?.first_chunk().map(|field| u16::from_le_bytes(*field));
+    let word = |at: usize| bytes.get(at..)?.first_chunk().map(|field| u32::from_le_bytes(*field));
+    let start = match (half(0), word(4), half(BODY_OF_VERSION_4)) {
+        _ if bytes.len() == REPORT_LEN => Some(IN_REPORT),
+        (Some(4), Some(TDX), _) => Some(BODY_OF_VERSION_4 + IN_BODY),
+        // Behind the type of the body: TD 1.0, TD 1.5, TD 1.5 extended.
+        (Some(5), Some(TDX), Some(2..=4)) => Some(BODY_OF_VERSION_5 + IN_BODY),
+        _ => None,
+    };
+    let registers =
+        start.and_then(|start| bytes.get(start..start + RTMRS_LEN)).ok_or_else(|| Error::NoDomain(path.to_owned()))?;
+    Ok((0..4)
+        .zip(registers.chunks_exact(48))
+        .map(|(number, value)| (Register::Rtmr(number), Hash::Sha384, value.to_vec()))
+        .collect())
 }

@@ -26,7 +26,11 @@ pub(crate) fn predict(args: Measure) -> Result<ExitCode, Error> {
         }
         None => args.mrtd,
     };
-    let firmware = if args.fold == Fold::Tpm { Firmware::Tpm } else { Firmware::Td };
+    let firmware = match args.fold {
+        Fold::Td => Firmware::Td,
+        Fold::TdWithTpm => Firmware::TdWithTpm,
+        Fold::Tpm => Firmware::Tpm,
+    };
     let image = Image {
         mrtd: mrtd.unwrap_or([0; 48]),
         rtmr1: register(&prediction.rtmr(1, firmware)),

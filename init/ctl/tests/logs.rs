@@ -142,6 +142,13 @@ fn logs_of_a_trust_domain_replay_to_its_four_registers() {
     let (code, text) = verify(&[&path("ccel"), &path("user"), "--cmdline", "a b"]);
     assert_eq!(code, Some(0), "{text}");
     assert_eq!(text.lines().filter(|line| line.starts_with("ok    RTMR")).count(), 4);
+    // Where the registers of a genuine quote stand; this log is not that domain's.
+    let quote = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/dcap-qvl/tdx_quote");
+    let rtmr2: String = fs::read(&quote).unwrap()[472..520].iter().map(|byte| format!("{byte:02x}")).collect();
+    let (code, text) = said(&["log", "verify", &path("ccel"), "--quote", &quote.display().to_string()]);
+    assert_eq!((code, text.contains(&format!("WRONG RTMR2 sha384 is {rtmr2}"))), (Some(1), true), "{text}");
+    let output = cvmctl(&["log", "verify", &path("ccel"), "--quote", &path("ccel")]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is neither a TDX quote nor a TDREPORT"));
     // The firmware's log alone does not explain RTMR3, unless nobody asks.
     let (code, text) = verify(&[&path("ccel")]);
     assert_eq!(code, Some(1));

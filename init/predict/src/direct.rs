@@ -32,7 +32,9 @@ impl Boot<'_> {
 
 /// The kernel's EFI stub: load options as it was given them, then the initrd if there is one.
 pub(crate) fn stub(load_options: &[u8], initrd: &[u8]) -> Vec<Event> {
-    let options = Event::new(9, "the kernel's EFI stub: command line (load options, UTF-16)", load_options);
-    let initrd = (!initrd.is_empty()).then(|| Event::new(9, "the kernel's EFI stub: initrd", initrd));
+    let of_stub =
+        |what: &str, hashed: &[u8]| Event { stub: true, ..Event::new(9, format!("the kernel's EFI stub: {what}"), hashed) };
+    let options = of_stub("command line (load options, UTF-16)", load_options);
+    let initrd = (!initrd.is_empty()).then(|| of_stub("initrd", initrd));
     std::iter::once(options).chain(initrd).collect()
 }

@@ -75,11 +75,13 @@ pub struct Event {
     pub hashed: Vec<u8>,
     /// A separator: firmware of a TD has one for all of RTMR1, a TPM's one for each PCR.
     pub separator: bool,
+    /// By the kernel's EFI stub, which measures into a TPM where it finds one, and into RTMR2 only where there is none.
+    pub stub: bool,
 }
 
 impl Event {
     fn new(pcr: u32, what: impl Into<String>, hashed: impl Into<Vec<u8>>) -> Self {
-        Self { pcr, what: what.into(), hashed: hashed.into(), separator: false }
+        Self { pcr, what: what.into(), hashed: hashed.into(), separator: false, stub: false }
     }
 
     /// A text that firmware measures as it stands.
@@ -130,6 +132,8 @@ pub enum Firmware {
     /// A TDVF: one separator for RTMR1 (edk2 since 2023, `OvmfPkg/Tcg/TdTcg2Dxe`).
     #[default]
     Td,
+    /// The same in a TD that has a TPM as well, as on GCP: there RTMR2 lacks what the EFI stub measures.
+    TdWithTpm,
     /// Firmware with a TPM, whose PCRs are folded as UEFI maps them: a separator for each PCR.
     Tpm,
 }
@@ -148,7 +152,11 @@ impl Prediction {
 
     /// The events as this firmware has them.
     pub fn events(&self, firmware: Firmware) -> impl Iterator<Item = &Event> {
-        self.0.iter().filter(move |event| !event.separator || firmware == Firmware::Tpm || event.pcr == 4)
+        self.0.iter().filter(move |event| match firmware {
+            Firmware::Tpm => true,
+            Firmware::Td => !event.separator || event.pcr == 4,
+            Firmware::TdWithTpm => !event.stub && (!event.separator || event.pcr == 4),
+        })
     }
 
     /// A PCR, as long as `hash` is.

@@ -159,6 +159,12 @@ fn td_has_one_separator_where_a_tpm_has_one_for_each_pcr() {
     assert_ne!(prediction.rtmr(1, Firmware::Td), prediction.rtmr(1, Firmware::Tpm));
     assert_eq!(prediction.rtmr(2, Firmware::Td), prediction.rtmr(2, Firmware::Tpm));
     assert_eq!(prediction.rtmr(3, Firmware::Td), vec![0; 48]);
+    // Beside a TPM the kernel's stub measures into that alone.
+    let digests: Vec<Vec<u8>> =
+        (prediction.0.iter().filter(|event| event.pcr == 11)).map(|event| event.digest(Hash::Sha384)).collect();
+    let sections = Hash::Sha384.replay(digests.iter().map(Vec::as_slice));
+    assert_eq!(prediction.rtmr(2, Firmware::TdWithTpm), sections);
+    assert_eq!(prediction.rtmr(1, Firmware::TdWithTpm), prediction.rtmr(1, Firmware::Td));
 }
 
 #[test]

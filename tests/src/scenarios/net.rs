@@ -179,7 +179,8 @@ pub(super) fn makes_an_address_under_a_flood_of_routers(stage: &Stage) -> Result
     let lan = Lan::start(move |bytes| {
         let Some(message) = frame::icmpv6(bytes) else { return Fate::Pass };
         if ndp::asks_for_routers(&message) {
-            return Fate::PassAndAnswer(ndp::flood(message.mac, 3000));
+            // Whoever claims an address must be heard within the second that the kernel waits, behind all of these.
+            return Fate::PassAndAnswer(ndp::flood(message.mac, 1000));
         }
         // The first address that is made of the router's prefix is somebody's.
         match ndp::probed(bytes, &message).filter(|address| !claimed && !address.is_unicast_link_local()) {

@@ -17,17 +17,20 @@ pub(super) fn refuses_a_repeated_root_hash(stage: &Stage) -> Result<(), Failure>
 }
 
 pub(super) fn debug_words_work_and_show(stage: &Stage) -> Result<(), Failure> {
-    let boot = Boot::new(stage).word("cvm.debug=timeline,pause:handoff").word("cvm.log=debug");
+    let boot = Boot::new(stage).word("cvm.debug=timeline,pause:policy,pause:measure,pause:handoff").word("cvm.log=debug");
     let ended = boot.run_with(|vm| {
-        vm.console().wait_for("cvm-init: paused before handoff", Duration::from_secs(90)).doing("the pause")?;
-        vm.console().send("\n").doing("typing")
+        ["behind policy", "before measure", "before handoff"].into_iter().try_for_each(|place| {
+            vm.console().wait_for(&format!("cvm-init: paused {place}"), Duration::from_secs(90)).doing("the pause")?;
+            vm.console().send("\n").doing("typing")
+        })
     })?;
     ended.reached_the_real_system()?;
     ended.line("s root: verity active")?;
     let receipt = ended.receipt()?;
-    assert_field(&receipt, "/debug/0", &"pause:handoff")?;
-    assert_field(&receipt, "/debug/1", &"timeline")?;
-    assert_field(&receipt, "/debug/2", &"log:debug")
+    for (place, word) in ["pause:policy", "pause:measure", "pause:handoff", "timeline", "log:debug"].into_iter().enumerate() {
+        assert_field(&receipt, &format!("/debug/{place}"), &word)?;
+    }
+    Ok(())
 }
 
 pub(super) fn watchdog_ends_a_hang(stage: &Stage) -> Result<(), Failure> {

@@ -30,7 +30,8 @@ pub(crate) struct Measure {
     /// The firmware's Secure Boot. Off, the kernel of a UKI is measured as a program too, and GRUB's is not
     #[arg(long, value_name = "STATE", default_value = "on", conflicts_with = "kernel")]
     pub(crate) secure_boot: SecureBootState,
-    /// Fold RTMR1 as a TD's firmware does, or as the PCRs of a TPM would be folded, with a separator for each: to compare with a TPM's log
+    /// Whose registers: a TD's; those of a TD that has a TPM as well, where the kernel's EFI stub measures only into that; or a TPM's PCRs as
+    /// UEFI maps them, with a separator for each, to compare with its log
     #[arg(long, value_name = "WHOSE", default_value = "td")]
     pub(crate) fold: Fold,
     /// Explain each event on stderr, in its order
@@ -56,6 +57,7 @@ pub(crate) enum SecureBootState {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Fold {
     Td,
+    TdWithTpm,
     Tpm,
 }
 
