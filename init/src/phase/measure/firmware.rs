@@ -14,7 +14,7 @@ const RTMRS_AT: usize = 208;
 const PCRS: [u32; 15] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15];
 
 /// Registers as a log numbers them, with what they hold.
-type Registers = Vec<(u32, Vec<u8>)>;
+type Held = Vec<(u32, Vec<u8>)>;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,17 +96,17 @@ pub(super) fn look(command_line: &str) -> Finding {
 }
 
 /// The strongest bank that log and kernel both have; SHA-1 is none.
-fn strongest_bank(log: &Log<'_>) -> Option<(Hash, Registers)> {
+fn strongest_bank(log: &Log<'_>) -> Option<(Hash, Held)> {
     let mut logged = Hash::ALL.into_iter().rev().filter(|hash| *hash != Hash::Sha1 && log.algorithms.contains(&hash.id()));
     logged.find_map(|hash| Some((hash, of_tpm(hash)?)))
 }
 
 /// Numbers as the log counts them, 1 to 4, with their values.
-fn of_domain(rtmrs: &[u8]) -> Registers {
+fn of_domain(rtmrs: &[u8]) -> Held {
     (1..=4).zip(rtmrs.chunks_exact(48)).map(|(number, value)| (number, value.to_vec())).collect()
 }
 
-fn of_tpm(hash: Hash) -> Option<Registers> {
+fn of_tpm(hash: Hash) -> Option<Held> {
     PCRS.into_iter().map(|number| Some((number, kernel::firmware_log::pcr(hash.name(), number)?))).collect()
 }
 
@@ -116,7 +116,7 @@ fn judge(
     bytes: &[u8],
     command_line: &str,
     kind: Kind,
-    registers: impl FnOnce(&Log<'_>) -> Option<(Hash, Registers)>,
+    registers: impl FnOnce(&Log<'_>) -> Option<(Hash, Held)>,
 ) -> Finding {
     let Ok(log) = Log::parse(bytes) else { return Finding::Unknown(Reason::Malformed(name)) };
     let Some((hash, registers)) = registers(&log) else { return Finding::Unknown(Reason::NoRegisters(name)) };
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn only_a_log_that_makes_every_register_what_it_is_says_anything() {
         let good = || {
-            let mut registers: Registers = (1..=4).map(|number| (number, vec![0; 48])).collect();
+            let mut registers: Held = (1..=4).map(|number| (number, vec![0; 48])).collect();
             registers[2].1 = Hash::Sha384.replay([digest().as_slice()]);
             registers
         };
@@ -198,7 +198,7 @@ mod tests {
             registers[at].1[47] ^= 1;
             registers
         };
-        let judged = |bytes: &[u8], line: &str, registers: Option<Registers>| {
+        let judged = |bytes: &[u8], line: &str, registers: Option<Held>| {
             judge(CCEL, bytes, line, Kind::Cc, |_| registers.map(|registers| (Hash::Sha384, registers)))
         };
         let measured = Finding::Measured { log: CCEL, by: "the kernel's EFI stub" };
