@@ -11,8 +11,8 @@ const SEED: u64 = 20_261_125;
 /// How long a line of a recorded boot is awaited.
 const LINE: Duration = Duration::from_secs(90);
 
-/// Cuts that a scenario plays at least.
-const FEWEST: usize = 8;
+/// Cuts that a scenario plays, a boot each: a tenth of what all scenarios take is theirs. Another `CVM_SEED` plays others.
+const CUTS: usize = 8;
 
 /// A boot that was recorded, and the disk as it was before it.
 struct Recorded {
@@ -59,7 +59,7 @@ impl Recorded {
         slot: &'a mut Option<DataDisk>,
     ) -> Result<(), Failure> {
         // A range that has become empty must not pass for cuts that were survived.
-        if cuts.len() < FEWEST {
+        if cuts.len() < CUTS {
             return Err(Failure(format!("only {} cuts of {} entries", cuts.len(), self.log.len())));
         }
         let disk = &*slot.insert(self.before.copy("cut.raw")?);
@@ -103,8 +103,8 @@ pub(super) fn in_the_first_format(stage: &Stage) -> Result<(), Failure> {
     let recorded = record_first_boot(stage, &vaults)?;
     let mut chance = Chance::of(seed());
     // The first writes are the record and dm-integrity's superblock.
-    let mut cuts = chance.pick(0..6, 4);
-    cuts.extend(chance.pick(6..recorded.at("data: header written")? + 1, 8));
+    let mut cuts = chance.pick(0..6, CUTS - 5);
+    cuts.extend(chance.pick(6..recorded.at("data: header written")? + 1, 5));
     recorded.try_all(&cuts, |disk| first_boot(stage, disk, &vaults), &mut None)
 }
 
@@ -114,9 +114,9 @@ pub(super) fn while_the_seal_becomes_ready(stage: &Stage) -> Result<(), Failure>
     let recorded = record_first_boot(stage, &vaults)?;
     let mut chance = Chance::of(seed() + 1);
     let (made, committed) = (recorded.at("data: file system made")?, recorded.at("data: format committed")?);
-    let mut cuts = chance.pick(made..committed.saturating_sub(12), 4);
+    let mut cuts = chance.pick(made..committed.saturating_sub(12), CUTS - 5);
     // The last writes before the commit are the headers' and the record's.
-    cuts.extend(chance.pick(committed.saturating_sub(12)..committed + 1, 8));
+    cuts.extend(chance.pick(committed.saturating_sub(12)..committed + 1, 5));
     recorded.try_all(&cuts, |disk| first_boot(stage, disk, &vaults), &mut None)
 }
 
@@ -126,7 +126,7 @@ pub(super) fn in_the_first_use(stage: &Stage) -> Result<(), Failure> {
     let recorded = record_first_boot(stage, &vaults)?;
     let mut chance = Chance::of(seed() + 2);
     let committed = recorded.at("data: format committed")?;
-    let cuts = chance.pick(committed + 1..recorded.log.len() + 1, 12);
+    let cuts = chance.pick(committed + 1..recorded.log.len() + 1, CUTS);
     recorded.try_all(&cuts, |disk| first_boot(stage, disk, &vaults), &mut None)
 }
 
@@ -140,7 +140,7 @@ pub(super) fn in_a_rotation(stage: &Stage) -> Result<(), Failure> {
     // This file was there before anything of the log.
     recorded.marks.push(("cvm-tests: synced kept-1".to_owned(), 0));
     let rotated = recorded.at("data: other keyslots removed")?;
-    let cuts = Chance::of(seed() + 3).pick(0..rotated + 1, 12);
+    let cuts = Chance::of(seed() + 3).pick(0..rotated + 1, CUTS);
     recorded.try_all(&cuts, |disk| rotating(stage, disk, &vaults), &mut None)
 }
 
@@ -169,7 +169,7 @@ pub(super) fn in_a_rotation_after_one_that_was_cut(stage: &Stage) -> Result<(), 
     let mut recorded =
         record(stage, rotating(stage, &data, &vaults).tasks("check"), &data, &["data: other keyslots removed", written])?;
     recorded.marks.push(("cvm-tests: synced kept-1".to_owned(), 0));
-    let cuts = Chance::of(seed() + 5).pick(0..recorded.at(written)? + 1, 8);
+    let cuts = Chance::of(seed() + 5).pick(0..recorded.at(written)? + 1, CUTS);
     recorded.try_all(&cuts, |disk| rotating(stage, disk, &vaults), &mut None)
 }
 

@@ -17,7 +17,7 @@ pub(super) fn unlocks_as_an_snp_guest(stage: &Stage) -> Result<(), Failure> {
     let boot = |signer: &SnpChip| {
         let signer = signer.clone();
         let boot = Boot::new(stage).initrd(stage.artifacts.snp.clone()).data(&data, &vaults).ungranted();
-        let boot = boot.word("cvm.data.format=if-blank").word(vaults.commitment()).word("cvm.vault.patience=20s");
+        let boot = boot.word("cvm.data.format=if-blank").word(vaults.commitment());
         boot.quotes(move |_platform| move |report: &[u8; 1024]| answer(report, &signer))
     };
     let guest = boot(&chip);
@@ -28,11 +28,12 @@ pub(super) fn unlocks_as_an_snp_guest(stage: &Stage) -> Result<(), Failure> {
     assert_field(&ended.receipt()?, "/data/what", &"formatted")?;
 
     // Another image measures otherwise; and a report that another chip signed is nobody's.
-    boot(&chip).word("audit=1").run()?.stopped_with(51)?;
+    let refused = "cvm.vault.patience=8s";
+    boot(&chip).word("audit=1").word(refused).run()?.stopped_with(51)?;
     if vaults.node(0)?.refusals().iter().any(|why| why.contains("report")) {
         return Err(Failure(format!("an honest report was refused: {:?}", vaults.node(0)?.refusals())));
     }
-    boot(&SnpChip::generate().doing("a chip")?).run()?;
+    boot(&SnpChip::generate().doing("a chip")?).word(refused).run()?;
     let refusals = [0, 1, 2].map(|index| vaults.node(index).map(|node| node.refusals().join("; ")).unwrap_or_default());
     if refusals.iter().any(|why| why.contains("no report of this chip")) { Ok(()) } else { Err(Failure(format!("{refusals:?}"))) }
 }
