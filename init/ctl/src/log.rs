@@ -37,6 +37,8 @@ pub(crate) fn show(args: &LogShow) -> Result<ExitCode, Error> {
     let logs = Logs::read(&args.files)?;
     if args.json {
         out::json(&json!({ "events": logs.events.iter().map(Told::to_json).collect::<Vec<_>>() }))?;
+    } else if logs.events.is_empty() {
+        out::lines(&["no events".to_owned()])?;
     } else {
         out::lines(&logs.events.iter().map(Told::to_line).collect::<Vec<_>>())?;
     }

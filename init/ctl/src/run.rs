@@ -59,6 +59,8 @@ pub(crate) enum Error {
     Firmware { path: PathBuf, source: predict::MrtdError },
     #[error("{path} is no event log: as a firmware's: {firmware}; as one of user space: {user}")]
     Log { path: PathBuf, firmware: ondisk::eventlog::Error, user: ondisk::cel::Error },
+    #[error("{path}")]
+    FirmwareLog { path: PathBuf, source: ondisk::eventlog::Error },
     #[error("{0} is neither a TDX quote nor a TDREPORT")]
     NoDomain(PathBuf),
     #[error("{path}, line {line}: no PCR")]

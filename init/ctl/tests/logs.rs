@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use base64::engine::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ondisk::register::Hash;
 use serde_json::Value;
 
@@ -37,11 +39,13 @@ fn logs_of_a_real_boot_replay_to_its_pcrs() {
     assert_eq!(code, Some(0), "{text}");
     // As evidence carries it.
     let dir = tempfile::tempdir().unwrap();
-    let (text_form, digits) = (dir.path().join("log.hex"), fs::read(log("grub.log")).unwrap());
-    let digits: String = digits.iter().map(|byte| format!("{byte:02x}")).collect();
-    fs::write(&text_form, format!("{digits}\n")).unwrap();
-    let (code, text) = said(&["log", "verify", &text_form.display().to_string(), "--pcrs", &log("grub.pcrs")]);
-    assert_eq!(code, Some(0), "{text}");
+    let (text_form, bytes) = (dir.path().join("log.txt"), fs::read(log("grub.log")).unwrap());
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    for form in [format!("{digits}\n"), STANDARD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)] {
+        fs::write(&text_form, form).unwrap();
+        let (code, text) = said(&["log", "verify", &text_form.display().to_string(), "--pcrs", &log("grub.pcrs")]);
+        assert_eq!(code, Some(0), "{text}");
+    }
 }
 
 #[test]
@@ -65,6 +69,26 @@ fn what_does_not_replay_is_refused_by_name() {
     let (code, text) = said(&["log", "verify", &firmware, &user, "--pcrs", &pcrs, "--cmdline", "quiet"]);
     assert_eq!(code, Some(1));
     assert!(text.contains("WRONG the command line is not in what firmware measured"), "{text}");
+    assert!(text.ends_with("the logs replay, WITHOUT that command line\n"), "{text}");
+    // The words of an event that firmware measured as something else.
+    let mut bytes = fs::read(log("grub.log")).unwrap();
+    let (said_of, command) =
+        (|text: &str| text.lines().find(|line| line.contains("grub_cmd: initrd")).unwrap().to_owned(), b"grub_cmd: initrd");
+    let (_, text) = said(&["log", "show", &log("grub.log")]);
+    assert!(said_of(&text).contains(" = grub_cmd: initrd"), "{text}");
+    let at = bytes.windows(command.len()).position(|window| window == command).unwrap() + command.len() + 1;
+    bytes[at] ^= 1;
+    let (_, text) = said(&["log", "show", &file("words", &bytes)]);
+    assert!(said_of(&text).contains(" ? grub_cmd: initrd"), "{text}");
+    // A log of nothing explains registers of nothing, and is no log of this machine's boot.
+    let report = file("report", &[0; 1024]);
+    let (code, text) = said(&["log", "verify", &file("nothing", b""), "--quote", &report]);
+    assert_eq!(code, Some(1));
+    assert!(text.contains("WRONG the logs have no event that was measured"), "{text}");
+    // One that is cut short says so, and nothing about forms that it has not.
+    let output = cvmctl(&["log", "show", &file("short", &fs::read(&firmware).unwrap()[..400])]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("ends within the record at byte") && !told.contains("user space"), "{told}");
     // Nothing to compare with is nothing that agrees.
     let (code, text) = said(&["log", "verify", &firmware, &user, "--pcrs", &file("empty", b"# none\n")]);
     assert_eq!((code, text.ends_with("the logs do NOT replay\n")), (Some(1), true), "{text}");
@@ -153,6 +177,7 @@ fn logs_of_a_trust_domain_replay_to_its_four_registers() {
     let (code, text) = verify(&[&path("ccel")]);
     assert_eq!(code, Some(1));
     assert!(text.contains("WRONG RTMR3 sha384"), "{text}");
+    assert!(text.contains("and the logs have no event of it"), "{text}");
     let (code, text) = verify(&[&path("ccel"), "--rtmr", "0,1,2", "--json"]);
     let json: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((code, json["registers"].as_array().unwrap().len(), &json["replays"]), (Some(0), 3, &Value::Bool(true)));

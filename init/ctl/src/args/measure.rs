@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::{OwnerArgs, TermArgs, bytes};
 
@@ -65,7 +65,8 @@ pub(crate) enum Fold {
 pub(crate) enum Log {
     /// Replay logs and compare the registers with a quote or with PCRs, a line for each; exit code 0 only if all agree
     Verify(LogVerify),
-    /// Print the events of logs for people
+    /// Print the events of logs for people: register (- if it was extended nowhere), digest, kind, and what the log says of it. Behind `=`
+    /// is what was measured; behind `?` is the word of whoever wrote the log, since something else was measured; behind `!` is a lie
     Show(LogShow),
 }
 
@@ -80,12 +81,13 @@ pub(crate) struct LogShow {
 }
 
 #[derive(Args)]
+#[command(group = ArgGroup::new("registers").required(true).multiple(true).args(["quote", "pcrs"]))]
 pub(crate) struct LogVerify {
     /// The logs: a firmware's (CCEL, binary_bios_measurements) and those of user space (tpm2-measure.log, rtmr-measure.log)
     #[arg(required = true)]
     pub(crate) files: Vec<PathBuf>,
     /// A TDX quote or a TDREPORT, whose four RTMRs must be what the logs make. Not verified here: that is cvmctl quote verify
-    #[arg(long, value_name = "FILE", required_unless_present = "pcrs")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) quote: Option<PathBuf>,
     /// Values of PCRs, as tpm2_pcrread prints them or a number and hexadecimal digits a line
     #[arg(long, value_name = "FILE")]
@@ -101,7 +103,7 @@ pub(crate) struct LogVerify {
     /// Say too whether the firmware measured this command line, as /proc/cmdline has it; if not, the log is refused
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     pub(crate) cmdline: Option<String>,
-    /// Print every event too
+    /// Print every event too, as cvmctl log show does
     #[arg(long, short)]
     pub(crate) verbose: bool,
     /// Print one JSON object

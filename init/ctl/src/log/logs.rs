@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read as _};
 use std::path::PathBuf;
 
 use ondisk::cel::{self, Record};
-use ondisk::eventlog::{Event, Kind, LOG_MAX, Log, describe};
+use ondisk::eventlog::{Error as NotALog, Event, Kind, LOG_MAX, Log, describe};
 use ondisk::register::Hash;
 use serde_json::{Value, json};
 
@@ -21,8 +21,18 @@ pub(crate) struct Told {
     pub(super) extended: bool,
     kind: String,
     text: String,
-    /// False where the digest is not that of the text beside it, though the form says that it is.
-    pub(super) honest: bool,
+    pub(super) vouched: Vouched,
+}
+
+/// What the digests of an event say of the text beside it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Vouched {
+    /// It is what was measured.
+    Measured,
+    /// Nothing: something else is what was measured, and the text is its writer's word.
+    Told,
+    /// That it is another than was measured, though the log's form says that it is that.
+    Lie,
 }
 
 /// The logs, one after the other.
@@ -59,7 +69,8 @@ impl Logs {
                         logs.boots.extend(records.iter().filter_map(|record| record.boot_id.clone()));
                         logs.events.extend(records.into_iter().map(Told::by_user_space));
                     }
-                    Err(user) => return Err(Error::Log { path: path.clone(), firmware, user }),
+                    Err(user) if firmware == NotALog::Header => return Err(Error::Log { path: path.clone(), firmware, user }),
+                    Err(_) => return Err(Error::FirmwareLog { path: path.clone(), source: firmware }),
                 },
             }
         }
@@ -99,19 +110,23 @@ impl Told {
             extended: event.is_extended(),
             kind: describe::kind(event.kind),
             text: describe::text(event),
-            honest: true,
+            vouched: if describe::is_measured(event) { Vouched::Measured } else { Vouched::Told },
         }
     }
 
     fn by_user_space(record: Record) -> Self {
-        let honest = record.is_what_it_says();
+        let vouched = match (record.is_what_it_says(), &record.string) {
+            (false, _) => Vouched::Lie,
+            (true, Some(_)) => Vouched::Measured,
+            (true, None) => Vouched::Told,
+        };
         Self {
             register: record.register.into(),
             digests: record.digests,
             extended: true,
             kind: printable(&record.event_type.unwrap_or_else(|| "user space".to_owned())),
             text: record.string.map_or_else(|| "(no text)".to_owned(), |text| printable(&text)),
-            honest,
+            vouched,
         }
     }
 
@@ -120,7 +135,14 @@ impl Told {
         let digest = self.digests.iter().find(|(hash, _)| *hash == Hash::Sha384).or(self.digests.first());
         let digest = digest.map_or_else(|| "-".to_owned(), |(_, digest)| hex::encode(digest));
         let short = digest.get(..16).unwrap_or(&digest);
-        format!("{:<6} {short:<16} {:<32} {}", self.register, self.kind, self.text)
+        let mark = match self.vouched {
+            Vouched::Measured => '=',
+            Vouched::Told => '?',
+            Vouched::Lie => '!',
+        };
+        // What is extended nowhere is of no register, whatever number it bears.
+        let register = if self.extended { self.register.to_string() } else { "-".to_owned() };
+        format!("{register:<6} {short:<16} {:<32} {mark} {}", self.kind, self.text)
     }
 
     pub(super) fn to_json(&self) -> Value {
@@ -131,7 +153,8 @@ impl Told {
             "text": self.text,
             "extended": self.extended,
             "digests": digests.collect::<serde_json::Map<String, Value>>(),
-            "honest": self.honest,
+            // Null where the text is what its writer says, and nobody else.
+            "honest": match self.vouched { Vouched::Measured => Some(true), Vouched::Told => None, Vouched::Lie => Some(false) },
         })
     }
 }

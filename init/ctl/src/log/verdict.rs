@@ -4,7 +4,7 @@ use ondisk::register::Hash;
 use serde_json::{Value, json};
 
 use super::Held;
-use super::logs::{Logs, Told};
+use super::logs::{Logs, Told, Vouched};
 use super::register::Register;
 
 /// Extended by the kernel's integrity measurement architecture, which has a log of its own.
@@ -28,6 +28,8 @@ struct Compared {
     hash: Hash,
     value: Vec<u8>,
     replayed: Option<Vec<u8>>,
+    /// Whether the logs have an event of it.
+    has_events: bool,
 }
 
 /// What came of it.
@@ -38,6 +40,8 @@ pub(super) struct Verdict {
     /// Registers that were left out on purpose.
     left_out: Vec<Register>,
     lies: Vec<String>,
+    /// Whether any event of the logs was measured at all.
+    has_events: bool,
     boots: usize,
     command_line: CommandLine,
 }
@@ -70,6 +74,7 @@ impl Compared {
         let (register, hash, value) = (self.register, self.hash.name(), hex::encode(&self.value));
         match &self.replayed {
             Some(replayed) if *replayed == self.value => format!("ok    {register} {hash} {value}"),
+            Some(_) if !self.has_events => format!("WRONG {register} {hash} is {value}, and the logs have no event of it"),
             Some(replayed) => format!("WRONG {register} {hash} is {value}, the logs make {}", hex::encode(replayed)),
             None => format!("WRONG {register} {hash} is {value}, and the logs have no such digests"),
         }
@@ -83,7 +88,13 @@ impl Verdict {
             .filter(|(register, ..)| !asked.is_left_out(*register) && !without_log(*register))
             .map(|(register, hash, value)| {
                 let (register, hash) = (*register, *hash);
-                Compared { register, hash, value: value.clone(), replayed: logs.replay(register, hash) }
+                Compared {
+                    register,
+                    hash,
+                    value: value.clone(),
+                    replayed: logs.replay(register, hash),
+                    has_events: logs.has(register),
+                }
             })
             .collect();
         // What only SHA-1 vouches for, nobody vouches for.
@@ -109,7 +120,8 @@ impl Verdict {
         Self {
             left_out: asked.registers.iter().map(|(register, ..)| *register).filter(|register| without_log(*register)).collect(),
             uncompared,
-            lies: logs.events.iter().filter(|event| !event.honest).map(Told::to_line).collect(),
+            lies: logs.events.iter().filter(|event| event.vouched == Vouched::Lie).map(Told::to_line).collect(),
+            has_events: logs.events.iter().any(|event| event.extended),
             boots: logs.boots.len(),
             command_line,
             compared,
@@ -119,7 +131,8 @@ impl Verdict {
     /// Whether the logs explain the registers.
     fn replays(&self) -> bool {
         let agree = !self.compared.is_empty() && self.compared.iter().all(Compared::agrees);
-        agree && self.uncompared.is_empty() && self.lies.is_empty() && self.boots <= 1
+        // Registers of zeros agree with a log that is empty; it explains nothing.
+        agree && self.has_events && self.uncompared.is_empty() && self.lies.is_empty() && self.boots <= 1
     }
 
     /// Whether that, and the command line was measured if anybody asked.
@@ -139,13 +152,19 @@ impl Verdict {
             CommandLine::NotMeasured => Some("WRONG the command line is not in what firmware measured".to_owned()),
             CommandLine::Measured(by) => Some(format!("ok    the command line was measured by {by}")),
         };
-        let replays = if self.replays() { "the logs replay" } else { "the logs do NOT replay" };
+        let empty = (!self.has_events).then(|| "WRONG the logs have no event that was measured".to_owned());
+        let verdict = match (self.replays(), self.is_good()) {
+            (true, true) => "the logs replay",
+            (true, false) => "the logs replay, WITHOUT that command line",
+            (false, _) => "the logs do NOT replay",
+        };
         lies.chain(compared)
             .chain(uncompared)
             .chain(left_out)
             .chain(boots)
+            .chain(empty)
             .chain(command_line)
-            .chain([replays.to_owned()])
+            .chain([verdict.to_owned()])
             .collect()
     }
 

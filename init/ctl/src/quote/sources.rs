@@ -7,8 +7,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use attest::{Claimed, Collateral};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use base64::engine::{DecodePaddingMode, Engine as _};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use vault::Pccs;
@@ -33,12 +34,20 @@ pub(crate) fn quote(file: &Path) -> Result<Vec<u8>, Error> {
     Ok(if is_quote { bytes } else { decoded(&bytes).unwrap_or(bytes) })
 }
 
-/// What a text stands for in hex or base64, with any white space in it.
+/// Base64 for addresses, as JSON tokens carry evidence: padded or not.
+const URL_SAFE: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// What a text stands for in hex or either base64, with any white space in it.
 pub(crate) fn decoded(bytes: &[u8]) -> Option<Vec<u8>> {
     let text: Vec<u8> = bytes.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
     let text = text.strip_prefix(b"0x").unwrap_or(&text);
     let is_text = !text.is_empty() && text.is_ascii();
-    is_text.then(|| hex::decode(text).ok().or_else(|| STANDARD.decode(text).ok())).flatten()
+    is_text
+        .then(|| hex::decode(text).ok().or_else(|| STANDARD.decode(text).ok()).or_else(|| URL_SAFE.decode(text).ok()))
+        .flatten()
 }
 
 /// A certificate in DER, whatever it came in.

@@ -3,11 +3,26 @@
 use std::fmt::Write as _;
 
 use super::{EV_NO_ACTION, Event};
+use crate::bytes::{le_u16, le_u64};
+use crate::register::Hash;
 
 /// As much of an event's text as a line holds.
 const TEXT_MAX: usize = 120;
-/// `EV_EFI_VARIABLE_*`: a GUID, two lengths of 8 bytes, the name in UTF-16, then the value.
-const VARIABLE_NAME_AT: usize = 32;
+/// Fewer characters may be chance, where nothing says that there are any.
+const TEXT_MIN: usize = 3;
+/// `UEFI_VARIABLE_DATA`: a GUID, then two lengths of 8 bytes, the name's in UTF-16 units, the name, and the value.
+const NAME_UNITS_AT: usize = 16;
+const NAME_AT: usize = 32;
+/// `UEFI_IMAGE_LOAD_EVENT`: address, length, link address and the device path's length, 8 bytes each, then that path.
+const DEVICE_PATH_AT: usize = 32;
+/// Of a node of a device path, type and subtype of one that names a file.
+const FILE_PATH: [u8; 2] = [4, 4];
+/// `TCG_PCClientTaggedEvent`: a number and a length of 4 bytes each, then its data.
+const TAGGED_AT: usize = 8;
+/// What GRUB writes before a text, and does not hash.
+const GRUB_SAYS_BEFORE: [&str; 3] = ["grub_cmd: ", "kernel_cmdline: ", "module_cmdline: "];
+/// The signature of an event that is extended nowhere; a vendor's number may be behind it.
+const SIGNATURE_LEN: usize = 16;
 
 /// The event's type as the specification spells it.
 #[must_use]
@@ -20,12 +35,16 @@ pub fn kind(kind: u32) -> String {
         0x0000_0006 => "EV_EVENT_TAG",
         0x0000_0007 => "EV_S_CRTM_CONTENTS",
         0x0000_0008 => "EV_S_CRTM_VERSION",
+        0x0000_0009 => "EV_CPU_MICROCODE",
         0x0000_000a => "EV_PLATFORM_CONFIG_FLAGS",
         0x0000_000b => "EV_TABLE_OF_DEVICES",
         0x0000_000c => "EV_COMPACT_HASH",
         0x0000_000d => "EV_IPL",
         0x0000_000e => "EV_IPL_PARTITION_DATA",
+        0x0000_000f => "EV_NONHOST_CODE",
+        0x0000_0010 => "EV_NONHOST_CONFIG",
         0x0000_0011 => "EV_NONHOST_INFO",
+        0x0000_0012 => "EV_OMIT_BOOT_DEVICE_EVENTS",
         0x8000_0001 => "EV_EFI_VARIABLE_DRIVER_CONFIG",
         0x8000_0002 => "EV_EFI_VARIABLE_BOOT",
         0x8000_0003 => "EV_EFI_BOOT_SERVICES_APPLICATION",
@@ -45,13 +64,19 @@ pub fn kind(kind: u32) -> String {
     name.to_owned()
 }
 
-/// One line of what can be printed of an event's data: the name of a variable, a text of either width, or its length.
+/// One line of what can be printed of an event's data: the name of a variable, a file or a blob, a text of either width, or its length.
+/// Whether any of it was measured, [`is_measured`] says.
 #[must_use]
 pub fn text(event: &Event<'_>) -> String {
     let data = event.data;
     let text = match event.kind {
-        0x8000_0001 | 0x8000_0002 | 0x8000_000c | 0x8000_00e0 => data.get(VARIABLE_NAME_AT..).and_then(wide),
-        _ => wide(data).or_else(|| narrow(data)).or_else(|| data.get(8..).and_then(narrow)),
+        0x8000_0001 | 0x8000_0002 | 0x8000_000c | 0x8000_00e0 => variable(data),
+        0x8000_0003..=0x8000_0005 => file(data),
+        0x8000_0008 => le_u64(data, 0).zip(le_u64(data, 8)).map(|(base, length)| format!("{base:#x}, {length} bytes")),
+        0x8000_000a | 0x8000_000b => blob(data),
+        0x0000_0006 => data.get(TAGGED_AT..).and_then(free),
+        EV_NO_ACTION => data.get(..SIGNATURE_LEN).and_then(free),
+        _ => free(data),
     };
     let mut line = String::new();
     match text {
@@ -61,16 +86,66 @@ pub fn text(event: &Event<'_>) -> String {
     line
 }
 
-/// Printable ASCII up to a NUL, at least three of it.
-fn narrow(data: &[u8]) -> Option<String> {
+/// Whether the digests, SHA-1 alone not among them, are of the data that [`text`] tells of. For many kinds of event it is something else
+/// that is hashed: then the text is what the log's writer says, and a register that replays does not make it true.
+#[must_use]
+pub fn is_measured(event: &Event<'_>) -> bool {
+    let is_variable = matches!(event.kind, 0x8000_0001 | 0x8000_0002 | 0x8000_000c | 0x8000_00e0);
+    // Texts are hashed with their NUL or without, and systemd-stub hashes the narrow form of the name that it logs.
+    let without_nul = |data: &[u8]| data.strip_suffix(&[0]).unwrap_or(data).to_vec();
+    let mut forms = vec![event.data.to_vec()];
+    if !is_variable {
+        forms.push(without_nul(event.data));
+        for text in GRUB_SAYS_BEFORE.iter().filter_map(|word| event.data.strip_prefix(word.as_bytes())) {
+            forms.extend([text.to_vec(), without_nul(text)]);
+        }
+        forms.extend(wide(event.data, TEXT_MIN).map(|text| [text.as_bytes(), &[0]].concat()));
+    }
+    let digests: Vec<_> = Hash::ALL.into_iter().filter_map(|hash| Some((hash, event.digest(hash)?))).collect();
+    let is_strong = digests.iter().any(|(hash, _)| *hash != Hash::Sha1);
+    event.is_extended() && is_strong && forms.iter().any(|form| digests.iter().all(|(hash, digest)| hash.digest(form) == *digest))
+}
+
+/// The name of an EFI variable.
+fn variable(data: &[u8]) -> Option<String> {
+    let units = usize::try_from(le_u64(data, NAME_UNITS_AT)?).ok()?;
+    wide(data.get(NAME_AT..)?.get(..units.checked_mul(2)?)?, 1)
+}
+
+/// The files that a device path names, one after the other.
+fn file(data: &[u8]) -> Option<String> {
+    let (mut path, mut rest) = (String::new(), data.get(DEVICE_PATH_AT..)?);
+    while let Some(length) = le_u16(rest, 2).map(usize::from).filter(|length| *length >= 4) {
+        let node = rest.get(..length)?;
+        if node.starts_with(&FILE_PATH) {
+            path.push_str(&wide(node.get(4..)?, 1)?);
+        }
+        rest = rest.get(length..)?;
+    }
+    (!path.is_empty()).then_some(path)
+}
+
+/// The name of a blob, its length before it.
+fn blob(data: &[u8]) -> Option<String> {
+    let (length, rest) = data.split_first()?;
+    narrow(rest.get(..usize::from(*length))?, 1)
+}
+
+/// A text of which nothing says how wide it is.
+fn free(data: &[u8]) -> Option<String> {
+    wide(data, TEXT_MIN).or_else(|| narrow(data, TEXT_MIN))
+}
+
+/// Printable ASCII up to a NUL, at least so many of it; lines of a text become one.
+fn narrow(data: &[u8], least: usize) -> Option<String> {
     let text = data.split(|byte| *byte == 0).next()?;
-    let printable = text.len() > 2 && text.iter().all(|byte| matches!(byte, b' '..=b'~'));
-    printable.then(|| text.iter().map(|byte| char::from(*byte)).collect())
+    let printable = text.len() >= least && text.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\t'));
+    printable.then(|| text.iter().map(|byte| if byte.is_ascii_control() { ' ' } else { char::from(*byte) }).collect())
 }
 
 /// The same in UTF-16, little endian.
-fn wide(data: &[u8]) -> Option<String> {
+fn wide(data: &[u8], least: usize) -> Option<String> {
     let units = data.as_chunks::<2>().0.iter().map(|unit| u16::from_le_bytes(*unit));
     let text: Vec<u8> = units.map_while(|unit| u8::try_from(unit).ok().filter(|byte| matches!(byte, b' '..=b'~'))).collect();
-    narrow(&text)
+    narrow(&text, least)
 }

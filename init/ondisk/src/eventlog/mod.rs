@@ -34,11 +34,14 @@ pub enum Error {
     #[error("event log ends within the record at byte {0}")]
     Short(usize),
     /// No `Spec ID Event03` at its start: an older form, or something else.
-    #[error("not a crypto-agile event log")]
+    #[error("not a crypto-agile event log (the older form, of SHA-1 alone, is not read)")]
     Header,
-    /// More hash functions, or a longer digest, than there are.
-    #[error("event log with {0} hash functions")]
-    Algorithms(usize),
+    /// The ACPI table, which is often taken for the log.
+    #[error("the ACPI table CCEL, which says where the log is (in sysfs, the file of that name in `data`)")]
+    Table,
+    /// More hash functions, or digests of one event, than there are: at this byte, so many.
+    #[error("event log: {1} digests in the record at byte {0}")]
+    Algorithms(usize, usize),
     /// More events than any boot has.
     #[error("event log with more than {EVENTS_MAX} events")]
     Events,
@@ -149,6 +152,9 @@ impl<'a> Log<'a> {
 /// The first record is of the old form, with a 20-byte digest. Gives the hash functions with their lengths, and where it ends.
 fn header(bytes: &[u8]) -> Result<(Vec<(u16, usize)>, usize), Error> {
     let short = Error::Short(0);
+    if bytes.starts_with(b"CCEL") {
+        return Err(Error::Table);
+    }
     if le_u32(bytes, 4) != Some(EV_NO_ACTION) {
         return Err(Error::Header);
     }
@@ -159,7 +165,7 @@ fn header(bytes: &[u8]) -> Result<(Vec<(u16, usize)>, usize), Error> {
     }
     let count = le_u32(data, 24).and_then(|count| usize::try_from(count).ok()).ok_or(short.clone())?;
     if count == 0 || count > ALGORITHMS_MAX {
-        return Err(Error::Algorithms(count));
+        return Err(Error::Algorithms(0, count));
     }
     let mut sizes: Vec<(u16, usize)> = Vec::with_capacity(count);
     for at in (0..count).map(|number| 28 + 4 * number) {
@@ -185,7 +191,7 @@ fn event<'a>(bytes: &'a [u8], at: &mut usize, sizes: &[(u16, usize)]) -> Result<
     };
     let (register, kind, count) = (word()?, word()?, usize::try_from(word()?).map_err(|_| short())?);
     if count > sizes.len() {
-        return Err(Error::Algorithms(count));
+        return Err(Error::Algorithms(start, count));
     }
     let mut digests: Vec<(u16, &[u8])> = Vec::with_capacity(count);
     for _ in 0..count {

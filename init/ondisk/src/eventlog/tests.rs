@@ -112,15 +112,16 @@ fn hash_functions_that_are_not_known_here_are_stepped_over() {
 #[test]
 fn what_does_not_fit_is_refused() {
     let at = log(&[SHA384], &[]).len();
-    let cases: [(&str, Vec<u8>, Error); 9] = [
+    let cases: [(&str, Vec<u8>, Error); 10] = [
         ("empty", vec![], Error::Header),
+        ("the ACPI table", b"CCEL\x38\0\0\0\x01".to_vec(), Error::Table),
         (
             "another header",
             log(&[SHA384], &[]).iter().map(|byte| if *byte == b'3' { b'2' } else { *byte }).collect(),
             Error::Header,
         ),
-        ("no hash function", log(&[], &[]), Error::Algorithms(0)),
-        ("17 hash functions", log(&(0..17).map(|id| (0x100 + id, 8)).collect::<Vec<_>>(), &[]), Error::Algorithms(17)),
+        ("no hash function", log(&[], &[]), Error::Algorithms(0, 0)),
+        ("17 hash functions", log(&(0..17).map(|id| (0x100 + id, 8)).collect::<Vec<_>>(), &[]), Error::Algorithms(0, 17)),
         ("one twice", log(&[SHA384, SHA384], &[]), Error::Algorithm(0, 0xc)),
         ("SHA-384 of 32 bytes", log(&[(0xc, 32)], &[]), Error::Algorithm(0, 0xc)),
         (
@@ -131,7 +132,7 @@ fn what_does_not_fit_is_refused() {
         (
             "more digests than hash functions",
             log(&[SHA384], &[record(1, 4, &[(0xc, &[0; 48]), (0xc, &[0; 48])], b"")]),
-            Error::Algorithms(2),
+            Error::Algorithms(at, 2),
         ),
         ("cut short", log(&[SHA384], &[separator(1)[..60].to_vec()]), Error::Short(at)),
     ];
@@ -173,14 +174,36 @@ fn command_line_is_found_in_each_form_and_in_its_register_alone() {
     }
 }
 
+fn utf16(text: &str) -> Vec<u8> {
+    text.encode_utf16().flat_map(u16::to_le_bytes).collect()
+}
+
+/// `UEFI_VARIABLE_DATA` with one byte of value.
+fn variable(name: &str, value: u8) -> Vec<u8> {
+    let units = u64::try_from(name.len()).unwrap();
+    [&[7; 16][..], &units.to_le_bytes(), &1_u64.to_le_bytes(), &utf16(name), &[value]].concat()
+}
+
 #[test]
 fn events_are_described_by_what_can_be_printed() {
-    let name = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
-    let variable = [vec![0; 32], name("SecureBoot"), vec![1]].concat();
-    let cases: [(u32, Vec<u8>, &str); 6] = [
-        (0x8000_0001, variable, "SecureBoot"),
+    let node = |kind: [u8; 2], data: &[u8]| [&kind[..], &u16::try_from(4 + data.len()).unwrap().to_le_bytes(), data].concat();
+    let path =
+        [node([4, 1], &[9; 38]), node([4, 4], &utf16("\\EFI\\BOOT\0")), node([4, 4], &utf16("A.EFI\0")), node([0x7f, 0xff], &[])]
+            .concat();
+    let blob = [0xffc0_0000_u64.to_le_bytes(), 0x2000_u64.to_le_bytes()].concat();
+    let cases: [(u32, Vec<u8>, &str); 15] = [
+        (0x8000_0001, variable("SecureBoot", 1), "SecureBoot"),
+        (0x8000_00e0, variable("db", b'x'), "db"),
+        (0x8000_0001, [&[7; 16][..], &[0xff; 8], &[0; 30]].concat(), "(54 bytes)"),
         (0x8000_0007, b"Calling EFI Application from Boot Option".to_vec(), "Calling EFI Application from Boot Option"),
-        (0xd, name(".linux\0"), ".linux"),
+        (0x8000_0003, [vec![0x21; 32], path].concat(), "\\EFI\\BOOTA.EFI"),
+        (0x8000_0004, [vec![0x21; 32], vec![4, 4, 0, 0]].concat(), "(36 bytes)"),
+        (0x8000_0008, blob, "0xffc00000, 8192 bytes"),
+        (0x8000_000a, b"\x0btd_payload\0\x01\x02".to_vec(), "td_payload"),
+        (0x8000_000b, b"\x08TdxTable\x01\0\0\0".to_vec(), "TdxTable"),
+        (EV_NO_ACTION, b"SP800-155 Event3y+\0\0".to_vec(), "SP800-155 Event3"),
+        (0xd, utf16(".linux\0"), ".linux"),
+        (0xd, b"grub_cmd: menuentry x {\n\tlinux /v\n}\0".to_vec(), "grub_cmd: menuentry x {  linux /v }"),
         (6, b"\xed\x22\x3b\x8f\x1a\0\0\0LOADED_IMAGE::LoadOptions\0".to_vec(), "LOADED_IMAGE::LoadOptions"),
         (4, vec![0; 4], "(4 bytes)"),
         (0xd, "\u{1b}[2J".as_bytes().to_vec(), "(4 bytes)"),
@@ -192,6 +215,40 @@ fn events_are_described_by_what_can_be_printed() {
     assert_eq!((describe::kind(4), describe::kind(0x77)), ("EV_SEPARATOR".to_owned(), "event type 0x77".to_owned()));
 }
 
+#[test]
+fn a_text_is_measured_where_the_digest_is_of_it() {
+    type Hashed<'a> = (&'a str, u32, Vec<u8>, Vec<u8>);
+    let measured: [Hashed<'_>; 5] = [
+        ("a separator", 4, vec![0; 4], vec![0; 4]),
+        ("a variable", 0x8000_0001, variable("SecureBoot", 1), variable("SecureBoot", 1)),
+        ("a text whose NUL is not hashed", 5, b"text\0".to_vec(), b"text".to_vec()),
+        ("a command of GRUB", 0xd, b"grub_cmd: set a=0\0".to_vec(), b"set a=0".to_vec()),
+        ("a section by its name", 0xd, utf16(".linux\0"), b".linux\0".to_vec()),
+    ];
+    let told: [Hashed<'_>; 5] = [
+        ("the value of a variable alone", 0x8000_0002, variable("Boot0000", 9), vec![9]),
+        ("another command", 0xd, b"grub_cmd: set a=9\0".to_vec(), b"set a=0".to_vec()),
+        ("a word that GRUB does not write", 0xd, b"evil: set a=0\0".to_vec(), b"set a=0".to_vec()),
+        ("a section by its content", 0xd, utf16(".linux\0"), b"MZ".to_vec()),
+        ("load options", 6, b"\xed\x22\x3b\x8f\x04\0\0\0LOAD".to_vec(), b"a b".to_vec()),
+    ];
+    for ((name, kind, data, hashed), want) in measured.iter().zip([true; 5]).chain(told.iter().zip([false; 5])) {
+        let bytes = log(&[SHA384], &[record(1, *kind, &[(0xc, &of(hashed))], data)]);
+        assert_eq!(describe::is_measured(&Log::parse(&bytes).unwrap().events[0]), want, "{name}");
+    }
+    // One digest of the text and one of another; and SHA-1 alone, which can be made to fit.
+    let (sha1, sha256) = (Hash::Sha1.digest(b"text"), Hash::Sha256.digest(b"text"));
+    for (name, digests, want) in [
+        ("two digests", vec![(4, &sha1[..]), (0xb, &sha256)], true),
+        ("one of them of another text", vec![(4, &sha1[..]), (0xb, &[7; 32])], false),
+        ("SHA-1 alone", vec![(4, &sha1[..])], false),
+        ("none", vec![], false),
+    ] {
+        let bytes = log(&[(4, 20), (0xb, 32)], &[record(1, 5, &digests, b"text")]);
+        assert_eq!(describe::is_measured(&Log::parse(&bytes).unwrap().events[0]), want, "{name}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_change_of_a_byte_is_read_or_refused(at in 0_usize..300, byte: u8) {
@@ -201,7 +258,7 @@ proptest! {
         }
         if let Ok(log) = Log::parse(&bytes) {
             drop(log.replay(Hash::Sha384, 1));
-            log.events.iter().for_each(|event| drop(describe::text(event)));
+            log.events.iter().for_each(|event| drop((describe::text(event), describe::is_measured(event))));
         }
     }
 }
