@@ -170,12 +170,9 @@ pub const OF_ONE_KERNEL: &[&str] = &[
 pub const ON_BACKPORTS: &[&str] = &[
     "data-survives-a-second-boot-into-systemd",
     "survives-a-host-that-lies-about-quotes",
-    "flipped-bits-are-never-wrong-data",
-    "keeps-files-on-xfs-under-aegis",
     "keeps-files-on-btrfs-under-gcm",
     "finds-its-disks-on-nvme-and-scsi",
     "production-image-is-closed",
-    "networkd-works-after-a-returned-link",
     "unlocks-over-vsock-without-a-link",
     "panics-at-a-changed-block-read-later",
     "watchdog-ends-a-hang",
