@@ -32,7 +32,7 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let read = [Collateral::from_json(bytes), Collateral::from_pcs(&parts)];
     for collateral in read.into_iter().flatten() {
-        drop(collateral.issued());
+        std::hint::black_box(collateral.issued());
         if let Some(evidence) = believe(&collateral) {
             assert_eq!(Some(&evidence), EVIDENCE.as_ref(), "another verdict came about");
         }

@@ -53,7 +53,7 @@ fuzz_target!(|quote: &[u8]| {
     if let Ok(frame) = Frame::parse(quote) {
         assert!(frame.bytes().len() <= quote.len() && frame.report_data().len() == 64);
     }
-    drop(Claimed::of(quote));
+    std::hint::black_box(Claimed::of(quote));
     for policy in &WORLD.policies {
         if verify(quote, Some(&WORLD.collateral), &WORLD.anchor, policy, NOW, &mut Checks::kept()).is_ok() {
             let signed = SIGNED[usize::from(quote[0] != 3)];
