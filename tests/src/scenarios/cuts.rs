@@ -11,7 +11,7 @@ const SEED: u64 = 20_261_125;
 /// How long a line of a recorded boot is awaited.
 const LINE: Duration = Duration::from_secs(90);
 
-/// Cuts that a scenario plays, a boot each: they are a fifth of what all plays take (541 s of 2,900 when measured). Another `CVM_SEED` plays others.
+/// Cuts that a scenario plays, a boot each: a fifth of what all plays take (measured). Another `CVM_SEED` plays others.
 const CUTS: usize = 8;
 
 /// A boot that was recorded, and the disk as it was before it.
