@@ -19,13 +19,22 @@ fn about(key: Key) -> About {
         Key::VerityOnCorruption => ("panic, restart or eio", "panic", "what a corrupt block of the root does when it is read"),
         Key::Root => ("PARTUUID=, PARTLABEL= or serial=", "by the two halves of the root hash", "which partition is the root"),
         Key::Data => ("serial=, PARTUUID= or PARTLABEL=", "no data disk", "which disk or partition is the data disk"),
-        Key::DataMount => ("an absolute path that is in the image", "/data", "where the data disk is mounted"),
+        Key::DataMount => (
+            "an absolute path that is in the image, not in a folder of the system such as /var or /usr",
+            "/data",
+            "where the data disk is mounted",
+        ),
         Key::DataFormat => ("never or if-blank", "never", "whether a blank data disk is formatted"),
         Key::DataFs => ("ext4, xfs or btrfs", "ext4", "the file system of the data disk"),
         Key::DataCipher => ("xts-hmac, aegis or gcm", "xts-hmac", "how the data disk is encrypted and authenticated"),
         Key::DataSeal => ("require or auto", "require with if-blank, else auto", "whether a header without our seal is refused"),
         Key::DataWipe => ("lazy or full", "lazy", "whether the first format writes every sector"),
-        Key::DataJournal => ("on or off", "on", "whether dm-integrity keeps a journal"),
+        Key::DataFormatUntil => ("a time: 2026-11-29T00:00:00Z", "no limit", "until when a blank data disk is formatted"),
+        Key::DataUuid => ("a lower-case UUID", "any", "which LUKS UUID the data disk must have"),
+        Key::DataOpen => ("mount or no-mount", "mount", "whether the open data disk is mounted"),
+        Key::DataCheck => ("auto, force or no", "auto", "whether the file system is checked before the mount"),
+        Key::DataOnError => ("remount-ro or panic", "remount-ro", "what a file system error does"),
+        Key::DataOptions => ("a list of noatime, noexec, prjquota", "none", "options of the mount"),
         Key::Vault => {
             ("up to 16 of ADDRESS:PORT, [V6]:PORT, NAME:PORT, vsock:CID:PORT", "(required)", "where vaults may be: hints")
         }
@@ -69,6 +78,7 @@ pub(crate) fn refusal(line: &str, error: &Error) -> Vec<String> {
         Error::Malformed(key) | Error::AfterDashes(key) => find(line, key.as_str(), false),
         Error::Repeated(key) => find(line, key.as_str(), true),
         Error::Unknown(name) => find(line, name, false),
+        Error::Removed { key, .. } => find(line, key, false),
         Error::Quoted => line.find('"').map(|at| at..at + 1),
         Error::NotAscii => {
             line.char_indices().find(|(_, c)| !c.is_ascii_graphic() && !c.is_ascii_whitespace()).map(|(at, _)| at..at + 1)
@@ -90,6 +100,7 @@ pub(crate) fn refusal(line: &str, error: &Error) -> Vec<String> {
             Some(key) => format!("did you mean {key}? ({})", about(key).decides),
             None => "no key is called so; `cvmctl cmdline explain ''` names all".to_owned(),
         },
+        Error::Removed { key, .. } => format!("fix: remove {key}"),
         Error::AfterDashes(key) => format!("right would be {key} before the --: what follows it are init's arguments"),
         Error::Quoted => "right would be no quotes: no value of ours has white space".to_owned(),
         Error::NotAscii => "right would be printable ASCII only".to_owned(),

@@ -9,6 +9,7 @@ mod bytes;
 pub mod cel;
 pub mod cmdline;
 pub mod eventlog;
+pub mod ext4;
 pub mod gpt;
 mod guid;
 pub mod intent;
@@ -16,6 +17,8 @@ pub mod luks2;
 pub mod pe;
 pub mod register;
 mod text;
+mod time;
 pub mod verity;
+pub mod xfs;
 
 pub use guid::Guid;

@@ -55,7 +55,7 @@ impl Error {
     pub(crate) const fn code(&self) -> u8 {
         match self {
             Self::Unreadable(_) => 20,
-            Self::Line(cmdline::Error::Unknown(_)) => 21,
+            Self::Line(cmdline::Error::Unknown(_) | cmdline::Error::Removed { .. }) => 21,
             Self::Line(cmdline::Error::Repeated(_)) => 22,
             Self::Line(cmdline::Error::Malformed(_)) => 23,
             Self::Line(cmdline::Error::Missing(_)) => 24,

@@ -42,8 +42,18 @@ keys! {
     DataSeal = "cvm.data.seal",
     /// What first format wipes.
     DataWipe = "cvm.data.wipe",
-    /// Whether dm-integrity keeps a journal.
-    DataJournal = "cvm.data.journal",
+    /// Until when a blank disk is formatted.
+    DataFormatUntil = "cvm.data.format-until",
+    /// Which disk it must be, once it is formatted.
+    DataUuid = "cvm.data.uuid",
+    /// Whether the disk is mounted.
+    DataOpen = "cvm.data.open",
+    /// Whether the file system is checked before it is mounted.
+    DataCheck = "cvm.data.check",
+    /// What a file system error does.
+    DataOnError = "cvm.data.on-error",
+    /// Options of the mount.
+    DataOptions = "cvm.data.options",
     /// Where the vaults are.
     Vault = "cvm.vault",
     /// Which builds are vaults.
@@ -95,6 +105,12 @@ impl Key {
         Self::ALL.iter().copied().find(|key| key.as_str() == name)
     }
 
+    /// Keys of earlier versions that are refused, with the reason.
+    pub(super) const REMOVED: &[(&str, &str)] = &[(
+        "cvm.data.journal",
+        "dm-integrity always keeps its journal: without it a crash under write load leaves sectors that cannot be read",
+    )];
+
     /// True when the key means nothing without a data disk.
     pub(super) fn is_about_data(self) -> bool {
         let name = self.as_str();
@@ -122,7 +138,7 @@ mod tests {
 
     #[test]
     fn only_data_and_vault_keys_are_about_data() {
-        assert_eq!(Key::ALL.iter().filter(|key| key.is_about_data()).count(), 16);
+        assert_eq!(Key::ALL.iter().filter(|key| key.is_about_data()).count(), 21);
         assert!(!Key::Data.is_about_data() && Key::DataMount.is_about_data() && Key::Vault.is_about_data());
     }
 }

@@ -73,6 +73,38 @@ keywords! {
         /// Every sector.
         Full = "full",
     }
+    /// What happens to a file system in which the kernel meets an error.
+    OnError {
+        /// It takes no more writes: what is whole stays whole.
+        RemountReadOnly = "remount-ro",
+        /// The kernel panics, so that the machine ends or restarts.
+        Panic = "panic",
+    }
+    /// Whether the file system is checked before it is mounted.
+    Check {
+        /// As its kind wants it: ext4 by `e2fsck -p`, which checks in full only after an error; others by their own recovery.
+        Auto = "auto",
+        /// In full, with repair.
+        Force = "force",
+        /// Not at all.
+        No = "no",
+    }
+    /// What becomes of the disk once its key is proved.
+    OpenMode {
+        /// It is opened and its file system is mounted.
+        Mount = "mount",
+        /// It is opened and left unmounted, for the system to repair or copy.
+        NoMount = "no-mount",
+    }
+    /// An option of the mount.
+    FsOption {
+        /// Reading a file does not write its access time.
+        NoAccessTime = "noatime",
+        /// Nothing on it is executed.
+        NoExec = "noexec",
+        /// The kernel counts and limits what a project uses.
+        ProjectQuota = "prjquota",
+    }
     /// What makes two vault nodes two.
     Distinct {
         /// The platform that they run on.

@@ -16,8 +16,8 @@ mod words;
 pub use address::{Host, Pccs, VaultAddress};
 pub use key::Key;
 pub use keyword::{
-    DataCipher, Distinct, FailVerdict, FileSystem, Format, LogLevel, Measure, Measured, OnCorruption, Phase, Seal, TcbStatus,
-    Wipe,
+    Check, DataCipher, Distinct, FailVerdict, FileSystem, Format, FsOption, LogLevel, Measure, Measured, OnCorruption, OnError,
+    OpenMode, Phase, Seal, TcbStatus, Wipe,
 };
 pub use net::{LinkSelector, Net, NetMode};
 pub use policy::{Data, Policy, Root, Vaults};
@@ -53,6 +53,14 @@ pub enum Error {
     /// A `cvm.` key that does not exist; at most 64 characters of it.
     #[error("unknown key {0}")]
     Unknown(String),
+    /// A key that earlier versions had.
+    #[error("{key} is not supported any more: {reason}")]
+    Removed {
+        /// Its name.
+        key: &'static str,
+        /// Why it is gone.
+        reason: &'static str,
+    },
     /// A key given twice: who wins would depend on who reads.
     #[error("{0} is repeated")]
     Repeated(Key),
@@ -84,6 +92,21 @@ pub enum Conflict {
     /// The handle that is rotated away from is the one that is rotated to.
     #[error("{} equals {}", Key::VaultPrevious, Key::VaultHandle)]
     SameHandle,
+    /// A time to format until, and a policy that never formats.
+    #[error("{} without {}=if-blank", Key::DataFormatUntil, Key::DataFormat)]
+    NeverFormats,
+    /// An identifier that only a formatted disk has, and a policy that formats.
+    #[error("{} with {}=if-blank: a disk that is formatted gets another identifier", Key::DataUuid, Key::DataFormat)]
+    FormatsAnother,
+    /// A mount option that the file system does not have.
+    #[error("{}=prjquota with {}=btrfs, which has no project quotas", Key::DataOptions, Key::DataFs)]
+    NoProjectQuota,
+    /// A mount point that the running system hides or needs.
+    #[error("{key} is in /{0}, which the running system mounts over or needs", key = Key::DataMount)]
+    SystemFolder(&'static str),
+    /// Settings of a mount, and no mount.
+    #[error("{0} with {open}=no-mount", open = Key::DataOpen)]
+    NotMounted(Key),
     /// Vaults to dial over IP and no network to do it with.
     #[error("{} is none and a vault is not on vsock", Key::Net)]
     NoNetwork,

@@ -3,11 +3,11 @@
 use super::value::{list, patience, watchdog};
 use super::words::Words;
 use super::{
-    Conflict, DataCipher, DebugFlags, DiskSelector, Distinct, Error, FailVerdict, FileSystem, Format, Handle, InitPath, Key,
-    LogLevel, Measure, Measured, Mountpoint, Net, NetMode, OnCorruption, Pccs, RootHash, RootSelector, Seal, TcbPolicy,
-    Threshold, VaultAddress, Wipe,
+    Check, Conflict, DataCipher, DebugFlags, DiskSelector, Distinct, Error, FailVerdict, FileSystem, Format, FsOption, Handle,
+    InitPath, Key, LogLevel, Measure, Measured, Mountpoint, Net, NetMode, OnCorruption, OnError, OpenMode, Pccs, RootHash,
+    RootSelector, Seal, TcbPolicy, Threshold, VaultAddress, Wipe,
 };
-use crate::{Guid, text};
+use crate::{Guid, text, time};
 use std::time::Duration;
 
 /// Vaults on one line; a quorum of more has no use.
@@ -77,8 +77,18 @@ pub struct Data {
     pub seal: Seal,
     /// What first format wipes.
     pub wipe: Wipe,
-    /// Whether dm-integrity keeps a journal.
-    pub journal: bool,
+    /// Until when a blank disk is formatted, in Unix seconds, by the time that the vaults agree on; `None`: without limit.
+    pub format_until: Option<u64>,
+    /// The LUKS UUID that the disk must have.
+    pub uuid: Option<Guid>,
+    /// Whether it is mounted.
+    pub open: OpenMode,
+    /// Whether its file system is checked before the mount.
+    pub check: Check,
+    /// What a file system error does.
+    pub on_error: OnError,
+    /// Options of the mount: sorted, without repeats.
+    pub options: Vec<FsOption>,
     /// Who holds the key.
     pub vaults: Vaults,
 }
@@ -174,11 +184,15 @@ fn data(words: &Words) -> Result<Option<Data>, Error> {
         return stray.map_or(Ok(None), |key| Err(Conflict::WithoutData(key).into()));
     };
     let format = words.optional(Key::DataFormat, Format::parse)?.unwrap_or(Format::Never);
+    let mut options = words.optional(Key::DataOptions, |text| list(text, FsOption::ALL.len(), FsOption::parse))?;
+    if let Some(options) = &mut options {
+        options.sort_unstable();
+    }
     let seal = match format {
         Format::Never => Seal::Auto,
         Format::IfBlank => Seal::Require,
     };
-    Ok(Some(Data {
+    let data = Data {
         disk,
         mount: words.optional(Key::DataMount, Mountpoint::parse)?.unwrap_or_default(),
         format,
@@ -186,9 +200,38 @@ fn data(words: &Words) -> Result<Option<Data>, Error> {
         cipher: words.optional(Key::DataCipher, DataCipher::parse)?.unwrap_or(DataCipher::XtsHmac),
         seal: words.optional(Key::DataSeal, Seal::parse)?.unwrap_or(seal),
         wipe: words.optional(Key::DataWipe, Wipe::parse)?.unwrap_or(Wipe::Lazy),
-        journal: words.optional(Key::DataJournal, |text| switch(text, "on", "off"))?.unwrap_or(true),
+        format_until: words.optional(Key::DataFormatUntil, time::parse_utc)?,
+        uuid: words.optional(Key::DataUuid, Guid::parse)?,
+        open: words.optional(Key::DataOpen, OpenMode::parse)?.unwrap_or(OpenMode::Mount),
+        check: words.optional(Key::DataCheck, Check::parse)?.unwrap_or(Check::Auto),
+        on_error: words.optional(Key::DataOnError, OnError::parse)?.unwrap_or(OnError::RemountReadOnly),
+        options: options.unwrap_or_default(),
         vaults: vaults(words)?,
-    }))
+    };
+    data.check_together(words)?;
+    Ok(Some(data))
+}
+
+impl Data {
+    fn check_together(&self, words: &Words) -> Result<(), Conflict> {
+        if self.format_until.is_some() && self.format == Format::Never {
+            return Err(Conflict::NeverFormats);
+        }
+        if self.uuid.is_some() && self.format == Format::IfBlank {
+            return Err(Conflict::FormatsAnother);
+        }
+        if self.fs == FileSystem::Btrfs && self.options.contains(&FsOption::ProjectQuota) {
+            return Err(Conflict::NoProjectQuota);
+        }
+        if let Some(folder) = self.mount.system_folder() {
+            return Err(Conflict::SystemFolder(folder));
+        }
+        let of_a_mount = [Key::DataMount, Key::DataCheck, Key::DataOnError, Key::DataOptions];
+        match words.keys().find(|key| of_a_mount.contains(key)) {
+            Some(key) if self.open == OpenMode::NoMount => Err(Conflict::NotMounted(key)),
+            _ => Ok(()),
+        }
+    }
 }
 
 fn vaults(words: &Words) -> Result<Vaults, Error> {

@@ -121,7 +121,9 @@ fn data_defaults_are_those_of_the_table() {
     assert_eq!(data.disk, DiskSelector::parse("serial=data").unwrap());
     assert_eq!(data.mount.as_str(), "/data");
     assert_eq!((data.format, data.fs, data.cipher), (Format::Never, FileSystem::Ext4, DataCipher::XtsHmac));
-    assert_eq!((data.seal, data.wipe, data.journal), (Seal::Auto, Wipe::Lazy, true));
+    assert_eq!((data.seal, data.wipe, data.format_until, data.uuid), (Seal::Auto, Wipe::Lazy, None, None));
+    assert_eq!((data.open, data.check, data.on_error), (OpenMode::Mount, Check::Auto, OnError::RemountReadOnly));
+    assert_eq!(data.options, []);
     let vaults = data.vaults;
     assert_eq!(vaults.addresses.len(), 3);
     assert_eq!(vaults.mrenclaves, [[0xcd; 32]]);
@@ -219,7 +221,12 @@ fn keywords_read_as_they_are_written() {
     assert_eq!(with_data("cvm.data.wipe=full").unwrap().wipe, Wipe::Full);
     assert_eq!(with_data("cvm.vault.distinct=platform").unwrap().vaults.distinct, Distinct::Platform);
     assert!(with_root("cvm.net.keep=yes").unwrap().net.keep);
-    assert!(!with_data("cvm.data.journal=off").unwrap().journal);
+    let options = with_data("cvm.data.options=prjquota,noatime").unwrap().options;
+    assert_eq!(options, [FsOption::NoAccessTime, FsOption::ProjectQuota]);
+    let limited = with_data("cvm.data.format=if-blank cvm.data.format-until=2026-11-29T18:30:05Z").unwrap();
+    assert_eq!(limited.format_until, Some(1_795_977_005));
+    let removed = with_data("cvm.data.journal=off").unwrap_err();
+    assert!(removed.to_string().starts_with("cvm.data.journal is not supported any more: dm-integrity always"), "{removed}");
 }
 
 #[test]
@@ -265,7 +272,7 @@ fn discoverable_partitions_are_the_ends_of_the_root_hash() {
 #[test]
 fn paths_are_absolute_and_normalised() {
     let long = format!("/{}", "a".repeat(255));
-    for path in ["/data", "/var/lib/data", "/a.b/c..d", "/a@b"] {
+    for path in ["/data", "/srv/var/data", "/a.b/c..d", "/a@b", "/variable"] {
         assert_eq!(with_data(&format!("cvm.data.mount={path}")).unwrap().mount.as_str(), path);
         assert_eq!(with_root(&format!("init={path}")).unwrap().init.as_str(), path);
     }
@@ -273,6 +280,30 @@ fn paths_are_absolute_and_normalised() {
         assert_eq!(with_data(&format!("cvm.data.mount={path}")), Err(Error::Malformed(Key::DataMount)), "{path}");
         assert_eq!(with_root(&format!("init={path}")), Err(Error::Malformed(Key::Init)), "{path}");
     }
+}
+
+#[test]
+fn mount_point_is_not_in_a_folder_of_the_system() {
+    for (path, folder) in [("/var", "var"), ("/var/lib/data", "var"), ("/usr/data", "usr"), ("/etc", "etc"), ("/run/x", "run")] {
+        let want = Err(Error::Conflict(Conflict::SystemFolder(folder)));
+        assert_eq!(with_data(&format!("cvm.data.mount={path}")), want, "{path}");
+    }
+}
+
+#[test]
+fn data_keys_that_do_not_go_together_are_refused() {
+    let uuid = "cvm.data.uuid=00112233-4455-6677-8899-aabbccddeeff";
+    let cases = [
+        ("cvm.data.format-until=2026-11-29T00:00:00Z".to_owned(), Conflict::NeverFormats),
+        (format!("{uuid} cvm.data.format=if-blank"), Conflict::FormatsAnother),
+        ("cvm.data.fs=btrfs cvm.data.options=prjquota".to_owned(), Conflict::NoProjectQuota),
+        ("cvm.data.open=no-mount cvm.data.check=force".to_owned(), Conflict::NotMounted(Key::DataCheck)),
+        ("cvm.data.open=no-mount cvm.data.mount=/srv".to_owned(), Conflict::NotMounted(Key::DataMount)),
+    ];
+    for (words, want) in cases {
+        assert_eq!(with_data(&words), Err(Error::Conflict(want)), "{words}");
+    }
+    assert!(with_data(&format!("{uuid} cvm.data.options=noexec cvm.data.check=no")).is_ok());
 }
 
 #[test]

@@ -72,6 +72,19 @@ texts! {
     InitPath: text => is_path(text);
 }
 
+/// Folders over which the running system mounts file systems of its own, so that data would go to memory, or whose content it
+/// needs to start.
+const OF_THE_SYSTEM: [&str; 13] =
+    ["var", "tmp", "run", "dev", "proc", "sys", "usr", "etc", "bin", "sbin", "lib", "lib32", "lib64"];
+
+impl Mountpoint {
+    /// The folder of the system that this is, or is in; `None`: a mount here stays visible and hides nothing.
+    pub(super) fn system_folder(&self) -> Option<&'static str> {
+        let first = self.0.split('/').nth(1)?;
+        OF_THE_SYSTEM.into_iter().find(|folder| *folder == first)
+    }
+}
+
 impl Default for Mountpoint {
     fn default() -> Self {
         Self("/data".to_owned())

@@ -75,6 +75,9 @@ fn ours_of(word: &str) -> Result<Option<(Key, Option<&str>)>, Error> {
     if let Some(key) = Key::from_name(name) {
         return Ok(Some((key, value)));
     }
+    if let Some((key, reason)) = Key::REMOVED.iter().find(|(key, _)| *key == name) {
+        return Err(Error::Removed { key, reason });
+    }
     // Any case, and `cvm` alone: nobody else has such words, so they are misspelt ones of ours.
     let lower = name.to_ascii_lowercase();
     if lower == "cvm" || lower.starts_with(Key::PREFIX) {
