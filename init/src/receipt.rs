@@ -15,7 +15,7 @@ use crate::phase::root::Root;
 use crate::phase::unlock::{Outcome, TimeSource, Unlocked};
 
 /// The version of the form; it grows when a field changes its meaning or goes.
-const SCHEMA: u32 = 3;
+const SCHEMA: u32 = 4;
 const FOLDER: &str = "/run/cvm-init";
 
 /// The receipt of one boot.
@@ -52,10 +52,15 @@ struct Data {
     header: &'static str,
     cipher: &'static str,
     file_system: &'static str,
-    /// Whether dm-integrity keeps a journal.
-    journal: bool,
     sector_bytes: u32,
-    mount: String,
+    /// Where it is mounted; none: the running system does that.
+    mount: Option<String>,
+    /// `not_run`, `clean` or `repaired`: what the check before the mount came to.
+    check: &'static str,
+    /// Bytes of inode tables that were written before the mount, since an earlier version had not.
+    initialised_bytes: u64,
+    /// How often the kernel logged, up to here, that a sector is not what was written.
+    authentication_errors: usize,
 }
 
 /// What time it was when the key was proved, and where that came from.
@@ -132,9 +137,11 @@ impl Receipt {
             header: opened.header(),
             cipher: opened.cipher.as_str(),
             file_system: opened.file_system.as_str(),
-            journal: opened.journal,
             sector_bytes: opened.sector_bytes,
             mount: opened.mount.clone(),
+            check: opened.checked.as_str(),
+            initialised_bytes: opened.initialised,
+            authentication_errors: opened.authentication_errors,
         });
     }
 

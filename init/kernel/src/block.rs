@@ -205,6 +205,17 @@ impl Device {
         Ok(())
     }
 
+    /// Writes zeros to `length` bytes at `offset`, both multiples of [`DIRECT_ALIGN`]. The kernel makes the zeros: nothing is
+    /// copied, and many requests are under way at once. A block device must know `FALLOC_FL_ZERO_RANGE`, which each does.
+    ///
+    /// # Errors
+    /// As fallocate(2).
+    pub fn write_zeros(&self, offset: u64, length: u64) -> Result<(), Error> {
+        // Without KEEP_SIZE a range that ends behind the device would be an error of another kind on files.
+        let flags = rustix::fs::FallocateFlags::ZERO_RANGE | rustix::fs::FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(&self.file, flags, offset, length).map_err(|e| Error::new("fallocate", self.path.display(), e))
+    }
+
     /// Waits until what was written is on the medium.
     ///
     /// # Errors
@@ -247,6 +258,28 @@ impl Aligned {
 pub fn set_read_ahead(name: &str, kib: u32) -> Result<(), Error> {
     let path = format!("/sys/block/{name}/queue/read_ahead_kb");
     fs::write(&path, kib.to_string()).map_err(|e| Error::io("write", &path, &e))
+}
+
+/// `major:minor` of the device with this name in sysfs.
+///
+/// # Errors
+/// As reading sysfs.
+pub fn number_of(name: &str) -> Result<String, Error> {
+    text(&Path::new("/sys/block").join(name).join("dev"))
+}
+
+/// How many sectors of 512 bytes were read from and written to the device with this name in sysfs since it appeared; `None` when
+/// it is gone.
+///
+/// Source: Documentation/block/stat.rst: fields 3 and 7.
+#[must_use]
+pub fn sectors_transferred(name: &str) -> Option<(u64, u64)> {
+    transferred(&text(&Path::new("/sys/block").join(name).join("stat")).ok()?)
+}
+
+fn transferred(stat: &str) -> Option<(u64, u64)> {
+    let mut fields = stat.split_whitespace().map(|field| field.parse().ok());
+    Some((fields.nth(2)??, fields.nth(3)??))
 }
 
 /// The minor number of a device node.
@@ -336,6 +369,14 @@ mod tests {
     }
 
     #[test]
+    fn sectors_are_fields_three_and_seven() {
+        let stat =
+            "     446        0    11378      111       70        3     9096       55        0      164      167        0\n";
+        assert_eq!(transferred(stat), Some((11378, 9096)));
+        assert_eq!((transferred(""), transferred("1 2 x 4 5 6 7")), (None, None));
+    }
+
+    #[test]
     fn extents_of_a_sparse_file_are_found_in_order() {
         let file = tempfile::NamedTempFile::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let file = file.as_file();
@@ -356,5 +397,7 @@ mod tests {
         assert_eq!(device.read(4096, pattern.len()).unwrap(), pattern);
         assert_eq!(device.bytes().unwrap(), 3 << 20);
         assert_eq!(device.read(3 << 20, 4096).unwrap_err().errno(), Errno::IO);
+        device.write_zeros(8192, 4096).unwrap();
+        assert_eq!(device.read(4096, 12288).unwrap(), [&pattern[..4096], &[0; 4096], &pattern[8192..12288]].concat());
     }
 }

@@ -1,4 +1,4 @@
-//! The one program that is run before the real init: the verified root's own mkfs, in a chroot of that root.
+//! The programs that are run before the real init: the verified root's own mkfs and fsck, in a chroot of that root.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
@@ -23,34 +23,37 @@ const COMPLAINT_MAX: u64 = 200;
 pub struct Ended {
     /// Its exit status: 0 is success, `None` means that a signal ended it.
     pub status: Option<i32>,
-    /// What it wrote to standard error first, printable characters only.
+    /// What it wrote to standard error first, printable characters only; nothing where its output went to a file.
     pub complaint: String,
 }
 
-/// Runs `program` with `arguments` in a chroot of `root`, with no other environment than this one; what it prints is thrown away. `waiting`
-/// is called every five seconds until it ends.
+/// A program of the verified root, and what it is started with.
+#[derive(Debug)]
+pub struct Program<'a> {
+    /// Its path inside of the root.
+    pub path: &'a str,
+    /// Its arguments.
+    pub arguments: &'a [&'a str],
+    /// Where everything that it prints goes; `None`: standard output is thrown away.
+    pub output: Option<&'a File>,
+}
+
+/// Runs `program` in a chroot of `root`, with an empty environment. `waiting` is called every five seconds until it ends.
 ///
 /// # Errors
 /// `ENOENT` when the root does not have it; `ETIMEDOUT` when it had to be killed at `deadline`.
-pub fn run_in(
-    root: &Path,
-    program: &str,
-    arguments: &[&str],
-    environment: &[(&str, &str)],
-    deadline: Instant,
-    waiting: impl Fn(),
-) -> Result<Ended, Error> {
+pub fn run_in(root: &Path, program: &Program<'_>, deadline: Instant, mut waiting: impl FnMut()) -> Result<Ended, Error> {
+    let Program { path: program, arguments, output } = *program;
     let complaints = crate::memory::anonymous_file("complaints").map_err(|e| Error::io("memfd_create", program, &e))?;
-    let stderr = complaints.try_clone().map_err(|e| Error::io("dup", program, &e))?;
-    #[expect(clippy::disallowed_methods, reason = "mkfs of the verified root; nothing else is ever run")]
+    let duplicate = |file: &File| file.try_clone().map(Stdio::from).map_err(|e| Error::io("dup", program, &e));
+    #[expect(clippy::disallowed_methods, reason = "mkfs and fsck of the verified root; nothing else is ever run")]
     let mut command = Command::new(program);
     command
         .args(arguments)
         .env_clear()
-        .envs(environment.iter().copied())
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(stderr);
+        .stdout(output.map_or_else(|| Ok(Stdio::null()), duplicate)?)
+        .stderr(duplicate(output.unwrap_or(&complaints))?);
     let root = root.to_owned();
     let enter = move || {
         rustix::process::chroot(&root)?;

@@ -29,6 +29,12 @@ impl Error {
         [Errno::NOENT, Errno::NODEV, Errno::NXIO].contains(&self.errno)
     }
 
+    /// Whether the device failed to read or write (`EIO`).
+    #[must_use]
+    pub fn is_io(&self) -> bool {
+        self.errno == Errno::IO
+    }
+
     /// The errno, for the few callers that branch on it.
     #[must_use]
     pub fn errno(&self) -> Errno {

@@ -1,13 +1,45 @@
 //! The kernel's log as a log target: our lines stand among the kernel's own, in order.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read as _, Write};
 use std::os::unix::fs::OpenOptionsExt;
+
+use rustix::fs::OFlags;
 
 use crate::Error;
 
 /// Bytes of one record that surely fit: the kernel cuts user records at about 1,000.
 const LINE_MAX: usize = 900;
+
+/// The most of the log that is read back, in records: more than its buffer holds.
+const RECORDS_MAX: usize = 1 << 16;
+/// The longest record that the kernel gives out, in bytes (`PRINTKRB_RECORD_MAX` was 8 KiB, and is less today).
+const RECORD_BYTES: usize = 8192;
+
+/// How many records of the kernel's log so far contain `text`.
+///
+/// # Errors
+/// As open(2) and read(2).
+pub fn records_with(text: &str) -> Result<usize, Error> {
+    let failed = |call| move |e: std::io::Error| Error::io(call, "/dev/kmsg", &e);
+    let flags = i32::try_from((OFlags::NONBLOCK | OFlags::CLOEXEC).bits()).unwrap_or_default();
+    let log = File::options().read(true).custom_flags(flags).open("/dev/kmsg").map_err(failed("open"))?;
+    let (mut found, mut record) = (0, vec![0; RECORD_BYTES]);
+    for _ in 0..RECORDS_MAX {
+        match (&log).read(&mut record) {
+            Ok(0) => break,
+            Ok(length) => {
+                let bytes = record.get(..length).unwrap_or_default();
+                found += usize::from(bytes.windows(text.len().max(1)).any(|part| part == text.as_bytes()));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+            // EPIPE: records were overwritten before they were read. The next read goes on behind them.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe || error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed("read")(error)),
+        }
+    }
+    Ok(found)
+}
 
 /// An open `/dev/kmsg`.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, makedev, mknodat, openat, openat2};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MoveMountFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount,
     fsopen, mount_move, move_mount, unmount,
@@ -84,10 +84,74 @@ pub fn enter_root(root: &Path) -> Result<(), Error> {
     rustix::process::chdir("/").map_err(|e| Error::new("chdir", "/", e))
 }
 
+/// Finds the folder `path` (absolute) inside of `root`, and refuses a link anywhere in it: what a link means is another thing once
+/// `root` has become `/`.
+///
+/// # Errors
+/// `ENOENT`; `ENOTDIR`; `ELOOP` for a link.
+pub fn folder_without_links(root: &Path, path: &Path) -> Result<(), Error> {
+    let failed = |e| Error::new("openat2", path.display(), e);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = openat(CWD, root, flags, Mode::empty()).map_err(failed)?;
+    let relative = path.strip_prefix("/").unwrap_or(path);
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
+    openat2(&root, relative, flags, Mode::empty(), resolve).map(drop).map_err(failed)
+}
+
+/// Makes a block device node: `number` is `major:minor` as sysfs has it.
+///
+/// # Errors
+/// `EINVAL` when `number` is none; as mknod(2).
+pub fn make_block_node(path: &Path, number: &str) -> Result<(), Error> {
+    let part = |text: Option<&str>| text.and_then(|text| text.trim().parse::<u32>().ok());
+    let mut parts = number.split(':');
+    let (major, minor) = (part(parts.next()), part(parts.next()));
+    let (Some(major), Some(minor)) = (major, minor) else {
+        return Err(Error::new("mknod", path.display(), rustix::io::Errno::INVAL));
+    };
+    let mode = Mode::RUSR | Mode::WUSR;
+    mknodat(CWD, path, FileType::BlockDevice, mode, makedev(major, minor)).map_err(|e| Error::new("mknod", path.display(), e))
+}
+
 /// Takes a mount away; it must not be busy.
 ///
 /// # Errors
 /// `EBUSY` when something still uses it.
 pub fn detach(target: &Path) -> Result<(), Error> {
     unmount(target, UnmountFlags::empty()).map_err(|e| Error::new("umount", target.display(), e))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn folder_is_found_inside_of_the_root_and_never_through_a_link() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("srv/data")).unwrap();
+        fs::write(root.path().join("file"), "").unwrap();
+        symlink("srv/data", root.path().join("link")).unwrap();
+        symlink("/srv", root.path().join("outside")).unwrap();
+        let cases = [
+            ("/srv/data", Ok(())),
+            ("/srv", Ok(())),
+            ("/none", Err(Errno::NOENT)),
+            ("/file", Err(Errno::NOTDIR)),
+            ("/link", Err(Errno::LOOP)),
+            ("/outside/data", Err(Errno::LOOP)),
+            ("/../srv", Err(Errno::XDEV)),
+        ];
+        for (path, want) in cases {
+            let found = folder_without_links(root.path(), Path::new(path)).map_err(|error| error.errno());
+            // The last link of a path is no folder: the kernel may say so first.
+            let found = if want == Err(Errno::LOOP) && found == Err(Errno::NOTDIR) { want } else { found };
+            assert_eq!(found, want, "{path}");
+        }
+        assert_eq!(make_block_node(&root.path().join("node"), "254").unwrap_err().errno(), Errno::INVAL);
+    }
 }

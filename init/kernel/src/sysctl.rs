@@ -22,6 +22,15 @@ pub fn replace_ipv6(link: &str, setting: &str, value: &str) -> Result<String, Er
     Ok(before.trim_end().to_owned())
 }
 
+/// Sets `name` (as `fs/xfs/panic_mask`) to `value`.
+///
+/// # Errors
+/// `ENOENT` when the kernel has no such setting.
+pub fn set(name: &str, value: &str) -> Result<(), Error> {
+    let path = PathBuf::from("/proc/sys").join(name);
+    fs::write(&path, value).map_err(|e| Error::io("write", path.display(), &e))
+}
+
 /// Linux 7.3 and later: which algorithms AF_ALG gives to whom; 0 is any to anybody.
 const AF_ALG_RESTRICT: &str = "/proc/sys/crypto/af_alg_restrict";
 

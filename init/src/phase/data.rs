@@ -1,35 +1,41 @@
 //! The data disk: looked at once, opened from that private copy with a proved key, mounted inside the verified root.
 
+mod check;
 mod content;
 mod driver;
+mod error;
 mod filesystem;
 mod format;
 mod header;
 mod luks;
+mod mounting;
 mod rotation;
-mod wipe;
+mod tool;
+mod unwritten;
+mod zeros;
 
 use std::path::Path;
 
-use kernel::mount::{Attr, Detached, MountOption};
-use ondisk::cmdline::{self, DataCipher, FileSystem};
+use kernel::block::{Access, Device};
+use ondisk::Guid;
+use ondisk::cmdline::{self, DataCipher, FileSystem, Format, OpenMode};
 use ondisk::luks2;
-use ondisk::{Guid, blank};
 use quorum::Dek;
 
 use super::api::{self, Api};
-use super::disks::{self, Place, Wanted, find, wait_for};
+use super::disks::{Place, Wanted, find, wait_for};
 use super::root::Root;
 use crate::journal::step;
 use content::Content;
+pub(crate) use error::Error;
 use format::Before;
 use header::Judged;
-use luks::Mapped;
+use luks::{Journal, Mapped};
 
 /// The device mapper's name of the open disk: what existing systems use.
 const NAME: &str = "data-crypt";
-/// Read-ahead of the mounted device in KiB, the kernel's own default.
-const READ_AHEAD: u32 = 128;
+/// What dm-crypt logs, at most ten times in five seconds, when a sector is not what was written.
+const AUTHENTICATION_ERROR: &str = "INTEGRITY AEAD ERROR";
 
 /// The data disk as it was found. Only [`inspect`] makes one.
 pub(crate) struct Disk {
@@ -44,6 +50,8 @@ pub(crate) struct Keys {
     pub(crate) current: Dek,
     /// The key that it answers to instead, which is rotated away from.
     pub(crate) previous: Option<Dek>,
+    /// What time it is by the vaults, in Unix seconds; `None` when only the host says so.
+    pub(crate) time: Option<u64>,
 }
 
 /// An open and mounted data disk. It stays open when this is dropped: the real system has it now.
@@ -53,9 +61,14 @@ pub(crate) struct Opened {
     pub(crate) sealed: bool,
     pub(crate) sector_bytes: u32,
     pub(crate) cipher: DataCipher,
-    pub(crate) journal: bool,
     pub(crate) file_system: FileSystem,
-    pub(crate) mount: String,
+    pub(crate) checked: check::Outcome,
+    /// Bytes of inode tables that were written because an earlier version had not.
+    pub(crate) initialised: u64,
+    /// Where it is mounted; `None` when policy leaves that to the running system.
+    pub(crate) mount: Option<String>,
+    /// How often the kernel logged that a sector was not what was written; the kernel does not log each time.
+    pub(crate) authentication_errors: usize,
 }
 
 impl Opened {
@@ -87,73 +100,6 @@ impl How {
     }
 }
 
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
-    #[error(transparent)]
-    Disk(#[from] disks::Error),
-    #[error(transparent)]
-    Modules(#[from] api::Error),
-    #[error("reading")]
-    Read(#[source] kernel::Error),
-    #[error("writing")]
-    Write(#[source] kernel::Error),
-    #[error("{0}")]
-    TooSmall(blank::TooSmall),
-    #[error("{0} and cvm.data.format is never")]
-    Unformatted(&'static str),
-    #[error("neither blank nor LUKS2")]
-    Foreign,
-    #[error("header")]
-    Header(#[source] luks2::Error),
-    #[error("header breaks the policy")]
-    Violation(#[source] luks2::Violation),
-    #[error("the header has no seal and cvm.data.seal requires one")]
-    Unsealed,
-    #[error("{0} does not answer to the key")]
-    Seal(&'static str),
-    #[error("opening")]
-    Open(#[source] luks::Error),
-    #[error("driver")]
-    Driver(#[from] driver::Error),
-    #[error("mounting")]
-    Mount(#[source] kernel::Error),
-    #[error("{0} is not a folder of the image")]
-    NoMountpoint(String),
-    #[error("formatting")]
-    Format(#[from] format::Error),
-    #[error("what was written does not read back")]
-    ReadBack,
-    #[error("the disk is not what it was before the unlock")]
-    Changed,
-}
-
-impl Error {
-    pub(crate) const fn code(&self) -> u8 {
-        match self {
-            Self::Disk(_) => 70,
-            Self::Modules(error) => error.code(),
-            Self::Read(_) => 71,
-            Self::Unformatted(_) => 72,
-            Self::Foreign => 73,
-            Self::Header(_) => 74,
-            Self::Violation(_) => 75,
-            Self::Open(_) => 76,
-            Self::Driver(_) | Self::Mount(_) => 77,
-            Self::NoMountpoint(_) => 78,
-            Self::TooSmall(_) => 79,
-            Self::Format(error) => error.code(),
-            Self::Write(_) => 81,
-            Self::ReadBack | Self::Changed => 83,
-            Self::Unsealed => 84,
-            Self::Seal(_) => 85,
-        }
-    }
-
-    pub(crate) const fn may_pass(&self) -> bool {
-        matches!(self, Self::Disk(disks::Error::Missing(_) | disks::Error::Kernel(_)) | Self::Read(_))
-    }
-}
-
 /// Finds the disk and reads its header area once, into private memory; everything after works on that copy.
 ///
 /// A blank disk is an error unless policy formats blank disks; anything that is neither blank nor sound is an error always.
@@ -162,6 +108,11 @@ pub(crate) fn inspect(api: Api, wanted: &cmdline::Data) -> Result<Disk, Error> {
     let place = wait_for(&selector, |disks| find(disks, &selector))?;
     let content = content::look(&place, wanted)?;
     step("data: header read");
+    if let (Some(expected), Content::Luks(judged)) = (wanted.uuid, &content)
+        && judged.checked().uuid() != expected
+    {
+        return Err(Error::OtherUuid(judged.checked().uuid(), expected));
+    }
     api::load(api, wanted.cipher.as_str())?;
     Ok(Disk { place, content, wanted: wanted.clone() })
 }
@@ -187,23 +138,73 @@ impl Disk {
 /// Opens the disk and mounts it inside `root`; formats it first when it is blank or a format of ours was cut short, which
 /// policy allowed; rotates its keyslot when it answers to the previous key.
 pub(crate) fn open(root: &Root, disk: Disk, keys: Keys) -> Result<Opened, Error> {
-    let mount = disk.wanted.mount.as_str().to_owned();
-    let target = root.path().join(mount.trim_start_matches('/'));
-    if !target.is_dir() {
-        return Err(Error::NoMountpoint(mount));
-    }
     let wanted = disk.wanted.clone();
+    let mount = (wanted.open == OpenMode::Mount).then(|| wanted.mount.as_str().to_owned());
+    if let Some(mount) = &mount {
+        kernel::mount::folder_without_links(root.path(), Path::new(mount)).map_err(Error::NoMountpoint)?;
+    }
     driver::load(root, wanted.fs)?; // before anything is written
     let (mapped, judged, how) = open_mapped(root, disk, &keys)?;
     drop(keys); // nothing after this needs them
     step("data: open");
-    mount_at(&mapped, &target, wanted.fs.as_str())?;
-    step("data: mounted");
-    let (uuid, sealed) = (judged.checked().uuid(), judged.state().is_some());
-    log::info!("data: {} {uuid} at {mount}{}", how.as_str(), if sealed { "" } else { ", unsealed" });
-    let sector_bytes = judged.checked().sector_size();
-    let (cipher, journal, file_system) = (wanted.cipher, wanted.journal, wanted.fs);
-    Ok(Opened { uuid, how, sealed, sector_bytes, cipher, journal, file_system, mount })
+    let (mut checked, mut initialised) = (check::Outcome::NotRun, 0);
+    if let Some(mount) = &mount {
+        if how != How::Formatted {
+            initialised = initialise(&mapped, &wanted)?;
+            checked = check::run(root, &mapped, wanted.fs, wanted.check)?;
+        }
+        let target = root.path().join(mount.trim_start_matches('/'));
+        mounting::mount_at(&mapped, &target, &wanted).map_err(Error::Mount)?;
+        step("data: mounted");
+    } else {
+        // Tools that read the device itself would read ahead into sectors that were never written.
+        mapped.set_read_ahead(0).map_err(Error::Mount)?;
+    }
+    let header = judged.checked();
+    let opened = Opened {
+        uuid: header.uuid(),
+        how,
+        sealed: judged.state().is_some(),
+        sector_bytes: header.sector_size(),
+        cipher: wanted.cipher,
+        file_system: wanted.fs,
+        checked,
+        initialised,
+        mount,
+        authentication_errors: authentication_errors(),
+    };
+    log::info!(
+        "data: {} {} {}{}",
+        how.as_str(),
+        opened.uuid,
+        opened.mount.as_ref().map_or_else(|| "and not mounted".to_owned(), |mount| format!("at {mount}")),
+        if opened.sealed { "" } else { ", unsealed" }
+    );
+    Ok(opened)
+}
+
+/// Writes what an earlier version left unwritten and ext4 may read.
+fn initialise(mapped: &Mapped, wanted: &cmdline::Data) -> Result<u64, Error> {
+    if wanted.fs != FileSystem::Ext4 {
+        return Ok(0);
+    }
+    mapped.set_read_ahead(0).map_err(Error::Mount)?;
+    let target = Device::open(Path::new(mapped.path()), Access::ReadWrite).map_err(Error::Read)?;
+    let written = unwritten::initialise(&target, || mounting::recover(mapped, wanted))?;
+    step("data: inode tables are written");
+    Ok(written)
+}
+
+/// What the kernel logged of this boot. A log that cannot be read is said to be so; it stops nothing.
+fn authentication_errors() -> usize {
+    let count = kernel::kmsg::records_with(AUTHENTICATION_ERROR).unwrap_or_else(|error| {
+        log::warn!("data: the kernel's log is not read: {error}");
+        0
+    });
+    if count > 0 {
+        log::warn!("data: the kernel logged {count} sectors that are not what was written: restore them from a backup");
+    }
+    count
 }
 
 fn open_mapped(root: &Root, disk: Disk, keys: &Keys) -> Result<(Mapped, Judged, How), Error> {
@@ -219,9 +220,20 @@ fn open_mapped(root: &Root, disk: Disk, keys: &Keys) -> Result<(Mapped, Judged, 
     if !answers {
         return Err(Error::Seal("the first format that was cut short"));
     }
-    log::warn!("data: {before} and policy says so: formatting");
+    may_format_now(before.as_str(), &wanted, keys.time)?;
+    log::warn!("data: {} and policy says so: formatting", before.as_str());
     let (mapped, judged) = format::format(root, (&place, before), &wanted, NAME, &keys.current)?;
     Ok((mapped, judged, How::Formatted))
+}
+
+/// Whether policy still formats at the time that the vaults agree on.
+fn may_format_now(what: &'static str, wanted: &cmdline::Data, time: Option<u64>) -> Result<(), Error> {
+    match (wanted.format, wanted.format_until, time) {
+        (Format::Never, ..) => Err(Error::Unformatted(what)),
+        (Format::IfBlank, Some(_), None) => Err(Error::NoTime(what)),
+        (Format::IfBlank, Some(until), Some(now)) if now > until => Err(Error::TooLate(what, now - until)),
+        (Format::IfBlank, ..) => Ok(()),
+    }
 }
 
 fn open_existing(
@@ -250,16 +262,29 @@ fn open_existing(
         None if finishes => (rotation::finish(judged, &keys.current, disk, wanted)?, How::Rotated),
         None => (judged, How::Opened),
     };
-    let activated = judged.file().and_then(|file| file.activate(NAME, &keys.current, disk, wanted.journal));
+    let activated = judged.file().and_then(|file| file.activate(NAME, &keys.current, disk, Journal::On));
     Ok((activated.map_err(Error::Open)?, judged, how))
 }
 
-/// Nothing probed the device before: read-ahead into sectors never written would only log errors that mean nothing.
-fn mount_at(mapped: &luks::Mapped, target: &Path, fstype: &str) -> Result<(), Error> {
-    mapped.set_read_ahead(0).map_err(Error::Mount)?;
-    let options = [MountOption::Value("source", mapped.path())];
-    let attr = Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NODEV;
-    let mount = || Detached::new(fstype, &options, attr)?.attach(target);
-    mount().map_err(Error::Mount)?;
-    mapped.set_read_ahead(READ_AHEAD).map_err(Error::Mount)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blank_disk_is_formatted_until_the_vaults_say_that_time_is_over() {
+        let wanted = |words: &str| content::tests::wanted(words);
+        let limited = wanted("cvm.data.format=if-blank cvm.data.format-until=2026-11-29T18:30:05Z");
+        let until = 1_795_977_005;
+        let cases = [
+            (&wanted("cvm.data.format=if-blank"), None, Ok(())),
+            (&limited, Some(until), Ok(())),
+            (&limited, Some(until + 1), Err((72, false))),
+            (&limited, None, Err((72, true))),
+            (&wanted(""), Some(0), Err((72, false))),
+        ];
+        for (wanted, time, want) in cases {
+            let told = may_format_now("the disk is blank", wanted, time).map_err(|error| (error.code(), error.may_pass()));
+            assert_eq!(told, want, "{time:?}");
+        }
+    }
 }

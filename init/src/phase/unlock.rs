@@ -53,6 +53,13 @@ pub(crate) struct Time {
     pub(crate) stepped: bool,
 }
 
+impl Time {
+    /// The time in Unix seconds, unless only the host says so.
+    fn by_vaults(&self) -> Option<u64> {
+        (self.source != TimeSource::Host).then_some(self.unix_seconds)
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("{0}")]
@@ -117,17 +124,35 @@ pub(crate) fn gather(
     step("unlock: key proved");
     let rotates = |_: &&Handle| disk.is_formatted();
     let Some(previous) = vaults.previous.as_ref().filter(rotates) else {
-        return Ok(Unlocked { keys: Keys { current, previous: None }, outcome, previous: None, time, link: network.link() });
+        return Ok(Unlocked {
+            keys: Keys { current, previous: None, time: time.by_vaults() },
+            outcome,
+            previous: None,
+            time,
+            link: network.link(),
+        });
     };
     if disk.answers(&current).map_err(Error::Disk)? {
         log::info!("unlock: the disk answers to {} already", vaults.handle.as_str());
-        return Ok(Unlocked { keys: Keys { current, previous: None }, outcome, previous: None, time, link: network.link() });
+        return Ok(Unlocked {
+            keys: Keys { current, previous: None, time: time.by_vaults() },
+            outcome,
+            previous: None,
+            time,
+            link: network.link(),
+        });
     }
     log::info!("unlock: the disk does not answer to {} yet: asking for {}", vaults.handle.as_str(), previous.as_str());
     // The first time is the one that counts: by now the machine's clock is set by it.
     let Proved { dek, outcome: before, .. } = gather(previous, Rule::Disk)?;
     step("unlock: previous key proved");
-    Ok(Unlocked { keys: Keys { current, previous: Some(dek) }, outcome, previous: Some(before), time, link: network.link() })
+    Ok(Unlocked {
+        keys: Keys { current, previous: Some(dek), time: time.by_vaults() },
+        outcome,
+        previous: Some(before),
+        time,
+        link: network.link(),
+    })
 }
 
 fn gather_key(

@@ -92,4 +92,4 @@ pub(super) fn is_blank(device: &Device, ranges: &[std::ops::Range<u64>]) -> Resu
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

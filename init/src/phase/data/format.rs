@@ -20,8 +20,8 @@ use quorum::{Dek, Purpose};
 use super::content::{self, Content};
 use super::filesystem::{self, Scratch};
 use super::header::{self, Judged};
-use super::luks::{self, HeaderFile, Mapped};
-use super::{Place, wipe};
+use super::luks::{self, HeaderFile, Journal, Mapped};
+use super::{Place, zeros};
 use crate::journal::step;
 use crate::phase::root::Root;
 
@@ -58,12 +58,13 @@ pub(super) enum Before {
     Begun,
 }
 
-impl std::fmt::Display for Before {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+impl Before {
+    /// As messages have it.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
             Self::Blank => "the disk is blank",
             Self::Begun => "the disk's first format was cut short",
-        })
+        }
     }
 }
 
@@ -93,7 +94,7 @@ pub(super) fn format(
     let scratch = fill(root, &judged, disk, wanted, name, dek)?;
     // What is opened now is what was read back, and so is the file system, through dm-integrity as it will be used.
     let file = judged.file().map_err(Error::Header)?;
-    let mapped = file.activate(name, dek, disk, wanted.journal).map_err(Error::Header)?;
+    let mapped = file.activate(name, dek, disk, Journal::On).map_err(Error::Header)?;
     mapped.set_read_ahead(0).map_err(Error::Write)?;
     scratch.compare_with(&Device::open(Path::new(mapped.path()), Access::Read).map_err(Error::Write)?).map_err(Error::from)?;
     drop(scratch);
@@ -139,8 +140,8 @@ fn put_record(image: &mut [u8], record: &[u8; intent::BLOCK]) {
 }
 
 /// Opens the disk without dm-integrity's journal (a format that is cut short begins again) and puts the file system on it.
-fn fill(root: &Root, judged: &Judged, disk: &Path, wanted: &Data, name: &str, dek: &Dek) -> Result<Scratch, Error> {
-    let mapped = judged.file().and_then(|file| file.activate(name, dek, disk, false)).map_err(Error::Header)?;
+fn fill<'a>(root: &'a Root, judged: &Judged, disk: &Path, wanted: &Data, name: &str, dek: &Dek) -> Result<Scratch<'a>, Error> {
+    let mapped = judged.file().and_then(|file| file.activate(name, dek, disk, Journal::Off)).map_err(Error::Header)?;
     let filled = fill_open(root, &mapped, wanted);
     let closed = mapped.close();
     // What went wrong first is what is told.
@@ -149,16 +150,16 @@ fn fill(root: &Root, judged: &Judged, disk: &Path, wanted: &Data, name: &str, de
     Ok(scratch)
 }
 
-fn fill_open(root: &Root, mapped: &Mapped, wanted: &Data) -> Result<Scratch, Error> {
+fn fill_open<'a>(root: &'a Root, mapped: &Mapped, wanted: &Data) -> Result<Scratch<'a>, Error> {
     mapped.set_read_ahead(0).map_err(Error::Write)?;
     let target = Device::open(Path::new(mapped.path()), Access::ReadWrite).map_err(Error::Write)?;
     let bytes = target.bytes().map_err(Error::Write)?;
     if wanted.wipe == Wipe::Full {
-        wipe::wipe(&target, bytes).map_err(Error::Write)?;
+        zeros::write(&target, std::slice::from_ref(&(0..bytes)), "wiping").map_err(Error::Write)?;
     }
-    let scratch = Scratch::make(root, bytes, wanted.fs)?;
-    let copied = scratch.copy_to(&target)?;
-    step(format_args!("data: {copied} bytes copied"));
+    let scratch = Scratch::make(root, bytes, wanted)?;
+    let (copied, zeros) = scratch.write_to(&target)?;
+    step(format_args!("data: {copied} bytes copied, {zeros} bytes of zeros"));
     Ok(scratch)
 }
 

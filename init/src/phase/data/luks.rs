@@ -22,6 +22,8 @@ use serde_json::Value;
 const SECTOR_BYTES: u32 = 4096;
 /// Room for five keyslots; cryptsetup fills it with noise at format, which takes its time.
 const KEYSLOTS_BYTES: u64 = 2 << 20;
+/// `EIO`, which the standard library has no kind for.
+const EIO: i32 = 5;
 /// A copy of a header is made in pieces of so many bytes.
 const PIECE: usize = 64 << 10;
 /// The least that LUKS2 takes: the passphrase is 256 random bits, which no number of iterations makes harder to guess.
@@ -33,19 +35,45 @@ pub(crate) enum Error {
     Copy(#[source] std::io::Error),
     #[error("AF_ALG: {0}")]
     Algorithms(kernel::Error),
-    #[error("{0}: {1}")]
-    Library(&'static str, String),
+    #[error("{call}: {text}")]
+    Library {
+        /// The call of libcryptsetup.
+        call: &'static str,
+        /// What it says.
+        text: String,
+        /// Whether that is EIO: the disk did not read or write.
+        io: bool,
+    },
     #[error("no device node of {0}")]
     Node(String),
     #[error("key does not open the keyslot")]
     Key,
 }
 
+impl Error {
+    /// Whether the disk failed to read or write, and not what is on it.
+    pub(super) const fn is_io(&self) -> bool {
+        matches!(self, Self::Library { io: true, .. })
+    }
+}
+
+/// Whether dm-integrity writes each sector to its journal first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Journal {
+    /// It does: a power cut leaves each sector as it was or as it became.
+    On,
+    /// It does not: only while a format that begins again after a cut fills the disk.
+    Off,
+}
+
 /// A header in anonymous memory, with a path that only this process has.
 pub(super) struct HeaderFile(File);
 
 fn library(call: &'static str) -> impl Fn(LibcryptErr) -> Error {
-    move |error| Error::Library(call, error.to_string())
+    move |error| {
+        let io = matches!(&error, LibcryptErr::IOError(error) if error.raw_os_error() == Some(EIO));
+        Error::Library { call, text: error.to_string(), io }
+    }
 }
 
 /// Cipher and mode, integrity, and the size of the volume key in bytes, as cryptsetup names them.
@@ -138,8 +166,11 @@ impl HeaderFile {
     }
 
     /// Opens the disk under `name`, with dm-integrity's journal or without.
-    pub(super) fn activate(&self, name: &str, dek: &Dek, disk: &Path, journal: bool) -> Result<Mapped, Error> {
-        let flags = if journal { CryptActivate::empty() } else { CryptActivate::NO_JOURNAL };
+    pub(super) fn activate(&self, name: &str, dek: &Dek, disk: &Path, journal: Journal) -> Result<Mapped, Error> {
+        let flags = match journal {
+            Journal::On => CryptActivate::empty(),
+            Journal::Off => CryptActivate::NO_JOURNAL,
+        };
         if !unlock(&mut self.loaded(disk)?, (Some(name), flags), None, dek)? {
             return Err(Error::Key);
         }
@@ -210,6 +241,16 @@ impl Mapped {
     /// Its node under `/dev/mapper`.
     pub(super) fn path(&self) -> &str {
         &self.path
+    }
+
+    /// Its name in sysfs, as `dm-1`.
+    pub(super) fn kernel_name(&self) -> &str {
+        &self.kernel_name
+    }
+
+    /// How many sectors it has read and written since it was opened; changes while there is progress.
+    pub(super) fn transferred(&self) -> Option<(u64, u64)> {
+        kernel::block::sectors_transferred(&self.kernel_name)
     }
 
     pub(super) fn set_read_ahead(&self, kib: u32) -> Result<(), kernel::Error> {

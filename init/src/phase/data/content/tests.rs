@@ -10,7 +10,7 @@ use super::*;
 const HEADER: &[u8] = include_bytes!("../../../../../tests/fuzz/seeds/luks2_header/cryptsetup-2.6.1-xts-hmac");
 const BYTES: u64 = 64 << 20;
 
-fn wanted(words: &str) -> cmdline::Data {
+pub(crate) fn wanted(words: &str) -> cmdline::Data {
     let line = format!(
         "roothash={} cvm.data=serial=data cvm.vault=10.0.2.2:1,10.0.2.2:2,10.0.2.2:3 cvm.vault.handle=h cvm.vault.mrenclave={} \
          cvm.vault.app=00112233-4455-6677-8899-aabbccddeeff {words}",

@@ -1,35 +1,40 @@
-//! The full wipe: every sector of the open disk is written once, so that none is ever without a valid tag.
+//! Zeros to the open disk, so that no sector which anyone may read is without a valid tag: at the full wipe, at the first format,
+//! and for the inode tables of earlier versions.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use kernel::block::Device;
 
 use crate::watchdog;
 
-/// Written at once, in bytes.
-const PIECE: usize = 1 << 20;
-/// How often the console hears of it.
+/// Written at once, in bytes: a few seconds on a slow disk.
+const PIECE: u64 = 16 << 20;
+/// How often the console says how far it is.
 const REPORT: Duration = Duration::from_secs(5);
 
-/// Writes zeros over the whole of `target`, which has `bytes`, and tells the console how far it is.
-pub(super) fn wipe(target: &Device, bytes: u64) -> Result<(), kernel::Error> {
-    let zeros = vec![0; PIECE];
+/// Writes zeros to `ranges` (bytes, multiples of 4,096) of `target`, and waits until they are on the medium. `what` is what the
+/// console says while it lasts, as in `wiping`. Returns the bytes written.
+pub(super) fn write(target: &Device, ranges: &[Range<u64>], what: &str) -> Result<u64, kernel::Error> {
+    let of = ranges.iter().map(|range| range.end.saturating_sub(range.start)).sum();
     let start = Instant::now();
-    let mut report = start + REPORT;
-    let mut at = 0;
-    while at < bytes {
-        let length = usize::try_from(bytes - at).unwrap_or(PIECE).min(PIECE);
-        target.write(at, zeros.get(..length).unwrap_or_default())?;
-        at += u64::try_from(length).unwrap_or(u64::MAX);
-        if Instant::now() >= report {
-            log::info!("data: wiping: {}", Progress { done: at, of: bytes, took: start.elapsed() });
-            report = Instant::now() + REPORT;
+    let (mut report, mut done) = (start + REPORT, 0);
+    for range in ranges {
+        let mut at = range.start;
+        while at < range.end {
+            let length = PIECE.min(range.end - at);
+            target.write_zeros(at, length)?;
             watchdog::alive();
+            (at, done) = (at + length, done + length);
+            if Instant::now() >= report {
+                log::info!("data: {what}: {}", Progress { done, of, took: start.elapsed() });
+                report = Instant::now() + REPORT;
+            }
         }
     }
     target.flush()?;
-    log::info!("data: wiped: {}", Progress { done: bytes, of: bytes, took: start.elapsed() });
-    Ok(())
+    log::info!("data: {what}: {}", Progress { done, of, took: start.elapsed() });
+    Ok(done)
 }
 
 /// `12%, 34 MB/s, 5 min left`.

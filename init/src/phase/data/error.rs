@@ -1,0 +1,94 @@
+//! Why the data disk is not opened.
+
+use ondisk::{Guid, blank, luks2};
+
+use super::{check, driver, format, luks, unwritten};
+use crate::phase::{api, disks};
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Disk(#[from] disks::Error),
+    #[error(transparent)]
+    Modules(#[from] api::Error),
+    #[error("reading")]
+    Read(#[source] kernel::Error),
+    #[error("writing")]
+    Write(#[source] kernel::Error),
+    #[error("{0}")]
+    TooSmall(blank::TooSmall),
+    #[error("{0} and cvm.data.format is never")]
+    Unformatted(&'static str),
+    #[error("neither blank nor LUKS2")]
+    Foreign,
+    #[error("header")]
+    Header(#[source] luks2::Error),
+    #[error("header breaks the policy")]
+    Violation(#[source] luks2::Violation),
+    #[error("the header has no seal and cvm.data.seal requires one")]
+    Unsealed,
+    #[error("{0} does not answer to the key")]
+    Seal(&'static str),
+    #[error("opening")]
+    Open(#[source] luks::Error),
+    #[error("driver")]
+    Driver(#[from] driver::Error),
+    #[error("mounting")]
+    Mount(#[source] kernel::Error),
+    #[error("the mount point of the image (links are not followed)")]
+    NoMountpoint(#[source] kernel::Error),
+    #[error("check of the file system")]
+    Check(#[from] check::Error),
+    #[error("inode tables that were never written")]
+    Unwritten(#[from] unwritten::Error),
+    #[error("the disk's LUKS UUID is {0}, and cvm.data.uuid is {1}")]
+    OtherUuid(Guid, Guid),
+    #[error("{0} and cvm.data.format-until is over: the vaults' time is {1} s after it")]
+    TooLate(&'static str, u64),
+    #[error("{0} and cvm.data.format-until needs the vaults' time, which is not known")]
+    NoTime(&'static str),
+    #[error("formatting")]
+    Format(#[from] format::Error),
+    #[error("what was written does not read back")]
+    ReadBack,
+    #[error("the disk is not what it was before the unlock")]
+    Changed,
+}
+
+impl Error {
+    pub(crate) const fn code(&self) -> u8 {
+        match self {
+            Self::Disk(_) => 70,
+            Self::Modules(error) => error.code(),
+            Self::Read(_) => 71,
+            Self::Unformatted(_) | Self::TooLate(..) | Self::NoTime(_) => 72,
+            Self::Foreign => 73,
+            Self::Header(_) => 74,
+            Self::Violation(_) => 75,
+            Self::Open(_) => 76,
+            Self::Driver(_) | Self::Mount(_) => 77,
+            Self::NoMountpoint(_) => 78,
+            Self::TooSmall(_) => 79,
+            Self::Format(error) => error.code(),
+            Self::Write(_) => 81,
+            Self::ReadBack | Self::Changed => 83,
+            Self::Unsealed => 84,
+            Self::Seal(_) => 85,
+            Self::Check(_) => 86,
+            Self::Unwritten(_) => 87,
+            Self::OtherUuid(..) => 89,
+        }
+    }
+
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Disk(disks::Error::Missing(_) | disks::Error::Kernel(_)) | Self::Read(_) | Self::NoTime(_) => true,
+            // A read that fails may come through the next time; what was read and is wrong stays wrong.
+            Self::Open(error) => error.is_io(),
+            Self::Mount(error) => error.is_io(),
+            Self::Check(error) => error.may_pass(),
+            Self::Unwritten(error) => error.may_pass(),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The mount of the open disk, and what a file system does when it meets an error.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use kernel::mount::{Attr, Detached, MountOption};
+use ondisk::cmdline::{Data, FileSystem, FsOption, OnError};
+
+use super::luks::Mapped;
+use crate::watchdog;
+
+/// Read-ahead of the mounted device in KiB, the kernel's own default.
+const READ_AHEAD: u32 = 128;
+/// How often a mount that lasts is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often the console says that it lasts.
+const REPORT: Duration = Duration::from_secs(5);
+/// xfs' ways to shut down of itself, as a bit mask: corrupt metadata, an I/O error, an error of its log. Source: `xfs_error.h`.
+const XFS_SHUTDOWNS: &str = "112";
+
+/// Mounts the file system of the policy at `target`. The running system may see it from here on.
+pub(super) fn mount_at(mapped: &Mapped, target: &Path, wanted: &Data) -> Result<(), kernel::Error> {
+    // Nothing probed the device before: read-ahead into sectors never written would only log errors that mean nothing.
+    mapped.set_read_ahead(0)?;
+    if (wanted.fs, wanted.on_error) == (FileSystem::Xfs, OnError::Panic) {
+        kernel::sysctl::set("fs/xfs/panic_mask", XFS_SHUTDOWNS)?;
+    }
+    watched(mapped, || mounted(mapped, wanted)?.attach(target))?;
+    if wanted.fs == FileSystem::Xfs {
+        shut_down_at_once(mapped)?;
+    }
+    mapped.set_read_ahead(READ_AHEAD)
+}
+
+/// Mounts and unmounts it, so that its journal is recovered and empty. Nothing else sees it.
+pub(super) fn recover(mapped: &Mapped, wanted: &Data) -> Result<(), kernel::Error> {
+    mapped.set_read_ahead(0)?;
+    watched(mapped, || mounted(mapped, wanted).map(drop))
+}
+
+fn mounted(mapped: &Mapped, wanted: &Data) -> Result<Detached, kernel::Error> {
+    let mut options = vec![MountOption::Value("source", mapped.path())];
+    match (wanted.fs, wanted.on_error) {
+        // Said here too: a disk of an earlier version has another word in its superblock.
+        (FileSystem::Ext4, OnError::RemountReadOnly) => options.push(MountOption::Value("errors", "remount-ro")),
+        (FileSystem::Ext4, OnError::Panic) => options.push(MountOption::Value("errors", "panic")),
+        (FileSystem::Btrfs, OnError::Panic) => options.push(MountOption::Value("fatal_errors", "panic")),
+        // btrfs turns read-only, xfs shuts down: both by themselves.
+        (FileSystem::Btrfs | FileSystem::Xfs, _) => {}
+    }
+    let mut attr = Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NODEV;
+    for option in &wanted.options {
+        match option {
+            FsOption::NoAccessTime => attr |= Attr::MOUNT_ATTR_NOATIME,
+            FsOption::NoExec => attr |= Attr::MOUNT_ATTR_NOEXEC,
+            FsOption::ProjectQuota => options.push(MountOption::Flag("prjquota")),
+        }
+    }
+    Detached::new(wanted.fs.as_str(), &options, attr)
+}
+
+/// xfs repeats metadata writes that fail for ever, unless it is told to shut down.
+fn shut_down_at_once(mapped: &Mapped) -> Result<(), kernel::Error> {
+    let folder = format!("/sys/fs/xfs/{}/error/metadata", mapped.kernel_name());
+    for kind in ["EIO", "default"] {
+        let path = format!("{folder}/{kind}/max_retries");
+        std::fs::write(&path, "0").map_err(|e| kernel::Error::io("write", &path, &e))?;
+    }
+    Ok(())
+}
+
+/// Runs `work`, which may recover a journal for a long time: as long as the disk moves data there is progress.
+fn watched<T: Send>(mapped: &Mapped, work: impl FnOnce() -> Result<T, kernel::Error> + Send) -> Result<T, kernel::Error> {
+    let (sender, done) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(move || drop(sender.send(work())));
+        let start = Instant::now();
+        let (mut moved, mut report) = (mapped.transferred(), start + REPORT);
+        loop {
+            match done.recv_timeout(LOOK) {
+                Ok(result) => return result,
+                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
+                // The thread ended without a word: its panic is told by the panic hook.
+                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
+                    return Err(kernel::Error::io("mount", mapped.path(), &std::io::ErrorKind::Other.into()));
+                }
+            }
+            let now = mapped.transferred();
+            if now != moved {
+                watchdog::alive();
+                moved = now;
+            }
+            if Instant::now() >= report {
+                log::info!("data: the mount lasts {} s", start.elapsed().as_secs());
+                report = Instant::now() + REPORT;
+            }
+        }
+    })
+}

@@ -1,0 +1,128 @@
+//! What may be read before it was written, and so must be written first: a sector without a valid tag cannot be read.
+//!
+//! - ext4 reads a block of an inode table as soon as another inode of that block is in use, though the block was never written;
+//!   its journal is read to its end after a power cut; descriptors and bitmaps are read ahead. So every block in which it keeps
+//!   metadata, and every block that its bitmaps count as used, is written.
+//! - xfs and btrfs write each block before they read it, by design: xfs initialises a whole chunk of inodes when it allocates it,
+//!   btrfs never changes a block in place. Their mkfs writes what is there at the start, xfs its whole log. xfs_repair reads more
+//!   than the superblock at the start of each allocation group.
+//! - Whoever asks what is on the device (blkid, which udev runs; the kernel's partition parsers) reads its first and last mebibytes.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+use kernel::block::Device;
+use ondisk::cmdline::FileSystem;
+use ondisk::ext4::{self, BLOCK_BYTES, Blocks, Group, SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET, Superblock};
+use ondisk::xfs;
+
+use super::zeros;
+
+/// What may be read by those who look for signatures, at either end, in bytes: the farthest known is VMFS' at 2 MiB, and a read
+/// may be extended by read-ahead.
+const EDGE: u64 = 8 << 20;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("reading")]
+    Read(#[source] kernel::Error),
+    #[error("ext4")]
+    Layout(#[from] ext4::Error),
+    #[error(transparent)]
+    Xfs(#[from] xfs::NoSuperblock),
+    #[error("writing")]
+    Write(#[source] kernel::Error),
+    #[error("mounting for the recovery of its journal")]
+    Recover(#[source] kernel::Error),
+    #[error("its journal is not empty after a recovery")]
+    StillDirty,
+}
+
+impl Error {
+    /// Whether the disk may be read or written the next time.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, Self::Read(_) | Self::Write(_) | Self::Recover(_))
+    }
+}
+
+/// Reads so many bytes at an offset, both multiples of 4,096.
+type Read<'a> = &'a dyn Fn(u64, usize) -> Result<Vec<u8>, kernel::Error>;
+
+/// What must be written besides what mkfs wrote to `image`, the file system of a device of `bytes`: ranges in bytes, sorted.
+pub(super) fn of_image(image: &File, kind: FileSystem, bytes: u64) -> Result<Vec<Range<u64>>, Error> {
+    let end = bytes - bytes % BLOCK_BYTES;
+    let mut blocks = vec![0..EDGE.min(end) / BLOCK_BYTES, end.saturating_sub(EDGE) / BLOCK_BYTES..end / BLOCK_BYTES];
+    let read = |offset, length| {
+        let mut bytes = vec![0; length];
+        let read = image.read_exact_at(&mut bytes, offset);
+        read.map(|()| bytes).map_err(|e| kernel::Error::io("read", "image", &e))
+    };
+    if kind == FileSystem::Xfs {
+        let heads = xfs::group_heads(&read_block(&read, 0)?, end)?;
+        blocks.extend(heads.into_iter().map(|head| head.start / BLOCK_BYTES..head.end / BLOCK_BYTES));
+    }
+    if kind == FileSystem::Ext4 {
+        let (superblock, groups) = layout(&read, bytes)?;
+        blocks.extend(superblock.metadata(&groups));
+        for (number, group) in (0..).zip(&groups) {
+            if let Some(place) = group.block_bitmap() {
+                blocks.extend(superblock.used_blocks(number, &read_block(&read, place)?));
+            }
+        }
+    }
+    Ok(in_bytes(blocks))
+}
+
+/// Writes zeros to every block of ext4's inode tables that holds no inode and that mkfs or the kernel never wrote, as earlier
+/// versions and other people's mkfs leave them; a file system whose tables are all written is not touched. `recover` mounts it once and
+/// unmounts it, which is only done where a journal must be recovered first. Returns the bytes written.
+pub(super) fn initialise(target: &Device, recover: impl FnOnce() -> Result<(), kernel::Error>) -> Result<u64, Error> {
+    let bytes = target.bytes().map_err(Error::Read)?;
+    let read = |offset, length| target.read(offset, length);
+    let (mut superblock, mut groups) = match layout(&read, bytes) {
+        // Not a file system of ours, or with blocks of another size: those who made it wrote every sector.
+        Err(Error::Layout(error)) => {
+            log::info!("data: inode tables are not examined: {error}");
+            return Ok(0);
+        }
+        other => other?,
+    };
+    if groups.iter().all(|group| group.is_table_written(&superblock)) {
+        return Ok(0);
+    }
+    log::warn!("data: inode tables of this file system were never written: writing them before the mount");
+    if superblock.needs_recovery() {
+        recover().map_err(Error::Recover)?;
+        (superblock, groups) = layout(&read, bytes)?;
+        if superblock.needs_recovery() {
+            return Err(Error::StillDirty);
+        }
+    }
+    let mut blocks = Vec::new();
+    for group in groups.iter().filter(|group| !group.is_table_written(&superblock)) {
+        let bitmap = group.inode_bitmap().map(|place| read_block(&read, place)).transpose()?;
+        blocks.extend(group.free_table_blocks(&superblock, bitmap.as_deref()));
+    }
+    zeros::write(target, &in_bytes(blocks), "initialising").map_err(Error::Write)
+}
+
+fn layout(read: Read<'_>, bytes: u64) -> Result<(Superblock, Vec<Group>), Error> {
+    let first = read_block(read, 0)?;
+    let at = usize::try_from(SUPERBLOCK_OFFSET).unwrap_or(usize::MAX);
+    let superblock = Superblock::parse(first.get(at..at + SUPERBLOCK_BYTES).unwrap_or_default(), bytes)?;
+    let mut descriptors = Vec::new();
+    for block in superblock.descriptor_blocks() {
+        descriptors.extend(read_block(read, block)?);
+    }
+    let groups = superblock.read_groups(&descriptors)?;
+    Ok((superblock, groups))
+}
+
+fn read_block(read: Read<'_>, block: u64) -> Result<Vec<u8>, Error> {
+    read(block.saturating_mul(BLOCK_BYTES), usize::try_from(BLOCK_BYTES).unwrap_or(usize::MAX)).map_err(Error::Read)
+}
+
+fn in_bytes(blocks: Vec<Blocks>) -> Vec<Range<u64>> {
+    ext4::joined(blocks).into_iter().map(|range| range.start * BLOCK_BYTES..range.end * BLOCK_BYTES).collect()
+}
