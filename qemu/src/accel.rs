@@ -15,7 +15,9 @@ use crate::{
 pub enum Accel {
     /// KVM where it was seen to run a guest, else emulation.
     Auto,
-    /// Emulation, one thread a virtual CPU.
+    /// Emulation, all virtual CPUs in one thread. With a thread for each, a guest lost a timer of its second CPU once in some
+    /// hundred boots, before PID 1; in turns, 400 of 400 boots with two CPUs ended well. Guests see as many CPUs, which take turns
+    /// at any instruction, and two machines at a time keep two cores busy.
     Tcg,
     /// The processor's virtualisation.
     Kvm,
@@ -35,7 +37,7 @@ impl Accel {
     pub fn argument(self) -> &'static str {
         match self {
             Self::Kvm => "kvm",
-            Self::Tcg | Self::Auto => "tcg,thread=multi",
+            Self::Tcg | Self::Auto => "tcg,thread=single",
         }
     }
 }

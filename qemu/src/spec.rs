@@ -18,7 +18,7 @@ pub const HOST_IN_GUEST: std::net::Ipv4Addr = std::net::Ipv4Addr::new(10, 0, 2, 
 /// Longest serial number of a virtio disk, in bytes (virtio 1.2, 5.2.6: `VIRTIO_BLK_T_GET_ID`).
 const SERIAL_MAX: usize = 20;
 
-/// A machine to boot. Fields are public; [`Machine::default`] has one CPU, 1 GiB, the user network and nothing to boot.
+/// A machine to boot. Fields are public; [`Machine::default`] has two CPUs, 1 GiB, the user network and nothing to boot.
 #[derive(Debug, Clone)]
 pub struct Machine {
     /// Started from the first disk; none: QEMU's own BIOS, for a kernel that is booted directly.
@@ -52,9 +52,8 @@ impl Default for Machine {
             append: Vec::new(),
             disks: Vec::new(),
             memory_mib: 1024,
-            // With two, an emulated machine hangs or ends before PID 1 once in some hundred boots (a timer of the second CPU is
-            // lost; QEMU itself crashes while the guest lists its PCI devices), and two machines on two cores are slower by a fifth.
-            cpus: 1,
+            // One would hide races of PID 1's threads and of the data path.
+            cpus: 2,
             network: Network::default(),
             keyboard: Keyboard::Console,
             arguments: Vec::new(),

@@ -51,6 +51,7 @@ pub struct Boot<'a> {
     network: Option<Network>,
     arguments: Vec<OsString>,
     longest: Duration,
+    cpus: Option<u8>,
     chain: Option<Chain>,
     /// The whole command line, where the image brings it along.
     whole: Option<Vec<String>>,
@@ -89,6 +90,7 @@ impl<'a> Boot<'a> {
             network: None,
             arguments: Vec::new(),
             longest: LONGEST,
+            cpus: None,
             chain: None,
             whole: None,
             firmware: false,
@@ -236,6 +238,12 @@ impl<'a> Boot<'a> {
         Self { longest, ..self }
     }
 
+    /// Gives the machine so many CPUs.
+    #[must_use]
+    pub fn cpus(self, cpus: u8) -> Self {
+        Self { cpus: Some(cpus), ..self }
+    }
+
     /// Copies the console to `watcher` while the machine runs.
     #[must_use]
     pub fn copy_to(self, watcher: Box<dyn Write + Send>) -> Self {
@@ -270,7 +278,9 @@ impl<'a> Boot<'a> {
 
     fn machine(&self) -> Machine {
         let direct = self.chain.is_none();
+        let default = Machine::default();
         Machine {
+            cpus: self.cpus.unwrap_or(default.cpus),
             kernel: direct.then(|| self.artifacts.kernel.clone()),
             initrd: direct.then(|| self.initrd.clone()),
             append: self.words(),
@@ -282,7 +292,7 @@ impl<'a> Boot<'a> {
             arguments: (self.clock.iter().flat_map(|base| ["-rtc".into(), format!("base={base}").into()]))
                 .chain(self.arguments.iter().cloned())
                 .collect(),
-            ..Machine::default()
+            ..default
         }
     }
 

@@ -66,7 +66,15 @@ impl DataDisk {
     /// # Errors
     /// As the file system.
     pub fn blank_of(folder: &Path, bytes: u64) -> Result<Self, Failure> {
-        let file = folder.join("data.raw");
+        Self::named(folder, "data.raw", bytes)
+    }
+
+    /// A blank one of so many bytes in the file `name`.
+    ///
+    /// # Errors
+    /// As the file system.
+    pub(crate) fn named(folder: &Path, name: &str, bytes: u64) -> Result<Self, Failure> {
+        let file = folder.join(name);
         File::create(&file).and_then(|file| file.set_len(bytes)).doing("making the data disk")?;
         Ok(Self { file })
     }

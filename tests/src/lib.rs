@@ -17,6 +17,7 @@ mod relay;
 pub mod runner;
 mod scenarios;
 pub mod schema;
+mod trace;
 mod vaults;
 mod vsock;
 

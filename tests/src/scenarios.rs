@@ -11,6 +11,7 @@ mod net;
 mod policy;
 mod root;
 mod snp;
+mod stress;
 mod unlock;
 
 pub(crate) use net::DEAD_LINK_FIRST;
@@ -63,6 +64,13 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "power-cut-and-a-spoiled-journal-are-never-wrong-data", play: cuts::with_a_spoiled_journal },
     Scenario { name: "power-cuts-in-a-rotation", play: cuts::in_a_rotation },
     Scenario { name: "power-cuts-in-a-rotation-after-one-that-was-cut", play: cuts::in_a_rotation_after_one_that_was_cut },
+    Scenario { name: "many-processes-lose-nothing-on-ext4", play: stress::on_ext4 },
+    Scenario { name: "many-processes-lose-nothing-on-ext4-with-one-cpu", play: stress::on_ext4_with_one_cpu },
+    Scenario { name: "many-processes-lose-nothing-on-xfs", play: stress::on_xfs },
+    Scenario { name: "many-processes-lose-nothing-on-xfs-with-one-cpu", play: stress::on_xfs_with_one_cpu },
+    Scenario { name: "many-processes-lose-nothing-on-btrfs", play: stress::on_btrfs },
+    Scenario { name: "many-processes-lose-nothing-on-btrfs-with-one-cpu", play: stress::on_btrfs_with_one_cpu },
+    Scenario { name: "reads-no-sector-that-was-never-written", play: stress::reads_no_sector_that_was_never_written },
     Scenario { name: "boots-a-signed-uki-through-firmware", play: image::boots_a_signed_uki },
     Scenario { name: "boots-shim-and-grub-through-firmware", play: image::boots_shim_and_grub },
     Scenario { name: "measures-into-a-tpm-under-real-firmware", play: measure::measures_into_a_tpm },
@@ -111,10 +119,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "mends-a-torn-header-copy", play: header::mends_a_torn_header_copy },
     Scenario { name: "keeps-files-on-xfs-under-aegis", play: data::keeps_files_on_xfs_under_aegis },
     Scenario { name: "keeps-files-on-btrfs-under-gcm", play: data::keeps_files_on_btrfs_under_gcm },
-    Scenario {
-        name: "keeps-files-after-a-full-wipe-without-a-journal",
-        play: data::keeps_files_after_a_full_wipe_without_a_journal,
-    },
+    Scenario { name: "keeps-files-after-a-full-wipe", play: data::keeps_files_after_a_full_wipe },
     Scenario { name: "finds-its-disks-on-nvme-and-scsi", play: data::finds_its_disks_on_nvme_and_scsi },
     Scenario { name: "firmware-refuses-a-changed-uki", play: image::firmware_refuses_a_changed_uki },
     Scenario { name: "production-image-is-closed", play: image::production_is_closed },

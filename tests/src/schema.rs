@@ -165,7 +165,7 @@ mod tests {
 
     fn receipt() -> Value {
         json!({
-            "schema": 3, "version": "0.1.0", "policy_sha256": "ab".repeat(32), "root_hash": "cd".repeat(32), "link": null, "unlock": null,
+            "schema": 4, "version": "0.1.0", "policy_sha256": "ab".repeat(32), "root_hash": "cd".repeat(32), "link": null, "unlock": null,
             "unlock_previous": null, "data": null, "debug": ["timeline"],
             "measured": {
                 "command_line": { "measured": "unknown", "log": null, "by": null, "reason": "firmware left no log" },

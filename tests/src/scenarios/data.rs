@@ -98,8 +98,8 @@ pub(super) fn keeps_files_on_btrfs_under_gcm(stage: &Stage) -> Result<(), Failur
     opens_again(stage, &["cvm.data.fs=btrfs", "cvm.data.cipher=gcm"], 320 << 20)
 }
 
-pub(super) fn keeps_files_after_a_full_wipe_without_a_journal(stage: &Stage) -> Result<(), Failure> {
-    opens_again(stage, &["cvm.data.wipe=full", "cvm.data.journal=off"], 160 << 20)
+pub(super) fn keeps_files_after_a_full_wipe(stage: &Stage) -> Result<(), Failure> {
+    opens_again(stage, &["cvm.data.wipe=full"], 160 << 20)
 }
 
 pub(super) fn formats_the_smallest_disk(stage: &Stage) -> Result<(), Failure> {
