@@ -1,6 +1,6 @@
 //! The metadata: every field that LUKS2 has for disks like ours, and no other.
 
-use super::Error;
+use super::{Error, fields};
 use crate::text;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -18,6 +18,10 @@ pub(super) struct Metadata {
 
 impl Metadata {
     pub(super) fn read(json: &Value) -> Result<Self, Error> {
+        if let Some(field) = fields::unknown(json) {
+            // New features come with new fields, and the name of the feature says more.
+            return Err(fields::requirement(json).map_or(Error::UnknownField(field), Error::Requirement));
+        }
         Self::deserialize(json).map_err(|_| Error::Model)
     }
 }
@@ -89,6 +93,10 @@ pub(super) struct Integrity {
     pub(super) journal_cipher: String,
     #[serde(rename = "journal_integrity")]
     pub(super) journal_mac: String,
+    /// How many bytes of the volume key are the integrity key. cryptsetup writes it since 2.8, and only when
+    /// `--integrity-key-size` was given.
+    #[serde(default, deserialize_with = "present")]
+    pub(super) key_size: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -6,9 +6,11 @@
 //! What passes must be opened from the very bytes that were parsed. Other readers of LUKS2 are more forgiving, and where
 //! two copies differ they may prefer the other one.
 //!
-//! Source: LUKS2 On-Disk Format Specification 1.1.3; cryptsetup 2.7.5, lib/luks2.
+//! Source: LUKS2 On-Disk Format Specification 1.1.3; cryptsetup 2.7.5 and 2.8.8, lib/luks2.
 
 mod binary;
+mod excerpt;
+mod fields;
 mod json;
 mod policy;
 mod rules;
@@ -19,6 +21,7 @@ mod tests;
 mod write;
 
 pub use binary::{Copy, repair};
+pub use excerpt::Excerpt;
 pub use policy::{Checked, DATA_OFFSET, Expect, Kdf, PARTS, Slot, Violation, check, examine};
 pub use seal::{SEAL_TOKEN, SealState, SealToken, seal_message};
 pub use write::{Area, clear_unused, writes};
@@ -69,8 +72,14 @@ pub enum Error {
     /// A key twice in one object, a number with a fraction, or a NUL in a string: readers differ about these.
     #[error("json is ambiguous")]
     Ambiguous,
-    /// A field is unknown, missing or of another type.
-    #[error("json is not luks2 metadata as we know it")]
+    /// A field that is not known, by its path.
+    #[error("json has the field {0}, which this version does not know")]
+    UnknownField(Excerpt),
+    /// A field that is not known, in a header that demands a feature of its readers: the name of that.
+    #[error("the header requires {0}, which this version does not support")]
+    Requirement(Excerpt),
+    /// A field is missing, of another type, or has no allowed form.
+    #[error("json is not luks2 metadata: a field is missing or of another type")]
     Model,
 }
 

@@ -3,7 +3,7 @@
 //! Headers were rewritten to null ciphers, foreign slots and tokens in published attacks on eight products (October
 //! 2025; CVE-2025-59054, CVE-2025-58356): whatever is not known to be good here is refused.
 
-use super::{Header, SealToken, rules};
+use super::{Excerpt, Header, SealToken, rules};
 use crate::Guid;
 use crate::cmdline::DataCipher;
 use std::ops::Range;
@@ -39,6 +39,8 @@ pub struct Slot {
     pub id: u32,
     /// How its key is derived.
     pub kdf: Kdf,
+    /// How much memory the derivation takes, in KiB; 0 for PBKDF2.
+    pub memory_kib: u32,
     /// Where its key material is, in bytes from the start of the disk.
     pub area: Range<u64>,
 }
@@ -137,6 +139,9 @@ pub enum Violation {
     /// Not the authentication of the policy, or none.
     #[error("segment is authenticated in another way")]
     SegmentIntegrity,
+    /// A key for integrity of another size than the cipher of the policy has: the size found, in bytes.
+    #[error("segment has an integrity key of another size: {0} bytes")]
+    IntegrityKey(u32),
     /// Not exactly one digest with the name 0.
     #[error("number of digests")]
     Digests,
@@ -152,8 +157,11 @@ pub enum Violation {
     /// Flags, which could change how the disk is activated.
     #[error("configuration has flags")]
     ConfigFlags,
-    /// Requirements, such as a re-encryption under way.
-    #[error("configuration has requirements")]
+    /// A feature that readers must have, such as inline tags or a re-encryption under way: its name.
+    #[error("the header requires {0}, which this version does not support")]
+    Requirement(Excerpt),
+    /// Requirements that name nothing.
+    #[error("configuration has requirements without a name")]
     Requirements,
     /// A token of unknown type.
     #[error("token {0} is unknown")]

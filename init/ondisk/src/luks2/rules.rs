@@ -2,7 +2,7 @@
 
 use super::json::{Digest, Id, Integrity, Kdf as JsonKdf, Keyslot, Metadata, Segment, Size};
 use super::policy::{Expect, Kdf, Slot, Violation};
-use super::{Header, SEAL_TOKEN, SealToken, binary, seal};
+use super::{Header, SEAL_TOKEN, SealToken, binary, fields, seal};
 use crate::cmdline::DataCipher;
 use std::ops::Range;
 
@@ -31,11 +31,13 @@ const MEMORY: Range<u32> = 8..1_048_577;
 /// Threads of Argon2.
 const CPUS: Range<u32> = 1..5;
 
+/// The integrity key of HMAC-SHA256, the last bytes of the volume key. An AEAD cipher has none.
+const HMAC_KEY: u32 = 32;
+
 /// The names of a cipher in a segment: encryption, integrity, and the size of the volume key in bytes.
 const fn names(cipher: DataCipher) -> (&'static str, &'static str, u32) {
     match cipher {
-        // 64 bytes for XTS and 32 for HMAC.
-        DataCipher::XtsHmac => ("aes-xts-plain64", "hmac(sha256)", 96),
+        DataCipher::XtsHmac => ("aes-xts-plain64", "hmac(sha256)", 64 + HMAC_KEY),
         DataCipher::Aegis => ("aegis128-random", "aead", 16),
         DataCipher::Gcm => ("aes-gcm-random", "aead", 32),
     }
@@ -45,7 +47,7 @@ const fn names(cipher: DataCipher) -> (&'static str, &'static str, u32) {
 pub(super) fn check_config(header: &Header, expect: &Expect) -> Result<Range<u64>, Violation> {
     let config = &header.metadata.config;
     if config.requirements.is_some() {
-        return Err(Violation::Requirements);
+        return Err(fields::requirement(&header.json).map_or(Violation::Requirements, Violation::Requirement));
     }
     if config.flags.is_some() {
         return Err(Violation::ConfigFlags);
@@ -81,10 +83,18 @@ pub(super) fn check_segment<'a>(metadata: &'a Metadata, expect: &Expect) -> Resu
         return Err(Violation::SegmentCipher);
     }
     let wanted = |found: &Integrity| found.kind == integrity && found.journal_cipher == "none" && found.journal_mac == "none";
-    if !segment.integrity.as_ref().is_some_and(wanted) {
-        return Err(Violation::SegmentIntegrity);
-    }
+    let found = segment.integrity.as_ref().filter(|found| wanted(found)).ok_or(Violation::SegmentIntegrity)?;
+    check_integrity_key(found.key_size, expect.cipher)?;
     Ok(segment)
+}
+
+/// The size may be left out: then it is that of the hash. cryptsetup never writes one for AEAD ciphers. It takes other sizes for
+/// HMAC, but where the integrity key begins is where the encryption key ends.
+fn check_integrity_key(found: Option<u32>, cipher: DataCipher) -> Result<(), Violation> {
+    match (found, cipher) {
+        (None, _) | (Some(HMAC_KEY), DataCipher::XtsHmac) => Ok(()),
+        (Some(size), _) => Err(Violation::IntegrityKey(size)),
+    }
 }
 
 pub(super) fn check_keyslots(metadata: &Metadata, expect: &Expect, place: &Range<u64>) -> Result<Vec<Slot>, Violation> {
@@ -119,23 +129,24 @@ fn check_keyslot(id: u32, keyslot: &Keyslot, expect: &Expect, place: &Range<u64>
     if (af.kind.as_str(), af.stripes, af.hash.as_str()) != ("luks1", STRIPES, "sha256") {
         return Err(Violation::KeyslotSplit(id));
     }
-    let kdf = check_kdf(&keyslot.kdf).ok_or(Violation::KeyslotKdf(id))?;
+    let (kdf, memory_kib) = check_kdf(&keyslot.kdf).ok_or(Violation::KeyslotKdf(id))?;
     let length = (u64::from(volume_key) * u64::from(STRIPES)).next_multiple_of(AREA_BLOCK);
     let range = area.offset.0..area.offset.0.saturating_add(area.size.0);
     let inside = place.start <= range.start && range.end <= place.end && range.start.is_multiple_of(AREA_BLOCK);
     if !inside || area.size.0 != length {
         return Err(Violation::KeyslotArea(id));
     }
-    Ok(Slot { id, kdf, area: range })
+    Ok(Slot { id, kdf, memory_kib, area: range })
 }
 
-fn check_kdf(kdf: &JsonKdf) -> Option<Kdf> {
-    let (kind, bounded, salt) = match kdf {
-        JsonKdf::Pbkdf2 { hash, iterations, salt } => (Kdf::Pbkdf2, is_pbkdf2(hash, *iterations), salt),
-        JsonKdf::Argon2i { time, memory, cpus, salt } => (Kdf::Argon2i, is_argon2(*time, *memory, *cpus), salt),
-        JsonKdf::Argon2id { time, memory, cpus, salt } => (Kdf::Argon2id, is_argon2(*time, *memory, *cpus), salt),
+/// Returns how the key is derived, and the memory for that in KiB.
+fn check_kdf(kdf: &JsonKdf) -> Option<(Kdf, u32)> {
+    let (found, bounded, salt) = match kdf {
+        JsonKdf::Pbkdf2 { hash, iterations, salt } => ((Kdf::Pbkdf2, 0), is_pbkdf2(hash, *iterations), salt),
+        JsonKdf::Argon2i { time, memory, cpus, salt } => ((Kdf::Argon2i, *memory), is_argon2(*time, *memory, *cpus), salt),
+        JsonKdf::Argon2id { time, memory, cpus, salt } => ((Kdf::Argon2id, *memory), is_argon2(*time, *memory, *cpus), salt),
     };
-    (bounded && is_base64_of_32(salt)).then_some(kind)
+    (bounded && is_base64_of_32(salt)).then_some(found)
 }
 
 pub(super) fn check_digest(metadata: &Metadata) -> Result<(), Violation> {

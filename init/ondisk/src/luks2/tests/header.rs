@@ -1,7 +1,7 @@
 //! The form of a header.
 
 use super::image::{AEGIS, ARGON2ID, GCM, Image, OLD, PLAIN, UUID, XTS_HMAC, put, seal_json, sign};
-use crate::luks2::{Copy, Error, Header};
+use crate::luks2::{Copy, Error, Excerpt, Header};
 use crate::text::to_hex;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -167,30 +167,70 @@ fn keys_are_single_everywhere() {
     assert_eq!(parse_json(&segments), Err(Error::Ambiguous));
 }
 
+/// The plain header with the value at `path` replaced or added.
+fn with_field(path: &str, value: Value) -> Value {
+    let (parent, field) = path.rsplit_once('/').unwrap();
+    let mut json = PLAIN.json();
+    json.pointer_mut(parent).unwrap()[field] = value;
+    json
+}
+
 #[test]
-fn fields_are_known_and_of_their_type() {
-    let cases: [(&str, Value); 14] = [
-        ("/extra", json!(1)),
-        ("/config/extra", json!("1")),
+fn fields_are_of_their_type() {
+    let cases: [(&str, Value); 11] = [
         ("/config/json_size", json!(12288)),
         ("/config/flags", json!(null)),
-        ("/keyslots/0/extra", json!(1)),
+        ("/keyslots", json!([])),
         ("/keyslots/0/priority", json!(null)),
-        ("/keyslots/0/kdf/extra", json!(1)),
-        ("/keyslots/0/kdf/type", json!("scrypt")),
+        ("/keyslots/0/kdf", json!({"type": "scrypt", "n": 1})),
         ("/keyslots/0/area/offset", json!("+32768")),
         ("/keyslots/00", json!({})),
         ("/segments/0/size", json!("static")),
         ("/segments/0/integrity", json!(null)),
-        ("/segments/0/opal_key_size", json!(32)),
+        ("/segments/0/integrity", json!({"type": "a", "journal_encryption": "b", "journal_integrity": "c", "key_size": "32"})),
         ("/digests/0/iterations", json!("1000")),
     ];
     for (path, value) in cases {
-        let (parent, field) = path.rsplit_once('/').unwrap();
-        let mut json: Value = PLAIN.json();
-        json.pointer_mut(parent).unwrap()[field] = value;
-        assert_eq!(parse_json(&json), Err(Error::Model), "{path}");
+        assert_eq!(parse_json(&with_field(path, value)), Err(Error::Model), "{path}");
     }
+}
+
+#[test]
+fn unknown_field_is_named() {
+    let long = format!("/config/{}", "x".repeat(200));
+    let cut = format!("config/{}...", "x".repeat(54));
+    let cases = [
+        ("/extra", "extra"),
+        ("/config/extra", "config/extra"),
+        ("/keyslots/0/extra", "keyslots/0/extra"),
+        ("/keyslots/0/af/extra", "keyslots/0/af/extra"),
+        ("/keyslots/0/area/shift_size", "keyslots/0/area/shift_size"),
+        ("/keyslots/0/kdf/extra", "keyslots/0/kdf/extra"),
+        ("/keyslots/0/kdf/memory", "keyslots/0/kdf/memory"),
+        ("/segments/0/opal_key_size", "segments/0/opal_key_size"),
+        ("/segments/0/integrity/inline", "segments/0/integrity/inline"),
+        ("/digests/0/extra", "digests/0/extra"),
+        ("/config/a\n\u{1b}[2J", r"config/a\n\u{1b}[2J"),
+        (&long, &cut),
+    ];
+    for (path, want) in cases {
+        let mut json = PLAIN.json();
+        json["segments"]["0"]["integrity"] = json!({"type": "aead", "journal_encryption": "none", "journal_integrity": "none"});
+        let (parent, field) = path.rsplit_once('/').unwrap();
+        json.pointer_mut(parent).unwrap()[field] = json!(32);
+        let error = parse_json(&json).unwrap_err();
+        assert_eq!(error.to_string(), format!("json has the field {want}, which this version does not know"));
+    }
+}
+
+#[test]
+fn requirement_says_more_than_the_fields_that_come_with_it() {
+    let mut json = with_field("/segments/0/tags", json!(1));
+    json["config"]["requirements"] = json!({"mandatory": ["tags-v9\n", "other"]});
+    let error = parse_json(&json).unwrap_err();
+    assert_eq!(error.to_string(), r"the header requires tags-v9\n, which this version does not support");
+    json["config"]["requirements"] = json!({"mandatory": []});
+    assert_eq!(parse_json(&json), Err(Error::UnknownField(Excerpt::new("segments/0/tags"))));
 }
 
 #[test]
@@ -201,8 +241,12 @@ fn text_for_the_seal_leaves_the_seal_out() {
     assert_eq!(parse_json(&sealed).unwrap().json_without_seal(), plain);
     sealed["tokens"]["0"]["mac"] = json!("00".repeat(32));
     assert_eq!(parse_json(&sealed).unwrap().json_without_seal(), plain);
+    let mut sized = sealed.clone();
+    sized["segments"]["0"]["integrity"]["key_size"] = json!(32);
     sealed["segments"]["0"]["sector_size"] = json!(512);
-    assert_ne!(parse_json(&sealed).unwrap().json_without_seal(), plain);
+    for other in [sealed, sized] {
+        assert_ne!(parse_json(&other).unwrap().json_without_seal(), plain);
+    }
 }
 
 #[test]
@@ -221,6 +265,15 @@ proptest! {
         for copy in [Copy::Primary, Copy::Secondary] {
             let _read = Header::parse(&with(copy, at.min(4092), &value));
         }
+    }
+
+    #[test]
+    fn any_field_that_is_not_known_is_named(at in 0_usize..8, name in "[a-z_]{12,20}") {
+        let parents = ["", "/config", "/keyslots/0", "/keyslots/0/af", "/keyslots/0/area", "/keyslots/0/kdf", "/segments/0", "/digests/0"];
+        prop_assume!(!PLAIN.text().contains(&name));
+        let path = format!("{}/{name}", parents[at]);
+        let want = Error::UnknownField(Excerpt::new(&path[1..]));
+        prop_assert_eq!(parse_json(&with_field(&path, json!({"a": 1}))), Err(want));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::image::{AEGIS, ARGON2ID, GCM, Image, OLD, PLAIN, UUID, XTS_HMAC, seal_json};
 use crate::cmdline::DataCipher;
-use crate::luks2::{Checked, DATA_OFFSET, Expect, Header, Kdf, SealState, SealToken, Slot, Violation, check};
+use crate::luks2::{Checked, DATA_OFFSET, Excerpt, Expect, Header, Kdf, SealState, SealToken, Slot, Violation, check};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -49,9 +49,9 @@ fn good_header_passes_and_says_what_matters() {
     let checked = judge(&XTS_HMAC.json(), &EXPECT).unwrap();
     assert_eq!(checked.uuid().to_string(), UUID);
     assert_eq!((checked.seqid(), checked.sector_size(), checked.seal()), (4, 4096, None));
-    assert_eq!(checked.slots(), [Slot { id: 0, kdf: Kdf::Pbkdf2, area: 32768..417_792 }]);
+    assert_eq!(checked.slots(), [Slot { id: 0, kdf: Kdf::Pbkdf2, memory_kib: 0, area: 32768..417_792 }]);
     let argon2id = judge(&ARGON2ID.json(), &EXPECT).unwrap();
-    assert_eq!(argon2id.slots(), [Slot { id: 0, kdf: Kdf::Argon2id, area: 32768..417_792 }]);
+    assert_eq!(argon2id.slots(), [Slot { id: 0, kdf: Kdf::Argon2id, memory_kib: 65536, area: 32768..417_792 }]);
 }
 
 #[test]
@@ -202,6 +202,34 @@ fn segment_is_refused_when_one_word_of_it_is_wrong() {
 }
 
 #[test]
+fn integrity_key_has_the_size_that_the_cipher_has_or_none() {
+    let (hmac, aegis, gcm) = (DataCipher::XtsHmac, DataCipher::Aegis, DataCipher::Gcm);
+    let cases = [
+        (hmac, Some(32), Ok(())),
+        (hmac, None, Ok(())),
+        (hmac, Some(0), Err(Violation::IntegrityKey(0))),
+        (hmac, Some(16), Err(Violation::IntegrityKey(16))),
+        (hmac, Some(64), Err(Violation::IntegrityKey(64))),
+        (hmac, Some(u32::MAX), Err(Violation::IntegrityKey(u32::MAX))),
+        (aegis, None, Ok(())),
+        (aegis, Some(0), Err(Violation::IntegrityKey(0))),
+        (aegis, Some(16), Err(Violation::IntegrityKey(16))),
+        (gcm, Some(32), Err(Violation::IntegrityKey(32))),
+    ];
+    for (cipher, size, want) in cases {
+        let mut json = match cipher {
+            DataCipher::XtsHmac => XTS_HMAC.json(),
+            DataCipher::Aegis => AEGIS.json(),
+            DataCipher::Gcm => GCM.json(),
+        };
+        if let Some(size) = size {
+            json["segments"]["0"]["integrity"]["key_size"] = json!(size);
+        }
+        assert_eq!(judge(&json, &Expect { cipher, ..EXPECT }).map(drop), want, "{cipher:?}, {size:?}");
+    }
+}
+
+#[test]
 fn data_starts_where_the_policy_pins_it() {
     let pinned = Expect { data_offset: 2 * DATA_OFFSET, ..EXPECT };
     assert_eq!(judge(&XTS_HMAC.json(), &pinned), Err(Violation::SegmentOffset));
@@ -252,7 +280,8 @@ fn digest_is_refused_when_one_word_of_it_is_wrong() {
 
 #[test]
 fn configuration_has_sizes_that_fit_and_nothing_else() {
-    use Violation::{ConfigFlags, ConfigSizes, Requirements};
+    use Violation::{ConfigFlags, ConfigSizes, Requirement, Requirements};
+    let requires = |name| Requirement(Excerpt::new(name));
     let cases = [
         ("json_size", json!("16384"), ConfigSizes),
         ("json_size", json!("0"), ConfigSizes),
@@ -261,7 +290,14 @@ fn configuration_has_sizes_that_fit_and_nothing_else() {
         ("keyslots_size", json!("18446744073709551615"), ConfigSizes),
         ("flags", json!(["allow-discards"]), ConfigFlags),
         ("flags", json!([]), ConfigFlags),
-        ("requirements", json!({"mandatory": ["online-reencrypt-v2"]}), Requirements),
+        ("requirements", json!({"mandatory": ["online-reencrypt-v2"]}), requires("online-reencrypt-v2")),
+        ("requirements", json!({"mandatory": ["inline-hw-tags"]}), requires("inline-hw-tags")),
+        ("requirements", json!({"mandatory": ["opal", "inline-hw-tags"]}), requires("opal")),
+        ("requirements", json!({"mandatory": ["\u{1b}[2J"]}), requires("\u{1b}[2J")),
+        ("requirements", json!({"mandatory": []}), Requirements),
+        ("requirements", json!({"mandatory": [1]}), Requirements),
+        ("requirements", json!({"mandatory": "inline-hw-tags"}), Requirements),
+        ("requirements", json!([]), Requirements),
         ("requirements", json!({}), Requirements),
     ];
     for (field, value, want) in cases {

@@ -70,6 +70,8 @@ fn message_changes_with_whatever_decides_and_with_nothing_else() {
     };
     let mut token = XTS_HMAC.json();
     token["tokens"]["7"] = json!({"type": "privasys-vault", "keyslots": []});
+    let mut sized = XTS_HMAC.json();
+    sized["segments"]["0"]["integrity"]["key_size"] = json!(32);
     let label = Image { label: "other", ..Image::of(&XTS_HMAC.json()) };
     let mut labelled = label.bytes();
     labelled.resize(LENGTH, 0xaa);
@@ -80,6 +82,7 @@ fn message_changes_with_whatever_decides_and_with_nothing_else() {
         ("salt", json("/keyslots/0/kdf/salt", json!(format!("{}=", "A".repeat(43))))),
         ("digest", json("/digests/0/digest", json!(format!("{}=", "A".repeat(43))))),
         ("sector size", json("/segments/0/sector_size", json!(512))),
+        ("integrity key", area(&sized, 4, 0xaa)),
         ("a token", area(&token, 4, 0xaa)),
         ("label", labelled),
         ("last byte of the key material", flipped),
