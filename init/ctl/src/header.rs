@@ -93,7 +93,7 @@ fn examine(report: &mut Report, mut image: Vec<u8>, wanted: &Data, dek: Option<&
         }
     }
     if let Ok(checked) = luks2::check(&header, &expect) {
-        let slots: Vec<_> = checked.slots().iter().map(|slot| format!("{} by {:?}", slot.id, slot.kdf)).collect();
+        let slots: Vec<_> = checked.slots().iter().map(|slot| format!("{} by {}", slot.id, slot.kdf.as_str())).collect();
         report.note("keyslots", slots.join(", "));
         match (record, checked.seal().map(|seal| seal.state)) {
             (Some(record), Some(SealState::Formatting)) => begun(report, &record, wanted, dek),

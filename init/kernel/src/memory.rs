@@ -1,8 +1,15 @@
-//! Memory with a descriptor.
+//! Memory with a descriptor, and how much memory there is.
 
 use std::fs::File;
+use std::io::Read as _;
 
 use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::io::Errno;
+
+use crate::Error;
+
+/// The kernel's file about memory has some 60 lines of 28 bytes; what is asked for is in the third.
+const MEMINFO_MAX: u64 = 4096;
 
 /// A file that has no name in any filesystem and is gone with its last descriptor; `label` is only for `/proc`.
 ///
@@ -10,4 +17,55 @@ use rustix::fs::{MemfdFlags, memfd_create};
 /// As memfd_create(2).
 pub fn anonymous_file(label: &str) -> std::io::Result<File> {
     Ok(File::from(memfd_create(label, MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL)?))
+}
+
+/// How much memory a program can have without swapping, in KiB, as the kernel estimates it: `MemAvailable` in `/proc/meminfo`.
+/// What the kernel keeps for itself is not in it.
+///
+/// # Errors
+/// As reading the file; `EINVAL` when it does not have the line.
+pub fn available_kib() -> Result<u64, Error> {
+    const PATH: &str = "/proc/meminfo";
+    let mut text = String::new();
+    let read = File::open(PATH).and_then(|file| file.take(MEMINFO_MAX).read_to_string(&mut text));
+    read.map_err(|e| Error::io("read", PATH, &e))?;
+    parse_available(&text).ok_or_else(|| Error::new("parse", PATH, Errno::INVAL))
+}
+
+/// Source: Documentation/filesystems/proc.rst, "meminfo". The unit is called kB and is 1,024 bytes.
+fn parse_available(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let number = line.strip_suffix(" kB")?.trim_start();
+    number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn available_memory_is_one_line_of_many() {
+        let cases = [
+            ("MemTotal:        2013604 kB\nMemFree:          998336 kB\nMemAvailable:    1713120 kB\n", Some(1_713_120)),
+            ("MemAvailable:          0 kB\n", Some(0)),
+            ("MemAvailable: 18446744073709551615 kB", Some(u64::MAX)),
+            ("MemAvailable: 18446744073709551616 kB", None),
+            ("MemAvailable: -1 kB", None),
+            ("MemAvailable: +1 kB", None),
+            ("MemAvailable:  kB", None),
+            ("MemAvailable: 1713120", None),
+            ("MemAvailable: 1 MB", None),
+            ("MemAvailable: 17131", None),
+            ("MemTotal: 1 kB\nNotMemAvailable: 2 kB\n", None),
+            ("", None),
+        ];
+        for (text, want) in cases {
+            assert_eq!(parse_available(text), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn this_machine_has_memory() {
+        assert!(available_kib().unwrap() > 0);
+    }
 }

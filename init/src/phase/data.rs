@@ -8,6 +8,7 @@ mod filesystem;
 mod format;
 mod header;
 mod luks;
+mod memory;
 mod mounting;
 mod rotation;
 mod tool;

@@ -56,6 +56,18 @@ pub enum Kdf {
     Argon2id,
 }
 
+impl Kdf {
+    /// The name as it stands in the header.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pbkdf2 => "pbkdf2",
+            Self::Argon2i => "argon2i",
+            Self::Argon2id => "argon2id",
+        }
+    }
+}
+
 impl Checked {
     /// The identifier of the disk.
     #[must_use]

@@ -13,10 +13,12 @@ use libcryptsetup_rs::{
     CryptDevice, CryptInit, CryptParamsLuks2, CryptParamsLuks2Ref, CryptPbkdfType, Either, LibcryptErr, TokenInput,
 };
 use ondisk::cmdline::DataCipher;
-use ondisk::luks2::DATA_OFFSET;
+use ondisk::luks2::{DATA_OFFSET, Kdf, Slot};
 use ondisk::{Guid, blank};
 use quorum::Dek;
 use serde_json::Value;
+
+use super::memory;
 
 /// Sectors of 4,096 bytes: fewer tags, less written twice.
 const SECTOR_BYTES: u32 = 4096;
@@ -48,6 +50,8 @@ pub(crate) enum Error {
     Node(String),
     #[error("key does not open the keyslot")]
     Key,
+    #[error(transparent)]
+    Memory(#[from] memory::TooLittle),
 }
 
 impl Error {
@@ -67,7 +71,11 @@ pub(super) enum Journal {
 }
 
 /// A header in anonymous memory, with a path that only this process has.
-pub(super) struct HeaderFile(File);
+pub(super) struct HeaderFile {
+    file: File,
+    /// The keyslots that a key is tried on, those with a cheap key derivation first.
+    slots: Vec<Slot>,
+}
 
 fn library(call: &'static str) -> impl Fn(LibcryptErr) -> Error {
     move |error| {
@@ -87,21 +95,23 @@ const fn names(cipher: DataCipher) -> ((&'static str, &'static str), &'static st
 }
 
 impl HeaderFile {
-    /// Takes a copy of `image`, the whole header area.
-    pub(super) fn new(image: &[u8]) -> Result<Self, Error> {
+    /// Takes a copy of `image`, the whole header area, which has these keyslots.
+    pub(super) fn new(image: &[u8], slots: &[Slot]) -> Result<Self, Error> {
         let file = kernel::memory::anonymous_file("luks2-header").map_err(Error::Copy)?;
         file.set_len(u64::try_from(image.len()).unwrap_or(u64::MAX)).map_err(Error::Copy)?;
         // Most of it is zero, and a hole costs nothing.
         for (number, piece) in image.chunks(PIECE).enumerate().filter(|(_, piece)| !blank::is_blank(piece)) {
             file.write_all_at(piece, u64::try_from(number * PIECE).unwrap_or(u64::MAX)).map_err(Error::Copy)?;
         }
-        Ok(Self(file))
+        let mut slots = slots.to_vec();
+        slots.sort_by_key(|slot| slot.kdf != Kdf::Pbkdf2);
+        Ok(Self { file, slots })
     }
 
     /// A header for a new disk with one keyslot for `dek`, PBKDF2 at the minimum, data from 16 MiB on. The integrity area of
     /// `disk` is made as well: its superblock and its journal are written behind the header area.
     pub(super) fn format(dek: &Dek, disk: &Path, uuid: Guid, cipher: DataCipher) -> Result<Self, Error> {
-        let file = Self::new(&vec![0; usize::try_from(DATA_OFFSET).unwrap_or(usize::MAX)])?;
+        let file = Self::new(&vec![0; usize::try_from(DATA_OFFSET).unwrap_or(usize::MAX)], &[])?;
         let mut device = file.context(disk)?;
         let sizes = (MetadataSize::Kb16, KeyslotsSize::try_from(KEYSLOTS_BYTES).map_err(library("keyslots size"))?);
         device.settings_handle().set_metadata_size(sizes.0, sizes.1).map_err(library("metadata size"))?;
@@ -135,12 +145,12 @@ impl HeaderFile {
     /// The whole header area as it is now.
     pub(super) fn image(&self) -> Result<Vec<u8>, Error> {
         let mut image = vec![0; usize::try_from(DATA_OFFSET).unwrap_or(usize::MAX)];
-        self.0.read_exact_at(&mut image, 0).map_err(Error::Copy)?;
+        self.file.read_exact_at(&mut image, 0).map_err(Error::Copy)?;
         Ok(image)
     }
 
     fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
+        PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
     }
 
     /// A context whose metadata is here and whose data is on `disk`.
@@ -160,25 +170,36 @@ impl HeaderFile {
         Ok(device)
     }
 
-    /// Whether `dek` opens the keyslot `slot`, or any if none is named.
-    pub(super) fn opens(&self, slot: Option<u32>, dek: &Dek, disk: &Path) -> Result<bool, Error> {
-        unlock(&mut self.loaded(disk)?, (None, CryptActivate::empty()), slot, dek)
+    /// The keyslot that `dek` opens, if it opens one.
+    pub(super) fn slot_of(&self, dek: &Dek, disk: &Path) -> Result<Option<u32>, Error> {
+        self.find_slot(None, dek, disk)
+    }
+
+    /// The first keyslot that `dek` opens. With a name, and whether with dm-integrity's journal, the disk is opened as well.
+    ///
+    /// Each is tried by itself: libcryptsetup would go through all of them, also through those that the memory does not suffice
+    /// for.
+    fn find_slot(&self, mapping: Option<(&str, Journal)>, dek: &Dek, disk: &Path) -> Result<Option<u32>, Error> {
+        let mut device = self.loaded(disk)?;
+        for slot in &self.slots {
+            memory::check(slot)?;
+            if unlock(&mut device, mapping, slot.id, dek)? {
+                return Ok(Some(slot.id));
+            }
+        }
+        Ok(None)
     }
 
     /// Opens the disk under `name`, with dm-integrity's journal or without.
     pub(super) fn activate(&self, name: &str, dek: &Dek, disk: &Path, journal: Journal) -> Result<Mapped, Error> {
-        let flags = match journal {
-            Journal::On => CryptActivate::empty(),
-            Journal::Off => CryptActivate::NO_JOURNAL,
-        };
-        if !unlock(&mut self.loaded(disk)?, (Some(name), flags), None, dek)? {
-            return Err(Error::Key);
-        }
+        self.find_slot(Some((name, journal)), dek, disk)?.ok_or(Error::Key)?;
         Mapped::named(name)
     }
 
     /// Adds a keyslot for `new`, whose volume key is had with `old`.
     pub(super) fn add_keyslot(&self, old: &Dek, new: &Dek, disk: &Path) -> Result<(), Error> {
+        // libcryptsetup tries `old` on all of them.
+        self.slots.iter().try_for_each(memory::check)?;
         let mut device = self.loaded(disk)?;
         let (old, new) = (old.expose_passphrase(), new.expose_passphrase());
         let added = device.keyslot_handle().add_by_passphrase(None, old.as_slice(), new.as_slice());
@@ -197,15 +218,13 @@ impl HeaderFile {
     }
 }
 
-/// Tries the key: `false` when it opens no keyslot, which is not an error of the disk. Without a name nothing is activated.
-fn unlock(
-    device: &mut CryptDevice,
-    (name, flags): (Option<&str>, CryptActivate),
-    slot: Option<u32>,
-    dek: &Dek,
-) -> Result<bool, Error> {
+/// Tries the key: `false` when it does not open the keyslot, which is not an error of the disk. Without a name nothing is
+/// activated.
+fn unlock(device: &mut CryptDevice, mapping: Option<(&str, Journal)>, slot: u32, dek: &Dek) -> Result<bool, Error> {
     let passphrase = dek.expose_passphrase();
-    match device.activate_handle().activate_by_passphrase(name, slot, passphrase.as_slice(), flags) {
+    let name = mapping.map(|(name, _)| name);
+    let flags = if let Some((_, Journal::Off)) = mapping { CryptActivate::NO_JOURNAL } else { CryptActivate::empty() };
+    match device.activate_handle().activate_by_passphrase(name, Some(slot), passphrase.as_slice(), flags) {
         Ok(_) => Ok(true),
         Err(LibcryptErr::IOError(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(false),
         Err(error) => Err(library("activate")(error)),

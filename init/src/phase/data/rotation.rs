@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use ondisk::cmdline::Data;
-use ondisk::luks2::{Kdf, SealState};
+use ondisk::luks2::SealState;
 use quorum::Dek;
 
 use super::Error;
@@ -39,19 +39,11 @@ pub(super) fn finish(judged: Judged, current: &Dek, disk: &Path, wanted: &Data) 
 
 /// Takes every keyslot away that `dek` does not open. At least one is left: a key that opens none is refused before.
 fn keep_only(file: &HeaderFile, judged: &Judged, dek: &Dek, disk: &Path) -> Result<(), Error> {
-    // A cheap key derivation first: once the key's own slot is known, the others need not be tried.
-    let mut slots: Vec<_> = judged.checked().slots().iter().collect();
-    slots.sort_by_key(|slot| slot.kdf != Kdf::Pbkdf2);
+    let slots = judged.checked().slots();
     if slots.len() == 1 {
         return Ok(());
     }
-    let mut own = None;
-    for slot in &slots {
-        if file.opens(Some(slot.id), dek, disk).map_err(Error::Open)? {
-            own = Some(slot.id);
-            break;
-        }
-    }
+    let own = file.slot_of(dek, disk).map_err(Error::Open)?;
     let own = own.ok_or(Error::Open(super::luks::Error::Key))?;
     for slot in slots.iter().filter(|slot| slot.id != own) {
         file.remove_keyslot(slot.id, disk).map_err(Error::Open)?;
