@@ -22,6 +22,11 @@ pub(super) const UUID: &str = "6b3f1c0e-0000-4000-8000-000000000001";
 /// Those in `OLD` are of cryptsetup 2.6.1 (Debian bookworm, 2026-11-25) with the same words and `--integrity-no-wipe`; its argon2id has
 /// 512-byte sectors and a token 7, as disks that others made.
 ///
+/// Those in `NEW` are of cryptsetup 2.8.8 (Debian sid, package 2:2.8.8-1, 2026-11-29; kernel 6.12.118) with the same words: `xts-hmac`,
+/// `aegis` and `gcm` as above, `xts-hmac-sized` and `argon2id` with `--integrity-key-size 256`. `SIZED_512` has
+/// `--integrity-key-size 512` and a volume key of 128 bytes. With `aead` this cryptsetup refuses an integrity key. A header with
+/// inline tags takes a disk with hardware tags, so there is none here.
+///
 /// All but `plain` were made in a VM (Debian's kernel 6.12.117), since `--integrity` takes device mapper. A file has the
 /// JSON, then a line a copy: its salt and the checksum that cryptsetup wrote. Everything else of the 32 KiB is
 /// what [`Image`] writes, which the checksums prove.
@@ -43,6 +48,15 @@ pub(super) const OLD: [(DataCipher, Golden); 4] = [
     (DataCipher::Gcm, Golden { seqid: 3, text: include_str!("golden/gcm-2.6.txt") }),
     (DataCipher::XtsHmac, Golden { seqid: 4, text: include_str!("golden/argon2id-2.6.txt") }),
 ];
+
+pub(super) const NEW: [(DataCipher, Golden); 5] = [
+    (DataCipher::XtsHmac, Golden { seqid: 3, text: include_str!("golden/xts-hmac-2.8.txt") }),
+    (DataCipher::XtsHmac, Golden { seqid: 3, text: include_str!("golden/xts-hmac-sized-2.8.txt") }),
+    (DataCipher::XtsHmac, Golden { seqid: 3, text: include_str!("golden/argon2id-2.8.txt") }),
+    (DataCipher::Aegis, Golden { seqid: 3, text: include_str!("golden/aegis-2.8.txt") }),
+    (DataCipher::Gcm, Golden { seqid: 3, text: include_str!("golden/gcm-2.8.txt") }),
+];
+pub(super) const SIZED_512: Golden = Golden { seqid: 3, text: include_str!("golden/xts-hmac-sized-512-2.8.txt") };
 
 impl Golden {
     /// The metadata as cryptsetup wrote it.

@@ -1,6 +1,6 @@
 //! The allow-list: a good header, and one word of it changed at a time.
 
-use super::image::{AEGIS, ARGON2ID, GCM, Image, OLD, PLAIN, UUID, XTS_HMAC, seal_json};
+use super::image::{AEGIS, ARGON2ID, GCM, Image, NEW, OLD, PLAIN, SIZED_512, UUID, XTS_HMAC, seal_json};
 use crate::cmdline::DataCipher;
 use crate::luks2::{Checked, DATA_OFFSET, Excerpt, Expect, Header, Kdf, SealState, SealToken, Slot, Violation, check};
 use proptest::prelude::*;
@@ -35,8 +35,8 @@ fn argon2(kind: &str, time: u32, memory: u32, cpus: u32) -> Value {
 }
 
 #[test]
-fn headers_of_an_older_cryptsetup_pass_for_their_own_cipher_only() {
-    for (cipher, golden) in OLD {
+fn headers_of_other_cryptsetups_pass_for_their_own_cipher_only() {
+    for (cipher, golden) in OLD.into_iter().chain(NEW) {
         for other in [DataCipher::XtsHmac, DataCipher::Aegis, DataCipher::Gcm] {
             let header = Header::parse(&golden.image().bytes()).unwrap();
             assert_eq!(check(&header, &Expect { cipher: other, ..EXPECT }).is_ok(), other == cipher, "{cipher:?} as {other:?}");
@@ -227,6 +227,11 @@ fn integrity_key_has_the_size_that_the_cipher_has_or_none() {
         }
         assert_eq!(judge(&json, &Expect { cipher, ..EXPECT }).map(drop), want, "{cipher:?}, {size:?}");
     }
+}
+
+#[test]
+fn integrity_key_of_cryptsetup_that_is_too_long_is_refused() {
+    assert_eq!(judge(&SIZED_512.json(), &EXPECT), Err(Violation::IntegrityKey(64)));
 }
 
 #[test]
