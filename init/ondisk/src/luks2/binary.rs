@@ -108,6 +108,45 @@ impl<'a> Binary<'a> {
     }
 }
 
+impl Binary<'_> {
+    /// The identifier in what is left of a copy at `at`: its magic and this field are there, whatever else is not.
+    /// In a header of LUKS1 the field is at the same place.
+    pub(super) fn identifier(image: &[u8], at: u64) -> Option<Guid> {
+        let image = image.get(usize::try_from(at).ok()?..)?;
+        let magic = image.get(MAGIC)?;
+        let is_header = [Copy::Primary, Copy::Secondary].iter().any(|copy| magic == copy.magic());
+        is_header.then(|| image.get(UUID).and_then(text_of).and_then(Guid::parse))?
+    }
+}
+
+/// Where a copy can be, in bytes.
+pub(super) fn places() -> impl Iterator<Item = u64> {
+    std::iter::once(0).chain(SIZES)
+}
+
+/// The copies in `image` that are sound by themselves, the primary first.
+pub(super) fn whole_copies(image: &[u8]) -> Vec<(Copy, Binary<'_>)> {
+    let primary = Binary::parse(image, 0, Copy::Primary).ok();
+    let secondary = match &primary {
+        Some(primary) => Binary::parse(image, primary.size, Copy::Secondary).ok(),
+        None => SIZES.iter().find_map(|size| Binary::parse(image, *size, Copy::Secondary).ok()),
+    };
+    let copies = [(Copy::Primary, primary), (Copy::Secondary, secondary)];
+    copies.into_iter().filter_map(|(copy, binary)| Some((copy, binary?))).collect()
+}
+
+/// Gives both copies in `image`, of `size` bytes each, another sequence number.
+pub(super) fn set_seqid(image: &mut [u8], size: u64, seqid: u64) -> Result<(), Error> {
+    let size = usize::try_from(size).map_err(|_| Error::Truncated)?;
+    let (primary, rest) = image.split_at_mut_checked(size).ok_or(Error::Truncated)?;
+    for copy in [primary, rest.get_mut(..size).ok_or(Error::Truncated)?] {
+        put(copy, SEQID..LABEL.start, &seqid.to_be_bytes())?;
+        let checksum = checksum(copy)?;
+        put(copy, CHECKSUM, &checksum)?;
+    }
+    Ok(())
+}
+
 /// Makes both copies in `image` say what the better one says: the sound one, or of two the one written last.
 ///
 /// cryptsetup writes one copy after the other, so a power cut leaves one of them torn or old. It would mend that by

@@ -13,6 +13,7 @@ mod excerpt;
 mod fields;
 mod json;
 mod policy;
+mod restore;
 mod rules;
 mod seal;
 mod strict;
@@ -23,6 +24,7 @@ mod write;
 pub use binary::{Copy, repair};
 pub use excerpt::Excerpt;
 pub use policy::{Checked, DATA_OFFSET, Expect, Kdf, PARTS, Slot, Violation, check, examine};
+pub use restore::{Restore, identifiers, restore};
 pub use seal::{SEAL_TOKEN, SealState, SealToken, seal_message};
 pub use write::{Area, clear_unused, writes};
 

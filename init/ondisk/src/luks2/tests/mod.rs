@@ -4,4 +4,5 @@ mod header;
 mod image;
 mod policy;
 mod repair;
+mod restore;
 mod seal;

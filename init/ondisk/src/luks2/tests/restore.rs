@@ -1,0 +1,173 @@
+//! A saved header written back, with power cuts.
+
+use super::image::{Image, UUID, XTS_HMAC, put};
+use crate::Guid;
+use crate::cmdline::DataCipher;
+use crate::luks2::{Checked, DATA_OFFSET, Expect, Header, Restore, check, identifiers, repair, restore};
+use proptest::prelude::*;
+use serde_json::json;
+
+const EXPECT: Expect = Expect { cipher: DataCipher::XtsHmac, data_offset: DATA_OFFSET, rotation: true };
+/// Where the first keyslot is, and the size of one.
+const KEYS: usize = 32768;
+const KEY: usize = 385_024;
+const LENGTH: usize = KEYS + 2 * KEY;
+
+/// A header area with one keyslot, in the first place for one or the second, whose key material is `fill`.
+fn area(seqid: u64, place: usize, fill: u8) -> Vec<u8> {
+    let mut json = XTS_HMAC.json();
+    json["keyslots"]["0"]["area"]["offset"] = json!((KEYS + place * KEY).to_string());
+    let mut bytes = Image { seqid, ..Image::of(&json) }.bytes();
+    bytes.resize(LENGTH, 0);
+    bytes[KEYS + place * KEY..KEYS + (place + 1) * KEY].fill(fill);
+    bytes
+}
+
+fn judged(image: &[u8]) -> (Header, Checked) {
+    let header = Header::parse(image).unwrap();
+    let checked = check(&header, &EXPECT).unwrap();
+    (header, checked)
+}
+
+fn plan(found: &[u8], saved: &[u8]) -> Restore {
+    let (header, checked) = judged(saved);
+    restore(found, saved, &header, &checked).unwrap()
+}
+
+/// The key material that the header names, if all of it is of one header.
+fn key_material(disk: &[u8]) -> Option<u8> {
+    let slot = judged(disk).1.slots()[0].area.clone();
+    let range = usize::try_from(slot.start).unwrap()..usize::try_from(slot.end).unwrap();
+    let first = disk[range.start];
+    disk[range].iter().all(|byte| *byte == first).then_some(first)
+}
+
+/// What a cut leaves: groups before `cut` whole, of that one the sectors that `kept` has a bit for.
+fn cut_at(found: &[u8], plan: &Restore, cut: usize, kept: u64) -> Vec<u8> {
+    let mut disk = found.to_vec();
+    for (number, group) in plan.groups.iter().enumerate().take(cut + 1) {
+        for (sector, start) in group.iter().flat_map(|area| area.clone().step_by(512)).enumerate() {
+            if number < cut || kept.rotate_left(u32::try_from(sector % 64).unwrap()) & 1 == 1 {
+                put(&mut disk, start, &plan.image[start..start + 512]);
+            }
+        }
+    }
+    disk
+}
+
+fn torn(mut image: Vec<u8>, at: usize) -> Vec<u8> {
+    image[at] ^= 1;
+    image
+}
+
+#[test]
+fn restored_header_is_the_newest_and_everything_else_as_saved() {
+    let saved = area(5, 0, 0xaa);
+    let blank = vec![0; LENGTH];
+    let spoiled = [KEYS + 7, 5000].into_iter().fold(saved.clone(), torn);
+    let damaged = torn(torn(area(9, 1, 0xbb), 5000), 16384 + 5000);
+    // What is on the disk, the sequence number at the end, and whether both headers need the same bytes.
+    let cases = [
+        ("the same", saved.clone(), 5, false),
+        ("key material spoiled", torn(saved.clone(), KEYS + 7), 5, true),
+        ("one copy and key material spoiled", spoiled, 6, true),
+        ("an older one", area(4, 1, 0xbb), 5, false),
+        ("another of the same number", area(5, 1, 0xbb), 6, false),
+        ("a newer one", area(9, 1, 0xbb), 10, false),
+        ("a newer one with its keyslot in the same place", area(9, 0, 0xbb), 10, true),
+        ("the newest that there can be", area(u64::MAX, 1, 0xbb), u64::MAX, false),
+        ("nothing", blank, 5, false),
+        ("both copies torn", damaged, 5, false),
+    ];
+    for (name, found, seqid, shares) in cases {
+        let plan = plan(&found, &saved);
+        let (header, _) = judged(&plan.image);
+        assert_eq!((header.seqid(), plan.shares_key_material), (seqid, shares), "{name}");
+        assert_eq!(header.metadata, judged(&saved).0.metadata, "{name}");
+        assert_eq!(plan.image[KEYS..], saved[KEYS..], "{name}");
+        assert!(cut_at(&found, &plan, 3, u64::MAX) == plan.image, "{name}");
+    }
+}
+
+#[test]
+fn only_whole_copy_is_written_last() {
+    let saved = area(5, 0, 0xaa);
+    let (primary, secondary) = (0..16384, 16384..32768);
+    let other = area(9, 1, 0xbb);
+    let older = |at: usize| {
+        let mut disk = other.clone();
+        put(&mut disk, at, &area(8, 1, 0xbb)[at..at + 16384]);
+        disk
+    };
+    let cases = [
+        ("both whole", other.clone(), &primary),
+        ("primary torn", torn(other.clone(), 5000), &primary),
+        ("secondary torn", torn(other.clone(), 16384 + 5000), &secondary),
+        ("primary older", older(0), &primary),
+        ("secondary older", older(16384), &secondary),
+    ];
+    for (name, found, first) in cases {
+        let plan = plan(&found, &saved);
+        let place = plan.groups[1].first().unwrap().start;
+        assert!(first.contains(&place), "{name}: {place}");
+    }
+}
+
+#[test]
+fn identifiers_are_read_from_what_is_left() {
+    let uuid = Guid::parse(UUID).unwrap();
+    let mut second_only = area(5, 0, 0);
+    second_only[..16384].fill(0);
+    let mut luks1 = area(5, 0, 0)[..4096].to_vec();
+    luks1[7] = 1;
+    let mut unreadable = area(5, 0, 0);
+    unreadable[168..208].fill(0xff);
+    let cases = [
+        ("whole", area(5, 0, 0), vec![uuid, uuid]),
+        ("torn", torn(area(5, 0, 0), 5000), vec![uuid, uuid]),
+        ("second copy alone", second_only, vec![uuid]),
+        ("version 1", luks1, vec![uuid]),
+        ("unreadable", unreadable, vec![uuid]),
+        ("zeros", vec![0; LENGTH], vec![]),
+        ("cut", area(5, 0, 0)[..200].to_vec(), vec![]),
+        ("nothing", vec![], vec![]),
+    ];
+    for (name, image, want) in cases {
+        assert_eq!(identifiers(&image), want, "{name}");
+    }
+}
+
+proptest! {
+    /// After a cut in any group, with any of its sectors written and the rest lost, the better copy is the disk's or the saved
+    /// one, and its key material is whole.
+    #[test]
+    fn cut_anywhere_leaves_a_whole_header(
+        before in 3_u64..8, place in 0_usize..2, tear in 0_usize..3, cut in 0_usize..4, kept: u64,
+    ) {
+        let saved = area(5, 0, 0xaa);
+        let mut found = area(before, place, 0xbb);
+        if tear > 0 {
+            found = torn(found, (tear - 1) * 16384 + 5000);
+        }
+        let plan = plan(&found, &saved);
+        prop_assert_eq!(plan.shares_key_material, place == 0);
+        prop_assume!(!plan.shares_key_material || cut > 0);
+        let mut disk = cut_at(&found, &plan, cut, kept);
+        prop_assert_eq!(repair(&mut disk), Ok(()));
+        let metadata = judged(&disk).0.metadata;
+        let is_saved = metadata == judged(&saved).0.metadata;
+        let want = if is_saved { 0xaa } else { 0xbb };
+        prop_assert!(is_saved || place == 1);
+        prop_assert_eq!(key_material(&disk), Some(want));
+    }
+
+    #[test]
+    fn plan_never_panics(found: Vec<u8>, at in 0_usize..32768, value: u8) {
+        let saved = area(5, 0, 0xaa);
+        let mut spoiled = area(5, 1, 0xbb);
+        spoiled[at] = value;
+        for disk in [found, spoiled] {
+            let _plan = (plan(&disk, &saved), identifiers(&disk));
+        }
+    }
+}
