@@ -54,6 +54,15 @@ impl Ended {
         }
     }
 
+    /// Expects the same with any of `codes`.
+    ///
+    /// # Errors
+    /// With the end of the console.
+    pub fn stopped_with_one_of(&self, codes: &[u8]) -> Result<(), Failure> {
+        let stopped = codes.iter().find_map(|code| self.stopped_with(*code).ok());
+        stopped.ok_or_else(|| Failure(format!("stopped with none of {codes:?}; {}", self.tail())))
+    }
+
     /// Expects that the real system was reached and did its tasks.
     ///
     /// # Errors

@@ -180,3 +180,72 @@ pub(super) fn finds_its_disks_on_nvme_and_scsi(stage: &Stage) -> Result<(), Fail
     }
     Ok(())
 }
+
+/// Disks of versions that left inode tables unwritten: mkfs as it was then, in the running system.
+pub(super) fn initialises_the_tables_of_an_earlier_version(stage: &Stage) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank_of(&stage.folder, 3 << 30)?, Vaults::up(&stage.artifacts, 2, 3)?);
+    let boot = |tasks: &str| {
+        let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+        boot.tasks(tasks).cpus(4).run()
+    };
+    boot("lazy")?.line("cvm-tests: made with lazy tables")?;
+    let opened = boot("read,stress:16:40,fsck")?;
+    opened.reached_the_real_system()?;
+    opened.line("inode tables of this file system were never written")?;
+    opened.line("cvm-tests: marker is lazy")?;
+    opened.line("cvm-tests: stress ended with 0")?;
+    opened.line("cvm-tests: fsck of ext4 ended with 0")?;
+    opened.no_line("EXT4-fs error")?;
+    let receipt = opened.receipt()?;
+    match receipt.pointer("/data/initialised_bytes").and_then(serde_json::Value::as_u64) {
+        Some(32_000_000..) => Ok(()),
+        other => Err(Failure(format!("initialised bytes: {other:?}"))),
+    }
+}
+
+/// What an operator does with a file system that has errors: check, repair, or take the disk unmounted.
+pub(super) fn checks_and_repairs_before_the_mount(stage: &Stage) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
+    let boot = |words: &[&str], tasks: &str| {
+        let boot = Boot::new(stage).data(&data, &vaults).word(vaults.commitment());
+        words.iter().fold(boot, |boot, word| boot.word(*word)).tasks(tasks).run()
+    };
+    let first = boot(&["cvm.data.format=if-blank"], "write:kept,spoil")?;
+    first.reached_the_real_system()?;
+    first.line("cvm-tests: the file system is spoiled")?;
+    let unmounted = boot(&["cvm.data.open=no-mount"], "unmounted")?;
+    unmounted.reached_the_real_system()?;
+    unmounted.line("cvm-tests: /data is not mounted, the open disk is ext4")?;
+    assert_field(&unmounted.receipt()?, "/data/mount", &serde_json::Value::Null)?;
+    let repaired = boot(&[], "read,fsck")?;
+    repaired.reached_the_real_system()?;
+    repaired.line("cvm-tests: marker is kept")?;
+    repaired.line("cvm-tests: fsck of ext4 ended with 0")?;
+    assert_field(&repaired.receipt()?, "/data/check", &"repaired")?;
+    let forced = boot(&["cvm.data.check=force"], "read")?;
+    assert_field(&forced.receipt()?, "/data/check", &"clean")?;
+    let not_checked = boot(&["cvm.data.check=no"], "read")?;
+    assert_field(&not_checked.receipt()?, "/data/check", &"not_run")
+}
+
+/// Which disk it must be, and until when a blank one is formatted.
+pub(super) fn formats_until_a_time_and_opens_one_uuid(stage: &Stage) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
+    let boot = |words: &[&str]| {
+        let boot = Boot::new(stage).data(&data, &vaults).word(vaults.commitment());
+        words.iter().fold(boot, |boot, word| boot.word(*word)).tasks("write:kept").run()
+    };
+    let late = boot(&["cvm.data.format=if-blank", "cvm.data.format-until=2026-01-01T00:00:00Z"])?;
+    late.stopped_with(72).and(late.line("powering off: another try cannot help").map(drop))?;
+    if !data.is_blank()? {
+        return Err(Failure("the disk was written to".to_owned()));
+    }
+    let first = boot(&["cvm.data.format=if-blank", "cvm.data.format-until=2099-01-01T00:00:00Z"])?;
+    first.reached_the_real_system()?;
+    let receipt = first.receipt()?;
+    let uuid = receipt.pointer("/data/luks_uuid").and_then(serde_json::Value::as_str).unwrap_or_default();
+    boot(&[&format!("cvm.data.uuid={uuid}")])?.reached_the_real_system()?;
+    boot(&["cvm.data.uuid=00112233-4455-6677-8899-aabbccddeeff"])?.stopped_with(89)?;
+    boot(&["cvm.data.mount=/var/data"])?.stopped_with(26)?;
+    boot(&["cvm.data.mount=/srv/none"])?.stopped_with(78)
+}

@@ -39,7 +39,7 @@ pub(crate) enum Error {
     NoMountpoint(#[source] kernel::Error),
     #[error("check of the file system")]
     Check(#[from] check::Error),
-    #[error("inode tables that were never written")]
+    #[error("examining the inode tables")]
     Unwritten(#[from] unwritten::Error),
     #[error("the disk's LUKS UUID is {0}, and cvm.data.uuid is {1}")]
     OtherUuid(Guid, Guid),
@@ -60,7 +60,7 @@ impl Error {
         match self {
             Self::Disk(_) => 70,
             Self::Modules(error) => error.code(),
-            Self::Read(_) => 71,
+            Self::Read(_) | Self::Unwritten(unwritten::Error::Read(_)) => 71,
             Self::Unformatted(_) | Self::TooLate(..) | Self::NoTime(_) => 72,
             Self::Foreign => 73,
             Self::Header(_) => 74,
