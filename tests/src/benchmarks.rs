@@ -9,9 +9,30 @@ use crate::{Boot, DataDisk, Doing, Failure, Vaults, drain};
 
 /// All benchmarks; a run of all scenarios leaves them out.
 pub const BENCHMARKS: &[Scenario] = &[
+    Scenario { name: "cost-of-the-first-format", play: cost_of_the_first_format },
     Scenario { name: "cost-of-a-dead-vault-and-a-dead-link", play: cost_of_a_dead_vault_and_link },
     Scenario { name: "drain-after-a-restart", play: drain_after_a_restart },
 ];
+
+/// The first format of sparse disks, mounting included: seconds of the data phase, and of a boot that only opens the same disk.
+fn cost_of_the_first_format(stage: &Stage) -> Result<(), Failure> {
+    let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
+    for gib in [20_u64, 200, 2048] {
+        let data = DataDisk::blank_of(&stage.folder, gib << 30)?;
+        let boot = || {
+            let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+            boot.for_at_most(std::time::Duration::from_secs(600)).word("cvm.debug=timeline").run()
+        };
+        let (formatted, opened) = (boot()?, boot()?);
+        formatted.reached_the_real_system().and(opened.reached_the_real_system())?;
+        let written =
+            formatted.line("bytes of zeros")?.rsplit_once("data: ").map_or_else(String::new, |(_, rest)| rest.to_owned());
+        let (format, open) = (formatted.phase("data")?, opened.phase("data")?);
+        writeln!(std::io::stdout().lock(), "{gib} GiB: formatted in {format} ms ({written}), opened in {open} ms")
+            .doing("printing")?;
+    }
+    Ok(())
+}
 
 /// The boot to the open disk with all well, and with a dead vault and a dead link first: seven of each, in turns; medians.
 fn cost_of_a_dead_vault_and_link(stage: &Stage) -> Result<(), Failure> {
