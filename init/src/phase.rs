@@ -1,8 +1,8 @@
 //! The phases, in boot order. Each exports one verb and one proof; a later phase asks for the proof in its signature.
 
 pub(crate) mod api;
+mod block_lookup;
 pub(crate) mod data;
-mod disks;
 pub(crate) mod handoff;
 pub(crate) mod measure;
 pub(crate) mod net;

@@ -88,6 +88,8 @@ pub struct Disk {
     pub read_only: bool,
     /// What the guest writes goes to an overlay that ends with the machine; the file stays as it is.
     pub snapshot: bool,
+    /// The logical block size that the guest sees, in bytes: 512 or 4,096. virtio alone.
+    pub sector_bytes: u32,
     /// Where every write and flush of a raw disk is recorded, in the form of Linux' dm-log-writes; the file must exist.
     pub log: Option<PathBuf>,
 }
@@ -233,7 +235,16 @@ impl Disk {
     #[must_use]
     pub fn raw(serial: impl Into<String>, file: impl Into<PathBuf>) -> Self {
         let (serial, file) = (serial.into(), file.into());
-        Self { bus: Bus::Virtio, serial, file, format: DiskFormat::Raw, read_only: false, snapshot: false, log: None }
+        Self {
+            bus: Bus::Virtio,
+            serial,
+            file,
+            format: DiskFormat::Raw,
+            read_only: false,
+            snapshot: false,
+            sector_bytes: 512,
+            log: None,
+        }
     }
 
     fn add(&self, number: usize, arguments: &mut Arguments) -> Result<(), Error> {
@@ -278,7 +289,11 @@ impl Disk {
     fn plug(&self, number: usize, arguments: &mut Arguments) {
         let (drive, serial) = (format!("drive=disk{number}"), format!("serial={}", self.serial));
         match self.bus {
-            Bus::Virtio => arguments.pair("-device", format!("virtio-blk-pci,{drive},{serial}")),
+            Bus::Virtio if self.sector_bytes == 512 => arguments.pair("-device", format!("virtio-blk-pci,{drive},{serial}")),
+            Bus::Virtio => {
+                let sectors = format!("logical_block_size={0},physical_block_size={0}", self.sector_bytes);
+                arguments.pair("-device", format!("virtio-blk-pci,{drive},{serial},{sectors}"));
+            }
             Bus::Scsi => {
                 arguments.pair("-device", format!("virtio-scsi-pci,id=scsi{number}"));
                 arguments.pair("-device", format!("scsi-hd,bus=scsi{number}.0,{drive},{serial}"));

@@ -48,6 +48,9 @@ pub struct Boot<'a> {
     log: Option<PathBuf>,
     granted: bool,
     bus: Bus,
+    sector_bytes: u32,
+    root_sector_bytes: u32,
+    serial: Option<String>,
     network: Option<Network>,
     arguments: Vec<OsString>,
     longest: Duration,
@@ -87,6 +90,9 @@ impl<'a> Boot<'a> {
             log: None,
             granted: true,
             bus: Bus::default(),
+            sector_bytes: 512,
+            root_sector_bytes: 512,
+            serial: None,
             network: None,
             arguments: Vec::new(),
             longest: LONGEST,
@@ -219,6 +225,24 @@ impl<'a> Boot<'a> {
         Self { bus, ..self }
     }
 
+    /// Gives the data disk sectors of so many bytes.
+    #[must_use]
+    pub fn sectors(self, sector_bytes: u32) -> Self {
+        Self { sector_bytes, ..self }
+    }
+
+    /// Gives the root disk sectors of so many bytes.
+    #[must_use]
+    pub fn root_sectors(self, sector_bytes: u32) -> Self {
+        Self { root_sector_bytes: sector_bytes, ..self }
+    }
+
+    /// Lets the policy name the data disk by this serial number, of which the disk itself has what a virtio disk can carry.
+    #[must_use]
+    pub fn serial(self, serial: &str) -> Self {
+        Self { serial: Some(serial.to_owned()), ..self }
+    }
+
     /// Attaches no link.
     #[must_use]
     pub fn no_network(self) -> Self {
@@ -262,7 +286,7 @@ impl<'a> Boot<'a> {
         // No panic makes a test wait, and systemd starts without telling the audit log each step.
         words.extend(["panic=-1".to_owned(), "audit=0".to_owned(), format!("roothash={}", self.root_hash)]);
         if self.data.is_some() {
-            words.push("cvm.data=serial=data".to_owned());
+            words.push(format!("cvm.data=serial={}", self.serial.as_deref().unwrap_or("data")));
         }
         words.extend(self.vaults.into_iter().flat_map(Vaults::words));
         words.extend(self.words.iter().cloned());
@@ -284,8 +308,11 @@ impl<'a> Boot<'a> {
             kernel: direct.then(|| self.artifacts.kernel.clone()),
             initrd: direct.then(|| self.initrd.clone()),
             append: self.words(),
-            disks: std::iter::once(Disk { bus: self.bus, ..self.root.attached() })
-                .chain(self.data.map(|data| Disk { bus: self.bus, log: self.log.clone(), ..data.attached() }))
+            disks: std::iter::once(Disk { bus: self.bus, sector_bytes: self.root_sector_bytes, ..self.root.attached() })
+                .chain(self.data.map(|data| {
+                    let serial: String = self.serial.as_deref().unwrap_or("data").chars().take(20).collect();
+                    Disk { bus: self.bus, sector_bytes: self.sector_bytes, log: self.log.clone(), ..data.attached_as(&serial) }
+                }))
                 .chain(self.more_disks.iter().cloned())
                 .collect(),
             network: self.network.clone().unwrap_or(if self.vaults.is_some() { Network::default() } else { Network::None }),

@@ -144,10 +144,6 @@ impl DataDisk {
         Ok(bytes.iter().all(|byte| *byte == 0))
     }
 
-    pub(crate) fn attached(&self) -> Disk {
-        self.attached_as("data")
-    }
-
     pub(crate) fn attached_as(&self, serial: &str) -> Disk {
         Disk::raw(serial, &self.file)
     }

@@ -5,6 +5,7 @@ mod cuts;
 mod data;
 mod header;
 mod image;
+mod lookup;
 mod measure;
 mod names;
 mod net;
@@ -123,6 +124,8 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "initialises-the-tables-of-an-earlier-version", play: data::initialises_the_tables_of_an_earlier_version },
     Scenario { name: "checks-and-repairs-before-the-mount", play: data::checks_and_repairs_before_the_mount },
     Scenario { name: "formats-until-a-time-and-opens-one-uuid", play: data::formats_until_a_time_and_opens_one_uuid },
+    Scenario { name: "boots-beside-disks-that-are-damaged", play: lookup::boots_beside_damaged_disks },
+    Scenario { name: "finds-disks-with-4096-byte-sectors-and-long-serials", play: lookup::finds_large_sectors_and_long_serials },
     Scenario { name: "finds-its-disks-on-nvme-and-scsi", play: data::finds_its_disks_on_nvme_and_scsi },
     Scenario { name: "firmware-refuses-a-changed-uki", play: image::firmware_refuses_a_changed_uki },
     Scenario { name: "production-image-is-closed", play: image::production_is_closed },

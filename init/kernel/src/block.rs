@@ -1,5 +1,7 @@
 //! Block devices as sysfs lists them, and reads and writes that pass no cache (`O_DIRECT`).
 
+mod disk;
+
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -8,132 +10,14 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::Error;
+use disk::text;
+pub use disk::{Disk, KernelPartition, disks, disks_in};
 
 /// Offsets, lengths and buffers of direct transfers are multiples of this many bytes.
 pub const DIRECT_ALIGN: usize = 4096;
 
 /// The largest single transfer, in bytes: what is read from a disk is never larger than its caller asked in pieces.
 const TRANSFER_MAX: usize = 1 << 20;
-
-/// A whole disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Disk {
-    /// Name under `/dev` and `/sys/block`, as `vda`.
-    pub name: String,
-    /// Size in bytes.
-    pub bytes: u64,
-    /// Logical block size in bytes: the unit of the partition table.
-    pub block: u32,
-    /// Serial number as virtio, NVMe or SCSI tell it.
-    pub serial: Option<String>,
-    sysfs: PathBuf,
-}
-
-/// A partition as the kernel found it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KernelPartition {
-    /// Name under `/dev`, as `vda2`.
-    pub name: String,
-    /// First byte on its disk.
-    pub start: u64,
-    /// Size in bytes.
-    pub bytes: u64,
-    /// `major:minor`.
-    pub number: String,
-}
-
-/// All disks of the machine; loop, RAM and mapped devices are not disks.
-///
-/// # Errors
-/// As reading `/sys/block`.
-pub fn disks() -> Result<Vec<Disk>, Error> {
-    disks_in(Path::new("/sys/block"))
-}
-
-/// The same with sysfs elsewhere.
-///
-/// # Errors
-/// As reading the folder; a disk that vanishes while it is read is left out.
-pub fn disks_in(root: &Path) -> Result<Vec<Disk>, Error> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(root).map_err(|e| Error::io("readdir", root.display(), &e))? {
-        let entry = entry.map_err(|e| Error::io("readdir", root.display(), &e))?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        if ["loop", "ram", "dm-", "zram", "md", "sr", "fd"].iter().any(|prefix| name.starts_with(prefix)) {
-            continue;
-        }
-        let sysfs = root.join(&name);
-        // A path of a multipath NVMe disk: the disk itself is listed as well.
-        if number(&sysfs.join("hidden")) == Some(1) {
-            continue;
-        }
-        let (Some(sectors), Some(block)) = (number(&sysfs.join("size")), number(&sysfs.join("queue/logical_block_size"))) else {
-            continue;
-        };
-        let Ok(block) = u32::try_from(block) else { continue };
-        found.push(Disk { serial: serial(&sysfs), bytes: sectors.saturating_mul(512), block, name, sysfs });
-    }
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(found)
-}
-
-impl Disk {
-    /// The device node.
-    #[must_use]
-    pub fn path(&self) -> PathBuf {
-        Path::new("/dev").join(&self.name)
-    }
-
-    /// `major:minor` of the whole disk.
-    ///
-    /// # Errors
-    /// As reading sysfs.
-    pub fn number(&self) -> Result<String, Error> {
-        text(&self.sysfs.join("dev"))
-    }
-
-    /// The partitions that the kernel made of it.
-    ///
-    /// # Errors
-    /// As reading sysfs.
-    pub fn partitions(&self) -> Result<Vec<KernelPartition>, Error> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&self.sysfs).map_err(|e| Error::io("readdir", self.sysfs.display(), &e))? {
-            let entry = entry.map_err(|e| Error::io("readdir", self.sysfs.display(), &e))?;
-            let (Ok(name), path) = (entry.file_name().into_string(), entry.path()) else { continue };
-            if !path.join("partition").exists() {
-                continue;
-            }
-            if let (Some(start), Some(sectors)) = (number(&path.join("start")), number(&path.join("size"))) {
-                found.push(KernelPartition {
-                    name,
-                    start: start.saturating_mul(512),
-                    bytes: sectors.saturating_mul(512),
-                    number: text(&path.join("dev"))?,
-                });
-            }
-        }
-        Ok(found)
-    }
-}
-
-fn text(path: &Path) -> Result<String, Error> {
-    fs::read_to_string(path).map(|text| text.trim().to_owned()).map_err(|e| Error::io("read", path.display(), &e))
-}
-
-fn number(path: &Path) -> Option<u64> {
-    text(path).ok()?.parse().ok()
-}
-
-/// virtio and some others: `serial`; NVMe: `device/serial`; SCSI: page 0x80 of the vital product data after its 4-byte header.
-fn serial(sysfs: &Path) -> Option<String> {
-    let plain = ["serial", "device/serial"].iter().find_map(|name| text(&sysfs.join(name)).ok());
-    let scsi = || {
-        let page = fs::read(sysfs.join("device/vpd_pg80")).ok()?;
-        Some(std::str::from_utf8(page.get(4..)?).ok()?.trim_matches(['\0', ' ']).to_owned())
-    };
-    plain.or_else(scsi).filter(|serial| !serial.is_empty())
-}
 
 /// An open block device (or a file in its place) that is read and written past the page cache.
 #[derive(Debug)]
@@ -312,61 +196,6 @@ pub fn next_extent(file: &File, from: u64) -> Result<Option<(u64, u64)>, Error> 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn sysfs(files: &[(&str, &[u8])]) -> tempfile::TempDir {
-        let root = tempfile::tempdir().unwrap();
-        for (path, content) in files {
-            let path = root.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, content).unwrap();
-        }
-        root
-    }
-
-    #[test]
-    fn lists_disks_with_the_serial_of_each_bus() {
-        let root = sysfs(&[
-            ("vda/size", b"2048\n"),
-            ("vda/queue/logical_block_size", b"512\n"),
-            ("vda/serial", b"root"),
-            ("nvme0n1/size", b"8\n"),
-            ("nvme0n1/queue/logical_block_size", b"4096\n"),
-            ("nvme0n1/device/serial", b"data   \n"),
-            ("sda/size", b"8\n"),
-            ("sda/queue/logical_block_size", b"512\n"),
-            ("sda/device/vpd_pg80", b"\0\x80\0\x04 ab\0"),
-            ("loop0/size", b"8\n"),
-            ("loop0/queue/logical_block_size", b"512\n"),
-            ("vdb/size", b"nonsense\n"),
-            ("vdb/queue/logical_block_size", b"512\n"),
-        ]);
-        let found: Vec<_> = disks_in(root.path()).unwrap().into_iter().map(|d| (d.name, d.bytes, d.block, d.serial)).collect();
-        assert_eq!(
-            found,
-            [
-                ("nvme0n1".to_owned(), 4096, 4096, Some("data".to_owned())),
-                ("sda".to_owned(), 4096, 512, Some("ab".to_owned())),
-                ("vda".to_owned(), 1_048_576, 512, Some("root".to_owned())),
-            ]
-        );
-    }
-
-    #[test]
-    fn lists_partitions_in_bytes() {
-        let root = sysfs(&[
-            ("vda/size", b"2048"),
-            ("vda/queue/logical_block_size", b"512"),
-            ("vda/dev", b"254:0\n"),
-            ("vda/vda2/partition", b"2\n"),
-            ("vda/vda2/start", b"64\n"),
-            ("vda/vda2/size", b"8\n"),
-            ("vda/vda2/dev", b"254:2\n"),
-        ]);
-        let disk = disks_in(root.path()).unwrap().remove(0);
-        assert_eq!(disk.number().unwrap(), "254:0");
-        let want = KernelPartition { name: "vda2".to_owned(), start: 32768, bytes: 4096, number: "254:2".to_owned() };
-        assert_eq!(disk.partitions().unwrap(), [want]);
-    }
 
     #[test]
     fn sectors_are_fields_three_and_seven() {

@@ -35,6 +35,13 @@ impl Error {
         self.errno == Errno::IO
     }
 
+    /// Whether the device may be usable later although nothing is wrong with it: it, its node or its medium is not there yet,
+    /// or another process holds it.
+    #[must_use]
+    pub fn is_not_ready(&self) -> bool {
+        self.is_absence() || [Errno::NOMEDIUM, Errno::BUSY, Errno::AGAIN].contains(&self.errno)
+    }
+
     /// The errno, for the few callers that branch on it.
     #[must_use]
     pub fn errno(&self) -> Errno {

@@ -24,7 +24,7 @@ use ondisk::luks2;
 use quorum::Dek;
 
 use super::api::{self, Api};
-use super::disks::{Place, Wanted, find, wait_for};
+use super::block_lookup::{self, BlockDevice, DeviceQuery};
 use super::root::Root;
 use crate::journal::step;
 use content::Content;
@@ -40,7 +40,7 @@ const AUTHENTICATION_ERROR: &str = "INTEGRITY AEAD ERROR";
 
 /// The data disk as it was found. Only [`inspect`] makes one.
 pub(crate) struct Disk {
-    place: Place,
+    place: BlockDevice,
     content: Content,
     wanted: cmdline::Data,
 }
@@ -105,8 +105,7 @@ impl How {
 ///
 /// A blank disk is an error unless policy formats blank disks; anything that is neither blank nor sound is an error always.
 pub(crate) fn inspect(api: Api, wanted: &cmdline::Data) -> Result<Disk, Error> {
-    let selector = Wanted::from(&wanted.disk);
-    let place = wait_for(&selector, |disks| find(disks, &selector))?;
+    let place = block_lookup::locate(&DeviceQuery::from(&wanted.disk), block_lookup::deadline())?;
     let content = content::look(&place, wanted)?;
     step("data: header read");
     if let (Some(expected), Content::Luks(judged)) = (wanted.uuid, &content)

@@ -5,11 +5,11 @@ use std::path::Path;
 use kernel::block::{Access, DIRECT_ALIGN, Device};
 use kernel::dm::{Mapped, Target};
 use kernel::mount::{Attr, Detached, MountOption};
-use ondisk::cmdline::{self, DiskSelector, OnCorruption, RootHash, RootSelector};
+use ondisk::cmdline::{self, OnCorruption, RootHash, RootSelector};
 use ondisk::verity::{self, SUPERBLOCK_LEN, Superblock};
 
 use super::api::Api;
-use super::disks::{self, Place, Wanted, find, wait_for};
+use super::block_lookup::{self, BlockDevice, DeviceQuery};
 use crate::journal::step;
 
 /// Where the verified root is mounted until it becomes `/`.
@@ -37,7 +37,7 @@ impl Root {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(transparent)]
-    Disk(#[from] disks::Error),
+    Disk(#[from] block_lookup::Error),
     #[error("reading the superblock")]
     Read(#[source] kernel::Error),
     #[error("verity superblock")]
@@ -55,20 +55,27 @@ pub(crate) enum Error {
 impl Error {
     pub(crate) const fn code(&self) -> u8 {
         match self {
-            Self::Disk(disks::Error::Missing(_)) => 30,
-            Self::Disk(disks::Error::Table(..) | disks::Error::Disagree(_)) => 31,
-            Self::Disk(disks::Error::Ambiguous(_)) => 32,
+            Self::Disk(error) => match error {
+                block_lookup::Error::Missing(..) => 30,
+                block_lookup::Error::Damaged(..) | block_lookup::Error::Disagree(..) => 31,
+                block_lookup::Error::Ambiguous(_) => 32,
+                block_lookup::Error::Kernel(_) | block_lookup::Error::Unreadable(..) | block_lookup::Error::NotOpen(..) => 37,
+                block_lookup::Error::SectorSize { .. } => 38,
+            },
             Self::Superblock(_) => 33,
             Self::Activate(_) | Self::Number(_) => 34,
             Self::Hash(_) => 35,
             Self::Mount(_) => 36,
-            Self::Disk(disks::Error::Kernel(_)) | Self::Read(_) => 37,
+            Self::Read(_) => 37,
         }
     }
 
     /// A disk that is not there may be there after the next start; one that lies stays a lie.
     pub(crate) const fn may_pass(&self) -> bool {
-        matches!(self, Self::Disk(disks::Error::Missing(_) | disks::Error::Kernel(_)) | Self::Read(_))
+        match self {
+            Self::Disk(error) => error.may_pass(),
+            error => matches!(error, Self::Read(_)),
+        }
     }
 }
 
@@ -106,27 +113,27 @@ fn probe(mapped: &Mapped) -> Result<(), kernel::Error> {
 
 /// The two partitions by the Discoverable Partitions rule: their UUIDs are the first and the last 128 bits of the root hash.
 /// A selector of the policy names the data partition alone; the hashes are still found by UUID.
-fn locate(wanted: &cmdline::Root) -> Result<(Place, Place), Error> {
+fn locate(wanted: &cmdline::Root) -> Result<(BlockDevice, BlockDevice), Error> {
     let [data_uuid, hash_uuid] = wanted.hash.partitions();
     let data = match &wanted.selector {
-        RootSelector::Discoverable => Wanted::Uuid(data_uuid),
-        RootSelector::Named(DiskSelector::Serial(serial)) => Wanted::Serial(serial.as_str()),
-        RootSelector::Named(selector) => Wanted::from(selector),
+        RootSelector::Discoverable => DeviceQuery::Uuid(data_uuid),
+        RootSelector::Named(selector) => DeviceQuery::from(selector),
     };
-    let hashes = Wanted::Uuid(hash_uuid);
-    Ok(wait_for(&data, |disks| Ok(find(disks, &data)?.zip(find(disks, &hashes)?)))?)
+    let deadline = block_lookup::deadline();
+    let find = |query| block_lookup::locate(&query, deadline);
+    Ok((find(data)?, find(DeviceQuery::Uuid(hash_uuid))?))
 }
 
-fn read_superblock(hashes: &Place) -> Result<Superblock, Error> {
+fn read_superblock(hashes: &BlockDevice) -> Result<Superblock, Error> {
     let device = Device::open(&hashes.path, Access::Read).map_err(Error::Read)?;
     let block = device.read(0, DIRECT_ALIGN).map_err(Error::Read)?;
     Superblock::parse(block.get(..SUPERBLOCK_LEN).unwrap_or_default()).map_err(Error::Superblock)
 }
 
-fn device(place: &Place) -> Result<verity::Device, Error> {
+fn device(found: &BlockDevice) -> Result<verity::Device, Error> {
     let number = || -> Option<verity::Device> {
-        let (major, minor) = place.number.split_once(':')?;
+        let (major, minor) = found.number.split_once(':')?;
         Some(verity::Device { major: major.parse().ok()?, minor: minor.parse().ok()? })
     };
-    number().ok_or_else(|| Error::Number(place.path.display().to_string()))
+    number().ok_or_else(|| Error::Number(found.path.display().to_string()))
 }

@@ -28,7 +28,8 @@ impl RootHash {
     }
 }
 
-/// The serial number of a disk: 1 to 64 of `A-Z a-z 0-9 . _ : -`. A virtio disk carries 20 bytes of it.
+/// The serial number of a disk: 1 to 64 of `A-Z a-z 0-9 . _ : -`. virtio-blk carries 20 bytes: there the first 20 of a longer
+/// one are compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Serial(String);
 

@@ -10,7 +10,7 @@ use ondisk::luks2::SealState;
 use quorum::{Dek, Purpose};
 
 use super::header::{self, Judged};
-use super::{Error, Place};
+use super::{BlockDevice, Error};
 
 /// What is on it.
 pub(super) enum Content {
@@ -49,7 +49,7 @@ impl Content {
 }
 
 /// Reads the disk's header area once and says what it is.
-pub(super) fn look(place: &Place, wanted: &cmdline::Data) -> Result<Content, Error> {
+pub(super) fn look(place: &BlockDevice, wanted: &cmdline::Data) -> Result<Content, Error> {
     let ranges = blank::ranges(place.bytes).map_err(Error::TooSmall)?;
     let device = Device::open(&place.path, Access::Read).map_err(Error::Read)?;
     let mut found = header::read(&device)?;

@@ -3,12 +3,12 @@
 use ondisk::{Guid, blank, luks2};
 
 use super::{check, driver, format, luks, unwritten};
-use crate::phase::{api, disks};
+use crate::phase::{api, block_lookup};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(transparent)]
-    Disk(#[from] disks::Error),
+    Disk(#[from] block_lookup::Error),
     #[error(transparent)]
     Modules(#[from] api::Error),
     #[error("reading")]
@@ -58,9 +58,9 @@ pub(crate) enum Error {
 impl Error {
     pub(crate) const fn code(&self) -> u8 {
         match self {
+            Self::Disk(block_lookup::Error::NotOpen(..)) | Self::Read(_) | Self::Unwritten(unwritten::Error::Read(_)) => 71,
             Self::Disk(_) => 70,
             Self::Modules(error) => error.code(),
-            Self::Read(_) | Self::Unwritten(unwritten::Error::Read(_)) => 71,
             Self::Unformatted(_) | Self::TooLate(..) | Self::NoTime(_) => 72,
             Self::Foreign => 73,
             Self::Header(_) => 74,
@@ -82,7 +82,8 @@ impl Error {
 
     pub(crate) fn may_pass(&self) -> bool {
         match self {
-            Self::Disk(disks::Error::Missing(_) | disks::Error::Kernel(_)) | Self::Read(_) | Self::NoTime(_) => true,
+            Self::Disk(error) => error.may_pass(),
+            Self::Read(_) | Self::NoTime(_) => true,
             // A read that fails may come through the next time; what was read and is wrong stays wrong.
             Self::Open(error) => error.is_io(),
             Self::Mount(error) => error.is_io(),

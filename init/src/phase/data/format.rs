@@ -21,7 +21,7 @@ use super::content::{self, Content};
 use super::filesystem::{self, Scratch};
 use super::header::{self, Judged};
 use super::luks::{self, HeaderFile, Journal, Mapped};
-use super::{Place, zeros};
+use super::{BlockDevice, zeros};
 use crate::journal::step;
 use crate::phase::root::Root;
 
@@ -71,7 +71,7 @@ impl Before {
 /// Makes header, integrity area and file system on the disk at `place`; it is open under `name` then, and ready.
 pub(super) fn format(
     root: &Root,
-    (place, before): (&Place, Before),
+    (place, before): (&BlockDevice, Before),
     wanted: &Data,
     name: &str,
     dek: &Dek,
@@ -108,7 +108,7 @@ pub(super) fn format(
 }
 
 /// The header area as it is, if the disk still is what it was: unlocking takes as long as vaults like, and disks come and go.
-fn area(place: &Place, before: Before, wanted: &Data, dek: &Dek) -> Result<Vec<u8>, super::Error> {
+fn area(place: &BlockDevice, before: Before, wanted: &Data, dek: &Dek) -> Result<Vec<u8>, super::Error> {
     let content = content::look(place, wanted)?;
     match (before, &content) {
         (Before::Blank, Content::Blank) => Ok(vec![0; usize::try_from(DATA_OFFSET).unwrap_or(usize::MAX)]),

@@ -28,7 +28,7 @@ fn look_at(content: &[(u64, &[u8])], words: &str) -> Result<&'static str, u8> {
     for (at, bytes) in content {
         file.as_file().write_all_at(bytes, *at).unwrap();
     }
-    let place = Place { path: file.path().to_owned(), number: String::new(), bytes: BYTES };
+    let place = BlockDevice { path: file.path().to_owned(), number: String::new(), bytes: BYTES };
     match look(&place, &wanted(words)) {
         Ok(Content::Blank) => Ok("blank"),
         Ok(Content::Begun(Begun::Record(..))) => Ok("begun by its record"),

@@ -1,0 +1,55 @@
+//! Disks that are none of the machine's, odd ones, and ones that are not there.
+
+use std::ffi::OsString;
+
+use super::Stage;
+use super::root::assert_field;
+use crate::{Boot, DataDisk, Doing, Failure, Vaults};
+
+pub(super) fn boots_beside_damaged_disks(stage: &Stage) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
+    let odd = |name: &str| DataDisk::named(&stage.folder, name, 8 << 20);
+    let (torn, noise, unreadable) = (odd("torn.raw")?, odd("noise.raw")?, odd("unreadable.raw")?);
+    // The image's own table with one byte changed, so that its checksum does not hold.
+    let mut table = vec![0; 64 << 10];
+    let image = std::fs::File::open(&stage.artifacts.image).doing("the image")?;
+    std::os::unix::fs::FileExt::read_exact_at(&image, &mut table, 0).doing("the image's table")?;
+    torn.write(0, &table)?;
+    torn.flip(512 + 60)?;
+    noise.write(0, &(0..64_u32 << 10).map(|at| at.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect::<Vec<_>>())?;
+    let mut drive = OsString::from(
+        "if=none,id=unreadable,driver=raw,file.driver=blkdebug,file.inject-error.0.event=read_aio,file.image.driver=file,file.image.filename=",
+    );
+    drive.push(unreadable.file());
+    let boot = || {
+        let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+        let arguments =
+            ["-drive".into(), drive.clone(), "-device".into(), "virtio-blk-pci,drive=unreadable,serial=unreadable".into()];
+        boot.disk(torn.attached_as("torn")).disk(noise.attached_as("noise")).arguments(arguments).tasks("write:kept")
+    };
+    let ended = boot().run()?;
+    ended.reached_the_real_system()?;
+    ended.line("disk is not searched for partitions: vdc: partition table: ")?;
+    ended.line("disk is not searched for partitions: vde: read ")?;
+    ended.no_line("disk is not searched for partitions: vdd")?;
+    // A disk that does not appear: what is there is told.
+    let ended = Boot::new(stage).data(&data, &vaults).word("cvm.root=serial=nobody").run()?;
+    ended.stopped_with(30)?;
+    ended.line("disk with serial nobody did not appear; serials seen: \"root\" (vda), \"data\" (vdb)").map(drop)
+}
+
+pub(super) fn finds_large_sectors_and_long_serials(stage: &Stage) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
+    let boot = |tasks: &str| {
+        let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+        boot.serial("a-serial-of-more-than-twenty-bytes").sectors(4096).tasks(tasks)
+    };
+    boot("write:kept").run()?.reached_the_real_system()?;
+    let second = boot("read").run()?;
+    second.line("cvm-tests: marker is kept")?;
+    assert_field(&second.receipt()?, "/data/what", &"opened")?;
+    // The image's table is for sectors of 512 bytes.
+    let root = boot("none").root_sectors(4096).run()?;
+    root.stopped_with(38)?;
+    root.line("is in a partition table for 512-byte sectors, but vda has 4096-byte sectors").map(drop)
+}
