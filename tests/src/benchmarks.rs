@@ -4,11 +4,12 @@ use std::io::Write as _;
 
 use vault_node::Misbehaviour;
 
-use crate::scenarios::{DEAD_LINK_FIRST, Scenario, Stage};
+use crate::scenarios::{DEAD_LINK_FIRST, Scenario, Stage, for_long};
 use crate::{Boot, DataDisk, Doing, Failure, Vaults, drain};
 
 /// All benchmarks; a run of all scenarios leaves them out.
 pub const BENCHMARKS: &[Scenario] = &[
+    Scenario { name: "many-processes-lose-nothing-for-long", play: for_long },
     Scenario { name: "cost-of-the-first-format", play: cost_of_the_first_format },
     Scenario { name: "cost-of-a-dead-vault-and-a-dead-link", play: cost_of_a_dead_vault_and_link },
     Scenario { name: "drain-after-a-restart", play: drain_after_a_restart },

@@ -16,6 +16,7 @@ mod stress;
 mod unlock;
 
 pub(crate) use net::DEAD_LINK_FIRST;
+pub(crate) use stress::for_long;
 
 use std::path::PathBuf;
 

@@ -17,13 +17,14 @@ const ROUNDS: u32 = 250;
 const LONGEST: Duration = Duration::from_secs(400);
 
 /// Works on a new disk, boots again, and expects every file whole and a file system without errors.
-fn lose_nothing(stage: &Stage, kind: &str, cpus: u8) -> Result<(), Failure> {
+fn lose_nothing(stage: &Stage, kind: &str, cpus: u8, rounds: u32) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank_of(&stage.folder, BYTES)?, Vaults::up(&stage.artifacts, 2, 3)?);
     let boot = |tasks: &str| {
-        let boot = Boot::new(stage).data(&data, &vaults).cpus(cpus).for_at_most(LONGEST).word(vaults.commitment());
+        let boot =
+            Boot::new(stage).data(&data, &vaults).cpus(cpus).for_at_most(LONGEST * (rounds / ROUNDS)).word(vaults.commitment());
         boot.word("cvm.data.format=if-blank").word(format!("cvm.data.fs={kind}")).tasks(tasks).run()
     };
-    let first = boot(&format!("stress:{PROCESSES}:{ROUNDS}"))?;
+    let first = boot(&format!("stress:{PROCESSES}:{rounds}"))?;
     first.reached_the_real_system()?;
     first.line(&format!("stress: {PROCESSES} processes, 0 with errors"))?;
     first.line("cvm-tests: stress ended with 0")?;
@@ -41,27 +42,35 @@ fn lose_nothing(stage: &Stage, kind: &str, cpus: u8) -> Result<(), Failure> {
 }
 
 pub(super) fn on_ext4(stage: &Stage) -> Result<(), Failure> {
-    lose_nothing(stage, "ext4", 4)
+    lose_nothing(stage, "ext4", 4, ROUNDS)
 }
 
 pub(super) fn on_ext4_with_one_cpu(stage: &Stage) -> Result<(), Failure> {
-    lose_nothing(stage, "ext4", 1)
+    lose_nothing(stage, "ext4", 1, ROUNDS)
 }
 
 pub(super) fn on_xfs(stage: &Stage) -> Result<(), Failure> {
-    lose_nothing(stage, "xfs", 4)
+    lose_nothing(stage, "xfs", 4, ROUNDS)
 }
 
 pub(super) fn on_xfs_with_one_cpu(stage: &Stage) -> Result<(), Failure> {
-    lose_nothing(stage, "xfs", 1)
+    lose_nothing(stage, "xfs", 1, ROUNDS)
 }
 
 pub(super) fn on_btrfs(stage: &Stage) -> Result<(), Failure> {
-    lose_nothing(stage, "btrfs", 4)
+    lose_nothing(stage, "btrfs", 4, ROUNDS)
 }
 
 pub(super) fn on_btrfs_with_one_cpu(stage: &Stage) -> Result<(), Failure> {
-    lose_nothing(stage, "btrfs", 1)
+    lose_nothing(stage, "btrfs", 1, ROUNDS)
+}
+
+/// The same for an hour or so, with 4 and 8 CPUs, one file system after the other (`tests/soak`).
+pub(crate) fn for_long(stage: &Stage) -> Result<(), Failure> {
+    for (kind, cpus) in [("ext4", 8), ("xfs", 8), ("btrfs", 8), ("ext4", 4), ("xfs", 4), ("btrfs", 4)] {
+        lose_nothing(stage, kind, cpus, 20 * ROUNDS).map_err(|failure| Failure(format!("{kind}, {cpus} CPUs: {failure}")))?;
+    }
+    Ok(())
 }
 
 /// The kernel records every request to the open disk from its first instruction on.
