@@ -1,7 +1,7 @@
 //! The layout of ext4: where its metadata is, which blocks are in use, which parts of the inode tables hold no inode.
 //!
 //! A sector under dm-integrity that was never written cannot be read: its tag does not verify. ext4 reads inode tables, bitmaps
-//! and a journal that mkfs left unwritten, so whoever makes or opens the file system must know where these are. What is read here
+//! and a journal that mkfs left unwritten, so the caller that makes or opens the file system must know where these are. What is read here
 //! was authenticated, but the system that wrote it may have been broken into: each number is bounded before it is used.
 //!
 //! Source: Documentation/filesystems/ext4 of Linux 6.12 (super, group_descr, blockgroup); e2fsprogs 1.47, `lib/ext2fs/ext2_fs.h`.

@@ -129,7 +129,7 @@ pub(super) fn run(root: &Root, mapped: &Mapped, kind: FileSystem, check: Check) 
         return Ok(Outcome::NotRun);
     };
     match tool::find(root, path) {
-        // An image without the tool never had this check; only who asks for it by name relies on it.
+        // Mounting replays the journal without the tool; only a policy that says `force` relies on it.
         Err(error) if check == Check::Auto => {
             log::warn!("data: the file system is not checked: {error}");
             return Ok(Outcome::NotRun);

@@ -6,7 +6,8 @@
 //! - xfs and btrfs write each block before they read it, by design: xfs initialises a whole chunk of inodes when it allocates it,
 //!   btrfs never changes a block in place. Their mkfs writes what is there at the start, xfs its whole log. xfs_repair reads more
 //!   than the superblock at the start of each allocation group.
-//! - Whoever asks what is on the device (blkid, which udev runs; the kernel's partition parsers) reads its first and last mebibytes.
+//! - Programs that look for signatures on the device (blkid, which udev runs; the kernel's partition parsers) read its first and
+//!   last mebibytes.
 
 use std::fs::File;
 use std::ops::Range;
@@ -19,7 +20,7 @@ use ondisk::xfs;
 
 use super::zeros;
 
-/// What may be read by those who look for signatures, at either end, in bytes: the farthest known is VMFS' at 2 MiB, and a read
+/// What programs that look for signatures may read, at either end, in bytes: the farthest known is VMFS' at 2 MiB, and a read
 /// may be extended by read-ahead.
 const EDGE: u64 = 8 << 20;
 
@@ -81,7 +82,7 @@ pub(super) fn initialise(target: &Device, recover: impl FnOnce() -> Result<(), k
     let bytes = target.bytes().map_err(Error::Read)?;
     let read = |offset, length| target.read(offset, length);
     let (mut superblock, mut groups) = match layout(&read, bytes) {
-        // Not a file system of ours, or with blocks of another size: those who made it wrote every sector.
+        // Not made by cvm-init, or with blocks of another size: cryptsetup wipes every sector when it formats, unless it is told not to.
         Err(Error::Layout(error)) => {
             log::info!("data: inode tables are not examined: {error}");
             return Ok(0);
