@@ -32,9 +32,13 @@ pub(crate) enum Error {
     #[error("running {0}")]
     Run(&'static str, #[source] kernel::Error),
     #[error(
-        "{0} ended with {1:?}: errors are left; cvm.data.check=force repairs what it can, cvm.data.open=no-mount leaves the disk to you"
+        "{0} ended with {1}: errors are left; cvm.data.check=force repairs what it can, cvm.data.open=no-mount leaves the disk to you"
     )]
     ErrorsLeft(&'static str, i32),
+    #[error(
+        "{0} ended with {1}, and the kernel logged {2} reads of the disk that failed: restore the disk from a backup if they fail again"
+    )]
+    Unreadable(&'static str, i32, usize),
     #[error("{0} ended with {1:?} before it was through")]
     NotThrough(&'static str, Option<i32>),
 }
@@ -42,7 +46,7 @@ pub(crate) enum Error {
 impl Error {
     /// Whether the tool may come through the next time: it could not read the disk, or was ended.
     pub(super) const fn may_pass(&self) -> bool {
-        matches!(self, Self::NotThrough(..))
+        matches!(self, Self::NotThrough(..) | Self::Unreadable(..))
     }
 }
 
@@ -146,7 +150,11 @@ pub(super) fn run(root: &Root, mapped: &Mapped, kind: FileSystem, check: Check) 
     let program = Program { path, arguments, output: Some(&output) };
     let ended = workplace.run(&program, LONGEST, alive).map_err(|error| Error::Run(path, error))?;
     let outcome = outcome(ended.status).map_err(|verdict| match verdict {
-        Verdict::ErrorsLeft(code) => Error::ErrorsLeft(path, code),
+        // e2fsck counts a block that it cannot read among the errors; that one the next boot may read.
+        Verdict::ErrorsLeft(code) => match failed_reads(mapped) {
+            0 => Error::ErrorsLeft(path, code),
+            count => Error::Unreadable(path, code, count),
+        },
         Verdict::NotThrough(status) => Error::NotThrough(path, status),
     })?;
     step("data: file system checked");
@@ -154,6 +162,11 @@ pub(super) fn run(root: &Root, mapped: &Mapped, kind: FileSystem, check: Check) 
         log::warn!("data: {path} repaired the file system: see {OUTPUT}");
     }
     Ok(outcome)
+}
+
+/// How many failed reads of the open disk the kernel logged in this boot; it does not log each.
+fn failed_reads(mapped: &Mapped) -> usize {
+    kernel::kmsg::records_with(&format!("I/O error on dev {},", mapped.kernel_name())).unwrap_or(0)
 }
 
 fn output() -> std::io::Result<File> {
