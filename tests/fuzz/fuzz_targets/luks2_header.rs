@@ -41,10 +41,8 @@ fn judge(image: &[u8]) {
 }
 
 fn is_json(image: &[u8]) -> bool {
-    !matches!(
-        Header::parse(image),
-        Err(ondisk::luks2::Error::Json | ondisk::luks2::Error::Ambiguous | ondisk::luks2::Error::Model)
-    )
+    use ondisk::luks2::Error::{Ambiguous, Json, Model, Requirement, UnknownField};
+    !matches!(Header::parse(image), Err(Json | Ambiguous | Model | UnknownField(_) | Requirement(_)))
 }
 
 /// Makes the checksums of both copies good, where there is room for them.
