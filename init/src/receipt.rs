@@ -59,6 +59,10 @@ struct Data {
     check: &'static str,
     /// Bytes of inode tables that were written before the mount, since an earlier version had not.
     initialised_bytes: u64,
+    /// What the open disk has room for.
+    mapped_bytes: u64,
+    /// The size that the file system had before it grew; none: it did not grow.
+    grown_from_bytes: Option<u64>,
     /// How often the kernel logged, up to here, that a sector is not what was written.
     authentication_errors: usize,
 }
@@ -141,6 +145,8 @@ impl Receipt {
             mount: opened.mount.clone(),
             check: opened.checked.as_str(),
             initialised_bytes: opened.initialised,
+            mapped_bytes: opened.mapped_bytes,
+            grown_from_bytes: opened.grown_from,
             authentication_errors: opened.authentication_errors,
         });
     }

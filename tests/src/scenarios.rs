@@ -3,6 +3,7 @@
 mod attestation;
 mod cuts;
 mod data;
+mod growth;
 mod header;
 mod image;
 mod lookup;
@@ -64,6 +65,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "power-cuts-while-the-seal-becomes-ready", play: cuts::while_the_seal_becomes_ready },
     Scenario { name: "power-cuts-in-the-first-use", play: cuts::in_the_first_use },
     Scenario { name: "power-cut-and-a-spoiled-journal-are-never-wrong-data", play: cuts::with_a_spoiled_journal },
+    Scenario { name: "power-cuts-while-the-file-system-grows", play: cuts::while_the_file_system_grows },
     Scenario { name: "power-cuts-in-a-rotation", play: cuts::in_a_rotation },
     Scenario { name: "power-cuts-in-a-rotation-after-one-that-was-cut", play: cuts::in_a_rotation_after_one_that_was_cut },
     Scenario { name: "many-processes-lose-nothing-on-ext4", play: stress::on_ext4 },
@@ -122,6 +124,9 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "keeps-files-on-xfs-under-aegis", play: data::keeps_files_on_xfs_under_aegis },
     Scenario { name: "keeps-files-on-btrfs-under-gcm", play: data::keeps_files_on_btrfs_under_gcm },
     Scenario { name: "keeps-files-after-a-full-wipe", play: data::keeps_files_after_a_full_wipe },
+    Scenario { name: "grows-with-its-disk-on-ext4", play: growth::grows_with_its_disk_on_ext4 },
+    Scenario { name: "grows-with-its-disk-on-xfs", play: growth::grows_with_its_disk_on_xfs },
+    Scenario { name: "grows-with-its-disk-on-btrfs", play: growth::grows_with_its_disk_on_btrfs },
     Scenario { name: "initialises-the-tables-of-an-earlier-version", play: data::initialises_the_tables_of_an_earlier_version },
     Scenario { name: "checks-and-repairs-before-the-mount", play: data::checks_and_repairs_before_the_mount },
     Scenario { name: "formats-until-a-time-and-opens-one-uuid", play: data::formats_until_a_time_and_opens_one_uuid },

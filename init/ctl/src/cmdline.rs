@@ -34,6 +34,7 @@ fn about(key: Key) -> About {
         Key::DataOpen => ("mount or no-mount", "mount", "whether the open data disk is mounted"),
         Key::DataCheck => ("auto, force or no", "auto", "whether the file system is checked before the mount"),
         Key::DataOnError => ("remount-ro or panic", "remount-ro", "what a file system error does"),
+        Key::DataGrow => ("yes or no", "no", "whether the file system grows when the disk has become larger"),
         Key::DataOptions => ("a list of noatime, noexec, prjquota", "none", "options of the mount"),
         Key::Vault => {
             ("up to 16 of ADDRESS:PORT, [V6]:PORT, NAME:PORT, vsock:CID:PORT", "(required)", "where vaults may be: hints")

@@ -25,6 +25,7 @@ mod netlink;
 pub mod packet;
 pub mod power;
 pub mod readiness;
+pub mod resize;
 mod rtnetlink;
 pub mod sysctl;
 pub mod tdx;

@@ -5,6 +5,7 @@
 //! anything is allocated for it), so each can be fuzzed as it stands.
 
 pub mod blank;
+pub mod btrfs;
 mod bytes;
 pub mod cel;
 pub mod cmdline;
@@ -12,6 +13,7 @@ pub mod eventlog;
 pub mod ext4;
 pub mod gpt;
 mod guid;
+pub mod integrity;
 pub mod intent;
 pub mod luks2;
 pub mod pe;

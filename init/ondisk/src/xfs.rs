@@ -19,26 +19,69 @@ const MOST_GROUPS: u64 = 1 << 16;
 #[error("no xfs superblock that fits the device")]
 pub struct NoSuperblock;
 
-/// The start of each allocation group, in bytes: what the superblock in the first [`SUPERBLOCK_BYTES`] of a device of
-/// `device_bytes` says.
-///
-/// # Errors
-/// [`NoSuperblock`].
-pub fn group_heads(superblock: &[u8], device_bytes: u64) -> Result<Vec<Range<u64>>, NoSuperblock> {
-    let word = |at| bytes::array(superblock, at).map(u32::from_be_bytes).map(u64::from);
-    let read = || {
-        let (magic, block, group, groups) = (word(0)?, word(4)?, word(84)?, word(88)?);
-        let bytes = block.checked_mul(group)?;
-        let fits = bytes >= HEAD && groups.checked_sub(1)?.checked_mul(bytes)? < device_bytes;
-        (magic == u64::from(u32::from_be_bytes(*b"XFSB")) && groups <= MOST_GROUPS && fits).then_some((bytes, groups))
-    };
-    let (bytes, groups) = read().ok_or(NoSuperblock)?;
-    Ok((0..groups).map(|number| number * bytes..(number * bytes + HEAD).min(device_bytes)).collect())
+/// The numbers of a superblock that are needed here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Superblock {
+    /// The size of the file system, in bytes.
+    pub bytes: u64,
+    /// The size of a block, in bytes.
+    pub block_bytes: u64,
+    /// The most of its space that inodes may take, in percent.
+    pub inode_percent: u32,
+    group_bytes: u64,
+    groups: u64,
+}
+
+impl Superblock {
+    /// Reads the first [`SUPERBLOCK_BYTES`] of the device.
+    ///
+    /// # Errors
+    /// [`NoSuperblock`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, NoSuperblock> {
+        let word = |at| bytes::array(bytes, at).map(u32::from_be_bytes).map(u64::from);
+        let read = || {
+            let (magic, block, group, groups) = (word(0)?, word(4)?, word(84)?, word(88)?);
+            let superblock = Self {
+                bytes: bytes::array(bytes, 8).map(u64::from_be_bytes)?.checked_mul(block)?,
+                block_bytes: block,
+                inode_percent: u32::from(*bytes.get(127)?),
+                group_bytes: block.checked_mul(group)?,
+                groups,
+            };
+            let sound = block > 0 && superblock.group_bytes >= HEAD && (1..=MOST_GROUPS).contains(&groups);
+            (magic == u64::from(u32::from_be_bytes(*b"XFSB")) && sound).then_some(superblock)
+        };
+        read().ok_or(NoSuperblock)
+    }
+
+    /// The start of each allocation group, in bytes.
+    ///
+    /// # Errors
+    /// [`NoSuperblock`] when a group is not on a device of `device_bytes`.
+    pub fn group_heads(&self, device_bytes: u64) -> Result<Vec<Range<u64>>, NoSuperblock> {
+        let last = (self.groups - 1).checked_mul(self.group_bytes);
+        if last.is_none_or(|last| last >= device_bytes) {
+            return Err(NoSuperblock);
+        }
+        Ok((0..self.groups).map(|number| self.head(number, device_bytes)).collect())
+    }
+
+    /// The start of each allocation group that the file system gets when it grows to `device_bytes`.
+    #[must_use]
+    pub fn new_group_heads(&self, device_bytes: u64) -> Vec<Range<u64>> {
+        let groups = device_bytes.div_ceil(self.group_bytes).min(self.groups + MOST_GROUPS);
+        (self.groups..groups).map(|number| self.head(number, device_bytes)).collect()
+    }
+
+    fn head(&self, group: u64, device_bytes: u64) -> Range<u64> {
+        let start = group * self.group_bytes;
+        start..start.saturating_add(HEAD).min(device_bytes)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{HEAD, NoSuperblock, SUPERBLOCK_BYTES, group_heads};
+    use super::{HEAD, NoSuperblock, SUPERBLOCK_BYTES, Superblock};
     use proptest::prelude::*;
 
     /// A superblock with blocks of 4,096 bytes.
@@ -46,15 +89,23 @@ mod tests {
         let mut bytes = vec![0; SUPERBLOCK_BYTES];
         bytes[..4].copy_from_slice(b"XFSB");
         bytes[4..8].copy_from_slice(&4096_u32.to_be_bytes());
+        bytes[8..16].copy_from_slice(&(u64::from(group_blocks) * u64::from(groups)).to_be_bytes());
         bytes[84..88].copy_from_slice(&group_blocks.to_be_bytes());
         bytes[88..92].copy_from_slice(&groups.to_be_bytes());
         bytes
+    }
+
+    fn group_heads(bytes: &[u8], device: u64) -> Result<Vec<std::ops::Range<u64>>, NoSuperblock> {
+        Superblock::parse(bytes)?.group_heads(device)
     }
 
     #[test]
     fn heads_are_at_the_start_of_each_group() {
         let heads = group_heads(&superblock(1000, 3), 10 << 20).unwrap();
         assert_eq!(heads, [0..HEAD, 4_096_000..4_096_000 + HEAD, 8_192_000..8_192_000 + HEAD]);
+        let new = Superblock::parse(&superblock(1000, 2)).unwrap();
+        assert_eq!((new.bytes, new.new_group_heads(8_192_001)), (8_192_000, vec![8_192_000..8_192_001]));
+        assert_eq!(new.new_group_heads(8_192_000), []);
         let mut other = superblock(1000, 3);
         other[0] = 0;
         let refused = [
@@ -74,7 +125,8 @@ mod tests {
         #[test]
         fn hostile_bytes_give_ranges_inside_of_the_device_or_an_error(group: u32, groups in 0_u32..100, device: u64) {
             if let Ok(heads) = group_heads(&superblock(group, groups), device) {
-                prop_assert!(heads.iter().all(|head| head.start < head.end && head.end <= device));
+                let new = Superblock::parse(&superblock(group, groups)).unwrap().new_group_heads(device);
+                prop_assert!(heads.iter().chain(&new).all(|head| head.start < head.end && head.end <= device));
             }
         }
     }

@@ -11,6 +11,7 @@ mod luks;
 mod memory;
 mod mounting;
 mod rotation;
+mod size;
 mod tool;
 mod unwritten;
 mod zeros;
@@ -32,6 +33,7 @@ pub(crate) use error::Error;
 use format::Before;
 use header::Judged;
 use luks::{Journal, Mapped};
+use size::Room;
 
 /// The device mapper's name of the open disk: what existing systems use.
 const NAME: &str = "data-crypt";
@@ -66,6 +68,10 @@ pub(crate) struct Opened {
     pub(crate) checked: check::Outcome,
     /// Bytes of inode tables that were written because an earlier version had not.
     pub(crate) initialised: u64,
+    /// What the open disk has room for, in bytes.
+    pub(crate) mapped_bytes: u64,
+    /// The size that the file system had before it grew, in bytes; `None` when it did not grow.
+    pub(crate) grown_from: Option<u64>,
     /// Where it is mounted; `None` when policy leaves that to the running system.
     pub(crate) mount: Option<String>,
     /// How often the kernel logged that a sector was not what was written; the kernel does not log each time.
@@ -147,14 +153,19 @@ pub(crate) fn open(root: &Root, disk: Disk, keys: Keys) -> Result<Opened, Error>
     let (mapped, judged, how) = open_mapped(root, disk, &keys)?;
     drop(keys); // nothing after this needs them
     step("data: open");
-    let (mut checked, mut initialised) = (check::Outcome::NotRun, 0);
+    let (mut checked, mut initialised, mut grown_from) = (check::Outcome::NotRun, 0, None);
+    let mapped_bytes = mapped.bytes().map_err(Error::Read)?;
     if let Some(mount) = &mount {
+        let mut room = Room::FILLED;
         if how != How::Formatted {
+            mapped.set_read_ahead(0).map_err(Error::Mount)?;
+            room = size::examine(&mapped, &wanted)?;
             initialised = initialise(&mapped, &wanted)?;
             checked = check::run(root, &mapped, wanted.fs, wanted.check)?;
         }
         let target = root.path().join(mount.trim_start_matches('/'));
         mounting::mount_at(&mapped, &target, &wanted).map_err(Error::Mount)?;
+        grown_from = size::grow(&mapped, &target, room);
         step("data: mounted");
     } else {
         // Tools that read the device itself would read ahead into sectors that were never written.
@@ -170,6 +181,8 @@ pub(crate) fn open(root: &Root, disk: Disk, keys: Keys) -> Result<Opened, Error>
         file_system: wanted.fs,
         checked,
         initialised,
+        mapped_bytes,
+        grown_from,
         mount,
         authentication_errors: authentication_errors(),
     };
@@ -188,7 +201,6 @@ fn initialise(mapped: &Mapped, wanted: &cmdline::Data) -> Result<u64, Error> {
     if wanted.fs != FileSystem::Ext4 {
         return Ok(0);
     }
-    mapped.set_read_ahead(0).map_err(Error::Mount)?;
     let target = Device::open(Path::new(mapped.path()), Access::ReadWrite).map_err(Error::Read)?;
     let written = unwritten::initialise(&target, || mounting::recover(mapped, wanted))?;
     step("data: inode tables are written");
@@ -262,6 +274,7 @@ fn open_existing(
         None if finishes => (rotation::finish(judged, &keys.current, disk, wanted)?, How::Rotated),
         None => (judged, How::Opened),
     };
+    size::fit(disk)?;
     let activated = judged.file().and_then(|file| file.activate(NAME, &keys.current, disk, Journal::On));
     Ok((activated.map_err(Error::Open)?, judged, how))
 }

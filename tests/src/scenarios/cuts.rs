@@ -130,6 +130,23 @@ pub(super) fn in_the_first_use(stage: &Stage) -> Result<(), Failure> {
     recorded.try_all(&cuts, |disk| first_boot(stage, disk, &vaults), &mut None)
 }
 
+/// While the file system grows on a disk that has become larger.
+pub(super) fn while_the_file_system_grows(stage: &Stage) -> Result<(), Failure> {
+    let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
+    let data = DataDisk::blank(&stage.folder)?;
+    first_boot(stage, &data, &vaults).tasks("files:kept:1").run()?.reached_the_real_system()?;
+    data.resize(640 << 20)?;
+    let growing = |disk| first_boot(stage, disk, &vaults).word("cvm.data.grow=yes");
+    let grown = "data: file system has grown";
+    let awaited: Vec<_> = std::iter::once(grown).chain(SYNCED).collect();
+    let mut recorded = record(stage, growing(&data).tasks("files:cut:4"), &data, &awaited)?;
+    recorded.marks.push(("cvm-tests: synced kept-1".to_owned(), 0));
+    let mut chance = Chance::of(seed() + 6);
+    let mut cuts = chance.pick(0..recorded.at(grown)? + 1, CUTS - 3);
+    cuts.extend(chance.pick(recorded.at(grown)? + 1..recorded.log.len() + 1, 3));
+    recorded.try_all(&cuts, |disk| first_boot(stage, disk, &vaults).word("cvm.data.grow=yes"), &mut None)
+}
+
 /// While one key takes the place of the other.
 pub(super) fn in_a_rotation(stage: &Stage) -> Result<(), Failure> {
     let vaults = Vaults::up(&stage.artifacts, 2, 3)?;

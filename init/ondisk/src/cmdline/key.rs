@@ -52,6 +52,8 @@ keys! {
     DataCheck = "cvm.data.check",
     /// What a file system error does.
     DataOnError = "cvm.data.on-error",
+    /// Whether the file system grows with the disk.
+    DataGrow = "cvm.data.grow",
     /// Options of the mount.
     DataOptions = "cvm.data.options",
     /// Where the vaults are.
@@ -138,7 +140,7 @@ mod tests {
 
     #[test]
     fn only_data_and_vault_keys_are_about_data() {
-        assert_eq!(Key::ALL.iter().filter(|key| key.is_about_data()).count(), 21);
+        assert_eq!(Key::ALL.iter().filter(|key| key.is_about_data()).count(), 22);
         assert!(!Key::Data.is_about_data() && Key::DataMount.is_about_data() && Key::Vault.is_about_data());
     }
 }

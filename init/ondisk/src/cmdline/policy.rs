@@ -87,6 +87,8 @@ pub struct Data {
     pub check: Check,
     /// What a file system error does.
     pub on_error: OnError,
+    /// Whether the file system grows when the disk has become larger.
+    pub grow: bool,
     /// Options of the mount: sorted, without repeats.
     pub options: Vec<FsOption>,
     /// Who holds the key.
@@ -205,6 +207,7 @@ fn data(words: &Words) -> Result<Option<Data>, Error> {
         open: words.optional(Key::DataOpen, OpenMode::parse)?.unwrap_or(OpenMode::Mount),
         check: words.optional(Key::DataCheck, Check::parse)?.unwrap_or(Check::Auto),
         on_error: words.optional(Key::DataOnError, OnError::parse)?.unwrap_or(OnError::RemountReadOnly),
+        grow: words.optional(Key::DataGrow, |text| switch(text, "yes", "no"))?.unwrap_or(false),
         options: options.unwrap_or_default(),
         vaults: vaults(words)?,
     };
@@ -226,7 +229,7 @@ impl Data {
         if let Some(folder) = self.mount.system_folder() {
             return Err(Conflict::SystemFolder(folder));
         }
-        let of_a_mount = [Key::DataMount, Key::DataCheck, Key::DataOnError, Key::DataOptions];
+        let of_a_mount = [Key::DataMount, Key::DataCheck, Key::DataOnError, Key::DataGrow, Key::DataOptions];
         match words.keys().find(|key| of_a_mount.contains(key)) {
             Some(key) if self.open == OpenMode::NoMount => Err(Conflict::NotMounted(key)),
             _ => Ok(()),

@@ -123,7 +123,7 @@ fn data_defaults_are_those_of_the_table() {
     assert_eq!((data.format, data.fs, data.cipher), (Format::Never, FileSystem::Ext4, DataCipher::XtsHmac));
     assert_eq!((data.seal, data.wipe, data.format_until, data.uuid), (Seal::Auto, Wipe::Lazy, None, None));
     assert_eq!((data.open, data.check, data.on_error), (OpenMode::Mount, Check::Auto, OnError::RemountReadOnly));
-    assert_eq!(data.options, []);
+    assert_eq!((data.grow, data.options), (false, vec![]));
     let vaults = data.vaults;
     assert_eq!(vaults.addresses.len(), 3);
     assert_eq!(vaults.mrenclaves, [[0xcd; 32]]);
@@ -298,6 +298,7 @@ fn data_keys_that_do_not_go_together_are_refused() {
         (format!("{uuid} cvm.data.format=if-blank"), Conflict::FormatsAnother),
         ("cvm.data.fs=btrfs cvm.data.options=prjquota".to_owned(), Conflict::NoProjectQuota),
         ("cvm.data.open=no-mount cvm.data.check=force".to_owned(), Conflict::NotMounted(Key::DataCheck)),
+        ("cvm.data.open=no-mount cvm.data.grow=yes".to_owned(), Conflict::NotMounted(Key::DataGrow)),
         ("cvm.data.open=no-mount cvm.data.mount=/srv".to_owned(), Conflict::NotMounted(Key::DataMount)),
     ];
     for (words, want) in cases {

@@ -2,7 +2,7 @@
 
 use ondisk::{Guid, blank, luks2};
 
-use super::{check, driver, format, luks, unwritten};
+use super::{check, driver, format, luks, size, unwritten};
 use crate::phase::{api, block_lookup};
 
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,8 @@ pub(crate) enum Error {
     Check(#[from] check::Error),
     #[error("examining the inode tables")]
     Unwritten(#[from] unwritten::Error),
+    #[error("the size of the disk")]
+    Size(#[from] size::Error),
     #[error("the disk's LUKS UUID is {0}, and cvm.data.uuid is {1}")]
     OtherUuid(Guid, Guid),
     #[error("{0} and cvm.data.format-until is over: the vaults' time is {1} s after it")]
@@ -76,6 +78,7 @@ impl Error {
             Self::Seal(_) => 85,
             Self::Check(_) => 86,
             Self::Unwritten(_) => 87,
+            Self::Size(error) => error.code(),
             Self::OtherUuid(..) => 89,
         }
     }
@@ -89,6 +92,7 @@ impl Error {
             Self::Mount(error) => error.is_io(),
             Self::Check(error) => error.may_pass(),
             Self::Unwritten(error) => error.may_pass(),
+            Self::Size(error) => error.may_pass(),
             _ => false,
         }
     }

@@ -272,6 +272,11 @@ impl Mapped {
         kernel::block::sectors_transferred(&self.kernel_name)
     }
 
+    /// Its size.
+    pub(super) fn bytes(&self) -> Result<u64, kernel::Error> {
+        kernel::block::Device::open(Path::new(&self.path), kernel::block::Access::Read)?.bytes()
+    }
+
     pub(super) fn set_read_ahead(&self, kib: u32) -> Result<(), kernel::Error> {
         kernel::block::set_read_ahead(&self.kernel_name, kib)
     }

@@ -25,7 +25,7 @@ pub(super) fn mount_at(mapped: &Mapped, target: &Path, wanted: &Data) -> Result<
     if (wanted.fs, wanted.on_error) == (FileSystem::Xfs, OnError::Panic) {
         kernel::sysctl::set("fs/xfs/panic_mask", XFS_SHUTDOWNS)?;
     }
-    watched(mapped, || mounted(mapped, wanted)?.attach(target))?;
+    watched(mapped, "the mount", || mounted(mapped, wanted)?.attach(target))?;
     if wanted.fs == FileSystem::Xfs {
         shut_down_at_once(mapped)?;
     }
@@ -35,7 +35,7 @@ pub(super) fn mount_at(mapped: &Mapped, target: &Path, wanted: &Data) -> Result<
 /// Mounts and unmounts it, so that its journal is recovered and empty. Nothing else sees it.
 pub(super) fn recover(mapped: &Mapped, wanted: &Data) -> Result<(), kernel::Error> {
     mapped.set_read_ahead(0)?;
-    watched(mapped, || mounted(mapped, wanted).map(drop))
+    watched(mapped, "the recovery of its journal", || mounted(mapped, wanted).map(drop))
 }
 
 fn mounted(mapped: &Mapped, wanted: &Data) -> Result<Detached, kernel::Error> {
@@ -47,6 +47,11 @@ fn mounted(mapped: &Mapped, wanted: &Data) -> Result<Detached, kernel::Error> {
         (FileSystem::Btrfs, OnError::Panic) => options.push(MountOption::Value("fatal_errors", "panic")),
         // btrfs turns read-only, xfs shuts down: both by themselves.
         (FileSystem::Btrfs | FileSystem::Xfs, _) => {}
+    }
+    if wanted.fs == FileSystem::Ext4 {
+        // A file system that grows, now or later, has the inode tables of new groups written at once: a table that is left to be
+        // written later cannot be read until then.
+        options.push(MountOption::Flag("noinit_itable"));
     }
     let mut attr = Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NODEV;
     for option in &wanted.options {
@@ -69,8 +74,13 @@ fn shut_down_at_once(mapped: &Mapped) -> Result<(), kernel::Error> {
     Ok(())
 }
 
-/// Runs `work`, which may recover a journal for a long time: as long as the disk moves data there is progress.
-fn watched<T: Send>(mapped: &Mapped, work: impl FnOnce() -> Result<T, kernel::Error> + Send) -> Result<T, kernel::Error> {
+/// Runs `work`, which may take a long time, as the recovery of a journal does: as long as the disk moves data there is progress.
+/// `what` is what the console says.
+pub(super) fn watched<T: Send>(
+    mapped: &Mapped,
+    what: &'static str,
+    work: impl FnOnce() -> Result<T, kernel::Error> + Send,
+) -> Result<T, kernel::Error> {
     let (sender, done) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
         scope.spawn(move || drop(sender.send(work())));
@@ -82,7 +92,7 @@ fn watched<T: Send>(mapped: &Mapped, work: impl FnOnce() -> Result<T, kernel::Er
                 Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
                 // The thread ended without a word: its panic is told by the panic hook.
                 Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
-                    return Err(kernel::Error::io("mount", mapped.path(), &std::io::ErrorKind::Other.into()));
+                    return Err(kernel::Error::io(what, mapped.path(), &std::io::ErrorKind::Other.into()));
                 }
             }
             let now = mapped.transferred();
@@ -91,7 +101,7 @@ fn watched<T: Send>(mapped: &Mapped, work: impl FnOnce() -> Result<T, kernel::Er
                 moved = now;
             }
             if Instant::now() >= report {
-                log::info!("data: the mount lasts {} s", start.elapsed().as_secs());
+                log::info!("data: {what} lasts {} s", start.elapsed().as_secs());
                 report = Instant::now() + REPORT;
             }
         }

@@ -22,7 +22,7 @@ use super::zeros;
 
 /// What programs that look for signatures may read, at either end, in bytes: the farthest known is VMFS' at 2 MiB, and a read
 /// may be extended by read-ahead.
-const EDGE: u64 = 8 << 20;
+pub(super) const EDGE: u64 = 8 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -60,7 +60,7 @@ pub(super) fn of_image(image: &File, kind: FileSystem, bytes: u64) -> Result<Vec
         read.map(|()| bytes).map_err(|e| kernel::Error::io("read", "image", &e))
     };
     if kind == FileSystem::Xfs {
-        let heads = xfs::group_heads(&read_block(&read, 0)?, end)?;
+        let heads = xfs::Superblock::parse(&read_block(&read, 0)?)?.group_heads(end)?;
         blocks.extend(heads.into_iter().map(|head| head.start / BLOCK_BYTES..head.end / BLOCK_BYTES));
     }
     if kind == FileSystem::Ext4 {

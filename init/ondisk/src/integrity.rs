@@ -1,0 +1,157 @@
+//! The superblock of dm-integrity, and how much data a device of some size holds under it.
+//!
+//! The kernel maps as many sectors as the superblock says, refuses to open when the device has no room for them, and raises the
+//! number, after it has opened, when the device has room for more. So a disk that the host made larger and small again no longer
+//! opens, unless the number is set to what the device holds before it is opened.
+//!
+//! Nothing authenticates the superblock: the host may write any number there. What is mapped beyond the sectors that were written
+//! cannot be read, and a file system refuses to be mounted on less than its size.
+//!
+//! Source: drivers/md/dm-integrity.c of Linux 6.12 (`struct superblock`, `calculate_journal_section_size`,
+//! `calculate_device_limits`, `get_provided_data_sectors`).
+
+use crate::bytes::{le_u16, le_u32, le_u64};
+
+/// What the kernel reads and writes at once at the start of the area, in bytes.
+pub const SUPERBLOCK_BYTES: usize = 4096;
+
+const MAGIC: &[u8; 8] = b"integrt\0";
+const PROVIDED: std::ops::Range<usize> = 16..24;
+const SECTOR: u64 = 512;
+
+/// `SB_SECTORS`, `JOURNAL_BLOCK_SECTORS`, `METADATA_PADDING_SECTORS`.
+const EIGHT_SECTORS: u64 = 8;
+/// What a journal sector holds besides the identifier of its commit, in bytes.
+const JOURNAL_SECTOR_BYTES: u64 = SECTOR - 8;
+/// `SB_FLAG_HAVE_JOURNAL_MAC`, and the bytes that it takes of each journal sector.
+const JOURNAL_MAC: u32 = 1;
+const JOURNAL_MAC_BYTES: u64 = 8;
+/// `SB_FLAG_FIXED_PADDING`: without it tags are padded to 128 KiB.
+const FIXED_PADDING: u32 = 8;
+
+/// A superblock: what decides how the area is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Superblock {
+    provided: u64,
+    tag_bytes: u64,
+    journal_sections: u64,
+    log2_interleave: u8,
+    log2_block_sectors: u8,
+    flags: u32,
+}
+
+impl Superblock {
+    /// Reads the superblock; `None` where there is none, or one that the kernel would refuse.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let [version, log2_interleave] = crate::bytes::array(bytes, 8)?;
+        let superblock = Self {
+            provided: le_u64(bytes, PROVIDED.start)?,
+            tag_bytes: le_u16(bytes, 10)?.into(),
+            journal_sections: le_u32(bytes, 12)?.into(),
+            log2_interleave,
+            log2_block_sectors: *bytes.get(28)?,
+            flags: le_u32(bytes, 24)?,
+        };
+        let known = bytes.starts_with(MAGIC) && (1..=6).contains(&version);
+        let laid_out = (3..=31).contains(&log2_interleave) && superblock.log2_block_sectors <= 3;
+        (known && laid_out && superblock.tag_bytes > 0 && superblock.journal_sections > 0).then_some(superblock)
+    }
+
+    /// How many sectors of 512 bytes are mapped.
+    #[must_use]
+    pub const fn provided(&self) -> u64 {
+        self.provided
+    }
+
+    /// How many sectors of 512 bytes a device of `device` sectors holds behind the `start` that is left free: a multiple of 8, 0 when
+    /// it holds none.
+    #[must_use]
+    pub fn capacity(&self, start: u64, device: u64) -> u64 {
+        let mut capacity = 0;
+        for bit in (3..64).rev() {
+            let more = capacity | 1 << bit;
+            if self.end_of(start, more).is_some_and(|end| end <= device) {
+                capacity = more;
+            }
+        }
+        capacity
+    }
+
+    /// Where the last of `sectors` is, counted from the start of the device, plus one.
+    fn end_of(&self, start: u64, sectors: u64) -> Option<u64> {
+        let entry = (8 + (8 << self.log2_block_sectors) + self.tag_bytes).next_multiple_of(8);
+        let mac = if self.flags & JOURNAL_MAC == 0 { 0 } else { JOURNAL_MAC_BYTES };
+        let entries = (JOURNAL_SECTOR_BYTES - mac) / entry * EIGHT_SECTORS;
+        let section = (entries << self.log2_block_sectors) + EIGHT_SECTORS;
+        let initial = EIGHT_SECTORS + section * self.journal_sections;
+        let padding = if self.flags & FIXED_PADDING == 0 { SECTOR << EIGHT_SECTORS } else { EIGHT_SECTORS * SECTOR };
+        let tags = self.tag_bytes << (self.log2_interleave - self.log2_block_sectors);
+        let run = tags.next_multiple_of(padding) / SECTOR;
+        let last = sectors.checked_sub(1)?;
+        let runs = (last >> self.log2_interleave).checked_add(1)?.checked_mul(run)?;
+        last.checked_add(runs)?.checked_add(initial)?.checked_add(start)?.checked_add(1)
+    }
+}
+
+/// Sets how many sectors are mapped in `block`, which holds a superblock.
+pub fn set_provided(block: &mut [u8], sectors: u64) {
+    if let Some(field) = block.get_mut(PROVIDED) {
+        field.copy_from_slice(&sectors.to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// As the kernel lays out a disk that cvm-init formats: blocks of 8 sectors, areas of 32,768 sectors.
+    fn block(tag_bytes: u16, journal_sections: u32, provided: u64) -> Vec<u8> {
+        let mut bytes = vec![0; SUPERBLOCK_BYTES];
+        bytes[..8].copy_from_slice(MAGIC);
+        (bytes[8], bytes[9]) = (4, 15);
+        bytes[10..12].copy_from_slice(&tag_bytes.to_le_bytes());
+        bytes[12..16].copy_from_slice(&journal_sections.to_le_bytes());
+        bytes[24..28].copy_from_slice(&FIXED_PADDING.to_le_bytes());
+        bytes[28] = 3;
+        set_provided(&mut bytes, provided);
+        bytes
+    }
+
+    #[test]
+    fn only_a_superblock_that_the_kernel_takes_is_one() {
+        let good = block(32, 3, 96736);
+        assert_eq!(Superblock::parse(&good).unwrap().provided(), 96736);
+        for (at, value) in [(0, b'I'), (8, 0), (8, 7), (9, 2), (9, 32), (10, 0), (12, 0), (28, 4)] {
+            let mut bytes = good.clone();
+            bytes[at] = value;
+            assert_eq!(Superblock::parse(&bytes), None, "byte {at}");
+        }
+        assert_eq!(Superblock::parse(&good[..28]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn capacity_is_the_most_that_fits_and_grows_with_the_device(
+            tag in 1_u16..200, sections in 1_u32..5000, start in 0_u64..100_000, device: u64, more in 0_u64..1 << 40
+        ) {
+            let superblock = Superblock::parse(&block(tag, sections, 0)).unwrap();
+            let capacity = superblock.capacity(start, device);
+            prop_assert!(capacity == 0 || superblock.end_of(start, capacity).unwrap() <= device);
+            prop_assert!(superblock.end_of(start, capacity + 8).is_none_or(|end| end > device));
+            prop_assert!(superblock.capacity(start, device.saturating_add(more)) >= capacity);
+        }
+
+        #[test]
+        fn hostile_superblocks_are_bounded(bytes in proptest::collection::vec(any::<u8>(), 0..64), device: u64) {
+            let mut bytes = bytes;
+            if bytes.len() >= 8 {
+                bytes[..8].copy_from_slice(MAGIC);
+            }
+            if let Some(superblock) = Superblock::parse(&bytes) {
+                prop_assert!(superblock.capacity(32768, device) < device.max(1));
+            }
+        }
+    }
+}
