@@ -137,6 +137,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "production-image-is-closed", play: image::production_is_closed },
     Scenario { name: "takes-nothing-that-the-host-brings-along", play: image::takes_nothing_from_the_host },
     Scenario { name: "boots-an-image-of-another-project", play: image::boots_an_image_of_another_project },
+    Scenario { name: "powers-off-when-the-data-disk-is-hidden", play: data::powers_off_when_the_data_disk_is_hidden },
     Scenario { name: "leaves-a-blank-disk-blank-without-leave-to-format", play: data::leaves_a_blank_disk_blank },
     Scenario { name: "refuses-a-disk-neither-blank-nor-luks", play: data::refuses_a_disk_neither_blank_nor_luks },
     Scenario { name: "refuses-to-format-on-two-shares-alone", play: data::refuses_to_format_on_two_shares_alone },

@@ -28,11 +28,22 @@ pub(super) fn survives_a_second_boot_into_systemd(stage: &Stage) -> Result<(), F
     }
     second.line("status|   type:    LUKS2")?;
     second.line("discard data-crypt 0")?;
+    // Its unit would have ended the machine.
+    second.line("data-disk-mounted.service is active")?;
     // Closed cleanly at shutdown: what stays mapped to the end is the root.
     second.line("All filesystems unmounted")?;
     second.line("Not all DM devices detached, 1 left")?;
     assert_field(&second.receipt()?, "/data/what", &"opened")?;
     assert_field(&second.receipt()?, "/unlock/threshold", &2)
+}
+
+/// Services must not write to memory what they take for the data disk.
+pub(super) fn powers_off_when_the_data_disk_is_hidden(stage: &Stage) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
+    let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+    let ended = boot.word("cvm-tests.hide").systemd().run()?;
+    ended.line("data-disk-mounted: /data: expected the file system of /dev/mapper/data-crypt, found: tmpfs /data.")?;
+    ended.no_line("system-up: the real system runs")
 }
 
 pub(super) fn leaves_a_blank_disk_blank(stage: &Stage) -> Result<(), Failure> {
