@@ -24,7 +24,7 @@ mod write;
 pub use binary::{Copy, repair};
 pub use excerpt::Excerpt;
 pub use policy::{Checked, DATA_OFFSET, Expect, Kdf, PARTS, Slot, Violation, check, examine};
-pub use restore::{Restore, identifiers, restore};
+pub use restore::{Restore, SoundCopy, identifiers, is_other_volume_key, restore, sound_copies};
 pub use seal::{SEAL_TOKEN, SealState, SealToken, seal_message};
 pub use write::{Area, clear_unused, writes};
 

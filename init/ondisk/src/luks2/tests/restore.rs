@@ -3,7 +3,10 @@
 use super::image::{Image, UUID, XTS_HMAC, put};
 use crate::Guid;
 use crate::cmdline::DataCipher;
-use crate::luks2::{Checked, DATA_OFFSET, Expect, Header, Restore, check, identifiers, repair, restore};
+use crate::luks2::{
+    Checked, Copy, DATA_OFFSET, Expect, Header, Restore, SoundCopy, check, identifiers, is_other_volume_key, repair, restore,
+    sound_copies,
+};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -70,11 +73,12 @@ fn restored_header_is_the_newest_and_everything_else_as_saved() {
     let cases = [
         ("the same", saved.clone(), 5, false),
         ("key material spoiled", torn(saved.clone(), KEYS + 7), 5, true),
-        ("one copy and key material spoiled", spoiled, 6, true),
+        ("one copy and key material spoiled", spoiled, 5, true),
+        ("one copy torn", torn(saved.clone(), 5000), 5, false),
         ("an older one", area(4, 1, 0xbb), 5, false),
         ("another of the same number", area(5, 1, 0xbb), 6, false),
         ("a newer one", area(9, 1, 0xbb), 10, false),
-        ("a newer one with its keyslot in the same place", area(9, 0, 0xbb), 10, true),
+        ("the same under a newer number, key material spoiled", area(9, 0, 0xbb), 9, true),
         ("the newest that there can be", area(u64::MAX, 1, 0xbb), u64::MAX, false),
         ("nothing", blank, 5, false),
         ("both copies torn", damaged, 5, false),
@@ -86,6 +90,19 @@ fn restored_header_is_the_newest_and_everything_else_as_saved() {
         assert_eq!(header.metadata, judged(&saved).0.metadata, "{name}");
         assert_eq!(plan.image[KEYS..], saved[KEYS..], "{name}");
         assert!(cut_at(&found, &plan, 3, u64::MAX) == plan.image, "{name}");
+    }
+}
+
+/// Also where the number had to be raised: the disk then has another one than the saved header.
+#[test]
+fn second_restore_has_nothing_to_write() {
+    let saved = area(5, 0, 0xaa);
+    for found in [vec![0; LENGTH], saved.clone(), area(9, 1, 0xbb), area(u64::MAX, 1, 0xbb)] {
+        let disk = plan(&found, &saved).image;
+        let again = plan(&disk, &saved);
+        assert!(again.image == disk && again.groups.iter().all(Vec::is_empty));
+        let torn_once = plan(&torn(disk.clone(), 5000), &saved);
+        assert!(torn_once.image == disk, "the other copy is the same, so the number stays");
     }
 }
 
@@ -110,6 +127,31 @@ fn only_whole_copy_is_written_last() {
         let plan = plan(&found, &saved);
         let place = plan.groups[1].first().unwrap().start;
         assert!(first.contains(&place), "{name}: {place}");
+    }
+}
+
+#[test]
+fn sound_copies_and_the_volume_key_are_told() {
+    let uuid = Guid::parse(UUID).unwrap();
+    let one = |copy, seqid| SoundCopy { copy, uuid, seqid };
+    let mut other = XTS_HMAC.json();
+    other["digests"]["0"]["salt"] = json!(format!("{}=", "A".repeat(43)));
+    let mut other = Image::of(&other).bytes();
+    other.resize(LENGTH, 0);
+    let mut mixed = area(5, 0, 0);
+    put(&mut mixed, 0, &area(6, 0, 0)[..16384]);
+    let header = judged(&area(5, 0, 0)).0;
+    let cases = [
+        ("whole", area(5, 0, 0), vec![one(Copy::Primary, 5), one(Copy::Secondary, 5)], false),
+        ("of two ages", mixed, vec![one(Copy::Primary, 6), one(Copy::Secondary, 5)], false),
+        ("primary torn", torn(area(5, 0, 0), 5000), vec![one(Copy::Secondary, 5)], false),
+        ("another volume key", other, vec![one(Copy::Primary, 4), one(Copy::Secondary, 4)], true),
+        ("zeros", vec![0; LENGTH], vec![], false),
+        ("nothing", vec![], vec![], false),
+    ];
+    for (name, image, want, is_other) in cases {
+        assert_eq!(sound_copies(&image), want, "{name}");
+        assert_eq!(is_other_volume_key(&image, &header), is_other, "{name}");
     }
 }
 
@@ -167,7 +209,7 @@ proptest! {
         let mut spoiled = area(5, 1, 0xbb);
         spoiled[at] = value;
         for disk in [found, spoiled] {
-            let _plan = (plan(&disk, &saved), identifiers(&disk));
+            let _plan = (plan(&disk, &saved), identifiers(&disk), sound_copies(&disk));
         }
     }
 }
