@@ -1,5 +1,6 @@
 //! What is said to `cvmctl`. No argument holds a secret: those stand in lists of processes.
 
+mod header;
 mod measure;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use cvmctl::policy::TTL_SECONDS;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+pub(crate) use header::{Header, HeaderCheck, HeaderRestore, HeaderSave};
 pub(crate) use measure::{Fold, Log, LogShow, LogVerify, Measure, SecureBootState};
 
 /// Deals disk keys to Enclave Vaults and says which images may have them
@@ -43,24 +45,6 @@ pub(crate) enum Command {
     /// Event logs: what firmware, boot loader and cvm-init say they measured
     #[command(subcommand)]
     Log(Log),
-}
-
-#[derive(Subcommand)]
-pub(crate) enum Header {
-    /// Hold a disk against the guest's header policy, a line each rule; exit code 0 only if the guest would go on to open it
-    Check(HeaderCheck),
-}
-
-#[derive(Args)]
-pub(crate) struct HeaderCheck {
-    /// The disk, or a file with its first 16 MiB or more
-    pub(crate) disk: PathBuf,
-    /// Words of the guest's command line; what is not said is as the guest has it by default
-    #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
-    pub(crate) policy_words: String,
-    /// A descriptor to read the disk's passphrase from, 64 hexadecimal digits: then the seal is verified
-    #[arg(long, value_name = "N")]
-    pub(crate) passphrase_fd: Option<u32>,
 }
 
 #[derive(Subcommand)]

@@ -65,6 +65,16 @@ pub(crate) enum Error {
     NoDomain(PathBuf),
     #[error("{path}, line {line}: no PCR")]
     Pcrs { path: PathBuf, line: usize },
+    #[error("{path} is neither a block device nor a regular file: give the data disk, or an image of it")]
+    NoDisk { path: PathBuf },
+    #[error("{path} has no name of a file at its end: give the name of the file to make")]
+    NoName { path: PathBuf },
+    #[error("writing {path}; it may hold a part of the saved header now: run the same restore again")]
+    Unfinished { path: PathBuf, source: io::Error },
+    #[error("{0} does not read back as it was written: run the same restore again; if that fails too, the disk is bad")]
+    ReadBack(PathBuf),
+    #[error("the saved header cannot be planned onto the disk")]
+    Plan(#[source] ondisk::luks2::Error),
     #[error("output")]
     Output(#[from] io::Error),
     #[error(transparent)]
@@ -79,6 +89,8 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Cmdline(Cmdline::Check { words }) => check(&words.join(" ")),
         Command::Cmdline(Cmdline::Explain { words }) => explain(&words.join(" ")),
         Command::Header(Header::Check(args)) => header::judge(&args),
+        Command::Header(Header::Save(args)) => header::save(&args),
+        Command::Header(Header::Restore(args)) => header::restore(&args),
         Command::Quote(Quote::Verify(args)) => quote::judge(&args),
         Command::Quote(Quote::Show(args)) => quote::describe(&args),
         Command::Measure(args) => measure::predict(*args),

@@ -1,31 +1,21 @@
-//! A data disk's header, judged by the guest's own rules. Nothing is written, and nothing is opened.
+//! `cvmctl header check`: a data disk's header, judged by the guest's own rules. Nothing is written, and nothing is opened.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use ondisk::blank;
-use ondisk::cmdline::{self, Data, Format, Seal};
+use ondisk::cmdline::{Data, Format, Seal};
 use ondisk::intent::{self, Intent};
 use ondisk::luks2::{self, Checked, DATA_OFFSET, Expect, Header, PARTS, SealState};
 use quorum::{Dek, Purpose};
-use zeroize::Zeroizing;
 
+use super::report::Report;
+use super::{passphrase, policy};
 use crate::args::HeaderCheck;
 use crate::run::{Error, REFUSED};
 use crate::show;
-
-/// What a command line must have besides the words about the disk.
-const REST: [(&str, &str); 6] = [
-    ("roothash", "0000000000000000000000000000000000000000000000000000000000000000"),
-    ("cvm.data", "serial=data"),
-    ("cvm.vault", "192.0.2.1:8443,192.0.2.2:8443"),
-    ("cvm.vault.mrenclave", "0000000000000000000000000000000000000000000000000000000000000000"),
-    ("cvm.vault.handle", "any"),
-    ("cvm.vault.app", "00000000-0000-4000-8000-000000000000"),
-];
 
 /// Judges, a line each rule; exit code 0 only if the guest would go on to open (or, blank and by policy, format) the disk.
 pub(crate) fn judge(args: &HeaderCheck) -> Result<ExitCode, Error> {
@@ -48,23 +38,6 @@ pub(crate) fn judge(args: &HeaderCheck) -> Result<ExitCode, Error> {
     report.lines.push(if accepted { "the guest would go on".to_owned() } else { "the guest would refuse this disk".to_owned() });
     show::lines(&report.lines)?;
     Ok(if accepted { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
-}
-
-#[derive(Default)]
-struct Report {
-    lines: Vec<String>,
-    refused: bool,
-}
-
-impl Report {
-    fn line(&mut self, good: bool, rule: &str, found: impl std::fmt::Display) {
-        self.refused |= !good;
-        self.lines.push(format!("{}  {rule}: {found}", if good { "ok     " } else { "REFUSED" }));
-    }
-
-    fn note(&mut self, rule: &str, found: impl std::fmt::Display) {
-        self.lines.push(format!("note     {rule}: {found}"));
-    }
 }
 
 fn examine(report: &mut Report, mut image: Vec<u8>, wanted: &Data, dek: Option<&Dek>) {
@@ -141,15 +114,6 @@ fn seal(report: &mut Report, (header, checked, image): (&Header, &Checked, &[u8]
     }
 }
 
-/// The policy that the words make, with whatever else a command line needs.
-fn policy(words: &str) -> Result<Data, Error> {
-    let is_given = |key: &str| words.split_whitespace().any(|word| word.split_once('=').is_some_and(|(name, _)| name == key));
-    let rest = REST.iter().filter(|(key, _)| !is_given(key)).map(|(key, value)| format!("{key}={value}"));
-    let line = std::iter::once(words.to_owned()).chain(rest).collect::<Vec<_>>().join(" ");
-    let policy = cmdline::parse(&line).map_err(Error::Words)?;
-    policy.data.ok_or(Error::Words(cmdline::Error::Missing(cmdline::Key::Data)))
-}
-
 /// Reads the header area, and whether everything is zero that the guest looks at before it calls a disk blank.
 /// The last is whether the disk is large enough for the guest.
 fn read(args: &HeaderCheck) -> std::io::Result<(Vec<u8>, bool, bool)> {
@@ -169,23 +133,4 @@ fn read(args: &HeaderCheck) -> std::io::Result<(Vec<u8>, bool, bool)> {
     }
     image.resize(usize::try_from(DATA_OFFSET).unwrap_or(0), 0);
     Ok((image, is_blank, blank::ranges(bytes).is_ok()))
-}
-
-/// Reads the passphrase into memory that is wiped.
-fn passphrase(descriptor: u32) -> Result<Dek, Error> {
-    let path = PathBuf::from(format!("/proc/self/fd/{descriptor}"));
-    let mut text = Zeroizing::new([0_u8; 64]);
-    let read = File::open(&path).and_then(|mut file| file.read_exact(text.as_mut()));
-    read.map_err(|source| Error::File { path, source })?;
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Ok(byte - b'0'),
-        b'a'..=b'f' => Ok(byte - b'a' + 10),
-        _ => Err(Error::Passphrase),
-    };
-    Dek::fill_with(|key| {
-        for (byte, pair) in key.iter_mut().zip(text.as_chunks::<2>().0) {
-            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-        }
-        Ok(())
-    })
 }

@@ -1,0 +1,61 @@
+//! What is said to `cvmctl header`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+#[derive(Subcommand)]
+pub(crate) enum Header {
+    /// Hold a disk against the guest's header policy, a line each rule; exit code 0 only if the guest would go on to open it
+    Check(HeaderCheck),
+    /// Save the header area of a disk (its first 16 MiB) to a new file, if the guest would accept the header; exit code 2 if it is refused
+    Save(HeaderSave),
+    /// Write a saved header area back to its disk, in an order that survives a power cut; exit code 2 if it is refused
+    Restore(HeaderRestore),
+}
+
+#[derive(Args)]
+pub(crate) struct HeaderCheck {
+    /// The disk, or a file with its first 16 MiB or more
+    pub(crate) disk: PathBuf,
+    /// Words of the guest's command line; what is not said is as the guest has it by default
+    #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
+    pub(crate) policy_words: String,
+    /// A descriptor to read the disk's passphrase from, 64 hexadecimal digits: then the seal is verified
+    #[arg(long, value_name = "N")]
+    pub(crate) passphrase_fd: Option<u32>,
+}
+
+#[derive(Args)]
+pub(crate) struct HeaderSave {
+    /// The disk, a snapshot of it, or a file with its first 16 MiB or more
+    pub(crate) disk: PathBuf,
+    /// The file to make, with mode 0600. A file that exists is never replaced
+    pub(crate) file: PathBuf,
+    /// Words of the guest's command line; what is not said is as the guest has it by default
+    #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
+    pub(crate) policy_words: String,
+    /// A descriptor to read the disk's passphrase from, 64 hexadecimal digits: then the header is authenticated
+    #[arg(long, value_name = "N")]
+    pub(crate) passphrase_fd: Option<u32>,
+}
+
+#[derive(Args)]
+pub(crate) struct HeaderRestore {
+    /// A file that `cvmctl header save` made, 16 MiB
+    pub(crate) file: PathBuf,
+    /// The disk to write to, or an image of it. No program may use it
+    pub(crate) disk: PathBuf,
+    /// Words of the guest's command line; what is not said is as the guest has it by default
+    #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
+    pub(crate) policy_words: String,
+    /// A descriptor to read the passphrase of the saved header from, 64 hexadecimal digits: then the header is authenticated
+    #[arg(long, value_name = "N")]
+    pub(crate) passphrase_fd: Option<u32>,
+    /// Also restore a header that no passphrase was given for, or that has no authentication token
+    #[arg(long)]
+    pub(crate) unauthenticated: bool,
+    /// Also write to a disk on which no LUKS header with the saved UUID is left
+    #[arg(long)]
+    pub(crate) replace_damaged: bool,
+}

@@ -1,0 +1,146 @@
+//! Which header areas are saved and restored: those that the guest would accept, whose first format is finished.
+
+use ondisk::cmdline::{Data, Seal};
+use ondisk::intent::{self, Intent};
+use ondisk::luks2::{self, Checked, DATA_OFFSET, Expect, Header, PARTS, SealState, Violation};
+use quorum::{Dek, Purpose};
+
+use super::report::Report;
+
+/// What happens to a header of which one copy is damaged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Damaged {
+    /// It is written anew from the other copy, as the guest does.
+    Mend,
+    Refuse,
+}
+
+/// A header area on which every rule holds.
+pub(super) struct Accepted {
+    /// All of it, with both copies of the header whole.
+    pub(super) image: Vec<u8>,
+    pub(super) header: Header,
+    pub(super) checked: Checked,
+}
+
+/// What is known of who wrote a header.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Authentication {
+    /// The token was made with the key that was given.
+    Verified,
+    /// It was not.
+    Failed,
+    NoPassphrase,
+    NoToken,
+}
+
+/// Holds an area against the policy. `None` when a rule is broken; the report then says which.
+pub(super) fn accept(report: &mut Report, mut image: Vec<u8>, damaged: Damaged, wanted: &Data) -> Option<Accepted> {
+    if has_record(&image) {
+        report.refuse(
+            "record of a begun format",
+            "a first format was begun or its last write was lost. Boot the guest: it ends the format or erases the record",
+        );
+    }
+    let header = parse(report, &mut image, damaged)?;
+    let uuid = header.uuid();
+    report.line(true, "form", format_args!("{} bytes a copy, sequence {}, uuid {uuid}", header.size(), header.seqid()));
+    if let Some(expected) = wanted.uuid.filter(|expected| *expected != uuid) {
+        report.refuse("uuid", format_args!("the header's is {uuid}, and cvm.data.uuid is {expected}: is this the right disk?"));
+    }
+    // Rotation leaves a second keyslot for a moment, and always beside the token.
+    let expect = |rotation| Expect { cipher: wanted.cipher, data_offset: DATA_OFFSET, rotation };
+    let has_token = luks2::check(&header, &expect(true)).is_ok_and(|checked| checked.seal().is_some());
+    let expect = expect(has_token);
+    for (part, found) in PARTS.into_iter().zip(luks2::examine(&header, &expect)) {
+        match found {
+            Ok(()) => report.line(true, part, "as the policy has it"),
+            Err(Violation::Keyslots) => {
+                report.refuse(part, "expected is one, and a second one only beside the authentication token (rotation)");
+            }
+            Err(violation) => report.refuse(part, violation),
+        }
+    }
+    let checked = luks2::check(&header, &expect).ok()?;
+    examine_state(report, &checked, wanted);
+    (!report.refused).then_some(Accepted { image, header, checked })
+}
+
+/// Whether the record is there that says that a first format was begun.
+pub(super) fn has_record(image: &[u8]) -> bool {
+    let block = usize::try_from(intent::OFFSET).ok().and_then(|at| image.get(at..at + intent::BLOCK));
+    block.and_then(Intent::parse).is_some()
+}
+
+fn parse(report: &mut Report, image: &mut [u8], damaged: Damaged) -> Option<Header> {
+    let error = match Header::parse(image) {
+        Ok(header) => return Some(header),
+        Err(error) => error,
+    };
+    if damaged == Damaged::Refuse {
+        report.refuse(
+            "form",
+            format_args!("{error}. If one copy is whole, cvmctl header save FILE NEWFILE makes a file with both"),
+        );
+        return None;
+    }
+    match luks2::repair(image).and_then(|()| Header::parse(image)) {
+        Ok(header) => {
+            report.note("copies", format_args!("{error}; the other copy is whole, and the file gets both copies from it"));
+            Some(header)
+        }
+        Err(error) => {
+            report.refuse("form", error);
+            None
+        }
+    }
+}
+
+fn examine_state(report: &mut Report, checked: &Checked, wanted: &Data) {
+    match checked.seal().map(|seal| seal.state) {
+        Some(SealState::Formatting) => {
+            report.refuse("state", "the first format was not finished, so there is no data that this header opens");
+        }
+        None if wanted.seal == Seal::Require => {
+            report.refuse("authentication", "the header has no token, and cvm.data.seal=require refuses it");
+        }
+        Some(SealState::Ready) | None => {}
+    }
+    if checked.slots().len() > 1 {
+        report.note("rotation", "it was not finished: the guest opens this header only with cvm.vault.previous");
+    }
+}
+
+impl Accepted {
+    pub(super) fn authenticate(&self, dek: Option<&Dek>) -> Authentication {
+        let Some(seal) = self.checked.seal() else { return Authentication::NoToken };
+        let Some(dek) = dek else { return Authentication::NoPassphrase };
+        let message = luks2::seal_message(&self.header, &self.checked, &self.image, seal.state);
+        let authenticator = dek.authenticator(Purpose::HeaderSeal, &self.header.uuid().to_string());
+        if message.is_some_and(|message| authenticator.verifies(&message, &seal.mac)) {
+            Authentication::Verified
+        } else {
+            Authentication::Failed
+        }
+    }
+
+    pub(super) fn keyslots(&self) -> String {
+        let slots = self.checked.slots().iter();
+        slots.map(|slot| format!("{} by {}", slot.id, slot.kdf.as_str())).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Holds the key against the commitment, if the policy has one. During a rotation the key may be the previous one.
+pub(super) fn check_commitment(report: &mut Report, dek: Option<&Dek>, wanted: &Data) {
+    let (Some(dek), Some(commitment)) = (dek, wanted.vaults.commit) else { return };
+    if dek.commitment().0 == commitment {
+        report.line(true, "commitment", "the passphrase is the key of cvm.vault.commit");
+    } else if wanted.vaults.previous.is_some() {
+        report.note("commitment", "the passphrase is not the key of cvm.vault.commit; it may be that of cvm.vault.previous");
+    } else {
+        report.refuse(
+            "commitment",
+            "the passphrase is not the key of cvm.vault.commit. If it is the previous key, add cvm.vault.previous to the words",
+        );
+    }
+}

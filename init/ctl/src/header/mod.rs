@@ -1,0 +1,72 @@
+//! A data disk's header area: judged by the guest's own rules, saved to a file, and written back.
+
+mod accept;
+mod check;
+mod disk;
+mod new_file;
+mod report;
+mod restore;
+mod save;
+mod target;
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::PathBuf;
+
+use ondisk::cmdline::{self, Data};
+use ondisk::luks2::DATA_OFFSET;
+use quorum::Dek;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use zeroize::Zeroizing;
+
+use crate::run::Error;
+
+pub(crate) use check::judge;
+pub(crate) use restore::restore;
+pub(crate) use save::save;
+
+/// What a command line must have besides the words about the disk.
+const REST: [(&str, &str); 6] = [
+    ("roothash", "0000000000000000000000000000000000000000000000000000000000000000"),
+    ("cvm.data", "serial=data"),
+    ("cvm.vault", "192.0.2.1:8443,192.0.2.2:8443"),
+    ("cvm.vault.mrenclave", "0000000000000000000000000000000000000000000000000000000000000000"),
+    ("cvm.vault.handle", "any"),
+    ("cvm.vault.app", "00000000-0000-4000-8000-000000000000"),
+];
+
+/// The policy that the words make, with whatever else a command line needs.
+fn policy(words: &str) -> Result<Data, Error> {
+    let is_given = |key: &str| words.split_whitespace().any(|word| word.split_once('=').is_some_and(|(name, _)| name == key));
+    let rest = REST.iter().filter(|(key, _)| !is_given(key)).map(|(key, value)| format!("{key}={value}"));
+    let line = std::iter::once(words.to_owned()).chain(rest).collect::<Vec<_>>().join(" ");
+    let policy = cmdline::parse(&line).map_err(Error::Words)?;
+    policy.data.ok_or(Error::Words(cmdline::Error::Missing(cmdline::Key::Data)))
+}
+
+/// The size of the header area, in bytes.
+fn area_length() -> usize {
+    usize::try_from(DATA_OFFSET).unwrap_or(usize::MAX)
+}
+
+/// Reads the passphrase into memory that is wiped and that no core dump holds.
+fn passphrase(descriptor: u32) -> Result<Dek, Error> {
+    let path = PathBuf::from(format!("/proc/self/fd/{descriptor}"));
+    let failed = |source| Error::File { path: path.clone(), source };
+    // Opened before the process becomes not dumpable: from then on /proc/self belongs to root, and other users could not.
+    let mut file = File::open(&path).map_err(failed)?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Error::Core)?;
+    let mut text = Zeroizing::new([0_u8; 64]);
+    file.read_exact(text.as_mut()).map_err(failed)?;
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Ok(byte - b'0'),
+        b'a'..=b'f' => Ok(byte - b'a' + 10),
+        _ => Err(Error::Passphrase),
+    };
+    Dek::fill_with(|key| {
+        for (byte, pair) in key.iter_mut().zip(text.as_chunks::<2>().0) {
+            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        }
+        Ok(())
+    })
+}

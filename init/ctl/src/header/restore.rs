@@ -1,0 +1,127 @@
+//! `cvmctl header restore`: a saved header area written back to its disk.
+
+use std::fs::File;
+use std::io::{Seek as _, SeekFrom};
+use std::process::ExitCode;
+
+use ondisk::cmdline::Data;
+use ondisk::luks2::{self, DATA_OFFSET, Restore};
+use quorum::Dek;
+
+use super::accept::{Accepted, Authentication, Damaged, accept, check_commitment};
+use super::disk::{self, Disk};
+use super::report::Report;
+use super::{passphrase, policy, target};
+use crate::args::HeaderRestore;
+use crate::run::Error;
+
+/// What the last line says of a command that was refused.
+const NOT_WRITTEN: &str = "nothing was written";
+
+/// The smallest disk: the header area and 1 MiB of data behind it.
+const SMALLEST: u64 = DATA_OFFSET + (1 << 20);
+
+/// Writes the saved area to the disk if both are as they must be, a line each rule; exit code 0 only if the disk has it in the end.
+pub(crate) fn restore(args: &HeaderRestore) -> Result<ExitCode, Error> {
+    let wanted = policy(&args.policy_words)?;
+    let dek = args.passphrase_fd.map(passphrase).transpose()?;
+    let mut report = Report::default();
+    let Some(saved) = saved(&mut report, args, dek.as_ref(), &wanted)? else { return report.end_refused(NOT_WRITTEN) };
+    let Some(disk) = Disk::open(&args.disk)? else {
+        report.refuse("disk", "it is in use: unmount it, close its mapping, or stop the virtual machine that has it open");
+        return report.end_refused(NOT_WRITTEN);
+    };
+    if disk.bytes() < SMALLEST {
+        report.refuse(
+            "disk",
+            format_args!("expected are at least {SMALLEST} bytes, found are {}: is this the disk?", disk.bytes()),
+        );
+        return report.end_refused(NOT_WRITTEN);
+    }
+    let found = disk.read()?;
+    target::examine(&mut report, &found, &saved.header, args.replace_damaged);
+    if report.refused {
+        return report.end_refused(NOT_WRITTEN);
+    }
+    let plan = luks2::restore(&found, &saved.image, &saved.header, &saved.checked).map_err(Error::Plan)?;
+    if plan.groups.iter().all(Vec::is_empty) {
+        report.lines.push("the disk already has this header: nothing to do, nothing was written".to_owned());
+        report.print()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    warn(&mut report, &found, &saved, &plan);
+    // Before the first write: who ends the program meanwhile must know what that leaves.
+    report.print()?;
+    disk.write(&plan)?;
+    report.lines.push(format!("the header area of {} was written and reads back as saved", args.disk.display()));
+    report.print()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The saved area, if it may be restored.
+fn saved(report: &mut Report, args: &HeaderRestore, dek: Option<&Dek>, wanted: &Data) -> Result<Option<Accepted>, Error> {
+    let failed = |source| Error::File { path: args.file.clone(), source };
+    let mut file = File::open(&args.file).map_err(failed)?;
+    let bytes = file.seek(SeekFrom::End(0)).map_err(failed)?;
+    if bytes != DATA_OFFSET {
+        report.refuse(
+            "size",
+            format_args!("expected are exactly {DATA_OFFSET} bytes, found are {bytes}: give a file of header save"),
+        );
+        return Ok(None);
+    }
+    let accepted = accept(report, disk::read_area(&file).map_err(failed)?, Damaged::Refuse, wanted);
+    check_commitment(report, dek, wanted);
+    let Some(accepted) = accepted else { return Ok(None) };
+    report.note("keyslots", accepted.keyslots());
+    authenticate(report, accepted.authenticate(dek), args.unauthenticated);
+    Ok((!report.refused).then_some(accepted))
+}
+
+fn authenticate(report: &mut Report, found: Authentication, may_miss: bool) {
+    let rule = "authentication";
+    match found {
+        Authentication::Verified => report.line(true, rule, "the token answers to the passphrase"),
+        // Who gives a passphrase wants it verified, also with --unauthenticated.
+        Authentication::Failed => report.refuse(
+            rule,
+            "the token does not answer to the passphrase: the file is another disk's, is of another key (a rotation), or was changed",
+        ),
+        Authentication::NoPassphrase if may_miss => report.warn(rule, "not verified, as --unauthenticated says"),
+        Authentication::NoPassphrase => {
+            report.refuse(rule, "the passphrase is missing: give it with --passphrase-fd, or accept the file with --unauthenticated");
+        }
+        Authentication::NoToken if may_miss => {
+            report.warn(rule, "the header has no token, so nothing proves it, as --unauthenticated says");
+        }
+        Authentication::NoToken => report.refuse(
+            rule,
+            "the header has no token (it was made by others), so nothing proves it: accept the file with --unauthenticated",
+        ),
+    }
+}
+
+fn warn(report: &mut Report, found: &[u8], saved: &Accepted, plan: &Restore) {
+    let newest = |image: &[u8]| luks2::sound_copies(image).iter().map(|copy| copy.seqid).max();
+    let mine = saved.header.seqid();
+    if let Some(newer) = newest(found).filter(|seqid| *seqid > mine) {
+        report.warn(
+            "sequence",
+            format_args!(
+                "the saved header ({mine}) is older than the disk's ({newer}). If the key was rotated in between, the disk answers to \
+                 the previous key from now on: boot it with cvm.vault.previous, which rotates it again"
+            ),
+        );
+    }
+    if let Some(written) = newest(&plan.image).filter(|seqid| *seqid != mine) {
+        report
+            .note("sequence", format_args!("the header is written with {written}, so that every reader takes it for the newest"));
+    }
+    if plan.shares_key_material {
+        report.warn(
+            "key material",
+            "both headers need the same bytes: until this command ends neither header is usable. If it is interrupted, run the same \
+             restore again",
+        );
+    }
+}

@@ -1,0 +1,56 @@
+//! Whether a saved header belongs on a disk, by what the disk has in its place.
+
+use ondisk::luks2::{self, Header};
+use ondisk::{blank, intent};
+
+use super::accept::has_record;
+use super::report::Report;
+
+/// The first bytes of a LUKS1 header. It has no checksum, so whether it is sound cannot be told.
+const LUKS1: &[u8; 8] = b"LUKS\xba\xbe\x00\x01";
+
+/// What the flag is called that lets a damaged header be replaced.
+const FLAG: &str = "--replace-damaged";
+
+/// Holds what is on the disk against the saved header, a line for each reason not to write.
+pub(super) fn examine(report: &mut Report, found: &[u8], saved: &Header, replace_damaged: bool) {
+    let (rule, uuid) = ("disk", saved.uuid());
+    if has_record(found) {
+        report.refuse("record of a begun format", record());
+    }
+    if let Some(other) = luks2::sound_copies(found).iter().find(|copy| copy.uuid != uuid) {
+        let what = "another disk, or it was formatted again";
+        return report
+            .refuse(rule, format_args!("expected is LUKS UUID {uuid}, found is a whole header of {}: {what}", other.uuid));
+    }
+    if found.starts_with(LUKS1) {
+        return report.refuse(rule, "expected is LUKS2, found is a header of LUKS1: it is another disk");
+    }
+    let left = luks2::identifiers(found);
+    let doubt = if let Some(other) = left.iter().find(|other| **other != uuid) {
+        format!("expected is LUKS UUID {uuid}, found is a damaged header of {other}")
+    } else if luks2::is_other_volume_key(found, saved) {
+        "the disk's header is for another volume key: the disk was formatted again with the same UUID, and the saved header does not \
+         open what was written since"
+            .to_owned()
+    } else if left.is_empty() {
+        let content = if blank::is_blank(found) { "the header area is blank" } else { "other data" };
+        format!("expected is LUKS UUID {uuid}, found is no LUKS header: {content}")
+    } else {
+        return report.line(true, rule, format_args!("it has, or had, a header of LUKS UUID {uuid}"));
+    };
+    if replace_damaged {
+        report.warn(rule, format_args!("{doubt}. It is replaced, as {FLAG} says"));
+    } else {
+        report.refuse(rule, format_args!("{doubt}. If it is the right disk all the same, give {FLAG}"));
+    }
+}
+
+fn record() -> String {
+    let block = u64::try_from(intent::BLOCK).map_or(0, |block| intent::OFFSET / block);
+    format!(
+        "the disk has one, and a guest with cvm.data.format=if-blank would format it. If the disk held data, copy it, erase the record with \
+         dd if=/dev/zero of=DISK bs={} seek={block} count=1 conv=notrunc,fsync and run the same restore again",
+        intent::BLOCK
+    )
+}
