@@ -1,65 +1,15 @@
-//! `cvmctl header check` as an operator runs it: headers of cryptsetup 2.6.1, sealed here, spoiled here, and blank disks.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what it expects")]
-#![expect(clippy::disallowed_methods, reason = "runs the program under test")]
+//! `cvmctl header check`: headers of cryptsetup 2.6.1, sealed here, spoiled here, and blank disks.
 
 use std::fs;
 use std::process::{Command, Stdio};
 
-use ondisk::cmdline::DataCipher;
 use ondisk::intent::{self, Intent};
-use ondisk::luks2::{self, DATA_OFFSET, Expect, Header, SealState, SealToken, seal_message};
+use ondisk::luks2::{DATA_OFFSET, SealState};
 use ondisk::{Guid, blank};
-use quorum::{Dek, Purpose};
-use ring::digest::{SHA256, digest};
-use serde_json::{Value, json};
+use quorum::Purpose;
+use serde_json::json;
 
-/// tests/fuzz/seeds/luks2_header says where it is from.
-const HEADER: &[u8] = include_bytes!("../../../tests/fuzz/seeds/luks2_header/cryptsetup-2.6.1-xts-hmac");
-const SIZE: usize = 16384;
-
-fn dek(byte: u8) -> Dek {
-    Dek::fill_with::<()>(|bytes| {
-        bytes.fill(byte);
-        Ok(())
-    })
-    .ok()
-    .unwrap()
-}
-
-fn metadata(area: &[u8]) -> Value {
-    serde_json::from_slice(area[4096..SIZE].split(|byte| *byte == 0).next().unwrap()).unwrap()
-}
-
-/// The area with other metadata in both copies, checksums and all.
-fn with(mut area: Vec<u8>, json: &Value) -> Vec<u8> {
-    for copy in area.chunks_exact_mut(SIZE).take(2) {
-        copy[4096..].fill(0);
-        let text = json.to_string();
-        copy[4096..4096 + text.len()].copy_from_slice(text.as_bytes());
-        copy[448..512].fill(0);
-        let checksum = digest(&SHA256, copy);
-        copy[448..480].copy_from_slice(checksum.as_ref());
-    }
-    area
-}
-
-fn unsealed() -> Vec<u8> {
-    let mut area = HEADER.to_vec();
-    area.resize(usize::try_from(DATA_OFFSET).unwrap(), 0);
-    area
-}
-
-fn sealed(state: SealState) -> Vec<u8> {
-    let area = unsealed();
-    let header = Header::parse(&area).unwrap();
-    let expect = Expect { cipher: DataCipher::XtsHmac, data_offset: DATA_OFFSET, rotation: false };
-    let checked = luks2::check(&header, &expect).unwrap();
-    let message = seal_message(&header, &checked, &area, state).unwrap();
-    let mac = dek(7).authenticator(Purpose::HeaderSeal, &header.uuid().to_string()).mac(&message);
-    let mut json = metadata(&area);
-    json["tokens"]["0"] = SealToken::json(state, &mac);
-    with(area, &json)
-}
+use crate::world::{SIZE, dek, metadata, sealed, unsealed, with};
 
 /// Exit code and output for a disk of 64 MiB that begins so, with the passphrase of `key` on a descriptor.
 fn check(area: &[u8], words: &str, key: Option<u8>) -> (Option<i32>, String) {

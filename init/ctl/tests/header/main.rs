@@ -1,0 +1,8 @@
+//! `cvmctl header` as an operator runs it.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what it expects")]
+#![expect(clippy::disallowed_methods, reason = "runs the program under test")]
+
+mod check;
+mod restore;
+mod save;
+mod world;
