@@ -9,6 +9,12 @@ use super::report::Report;
 /// The first bytes of a LUKS1 header. It has no checksum, so whether it is sound cannot be told.
 const LUKS1: &[u8; 8] = b"LUKS\xba\xbe\x00\x01";
 
+/// The first bytes of images that are not a disk byte for byte. A header written over them would destroy the image.
+const FORMATS: [(&str, &[u8]); 3] = [("qcow2", b"QFI\xfb"), ("VMDK", b"KDMV"), ("VHDX", b"vhdxfile")];
+
+/// Where the signature of an MBR is, also in front of a GPT.
+const MBR: std::ops::Range<usize> = 510..512;
+
 /// What the flag is called that lets a damaged header be replaced.
 const FLAG: &str = "--replace-damaged";
 
@@ -18,8 +24,12 @@ pub(super) fn examine(report: &mut Report, found: &[u8], saved: &Header, replace
     if has_record(found) {
         report.refuse("record of a begun format", record());
     }
+    if let Some((format, _)) = FORMATS.iter().find(|(_, magic)| found.starts_with(magic)) {
+        return report
+            .refuse(rule, format_args!("expected is a raw disk, found is a {format} image: attach it with qemu-nbd, give that"));
+    }
     if let Some(other) = luks2::sound_copies(found).iter().find(|copy| copy.uuid != uuid) {
-        let what = "another disk, or it was formatted again";
+        let what = "give the right disk; if it is this one, erase that header first";
         return report
             .refuse(rule, format_args!("expected is LUKS UUID {uuid}, found is a whole header of {}: {what}", other.uuid));
     }
@@ -34,8 +44,7 @@ pub(super) fn examine(report: &mut Report, found: &[u8], saved: &Header, replace
          open what was written since"
             .to_owned()
     } else if left.is_empty() {
-        let content = if blank::is_blank(found) { "the header area is blank" } else { "other data" };
-        format!("expected is LUKS UUID {uuid}, found is no LUKS header: {content}")
+        format!("expected is LUKS UUID {uuid}, found is no LUKS header: {}", content(found))
     } else {
         return report.line(true, rule, format_args!("it has, or had, a header of LUKS UUID {uuid}"));
     };
@@ -43,6 +52,16 @@ pub(super) fn examine(report: &mut Report, found: &[u8], saved: &Header, replace
         report.warn(rule, format_args!("{doubt}. It is replaced, as {FLAG} says"));
     } else {
         report.refuse(rule, format_args!("{doubt}. If it is the right disk all the same, give {FLAG}"));
+    }
+}
+
+fn content(found: &[u8]) -> &'static str {
+    if blank::is_blank(found) {
+        "the header area is blank"
+    } else if found.get(MBR) == Some(&[0x55, 0xaa]) {
+        "a partition table (the data disk may be one of its partitions)"
+    } else {
+        "other data"
     }
 }
 

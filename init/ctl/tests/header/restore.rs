@@ -84,7 +84,11 @@ fn disk_that_the_header_does_not_belong_on_is_left_as_it_is() {
     let saved = area(5, 0, 0xaa);
     let (replace, luks1) = ("--replace-damaged", [b"LUKS\xba\xbe\x00\x01".as_slice(), &[0; 4088]].concat());
     let one_of_another = spoiled(renamed(area(9, 1, 0xbb)), &[5000]);
-    let cases: [Refusal<'_>; 12] = [
+    let mut table = vec![0; 4096];
+    table[510..512].copy_from_slice(&[0x55, 0xaa]);
+    let cases: [Refusal<'_>; 14] = [
+        ("qcow2, flag", b"QFI\xfb\0\0\0\x03".to_vec(), replace, "found is a qcow2 image"),
+        ("partition table", table, "", "one of its partitions"),
         ("another uuid", renamed(saved.clone()), "", "found is a whole header of"),
         ("another uuid, flag", renamed(saved.clone()), replace, "found is a whole header of"),
         ("one whole copy of another, flag", one_of_another, replace, "found is a whole header of"),

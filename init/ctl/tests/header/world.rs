@@ -177,7 +177,7 @@ impl World {
 /// Writes a file with holes in the place of zeros: the program flushes it, and most of it is zero.
 fn write(path: &Path, bytes: &[u8]) -> File {
     let file = File::create(path).unwrap();
-    let zeros = [0; 65536];
+    let zeros = [0; 4096];
     for (number, piece) in bytes.chunks(zeros.len()).enumerate().filter(|(_, piece)| *piece != &zeros[..piece.len()]) {
         file.write_all_at(piece, u64::try_from(number * zeros.len()).unwrap()).unwrap();
     }
