@@ -28,7 +28,7 @@ pub(crate) struct HeaderCheck {
 
 #[derive(Args)]
 pub(crate) struct HeaderSave {
-    /// The disk, a snapshot of it, or a file with its first 16 MiB or more
+    /// The disk while its machine is off, a snapshot of it, or a file with its first 16 MiB or more
     pub(crate) disk: PathBuf,
     /// The file to make, with mode 0600. A file that exists is never replaced
     pub(crate) file: PathBuf,

@@ -11,6 +11,9 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::run::Error;
 
+/// What is said of file systems that do not know the flag, NFS among them.
+const NO_RENAME: &str = "the file system cannot rename without replacing a file of the same name: choose another folder";
+
 /// Makes the file with mode 0600. `false` when a file of this name exists, which is left as it is.
 ///
 /// A process that is killed meanwhile leaves a file `.cvmctl-header-*` in the folder.
@@ -28,6 +31,7 @@ pub(super) fn create(path: &Path, bytes: &[u8]) -> Result<bool, Error> {
         match renameat_with(folder.as_fd(), &temporary, folder.as_fd(), name, RenameFlags::NOREPLACE) {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Ok(false),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Err(io::Error::other(NO_RENAME)),
             Err(error) => Err(error.into()),
         }
     });

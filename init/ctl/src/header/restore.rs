@@ -49,6 +49,13 @@ pub(crate) fn restore(args: &HeaderRestore) -> Result<ExitCode, Error> {
         report.print()?;
         return Ok(ExitCode::SUCCESS);
     }
+    if saved.checked.seal().is_none() && target::has_token(&found, &wanted) {
+        report.warn(
+            "authentication",
+            "the disk's header has a token and the saved one has none: it is older than the token, or the token was removed from it. The \
+             guest opens it only with cvm.data.seal=auto",
+        );
+    }
     warn(&mut report, &found, &saved, &plan);
     // Before the first write: who ends the program meanwhile must know what that leaves.
     report.print()?;

@@ -1,6 +1,7 @@
 //! Whether a saved header belongs on a disk, by what the disk has in its place.
 
-use ondisk::luks2::{self, Header};
+use ondisk::cmdline::Data;
+use ondisk::luks2::{self, DATA_OFFSET, Expect, Header};
 use ondisk::{blank, intent};
 
 use super::accept::has_record;
@@ -53,6 +54,14 @@ pub(super) fn examine(report: &mut Report, found: &[u8], saved: &Header, replace
     } else {
         report.refuse(rule, format_args!("{doubt}. If it is the right disk all the same, give {FLAG}"));
     }
+}
+
+/// Whether the disk has a header with an authentication token, verified or not.
+pub(super) fn has_token(found: &[u8], wanted: &Data) -> bool {
+    let mut image = found.to_vec();
+    let header = luks2::repair(&mut image).and_then(|()| Header::parse(&image));
+    let expect = Expect { cipher: wanted.cipher, data_offset: DATA_OFFSET, rotation: true };
+    header.is_ok_and(|header| luks2::check(&header, &expect).is_ok_and(|checked| checked.seal().is_some()))
 }
 
 fn content(found: &[u8]) -> &'static str {

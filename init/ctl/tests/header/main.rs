@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "runs the program under test")]
 
 mod check;
+mod cuts;
 mod restore;
 mod save;
 mod world;

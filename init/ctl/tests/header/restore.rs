@@ -3,15 +3,15 @@
 use std::fs::{self, File};
 use std::path::Path;
 
-use ondisk::luks2::{self, Restore, SealState};
+use ondisk::luks2::SealState;
 use serde_json::json;
 
 use crate::world::{
-    KEY, KEY_BYTE, KEYS, SIZE, World, area, front, judged, metadata, numbered, recorded, renamed, seal, sealed, spoiled,
-    two_slots, unsealed, with,
+    KEY, KEY_BYTE, KEYS, SIZE, World, area, front, metadata, numbered, recorded, renamed, seal, sealed, spoiled, two_slots,
+    unsealed, with,
 };
 
-fn cleared(mut area: Vec<u8>, range: std::ops::Range<usize>) -> Vec<u8> {
+pub(crate) fn cleared(mut area: Vec<u8>, range: std::ops::Range<usize>) -> Vec<u8> {
     area[range].fill(0);
     area
 }
@@ -23,7 +23,7 @@ fn reformatted(area: Vec<u8>) -> Vec<u8> {
     seal(with(area, &json), SealState::Ready, KEY_BYTE)
 }
 
-fn restore(world: &World, saved: &[u8], disk: &Path, more: &str, key: Option<u8>) -> (Option<i32>, String) {
+pub(crate) fn restore(world: &World, saved: &[u8], disk: &Path, more: &str, key: Option<u8>) -> (Option<i32>, String) {
     let file = world.file(saved);
     world.run("restore", [&file, disk], more, key)
 }
@@ -162,6 +162,16 @@ fn saved_file_is_held_against_policy_and_key() {
 }
 
 #[test]
+fn token_that_the_saved_header_lacks_is_told() {
+    let world = World::new();
+    for (name, on_disk, want) in [("a token", area(3, 1, 0xbb), true), ("none", numbered(unsealed(), 9), false)] {
+        let disk = world.disk(&on_disk);
+        let (code, text) = restore(&world, &unsealed(), &disk, "--unauthenticated", None);
+        assert_eq!((code, text.contains("the token was removed from it")), (Some(0), want), "{name}: {text}");
+    }
+}
+
+#[test]
 fn small_disk_and_what_is_no_disk_are_refused() {
     let (world, saved) = (World::new(), area(5, 0, 0xaa));
     let disk = world.disk(&saved);
@@ -183,46 +193,4 @@ fn disk_that_another_program_has_locked_is_refused() {
     assert!(code == Some(2) && text.contains("REFUSED  disk: it is in use"), "{text}");
     drop(held);
     assert_eq!(restore(&world, &saved, &disk, "", Some(KEY_BYTE)).0, Some(0));
-}
-
-/// What is on the disk when the plan is cut behind each of its areas, and in the middle of it.
-fn cuts(found: &[u8], plan: &Restore) -> Vec<Vec<u8>> {
-    let (mut disk, mut cuts) = (found.to_vec(), Vec::new());
-    for area in plan.groups.iter().flatten() {
-        // A header is cut behind its binary part, key material in a block.
-        let middle = area.start + (area.len() / 2).clamp(512, 4096);
-        for range in [area.start..middle, middle..area.end] {
-            disk[range.clone()].copy_from_slice(&plan.image[range]);
-            cuts.push(disk.clone());
-        }
-    }
-    cuts
-}
-
-#[test]
-fn interrupted_restore_is_ended_by_the_same_restore() {
-    let saved = area(5, 0, 0xaa);
-    let (header, checked) = judged(&saved);
-    let cases = [
-        ("older, elsewhere", area(4, 1, 0xbb), ""),
-        ("newer, elsewhere", area(9, 1, 0xbb), ""),
-        ("newer, same place", area(9, 0, 0xbb), ""),
-        ("primary torn", spoiled(area(9, 1, 0xbb), &[5000]), ""),
-        ("both zeroed", cleared(saved.clone(), 0..2 * SIZE), "--replace-damaged"),
-        ("foreign", vec![0x5a; saved.len()], "--replace-damaged"),
-    ];
-    for (name, found, more) in cases {
-        let plan = luks2::restore(&found, &saved, &header, &checked).unwrap();
-        let cuts = cuts(&found, &plan);
-        assert!(cuts.len() >= 4 && cuts.last() == Some(&plan.image), "{name}: {}", cuts.len());
-        for (number, on_disk) in cuts.iter().enumerate() {
-            let world = World::new();
-            let disk = world.disk(on_disk);
-            let (code, text) = restore(&world, &saved, &disk, more, Some(KEY_BYTE));
-            assert_eq!(code, Some(0), "{name}, cut {number}: {text}");
-            let (end, seqid) = (front(&disk), judged(&front(&disk)).0.seqid());
-            assert!(end == numbered(saved.clone(), seqid), "{name}, cut {number}");
-            assert!((5..=11).contains(&seqid), "{name}, cut {number}: {seqid}");
-        }
-    }
 }
