@@ -33,7 +33,6 @@ pub(crate) use error::Error;
 use format::Before;
 use header::Judged;
 use luks::{Journal, Mapped};
-use size::Room;
 
 /// The device mapper's name of the open disk: what existing systems use.
 const NAME: &str = "data-crypt";
@@ -156,16 +155,14 @@ pub(crate) fn open(root: &Root, disk: Disk, keys: Keys) -> Result<Opened, Error>
     let (mut checked, mut initialised, mut grown_from) = (check::Outcome::NotRun, 0, None);
     let mapped_bytes = mapped.bytes().map_err(Error::Read)?;
     if let Some(mount) = &mount {
-        let mut room = Room::FILLED;
         if how != How::Formatted {
             mapped.set_read_ahead(0).map_err(Error::Mount)?;
-            room = size::examine(&mapped, &wanted)?;
+            grown_from = size::settle(&mapped, &wanted)?;
             initialised = initialise(&mapped, &wanted)?;
             checked = check::run(root, &mapped, wanted.fs, wanted.check)?;
         }
         let target = root.path().join(mount.trim_start_matches('/'));
         mounting::mount_at(&mapped, &target, &wanted).map_err(Error::Mount)?;
-        grown_from = size::grow(&mapped, &target, room);
         step("data: mounted");
     } else {
         // Tools that read the device itself would read ahead into sectors that were never written.

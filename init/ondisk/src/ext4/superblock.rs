@@ -26,6 +26,7 @@ const RECOVER: u32 = 0x4;
 const JOURNAL_DEVICE: u32 = 0x8;
 const META_BG: u32 = 0x10;
 const WIDE: u32 = 0x80;
+const FLEX_BG: u32 = 0x200;
 /// `s_feature_ro_compat`.
 const SPARSE_SUPER: u32 = 0x1;
 const GROUP_CHECKSUM: u32 = 0x10;
@@ -42,6 +43,8 @@ pub struct Superblock {
     pub(super) descriptor_bytes: u64,
     reserved_descriptor_blocks: u64,
     first_meta_group: u64,
+    /// How many groups keep their bitmaps together: 1 without flex_bg.
+    flex_groups: u64,
     incompat: u32,
     read_only_compat: u32,
     state: u16,
@@ -81,6 +84,7 @@ impl Superblock {
             descriptor_bytes: if incompat & WIDE == 0 { 32 } else { half(0xfe)?.into() },
             reserved_descriptor_blocks: half(0xce)?.into(),
             first_meta_group: if incompat & META_BG == 0 { u64::MAX } else { word(0x104)?.into() },
+            flex_groups: if incompat & FLEX_BG == 0 { 1 } else { 1 << bytes.get(0x174).ok_or(Error::Truncated)?.min(&63) },
             incompat,
             read_only_compat,
             state: half(0x3a)?,
@@ -101,6 +105,7 @@ impl Superblock {
             ),
             ("inode size", !self.inode_bytes.is_power_of_two() || !(128..=BLOCK_BYTES).contains(&self.inode_bytes)),
             ("descriptor size", !self.descriptor_bytes.is_power_of_two() || !(32..=1024).contains(&self.descriptor_bytes)),
+            ("groups that share bitmaps", self.flex_groups > MOST_GROUPS),
             ("reserved descriptors", self.reserved_descriptor_blocks > BLOCK_BYTES / 4),
         ];
         match rules.into_iter().find(|(_, broken)| *broken) {
@@ -221,6 +226,24 @@ impl Superblock {
             out.push(group.inode_table..group.inode_table + self.table_blocks());
         }
         super::joined(out)
+    }
+
+    /// What the kernel reads of the groups that the file system gets when it grows to `blocks`, besides what it has written by then:
+    /// the bitmaps, for their checksums, though nothing is in them.
+    ///
+    /// It puts the bitmaps of up to as many groups as share them behind the superblock and the descriptors of one, which one depends
+    /// on how far it grows at once. Source: `ext4_alloc_group_tables`, `ext4_set_bitmap_checksums` of Linux 6.12.
+    #[must_use]
+    pub fn new_group_heads(&self, blocks: u64) -> Vec<Blocks> {
+        let groups = blocks.div_ceil(self.blocks_per_group).min(MOST_GROUPS);
+        let descriptors = groups.div_ceil(self.descriptors_per_block()).saturating_add(self.reserved_descriptor_blocks);
+        let head = |number: u64| {
+            let start = self.first_block(number);
+            let backups = if self.has_superblock(number) { descriptors.saturating_add(1) } else { 1 };
+            let end = start.saturating_add(backups).saturating_add(self.flex_groups.saturating_mul(2));
+            start..end.min(start.saturating_add(self.blocks_per_group)).min(blocks)
+        };
+        super::joined((self.groups()..groups).map(head).collect())
     }
 
     /// The descriptor blocks of meta groups: in the first, the second and the last group of each.

@@ -77,6 +77,16 @@ fn used_blocks_are_the_set_bits_of_the_group() {
 }
 
 #[test]
+fn bitmaps_of_new_groups_are_in_their_heads() {
+    let (superblock, _) = read(ZEROED);
+    assert_eq!(superblock.new_group_heads(163_840), []);
+    // As far as a superblock, the descriptor, 79 reserved blocks, and both bitmaps of 16 groups: seen after the kernel grew such a
+    // file system. The last group is short.
+    let heads = superblock.new_group_heads(229_376 + 20);
+    assert_eq!(heads, [163_840..163_953, 196_608..196_641, 229_376..229_396]);
+}
+
+#[test]
 fn descriptors_of_meta_groups_stand_in_the_groups_themselves() {
     // meta_bg from meta group 0 on: one descriptor block in the first, second and last group of 64.
     let mut image = changed(0x60, &0x2d2_u32.to_le_bytes());

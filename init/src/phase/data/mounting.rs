@@ -38,7 +38,8 @@ pub(super) fn recover(mapped: &Mapped, wanted: &Data) -> Result<(), kernel::Erro
     watched(mapped, "the recovery of its journal", || mounted(mapped, wanted).map(drop))
 }
 
-fn mounted(mapped: &Mapped, wanted: &Data) -> Result<Detached, kernel::Error> {
+/// Mounts it where nobody sees it; it is unmounted when this is dropped.
+pub(super) fn mounted(mapped: &Mapped, wanted: &Data) -> Result<Detached, kernel::Error> {
     let mut options = vec![MountOption::Value("source", mapped.path())];
     match (wanted.fs, wanted.on_error) {
         // Said here too: a disk of an earlier version has another word in its superblock.

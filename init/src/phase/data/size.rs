@@ -10,7 +10,7 @@
 //!
 //! Each step can be cut short and is repeated at the next boot: each is decided by what is on the disk, and nothing is remembered.
 
-use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 
 use kernel::block::{Access, Device};
@@ -21,11 +21,13 @@ use ondisk::{btrfs, ext4, integrity, xfs};
 
 use super::luks::Mapped;
 use super::mounting;
-use super::unwritten::EDGE;
+use super::unwritten::{self, EDGE};
 use super::zeros;
 use crate::journal::step;
 
 const SECTOR: u64 = 512;
+/// Sectors of the open disk, and blocks of ext4.
+const BLOCK: u64 = ext4::BLOCK_BYTES;
 /// Less than this at the end is no room to grow: mkfs leaves the rest of a last group that would be too small.
 const LEAST: u64 = 1 << 20;
 
@@ -33,6 +35,8 @@ const LEAST: u64 = 1 << 20;
 pub(crate) enum Error {
     #[error("reading")]
     Read(#[source] kernel::Error),
+    #[error("mounting for the recovery of its journal")]
+    Recover(#[source] kernel::Error),
     #[error("writing")]
     Write(#[source] kernel::Error),
     #[error(
@@ -45,14 +49,19 @@ impl Error {
     pub(super) const fn code(&self) -> u8 {
         match self {
             Self::Read(_) => 71,
+            Self::Recover(_) => 77,
             Self::Shrunk { .. } => 79,
             Self::Write(_) => 81,
         }
     }
 
     /// Whether the disk may be read or written the next time.
-    pub(super) const fn may_pass(&self) -> bool {
-        !matches!(self, Self::Shrunk { .. })
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Read(_) | Self::Write(_) => true,
+            Self::Recover(error) => error.is_io(),
+            Self::Shrunk { .. } => false,
+        }
     }
 }
 
@@ -77,57 +86,46 @@ pub(super) fn fit(disk: &Path) -> Result<(), Error> {
     write().map_err(Error::Write)
 }
 
-/// Whether there is room for the file system to grow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Room {
-    /// What the file system is to become when it grows; `None`: it fills the disk, or policy leaves it as it is.
-    growth: Option<Growth>,
-}
-
-impl Room {
-    /// The room of a disk whose file system was made for it just now.
-    pub(super) const FILLED: Self = Self { growth: None };
-}
-
-/// Compares the size of the file system with that of the open disk, before the mount; writes the zeros that must be there first.
-pub(super) fn examine(mapped: &Mapped, wanted: &Data) -> Result<Room, Error> {
+/// Compares the size of the file system with that of the open disk, before the mount. Where there is more room, writes the zeros that
+/// must be there, and grows the file system if policy says so; returns the size before, if it has grown.
+pub(super) fn settle(mapped: &Mapped, wanted: &Data) -> Result<Option<u64>, Error> {
     let target = Device::open(Path::new(mapped.path()), Access::ReadWrite).map_err(Error::Read)?;
     let there = target.bytes().map_err(Error::Read)?;
     let Some(found) = Found::read(&target, wanted.fs)? else {
-        return Ok(Room::FILLED);
+        return Ok(None);
     };
     if found.bytes > there {
         return Err(Error::Shrunk { needed: found.bytes, there });
     }
     if there - found.bytes < LEAST {
-        return Ok(Room::FILLED);
+        return Ok(None);
     }
     // Until the journal is recovered the superblock may be older than what is in use behind the end that it names.
-    mounting::recover(mapped, wanted).map_err(Error::Write)?;
+    mounting::recover(mapped, wanted).map_err(Error::Recover)?;
     let Some(found) = Found::read(&target, wanted.fs)? else {
-        return Ok(Room::FILLED);
+        return Ok(None);
     };
-    let free = found.bytes.next_multiple_of(integrity_block())..there - there % integrity_block();
     log::info!("data: the file system has {} bytes, the disk has room for {there}", found.bytes);
-    let mut unwritten = found.heads(there);
-    unwritten.push(free.start.max(free.end.saturating_sub(EDGE))..free.end);
-    unwritten.retain(|range| !range.is_empty());
+    let end = there - there % BLOCK;
+    let mut unwritten = if wanted.grow { found.heads(end) } else { Vec::new() };
+    unwritten.push(found.bytes.next_multiple_of(BLOCK).max(end.saturating_sub(EDGE))..end);
+    unwritten.retain(|range| range.start < range.end);
     zeros::write(&target, &unwritten, "initialising").map_err(Error::Write)?;
-    Ok(Room { growth: wanted.grow.then(|| found.growth(there)) })
+    Ok(wanted.grow.then(|| grow(mapped, wanted, found.growth(there))).flatten())
 }
 
-/// Grows the file system that is mounted at `folder`, if it is to grow; returns its size before, if it has grown. A file system that
-/// cannot grow is used as it is: that is no reason to keep its owner from the files.
-pub(super) fn grow(mapped: &Mapped, folder: &Path, room: Room) -> Option<u64> {
-    let growth = room.growth?;
+/// Grows the file system where nobody else sees it; returns its size before, if it has grown. One that did not grow is checked and
+/// mounted as it is: that is no reason to keep its owner from the files.
+fn grow(mapped: &Mapped, wanted: &Data, growth: Growth) -> Option<u64> {
     let grown = || {
-        let folder = File::open(folder).map_err(|error| kernel::Error::io("open", folder.display(), &error))?;
+        let mount = mounting::mounted(mapped, wanted)?;
+        let folder = mount.open(Path::new("."))?;
         let (before, block) = resize::data_blocks(&folder)?;
-        mounting::watched(mapped, "growing", || resize::grow(&folder, growth))?;
+        resize::grow(&folder, growth)?;
         let (after, _) = resize::data_blocks(&folder)?;
         Ok((after > before).then_some([before, after].map(|blocks| blocks.saturating_mul(block))))
     };
-    match grown() {
+    match mounting::watched(mapped, "growing", grown) {
         Ok(Some([before, after])) => {
             log::info!("data: the file system grew from {before} to {after} bytes");
             step("data: file system has grown");
@@ -135,60 +133,63 @@ pub(super) fn grow(mapped: &Mapped, folder: &Path, room: Room) -> Option<u64> {
         }
         Ok(None) => None,
         Err(error) => {
-            let error: kernel::Error = error;
             log::error!("data: the file system did not grow, and is used as it is: {error}");
             None
         }
     }
 }
 
-const fn integrity_block() -> u64 {
-    ext4::BLOCK_BYTES
-}
-
 /// A file system as its superblock describes it.
 struct Found {
     /// Its size.
     bytes: u64,
-    xfs: Option<xfs::Superblock>,
-    kind: FileSystem,
+    layout: Layout,
+}
+
+enum Layout {
+    Ext4(ext4::Superblock),
+    Xfs(xfs::Superblock),
+    Btrfs,
 }
 
 impl Found {
     /// Reads the superblock; `None` where there is none that is understood, which the mount or the check tells.
     fn read(target: &Device, kind: FileSystem) -> Result<Option<Self>, Error> {
-        let block = usize::try_from(integrity_block()).unwrap_or(usize::MAX);
         let at = if kind == FileSystem::Btrfs { btrfs::SUPERBLOCK_OFFSET } else { 0 };
-        let bytes = target.read(at, block).map_err(Error::Read)?;
-        let found = match kind {
-            FileSystem::Ext4 => ext4_bytes(&bytes).map(|bytes| Self { bytes, xfs: None, kind }),
+        let block = target.read(at, usize::try_from(BLOCK).unwrap_or(usize::MAX)).map_err(Error::Read)?;
+        Ok(Self::parse(&block, kind))
+    }
+
+    fn parse(block: &[u8], kind: FileSystem) -> Option<Self> {
+        let (bytes, layout) = match kind {
+            FileSystem::Ext4 => {
+                let at = usize::try_from(ext4::SUPERBLOCK_OFFSET).ok()?;
+                let superblock = ext4::Superblock::parse(block.get(at..at + ext4::SUPERBLOCK_BYTES)?, u64::MAX).ok()?;
+                (superblock.blocks().checked_mul(ext4::BLOCK_BYTES)?, Layout::Ext4(superblock))
+            }
             FileSystem::Xfs => {
-                xfs::Superblock::parse(&bytes).ok().map(|found| Self { bytes: found.bytes, xfs: Some(found), kind })
+                let superblock = xfs::Superblock::parse(block).ok()?;
+                (superblock.bytes, Layout::Xfs(superblock))
             }
-            FileSystem::Btrfs => btrfs::device_bytes(&bytes).map(|bytes| Self { bytes, xfs: None, kind }),
+            FileSystem::Btrfs => (btrfs::device_bytes(block)?, Layout::Btrfs),
         };
-        Ok(found)
+        Some(Self { bytes, layout })
     }
 
-    /// What xfs_repair reads besides what xfs writes, of the part that is new.
-    fn heads(&self, there: u64) -> Vec<std::ops::Range<u64>> {
-        let end = there - there % integrity_block();
-        self.xfs.map(|found| found.new_group_heads(end)).unwrap_or_default()
-    }
-
-    fn growth(&self, there: u64) -> Growth {
-        match (self.kind, self.xfs) {
-            (FileSystem::Xfs, Some(found)) => {
-                Growth::Xfs { blocks: there / found.block_bytes, inode_percent: found.inode_percent }
-            }
-            (FileSystem::Btrfs, _) => Growth::Btrfs,
-            (FileSystem::Ext4 | FileSystem::Xfs, _) => Growth::Ext4 { blocks: there / ext4::BLOCK_BYTES },
+    /// What is read of the new part, up to the byte `end`, though it is never written before: by ext4 as it grows, by xfs_repair later.
+    fn heads(&self, end: u64) -> Vec<Range<u64>> {
+        match &self.layout {
+            Layout::Ext4(superblock) => unwritten::in_bytes(superblock.new_group_heads(end / BLOCK)),
+            Layout::Xfs(superblock) => superblock.new_group_heads(end),
+            Layout::Btrfs => Vec::new(),
         }
     }
-}
 
-fn ext4_bytes(block: &[u8]) -> Option<u64> {
-    let at = usize::try_from(ext4::SUPERBLOCK_OFFSET).ok()?;
-    let superblock = ext4::Superblock::parse(block.get(at..at + ext4::SUPERBLOCK_BYTES)?, u64::MAX).ok()?;
-    superblock.blocks().checked_mul(ext4::BLOCK_BYTES)
+    fn growth(&self, bytes: u64) -> Growth {
+        match &self.layout {
+            Layout::Ext4(_) => Growth::Ext4 { blocks: bytes / ext4::BLOCK_BYTES },
+            Layout::Xfs(found) => Growth::Xfs { blocks: bytes / found.block_bytes, inode_percent: found.inode_percent },
+            Layout::Btrfs => Growth::Btrfs,
+        }
+    }
 }

@@ -124,6 +124,6 @@ fn read_block(read: Read<'_>, block: u64) -> Result<Vec<u8>, Error> {
     read(block.saturating_mul(BLOCK_BYTES), usize::try_from(BLOCK_BYTES).unwrap_or(usize::MAX)).map_err(Error::Read)
 }
 
-fn in_bytes(blocks: Vec<Blocks>) -> Vec<Range<u64>> {
+pub(super) fn in_bytes(blocks: Vec<Blocks>) -> Vec<Range<u64>> {
     ext4::joined(blocks).into_iter().map(|range| range.start * BLOCK_BYTES..range.end * BLOCK_BYTES).collect()
 }
