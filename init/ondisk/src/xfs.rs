@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(heads, [0..HEAD, 4_096_000..4_096_000 + HEAD, 8_192_000..8_192_000 + HEAD]);
         let new = Superblock::parse(&superblock(1000, 2)).unwrap();
         assert_eq!(new.bytes, 8_192_000);
-        assert_eq!(new.new_group_heads(8_192_001), [8_192_000..8_192_001]);
+        assert_eq!(new.new_group_heads(12_288_001), [8_192_000..8_192_000 + HEAD, 12_288_000..12_288_001]);
         assert_eq!(new.new_group_heads(8_192_000), []);
         let mut other = superblock(1000, 3);
         other[0] = 0;

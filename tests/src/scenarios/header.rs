@@ -1,9 +1,11 @@
 //! A data disk that its host has changed, swapped, cloned or cut to size.
 
+use std::path::Path;
+
 use super::Stage;
 use super::root::assert_field;
 use crate::disk::rewrite_header;
-use crate::{Boot, DataDisk, Failure, Vaults};
+use crate::{Boot, DataDisk, Doing, Failure, Vaults};
 
 /// A disk of ours with a marker on it.
 fn formatted(stage: &Stage, vaults: &Vaults) -> Result<DataDisk, Failure> {
@@ -40,6 +42,47 @@ pub(super) fn refuses_a_rewritten_header(stage: &Stage) -> Result<(), Failure> {
     // Key material that was changed, under a header that was not.
     data.flip(32768 + 5000)?;
     image(stage, &data, &vaults).run()?.stopped_with(85)
+}
+
+/// The words of the README, typed as they stand: today's header over a backup from before a rotation, and over a disk that has none.
+pub(super) fn restores_a_backup_from_before_a_rotation(stage: &Stage) -> Result<(), Failure> {
+    let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
+    let data = formatted(stage, &vaults)?;
+    let backup = data.copy("backup.raw")?;
+    let vaults = vaults.rotating()?;
+    let rotated = Boot::new(stage).data(&data, &vaults).word(vaults.commitment()).tasks("write:after").run()?;
+    assert_field(&rotated.receipt()?, "/data/what", &"rotated")?;
+
+    let vaults = vaults.rotated();
+    // The key of today does not open the keyslot of then, and nothing is formatted because of that.
+    image(stage, &backup, &vaults).run()?.stopped_with(85)?;
+    let header = stage.folder.join("today.header");
+    cvmctl(stage, &["header", "save"], &[data.file(), &header])?;
+    cvmctl(stage, &["header", "restore", "--unauthenticated"], &[&header, backup.file()])?;
+    let restored = image(stage, &backup, &vaults).tasks("read,check").run()?;
+    restored.reached_the_real_system()?;
+    restored.line("cvm-tests: marker is kept")?;
+    restored.line("cvm-tests: whole kept-4")?;
+
+    data.write(0, &vec![0; 16 << 20])?;
+    image(stage, &data, &vaults).run()?.stopped_with(73)?;
+    cvmctl(stage, &["header", "restore", "--unauthenticated", "--replace-damaged"], &[&header, data.file()])?;
+    let restored = image(stage, &data, &vaults).tasks("read").run()?;
+    restored.line("cvm-tests: marker is after").map(drop)
+}
+
+fn cvmctl(stage: &Stage, words: &[&str], files: &[&Path]) -> Result<(), Failure> {
+    let program = stage.artifacts.top.join("target/within/debug/cvmctl");
+    let ended = std::process::Command::new(program).args(words).args(files).output().doing("starting cvmctl")?;
+    if ended.status.success() {
+        return Ok(());
+    }
+    Err(Failure(format!(
+        "cvmctl {words:?}: {}: {}{}",
+        ended.status,
+        String::from_utf8_lossy(&ended.stdout),
+        String::from_utf8_lossy(&ended.stderr)
+    )))
 }
 
 pub(super) fn mends_a_torn_header_copy(stage: &Stage) -> Result<(), Failure> {

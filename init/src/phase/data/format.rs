@@ -12,7 +12,7 @@ use std::path::Path;
 
 use kernel::block::{Access, Device};
 use ondisk::Guid;
-use ondisk::cmdline::{Data, Wipe};
+use ondisk::cmdline::{Data, DataCipher, Wipe};
 use ondisk::intent::{self, Intent};
 use ondisk::luks2::{DATA_OFFSET, SealState};
 use quorum::{Dek, Purpose};
@@ -77,6 +77,9 @@ pub(super) fn format(
     dek: &Dek,
 ) -> Result<(Mapped, Judged), super::Error> {
     filesystem::check_tool(root, wanted.fs).map_err(Error::from)?;
+    if wanted.cipher == DataCipher::Gcm {
+        log::warn!("data: gcm has random 96-bit nonces: write at most 16 TiB to this disk in its life");
+    }
     let disk = &place.path;
     let found = area(place, before, wanted, dek)?;
     let uuid = uuid().map_err(Error::Random)?;
