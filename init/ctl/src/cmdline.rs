@@ -36,6 +36,11 @@ fn about(key: Key) -> About {
         Key::DataOnError => ("remount-ro or panic", "remount-ro", "what a file system error does"),
         Key::DataGrow => ("yes or no", "no", "whether the file system grows when the disk has become larger"),
         Key::DataOptions => ("a list of noatime, noexec, prjquota", "none", "options of the mount"),
+        Key::Scratch => (
+            "up to 4 of SELECTOR[:USE], a selector as in cvm.data, the use swap or the absolute path of a mount point",
+            "no scratch disk; for :USE /scratch",
+            "which blank disks are encrypted under a new key at each boot",
+        ),
         Key::Vault => {
             ("up to 16 of ADDRESS:PORT, [V6]:PORT, NAME:PORT, vsock:CID:PORT", "(required)", "where vaults may be: hints")
         }

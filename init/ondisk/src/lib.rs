@@ -18,6 +18,7 @@ pub mod intent;
 pub mod luks2;
 pub mod pe;
 pub mod register;
+pub mod scratch;
 mod text;
 mod time;
 pub mod verity;

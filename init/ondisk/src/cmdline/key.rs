@@ -56,6 +56,8 @@ keys! {
     DataGrow = "cvm.data.grow",
     /// Options of the mount.
     DataOptions = "cvm.data.options",
+    /// Which disks are scratch space, and for what.
+    Scratch = "cvm.scratch",
     /// Where the vaults are.
     Vault = "cvm.vault",
     /// Which builds are vaults.

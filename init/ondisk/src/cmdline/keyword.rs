@@ -162,6 +162,8 @@ keywords! {
         Unlock = "unlock",
         /// The data disk.
         Data = "data",
+        /// The scratch disks.
+        Scratch = "scratch",
         /// The measurements.
         Measure = "measure",
         /// The real system.

@@ -8,6 +8,7 @@ mod key;
 mod keyword;
 mod net;
 mod policy;
+mod scratch;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -21,6 +22,7 @@ pub use keyword::{
 };
 pub use net::{LinkSelector, Net, NetMode};
 pub use policy::{Data, Policy, Root, Vaults};
+pub use scratch::{Scratch, ScratchUse};
 pub use value::{
     DebugFlags, DiskSelector, Handle, InitPath, Mountpoint, PartLabel, RootHash, RootSelector, Serial, TcbPolicy, Threshold,
 };
@@ -102,8 +104,14 @@ pub enum Conflict {
     #[error("{}=prjquota with {}=btrfs, which has no project quotas", Key::DataOptions, Key::DataFs)]
     NoProjectQuota,
     /// A mount point that the running system hides or needs.
-    #[error("{key} is in /{0}, which the running system mounts over or needs", key = Key::DataMount)]
-    SystemFolder(&'static str),
+    #[error("{0} is in /{1}, which the running system mounts over or needs")]
+    SystemFolder(Key, &'static str),
+    /// A scratch disk that another key, or another item of the same key, names as well.
+    #[error("{scratch} names the same disk as {0}", scratch = Key::Scratch)]
+    SameDisk(Key),
+    /// A mount point of a scratch disk that is another mount point, in one or above one.
+    #[error("a mount point of {scratch} is that of {0}, inside of it or above it", scratch = Key::Scratch)]
+    MountsOverlap(Key),
     /// Settings of a mount, and no mount.
     #[error("{0} with {open}=no-mount", open = Key::DataOpen)]
     NotMounted(Key),

@@ -1,11 +1,12 @@
 //! The values of one command line, and the rules between them.
 
+use super::scratch;
 use super::value::{list, patience, watchdog};
 use super::words::Words;
 use super::{
     Check, Conflict, DataCipher, DebugFlags, DiskSelector, Distinct, Error, FailVerdict, FileSystem, Format, FsOption, Handle,
     InitPath, Key, LogLevel, Measure, Measured, Mountpoint, Net, NetMode, OnCorruption, OnError, OpenMode, Pccs, RootHash,
-    RootSelector, Seal, TcbPolicy, Threshold, VaultAddress, Wipe,
+    RootSelector, Scratch, Seal, TcbPolicy, Threshold, VaultAddress, Wipe,
 };
 use crate::{Guid, text, time};
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub struct Policy {
     pub root: Root,
     /// The data disk; `None`: the boot goes on without.
     pub data: Option<Data>,
+    /// Disks whose content lasts for one boot: at most 4.
+    pub scratch: Vec<Scratch>,
     /// Which platforms are good enough to run a vault.
     pub tcb: TcbPolicy,
     /// A cache of collateral, not trusted.
@@ -154,9 +157,13 @@ pub(super) fn build(words: Words) -> Result<Policy, Error> {
     if net.mode == NetMode::None && needs_network {
         return Err(Conflict::NoNetwork.into());
     }
+    let root = root(&words)?;
+    let scratch = words.optional(Key::Scratch, scratch::parse)?.unwrap_or_default();
+    scratch::check(&scratch, &root, data.as_ref())?;
     Ok(Policy {
-        root: root(&words)?,
+        root,
         data,
+        scratch,
         tcb: words.optional(Key::Tcb, TcbPolicy::parse)?.unwrap_or_default(),
         pccs,
         net,
@@ -227,7 +234,7 @@ impl Data {
             return Err(Conflict::NoProjectQuota);
         }
         if let Some(folder) = self.mount.system_folder() {
-            return Err(Conflict::SystemFolder(folder));
+            return Err(Conflict::SystemFolder(Key::DataMount, folder));
         }
         let of_a_mount = [Key::DataMount, Key::DataCheck, Key::DataOnError, Key::DataGrow, Key::DataOptions];
         match words.keys().find(|key| of_a_mount.contains(key)) {

@@ -105,7 +105,7 @@ fn defaults_are_those_of_the_table() {
     let policy = with_root("").unwrap();
     assert_eq!(policy.root.on_corruption, OnCorruption::Panic);
     assert_eq!(policy.root.selector, RootSelector::Discoverable);
-    assert_eq!(policy.data, None);
+    assert_eq!((policy.data, policy.scratch), (None, vec![]));
     assert_eq!(policy.tcb, TcbPolicy::Collateral(vec![TcbStatus::UpToDate, TcbStatus::SwHardeningNeeded]));
     assert_eq!(policy.pccs, None);
     assert_eq!(policy.net, Net { mode: NetMode::Dhcp, link: None, dns: None, keep: false });
@@ -232,7 +232,7 @@ fn keywords_read_as_they_are_written() {
 #[test]
 fn every_closed_key_refuses_other_words() {
     let root = [Key::VerityOnCorruption, Key::Root, Key::Data, Key::Tcb, Key::Pccs, Key::Net, Key::Measure, Key::Measured];
-    let rest = [Key::NetKeep, Key::Watchdog, Key::Init, Key::Fail, Key::Log, Key::Debug];
+    let rest = [Key::Scratch, Key::NetKeep, Key::Watchdog, Key::Init, Key::Fail, Key::Log, Key::Debug];
     for key in root.into_iter().chain(rest) {
         for value in ["", "x", "Auto", "on,", "1d", "~"] {
             assert_eq!(with_root(&format!("{key}={value}")), Err(Error::Malformed(key)), "{key}={value}");
@@ -285,7 +285,7 @@ fn paths_are_absolute_and_normalised() {
 #[test]
 fn mount_point_is_not_in_a_folder_of_the_system() {
     for (path, folder) in [("/var", "var"), ("/var/lib/data", "var"), ("/usr/data", "usr"), ("/etc", "etc"), ("/run/x", "run")] {
-        let want = Err(Error::Conflict(Conflict::SystemFolder(folder)));
+        let want = Err(Error::Conflict(Conflict::SystemFolder(Key::DataMount, folder)));
         assert_eq!(with_data(&format!("cvm.data.mount={path}")), want, "{path}");
     }
 }
@@ -431,7 +431,7 @@ fn errors_read_as_links_of_a_chain() {
 
 /// Any key with something behind it: good, bad or nothing.
 fn word() -> impl Strategy<Value = String> {
-    let value = "(=[!-~]{0,20})?|=(auto|yes|serial=a|v:1,v:2|5m|dhcp|3)";
+    let value = "(=[!-~]{0,20})?|=(auto|yes|serial=a|serial=b:swap,serial=c|v:1,v:2|5m|dhcp|3)";
     (proptest::sample::select(Key::ALL), value).prop_map(|(key, value)| format!("{key}{value}"))
 }
 

@@ -120,6 +120,17 @@ impl DiskSelector {
     }
 }
 
+/// As the command line writes it.
+impl std::fmt::Display for DiskSelector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Serial(serial) => write!(f, "serial={}", serial.as_str()),
+            Self::PartUuid(uuid) => write!(f, "PARTUUID={uuid}"),
+            Self::PartLabel(label) => write!(f, "PARTLABEL={}", label.as_str()),
+        }
+    }
+}
+
 /// How the root is found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum RootSelector {

@@ -1,9 +1,9 @@
-//! The checksum of the partition table. It finds accidents, not attackers.
+//! The checksum of the partition table and of the scratch mark. It finds accidents, not attackers.
 
 /// CRC-32 over the parts, one behind the other.
 ///
 /// Bit by bit: at most 32 KiB, once a disk. Source: UEFI 2.10, section 5.3.1 (polynomial of IEEE 802.3, reflected).
-pub(super) fn crc32<const N: usize>(parts: [&[u8]; N]) -> u32 {
+pub(crate) fn crc32<const N: usize>(parts: [&[u8]; N]) -> u32 {
     const POLYNOMIAL: u32 = 0xedb8_8320;
     !parts.into_iter().flatten().fold(u32::MAX, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ POLYNOMIAL } else { crc >> 1 })

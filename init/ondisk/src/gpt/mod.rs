@@ -3,7 +3,7 @@
 //! In two steps, so that the caller reads bounded buffers: the header says where the entries are and how many, the entries
 //! say the rest. Only the primary table is read; a disk whose primary table is bad is refused, since the host wrote both.
 
-mod crc;
+pub(crate) mod crc;
 #[cfg(test)]
 mod tests;
 
