@@ -9,7 +9,7 @@ use crate::journal::Journal;
 use crate::phase::api::Api;
 use crate::phase::policy::Measured;
 use crate::phase::unlock::Unlocked;
-use crate::phase::{api, data, handoff, measure, net, policy, root, unlock};
+use crate::phase::{api, data, handoff, measure, net, policy, root, scratch, unlock};
 use crate::receipt::Receipt;
 
 /// Takes the machine from the kernel's first instruction to the real init.
@@ -38,6 +38,10 @@ pub(crate) fn boot(journal: &Arc<Journal>) -> Result<Infallible, BootError> {
         None => None,
     };
     receipt.data(opened.as_ref());
+    if !policy.line.scratch.is_empty() {
+        let make = || scratch::make(api, &root, &policy.line.scratch); // keys that only the kernel has
+        receipt.scratch(journal.phase("scratch", make)?);
+    }
     let extend = || measure::extend(registers, &receipt.facts(opened.as_ref())); // what happened; then the latch
     let measured = journal.phase("measure", extend)?;
     receipt.measured(measured);

@@ -8,4 +8,5 @@ pub(crate) mod measure;
 pub(crate) mod net;
 pub(crate) mod policy;
 pub(crate) mod root;
+pub(crate) mod scratch;
 pub(crate) mod unlock;

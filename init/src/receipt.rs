@@ -12,6 +12,7 @@ use crate::phase::data::Opened;
 use crate::phase::measure::{self, Facts};
 use crate::phase::policy::Measured;
 use crate::phase::root::Root;
+use crate::phase::scratch::Scratch;
 use crate::phase::unlock::{Outcome, TimeSource, Unlocked};
 
 /// The version of the form; it grows when a field changes its meaning or goes.
@@ -34,6 +35,8 @@ pub(crate) struct Receipt {
     /// The same for the key that was rotated away from, in a boot that did so.
     unlock_previous: Option<Outcome>,
     data: Option<Data>,
+    /// In the order of the policy; empty without scratch disks.
+    scratch: Vec<Scratch>,
     /// Registers, and whether the command line was measured.
     measured: Option<measure::Outcome>,
     /// The measured debug words that were given; empty on a production machine.
@@ -103,6 +106,7 @@ impl Receipt {
             unlock: None,
             unlock_previous: None,
             data: None,
+            scratch: Vec::new(),
             measured: None,
             debug: pauses.chain(timeline).chain(log).collect(),
             time: Time {
@@ -151,6 +155,11 @@ impl Receipt {
         });
     }
 
+    /// Notes the scratch disks.
+    pub(crate) fn scratch(&mut self, made: Vec<Scratch>) {
+        self.scratch = made;
+    }
+
     /// Notes what was measured.
     pub(crate) fn measured(&mut self, measured: measure::Outcome) {
         self.measured = Some(measured);
@@ -164,6 +173,7 @@ impl Receipt {
             unlock: self.unlock.as_ref(),
             previous: self.unlock_previous.as_ref(),
             data: opened,
+            scratch: &self.scratch,
             debug: &self.debug,
         }
     }

@@ -1,4 +1,4 @@
-//! Linux as cvm-init needs it: mounts, modules, block devices, the device mapper, configfs-tsm, links, power.
+//! Linux as cvm-init needs it: mounts, modules, block devices, swap, the device mapper, configfs-tsm, links, power.
 //!
 //! The only crate with unsafe code. It decides nothing: policy is the caller's, and every error says call, object and errno.
 
@@ -27,6 +27,7 @@ pub mod power;
 pub mod readiness;
 pub mod resize;
 mod rtnetlink;
+pub mod swap;
 pub mod sysctl;
 pub mod tdx;
 pub mod tsm;

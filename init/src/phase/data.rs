@@ -1,20 +1,21 @@
 //! The data disk: looked at once, opened from that private copy with a proved key, mounted inside the verified root.
 
 mod check;
-mod content;
+pub(super) mod content;
 mod driver;
 mod error;
-mod filesystem;
+pub(super) mod filesystem;
 mod format;
 mod header;
-mod luks;
+pub(super) mod luks;
 mod memory;
-mod mounting;
+pub(super) mod mounting;
 mod rotation;
+pub(super) mod settings;
 mod size;
 mod tool;
-mod unwritten;
-mod zeros;
+pub(super) mod unwritten;
+pub(super) mod zeros;
 
 use std::path::Path;
 
@@ -162,7 +163,7 @@ pub(crate) fn open(root: &Root, disk: Disk, keys: Keys) -> Result<Opened, Error>
             checked = check::run(root, &mapped, wanted.fs, wanted.check)?;
         }
         let target = root.path().join(mount.trim_start_matches('/'));
-        mounting::mount_at(&mapped, &target, &wanted).map_err(Error::Mount)?;
+        mounting::mount_at(&mapped, &target, (&wanted).into()).map_err(Error::Mount)?;
         step("data: mounted");
     } else {
         // Tools that read the device itself would read ahead into sectors that were never written.
@@ -199,7 +200,7 @@ fn initialise(mapped: &Mapped, wanted: &cmdline::Data) -> Result<u64, Error> {
         return Ok(0);
     }
     let target = Device::open(Path::new(mapped.path()), Access::ReadWrite).map_err(Error::Read)?;
-    let written = unwritten::initialise(&target, || mounting::recover(mapped, wanted))?;
+    let written = unwritten::initialise(&target, || mounting::recover(mapped, wanted.into()))?;
     step("data: inode tables are written");
     Ok(written)
 }

@@ -11,20 +11,21 @@ use std::time::Duration;
 
 use kernel::block::{DIRECT_ALIGN, Device};
 use kernel::child::Program;
-use ondisk::cmdline::{Data, FileSystem, FsOption, OnError};
+use ondisk::cmdline::{FileSystem, FsOption, OnError};
 
+use super::settings::FsSettings;
 use super::tool::{self, Workplace};
 use super::{unwritten, zeros};
 use crate::journal::step;
 use crate::phase::root::Root;
 use crate::watchdog;
 
-/// The file in the scratch space, as mkfs sees it.
+/// The file as mkfs sees it.
 const IMAGE: &str = "/tmp/data.img";
 /// The memory that a file system's first blocks may take, in bytes: this for journals, which xfs writes whole, and for each
 /// 32 KiB of the device one byte. Measured: ext4 takes 31 MiB for 2 TiB, 240 MiB for 16 TiB; xfs 64 MiB for its log.
-const SCRATCH_BYTES: u64 = 160 << 20;
-const DEVICE_BYTES_PER_SCRATCH_BYTE: u64 = 32 << 10;
+const MEMORY_BYTES: u64 = 160 << 20;
+const DEVICE_BYTES_PER_MEMORY_BYTE: u64 = 32 << 10;
 /// Below this many bytes ext4 gets a journal of 4 MiB, as mke2fs itself would have it, else of 16 MiB.
 const SMALL: u64 = 128 << 20;
 /// How long mkfs may take: seconds under emulation.
@@ -55,26 +56,34 @@ pub(crate) enum Error {
     ReadBack(usize, u64),
 }
 
+impl Error {
+    /// Whether the disk failed to read or write.
+    pub(in crate::phase) fn is_io(&self) -> bool {
+        matches!(self, Self::Copy(error) if error.is_io())
+    }
+}
+
 /// Whether the verified root can make the file system of the policy at all.
-pub(super) fn check_tool(root: &Root, kind: FileSystem) -> Result<(), Error> {
+pub(in crate::phase) fn check_tool(root: &Root, kind: FileSystem) -> Result<(), Error> {
     Ok(tool::find(root, tool(kind))?)
 }
 
 /// A file system in memory, with holes wherever mkfs wrote nothing.
-pub(super) struct Scratch<'a> {
+pub(in crate::phase) struct FsImage<'a> {
     image: File,
     bytes: u64,
     kind: FileSystem,
+    label: &'static str,
     _workplace: Workplace<'a>,
 }
 
-impl<'a> Scratch<'a> {
+impl<'a> FsImage<'a> {
     /// Makes the file system that `wanted` names for a device of `bytes`.
-    pub(super) fn make(root: &'a Root, bytes: u64, wanted: &Data) -> Result<Self, Error> {
-        let workplace = Workplace::new(root, SCRATCH_BYTES + bytes / DEVICE_BYTES_PER_SCRATCH_BYTE, None)?;
+    pub(in crate::phase) fn make(root: &'a Root, bytes: u64, wanted: FsSettings<'_>) -> Result<Self, Error> {
+        let workplace = Workplace::new(root, MEMORY_BYTES + bytes / DEVICE_BYTES_PER_MEMORY_BYTE, None)?;
         let image = workplace.create(IMAGE)?;
         image.set_len(bytes).map_err(|e| Error::Copy(kernel::Error::io("ftruncate", IMAGE, &e)))?;
-        let (tool, arguments) = (tool(wanted.fs), arguments(wanted, bytes));
+        let (tool, arguments) = (tool(wanted.kind), arguments(wanted, bytes));
         let arguments: Vec<&str> = arguments.split(' ').collect();
         let program = Program { path: tool, arguments: &arguments, output: None };
         // It has no device whose counters would tell, and its own deadline is short.
@@ -82,15 +91,15 @@ impl<'a> Scratch<'a> {
         if ended.status != Some(0) {
             return Err(Error::Failed(tool, ended.status, ended.complaint));
         }
-        step("data: file system made");
-        Ok(Self { image, bytes, kind: wanted.fs, _workplace: workplace })
+        step(format_args!("{}: file system made", wanted.label));
+        Ok(Self { image, bytes, kind: wanted.kind, label: wanted.label, _workplace: workplace })
     }
 
     /// Writes to `target` whatever mkfs wrote, and zeros wherever else may be read before it is written; waits until all is there.
     /// Returns the bytes copied and the bytes of zeros.
-    pub(super) fn write_to(&self, target: &Device) -> Result<(u64, u64), Error> {
+    pub(in crate::phase) fn write_to(&self, target: &Device) -> Result<(u64, u64), Error> {
         let ranges = unwritten::of_image(&self.image, self.kind, self.bytes)?;
-        let zeros = zeros::write(target, &ranges, "initialising").map_err(Error::Copy)?;
+        let zeros = zeros::write(target, &ranges, &format!("{}: initialising", self.label)).map_err(Error::Copy)?;
         let copied = self.for_each_piece(|at, piece| target.write(at, piece).map_err(Error::Copy))?;
         target.flush().map_err(Error::Copy)?;
         Ok((copied, zeros))
@@ -154,8 +163,8 @@ const fn tool(kind: FileSystem) -> &'static str {
 ///
 /// ext4: tables and journal are marked as initialised, which their zeros on the device make true; mke2fs leaves holes for them.
 /// xfs: it writes its log whole. btrfs: data checksums that a changed sector cannot keep by chance (`crc32c` is its default).
-fn arguments(wanted: &Data, bytes: u64) -> String {
-    let words = match wanted.fs {
+fn arguments(wanted: FsSettings<'_>, bytes: u64) -> String {
+    let words = match wanted.kind {
         FileSystem::Ext4 => {
             let journal = if bytes < SMALL { "4" } else { "16" };
             let errors = match wanted.on_error {
@@ -170,7 +179,7 @@ fn arguments(wanted: &Data, bytes: u64) -> String {
         FileSystem::Xfs => "-f -K -s size=4096 -l size=64m".to_owned(),
         FileSystem::Btrfs => "-f -K --csum sha256".to_owned(),
     };
-    format!("-q {words} -L data {IMAGE}")
+    format!("-q {words} -L {} {IMAGE}", wanted.label)
 }
 
 /// How many inodes an ext4 of `bytes` has.

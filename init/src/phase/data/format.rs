@@ -18,7 +18,7 @@ use ondisk::luks2::{DATA_OFFSET, SealState};
 use quorum::{Dek, Purpose};
 
 use super::content::{self, Content};
-use super::filesystem::{self, Scratch};
+use super::filesystem::{self, FsImage};
 use super::header::{self, Judged};
 use super::luks::{self, HeaderFile, Journal, Mapped};
 use super::{BlockDevice, zeros};
@@ -94,13 +94,13 @@ pub(super) fn format(
     drop(begun);
     step("data: header written");
 
-    let scratch = fill(root, &judged, disk, wanted, name, dek)?;
+    let image = fill(root, &judged, disk, wanted, name, dek)?;
     // What is opened now is what was read back, and so is the file system, through dm-integrity as it will be used.
     let file = judged.file().map_err(Error::Header)?;
     let mapped = file.activate(name, dek, disk, Journal::On).map_err(Error::Header)?;
     mapped.set_read_ahead(0).map_err(Error::Write)?;
-    scratch.compare_with(&Device::open(Path::new(mapped.path()), Access::Read).map_err(Error::Write)?).map_err(Error::from)?;
-    drop(scratch);
+    image.compare_with(&Device::open(Path::new(mapped.path()), Access::Read).map_err(Error::Write)?).map_err(Error::from)?;
+    drop(image);
     step("data: file system read back");
 
     let mut ready = header::seal(&file, SealState::Ready, dek, disk, wanted)?;
@@ -143,27 +143,27 @@ fn put_record(image: &mut [u8], record: &[u8; intent::BLOCK]) {
 }
 
 /// Opens the disk without dm-integrity's journal (a format that is cut short begins again) and puts the file system on it.
-fn fill<'a>(root: &'a Root, judged: &Judged, disk: &Path, wanted: &Data, name: &str, dek: &Dek) -> Result<Scratch<'a>, Error> {
+fn fill<'a>(root: &'a Root, judged: &Judged, disk: &Path, wanted: &Data, name: &str, dek: &Dek) -> Result<FsImage<'a>, Error> {
     let mapped = judged.file().and_then(|file| file.activate(name, dek, disk, Journal::Off)).map_err(Error::Header)?;
     let filled = fill_open(root, &mapped, wanted);
     let closed = mapped.close();
     // What went wrong first is what is told.
-    let scratch = filled?;
+    let image = filled?;
     closed.map_err(Error::Header)?;
-    Ok(scratch)
+    Ok(image)
 }
 
-fn fill_open<'a>(root: &'a Root, mapped: &Mapped, wanted: &Data) -> Result<Scratch<'a>, Error> {
+fn fill_open<'a>(root: &'a Root, mapped: &Mapped, wanted: &Data) -> Result<FsImage<'a>, Error> {
     mapped.set_read_ahead(0).map_err(Error::Write)?;
     let target = Device::open(Path::new(mapped.path()), Access::ReadWrite).map_err(Error::Write)?;
     let bytes = target.bytes().map_err(Error::Write)?;
     if wanted.wipe == Wipe::Full {
-        zeros::write(&target, std::slice::from_ref(&(0..bytes)), "wiping").map_err(Error::Write)?;
+        zeros::write(&target, std::slice::from_ref(&(0..bytes)), "data: wiping").map_err(Error::Write)?;
     }
-    let scratch = Scratch::make(root, bytes, wanted)?;
-    let (copied, zeros) = scratch.write_to(&target)?;
+    let image = FsImage::make(root, bytes, wanted.into())?;
+    let (copied, zeros) = image.write_to(&target)?;
     step(format_args!("data: {copied} bytes copied, {zeros} bytes of zeros"));
-    Ok(scratch)
+    Ok(image)
 }
 
 /// A random UUID. Source: RFC 9562, section 5.4.

@@ -1,6 +1,8 @@
 //! libcryptsetup, given a header in private memory and a disk for the data only: it never reads a header from the disk, and
 //! never writes one there.
 
+pub(in crate::phase) mod ephemeral;
+
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
@@ -37,6 +39,8 @@ pub(crate) enum Error {
     Copy(#[source] std::io::Error),
     #[error("AF_ALG: {0}")]
     Algorithms(kernel::Error),
+    #[error("random numbers")]
+    Random(#[source] kernel::Error),
     #[error("{call}: {text}")]
     Library {
         /// The call of libcryptsetup.
@@ -56,7 +60,7 @@ pub(crate) enum Error {
 
 impl Error {
     /// Whether the disk failed to read or write, and not what is on it.
-    pub(super) const fn is_io(&self) -> bool {
+    pub(in crate::phase) const fn is_io(&self) -> bool {
         matches!(self, Self::Library { io: true, .. })
     }
 }
@@ -111,13 +115,28 @@ impl HeaderFile {
     /// A header for a new disk with one keyslot for `dek`, PBKDF2 at the minimum, data from 16 MiB on. The integrity area of
     /// `disk` is made as well: its superblock and its journal are written behind the header area.
     pub(super) fn format(dek: &Dek, disk: &Path, uuid: Guid, cipher: DataCipher) -> Result<Self, Error> {
+        let (file, mut device) = Self::without_keyslot(disk, Some(uuid), cipher, Either::Right(names(cipher).2))?;
+        let passphrase = dek.expose_passphrase();
+        let added = device.keyslot_handle().add_by_key(None, None, passphrase.as_slice(), CryptVolumeKey::empty());
+        added.map_err(library("keyslot"))?;
+        drop(device);
+        Ok(file)
+    }
+
+    /// The same before it has a keyslot, for this volume key or, given a size, for one that libcryptsetup makes up.
+    fn without_keyslot(
+        disk: &Path,
+        uuid: Option<Guid>,
+        cipher: DataCipher,
+        key: Either<&[u8], usize>,
+    ) -> Result<(Self, CryptDevice), Error> {
         let file = Self::new(&vec![0; usize::try_from(DATA_OFFSET).unwrap_or(usize::MAX)], &[])?;
         let mut device = file.context(disk)?;
         let sizes = (MetadataSize::Kb16, KeyslotsSize::try_from(KEYSLOTS_BYTES).map_err(library("keyslots size"))?);
         device.settings_handle().set_metadata_size(sizes.0, sizes.1).map_err(library("metadata size"))?;
         device.set_data_offset(DATA_OFFSET / 512).map_err(library("data offset"))?;
         device.settings_handle().set_rng_type(CryptRng::Urandom);
-        let (names, integrity, key_bytes) = names(cipher);
+        let (names, integrity, _) = names(cipher);
         let params = CryptParamsLuks2 {
             pbkdf: Some(pbkdf()),
             integrity: Some(integrity.to_owned()),
@@ -129,17 +148,13 @@ impl HeaderFile {
             subsystem: None,
         };
         let mut params: CryptParamsLuks2Ref<'_> = (&params).try_into().map_err(library("parameters"))?;
-        let (kind, uuid, key) = (EncryptionFormat::Luks2, uuid::Uuid::from_bytes(*uuid.as_bytes()), Either::Right(key_bytes));
+        let (kind, uuid) = (EncryptionFormat::Luks2, uuid.map(|uuid| uuid::Uuid::from_bytes(*uuid.as_bytes())));
         // libcryptsetup asks AF_ALG whether the kernel has a cipher of the AEAD kind; those of dm-crypt do not come over it.
         let any = AnyAlgorithm::allow().map_err(Error::Algorithms)?;
-        let formatted = device.context_handle().format(kind, names, Some(uuid), key, Some(&mut params));
+        let formatted = device.context_handle().format(kind, names, uuid, key, Some(&mut params));
         drop(any);
         formatted.map_err(library("format"))?;
-        let passphrase = dek.expose_passphrase();
-        let added = device.keyslot_handle().add_by_key(None, None, passphrase.as_slice(), CryptVolumeKey::empty());
-        added.map_err(library("keyslot"))?;
-        drop(device);
-        Ok(file)
+        Ok((file, device))
     }
 
     /// The whole header area as it is now.
@@ -244,7 +259,7 @@ fn pbkdf() -> CryptPbkdfType {
 }
 
 /// An open disk.
-pub(super) struct Mapped {
+pub(in crate::phase) struct Mapped {
     name: String,
     path: String,
     kernel_name: String,
@@ -258,12 +273,12 @@ impl Mapped {
     }
 
     /// Its node under `/dev/mapper`.
-    pub(super) fn path(&self) -> &str {
+    pub(in crate::phase) fn path(&self) -> &str {
         &self.path
     }
 
     /// Its name in sysfs, as `dm-1`.
-    pub(super) fn kernel_name(&self) -> &str {
+    pub(in crate::phase) fn kernel_name(&self) -> &str {
         &self.kernel_name
     }
 
@@ -277,7 +292,7 @@ impl Mapped {
         kernel::block::Device::open(Path::new(&self.path), kernel::block::Access::Read)?.bytes()
     }
 
-    pub(super) fn set_read_ahead(&self, kib: u32) -> Result<(), kernel::Error> {
+    pub(in crate::phase) fn set_read_ahead(&self, kib: u32) -> Result<(), kernel::Error> {
         kernel::block::set_read_ahead(&self.kernel_name, kib)
     }
 

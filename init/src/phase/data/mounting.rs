@@ -4,9 +4,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kernel::mount::{Attr, Detached, MountOption};
-use ondisk::cmdline::{Data, FileSystem, FsOption, OnError};
+use ondisk::cmdline::{FileSystem, FsOption, OnError};
 
 use super::luks::Mapped;
+use super::settings::FsSettings;
 use crate::watchdog;
 
 /// Read-ahead of the mounted device in KiB, the kernel's own default.
@@ -19,29 +20,29 @@ const REPORT: Duration = Duration::from_secs(5);
 const XFS_SHUTDOWNS: &str = "112";
 
 /// Mounts the file system of the policy at `target`. The running system may see it from here on.
-pub(super) fn mount_at(mapped: &Mapped, target: &Path, wanted: &Data) -> Result<(), kernel::Error> {
+pub(in crate::phase) fn mount_at(mapped: &Mapped, target: &Path, wanted: FsSettings<'_>) -> Result<(), kernel::Error> {
     // Nothing probed the device before: read-ahead into sectors never written would only log errors that mean nothing.
     mapped.set_read_ahead(0)?;
-    if (wanted.fs, wanted.on_error) == (FileSystem::Xfs, OnError::Panic) {
+    if (wanted.kind, wanted.on_error) == (FileSystem::Xfs, OnError::Panic) {
         kernel::sysctl::set("fs/xfs/panic_mask", XFS_SHUTDOWNS)?;
     }
-    watched(mapped, "the mount", || mounted(mapped, wanted)?.attach(target))?;
-    if wanted.fs == FileSystem::Xfs {
+    watched(mapped, wanted.label, "the mount", || mounted(mapped, wanted)?.attach(target))?;
+    if wanted.kind == FileSystem::Xfs {
         shut_down_at_once(mapped)?;
     }
     mapped.set_read_ahead(READ_AHEAD)
 }
 
 /// Mounts and unmounts it, so that its journal is recovered and empty. Nothing else sees it.
-pub(super) fn recover(mapped: &Mapped, wanted: &Data) -> Result<(), kernel::Error> {
+pub(super) fn recover(mapped: &Mapped, wanted: FsSettings<'_>) -> Result<(), kernel::Error> {
     mapped.set_read_ahead(0)?;
-    watched(mapped, "the recovery of its journal", || mounted(mapped, wanted).map(drop))
+    watched(mapped, wanted.label, "the recovery of its journal", || mounted(mapped, wanted).map(drop))
 }
 
 /// Mounts it where nobody sees it; it is unmounted when this is dropped.
-pub(super) fn mounted(mapped: &Mapped, wanted: &Data) -> Result<Detached, kernel::Error> {
+pub(super) fn mounted(mapped: &Mapped, wanted: FsSettings<'_>) -> Result<Detached, kernel::Error> {
     let mut options = vec![MountOption::Value("source", mapped.path())];
-    match (wanted.fs, wanted.on_error) {
+    match (wanted.kind, wanted.on_error) {
         // Said here too: a disk of an earlier version has another word in its superblock.
         (FileSystem::Ext4, OnError::RemountReadOnly) => options.push(MountOption::Value("errors", "remount-ro")),
         (FileSystem::Ext4, OnError::Panic) => options.push(MountOption::Value("errors", "panic")),
@@ -49,20 +50,20 @@ pub(super) fn mounted(mapped: &Mapped, wanted: &Data) -> Result<Detached, kernel
         // btrfs turns read-only, xfs shuts down: both by themselves.
         (FileSystem::Btrfs | FileSystem::Xfs, _) => {}
     }
-    if wanted.fs == FileSystem::Ext4 {
+    if wanted.kind == FileSystem::Ext4 {
         // A file system that grows, now or later, has the inode tables of new groups written at once: a table that is left to be
         // written later cannot be read until then.
         options.push(MountOption::Flag("noinit_itable"));
     }
     let mut attr = Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NODEV;
-    for option in &wanted.options {
+    for option in wanted.options {
         match option {
             FsOption::NoAccessTime => attr |= Attr::MOUNT_ATTR_NOATIME,
             FsOption::NoExec => attr |= Attr::MOUNT_ATTR_NOEXEC,
             FsOption::ProjectQuota => options.push(MountOption::Flag("prjquota")),
         }
     }
-    Detached::new(wanted.fs.as_str(), &options, attr)
+    Detached::new(wanted.kind.as_str(), &options, attr)
 }
 
 /// xfs repeats metadata writes that fail for ever, unless it is told to shut down.
@@ -79,6 +80,7 @@ fn shut_down_at_once(mapped: &Mapped) -> Result<(), kernel::Error> {
 /// `what` is what the console says.
 pub(super) fn watched<T: Send>(
     mapped: &Mapped,
+    label: &str,
     what: &'static str,
     work: impl FnOnce() -> Result<T, kernel::Error> + Send,
 ) -> Result<T, kernel::Error> {
@@ -102,7 +104,8 @@ pub(super) fn watched<T: Send>(
                 moved = now;
             }
             if Instant::now() >= report {
-                log::info!("data: {what} lasts {} s", start.elapsed().as_secs());
+!!                log::info!("{label}: {what} lasts {} s", start.elapsed().as_secs());
+                log::info!("{label}: {what} lasts {} s", start.elapsed().as_secs());
                 report = Instant::now() + REPORT;
             }
         }

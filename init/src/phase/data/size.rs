@@ -101,7 +101,7 @@ pub(super) fn settle(mapped: &Mapped, wanted: &Data) -> Result<Option<u64>, Erro
         return Ok(None);
     }
     // Until the journal is recovered the superblock may be older than what is in use behind the end that it names.
-    mounting::recover(mapped, wanted).map_err(Error::Recover)?;
+    mounting::recover(mapped, wanted.into()).map_err(Error::Recover)?;
     let Some(found) = Found::read(&target, wanted.fs)? else {
         return Ok(None);
     };
@@ -110,7 +110,7 @@ pub(super) fn settle(mapped: &Mapped, wanted: &Data) -> Result<Option<u64>, Erro
     let mut unwritten = if wanted.grow { found.heads(end) } else { Vec::new() };
     unwritten.push(found.bytes.next_multiple_of(BLOCK).max(end.saturating_sub(EDGE))..end);
     unwritten.retain(|range| range.start < range.end);
-    zeros::write(&target, &unwritten, "initialising").map_err(Error::Write)?;
+    zeros::write(&target, &unwritten, "data: initialising").map_err(Error::Write)?;
     Ok(wanted.grow.then(|| grow(mapped, wanted, found.growth(there))).flatten())
 }
 
@@ -118,14 +118,14 @@ pub(super) fn settle(mapped: &Mapped, wanted: &Data) -> Result<Option<u64>, Erro
 /// mounted as it is: that is no reason to keep its owner from the files.
 fn grow(mapped: &Mapped, wanted: &Data, growth: Growth) -> Option<u64> {
     let grown = || {
-        let mount = mounting::mounted(mapped, wanted)?;
+        let mount = mounting::mounted(mapped, wanted.into())?;
         let folder = mount.open(Path::new("."))?;
         let (before, block) = resize::data_blocks(&folder)?;
         resize::grow(&folder, growth)?;
         let (after, _) = resize::data_blocks(&folder)?;
         Ok((after > before).then_some([before, after].map(|blocks| blocks.saturating_mul(block))))
     };
-    match mounting::watched(mapped, "growing", grown) {
+    match mounting::watched(mapped, "data", "growing", grown) {
         Ok(Some([before, after])) => {
             log::info!("data: the file system grew from {before} to {after} bytes");
             step("data: file system has grown");

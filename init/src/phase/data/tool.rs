@@ -17,8 +17,8 @@ pub(super) const DISK: &str = "/dev/data";
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("scratch space")]
-    Scratch(#[source] kernel::Error),
+    #[error("memory for a tool")]
+    Memory(#[source] kernel::Error),
     #[error("the image has no {0}")]
     Missing(&'static str, #[source] kernel::Error),
 }
@@ -46,40 +46,40 @@ impl Mounted {
         let options = [MountOption::Value("size", size), MountOption::Value("mode", "0700")];
         let attr = attr | Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NOEXEC;
         let attached = Detached::new("tmpfs", &options, attr).and_then(|mount| mount.attach(&place));
-        attached.map(|()| Self(place)).map_err(Error::Scratch)
+        attached.map(|()| Self(place)).map_err(Error::Memory)
     }
 }
 
 impl Drop for Mounted {
     fn drop(&mut self) {
         if let Err(error) = mount::detach(&self.0) {
-            log::warn!("data: scratch space stays: {error}");
+            log::warn!("memory of a tool stays: {error}");
         }
     }
 }
 
-/// The root with scratch space in it, in which tools run. What it mounts is gone when it is dropped.
+/// The root with memory for files in it, in which tools run. What it mounts is gone when it is dropped.
 pub(super) struct Workplace<'a> {
     root: &'a Root,
     _mounts: Vec<Mounted>,
 }
 
 impl<'a> Workplace<'a> {
-    /// A workplace with at most `scratch` bytes of memory under `/tmp`, and `/dev` with the open disk alone if one is given.
-    pub(super) fn new(root: &'a Root, scratch: u64, disk: Option<&Mapped>) -> Result<Self, Error> {
+    /// A workplace with at most `bytes` bytes of memory under `/tmp`, and `/dev` with the open disk alone if one is given.
+    pub(super) fn new(root: &'a Root, bytes: u64, disk: Option<&Mapped>) -> Result<Self, Error> {
         let inside = |path: &str| root.path().join(path.trim_start_matches('/'));
         let mut mounts = vec![
-            Mounted::at(inside("/tmp"), &scratch.to_string(), Attr::MOUNT_ATTR_NODEV)?,
+            Mounted::at(inside("/tmp"), &bytes.to_string(), Attr::MOUNT_ATTR_NODEV)?,
             Mounted::at(inside("/proc"), "4k", Attr::MOUNT_ATTR_NODEV)?,
         ];
         // btrfs' tools will not go on before they have read which devices are mounted: here, none.
-        let failed = |call: &'static str| move |e: std::io::Error| Error::Scratch(kernel::Error::io(call, "/proc/self", &e));
+        let failed = |call: &'static str| move |e: std::io::Error| Error::Memory(kernel::Error::io(call, "/proc/self", &e));
         std::fs::create_dir(inside("/proc/self")).map_err(failed("mkdir"))?;
         File::create(inside("/proc/self/mounts")).map_err(failed("open"))?;
         if let Some(disk) = disk {
             mounts.push(Mounted::at(inside("/dev"), "4k", Attr::empty())?);
-            let number = kernel::block::number_of(disk.kernel_name()).map_err(Error::Scratch)?;
-            mount::make_block_node(&inside(DISK), &number).map_err(Error::Scratch)?;
+            let number = kernel::block::number_of(disk.kernel_name()).map_err(Error::Memory)?;
+            mount::make_block_node(&inside(DISK), &number).map_err(Error::Memory)?;
         }
         Ok(Self { root, _mounts: mounts })
     }
@@ -88,7 +88,7 @@ impl<'a> Workplace<'a> {
     pub(super) fn create(&self, path: &str) -> Result<File, Error> {
         let place = self.root.path().join(path.trim_start_matches('/'));
         let file = File::options().read(true).write(true).create_new(true).open(place);
-        file.map_err(|e| Error::Scratch(kernel::Error::io("open", path, &e)))
+        file.map_err(|e| Error::Memory(kernel::Error::io("open", path, &e)))
     }
 
     /// Runs `program` to its end, for at most `longest`, and says every five seconds that it runs. `alive` is asked then whether
@@ -104,7 +104,7 @@ impl<'a> Workplace<'a> {
             if alive() {
                 watchdog::alive();
             }
-            log::info!("data: {} runs for {} s", program.path, start.elapsed().as_secs());
+            log::info!("{} runs for {} s", program.path, start.elapsed().as_secs());
         };
         kernel::child::run_in(self.root.path(), program, start + longest, waiting)
     }

@@ -50,10 +50,19 @@ impl Error {
 /// Reads so many bytes at an offset, both multiples of 4,096.
 type Read<'a> = &'a dyn Fn(u64, usize) -> Result<Vec<u8>, kernel::Error>;
 
+/// What programs that look for signatures may read of a device of `bytes`: ranges in bytes, sorted.
+pub(in crate::phase) fn edges(bytes: u64) -> Vec<Range<u64>> {
+    in_bytes(edge_blocks(bytes - bytes % BLOCK_BYTES))
+}
+
+fn edge_blocks(end: u64) -> Vec<Blocks> {
+    vec![0..EDGE.min(end) / BLOCK_BYTES, end.saturating_sub(EDGE) / BLOCK_BYTES..end / BLOCK_BYTES]
+}
+
 /// What must be written besides what mkfs wrote to `image`, the file system of a device of `bytes`: ranges in bytes, sorted.
 pub(super) fn of_image(image: &File, kind: FileSystem, bytes: u64) -> Result<Vec<Range<u64>>, Error> {
     let end = bytes - bytes % BLOCK_BYTES;
-    let mut blocks = vec![0..EDGE.min(end) / BLOCK_BYTES, end.saturating_sub(EDGE) / BLOCK_BYTES..end / BLOCK_BYTES];
+    let mut blocks = edge_blocks(end);
     let read = |offset, length| {
         let mut bytes = vec![0; length];
         let read = image.read_exact_at(&mut bytes, offset);
@@ -105,7 +114,7 @@ pub(super) fn initialise(target: &Device, recover: impl FnOnce() -> Result<(), k
         let bitmap = group.inode_bitmap().map(|place| read_block(&read, place)).transpose()?;
         blocks.extend(group.free_table_blocks(&superblock, bitmap.as_deref()));
     }
-    zeros::write(target, &in_bytes(blocks), "initialising").map_err(Error::Write)
+    zeros::write(target, &in_bytes(blocks), "data: initialising").map_err(Error::Write)
 }
 
 fn layout(read: Read<'_>, bytes: u64) -> Result<(Superblock, Vec<Group>), Error> {

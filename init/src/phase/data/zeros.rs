@@ -14,8 +14,8 @@ const PIECE: u64 = 16 << 20;
 const REPORT: Duration = Duration::from_secs(5);
 
 /// Writes zeros to `ranges` (bytes, multiples of 4,096) of `target`, and waits until they are on the medium. `what` is what the
-/// console says while it lasts, as in `wiping`. Returns the bytes written.
-pub(super) fn write(target: &Device, ranges: &[Range<u64>], what: &str) -> Result<u64, kernel::Error> {
+/// console says while it lasts, as in `data: wiping`. Returns the bytes written.
+pub(in crate::phase) fn write(target: &Device, ranges: &[Range<u64>], what: &str) -> Result<u64, kernel::Error> {
     let of = ranges.iter().map(|range| range.end.saturating_sub(range.start)).sum();
     let start = Instant::now();
     let (mut report, mut done) = (start + REPORT, 0);
@@ -27,13 +27,13 @@ pub(super) fn write(target: &Device, ranges: &[Range<u64>], what: &str) -> Resul
             watchdog::alive();
             (at, done) = (at + length, done + length);
             if Instant::now() >= report {
-                log::info!("data: {what}: {}", Progress { done, of, took: start.elapsed() });
+                log::info!("{what}: {}", Progress { done, of, took: start.elapsed() });
                 report = Instant::now() + REPORT;
             }
         }
     }
     target.flush()?;
-    log::info!("data: {what}: {}", Progress { done, of, took: start.elapsed() });
+    log::info!("{what}: {}", Progress { done, of, took: start.elapsed() });
     Ok(done)
 }
 

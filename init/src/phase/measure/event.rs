@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::phase::data::Opened;
+use crate::phase::scratch::Scratch;
 use crate::phase::unlock::Outcome;
 
 /// What happened.
@@ -20,6 +21,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) previous: Option<&'a Outcome>,
     /// The data disk, open.
     pub(crate) data: Option<&'a Opened>,
+    /// The scratch disks, in the order of the policy.
+    pub(crate) scratch: &'a [Scratch],
     /// Measured debug words.
     pub(crate) debug: &'a [String],
 }
@@ -32,7 +35,7 @@ pub(super) fn records(facts: &Facts<'_>) -> Result<Vec<String>, serde_json::Erro
         record("policy", [("sha256", json!(facts.policy_sha256))]),
         record("root", [("roothash", json!(facts.root_hash))]),
         record("vaults", vaults.into_iter().chain(previous)),
-        record("disk", disk(facts)),
+        record("disk", disk(facts).into_iter().chain(scratch(facts.scratch))),
         record("debug", [("words", json!(facts.debug))]),
         record("leave-initrd", []),
     ];
@@ -51,6 +54,12 @@ fn disk(facts: &Facts<'_>) -> Vec<(&'static str, Value)> {
         ("luks_uuid", json!(data.uuid.to_string())),
         ("what", json!(data.how.as_str())),
     ]
+}
+
+/// Which disks are scratch space and for what; nothing where policy names none, so that such a boot has the event that it always had.
+fn scratch(disks: &[Scratch]) -> Option<(&'static str, Value)> {
+    let item = |scratch: &Scratch| json!({ "disk": scratch.disk, "use": scratch.purpose });
+    (!disks.is_empty()).then(|| ("scratch", disks.iter().map(item).collect()))
 }
 
 /// `cvm-init` names the event; a map of the standard library keeps its keys in order.
@@ -77,7 +86,7 @@ mod tests {
     use super::*;
 
     fn facts() -> Facts<'static> {
-        Facts { policy_sha256: "ab", root_hash: "cd", unlock: None, previous: None, data: None, debug: &[] }
+        Facts { policy_sha256: "ab", root_hash: "cd", unlock: None, previous: None, data: None, scratch: &[], debug: &[] }
     }
 
     #[test]
@@ -92,6 +101,14 @@ mod tests {
             r#"{"cvm-init":"leave-initrd"}"#,
         ];
         assert_eq!(records(&Facts { debug: &words, ..facts() }).unwrap(), want);
+    }
+
+    #[test]
+    fn scratch_disks_are_told_beside_the_data_disk() {
+        let scratch = |disk: &str, purpose: &str| Scratch { disk: disk.to_owned(), purpose: purpose.to_owned(), bytes: 7 };
+        let disks = [scratch("serial=a", "swap"), scratch("serial=b", "/scratch")];
+        let want = r#"{"cvm-init":"disk","scratch":[{"disk":"serial=a","use":"swap"},{"disk":"serial=b","use":"/scratch"}],"what":"none"}"#;
+        assert_eq!(records(&Facts { scratch: &disks, ..facts() }).unwrap()[3], want);
     }
 
     #[test]

@@ -1,0 +1,24 @@
+//! A disk that only this boot can read: no keyslot, no header on it, a key that nothing stores.
+
+use std::path::Path;
+
+use libcryptsetup_rs::Either;
+use libcryptsetup_rs::consts::flags::CryptActivate;
+use ondisk::cmdline::DataCipher;
+use zeroize::Zeroizing;
+
+use super::{Error, HeaderFile, Mapped, library, names};
+
+/// Makes the integrity area of `disk` behind its first 16 MiB and opens it under `name` with a new key from the kernel. The rest of
+/// its sectors cannot be read before they are written, whatever an earlier boot left there.
+///
+/// dm-integrity's journal is off: it makes sectors whole after a power cut, and nothing here outlives one.
+pub(in crate::phase) fn open(name: &str, disk: &Path) -> Result<Mapped, Error> {
+    const CIPHER: DataCipher = DataCipher::XtsHmac;
+    let mut key = Zeroizing::new(vec![0; names(CIPHER).2]);
+    kernel::clock::random(&mut key).map_err(Error::Random)?;
+    let (_header, mut device) = HeaderFile::without_keyslot(disk, None, CIPHER, Either::Left(&key))?;
+    let opened = device.activate_handle().activate_by_volume_key(Some(name), Some(&key), CryptActivate::NO_JOURNAL);
+    opened.map_err(library("activate"))?;
+    Mapped::named(name)
+}

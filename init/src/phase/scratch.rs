@@ -1,0 +1,85 @@
+//! Scratch disks: swap and file systems whose content lasts for one boot, since nothing keeps their keys.
+//!
+//! Every disk is examined before any is written to. A disk is taken only when it is blank, or when it carries the scratch mark and
+//! nothing else in front ([`ondisk::scratch`]): the host decides which disk has a serial number, and operators make mistakes.
+
+mod error;
+mod examine;
+
+use std::path::Path;
+
+use kernel::block::{Access, Device};
+use ondisk::cmdline::{self, DataCipher, FileSystem, OnError, ScratchUse};
+use ondisk::scratch;
+use serde::Serialize;
+
+use super::api::{self, Api};
+use super::data::filesystem::FsImage;
+use super::data::luks::{Mapped, ephemeral};
+use super::data::settings::FsSettings;
+use super::data::{mounting, unwritten, zeros};
+use super::root::Root;
+use crate::journal::step;
+pub(crate) use error::Error;
+use examine::Examined;
+
+/// What the device mapper calls them, with a number.
+const NAME: &str = "scratch-";
+
+/// The file system of those that are mounted.
+const SETTINGS: FsSettings<'_> =
+    FsSettings { kind: FileSystem::Ext4, label: "scratch", on_error: OnError::RemountReadOnly, options: &[] };
+
+/// A scratch disk in use. The running system has it now.
+#[derive(Serialize)]
+pub(crate) struct Scratch {
+    /// The selector, as the command line writes it.
+    pub(crate) disk: String,
+    /// `swap`, or where it is mounted.
+    #[serde(rename = "use")]
+    pub(crate) purpose: String,
+    /// Size of the open device.
+    pub(crate) bytes: u64,
+}
+
+/// Makes each disk of `wanted` anew: a new key, zeros wherever something may read before it writes, a swap area or a file system
+/// that is mounted inside of `root`.
+pub(crate) fn make(api: Api, root: &Root, wanted: &[cmdline::Scratch]) -> Result<Vec<Scratch>, Error> {
+    let disks = examine::all(root, wanted)?;
+    api::load(api, DataCipher::XtsHmac.as_str())?;
+    disks.into_iter().enumerate().map(|(number, disk)| make_one(root, disk, &format!("{NAME}{number}"))).collect()
+}
+
+fn make_one(root: &Root, disk: Examined<'_>, name: &str) -> Result<Scratch, Error> {
+    let Examined { place, device, is_marked, wanted } = disk;
+    if !is_marked {
+        // Before anything else: a boot that is cut short here leaves a disk that the next one takes.
+        device.write(0, &scratch::mark()).and_then(|()| device.flush()).map_err(Error::Write)?;
+    }
+    let mapped = ephemeral::open(name, &place.path).map_err(Error::Open)?;
+    drop(device);
+    step(format_args!("{name}: open"));
+    // Read-ahead would go into sectors that cannot be read; a mount turns it on again.
+    mapped.set_read_ahead(0).map_err(Error::Write)?;
+    let target = Device::open(Path::new(mapped.path()), Access::ReadWrite).map_err(Error::Write)?;
+    let bytes = target.bytes().map_err(Error::Write)?;
+    match &wanted.purpose {
+        ScratchUse::Swap => swap(&mapped, &target, bytes)?,
+        ScratchUse::Mount(path) => {
+            FsImage::make(root, bytes, SETTINGS)?.write_to(&target)?;
+            let place = root.path().join(path.as_str().trim_start_matches('/'));
+            mounting::mount_at(&mapped, &place, SETTINGS).map_err(Error::Mount)?;
+        }
+    }
+    let (disk, purpose) = (wanted.disk.to_string(), wanted.purpose.as_str().to_owned());
+    log::info!("{name}: {disk} is new, {} MiB, {purpose}", bytes >> 20);
+    Ok(Scratch { disk, purpose, bytes })
+}
+
+fn swap(mapped: &Mapped, target: &Device, bytes: u64) -> Result<(), Error> {
+    zeros::write(target, &unwritten::edges(bytes), "scratch: initialising").map_err(Error::Write)?;
+    let header = scratch::swap_header(bytes).ok_or(Error::Small(bytes))?;
+    target.write(0, &header).and_then(|()| target.flush()).map_err(Error::Write)?;
+    // By the kernel's own name: udev puts a link in the place of the other, and the list of swap areas would show a deleted file.
+    kernel::swap::enable(&format!("/dev/{}", mapped.kernel_name())).map_err(Error::Swap)
+}

@@ -1,0 +1,62 @@
+//! Why there is no scratch space.
+
+use super::super::data::{filesystem, luks};
+use crate::phase::{api, block_lookup};
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Disk(#[from] block_lookup::Error),
+    #[error("{0} and {1} are the same disk: name two")]
+    SameDisk(String, String),
+    #[error(transparent)]
+    Modules(#[from] api::Error),
+    #[error("reading")]
+    Read(#[source] kernel::Error),
+    #[error("writing")]
+    Write(#[source] kernel::Error),
+    #[error(
+        "{0} holds {1}: a scratch disk must be blank or carry the scratch mark alone. Nothing was written. If nothing on the disk is \
+         needed, write zeros to its first 17 MiB and its last 1 MiB; else correct cvm.scratch"
+    )]
+    InUse(String, &'static str),
+    #[error("a disk of {0} bytes is too small: 32 MiB is the least")]
+    Small(u64),
+    #[error("the mount point of the image (links are not followed)")]
+    NoMountpoint(#[source] kernel::Error),
+    #[error("opening")]
+    Open(#[source] luks::Error),
+    #[error("file system")]
+    FileSystem(#[from] filesystem::Error),
+    #[error("mounting")]
+    Mount(#[source] kernel::Error),
+    #[error("swap area")]
+    Swap(#[source] kernel::Error),
+}
+
+impl Error {
+    pub(crate) const fn code(&self) -> u8 {
+        match self {
+            Self::Disk(block_lookup::Error::NotOpen(..)) | Self::Read(_) | Self::Write(_) => 61,
+            Self::Disk(_) | Self::SameDisk(..) => 60,
+            Self::Modules(error) => error.code(),
+            Self::InUse(..) => 62,
+            Self::Small(_) | Self::NoMountpoint(_) => 63,
+            Self::Open(_) => 64,
+            Self::FileSystem(_) | Self::Mount(_) => 65,
+            Self::Swap(_) => 66,
+        }
+    }
+
+    /// A disk that is away, or does not read or write, may do so the next time.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Disk(error) => error.may_pass(),
+            Self::Read(_) | Self::Write(_) => true,
+            Self::Open(error) => error.is_io(),
+            Self::FileSystem(error) => error.is_io(),
+            Self::Mount(error) | Self::Swap(error) => error.is_io(),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Whether the disks may be written to. Nothing is written here.
+
+use std::path::Path;
+
+use kernel::block::{Access, Device};
+use ondisk::blank;
+use ondisk::cmdline::{self, DiskSelector, ScratchUse};
+use ondisk::scratch::{self, Front};
+
+use super::super::block_lookup::{self, BlockDevice, DeviceQuery};
+use super::super::data::{content, filesystem};
+use super::super::root::Root;
+use super::{Error, SETTINGS};
+use crate::journal::step;
+
+/// A disk that may be written to.
+pub(super) struct Examined<'a> {
+    pub(super) place: BlockDevice,
+    /// Open from here until it is mapped, so that its name cannot become another disk's.
+    pub(super) device: Device,
+    /// It has the mark; else it is blank.
+    pub(super) is_marked: bool,
+    pub(super) wanted: &'a cmdline::Scratch,
+}
+
+/// Looks at all disks of `wanted`, and at what the image must have for them.
+pub(super) fn all<'a>(root: &Root, wanted: &'a [cmdline::Scratch]) -> Result<Vec<Examined<'a>>, Error> {
+    for path in wanted.iter().filter_map(|scratch| scratch.purpose.mount()) {
+        let path = Path::new(path.as_str());
+        kernel::mount::folder_without_links(root.path(), path).map_err(Error::NoMountpoint)?;
+    }
+    if wanted.iter().any(|scratch| scratch.purpose != ScratchUse::Swap) {
+        filesystem::check_tool(root, SETTINGS.kind)?;
+    }
+    let deadline = block_lookup::deadline();
+    let mut disks: Vec<Examined<'_>> = Vec::new();
+    for scratch in wanted {
+        let place = block_lookup::locate(&DeviceQuery::from(&scratch.disk), deadline)?;
+        // virtio-blk cuts serial numbers: two that differ behind 20 bytes are one disk's.
+        if let Some(other) = disks.iter().find(|other| other.place.number == place.number) {
+            return Err(Error::SameDisk(other.wanted.disk.to_string(), scratch.disk.to_string()));
+        }
+        let device = Device::open(&place.path, Access::ReadWrite).map_err(Error::Read)?;
+        let is_marked = is_marked(&device, place.bytes, &scratch.disk)?;
+        disks.push(Examined { place, device, is_marked, wanted: scratch });
+    }
+    step("scratch: disks examined");
+    Ok(disks)
+}
+
+/// Whether the disk has the mark; an error unless it has, or is blank.
+fn is_marked(device: &Device, bytes: u64, disk: &DiskSelector) -> Result<bool, Error> {
+    let ranges = blank::ranges(bytes).map_err(|error| Error::Small(error.0))?;
+    let front = usize::try_from(scratch::FRONT).unwrap_or(usize::MAX);
+    let refused = |seen| Err(Error::InUse(disk.to_string(), seen));
+    match scratch::judge(&device.read(0, front).map_err(Error::Read)?) {
+        Front::Marked => Ok(true),
+        Front::Zero if content::is_blank(device, &ranges).map_err(Error::Read)? => Ok(false),
+        Front::Zero => refused("bytes behind its first 16 MiB or in its last 1 MiB"),
+        Front::Other(seen) => refused(seen),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    const BYTES: u64 = 33 << 20;
+
+    /// Bytes at an offset.
+    type Part<'a> = (u64, &'a [u8]);
+
+    /// What is told of a disk with these bytes on it; nothing is written to it.
+    fn told(bytes: u64, parts: &[Part<'_>]) -> Result<bool, (u8, bool, String)> {
+        // Direct reads are of a file system that has them.
+        let file = tempfile::NamedTempFile::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        file.as_file().set_len(bytes).unwrap();
+        for (at, part) in parts {
+            file.as_file().write_all_at(part, *at).unwrap();
+        }
+        let before = std::fs::read(file.path()).unwrap();
+        let device = Device::open(file.path(), Access::ReadWrite).unwrap();
+        let line = format!("roothash={} cvm.scratch=serial=a", "ab".repeat(32));
+        let disk = &cmdline::parse(&line).unwrap().scratch[0].disk;
+        let told = is_marked(&device, bytes, disk);
+        assert_eq!(std::fs::read(file.path()).unwrap(), before);
+        told.map_err(|error| (error.code(), error.may_pass(), error.to_string()))
+    }
+
+    #[test]
+    fn blank_and_marked_disks_are_taken_and_no_others() {
+        let mark = scratch::mark();
+        assert_eq!(told(BYTES, &[]), Ok(false));
+        assert_eq!(told(BYTES, &[(0, &mark)]), Ok(true));
+        // What an earlier boot left behind the mark.
+        assert_eq!(told(BYTES, &[(0, &mark), (16 << 20, b"integrt\0"), (BYTES - 1, b"x")]), Ok(true));
+        let cases: [(&[Part<'_>], &str); 5] = [
+            (&[(0, b"LUKS\xba\xbe")], "a LUKS header"),
+            (&[(5 << 20, b"x")], "unknown bytes"),
+            (&[(16 << 20, b"x")], "bytes behind its first 16 MiB or in its last 1 MiB"),
+            (&[(BYTES - 1, b"x")], "bytes behind its first 16 MiB or in its last 1 MiB"),
+            (&[(0, &mark), (4096, b"x")], "a scratch mark of another version, or other data behind the mark"),
+        ];
+        for (parts, seen) in cases {
+            let (code, may_pass, text) = told(BYTES, parts).unwrap_err();
+            assert_eq!((code, may_pass), (62, false), "{seen}");
+            assert!(text.starts_with(&format!("serial=a holds {seen}: a scratch disk must be blank")), "{text}");
+        }
+        assert_eq!(told((32 << 20) - 4096, &[]).map_err(|told| told.0), Err(63));
+    }
+}
