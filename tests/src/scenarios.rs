@@ -12,6 +12,7 @@ mod names;
 mod net;
 mod policy;
 mod root;
+mod scratch;
 mod snp;
 mod stress;
 mod unlock;
@@ -83,6 +84,9 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "measures-what-happened-into-rtmr3", play: measure::measures_into_rtmr3 },
     Scenario { name: "stops-where-a-named-register-is-missing", play: measure::stops_where_a_named_register_is_missing },
     Scenario { name: "formats-a-large-sparse-disk", play: data::formats_a_large_sparse_disk },
+    Scenario { name: "memory-goes-to-scratch-swap-and-comes-back", play: scratch::memory_goes_to_swap_and_comes_back },
+    Scenario { name: "scratch-refuses-a-data-disk", play: scratch::refuses_a_data_disk },
+    Scenario { name: "scratch-space-is-new-at-each-boot", play: scratch::is_new_at_each_boot },
     Scenario { name: "data-survives-a-second-boot-into-systemd", play: data::survives_a_second_boot_into_systemd },
     Scenario { name: "stops-when-one-vault-of-three-answers", play: unlock::stops_when_one_vault_of_three_answers },
     Scenario { name: "counts-one-node-behind-two-addresses-once", play: unlock::counts_one_node_behind_two_addresses_once },

@@ -42,6 +42,12 @@ impl Error {
         self.is_absence() || [Errno::NOMEDIUM, Errno::BUSY, Errno::AGAIN].contains(&self.errno)
     }
 
+    /// Whether it is not allowed at all, as writing to a disk that is read-only.
+    #[must_use]
+    pub fn is_denial(&self) -> bool {
+        [Errno::ACCESS, Errno::PERM, Errno::ROFS].contains(&self.errno)
+    }
+
     /// The errno, for the few callers that branch on it.
     #[must_use]
     pub fn errno(&self) -> Errno {

@@ -138,7 +138,7 @@ pub(super) fn takes_nothing_from_the_host(stage: &Stage) -> Result<(), Failure> 
 }
 
 /// The image with a file system for /srv and a swap area behind its own partitions.
-fn with_partitions_of_the_host(stage: &Stage) -> Result<RootDisk, Failure> {
+pub(super) fn with_partitions_of_the_host(stage: &Stage) -> Result<RootDisk, Failure> {
     let file = stage.folder.join("root-and-more.raw");
     let script = r#"
         set -e

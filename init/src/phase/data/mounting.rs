@@ -104,7 +104,6 @@ pub(super) fn watched<T: Send>(
                 moved = now;
             }
             if Instant::now() >= report {
-!!                log::info!("{label}: {what} lasts {} s", start.elapsed().as_secs());
                 log::info!("{label}: {what} lasts {} s", start.elapsed().as_secs());
                 report = Instant::now() + REPORT;
             }

@@ -52,7 +52,8 @@ impl Error {
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Disk(error) => error.may_pass(),
-            Self::Read(_) | Self::Write(_) => true,
+            // A disk that is attached read-only stays so.
+            Self::Read(error) | Self::Write(error) => !error.is_denial(),
             Self::Open(error) => error.is_io(),
             Self::FileSystem(error) => error.is_io(),
             Self::Mount(error) | Self::Swap(error) => error.is_io(),
