@@ -23,44 +23,44 @@ pub(crate) fn boot(journal: &Arc<Journal>) -> Result<Infallible, BootError> {
     let registers = measure::find(api, &policy.line, &policy.text)?; //        RTMR3, a TPM; was that line measured?
     let mut receipt = Receipt::new(&policy);
 
-    let (root, disk) = side_by_side(
+    let (root, disks) = side_by_side(
         (journal, &policy),
         move |journal, policy| Ok(journal.phase("root", || root::verify(api, &policy.line.root))?), // dm-verity over erofs
         move |journal, policy| unlock_disk(journal, api, policy), //                                   t of n shares, proved
     )?;
     receipt.root(&root);
 
-    let opened = match disk {
-        Some((disk, unlocked)) => {
+    let opened = match disks {
+        Some((disks, unlocked)) => {
             receipt.unlocked(&unlocked);
-            Some(journal.phase("data", || data::open(&root, disk, unlocked.keys))?) // the key dies here
+            journal.phase("data", || data::open(&root, disks, unlocked.keys))? // the keys die here
         }
-        None => None,
+        None => Vec::new(),
     };
-    receipt.data(opened.as_ref());
+    receipt.data(&opened);
     if !policy.line.scratch.is_empty() {
         let make = || scratch::make(api, &root, &policy.line.scratch); // keys that only the kernel has
         receipt.scratch(journal.phase("scratch", make)?);
     }
-    let extend = || measure::extend(registers, &receipt.facts(opened.as_ref())); // what happened; then the latch
+    let extend = || measure::extend(registers, &receipt.facts(&opened)); // what happened; then the latch
     let measured = journal.phase("measure", extend)?;
     receipt.measured(measured);
     let handoff = || handoff::switch_root(api, &root, &policy.line.init, journal, receipt);
     journal.phase("handoff", handoff).map_err(BootError::from) // never returns
 }
 
-/// Looks at the data disk, then gathers and proves its key; nothing when policy has no data disk.
-fn unlock_disk(journal: &Journal, api: Api, policy: &Measured) -> Result<Option<(data::Disk, Unlocked)>, BootError> {
+/// Looks at the data disks, then gathers and proves its key; nothing when policy has no data disk.
+fn unlock_disk(journal: &Journal, api: Api, policy: &Measured) -> Result<Option<(data::Disks, Unlocked)>, BootError> {
     let Some(wanted) = &policy.line.data else {
         return Ok(None);
     };
-    let disk = data::inspect(api, wanted)?; //                                           one private copy of its header
+    let disks = data::inspect(api, wanted)?; //                                          one private copy of each header
     let deadline = Instant::now() + wanted.vaults.patience; //                           for link and key together
     let network = journal.phase("net", || net::up(api, &policy.line, wanted, deadline))?; //  the first link that answers
-    let gather = || unlock::gather(&network, &disk, policy, wanted, deadline); //        t of n shares, proved
+    let gather = || unlock::gather(&network, &disks, policy, wanted, deadline); //       t of n shares, proved
     let unlocked = journal.phase("unlock", gather)?;
     network.release();
-    Ok(Some((disk, unlocked)))
+    Ok(Some((disks, unlocked)))
 }
 
 /// Runs both at once and ends with the first failure, without waiting for the other: the machine is about to end anyway.

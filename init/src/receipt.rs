@@ -34,7 +34,10 @@ pub(crate) struct Receipt {
     unlock: Option<Outcome>,
     /// The same for the key that was rotated away from, in a boot that did so.
     unlock_previous: Option<Outcome>,
+    /// The first data disk of the policy.
     data: Option<Data>,
+    /// The others, in the order of the policy.
+    more_data: Vec<Data>,
     /// In the order of the policy; empty without scratch disks.
     scratch: Vec<Scratch>,
     /// Registers, and whether the command line was measured.
@@ -48,6 +51,8 @@ pub(crate) struct Receipt {
 
 #[derive(Serialize)]
 struct Data {
+    /// Its name in the policy; none: it has none, and the vaults' key is its own.
+    name: Option<String>,
     luks_uuid: String,
     /// `opened`, `rotated` or `formatted`.
     what: &'static str,
@@ -106,6 +111,7 @@ impl Receipt {
             unlock: None,
             unlock_previous: None,
             data: None,
+            more_data: Vec::new(),
             scratch: Vec::new(),
             measured: None,
             debug: pauses.chain(timeline).chain(log).collect(),
@@ -137,9 +143,10 @@ impl Receipt {
         self.time.stepped = time.stepped;
     }
 
-    /// Notes the open disk, if there is one.
-    pub(crate) fn data(&mut self, opened: Option<&Opened>) {
-        self.data = opened.map(|opened| Data {
+    /// Notes the open disks.
+    pub(crate) fn data(&mut self, opened: &[Opened]) {
+        let mut disks = opened.iter().map(|opened| Data {
+            name: opened.name.clone(),
             luks_uuid: opened.uuid.to_string(),
             what: opened.how.as_str(),
             header: opened.header(),
@@ -153,6 +160,8 @@ impl Receipt {
             grown_from_bytes: opened.grown_from,
             authentication_errors: opened.authentication_errors,
         });
+        self.data = disks.next();
+        self.more_data = disks.collect();
     }
 
     /// Notes the scratch disks.
@@ -166,7 +175,7 @@ impl Receipt {
     }
 
     /// What of this boot is measured.
-    pub(crate) fn facts<'a>(&'a self, opened: Option<&'a Opened>) -> Facts<'a> {
+    pub(crate) fn facts<'a>(&'a self, opened: &'a [Opened]) -> Facts<'a> {
         Facts {
             policy_sha256: &self.policy_sha256,
             root_hash: self.root_hash.as_deref().unwrap_or_default(),

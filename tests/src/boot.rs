@@ -51,6 +51,7 @@ pub struct Boot<'a> {
     sector_bytes: u32,
     root_sector_bytes: u32,
     serial: Option<String>,
+    data_disks: Option<String>,
     network: Option<Network>,
     arguments: Vec<OsString>,
     longest: Duration,
@@ -93,6 +94,7 @@ impl<'a> Boot<'a> {
             sector_bytes: 512,
             root_sector_bytes: 512,
             serial: None,
+            data_disks: None,
             network: None,
             arguments: Vec::new(),
             longest: LONGEST,
@@ -243,6 +245,12 @@ impl<'a> Boot<'a> {
         Self { serial: Some(serial.to_owned()), ..self }
     }
 
+    /// Lists these data disks in the policy: the value of `cvm.data`.
+    #[must_use]
+    pub fn data_disks(self, disks: &str) -> Self {
+        Self { data_disks: Some(disks.to_owned()), ..self }
+    }
+
     /// Attaches no link.
     #[must_use]
     pub fn no_network(self) -> Self {
@@ -286,7 +294,9 @@ impl<'a> Boot<'a> {
         // No panic makes a test wait, and systemd starts without telling the audit log each step.
         words.extend(["panic=-1".to_owned(), "audit=0".to_owned(), format!("roothash={}", self.root_hash)]);
         if self.data.is_some() {
-            words.push(format!("cvm.data=serial={}", self.serial.as_deref().unwrap_or("data")));
+            let listed = self.data_disks.clone();
+            let disks = listed.unwrap_or_else(|| format!("serial={}", self.serial.as_deref().unwrap_or("data")));
+            words.push(format!("cvm.data={disks}"));
         }
         words.extend(self.vaults.into_iter().flat_map(Vaults::words));
         words.extend(self.words.iter().cloned());

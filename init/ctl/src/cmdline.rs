@@ -18,7 +18,11 @@ fn about(key: Key) -> About {
         Key::RootHash => ("64 lower-case hexadecimal digits", "(required)", "the root file system, by dm-verity"),
         Key::VerityOnCorruption => ("panic, restart or eio", "panic", "what a corrupt block of the root does when it is read"),
         Key::Root => ("PARTUUID=, PARTLABEL= or serial=", "by the two halves of the root hash", "which partition is the root"),
-        Key::Data => ("serial=, PARTUUID= or PARTLABEL=", "no data disk", "which disk or partition is the data disk"),
+        Key::Data => (
+            "up to 8 of [NAME:]SELECTOR, a selector being serial=, PARTUUID= or PARTLABEL=",
+            "no data disk",
+            "which disk or partition is the data disk",
+        ),
         Key::DataMount => (
             "an absolute path that is in the image, not in a folder of the system such as /var or /usr",
             "/data",
@@ -30,7 +34,7 @@ fn about(key: Key) -> About {
         Key::DataSeal => ("require or auto", "require with if-blank, else auto", "whether a header without our seal is refused"),
         Key::DataWipe => ("lazy or full", "lazy", "whether the first format writes every sector"),
         Key::DataFormatUntil => ("a time: 2026-11-29T00:00:00Z", "no limit", "until when a blank data disk is formatted"),
-        Key::DataUuid => ("a lower-case UUID", "any", "which LUKS UUID the data disk must have"),
+        Key::DataUuid => ("a lower-case UUID, or a list of [NAME:]UUID", "any", "which LUKS UUID a data disk must have"),
         Key::DataOpen => ("mount or no-mount", "mount", "whether the open data disk is mounted"),
         Key::DataCheck => ("auto, force or no", "auto", "whether the file system is checked before the mount"),
         Key::DataOnError => ("remount-ro or panic", "remount-ro", "what a file system error does"),

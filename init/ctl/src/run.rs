@@ -65,6 +65,8 @@ pub(crate) enum Error {
     NoDomain(PathBuf),
     #[error("{path}, line {line}: no PCR")]
     Pcrs { path: PathBuf, line: usize },
+    #[error("no data disk {wanted} in cvm.data, which lists: {listed}. Give --disk-name NAME")]
+    DiskName { wanted: String, listed: String },
     #[error("{path} is neither a block device nor a regular file: give the data disk, or an image of it")]
     NoDisk { path: PathBuf },
     #[error("{path} has no name of a file at its end: give the name of the file to make")]

@@ -42,16 +42,38 @@ impl Purpose {
     }
 }
 
+/// What the keys of named disks are derived under: the salt of HKDF.
+const DISK_SALT: &[u8] = b"cvm-init data disk key v1";
+
 impl Dek {
+    /// The key of the data disk `name`: HKDF-SHA256(key, salt = a label, info = the name), 32 bytes. Who has it learns nothing of this
+    /// key or of another disk's. `ring` does not wipe what it returns by value; the key itself is wiped as this one is.
+    #[must_use]
+    pub fn of_disk(&self, name: &str) -> Self {
+        let derived = hkdf(DISK_SALT, self.expose(), name.as_bytes());
+        let fill = |bytes: &mut [u8; 32]| {
+            bytes.iter_mut().zip(derived.as_ref()).for_each(|(to, from)| *to = *from);
+            Ok::<(), std::convert::Infallible>(())
+        };
+        match Self::fill_with(fill) {
+            Ok(dek) => dek,
+            Err(never) => match never {},
+        }
+    }
+
     /// HKDF-SHA256(key, salt = the disk's LUKS UUID as text, info = what it is for), used as a key of HMAC-SHA256.
     #[must_use]
     pub fn authenticator(&self, purpose: Purpose, uuid: &str) -> Authenticator {
-        // RFC 5869, section 2, for one block of output: extract, expand. Written out because ring's own can fail and this cannot.
-        let sign = |key: &[u8], message: &[u8]| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message);
-        let extracted = sign(uuid.as_bytes(), self.expose());
-        let expanded = sign(extracted.as_ref(), &[purpose.info(), &[1]].concat());
+        let expanded = hkdf(uuid.as_bytes(), self.expose(), purpose.info());
         Authenticator(hmac::Key::new(hmac::HMAC_SHA256, expanded.as_ref()))
     }
+}
+
+/// RFC 5869, section 2, for one block of output: extract, expand. Written out because ring's own can fail and this cannot.
+fn hkdf(salt: &[u8], key: &[u8], info: &[u8]) -> hmac::Tag {
+    let sign = |key: &[u8], message: &[u8]| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message);
+    let extracted = sign(salt, key);
+    sign(extracted.as_ref(), &[info, &[1]].concat())
 }
 
 #[cfg(test)]
@@ -80,6 +102,14 @@ mod tests {
             let mac = dek(7).authenticator(purpose, UUID).mac(b"abc");
             assert_eq!(mac.iter().map(|byte| format!("{byte:02x}")).collect::<String>(), want, "{purpose:?}");
         }
+    }
+
+    #[test]
+    fn key_of_a_named_disk_is_what_python_computes() {
+        // Python 3.11: h(h(b'cvm-init data disk key v1', b'\x07' * 32), b'logs' + b'\x01'), h as above
+        let hex = |name| dek(7).of_disk(name).expose().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        assert_eq!(hex("logs"), "51a1686308185ab26c719c24db5e169a3ebc9b64f23df96697a09c030a38e680");
+        assert_ne!(hex("log"), hex("logs"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod check;
 pub(super) mod content;
+mod disks;
 mod driver;
 mod error;
 pub(super) mod filesystem;
@@ -21,31 +22,23 @@ use std::path::Path;
 
 use kernel::block::{Access, Device};
 use ondisk::Guid;
-use ondisk::cmdline::{self, DataCipher, FileSystem, Format, OpenMode};
+use ondisk::cmdline::{self, DataCipher, DataDisk, FileSystem, Format, OpenMode};
 use ondisk::luks2;
 use quorum::Dek;
 
-use super::api::{self, Api};
-use super::block_lookup::{self, BlockDevice, DeviceQuery};
+use super::block_lookup::BlockDevice;
 use super::root::Root;
 use crate::journal::step;
 use content::Content;
+use disks::Disk;
+pub(crate) use disks::{Disks, inspect, open};
 pub(crate) use error::Error;
 use format::Before;
 use header::Judged;
 use luks::{Journal, Mapped};
 
-/// The device mapper's name of the open disk: what existing systems use.
-const NAME: &str = "data-crypt";
 /// What dm-crypt logs, at most ten times in five seconds, when a sector is not what was written.
 const AUTHENTICATION_ERROR: &str = "INTEGRITY AEAD ERROR";
-
-/// The data disk as it was found. Only [`inspect`] makes one.
-pub(crate) struct Disk {
-    place: BlockDevice,
-    content: Content,
-    wanted: cmdline::Data,
-}
 
 /// The keys that an unlock came to.
 pub(crate) struct Keys {
@@ -57,8 +50,17 @@ pub(crate) struct Keys {
     pub(crate) time: Option<u64>,
 }
 
+/// The keys of one disk.
+struct DiskKeys<'a> {
+    current: &'a Dek,
+    previous: Option<&'a Dek>,
+    time: Option<u64>,
+}
+
 /// An open and mounted data disk. It stays open when this is dropped: the real system has it now.
 pub(crate) struct Opened {
+    /// Its name; `None` for the disk whose key is the vaults' key itself.
+    pub(crate) name: Option<String>,
     pub(crate) uuid: Guid,
     pub(crate) how: How,
     pub(crate) sealed: bool,
@@ -107,63 +109,28 @@ impl How {
     }
 }
 
-/// Finds the disk and reads its header area once, into private memory; everything after works on that copy.
-///
-/// A blank disk is an error unless policy formats blank disks; anything that is neither blank nor sound is an error always.
-pub(crate) fn inspect(api: Api, wanted: &cmdline::Data) -> Result<Disk, Error> {
-    let place = block_lookup::locate(&DeviceQuery::from(&wanted.disk), block_lookup::deadline())?;
-    let content = content::look(&place, wanted)?;
-    step("data: header read");
-    if let (Some(expected), Content::Luks(judged)) = (wanted.uuid, &content)
-        && judged.checked().uuid() != expected
-    {
-        return Err(Error::OtherUuid(judged.checked().uuid(), expected));
-    }
-    api::load(api, wanted.cipher.as_str())?;
-    Ok(Disk { place, content, wanted: wanted.clone() })
+/// A disk that is open and not mounted.
+struct Open {
+    mapped: Mapped,
+    judged: Judged,
+    how: How,
 }
 
-impl Disk {
-    /// Whether there is nothing on it yet that a key could be proved against.
-    pub(crate) fn is_blank(&self) -> bool {
-        matches!(self.content, Content::Blank)
-    }
-
-    /// Whether a keyslot is on it, which a rotation can change.
-    pub(crate) fn is_formatted(&self) -> bool {
-        matches!(self.content, Content::Luks(_))
-    }
-
-    /// Whether `dek` is its key: by our seal or record where there is one, else by a keyslot of the header copy. Nothing is
-    /// activated. An error is the disk's or the kernel's: it says nothing about the key.
-    pub(crate) fn answers(&self, dek: &Dek) -> Result<bool, Error> {
-        self.content.answers(dek, &self.place.path)
-    }
-}
-
-/// Opens the disk and mounts it inside `root`; formats it first when it is blank or a format of ours was cut short, which
-/// policy allowed; rotates its keyslot when it answers to the previous key.
-pub(crate) fn open(root: &Root, disk: Disk, keys: Keys) -> Result<Opened, Error> {
-    let wanted = disk.wanted.clone();
-    let mount = (wanted.open == OpenMode::Mount).then(|| wanted.mount.as_str().to_owned());
-    if let Some(mount) = &mount {
-        kernel::mount::folder_without_links(root.path(), Path::new(mount)).map_err(Error::NoMountpoint)?;
-    }
-    driver::load(root, wanted.fs)?; // before anything is written
-    let (mapped, judged, how) = open_mapped(root, disk, &keys)?;
-    drop(keys); // nothing after this needs them
-    step("data: open");
+/// Mounts an open disk inside `root`, if policy mounts it, after what must be done before.
+fn mount(root: &Root, open: Open, (which, wanted): (&DataDisk, &cmdline::Data)) -> Result<Opened, Error> {
+    let Open { mapped, judged, how } = open;
+    let mount = (wanted.open == OpenMode::Mount).then(|| which.mount.as_str().to_owned());
     let (mut checked, mut initialised, mut grown_from) = (check::Outcome::NotRun, 0, None);
     let mapped_bytes = mapped.bytes().map_err(Error::Read)?;
     if let Some(mount) = &mount {
         if how != How::Formatted {
             mapped.set_read_ahead(0).map_err(Error::Mount)?;
-            grown_from = size::settle(&mapped, &wanted)?;
-            initialised = initialise(&mapped, &wanted)?;
+            grown_from = size::settle(&mapped, wanted)?;
+            initialised = initialise(&mapped, wanted)?;
             checked = check::run(root, &mapped, wanted.fs, wanted.check)?;
         }
         let target = root.path().join(mount.trim_start_matches('/'));
-        mounting::mount_at(&mapped, &target, (&wanted).into()).map_err(Error::Mount)?;
+        mounting::mount_at(&mapped, &target, wanted.into()).map_err(Error::Mount)?;
         step("data: mounted");
     } else {
         // Tools that read the device itself would read ahead into sectors that were never written.
@@ -171,6 +138,7 @@ pub(crate) fn open(root: &Root, disk: Disk, keys: Keys) -> Result<Opened, Error>
     }
     let header = judged.checked();
     let opened = Opened {
+        name: which.name.as_ref().map(|name| name.as_str().to_owned()),
         uuid: header.uuid(),
         how,
         sealed: judged.state().is_some(),
@@ -217,13 +185,16 @@ fn authentication_errors() -> usize {
     count
 }
 
-fn open_mapped(root: &Root, disk: Disk, keys: &Keys) -> Result<(Mapped, Judged, How), Error> {
+/// Opens the disk; formats it first when it is blank or a format of ours was cut short, which policy allowed; rotates its keyslot
+/// when it answers to the previous key.
+fn open_mapped(root: &Root, disk: Disk, keys: &DiskKeys<'_>) -> Result<Open, Error> {
     // A header without a seal is only answered by a key derivation, which opening does anyway; it takes seconds on disks of others.
     let told_by_opening = matches!(&disk.content, Content::Luks(judged) if judged.state().is_none() && !judged.is_unsettled());
-    let answers = keys.previous.is_some() || disk.is_blank() || told_by_opening || disk.answers(&keys.current)?;
-    let Disk { place, content, wanted } = disk;
+    let answers = keys.previous.is_some() || disk.is_blank() || told_by_opening || disk.opens_with(keys.current)?;
+    let name = disk.mapping();
+    let Disk { place, content, wanted, .. } = disk;
     let before = match content {
-        Content::Luks(judged) => return open_existing(*judged, answers, &place.path, &wanted, keys),
+        Content::Luks(judged) => return open_existing(*judged, answers, (&place.path, &name), &wanted, keys),
         Content::Blank => Before::Blank,
         Content::Begun(_) => Before::Begun,
     };
@@ -232,8 +203,8 @@ fn open_mapped(root: &Root, disk: Disk, keys: &Keys) -> Result<(Mapped, Judged, 
     }
     may_format_now(before.as_str(), &wanted, keys.time)?;
     log::warn!("data: {} and policy says so: formatting", before.as_str());
-    let (mapped, judged) = format::format(root, (&place, before), &wanted, NAME, &keys.current)?;
-    Ok((mapped, judged, How::Formatted))
+    let (mapped, judged) = format::format(root, (&place, before), &wanted, &name, keys.current)?;
+    Ok(Open { mapped, judged, how: How::Formatted })
 }
 
 /// Whether policy still formats at the time that the vaults agree on.
@@ -249,10 +220,10 @@ fn may_format_now(what: &'static str, wanted: &cmdline::Data, time: Option<u64>)
 fn open_existing(
     judged: Judged,
     answers: bool,
-    disk: &Path,
+    (disk, name): (&Path, &str),
     wanted: &cmdline::Data,
-    keys: &Keys,
-) -> Result<(Mapped, Judged, How), Error> {
+    keys: &DiskKeys<'_>,
+) -> Result<Open, Error> {
     if !answers {
         return Err(if judged.state().is_some() { Error::Seal("the header's seal") } else { Error::Open(luks::Error::Key) });
     }
@@ -267,14 +238,14 @@ fn open_existing(
         return Err(Error::Changed);
     }
     let judged = judged.settle(disk, wanted)?;
-    let (judged, how) = match &keys.previous {
-        Some(previous) => (rotation::rotate(judged, (&keys.current, previous), disk, wanted)?, How::Rotated),
-        None if finishes => (rotation::finish(judged, &keys.current, disk, wanted)?, How::Rotated),
+    let (judged, how) = match keys.previous {
+        Some(previous) => (rotation::rotate(judged, (keys.current, previous), disk, wanted)?, How::Rotated),
+        None if finishes => (rotation::finish(judged, keys.current, disk, wanted)?, How::Rotated),
         None => (judged, How::Opened),
     };
     size::fit(disk)?;
-    let activated = judged.file().and_then(|file| file.activate(NAME, &keys.current, disk, Journal::On));
-    Ok((activated.map_err(Error::Open)?, judged, how))
+    let activated = judged.file().and_then(|file| file.activate(name, keys.current, disk, Journal::On));
+    Ok(Open { mapped: activated.map_err(Error::Open)?, judged, how })
 }
 
 #[cfg(test)]

@@ -146,7 +146,7 @@ pub(crate) fn extend(registers: Registers, facts: &Facts<'_>) -> Result<Outcome,
     let events = event::records(facts).map_err(Error::Event)?;
     let mut of_rtmr = Vec::new();
     let rtmr3 = rtmr.map(|rtmr| extend_rtmr(&rtmr, &events, &mut of_rtmr)).transpose()?;
-    if rtmr3.is_none() && facts.data.is_some() {
+    if rtmr3.is_none() && !facts.data.is_empty() {
         ::log::warn!("measure: RTMR3 is not extended: no vault can tell what runs later in this boot from this initrd");
     }
     let extended = match tpm {

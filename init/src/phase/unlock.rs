@@ -14,7 +14,7 @@ use std::time::Instant;
 use ondisk::cmdline::{Data, Handle, TcbPolicy, TcbStatus, Vaults};
 use quorum::{Commitment, Dek, Rule, Threshold};
 
-use super::data::{self, Disk, Keys};
+use super::data::{self, Disks, Keys};
 use super::net::Network;
 use super::policy::Measured;
 use crate::journal::step;
@@ -85,7 +85,7 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    pub(crate) const fn code(&self) -> u8 {
+    pub(crate) fn code(&self) -> u8 {
         match self {
             Self::TooFew(_) => 50,
             Self::Denied(_) => 51,
@@ -109,20 +109,20 @@ impl Error {
     }
 }
 
-/// Gathers shares until they make a key that `disk` or the policy proves, until `deadline`. Where the
+/// Gathers shares until they make a key that `disks` or the policy proves, until `deadline`. Where the
 /// policy names a previous handle and the disk does not answer to the current one's key yet, gathers that one as well.
 pub(crate) fn gather(
     network: &Network,
-    disk: &Disk,
+    disks: &Disks,
     policy: &Measured,
     wanted: &Data,
     deadline: Instant,
 ) -> Result<Unlocked, Error> {
     let vaults = &wanted.vaults;
-    let gather = |handle, rule| gather_key(handle, rule, disk, (policy, network), vaults, deadline);
-    let Proved { dek: current, outcome, time } = gather(&vaults.handle, rule(vaults, disk))?;
+    let gather = |handle, rule| gather_key(handle, rule, disks, (policy, network), vaults, deadline);
+    let Proved { dek: current, outcome, time } = gather(&vaults.handle, rule(vaults, disks))?;
     step("unlock: key proved");
-    let rotates = |_: &&Handle| disk.is_formatted();
+    let rotates = |_: &&Handle| disks.are_formatted();
     let Some(previous) = vaults.previous.as_ref().filter(rotates) else {
         return Ok(Unlocked {
             keys: Keys { current, previous: None, time: time.by_vaults() },
@@ -132,8 +132,8 @@ pub(crate) fn gather(
             link: network.link(),
         });
     };
-    if disk.answers(&current).map_err(Error::Disk)? {
-        log::info!("unlock: the disk answers to {} already", vaults.handle.as_str());
+    if disks.all_answer(&current).map_err(Error::Disk)? {
+        log::info!("unlock: the disks answer to {} already", vaults.handle.as_str());
         return Ok(Unlocked {
             keys: Keys { current, previous: None, time: time.by_vaults() },
             outcome,
@@ -142,7 +142,7 @@ pub(crate) fn gather(
             link: network.link(),
         });
     }
-    log::info!("unlock: the disk does not answer to {} yet: asking for {}", vaults.handle.as_str(), previous.as_str());
+    log::info!("unlock: a disk does not answer to {} yet: asking for {}", vaults.handle.as_str(), previous.as_str());
     // The first time is the one that counts: by now the machine's clock is set by it.
     let Proved { dek, outcome: before, .. } = gather(previous, Rule::Disk)?;
     step("unlock: previous key proved");
@@ -158,7 +158,7 @@ pub(crate) fn gather(
 fn gather_key(
     handle: &Handle,
     rule: Rule,
-    disk: &Disk,
+    disks: &Disks,
     (policy, network): (&Measured, &Network),
     vaults: &Vaults,
     deadline: Instant,
@@ -166,14 +166,14 @@ fn gather_key(
     let (needed, dealt) = (usize::from(vaults.threshold.get()), vaults.addresses.len());
     let threshold = Threshold::new(needed, dealt).ok_or(Error::Threshold(needed, dealt))?;
     let (lines, events) = dial_all((policy, network), vaults, handle, deadline)?;
-    Gathering::new(threshold, rule, policy, (vaults, handle), lines).run(&events, disk, deadline)
+    Gathering::new(threshold, rule, policy, (vaults, handle), lines).run(&events, disks, deadline)
 }
 
 /// What proves a candidate: the measured commitment if there is one, else the disk, else the agreement of one share more.
-fn rule(vaults: &Vaults, disk: &Disk) -> Rule {
+fn rule(vaults: &Vaults, disks: &Disks) -> Rule {
     match vaults.commit {
         Some(commitment) => Rule::Commitment(Commitment(commitment)),
-        None if disk.is_blank() => Rule::Agreement,
+        None if disks.are_blank() => Rule::Agreement,
         None if vaults.previous.is_some() => Rule::DiskOrAgreement,
         None => Rule::Disk,
     }

@@ -15,7 +15,8 @@ const MARK: &[u8] = b"cvm-init scratch";
 const SIZE: u64 = 160 << 20;
 
 pub(super) fn is_new_at_each_boot(stage: &Stage) -> Result<(), Failure> {
-    let (files, memory) = (DataDisk::named(&stage.folder, "files.raw", SIZE)?, DataDisk::named(&stage.folder, "memory.raw", SIZE)?);
+    let (files, memory) =
+        (DataDisk::named(&stage.folder, "files.raw", SIZE)?, DataDisk::named(&stage.folder, "memory.raw", SIZE)?);
     // The host adds a swap area of its own beside the root: memory must not go there in the clear.
     let root = with_partitions_of_the_host(stage)?;
     let boot = || {
@@ -39,7 +40,7 @@ pub(super) fn is_new_at_each_boot(stage: &Stage) -> Result<(), Failure> {
         assert_field(&receipt, "/scratch/0/use", &"swap")?;
         assert_field(&receipt, "/scratch/1/disk", &"serial=files")?;
         assert_field(&receipt, "/scratch/1/use", &"/scratch")?;
-        [&files, &memory].into_iter().try_for_each(|disk| is_encrypted(disk))?;
+        [&files, &memory].into_iter().try_for_each(is_encrypted)?;
     }
     Ok(())
 }

@@ -21,6 +21,9 @@ pub(crate) struct HeaderCheck {
     /// Words of the guest's command line; what is not said is as the guest has it by default
     #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
     pub(crate) policy_words: String,
+    /// The name of the disk in cvm.data; without it the disk that has none
+    #[arg(long, value_name = "NAME")]
+    pub(crate) disk_name: Option<String>,
     /// A descriptor to read the disk's passphrase from, 64 hexadecimal digits: then the seal is verified
     #[arg(long, value_name = "N")]
     pub(crate) passphrase_fd: Option<u32>,
@@ -35,6 +38,9 @@ pub(crate) struct HeaderSave {
     /// Words of the guest's command line; what is not said is as the guest has it by default
     #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
     pub(crate) policy_words: String,
+    /// The name of the disk in cvm.data; without it the disk that has none
+    #[arg(long, value_name = "NAME")]
+    pub(crate) disk_name: Option<String>,
     /// A descriptor to read the disk's passphrase from, 64 hexadecimal digits: then the header is authenticated
     #[arg(long, value_name = "N")]
     pub(crate) passphrase_fd: Option<u32>,
@@ -49,6 +55,9 @@ pub(crate) struct HeaderRestore {
     /// Words of the guest's command line; what is not said is as the guest has it by default
     #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
     pub(crate) policy_words: String,
+    /// The name of the disk in cvm.data; without it the disk that has none
+    #[arg(long, value_name = "NAME")]
+    pub(crate) disk_name: Option<String>,
     /// A descriptor to read the passphrase of the saved header from, 64 hexadecimal digits: then the header is authenticated
     #[arg(long, value_name = "N")]
     pub(crate) passphrase_fd: Option<u32>,

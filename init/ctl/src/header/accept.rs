@@ -6,6 +6,7 @@ use ondisk::luks2::{self, Checked, DATA_OFFSET, Expect, Header, PARTS, SealState
 use quorum::{Dek, Purpose};
 
 use super::report::Report;
+use super::with_disk_key;
 
 /// What happens to a header of which one copy is damaged.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,7 +46,8 @@ pub(super) fn accept(report: &mut Report, mut image: Vec<u8>, damaged: Damaged, 
     let header = parse(report, &mut image, damaged)?;
     let uuid = header.uuid();
     report.line(true, "form", format_args!("{} bytes a copy, sequence {}, uuid {uuid}", header.size(), header.seqid()));
-    if let Some(expected) = wanted.uuid.filter(|expected| *expected != uuid) {
+    let pinned = wanted.disks.first().and_then(|disk| disk.uuid);
+    if let Some(expected) = pinned.filter(|expected| *expected != uuid) {
         report.refuse("uuid", format_args!("the header's is {uuid}, and cvm.data.uuid is {expected}: is this the right disk?"));
     }
     // Rotation leaves a second keyslot for a moment, and always beside the token.
@@ -112,11 +114,12 @@ fn examine_state(report: &mut Report, checked: &Checked, wanted: &Data) {
 }
 
 impl Accepted {
-    pub(super) fn authenticate(&self, dek: Option<&Dek>) -> Authentication {
+    pub(super) fn authenticate(&self, dek: Option<&Dek>, wanted: &Data) -> Authentication {
         let Some(seal) = self.checked.seal() else { return Authentication::NoToken };
         let Some(dek) = dek else { return Authentication::NoPassphrase };
         let message = luks2::seal_message(&self.header, &self.checked, &self.image, seal.state);
-        let authenticator = dek.authenticator(Purpose::HeaderSeal, &self.header.uuid().to_string());
+        let uuid = self.header.uuid().to_string();
+        let authenticator = with_disk_key(dek, wanted, |dek| dek.authenticator(Purpose::HeaderSeal, &uuid));
         if message.is_some_and(|message| authenticator.verifies(&message, &seal.mac)) {
             Authentication::Verified
         } else {

@@ -12,14 +12,14 @@ use ondisk::luks2::{self, Checked, DATA_OFFSET, Expect, Header, PARTS, SealState
 use quorum::{Dek, Purpose};
 
 use super::report::Report;
-use super::{passphrase, policy};
+use super::{passphrase, policy, with_disk_key};
 use crate::args::HeaderCheck;
 use crate::run::{Error, REFUSED};
 use crate::show;
 
 /// Judges, a line each rule; exit code 0 only if the guest would go on to open (or, blank and by policy, format) the disk.
 pub(crate) fn judge(args: &HeaderCheck) -> Result<ExitCode, Error> {
-    let wanted = policy(&args.policy_words)?;
+    let wanted = policy(&args.policy_words, args.disk_name.as_deref())?;
     let dek = args.passphrase_fd.map(passphrase).transpose()?;
     let (image, is_blank, is_whole) = read(args).map_err(|source| Error::File { path: args.disk.clone(), source })?;
     let mut report = Report::default();
@@ -82,7 +82,8 @@ fn examine(report: &mut Report, mut image: Vec<u8>, wanted: &Data, dek: Option<&
 fn begun(report: &mut Report, record: &Intent, wanted: &Data, dek: Option<&Dek>) {
     let rule = "record of a begun format";
     report.line(wanted.format == Format::IfBlank, "state", "a first format that was cut short; cvm.data.format decides");
-    let authenticator = dek.map(|dek| dek.authenticator(Purpose::FormatIntent, &record.uuid.to_string()));
+    let authenticator =
+        dek.map(|dek| with_disk_key(dek, wanted, |dek| dek.authenticator(Purpose::FormatIntent, &record.uuid.to_string())));
     match authenticator.map(|key| key.verifies(&intent::message(record.uuid), &record.mac)) {
         Some(true) => report.line(true, rule, "answers to the key"),
         Some(false) => report.line(false, rule, "does not answer to the key"),
@@ -106,7 +107,8 @@ fn seal(report: &mut Report, (header, checked, image): (&Header, &Checked, &[u8]
         return report.note("seal", format_args!("{}, and not verified: no passphrase was given", seal.state.as_str()));
     };
     let message = luks2::seal_message(header, checked, image, seal.state);
-    let authenticator = dek.authenticator(Purpose::HeaderSeal, &header.uuid().to_string());
+    let uuid = header.uuid().to_string();
+    let authenticator = with_disk_key(dek, wanted, |dek| dek.authenticator(Purpose::HeaderSeal, &uuid));
     let good = message.is_some_and(|message| authenticator.verifies(&message, &seal.mac));
     report.line(good, "seal", if good { "answers to the key" } else { "does not answer to the key" });
     if let Some(commitment) = wanted.vaults.commit {

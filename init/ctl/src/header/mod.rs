@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::PathBuf;
 
-use ondisk::cmdline::{self, Data};
+use ondisk::cmdline::{self, Data, DataDisk};
 use ondisk::luks2::DATA_OFFSET;
 use quorum::Dek;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -35,13 +35,31 @@ const REST: [(&str, &str); 6] = [
     ("cvm.vault.app", "00000000-0000-4000-8000-000000000000"),
 ];
 
-/// The policy that the words make, with whatever else a command line needs.
-fn policy(words: &str) -> Result<Data, Error> {
+/// The policy that the words make, with whatever else a command line needs; of its disks only the one that is meant.
+fn policy(words: &str, name: Option<&str>) -> Result<Data, Error> {
     let is_given = |key: &str| words.split_whitespace().any(|word| word.split_once('=').is_some_and(|(name, _)| name == key));
-    let rest = REST.iter().filter(|(key, _)| !is_given(key)).map(|(key, value)| format!("{key}={value}"));
+    let rest = REST.iter().filter(|(key, _)| !is_given(key)).map(|(key, value)| match name {
+        Some(name) if *key == "cvm.data" => format!("{key}={name}:{value}"),
+        _ => format!("{key}={value}"),
+    });
     let line = std::iter::once(words.to_owned()).chain(rest).collect::<Vec<_>>().join(" ");
     let policy = cmdline::parse(&line).map_err(Error::Words)?;
-    policy.data.ok_or(Error::Words(cmdline::Error::Missing(cmdline::Key::Data)))
+    let mut data = policy.data.ok_or(Error::Words(cmdline::Error::Missing(cmdline::Key::Data)))?;
+    let of = |disk: &DataDisk| disk.name.as_ref().map(|name| name.as_str().to_owned());
+    let names: Vec<_> = data.disks.iter().map(|disk| of(disk).unwrap_or_else(|| "(no name)".to_owned())).collect();
+    data.disks.retain(|disk| of(disk).as_deref() == name);
+    if data.disks.is_empty() {
+        return Err(Error::DiskName { wanted: name.unwrap_or("(no name)").to_owned(), listed: names.join(", ") });
+    }
+    Ok(data)
+}
+
+/// Gives `with` the key of the disk that is meant: `dek` is what the vaults hold, of which a named disk's is derived.
+fn with_disk_key<T>(dek: &Dek, wanted: &Data, with: impl FnOnce(&Dek) -> T) -> T {
+    match wanted.disks.iter().find_map(|disk| disk.name.as_ref()) {
+        None => with(dek),
+        Some(name) => with(&dek.of_disk(name.as_str())),
+    }
 }
 
 /// The size of the header area, in bytes.

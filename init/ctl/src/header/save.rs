@@ -22,7 +22,7 @@ be read. Keep it as secret as the disk, and delete every copy after a rotation."
 
 /// Saves the area if the guest would accept it, a line each rule; exit code 0 only if the file was made.
 pub(crate) fn save(args: &HeaderSave) -> Result<ExitCode, Error> {
-    let wanted = policy(&args.policy_words)?;
+    let wanted = policy(&args.policy_words, args.disk_name.as_deref())?;
     let dek = args.passphrase_fd.map(passphrase).transpose()?;
     let mut report = Report::default();
     if args.file.symlink_metadata().is_ok() {
@@ -42,7 +42,7 @@ pub(crate) fn save(args: &HeaderSave) -> Result<ExitCode, Error> {
     let accepted = accept(&mut report, image, Damaged::Mend, &wanted);
     check_commitment(&mut report, dek.as_ref(), &wanted);
     let Some(accepted) = accepted else { return report.end_refused(NOT_SAVED) };
-    let authentication = accepted.authenticate(dek.as_ref());
+    let authentication = accepted.authenticate(dek.as_ref(), &wanted);
     if authentication == Authentication::Failed {
         report.refuse(
             "authentication",

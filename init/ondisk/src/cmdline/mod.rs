@@ -4,6 +4,7 @@
 //! append one. The kernel's and systemd's own words are left alone.
 
 mod address;
+mod disks;
 mod key;
 mod keyword;
 mod net;
@@ -15,6 +16,7 @@ mod value;
 mod words;
 
 pub use address::{Host, Pccs, VaultAddress};
+pub use disks::{DataDisk, DiskName};
 pub use key::Key;
 pub use keyword::{
     Check, DataCipher, Distinct, FailVerdict, FileSystem, Format, FsOption, LogLevel, Measure, Measured, OnCorruption, OnError,
@@ -106,12 +108,15 @@ pub enum Conflict {
     /// A mount point that the running system hides or needs.
     #[error("{0} is in /{1}, which the running system mounts over or needs")]
     SystemFolder(Key, &'static str),
-    /// A scratch disk that another key, or another item of the same key, names as well.
-    #[error("{scratch} names the same disk as {0}", scratch = Key::Scratch)]
-    SameDisk(Key),
-    /// A mount point of a scratch disk that is another mount point, in one or above one.
-    #[error("a mount point of {scratch} is that of {0}, inside of it or above it", scratch = Key::Scratch)]
-    MountsOverlap(Key),
+    /// A disk that another key, or another item of the same key, names as well.
+    #[error("{0} names the same disk as {1}")]
+    SameDisk(Key, Key),
+    /// A mount point that is another mount point, in one or above one.
+    #[error("a mount point of {0} is that of {1}, inside of it or above it")]
+    MountsOverlap(Key, Key),
+    /// A value for a data disk that is not listed.
+    #[error("{0} names a disk that is not in {data}", data = Key::Data)]
+    NoSuchDisk(Key),
     /// Settings of a mount, and no mount.
     #[error("{0} with {open}=no-mount", open = Key::DataOpen)]
     NotMounted(Key),

@@ -1,11 +1,12 @@
 //! The values of one command line, and the rules between them.
 
+use super::disks::disks;
 use super::scratch;
 use super::value::{list, patience, watchdog};
 use super::words::Words;
 use super::{
-    Check, Conflict, DataCipher, DebugFlags, DiskSelector, Distinct, Error, FailVerdict, FileSystem, Format, FsOption, Handle,
-    InitPath, Key, LogLevel, Measure, Measured, Mountpoint, Net, NetMode, OnCorruption, OnError, OpenMode, Pccs, RootHash,
+    Check, Conflict, DataCipher, DataDisk, DebugFlags, DiskSelector, Distinct, Error, FailVerdict, FileSystem, Format, FsOption,
+    Handle, InitPath, Key, LogLevel, Measure, Measured, Net, NetMode, OnCorruption, OnError, OpenMode, Pccs, RootHash,
     RootSelector, Scratch, Seal, TcbPolicy, Threshold, VaultAddress, Wipe,
 };
 use crate::{Guid, text, time};
@@ -63,13 +64,11 @@ pub struct Root {
     pub selector: RootSelector,
 }
 
-/// The data disk: encrypted and authenticated under a key that the vaults hold.
+/// The data disks: encrypted and authenticated under a key that the vaults hold, or keys derived of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Data {
-    /// Where the disk is.
-    pub disk: DiskSelector,
-    /// Where it is mounted.
-    pub mount: Mountpoint,
+    /// The disks: 1 to 8, with different names, places and mount points.
+    pub disks: Vec<DataDisk>,
     /// Whether a blank one is formatted.
     pub format: Format,
     /// What first format makes.
@@ -82,8 +81,6 @@ pub struct Data {
     pub wipe: Wipe,
     /// Until when a blank disk is formatted, in Unix seconds, by the time that the vaults agree on; `None`: without limit.
     pub format_until: Option<u64>,
-    /// The LUKS UUID that the disk must have.
-    pub uuid: Option<Guid>,
     /// Whether it is mounted.
     pub open: OpenMode,
     /// Whether its file system is checked before the mount.
@@ -188,7 +185,7 @@ fn root(words: &Words) -> Result<Root, Error> {
 }
 
 fn data(words: &Words) -> Result<Option<Data>, Error> {
-    let Some(disk) = words.optional(Key::Data, DiskSelector::parse)? else {
+    let Some(disks) = disks(words)? else {
         let stray = words.keys().find(|key| key.is_about_data());
         return stray.map_or(Ok(None), |key| Err(Conflict::WithoutData(key).into()));
     };
@@ -202,15 +199,13 @@ fn data(words: &Words) -> Result<Option<Data>, Error> {
         Format::IfBlank => Seal::Require,
     };
     let data = Data {
-        disk,
-        mount: words.optional(Key::DataMount, Mountpoint::parse)?.unwrap_or_default(),
+        disks,
         format,
         fs: words.optional(Key::DataFs, FileSystem::parse)?.unwrap_or(FileSystem::Ext4),
         cipher: words.optional(Key::DataCipher, DataCipher::parse)?.unwrap_or(DataCipher::XtsHmac),
         seal: words.optional(Key::DataSeal, Seal::parse)?.unwrap_or(seal),
         wipe: words.optional(Key::DataWipe, Wipe::parse)?.unwrap_or(Wipe::Lazy),
         format_until: words.optional(Key::DataFormatUntil, time::parse_utc)?,
-        uuid: words.optional(Key::DataUuid, Guid::parse)?,
         open: words.optional(Key::DataOpen, OpenMode::parse)?.unwrap_or(OpenMode::Mount),
         check: words.optional(Key::DataCheck, Check::parse)?.unwrap_or(Check::Auto),
         on_error: words.optional(Key::DataOnError, OnError::parse)?.unwrap_or(OnError::RemountReadOnly),
@@ -227,14 +222,11 @@ impl Data {
         if self.format_until.is_some() && self.format == Format::Never {
             return Err(Conflict::NeverFormats);
         }
-        if self.uuid.is_some() && self.format == Format::IfBlank {
+        if self.format == Format::IfBlank && self.disks.iter().all(|disk| disk.uuid.is_some()) {
             return Err(Conflict::FormatsAnother);
         }
         if self.fs == FileSystem::Btrfs && self.options.contains(&FsOption::ProjectQuota) {
             return Err(Conflict::NoProjectQuota);
-        }
-        if let Some(folder) = self.mount.system_folder() {
-            return Err(Conflict::SystemFolder(Key::DataMount, folder));
         }
         let of_a_mount = [Key::DataMount, Key::DataCheck, Key::DataOnError, Key::DataGrow, Key::DataOptions];
         match words.keys().find(|key| of_a_mount.contains(key)) {

@@ -74,29 +74,24 @@ pub(super) fn check(scratch: &[Scratch], root: &Root, data: Option<&Data>) -> Re
         RootSelector::Named(disk) => Some((disk, Key::Root)),
         RootSelector::Discoverable => None,
     };
-    let mut disks: Vec<_> = data.map(|data| (&data.disk, Key::Data)).into_iter().chain(named_root).collect();
-    let mut mounts: Vec<_> = data.map(|data| (data.mount.as_str(), Key::DataMount)).into_iter().collect();
+    let listed = data.into_iter().flat_map(|data| &data.disks);
+    let mut disks: Vec<_> = listed.clone().map(|data| (&data.disk, Key::Data)).chain(named_root).collect();
+    let mut mounts: Vec<_> = listed.map(|data| (&data.mount, Key::DataMount)).collect();
     for Scratch { disk, purpose } in scratch {
         if let Some((_, key)) = disks.iter().find(|(other, _)| *other == disk) {
-            return Err(Conflict::SameDisk(*key).into());
+            return Err(Conflict::SameDisk(Key::Scratch, *key).into());
         }
         disks.push((disk, Key::Scratch));
         let Some(path) = purpose.mount() else { continue };
         if let Some(folder) = path.system_folder() {
             return Err(Conflict::SystemFolder(Key::Scratch, folder).into());
         }
-        if let Some((_, key)) = mounts.iter().find(|(other, _)| overlap(other, path.as_str())) {
-            return Err(Conflict::MountsOverlap(*key).into());
+        if let Some((_, key)) = mounts.iter().find(|(other, _)| other.overlaps(path)) {
+            return Err(Conflict::MountsOverlap(Key::Scratch, *key).into());
         }
-        mounts.push((path.as_str(), Key::Scratch));
+        mounts.push((path, Key::Scratch));
     }
     Ok(())
-}
-
-/// Whether two normalised paths are equal, or one is inside of the other.
-fn overlap(one: &str, other: &str) -> bool {
-    let (short, long) = if one.len() <= other.len() { (one, other) } else { (other, one) };
-    long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]

@@ -79,6 +79,17 @@ const OF_THE_SYSTEM: [&str; 13] =
     ["var", "tmp", "run", "dev", "proc", "sys", "usr", "etc", "bin", "sbin", "lib", "lib32", "lib64"];
 
 impl Mountpoint {
+    /// `/NAME`, of a name that is part of a path.
+    pub(super) fn below_root(name: &str) -> Self {
+        Self(format!("/{name}"))
+    }
+
+    /// Whether two are equal, or one is inside of the other.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        let (short, long) = if self.0.len() <= other.0.len() { (&self.0, &other.0) } else { (&other.0, &self.0) };
+        long.strip_prefix(short.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
     /// The folder of the system that this is, or is in; `None`: a mount here stays visible and hides nothing.
     pub(super) fn system_folder(&self) -> Option<&'static str> {
         let first = self.0.split('/').nth(1)?;

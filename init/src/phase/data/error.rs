@@ -1,5 +1,6 @@
 //! Why the data disk is not opened.
 
+use ondisk::cmdline::DataDisk;
 use ondisk::{Guid, blank, luks2};
 
 use super::{check, driver, format, luks, size, unwritten};
@@ -43,6 +44,10 @@ pub(crate) enum Error {
     Unwritten(#[from] unwritten::Error),
     #[error("the size of the disk")]
     Size(#[from] size::Error),
+    #[error("another data disk of the policy is the same device")]
+    SameDisk,
+    #[error("data disk {0}")]
+    Of(String, #[source] Box<Self>),
     #[error("the disk's LUKS UUID is {0}, and cvm.data.uuid is {1}")]
     OtherUuid(Guid, Guid),
     #[error("{0} and cvm.data.format-until is over: the vaults' time is {1} s after it")]
@@ -58,10 +63,19 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    pub(crate) const fn code(&self) -> u8 {
+    /// The same of a disk that has a name.
+    pub(super) fn of(self, disk: &DataDisk) -> Self {
+        match (&disk.name, self) {
+            (None, error) | (Some(_), error @ Self::Of(..)) => error,
+            (Some(name), error) => Self::Of(name.as_str().to_owned(), Box::new(error)),
+        }
+    }
+
+    pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Disk(block_lookup::Error::NotOpen(..)) | Self::Read(_) | Self::Unwritten(unwritten::Error::Read(_)) => 71,
-            Self::Disk(_) => 70,
+            Self::Disk(_) | Self::SameDisk => 70,
+            Self::Of(_, error) => error.code(),
             Self::Modules(error) => error.code(),
             Self::Unformatted(_) | Self::TooLate(..) | Self::NoTime(_) => 72,
             Self::Foreign => 73,
@@ -85,6 +99,7 @@ impl Error {
 
     pub(crate) fn may_pass(&self) -> bool {
         match self {
+            Self::Of(_, error) => error.may_pass(),
             Self::Disk(error) => error.may_pass(),
             Self::Read(_) | Self::NoTime(_) => true,
             // A read that fails may come through the next time; what was read and is wrong stays wrong.

@@ -19,8 +19,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) unlock: Option<&'a Outcome>,
     /// The same for a key that was rotated away from.
     pub(crate) previous: Option<&'a Outcome>,
-    /// The data disk, open.
-    pub(crate) data: Option<&'a Opened>,
+    /// The data disks, open, in the order of the policy.
+    pub(crate) data: &'a [Opened],
     /// The scratch disks, in the order of the policy.
     pub(crate) scratch: &'a [Scratch],
     /// Measured debug words.
@@ -43,17 +43,28 @@ pub(super) fn records(facts: &Facts<'_>) -> Result<Vec<String>, serde_json::Erro
 }
 
 fn disk(facts: &Facts<'_>) -> Vec<(&'static str, Value)> {
-    let Some(data) = facts.data else { return vec![("what", json!("none"))] };
+    let [data, others @ ..] = facts.data else { return vec![("what", json!("none"))] };
     let (handle, generation) = facts.unlock.map(Outcome::key).unzip();
-    vec![
+    let mut fields = of_disk(data);
+    fields.extend([("generation", json!(generation)), ("handle", json!(handle))]);
+    if !others.is_empty() {
+        // As text keys of a map: the event of one disk is what it always was.
+        let others = others.iter().map(|other| of_disk(other).into_iter().map(|(key, value)| (key.to_owned(), value)).collect());
+        fields.push(("others", Value::Array(others.map(Value::Object).collect())));
+    }
+    fields
+}
+
+fn of_disk(data: &Opened) -> Vec<(&'static str, Value)> {
+    let name = data.name.as_ref().map(|name| ("name", json!(name)));
+    let fields = [
         ("cipher", json!(data.cipher.as_str())),
         ("file_system", json!(data.file_system.as_str())),
-        ("generation", json!(generation)),
-        ("handle", json!(handle)),
         ("header", json!(data.header())),
         ("luks_uuid", json!(data.uuid.to_string())),
         ("what", json!(data.how.as_str())),
-    ]
+    ];
+    fields.into_iter().chain(name).collect()
 }
 
 /// Which disks are scratch space and for what; nothing where policy names none, so that such a boot has the event that it always had.
@@ -86,7 +97,7 @@ mod tests {
     use super::*;
 
     fn facts() -> Facts<'static> {
-        Facts { policy_sha256: "ab", root_hash: "cd", unlock: None, previous: None, data: None, scratch: &[], debug: &[] }
+        Facts { policy_sha256: "ab", root_hash: "cd", unlock: None, previous: None, data: &[], scratch: &[], debug: &[] }
     }
 
     #[test]

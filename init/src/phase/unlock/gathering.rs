@@ -9,7 +9,7 @@ use quorum::{Collector, Dek, Progress, Quorum, Rule, Share, Threshold};
 use super::dial::{Command, Event, Ready};
 use super::outcome::Outcome;
 use super::time::TimeQuorum;
-use super::{Disk, Error, Measured, Proved, Time, data};
+use super::{Disks, Error, Measured, Proved, Time, data};
 use crate::watchdog;
 
 /// How long a vault that has our quote may take before the next one is asked as well. Vaults answer in milliseconds, and the
@@ -66,12 +66,12 @@ impl Gathering {
     }
 
     /// Gathers until a key is proved or there is no hope or no patience left.
-    pub(super) fn run(mut self, events: &Receiver<Event>, disk: &Disk, deadline: Instant) -> Result<Proved, Error> {
+    pub(super) fn run(mut self, events: &Receiver<Event>, disks: &Disks, deadline: Instant) -> Result<Proved, Error> {
         let mut report = Instant::now() + REPORT;
         loop {
             watchdog::alive();
             let wake = deadline.min(report).min(self.next_hedge().unwrap_or(deadline));
-            let mut trial = Trial { disk, deadline, broken: None };
+            let mut trial = Trial { disks, deadline, broken: None };
             match events.recv_timeout(wake.saturating_duration_since(Instant::now())) {
                 Ok(event) => self.take(event),
                 Err(RecvTimeoutError::Timeout) => self.hedge(),
@@ -218,9 +218,9 @@ impl Gathering {
     }
 }
 
-/// Tries candidates against the disk, for as long as there is patience: a header may ask for a slow key derivation.
+/// Tries candidates against the disks, for as long as there is patience: a header may ask for a slow key derivation.
 struct Trial<'a> {
-    disk: &'a Disk,
+    disks: &'a Disks,
     deadline: Instant,
     broken: Option<data::Error>,
 }
@@ -230,7 +230,7 @@ impl Trial<'_> {
         if self.broken.is_some() || Instant::now() >= self.deadline {
             return false;
         }
-        match self.disk.answers(dek) {
+        match self.disks.prove(dek) {
             Ok(answers) => answers,
             Err(error) => {
                 self.broken = Some(error);

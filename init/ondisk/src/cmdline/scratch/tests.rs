@@ -1,5 +1,6 @@
+use super::super::Mountpoint;
 use super::super::{Conflict, DiskSelector, Error, Key, parse};
-use super::{Scratch, overlap};
+use super::Scratch;
 use proptest::prelude::*;
 
 const UUID: &str = "00112233-4455-6677-8899-aabbccddeeff";
@@ -74,7 +75,8 @@ fn malformed_values_are_refused() {
 
 #[test]
 fn disks_and_mount_points_are_each_one_thing() {
-    let (same, mounts) = (Conflict::SameDisk, Conflict::MountsOverlap);
+    let same = |key| Conflict::SameDisk(Key::Scratch, key);
+    let mounts = |key| Conflict::MountsOverlap(Key::Scratch, key);
     let cases = [
         ("cvm.scratch=serial=a:swap,serial=a:/x", Err(same(Key::Scratch))),
         ("cvm.scratch=serial=a,serial=a", Err(same(Key::Scratch))),
@@ -125,7 +127,8 @@ proptest! {
     fn overlap_is_symmetric_and_by_whole_parts(one in "(/[ab]{1,2}){1,3}", other in "(/[ab]{1,2}){1,3}") {
         let parts = |path: &str| path.split('/').map(str::to_owned).collect::<Vec<_>>();
         let (a, b) = (parts(&one), parts(&other));
-        prop_assert_eq!(overlap(&one, &other), a.starts_with(&b) || b.starts_with(&a));
-        prop_assert_eq!(overlap(&one, &other), overlap(&other, &one));
+        let [x, y] = [&one, &other].map(|path| Mountpoint::parse(path).unwrap());
+        prop_assert_eq!(x.overlaps(&y), a.starts_with(&b) || b.starts_with(&a));
+        prop_assert_eq!(x.overlaps(&y), y.overlaps(&x));
     }
 }
