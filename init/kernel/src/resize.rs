@@ -77,13 +77,13 @@ pub fn grow(folder: &File, to: Growth) -> Result<(), Error> {
     }
 }
 
-/// How many blocks the mounted file system of `folder` has for data, and their size in bytes.
+/// How many blocks the mounted file system of `folder` has for data.
 ///
 /// # Errors
 /// As fstatvfs(3).
-pub fn data_blocks(folder: &File) -> Result<(u64, u64), Error> {
+pub fn data_blocks(folder: &File) -> Result<u64, Error> {
     let stat = rustix::fs::fstatvfs(folder).map_err(|errno| Error::new("statfs", "mount", errno))?;
-    Ok((stat.f_blocks, stat.f_frsize))
+    Ok(stat.f_blocks)
 }
 
 #[cfg(test)]

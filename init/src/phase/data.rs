@@ -127,7 +127,7 @@ fn mount(root: &Root, open: Open, (which, wanted): (&DataDisk, &cmdline::Data)) 
             mapped.set_read_ahead(0).map_err(Error::Mount)?;
             grown_from = size::settle(&mapped, wanted)?;
             initialised = initialise(&mapped, wanted)?;
-            checked = check::run(root, &mapped, wanted.fs, wanted.check)?;
+            checked = check::run(root, &mapped, (wanted.fs, which.name.as_ref()), wanted.check)?;
         }
         let target = root.path().join(mount.trim_start_matches('/'));
         mounting::mount_at(&mapped, &target, wanted.into()).map_err(Error::Mount)?;

@@ -5,19 +5,18 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::time::Duration;
 
 use kernel::child::Program;
-use ondisk::cmdline::{Check, FileSystem};
+use ondisk::cmdline::{Check, DiskName, FileSystem};
 
 use super::luks::Mapped;
 use super::tool::{self, DISK, Workplace};
 use crate::journal::step;
 use crate::phase::root::Root;
 
-/// Where the output goes.
-const OUTPUT: &str = "/run/cvm-init/check.log";
+/// Where the output goes: `check.log`, and `check-NAME.log` of a disk with a name.
+const FOLDER: &str = "/run/cvm-init";
 /// How long a check may take: a full one of a large disk reads all of its metadata.
 const LONGEST: Duration = Duration::from_secs(6 * 60 * 60);
 /// The memory that a tool may use for temporary files, in bytes.
@@ -27,8 +26,8 @@ const SCRATCH_BYTES: u64 = 64 << 20;
 pub(crate) enum Error {
     #[error(transparent)]
     Tool(#[from] tool::Error),
-    #[error("{OUTPUT}")]
-    Output(#[source] std::io::Error),
+    #[error("{0}")]
+    Output(String, #[source] std::io::Error),
     #[error("running {0}")]
     Run(&'static str, #[source] kernel::Error),
     #[error(
@@ -128,7 +127,12 @@ const fn plain(status: Option<i32>) -> Result<Outcome, Verdict> {
 }
 
 /// Checks the file system of `kind` on the open disk as policy asks.
-pub(super) fn run(root: &Root, mapped: &Mapped, kind: FileSystem, check: Check) -> Result<Outcome, Error> {
+pub(super) fn run(
+    root: &Root,
+    mapped: &Mapped,
+    (kind, disk): (FileSystem, Option<&DiskName>),
+    check: Check,
+) -> Result<Outcome, Error> {
     let Some(Tool { path, arguments, outcome }) = tool_for(kind, check) else {
         return Ok(Outcome::NotRun);
     };
@@ -140,7 +144,8 @@ pub(super) fn run(root: &Root, mapped: &Mapped, kind: FileSystem, check: Check) 
         }
         found => found?,
     }
-    let output = output().map_err(Error::Output)?;
+    let log = disk.map_or_else(|| format!("{FOLDER}/check.log"), |name| format!("{FOLDER}/check-{}.log", name.as_str()));
+    let output = output(&log).map_err(|error| Error::Output(log.clone(), error))?;
     let workplace = Workplace::new(root, SCRATCH_BYTES, Some(mapped))?;
     let mut moved = mapped.transferred();
     let alive = || {
@@ -159,7 +164,7 @@ pub(super) fn run(root: &Root, mapped: &Mapped, kind: FileSystem, check: Check) 
     })?;
     step("data: file system checked");
     if outcome == Outcome::Repaired {
-        log::warn!("data: {path} repaired the file system: see {OUTPUT}");
+        log::warn!("data: {path} repaired the file system: see {log}");
     }
     Ok(outcome)
 }
@@ -169,11 +174,9 @@ fn failed_reads(mapped: &Mapped) -> usize {
     kernel::kmsg::records_with(&format!("I/O error on dev {},", mapped.kernel_name())).unwrap_or(0)
 }
 
-fn output() -> std::io::Result<File> {
-    if let Some(folder) = Path::new(OUTPUT).parent() {
-        fs::create_dir_all(folder)?;
-    }
-    File::options().write(true).create_new(true).mode(0o600).open(OUTPUT)
+fn output(log: &str) -> std::io::Result<File> {
+    fs::create_dir_all(FOLDER)?;
+    File::options().write(true).create_new(true).mode(0o600).open(log)
 }
 
 #[cfg(test)]

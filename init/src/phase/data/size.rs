@@ -111,32 +111,29 @@ pub(super) fn settle(mapped: &Mapped, wanted: &Data) -> Result<Option<u64>, Erro
     unwritten.push(found.bytes.next_multiple_of(BLOCK).max(end.saturating_sub(EDGE))..end);
     unwritten.retain(|range| range.start < range.end);
     zeros::write(&target, &unwritten, "data: initialising").map_err(Error::Write)?;
-    Ok(wanted.grow.then(|| grow(mapped, wanted, found.growth(there))).flatten())
+    let has_grown = wanted.grow && grow(mapped, wanted, found.growth(there));
+    Ok(has_grown.then_some(found.bytes))
 }
 
-/// Grows the file system where nobody else sees it; returns its size before, if it has grown. One that did not grow is checked and
-/// mounted as it is: that is no reason to keep its owner from the files.
-fn grow(mapped: &Mapped, wanted: &Data, growth: Growth) -> Option<u64> {
+/// Grows the file system where nobody else sees it; says whether it has grown. One that has not is checked and mounted as it is: that
+/// is no reason to keep its owner from the files.
+fn grow(mapped: &Mapped, wanted: &Data, growth: Growth) -> bool {
     let grown = || {
         let mount = mounting::mounted(mapped, wanted.into())?;
         let folder = mount.open(Path::new("."))?;
-        let (before, block) = resize::data_blocks(&folder)?;
+        let before = resize::data_blocks(&folder)?;
         resize::grow(&folder, growth)?;
-        let (after, _) = resize::data_blocks(&folder)?;
-        Ok((after > before).then_some([before, after].map(|blocks| blocks.saturating_mul(block))))
+        Ok(resize::data_blocks(&folder)? > before)
     };
-    match mounting::watched(mapped, "data", "growing", grown) {
-        Ok(Some([before, after])) => {
-            log::info!("data: the file system grew from {before} to {after} bytes");
-            step("data: file system has grown");
-            Some(before)
-        }
-        Ok(None) => None,
-        Err(error) => {
-            log::error!("data: the file system did not grow, and is used as it is: {error}");
-            None
-        }
+    let grown = mounting::watched(mapped, "data", "growing", grown).unwrap_or_else(|error| {
+        log::error!("data: the file system did not grow, and is used as it is: {error}");
+        false
+    });
+    if grown {
+        log::info!("data: the file system has grown");
+        step("data: file system has grown");
     }
+    grown
 }
 
 /// A file system as its superblock describes it.
