@@ -3,7 +3,6 @@
 //! A host decides which disk carries which serial number, and operators make mistakes: a scratch disk is made anew at each boot, so
 //! a data disk that is taken for one is lost. Only a blank disk, or one with this mark and nothing else in front, is taken.
 
-use crate::gpt::crc::crc32;
 use crate::luks2::DATA_OFFSET;
 use crate::{bytes, intent};
 
@@ -13,9 +12,9 @@ pub const BLOCK: usize = 4096;
 /// How many bytes of a disk [`judge`] wants: all in front of the scratch area.
 pub const FRONT: u64 = DATA_OFFSET;
 
-/// The first bytes of the mark, then its version and a CRC-32 over both.
+/// What the mark is called; its version, 1, and a CRC-32 over both follow. All behind is zero.
 const MAGIC: &[u8; 16] = b"cvm-init scratch";
-const VERSION: [u8; 4] = 1_u32.to_le_bytes();
+const FIELDS: &[u8; 24] = b"cvm-init scratch\x01\0\0\0\xb2\x6b\x2a\x51";
 
 /// What is in front of the scratch area of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +31,9 @@ pub enum Front {
 #[must_use]
 pub fn mark() -> [u8; BLOCK] {
     let mut block = [0; BLOCK];
-    let checksum = crc32([MAGIC.as_slice(), &VERSION]).to_le_bytes();
-    let fields = MAGIC.iter().chain(&VERSION).chain(&checksum);
-    block.iter_mut().zip(fields).for_each(|(byte, field)| *byte = *field);
+    if let Some(fields) = block.first_chunk_mut() {
+        *fields = *FIELDS;
+    }
     block
 }
 
@@ -63,12 +62,9 @@ const SIGNATURES: &[(u64, &[u8], &str)] = &[
     (0, b"XFSB", "an XFS file system"),
     (65_600, b"_BHRfS_M", "a btrfs file system"),
     (1024, b"\xe2\xe1\xf5\xe0", "an erofs file system"),
-    (0, b"hsqs", "a squashfs file system"),
     (4086, b"SWAPSPACE2", "a swap area"),
     (512, b"LABELONE", "an LVM physical volume"),
     (4096, b"\xfc\x4e\x2b\xa9", "a RAID member"),
-    (0, b"verity\0\0", "a dm-verity hash tree"),
-    (0, b"integrt\0", "a dm-integrity device"),
     (16_384, b"SKUL\xba\xbe", "a secondary LUKS2 header"),
     (510, b"\x55\xaa", "a partition table (MBR) or a boot sector"),
 ];

@@ -6,9 +6,7 @@
 mod error;
 mod examine;
 
-use std::path::Path;
-
-use kernel::block::{Access, Device};
+use kernel::block::Device;
 use ondisk::cmdline::{self, DataCipher, FileSystem, OnError, ScratchUse};
 use ondisk::scratch;
 use serde::Serialize;
@@ -19,7 +17,6 @@ use super::data::luks::{Mapped, ephemeral};
 use super::data::settings::FsSettings;
 use super::data::{mounting, unwritten, zeros};
 use super::root::Root;
-use crate::journal::step;
 pub(crate) use error::Error;
 use examine::Examined;
 
@@ -47,22 +44,21 @@ pub(crate) struct Scratch {
 pub(crate) fn make(api: Api, root: &Root, wanted: &[cmdline::Scratch]) -> Result<Vec<Scratch>, Error> {
     let disks = examine::all(root, wanted)?;
     api::load(api, DataCipher::XtsHmac.as_str())?;
-    disks.into_iter().enumerate().map(|(number, disk)| make_one(root, disk, &format!("{NAME}{number}"))).collect()
+    let mut made = Vec::new();
+    for disk in &disks {
+        made.push(make_one(root, disk, &format!("{NAME}{}", made.len()))?);
+    }
+    Ok(made)
 }
 
-fn make_one(root: &Root, disk: Examined<'_>, name: &str) -> Result<Scratch, Error> {
+fn make_one(root: &Root, disk: &Examined<'_>, name: &str) -> Result<Scratch, Error> {
     let Examined { place, device, is_marked, wanted } = disk;
     if !is_marked {
         // Before anything else: a boot that is cut short here leaves a disk that the next one takes.
         device.write(0, &scratch::mark()).and_then(|()| device.flush()).map_err(Error::Write)?;
     }
     let mapped = ephemeral::open(name, &place.path).map_err(Error::Open)?;
-    drop(device);
-    step(format_args!("{name}: open"));
-    // Read-ahead would go into sectors that cannot be read; a mount turns it on again.
-    mapped.set_read_ahead(0).map_err(Error::Write)?;
-    let target = Device::open(Path::new(mapped.path()), Access::ReadWrite).map_err(Error::Write)?;
-    let bytes = target.bytes().map_err(Error::Write)?;
+    let (target, bytes) = mapped.device().map_err(Error::Write)?;
     match &wanted.purpose {
         ScratchUse::Swap => swap(&mapped, &target, bytes)?,
         ScratchUse::Mount(path) => {
@@ -77,9 +73,13 @@ fn make_one(root: &Root, disk: Examined<'_>, name: &str) -> Result<Scratch, Erro
 }
 
 fn swap(mapped: &Mapped, target: &Device, bytes: u64) -> Result<(), Error> {
-    zeros::write(target, &unwritten::edges(bytes), "scratch: initialising").map_err(Error::Write)?;
     let header = scratch::swap_header(bytes).ok_or(Error::Small(bytes))?;
-    target.write(0, &header).and_then(|()| target.flush()).map_err(Error::Write)?;
+    let write = || {
+        zeros::write(target, &unwritten::edges(bytes), "scratch: initialising")?;
+        target.write(0, &header)?;
+        target.flush()
+    };
+    write().map_err(Error::Write)?;
     // By the kernel's own name: udev puts a link in the place of the other, and the list of swap areas would show a deleted file.
     kernel::swap::enable(&format!("/dev/{}", mapped.kernel_name())).map_err(Error::Swap)
 }

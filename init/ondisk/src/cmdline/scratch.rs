@@ -1,7 +1,7 @@
 //! `cvm.scratch`: disks whose content lasts for one boot, encrypted under a key that is never stored.
 
 use super::value::{DiskSelector, Mountpoint};
-use super::{Conflict, Data, Error, Key, Root, RootSelector};
+use super::{Conflict, Data, Key, Root, RootSelector};
 
 /// Disks on one line: each costs a key, a mapping and the time to make it at every boot.
 const DISKS_MAX: usize = 4;
@@ -57,39 +57,42 @@ pub(super) fn parse(text: &str) -> Option<Vec<Scratch>> {
 impl Scratch {
     /// A `:` can be part of a serial number or a label, so only one before `swap` or `/` begins a use, and the last such does.
     fn parse(text: &str) -> Option<Self> {
-        let begins_use =
-            |(at, _): &(usize, &str)| text.get(at + 1..).is_some_and(|rest| rest.starts_with(SWAP) || rest.starts_with('/'));
-        let (selector, purpose) = match text.rmatch_indices(':').find(begins_use) {
-            Some((at, _)) => (text.get(..at)?, text.get(at + 1..)?),
-            None => (text, MOUNT),
-        };
+        let mut parts = (text, MOUNT);
+        for (at, _) in text.bytes().enumerate().filter(|(_, byte)| *byte == b':') {
+            let (selector, purpose) = (text.get(..at)?, text.get(at + 1..)?);
+            if purpose.starts_with(SWAP) || purpose.starts_with('/') {
+                parts = (selector, purpose);
+            }
+        }
+        let (selector, purpose) = parts;
         let purpose = if purpose == SWAP { ScratchUse::Swap } else { ScratchUse::Mount(Mountpoint::parse(purpose)?) };
         Some(Self { disk: DiskSelector::parse(selector)?, purpose })
     }
 }
 
 /// Holds the scratch disks against each other, the root and the data disk.
-pub(super) fn check(scratch: &[Scratch], root: &Root, data: Option<&Data>) -> Result<(), Error> {
-    let named_root = match &root.selector {
-        RootSelector::Named(disk) => Some((disk, Key::Root)),
-        RootSelector::Discoverable => None,
-    };
-    let listed = data.into_iter().flat_map(|data| &data.disks);
-    let mut disks: Vec<_> = listed.clone().map(|data| (&data.disk, Key::Data)).chain(named_root).collect();
-    let mut mounts: Vec<_> = listed.map(|data| (&data.mount, Key::DataMount)).collect();
-    for Scratch { disk, purpose } in scratch {
-        if let Some((_, key)) = disks.iter().find(|(other, _)| *other == disk) {
-            return Err(Conflict::SameDisk(Key::Scratch, *key).into());
+pub(super) fn check(scratch: &[Scratch], root: &Root, data: Option<&Data>) -> Result<(), Conflict> {
+    let listed = data.map_or(&[][..], |data| &data.disks);
+    for (number, Scratch { disk, purpose }) in scratch.iter().enumerate() {
+        let earlier = || scratch.iter().take(number);
+        let same = match &root.selector {
+            _ if listed.iter().any(|data| data.disk == *disk) => Some(Key::Data),
+            RootSelector::Named(root) if root == disk => Some(Key::Root),
+            _ => earlier().any(|other| other.disk == *disk).then_some(Key::Scratch),
+        };
+        if let Some(key) = same {
+            return Err(Conflict::SameDisk(Key::Scratch, key));
         }
-        disks.push((disk, Key::Scratch));
         let Some(path) = purpose.mount() else { continue };
         if let Some(folder) = path.system_folder() {
-            return Err(Conflict::SystemFolder(Key::Scratch, folder).into());
+            return Err(Conflict::SystemFolder(Key::Scratch, folder));
         }
-        if let Some((_, key)) = mounts.iter().find(|(other, _)| other.overlaps(path)) {
-            return Err(Conflict::MountsOverlap(Key::Scratch, *key).into());
+        if listed.iter().any(|data| data.mount.overlaps(path)) {
+            return Err(Conflict::MountsOverlap(Key::Scratch, Key::DataMount));
         }
-        mounts.push((path, Key::Scratch));
+        if earlier().filter_map(|other| other.purpose.mount()).any(|other| other.overlaps(path)) {
+            return Err(Conflict::MountsOverlap(Key::Scratch, Key::Scratch));
+        }
     }
     Ok(())
 }

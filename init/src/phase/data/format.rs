@@ -154,9 +154,7 @@ fn fill<'a>(root: &'a Root, judged: &Judged, disk: &Path, wanted: &Data, name: &
 }
 
 fn fill_open<'a>(root: &'a Root, mapped: &Mapped, wanted: &Data) -> Result<FsImage<'a>, Error> {
-    mapped.set_read_ahead(0).map_err(Error::Write)?;
-    let target = Device::open(Path::new(mapped.path()), Access::ReadWrite).map_err(Error::Write)?;
-    let bytes = target.bytes().map_err(Error::Write)?;
+    let (target, bytes) = mapped.device().map_err(Error::Write)?;
     if wanted.wipe == Wipe::Full {
         zeros::write(&target, std::slice::from_ref(&(0..bytes)), "data: wiping").map_err(Error::Write)?;
     }

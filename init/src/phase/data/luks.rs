@@ -8,6 +8,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use kernel::block::{Access, Device};
 use kernel::sysctl::AnyAlgorithm;
 use libcryptsetup_rs::consts::flags::{CryptActivate, CryptDeactivate, CryptPbkdf, CryptVolumeKey};
 use libcryptsetup_rs::consts::vals::{CryptKdf, CryptRng, EncryptionFormat, KeyslotsSize, MetadataSize};
@@ -287,9 +288,13 @@ impl Mapped {
         kernel::block::sectors_transferred(&self.kernel_name)
     }
 
-    /// Its size.
-    pub(super) fn bytes(&self) -> Result<u64, kernel::Error> {
-        kernel::block::Device::open(Path::new(&self.path), kernel::block::Access::Read)?.bytes()
+    /// Opens the device past the page cache, with its size in bytes. Read-ahead, which would go into sectors that were never written,
+    /// is off until it is mounted.
+    pub(in crate::phase) fn device(&self) -> Result<(Device, u64), kernel::Error> {
+        self.set_read_ahead(0)?;
+        let device = Device::open(Path::new(&self.path), Access::ReadWrite)?;
+        let bytes = device.bytes()?;
+        Ok((device, bytes))
     }
 
     pub(in crate::phase) fn set_read_ahead(&self, kib: u32) -> Result<(), kernel::Error> {

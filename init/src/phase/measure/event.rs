@@ -67,10 +67,10 @@ fn of_disk(data: &Opened) -> Vec<(&'static str, Value)> {
     fields.into_iter().chain(name).collect()
 }
 
-/// Which disks are scratch space and for what; nothing where policy names none, so that such a boot has the event that it always had.
+/// Which disks are scratch space and for what, as the command line writes them; nothing where policy names none, so that such a boot has the event that it always had.
 fn scratch(disks: &[Scratch]) -> Option<(&'static str, Value)> {
-    let item = |scratch: &Scratch| json!({ "disk": scratch.disk, "use": scratch.purpose });
-    (!disks.is_empty()).then(|| ("scratch", disks.iter().map(item).collect()))
+    let word = |scratch: &Scratch| Value::String([&scratch.disk, ":", &scratch.purpose].concat());
+    (!disks.is_empty()).then(|| ("scratch", Value::Array(disks.iter().map(word).collect())))
 }
 
 /// `cvm-init` names the event; a map of the standard library keeps its keys in order.
@@ -118,7 +118,7 @@ mod tests {
     fn scratch_disks_are_told_beside_the_data_disk() {
         let scratch = |disk: &str, purpose: &str| Scratch { disk: disk.to_owned(), purpose: purpose.to_owned(), bytes: 7 };
         let disks = [scratch("serial=a", "swap"), scratch("serial=b", "/scratch")];
-        let want = r#"{"cvm-init":"disk","scratch":[{"disk":"serial=a","use":"swap"},{"disk":"serial=b","use":"/scratch"}],"what":"none"}"#;
+        let want = r#"{"cvm-init":"disk","scratch":["serial=a:swap","serial=b:/scratch"],"what":"none"}"#;
         assert_eq!(records(&Facts { scratch: &disks, ..facts() }).unwrap()[3], want);
     }
 
