@@ -50,7 +50,10 @@ impl ScratchUse {
 
 /// Reads 1 to 4 of `SELECTOR[:USE]`, separated by commas. Equal ones are [`check`]'s to refuse.
 pub(super) fn parse(text: &str) -> Option<Vec<Scratch>> {
-    let disks = text.split(',').map(Scratch::parse).collect::<Option<Vec<_>>>()?;
+    let mut disks = Vec::new();
+    for item in text.split(',') {
+        disks.push(Scratch::parse(item)?);
+    }
     (disks.len() <= DISKS_MAX).then_some(disks)
 }
 
