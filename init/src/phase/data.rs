@@ -20,7 +20,7 @@ pub(super) mod zeros;
 
 use std::path::Path;
 
-use kernel::block::{Access, Device};
+use kernel::block::Device;
 use ondisk::Guid;
 use ondisk::cmdline::{self, DataCipher, DataDisk, FileSystem, Format, OpenMode};
 use ondisk::luks2;
@@ -121,20 +121,17 @@ fn mount(root: &Root, open: Open, (which, wanted): (&DataDisk, &cmdline::Data)) 
     let Open { mapped, judged, how } = open;
     let mount = (wanted.open == OpenMode::Mount).then(|| which.mount.as_str().to_owned());
     let (mut checked, mut initialised, mut grown_from) = (check::Outcome::NotRun, 0, None);
-    let mapped_bytes = mapped.bytes().map_err(Error::Read)?;
+    let (device, mapped_bytes) = mapped.device().map_err(Error::Read)?;
     if let Some(mount) = &mount {
         if how != How::Formatted {
-            mapped.set_read_ahead(0).map_err(Error::Mount)?;
-            grown_from = size::settle(&mapped, wanted)?;
-            initialised = initialise(&mapped, wanted)?;
+            grown_from = size::settle(&mapped, (&device, mapped_bytes), wanted)?;
+            initialised = initialise(&mapped, &device, wanted)?;
+            drop(device);
             checked = check::run(root, &mapped, (wanted.fs, which.name.as_ref()), wanted.check)?;
         }
         let target = root.path().join(mount.trim_start_matches('/'));
         mounting::mount_at(&mapped, &target, wanted.into()).map_err(Error::Mount)?;
         step("data: mounted");
-    } else {
-        // Tools that read the device itself would read ahead into sectors that were never written.
-        mapped.set_read_ahead(0).map_err(Error::Mount)?;
     }
     let header = judged.checked();
     let opened = Opened {
@@ -163,12 +160,11 @@ fn mount(root: &Root, open: Open, (which, wanted): (&DataDisk, &cmdline::Data)) 
 }
 
 /// Writes what an earlier version left unwritten and ext4 may read.
-fn initialise(mapped: &Mapped, wanted: &cmdline::Data) -> Result<u64, Error> {
+fn initialise(mapped: &Mapped, target: &Device, wanted: &cmdline::Data) -> Result<u64, Error> {
     if wanted.fs != FileSystem::Ext4 {
         return Ok(0);
     }
-    let target = Device::open(Path::new(mapped.path()), Access::ReadWrite).map_err(Error::Read)?;
-    let written = unwritten::initialise(&target, || mounting::recover(mapped, wanted.into()))?;
+    let written = unwritten::initialise(target, || mounting::recover(mapped, wanted.into()))?;
     step("data: inode tables are written");
     Ok(written)
 }

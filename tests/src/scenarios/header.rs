@@ -123,7 +123,8 @@ pub(super) fn flipped_bits_are_never_wrong_data(stage: &Stage) -> Result<(), Fai
 }
 
 /// The 4,096-byte blocks from `start` on that are not zero.
-fn blocks(data: &DataDisk, start: u64) -> Result<Vec<u64>, Failure> {
+/// The blocks of 4,096 bytes from `start` to the end of a disk of 160 MiB, or as far on a larger one, that hold anything.
+pub(super) fn blocks(data: &DataDisk, start: u64) -> Result<Vec<u64>, Failure> {
     let length = usize::try_from((144_u64 << 20) - (64 << 10)).unwrap_or(0);
     let bytes = data.read(start, length)?;
     let written = bytes.chunks(4096).zip((start..).step_by(4096)).filter(|(block, _)| block.iter().any(|byte| *byte != 0));

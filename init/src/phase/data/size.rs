@@ -88,10 +88,8 @@ pub(super) fn fit(disk: &Path) -> Result<(), Error> {
 
 /// Compares the size of the file system with that of the open disk, before the mount. Where there is more room, writes the zeros that
 /// must be there, and grows the file system if policy says so; returns the size before, if it has grown.
-pub(super) fn settle(mapped: &Mapped, wanted: &Data) -> Result<Option<u64>, Error> {
-    let target = Device::open(Path::new(mapped.path()), Access::ReadWrite).map_err(Error::Read)?;
-    let there = target.bytes().map_err(Error::Read)?;
-    let Some(found) = Found::read(&target, wanted.fs)? else {
+pub(super) fn settle(mapped: &Mapped, (target, there): (&Device, u64), wanted: &Data) -> Result<Option<u64>, Error> {
+    let Some(found) = Found::read(target, wanted.fs)? else {
         return Ok(None);
     };
     if found.bytes > there {
@@ -102,7 +100,7 @@ pub(super) fn settle(mapped: &Mapped, wanted: &Data) -> Result<Option<u64>, Erro
     }
     // Until the journal is recovered the superblock may be older than what is in use behind the end that it names.
     mounting::recover(mapped, wanted.into()).map_err(Error::Recover)?;
-    let Some(found) = Found::read(&target, wanted.fs)? else {
+    let Some(found) = Found::read(target, wanted.fs)? else {
         return Ok(None);
     };
     log::info!("data: the file system has {} bytes, the disk has room for {there}", found.bytes);
@@ -110,7 +108,7 @@ pub(super) fn settle(mapped: &Mapped, wanted: &Data) -> Result<Option<u64>, Erro
     let mut unwritten = if wanted.grow { found.heads(end) } else { Vec::new() };
     unwritten.push(found.bytes.next_multiple_of(BLOCK).max(end.saturating_sub(EDGE))..end);
     unwritten.retain(|range| range.start < range.end);
-    zeros::write(&target, &unwritten, "data: initialising").map_err(Error::Write)?;
+    zeros::write(target, &unwritten, "data: initialising").map_err(Error::Write)?;
     let has_grown = wanted.grow && grow(mapped, wanted, found.growth(there));
     Ok(has_grown.then_some(found.bytes))
 }
