@@ -127,6 +127,10 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "swapped-and-cloned-disks-are-refused", play: header::swapped_and_cloned_disks_are_refused },
     Scenario { name: "larger-and-smaller-disks-end-as-they-must", play: header::other_sizes_end_as_they_must },
     Scenario { name: "restores-a-backup-from-before-a-rotation", play: header::restores_a_backup_from_before_a_rotation },
+    Scenario {
+        name: "refuses-a-disk-that-another-machine-writes-to",
+        play: header::refuses_a_disk_that_another_machine_writes_to,
+    },
     Scenario { name: "mends-a-torn-header-copy", play: header::mends_a_torn_header_copy },
     Scenario { name: "keeps-files-on-xfs-under-aegis", play: data::keeps_files_on_xfs_under_aegis },
     Scenario { name: "keeps-files-on-btrfs-under-gcm", play: data::keeps_files_on_btrfs_under_gcm },

@@ -64,6 +64,12 @@ impl Superblock {
         self.provided
     }
 
+    /// How long the superblock and the journal behind it are together, in bytes.
+    #[must_use]
+    pub fn journal_end(&self) -> u64 {
+        self.initial_sectors().saturating_mul(SECTOR)
+    }
+
     /// How many sectors of 512 bytes a device of `device` sectors holds behind the `start` that is left free: a multiple of 8, 0 when
     /// it holds none.
     #[must_use]
@@ -78,19 +84,22 @@ impl Superblock {
         capacity
     }
 
-    /// Where the last of `sectors` is, counted from the start of the device, plus one.
-    fn end_of(&self, start: u64, sectors: u64) -> Option<u64> {
+    fn initial_sectors(&self) -> u64 {
         let entry = (8 + (8 << self.log2_block_sectors) + self.tag_bytes).next_multiple_of(8);
         let mac = if self.flags & JOURNAL_MAC == 0 { 0 } else { JOURNAL_MAC_BYTES };
         let entries = (JOURNAL_SECTOR_BYTES - mac) / entry * EIGHT_SECTORS;
         let section = (entries << self.log2_block_sectors) + EIGHT_SECTORS;
-        let initial = EIGHT_SECTORS + section * self.journal_sections;
+        EIGHT_SECTORS + section * self.journal_sections
+    }
+
+    /// Where the last of `sectors` is, counted from the start of the device, plus one.
+    fn end_of(&self, start: u64, sectors: u64) -> Option<u64> {
         let padding = if self.flags & FIXED_PADDING == 0 { SECTOR << EIGHT_SECTORS } else { EIGHT_SECTORS * SECTOR };
         let tags = self.tag_bytes << (self.log2_interleave - self.log2_block_sectors);
         let run = tags.next_multiple_of(padding) / SECTOR;
         let last = sectors.checked_sub(1)?;
         let runs = (last >> self.log2_interleave).checked_add(1)?.checked_mul(run)?;
-        last.checked_add(runs)?.checked_add(initial)?.checked_add(start)?.checked_add(1)
+        last.checked_add(runs)?.checked_add(self.initial_sectors())?.checked_add(start)?.checked_add(1)
     }
 }
 
@@ -129,6 +138,23 @@ mod tests {
             assert_eq!(Superblock::parse(&bytes), None, "byte {at}");
         }
         assert_eq!(Superblock::parse(&good[..28]), None);
+    }
+
+    #[test]
+    fn capacity_is_what_linux_6_12_maps() {
+        // Disks that cvm-init formatted with hmac-sha256 at 160 MiB and at 512 MiB, at these and larger sizes, seen in QEMU: the journal
+        // sections in the superblock, the size of the device and what is mapped, in bytes.
+        let seen = [
+            (9, 167_772_160, 148_594_688),
+            (9, 268_435_456, 248_471_552),
+            (9, 671_088_640, 0x0013_4fb0 * SECTOR),
+            (31, 536_870_912, 511_836_160),
+            (31, 3_226_517_504, 3_180_642_304),
+        ];
+        for (sections, device, mapped) in seen {
+            let superblock = Superblock::parse(&block(32, sections, 0)).unwrap();
+            assert_eq!(superblock.capacity(32768, device / SECTOR) * SECTOR, mapped, "{device}");
+        }
     }
 
     proptest! {

@@ -8,6 +8,7 @@ mod error;
 pub(super) mod filesystem;
 mod format;
 mod header;
+mod in_use;
 pub(super) mod luks;
 mod memory;
 pub(super) mod mounting;

@@ -1,6 +1,7 @@
 //! A data disk that its host has changed, swapped, cloned or cut to size.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::Stage;
 use super::root::assert_field;
@@ -83,6 +84,20 @@ fn cvmctl(stage: &Stage, words: &[&str], files: &[&Path]) -> Result<(), Failure>
         String::from_utf8_lossy(&ended.stdout),
         String::from_utf8_lossy(&ended.stderr)
     )))
+}
+
+/// Somebody writes to the disk between the first look at it and its opening, as a machine does that has it open.
+pub(super) fn refuses_a_disk_that_another_machine_writes_to(stage: &Stage) -> Result<(), Failure> {
+    let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
+    let data = formatted(stage, &vaults)?;
+    let boot = image(stage, &data, &vaults).word("cvm.debug=timeline").tasks("read");
+    let ended = boot.run_with(|vm| {
+        vm.console().wait_for("data: header read", Duration::from_secs(90)).doing("the first look")?;
+        data.flip((16 << 20) + (1 << 20))
+    })?;
+    ended.stopped_with(83)?;
+    ended.line("another machine has it open")?;
+    ended.line("(rebooting: another try may help)").map(drop)
 }
 
 pub(super) fn mends_a_torn_header_copy(stage: &Stage) -> Result<(), Failure> {

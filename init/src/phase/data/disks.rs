@@ -7,6 +7,7 @@ use quorum::Dek;
 
 use super::content::{self, Content};
 use super::driver;
+use super::in_use::Journal;
 use super::{DiskKeys, Error, Keys, Opened};
 use crate::journal::step;
 use crate::phase::api::{self, Api};
@@ -18,6 +19,8 @@ pub(super) struct Disk {
     pub(super) which: DataDisk,
     pub(super) place: BlockDevice,
     pub(super) content: Content,
+    /// What stood in dm-integrity's journal; none of a disk that has no such journal yet.
+    pub(super) journal: Option<Journal>,
     /// What policy says of it.
     pub(super) wanted: cmdline::Data,
 }
@@ -55,7 +58,8 @@ fn look(which: &DataDisk, wanted: &cmdline::Data) -> Result<Disk, Error> {
     {
         return Err(Error::OtherUuid(judged.checked().uuid(), expected));
     }
-    Ok(Disk { which: which.clone(), place, content, wanted })
+    let journal = matches!(content, Content::Luks(_)).then(|| Journal::read(&place.path)).transpose()?;
+    Ok(Disk { which: which.clone(), place, content, journal, wanted })
 }
 
 impl Disk {
@@ -154,6 +158,11 @@ pub(crate) fn open(root: &Root, disks: Disks, keys: Keys) -> Result<Vec<Opened>,
 }
 
 fn map(root: &Root, disk: Disk, keys: &Keys) -> Result<super::Open, Error> {
+    if let Some(journal) = &disk.journal
+        && *journal != Journal::read(&disk.place.path)?
+    {
+        return Err(Error::InUse);
+    }
     let (mut derived, mut before) = (None, None);
     let current = disk.key(&keys.current, &mut derived);
     let previous = keys.previous.as_ref().map(|previous| disk.key(previous, &mut before));

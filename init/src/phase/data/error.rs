@@ -60,6 +60,8 @@ pub(crate) enum Error {
     ReadBack,
     #[error("the disk is not what it was before the unlock")]
     Changed,
+    #[error("the disk was written to while its key was gathered: another machine has it open, which must end first")]
+    InUse,
 }
 
 impl Error {
@@ -87,7 +89,7 @@ impl Error {
             Self::TooSmall(_) => 79,
             Self::Format(error) => error.code(),
             Self::Write(_) => 81,
-            Self::ReadBack | Self::Changed => 83,
+            Self::ReadBack | Self::Changed | Self::InUse => 83,
             Self::Unsealed => 84,
             Self::Seal(_) => 85,
             Self::Check(_) => 86,
@@ -101,7 +103,7 @@ impl Error {
         match self {
             Self::Of(_, error) => error.may_pass(),
             Self::Disk(error) => error.may_pass(),
-            Self::Read(_) | Self::NoTime(_) => true,
+            Self::Read(_) | Self::NoTime(_) | Self::InUse => true,
             // A read that fails may come through the next time; what was read and is wrong stays wrong.
             Self::Open(error) => error.is_io(),
             Self::Mount(error) => error.is_io(),
