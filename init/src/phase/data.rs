@@ -37,6 +37,7 @@ pub(crate) use error::Error;
 use format::Before;
 use header::Judged;
 use luks::{Journal, Mapped};
+use settings::FsSettings;
 
 /// What dm-crypt logs, at most ten times in five seconds, when a sector is not what was written.
 const AUTHENTICATION_ERROR: &str = "INTEGRITY AEAD ERROR";
@@ -121,7 +122,7 @@ struct Open {
 fn mount(root: &Root, open: Open, (which, wanted): (&DataDisk, &cmdline::Data)) -> Result<Opened, Error> {
     let Open { mapped, judged, how } = open;
     let mount = (wanted.open == OpenMode::Mount).then(|| which.mount.as_str().to_owned());
-    let (mut checked, mut initialised, mut grown_from) = (check::Outcome::NotRun, 0, None);
+    let (mut checked, mut initialised, mut grown_from) = (check::Outcome::NotRun, Some(0), None);
     let (device, mapped_bytes) = mapped.device().map_err(Error::Read)?;
     if let Some(mount) = &mount {
         if how != How::Formatted {
@@ -131,7 +132,8 @@ fn mount(root: &Root, open: Open, (which, wanted): (&DataDisk, &cmdline::Data)) 
             checked = check::run(root, &mapped, (wanted.fs, which.name.as_ref()), wanted.check)?;
         }
         let target = root.path().join(mount.trim_start_matches('/'));
-        mounting::mount_at(&mapped, &target, wanted.into()).map_err(Error::Mount)?;
+        let settings = FsSettings { lazy_tables: initialised != Some(0), ..wanted.into() };
+        mounting::mount_at(&mapped, &target, settings).map_err(Error::Mount)?;
         step("data: mounted");
     }
     let header = judged.checked();
@@ -144,7 +146,7 @@ fn mount(root: &Root, open: Open, (which, wanted): (&DataDisk, &cmdline::Data)) 
         cipher: wanted.cipher,
         file_system: wanted.fs,
         checked,
-        initialised,
+        initialised: initialised.unwrap_or(0),
         mapped_bytes,
         grown_from,
         mount,
@@ -160,10 +162,10 @@ fn mount(root: &Root, open: Open, (which, wanted): (&DataDisk, &cmdline::Data)) 
     Ok(opened)
 }
 
-/// Writes what an earlier version left unwritten and ext4 may read.
-fn initialise(mapped: &Mapped, target: &Device, wanted: &cmdline::Data) -> Result<u64, Error> {
+/// Writes what an earlier version left unwritten and ext4 may read; says how much, as [`unwritten::initialise`].
+fn initialise(mapped: &Mapped, target: &Device, wanted: &cmdline::Data) -> Result<Option<u64>, Error> {
     if wanted.fs != FileSystem::Ext4 {
-        return Ok(0);
+        return Ok(Some(0));
     }
     let written = unwritten::initialise(target, || mounting::recover(mapped, wanted.into()))?;
     step("data: inode tables are written");

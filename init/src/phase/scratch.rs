@@ -25,7 +25,7 @@ const NAME: &str = "scratch-";
 
 /// The file system of those that are mounted.
 const SETTINGS: FsSettings<'_> =
-    FsSettings { kind: FileSystem::Ext4, label: "scratch", on_error: OnError::RemountReadOnly, options: &[] };
+    FsSettings { kind: FileSystem::Ext4, label: "scratch", on_error: OnError::RemountReadOnly, options: &[], lazy_tables: false };
 
 /// A scratch disk in use. The running system has it now.
 #[derive(Serialize)]

@@ -50,7 +50,7 @@ pub(super) fn mounted(mapped: &Mapped, wanted: FsSettings<'_>) -> Result<Detache
         // btrfs turns read-only, xfs shuts down: both by themselves.
         (FileSystem::Btrfs | FileSystem::Xfs, _) => {}
     }
-    if wanted.kind == FileSystem::Ext4 {
+    if wanted.kind == FileSystem::Ext4 && !wanted.lazy_tables {
         // A file system that grows, now or later, has the inode tables of new groups written at once: a table that is left to be
         // written later cannot be read until then.
         options.push(MountOption::Flag("noinit_itable"));

@@ -86,20 +86,21 @@ pub(super) fn of_image(image: &File, kind: FileSystem, bytes: u64) -> Result<Vec
 
 /// Writes zeros to every block of ext4's inode tables that holds no inode and that mkfs or the kernel never wrote, as earlier
 /// versions and other people's mkfs leave them; a file system whose tables are all written is not touched. `recover` mounts it once and
-/// unmounts it, which is only done where a journal must be recovered first. Returns the bytes written.
-pub(super) fn initialise(target: &Device, recover: impl FnOnce() -> Result<(), kernel::Error>) -> Result<u64, Error> {
+/// unmounts it, which is only done where a journal must be recovered first. Returns the bytes written; `None` for a file system that was not
+/// examined.
+pub(super) fn initialise(target: &Device, recover: impl FnOnce() -> Result<(), kernel::Error>) -> Result<Option<u64>, Error> {
     let bytes = target.bytes().map_err(Error::Read)?;
     let read = |offset, length| target.read(offset, length);
     let (mut superblock, mut groups) = match layout(&read, bytes) {
         // Not made by cvm-init, or with blocks of another size: cryptsetup wipes every sector when it formats, unless it is told not to.
         Err(Error::Layout(error)) => {
             log::info!("data: inode tables are not examined: {error}");
-            return Ok(0);
+            return Ok(None);
         }
         other => other?,
     };
     if groups.iter().all(|group| group.is_table_written(&superblock)) {
-        return Ok(0);
+        return Ok(Some(0));
     }
     log::warn!("data: inode tables of this file system were never written: writing them before the mount");
     if superblock.needs_recovery() {
@@ -114,7 +115,7 @@ pub(super) fn initialise(target: &Device, recover: impl FnOnce() -> Result<(), k
         let bitmap = group.inode_bitmap().map(|place| read_block(&read, place)).transpose()?;
         blocks.extend(group.free_table_blocks(&superblock, bitmap.as_deref()));
     }
-    zeros::write(target, &in_bytes(blocks), "data: initialising").map_err(Error::Write)
+    zeros::write(target, &in_bytes(blocks), "data: initialising").map(Some).map_err(Error::Write)
 }
 
 fn layout(read: Read<'_>, bytes: u64) -> Result<(Superblock, Vec<Group>), Error> {
