@@ -52,13 +52,13 @@ fn look(which: &DataDisk, wanted: &cmdline::Data) -> Result<Disk, Error> {
     }
     let place = block_lookup::locate(&DeviceQuery::from(&which.disk), block_lookup::deadline())?;
     let content = content::look(&place, &wanted)?;
+    let journal = matches!(content, Content::Luks(_)).then(|| Journal::read(&place.path)).transpose()?;
     step("data: header read");
     if let (Some(expected), Content::Luks(judged)) = (which.uuid, &content)
         && judged.checked().uuid() != expected
     {
         return Err(Error::OtherUuid(judged.checked().uuid(), expected));
     }
-    let journal = matches!(content, Content::Luks(_)).then(|| Journal::read(&place.path)).transpose()?;
     Ok(Disk { which: which.clone(), place, content, journal, wanted })
 }
 
