@@ -42,8 +42,11 @@ pub enum Growth {
         /// The most that inodes may take: what the superblock has.
         inode_percent: u32,
     },
-    /// btrfs on its first device, as large as that.
-    Btrfs,
+    /// btrfs on this device of its own, as large as that.
+    Btrfs {
+        /// The device's number in the file system.
+        device: u64,
+    },
 }
 
 /// Grows the mounted file system of `folder`. The call is repeated safely: a file system of that size stays as it is.
@@ -64,15 +67,14 @@ pub fn grow(folder: &File, to: Growth) -> Result<(), Error> {
             let done = unsafe { ioctl(folder, Setter::<XFS_GROW, XfsGrow>::new(XfsGrow { blocks, inode_percent })) };
             done.map_err(|errno| Error::new("XFS_IOC_FSGROWFSDATA", blocks, errno))
         }
-        Growth::Btrfs => {
+        Growth::Btrfs { device } => {
             let mut arguments = BtrfsArguments { descriptor: 0, name: [0; 4088] };
-            if let Some((text, _)) = arguments.name.split_first_chunk_mut() {
-                *text = *b"max";
-            }
+            let text = format!("{device}:max");
+            arguments.name.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from);
             // SAFETY: the kernel reads one `struct btrfs_ioctl_vol_args`, which is what the opcode says.
             #[expect(unsafe_code, reason = "no crate has this ioctl")]
             let done = unsafe { ioctl(folder, Setter::<BTRFS_RESIZE, BtrfsArguments>::new(arguments)) };
-            done.map_err(|errno| Error::new("BTRFS_IOC_RESIZE", "max", errno))
+            done.map_err(|errno| Error::new("BTRFS_IOC_RESIZE", text, errno))
         }
     }
 }
@@ -95,7 +97,7 @@ mod tests {
         // _IOW of the headers: 1 << 30 | size << 16 | type << 8 | number.
         assert_eq!((EXT4_RESIZE, XFS_GROW, BTRFS_RESIZE), (0x4008_6610, 0x4010_586e, 0x5000_9403));
         let folder = File::open("/proc").unwrap();
-        for to in [Growth::Ext4 { blocks: 1 }, Growth::Xfs { blocks: 1, inode_percent: 25 }, Growth::Btrfs] {
+        for to in [Growth::Ext4 { blocks: 1 }, Growth::Xfs { blocks: 1, inode_percent: 25 }, Growth::Btrfs { device: 1 }] {
             assert_eq!(grow(&folder, to).unwrap_err().errno(), rustix::io::Errno::NOTTY);
         }
     }

@@ -7,10 +7,26 @@ use crate::bytes::{array, le_u64};
 /// Where the first superblock is, in bytes.
 pub const SUPERBLOCK_OFFSET: u64 = 64 << 10;
 
-/// How many bytes of the device the file system uses; `None` where there is no superblock.
+/// The number of the device in the file system, and how many bytes of it are used; `None` where there is no superblock.
 #[must_use]
-pub fn device_bytes(superblock: &[u8]) -> Option<u64> {
+pub fn device(superblock: &[u8]) -> Option<(u64, u64)> {
     let magic: [u8; 8] = array(superblock, 0x40)?;
-    // The device item stands at 0xc9 and starts with the device's number.
-    (&magic == b"_BHRfS_M").then(|| le_u64(superblock, 0xd1)).flatten()
+    // The device item starts with both.
+    (&magic == b"_BHRfS_M").then(|| Some((le_u64(superblock, 0xc9)?, le_u64(superblock, 0xd1)?))).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::device;
+
+    #[test]
+    fn device_is_read_behind_the_magic_alone() {
+        let mut superblock = vec![0; 4096];
+        superblock[0xc9] = 2;
+        superblock[0xd1..0xd9].copy_from_slice(&(512_u64 << 20).to_le_bytes());
+        assert_eq!(device(&superblock), None);
+        superblock[0x40..0x48].copy_from_slice(b"_BHRfS_M");
+        assert_eq!(device(&superblock), Some((2, 512 << 20)));
+        assert_eq!(device(&superblock[..0xd8]), None);
+    }
 }

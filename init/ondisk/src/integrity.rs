@@ -21,6 +21,10 @@ const SECTOR: u64 = 512;
 
 /// `SB_SECTORS`, `JOURNAL_BLOCK_SECTORS`, `METADATA_PADDING_SECTORS`.
 const EIGHT_SECTORS: u64 = 8;
+/// The entries of one section of the journal, in bytes.
+pub const ENTRIES_BYTES: usize = 4096;
+/// The largest journal that the kernel makes by itself (`DEFAULT_MAX_JOURNAL_SECTORS`), in bytes.
+const JOURNAL_BYTES_MAX: u64 = 64 << 20;
 /// What a journal sector holds besides the identifier of its commit, in bytes.
 const JOURNAL_SECTOR_BYTES: u64 = SECTOR - 8;
 /// `SB_FLAG_HAVE_JOURNAL_MAC`, and the bytes that it takes of each journal sector.
@@ -70,6 +74,25 @@ impl Superblock {
         self.initial_sectors().saturating_mul(SECTOR)
     }
 
+    /// Where the entries of each section of the journal are: the offset, in bytes from the superblock, of [`ENTRIES_BYTES`]. `None` for
+    /// a journal that is larger than the kernel makes one.
+    #[must_use]
+    pub fn journal_sections(&self) -> Option<impl Iterator<Item = u64> + use<>> {
+        let (first, section) = (EIGHT_SECTORS * SECTOR, self.section_sectors() * SECTOR);
+        (self.journal_end() <= JOURNAL_BYTES_MAX + first).then(|| (0..self.journal_sections).map(move |number| first + number * section))
+    }
+
+    /// Whether `entries`, those of one section, say that a sector from `capacity` on was written: the kernel drops such an entry when
+    /// it replays the journal of a device that holds less. An entry that is already in place may still be there.
+    #[must_use]
+    pub fn reaches(&self, entries: &[u8], capacity: u64) -> bool {
+        let size = usize::try_from(self.entry_bytes()).unwrap_or(usize::MAX);
+        let count = usize::try_from(self.entries_in_sector()).unwrap_or(0);
+        let sectors = entries.chunks(512).flat_map(|sector| sector.chunks(size).take(count));
+        // `journal_entry_is_unused`: all bits of the upper half are set.
+        sectors.filter_map(|entry| le_u64(entry, 0)).any(|sector| sector >> 32 != u64::from(u32::MAX) && sector >= capacity)
+    }
+
     /// How many sectors of 512 bytes a device of `device` sectors holds behind the `start` that is left free: a multiple of 8, 0 when
     /// it holds none.
     #[must_use]
@@ -85,11 +108,20 @@ impl Superblock {
     }
 
     fn initial_sectors(&self) -> u64 {
-        let entry = (8 + (8 << self.log2_block_sectors) + self.tag_bytes).next_multiple_of(8);
+        EIGHT_SECTORS + self.section_sectors() * self.journal_sections
+    }
+
+    fn section_sectors(&self) -> u64 {
+        (self.entries_in_sector() * EIGHT_SECTORS << self.log2_block_sectors) + EIGHT_SECTORS
+    }
+
+    fn entry_bytes(&self) -> u64 {
+        (8 + (8 << self.log2_block_sectors) + self.tag_bytes).next_multiple_of(8)
+    }
+
+    fn entries_in_sector(&self) -> u64 {
         let mac = if self.flags & JOURNAL_MAC == 0 { 0 } else { JOURNAL_MAC_BYTES };
-        let entries = (JOURNAL_SECTOR_BYTES - mac) / entry * EIGHT_SECTORS;
-        let section = (entries << self.log2_block_sectors) + EIGHT_SECTORS;
-        EIGHT_SECTORS + section * self.journal_sections
+        (JOURNAL_SECTOR_BYTES - mac) / self.entry_bytes()
     }
 
     /// Where the last of `sectors` is, counted from the start of the device, plus one.
@@ -157,6 +189,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn entries_behind_the_end_are_seen() {
+        let superblock = Superblock::parse(&block(32, 9, 0)).unwrap();
+        // 104 bytes an entry, four in a sector; 264 sectors a section.
+        assert_eq!(superblock.journal_sections().unwrap().collect::<Vec<_>>()[..3], [4096, 139_264, 274_432]);
+        let mut entries = vec![0xff; ENTRIES_BYTES];
+        assert!(!superblock.reaches(&entries, 0));
+        // What stands behind the four entries of a sector is none.
+        entries[416..424].copy_from_slice(&99_u64.to_le_bytes());
+        assert!(!superblock.reaches(&entries, 0));
+        entries[512 + 104..512 + 112].copy_from_slice(&99_u64.to_le_bytes());
+        assert!(superblock.reaches(&entries, 99) && !superblock.reaches(&entries, 100));
+        assert!(Superblock::parse(&block(32, 600, 0)).unwrap().journal_sections().is_none());
+    }
+
     proptest! {
         #[test]
         fn capacity_is_the_most_that_fits_and_grows_with_the_device(
@@ -177,6 +224,7 @@ mod tests {
             }
             if let Some(superblock) = Superblock::parse(&bytes) {
                 prop_assert!(superblock.capacity(32768, device) < device.max(1));
+                superblock.reaches(&[7; ENTRIES_BYTES], 1);
             }
         }
     }

@@ -126,11 +126,14 @@ fn mount(root: &Root, open: Open, (which, wanted): (&DataDisk, &cmdline::Data)) 
     let (device, mapped_bytes) = mapped.device().map_err(Error::Read)?;
     if let Some(mount) = &mount {
         if how != How::Formatted {
-            grown_from = size::settle(&mapped, (&device, mapped_bytes), wanted)?;
+            grown_from = size::settle(&mapped, (&device, mapped_bytes), judged.state().is_some(), wanted)?;
             initialised = initialise(&mapped, &device, wanted)?;
-            drop(device);
+            recover_before_repair(&mapped, wanted);
             checked = check::run(root, &mapped, (wanted.fs, which.name.as_ref()), wanted.check)?;
         }
+        // Whatever recovered a journal may have brought a later superblock.
+        size::check(&device, mapped_bytes, wanted.fs)?;
+        drop(device);
         let target = root.path().join(mount.trim_start_matches('/'));
         let settings = FsSettings { lazy_tables: initialised != Some(0), ..wanted.into() };
         mounting::mount_at(&mapped, &target, settings).map_err(Error::Mount)?;
@@ -172,6 +175,15 @@ fn initialise(mapped: &Mapped, target: &Device, wanted: &cmdline::Data) -> Resul
     Ok(written)
 }
 
+/// xfs_repair refuses a log that is not empty, and a mount empties it. Where that fails the tool says what is wrong.
+fn recover_before_repair(mapped: &Mapped, wanted: &cmdline::Data) {
+    if (wanted.fs, wanted.check) == (FileSystem::Xfs, cmdline::Check::Force)
+        && let Err(error) = mounting::recover(mapped, wanted.into())
+    {
+        log::warn!("data: the log is not recovered: {error}");
+    }
+}
+
 /// What the kernel logged of this boot. A log that cannot be read is said to be so; it stops nothing.
 fn authentication_errors() -> usize {
     let count = kernel::kmsg::records_with(AUTHENTICATION_ERROR).unwrap_or_else(|error| {
@@ -189,7 +201,8 @@ fn authentication_errors() -> usize {
 fn open_mapped(root: &Root, disk: Disk, keys: &DiskKeys<'_>) -> Result<Open, Error> {
     // A header without a seal is only answered by a key derivation, which opening does anyway; it takes seconds on disks of others.
     let told_by_opening = matches!(&disk.content, Content::Luks(judged) if judged.state().is_none() && !judged.is_unsettled());
-    let answers = keys.previous.is_some() || disk.is_blank() || told_by_opening || disk.opens_with(keys.current)?;
+    let rotates = keys.previous.is_some() && disk.is_formatted();
+    let answers = rotates || disk.is_blank() || told_by_opening || disk.opens_with(keys.current)?;
     let name = disk.mapping();
     let Disk { place, content, wanted, .. } = disk;
     let before = match content {
@@ -242,7 +255,7 @@ fn open_existing(
         None if finishes => (rotation::finish(judged, keys.current, disk, wanted)?, How::Rotated),
         None => (judged, How::Opened),
     };
-    size::fit(disk)?;
+    size::fit(disk, || if sealed { Ok(true) } else { judged.answers(keys.current, disk).map_err(Error::Open) })?;
     let activated = judged.file().and_then(|file| file.activate(name, keys.current, disk, Journal::On));
     Ok(Open { mapped: activated.map_err(Error::Open)?, judged, how })
 }

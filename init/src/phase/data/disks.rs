@@ -13,6 +13,7 @@ use crate::journal::step;
 use crate::phase::api::{self, Api};
 use crate::phase::block_lookup::{self, BlockDevice, DeviceQuery};
 use crate::phase::root::Root;
+use crate::watchdog;
 
 /// The data disk as it was found.
 pub(super) struct Disk {
@@ -81,7 +82,7 @@ impl Disk {
         matches!(self.content, Content::Blank)
     }
 
-    fn is_formatted(&self) -> bool {
+    pub(super) fn is_formatted(&self) -> bool {
         matches!(self.content, Content::Luks(_))
     }
 
@@ -119,6 +120,7 @@ impl Disks {
     /// Whether one of them answers to `dek`, which proves it.
     pub(crate) fn prove(&self, dek: &Dek) -> Result<bool, Error> {
         for disk in &self.0 {
+            watchdog::alive(); // a header may ask for a slow key derivation
             if disk.answers(dek)? {
                 return Ok(true);
             }
@@ -129,6 +131,7 @@ impl Disks {
     /// Whether each of them that has a keyslot answers to `dek`: none is to be rotated to it.
     pub(crate) fn all_answer(&self, dek: &Dek) -> Result<bool, Error> {
         for disk in self.0.iter().filter(|disk| disk.is_formatted()) {
+            watchdog::alive();
             if !disk.answers(dek)? {
                 return Ok(false);
             }

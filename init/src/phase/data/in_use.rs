@@ -12,8 +12,8 @@ use ring::digest::{Context, SHA256};
 
 use super::Error;
 
-/// The most that is read, in bytes: the journals that cvm-init makes are not larger.
-const BYTES_MAX: u64 = 16 << 20;
+/// The most that is read, in bytes: no journal that the kernel makes by itself is larger.
+const BYTES_MAX: u64 = (64 << 20) + 4096;
 
 /// What dm-integrity's superblock and journal are, as a hash.
 #[derive(PartialEq, Eq)]

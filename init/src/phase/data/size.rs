@@ -15,12 +15,13 @@ use std::path::Path;
 
 use kernel::block::{Access, Device};
 use kernel::resize::{self, Growth};
-use ondisk::cmdline::{Data, FileSystem};
+use ondisk::cmdline::{Data, FileSystem, OnError};
 use ondisk::luks2::DATA_OFFSET;
 use ondisk::{btrfs, ext4, integrity, xfs};
 
 use super::luks::Mapped;
 use super::mounting;
+use super::settings::FsSettings;
 use super::unwritten::{self, EDGE};
 use super::zeros;
 use crate::journal::step;
@@ -35,22 +36,24 @@ const LEAST: u64 = 1 << 20;
 pub(crate) enum Error {
     #[error("reading")]
     Read(#[source] kernel::Error),
-    #[error("mounting for the recovery of its journal")]
-    Recover(#[source] kernel::Error),
     #[error("writing")]
     Write(#[source] kernel::Error),
     #[error(
         "the disk is too small: its file system has {needed} bytes and the disk has room for {there}; give the disk its former size"
     )]
     Shrunk { needed: u64, there: u64 },
+    #[error(
+        "the disk has become smaller, room for {there} bytes, while its journal still holds what was written behind that; give the \
+         disk its former size, boot and shut down"
+    )]
+    Unreplayed { there: u64 },
 }
 
 impl Error {
     pub(super) const fn code(&self) -> u8 {
         match self {
             Self::Read(_) => 71,
-            Self::Recover(_) => 77,
-            Self::Shrunk { .. } => 79,
+            Self::Shrunk { .. } | Self::Unreplayed { .. } => 79,
             Self::Write(_) => 81,
         }
     }
@@ -59,21 +62,23 @@ impl Error {
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::Read(_) | Self::Write(_) => true,
-            Self::Recover(error) => error.is_io(),
-            Self::Shrunk { .. } => false,
+            Self::Shrunk { .. } | Self::Unreplayed { .. } => false,
         }
     }
 }
 
 /// Sets the superblock of dm-integrity on `disk` to as many sectors as the disk holds. A superblock that is not understood is left
-/// to the kernel, which refuses it.
-pub(super) fn fit(disk: &Path) -> Result<(), Error> {
+/// to the kernel, which refuses it. `is_ours` is asked before anything is written.
+pub(super) fn fit(disk: &Path, is_ours: impl FnOnce() -> Result<bool, super::Error>) -> Result<(), super::Error> {
     let device = Device::open(disk, Access::Read).map_err(Error::Read)?;
     let mut block = device.read(DATA_OFFSET, integrity::SUPERBLOCK_BYTES).map_err(Error::Read)?;
     let Some(superblock) = integrity::Superblock::parse(&block) else { return Ok(()) };
     let capacity = superblock.capacity(DATA_OFFSET / SECTOR, device.bytes().map_err(Error::Read)? / SECTOR);
-    if capacity == superblock.provided() || capacity == 0 {
+    if capacity == superblock.provided() || capacity == 0 || !is_ours()? {
         return Ok(());
+    }
+    if capacity < superblock.provided() && would_lose(&device, &superblock, capacity)? {
+        return Err(Error::Unreplayed { there: capacity.saturating_mul(SECTOR) }.into());
     }
     let [before, now] = [superblock.provided(), capacity].map(|sectors| sectors.saturating_mul(SECTOR));
     log::warn!("data: the disk's size has changed: room for {now} bytes, {before} before");
@@ -83,23 +88,51 @@ pub(super) fn fit(disk: &Path) -> Result<(), Error> {
         device.write(DATA_OFFSET, &block)?;
         device.flush()
     };
-    write().map_err(Error::Write)
+    Ok(write().map_err(Error::Write)?)
+}
+
+/// Whether dm-integrity's journal holds what was written behind `capacity`: the kernel drops it on a device that holds no more.
+fn would_lose(device: &Device, superblock: &integrity::Superblock, capacity: u64) -> Result<bool, Error> {
+    let Some(mut sections) = superblock.journal_sections() else { return Ok(true) };
+    sections.try_fold(false, |found, at| {
+        let entries = device.read(DATA_OFFSET.saturating_add(at), integrity::ENTRIES_BYTES).map_err(Error::Read)?;
+        Ok(found || superblock.reaches(&entries, capacity))
+    })
+}
+
+/// Reads the file system's superblock, and compares its size with that of the open disk.
+pub(super) fn check(target: &Device, there: u64, kind: FileSystem) -> Result<Option<Found>, Error> {
+    match Found::read(target, kind)? {
+        Some(found) if found.bytes > there => Err(Error::Shrunk { needed: found.bytes, there }),
+        found => Ok(found),
+    }
+}
+
+/// For a mount that nobody sees: an error in it leaves the file system to the check, whatever policy says of the running system.
+fn hidden(wanted: &Data) -> FsSettings<'_> {
+    FsSettings { on_error: OnError::RemountReadOnly, ..wanted.into() }
 }
 
 /// Compares the size of the file system with that of the open disk, before the mount. Where there is more room, writes the zeros that
 /// must be there, and grows the file system if policy says so; returns the size before, if it has grown.
-pub(super) fn settle(mapped: &Mapped, (target, there): (&Device, u64), wanted: &Data) -> Result<Option<u64>, Error> {
-    let Some(found) = Found::read(target, wanted.fs)? else {
+pub(super) fn settle(
+    mapped: &Mapped,
+    (target, there): (&Device, u64),
+    is_sealed: bool,
+    wanted: &Data,
+) -> Result<Option<u64>, Error> {
+    let Some(found) = check(target, there, wanted.fs)? else {
         return Ok(None);
     };
-    if found.bytes > there {
-        return Err(Error::Shrunk { needed: found.bytes, there });
-    }
-    if there - found.bytes < LEAST {
+    // Only cvm-init's own format fills the disk: behind the file system of others there may be something.
+    if there - found.bytes < LEAST || !(is_sealed || wanted.grow) {
         return Ok(None);
     }
     // Until the journal is recovered the superblock may be older than what is in use behind the end that it names.
-    mounting::recover(mapped, wanted.into()).map_err(Error::Recover)?;
+    if let Err(error) = mounting::recover(mapped, hidden(wanted)) {
+        log::warn!("data: the file system does not mount, so it stays as it is: {error}");
+        return Ok(None);
+    }
     let Some(found) = Found::read(target, wanted.fs)? else {
         return Ok(None);
     };
@@ -117,7 +150,7 @@ pub(super) fn settle(mapped: &Mapped, (target, there): (&Device, u64), wanted: &
 /// is no reason to keep its owner from the files.
 fn grow(mapped: &Mapped, wanted: &Data, growth: Growth) -> bool {
     let grown = || {
-        let mount = mounting::mounted(mapped, wanted.into())?;
+        let mount = mounting::mounted(mapped, hidden(wanted))?;
         let folder = mount.open(Path::new("."))?;
         let before = resize::data_blocks(&folder)?;
         resize::grow(&folder, growth)?;
@@ -135,7 +168,7 @@ fn grow(mapped: &Mapped, wanted: &Data, growth: Growth) -> bool {
 }
 
 /// A file system as its superblock describes it.
-struct Found {
+pub(super) struct Found {
     /// Its size.
     bytes: u64,
     layout: Layout,
@@ -144,7 +177,7 @@ struct Found {
 enum Layout {
     Ext4(ext4::Superblock),
     Xfs(xfs::Superblock),
-    Btrfs,
+    Btrfs { device: u64 },
 }
 
 impl Found {
@@ -166,7 +199,10 @@ impl Found {
                 let superblock = xfs::Superblock::parse(block).ok()?;
                 (superblock.bytes, Layout::Xfs(superblock))
             }
-            FileSystem::Btrfs => (btrfs::device_bytes(block)?, Layout::Btrfs),
+            FileSystem::Btrfs => {
+                let (device, bytes) = btrfs::device(block)?;
+                (bytes, Layout::Btrfs { device })
+            }
         };
         Some(Self { bytes, layout })
     }
@@ -176,7 +212,7 @@ impl Found {
         match &self.layout {
             Layout::Ext4(superblock) => unwritten::in_bytes(superblock.new_group_heads(end / BLOCK)),
             Layout::Xfs(superblock) => superblock.new_group_heads(end),
-            Layout::Btrfs => Vec::new(),
+            Layout::Btrfs { .. } => Vec::new(),
         }
     }
 
@@ -184,7 +220,7 @@ impl Found {
         match &self.layout {
             Layout::Ext4(_) => Growth::Ext4 { blocks: bytes / ext4::BLOCK_BYTES },
             Layout::Xfs(found) => Growth::Xfs { blocks: bytes / found.block_bytes, inode_percent: found.inode_percent },
-            Layout::Btrfs => Growth::Btrfs,
+            Layout::Btrfs { device } => Growth::Btrfs { device: *device },
         }
     }
 }
