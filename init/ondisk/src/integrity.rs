@@ -79,7 +79,8 @@ impl Superblock {
     #[must_use]
     pub fn journal_sections(&self) -> Option<impl Iterator<Item = u64> + use<>> {
         let (first, section) = (EIGHT_SECTORS * SECTOR, self.section_sectors() * SECTOR);
-        (self.journal_end() <= JOURNAL_BYTES_MAX + first).then(|| (0..self.journal_sections).map(move |number| first + number * section))
+        (self.journal_end() <= JOURNAL_BYTES_MAX + first)
+            .then(|| (0..self.journal_sections).map(move |number| first + number * section))
     }
 
     /// Whether `entries`, those of one section, say that a sector from `capacity` on was written: the kernel drops such an entry when
@@ -112,7 +113,7 @@ impl Superblock {
     }
 
     fn section_sectors(&self) -> u64 {
-        (self.entries_in_sector() * EIGHT_SECTORS << self.log2_block_sectors) + EIGHT_SECTORS
+        ((self.entries_in_sector() * EIGHT_SECTORS) << self.log2_block_sectors) + EIGHT_SECTORS
     }
 
     fn entry_bytes(&self) -> u64 {

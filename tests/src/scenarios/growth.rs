@@ -59,7 +59,7 @@ fn grows_with_its_disk(stage: &Stage, kind: &str) -> Result<(), Failure> {
     let play = Play::new(stage, kind)?;
     let first = play.boot(SMALL, &["cvm.data.format=if-blank"], "files:kept:2")?;
     let small = number(&first.receipt()?, "/data/mapped_bytes")?;
-    let larger = play.keeps(LARGE, &[], "check")?;
+    let larger = play.keeps(LARGE, &[], "check,close")?;
     assert_field(&larger, "/data/grown_from_bytes", &Value::Null)?;
     let large = number(&larger, "/data/mapped_bytes")?;
     if large < small + (2 << 30) {
@@ -72,7 +72,7 @@ fn grows_with_its_disk(stage: &Stage, kind: &str) -> Result<(), Failure> {
     if before > small {
         return Err(Failure(format!("it grew from {before} bytes, on a disk of {small}")));
     }
-    let stays = play.keeps(LARGE, &["cvm.data.grow=yes"], "check,fsck")?;
+    let stays = play.keeps(LARGE, &["cvm.data.grow=yes"], "check,fsck,close")?;
     assert_field(&stays, "/data/grown_from_bytes", &Value::Null)?;
     let whole = play.data.copy("whole.raw")?;
     let refused = play.boot(SMALL, &[], "check")?;
