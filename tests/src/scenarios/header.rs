@@ -165,7 +165,7 @@ pub(super) fn other_sizes_end_as_they_must(stage: &Stage) -> Result<(), Failure>
     larger.line("cvm-tests: marker is kept")?;
     assert_field(&larger.receipt()?, "/data/what", &"opened")?;
     data.resize(100 << 20)?;
-    image(stage, &data, &vaults).run()?.stopped_with(76)
+    image(stage, &data, &vaults).run()?.stopped_with(79)
 }
 
 pub(super) fn an_older_header_is_not_the_current_keys(stage: &Stage) -> Result<(), Failure> {
