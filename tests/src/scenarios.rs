@@ -4,7 +4,6 @@ mod attestation;
 mod cuts;
 mod data;
 mod disks;
-mod faults;
 mod growth;
 mod header;
 mod image;
@@ -136,7 +135,6 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "keeps-files-on-btrfs-under-gcm", play: data::keeps_files_on_btrfs_under_gcm },
     Scenario { name: "keeps-files-after-a-full-wipe", play: data::keeps_files_after_a_full_wipe },
     Scenario { name: "copies-to-a-new-disk-with-a-key-of-its-own", play: disks::copies_to_a_new_disk_with_a_key_of_its_own },
-    Scenario { name: "file-system-stops-at-sectors-that-fail", play: faults::file_system_stops_at_sectors_that_fail },
     Scenario { name: "grows-with-its-disk-on-ext4", play: growth::grows_with_its_disk_on_ext4 },
     Scenario { name: "grows-with-its-disk-on-xfs", play: growth::grows_with_its_disk_on_xfs },
     Scenario { name: "grows-with-its-disk-on-btrfs", play: growth::grows_with_its_disk_on_btrfs },

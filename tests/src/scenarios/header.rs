@@ -8,6 +8,9 @@ use super::root::assert_field;
 use crate::disk::rewrite_header;
 use crate::{Boot, DataDisk, Doing, Failure, Vaults};
 
+/// The first entry of dm-integrity's journal, behind the header area and dm-integrity's superblock.
+const JOURNAL: u64 = (16 << 20) + 4096;
+
 /// A disk of ours with a marker on it.
 fn formatted(stage: &Stage, vaults: &Vaults) -> Result<DataDisk, Failure> {
     let data = DataDisk::blank(&stage.folder)?;
@@ -161,9 +164,23 @@ pub(super) fn other_sizes_end_as_they_must(stage: &Stage) -> Result<(), Failure>
     let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
     let data = formatted(stage, &vaults)?;
     data.resize(200 << 20)?;
-    let larger = image(stage, &data, &vaults).tasks("read,check").run()?;
+    let larger = image(stage, &data, &vaults).tasks("read,check,close").run()?;
     larger.line("cvm-tests: marker is kept")?;
+    larger.line("cvm-tests: the disk is closed")?;
     assert_field(&larger.receipt()?, "/data/what", &"opened")?;
+    data.resize(160 << 20)?;
+    // An entry of dm-integrity's journal for a sector that only the larger disk has, as a power cut leaves it: the kernel would drop it.
+    let unused = data.read(JOURNAL, 8)?;
+    data.write(JOURNAL, &350_000_u64.to_le_bytes())?;
+    let before = data.read(0, 20 << 20)?;
+    let unreplayed = image(stage, &data, &vaults).run()?;
+    unreplayed.stopped_with(79)?;
+    unreplayed.line("its journal still holds what was written behind that")?;
+    if data.read(0, 20 << 20)? != before {
+        return Err(Failure("the disk was written to".to_owned()));
+    }
+    data.write(JOURNAL, &unused)?;
+    image(stage, &data, &vaults).tasks("read,close").run()?.line("cvm-tests: marker is kept")?;
     data.resize(100 << 20)?;
     image(stage, &data, &vaults).run()?.stopped_with(79)
 }
