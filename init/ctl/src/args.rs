@@ -12,7 +12,7 @@ use cvmctl::policy::TTL_SECONDS;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-pub(crate) use header::{Header, HeaderCheck, HeaderRestore, HeaderSave};
+pub(crate) use header::{Expected, Header, HeaderCheck, HeaderRestore, HeaderSave};
 pub(crate) use measure::{Fold, Log, LogShow, LogVerify, Measure, SecureBootState};
 
 /// Deals disk keys to Enclave Vaults and says which images may have them

@@ -126,7 +126,7 @@ fn mount(root: &Root, open: Open, (which, wanted): (&DataDisk, &cmdline::Data)) 
     let (device, mapped_bytes) = mapped.device().map_err(Error::Read)?;
     if let Some(mount) = &mount {
         if how != How::Formatted {
-            grown_from = size::settle(&mapped, (&device, mapped_bytes), judged.state().is_some(), wanted)?;
+            grown_from = size::adjust(&mapped, (&device, mapped_bytes), judged.state().is_some(), wanted)?;
             initialised = initialise(&mapped, &device, wanted)?;
             recover_before_repair(&mapped, wanted);
             checked = check::run(root, &mapped, (wanted.fs, which.name.as_ref()), wanted.check)?;
@@ -258,6 +258,28 @@ fn open_existing(
     size::fit(disk, || if sealed { Ok(true) } else { judged.answers(keys.current, disk).map_err(Error::Open) })?;
     let activated = judged.file().and_then(|file| file.activate(name, keys.current, disk, Journal::On));
     Ok(Open { mapped: activated.map_err(Error::Open)?, judged, how })
+}
+
+#[cfg(test)]
+impl Opened {
+    /// A disk for tests of what is told of it.
+    pub(crate) fn sample(name: Option<&str>, how: How) -> Self {
+        Self {
+            name: name.map(str::to_owned),
+            uuid: Guid::from_bytes([7; 16]),
+            how,
+            sealed: true,
+            sector_bytes: 4096,
+            cipher: DataCipher::XtsHmac,
+            file_system: FileSystem::Ext4,
+            checked: check::Outcome::Clean,
+            initialised: 0,
+            mapped_bytes: 1 << 30,
+            grown_from: None,
+            mount: None,
+            authentication_errors: 0,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -14,16 +14,23 @@ pub(crate) enum Header {
     Restore(HeaderRestore),
 }
 
+/// What the guest expects of the disk.
 #[derive(Args)]
-pub(crate) struct HeaderCheck {
-    /// The disk, or a file with its first 16 MiB or more
-    pub(crate) disk: PathBuf,
+pub(crate) struct Expected {
     /// Words of the guest's command line; what is not said is as the guest has it by default
     #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
     pub(crate) policy_words: String,
     /// The name of the disk in cvm.data; without it the disk that has none
     #[arg(long, value_name = "NAME")]
     pub(crate) disk_name: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct HeaderCheck {
+    /// The disk, or a file with its first 16 MiB or more
+    pub(crate) disk: PathBuf,
+    #[command(flatten)]
+    pub(crate) expected: Expected,
     /// A descriptor to read the disk's passphrase from, 64 hexadecimal digits: then the seal is verified
     #[arg(long, value_name = "N")]
     pub(crate) passphrase_fd: Option<u32>,
@@ -35,12 +42,8 @@ pub(crate) struct HeaderSave {
     pub(crate) disk: PathBuf,
     /// The file to make, with mode 0600. A file that exists is never replaced
     pub(crate) file: PathBuf,
-    /// Words of the guest's command line; what is not said is as the guest has it by default
-    #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
-    pub(crate) policy_words: String,
-    /// The name of the disk in cvm.data; without it the disk that has none
-    #[arg(long, value_name = "NAME")]
-    pub(crate) disk_name: Option<String>,
+    #[command(flatten)]
+    pub(crate) expected: Expected,
     /// A descriptor to read the disk's passphrase from, 64 hexadecimal digits: then the header is authenticated
     #[arg(long, value_name = "N")]
     pub(crate) passphrase_fd: Option<u32>,
@@ -52,12 +55,8 @@ pub(crate) struct HeaderRestore {
     pub(crate) file: PathBuf,
     /// The disk to write to, or an image of it. No program may use it
     pub(crate) disk: PathBuf,
-    /// Words of the guest's command line; what is not said is as the guest has it by default
-    #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
-    pub(crate) policy_words: String,
-    /// The name of the disk in cvm.data; without it the disk that has none
-    #[arg(long, value_name = "NAME")]
-    pub(crate) disk_name: Option<String>,
+    #[command(flatten)]
+    pub(crate) expected: Expected,
     /// A descriptor to read the passphrase of the saved header from, 64 hexadecimal digits: then the header is authenticated
     #[arg(long, value_name = "N")]
     pub(crate) passphrase_fd: Option<u32>,

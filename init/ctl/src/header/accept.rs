@@ -46,10 +46,7 @@ pub(super) fn accept(report: &mut Report, mut image: Vec<u8>, damaged: Damaged, 
     let header = parse(report, &mut image, damaged)?;
     let uuid = header.uuid();
     report.line(true, "form", format_args!("{} bytes a copy, sequence {}, uuid {uuid}", header.size(), header.seqid()));
-    let pinned = wanted.disks.first().and_then(|disk| disk.uuid);
-    if let Some(expected) = pinned.filter(|expected| *expected != uuid) {
-        report.refuse("uuid", format_args!("the header's is {uuid}, and cvm.data.uuid is {expected}: is this the right disk?"));
-    }
+    check_uuid(report, &header, wanted);
     // Rotation leaves a second keyslot for a moment, and always beside the token.
     let expect = |rotation| Expect { cipher: wanted.cipher, data_offset: DATA_OFFSET, rotation };
     let has_token = luks2::check(&header, &expect(true)).is_ok_and(|checked| checked.seal().is_some());
@@ -66,6 +63,14 @@ pub(super) fn accept(report: &mut Report, mut image: Vec<u8>, damaged: Damaged, 
     let checked = luks2::check(&header, &expect).ok()?;
     examine_state(report, &checked, wanted);
     (!report.refused).then_some(Accepted { image, header, checked })
+}
+
+/// Compares the header's UUID with the one that policy pins; the guest ends with E89 where they differ.
+pub(super) fn check_uuid(report: &mut Report, header: &Header, wanted: &Data) {
+    let (uuid, pinned) = (header.uuid(), wanted.disks.first().and_then(|disk| disk.uuid));
+    if let Some(expected) = pinned.filter(|expected| *expected != uuid) {
+        report.refuse("uuid", format_args!("the header's is {uuid}, and cvm.data.uuid is {expected}: is this the right disk?"));
+    }
 }
 
 /// Whether the record is there that says that a first format was begun.

@@ -11,6 +11,7 @@ use ondisk::intent::{self, Intent};
 use ondisk::luks2::{self, Checked, DATA_OFFSET, Expect, Header, PARTS, SealState};
 use quorum::{Dek, Purpose};
 
+use super::accept::check_uuid;
 use super::report::Report;
 use super::{passphrase, policy, with_disk_key};
 use crate::args::HeaderCheck;
@@ -19,7 +20,7 @@ use crate::show;
 
 /// Judges, a line each rule; exit code 0 only if the guest would go on to open (or, blank and by policy, format) the disk.
 pub(crate) fn judge(args: &HeaderCheck) -> Result<ExitCode, Error> {
-    let wanted = policy(&args.policy_words, args.disk_name.as_deref())?;
+    let wanted = policy(&args.expected)?;
     let dek = args.passphrase_fd.map(passphrase).transpose()?;
     let (image, is_blank, is_whole) = read(args).map_err(|source| Error::File { path: args.disk.clone(), source })?;
     let mut report = Report::default();
@@ -57,6 +58,7 @@ fn examine(report: &mut Report, mut image: Vec<u8>, wanted: &Data, dek: Option<&
     };
     let form = format!("both copies whole, {} bytes each, sequence {}, uuid {}", header.size(), header.seqid(), header.uuid());
     report.line(true, "form", form);
+    check_uuid(report, &header, wanted);
     let rotation = wanted.vaults.previous.is_some();
     let expect = Expect { cipher: wanted.cipher, data_offset: DATA_OFFSET, rotation };
     for (part, found) in PARTS.into_iter().zip(luks2::examine(&header, &expect)) {

@@ -19,6 +19,7 @@ use quorum::Dek;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use zeroize::Zeroizing;
 
+use crate::args::Expected;
 use crate::run::Error;
 
 pub(crate) use check::judge;
@@ -36,7 +37,8 @@ const REST: [(&str, &str); 6] = [
 ];
 
 /// The policy that the words make, with whatever else a command line needs; of its disks only the one that is meant.
-fn policy(words: &str, name: Option<&str>) -> Result<Data, Error> {
+fn policy(expected: &Expected) -> Result<Data, Error> {
+    let (words, name) = (expected.policy_words.as_str(), expected.disk_name.as_deref());
     let is_given = |key: &str| words.split_whitespace().any(|word| word.split_once('=').is_some_and(|(name, _)| name == key));
     let rest = REST.iter().filter(|(key, _)| !is_given(key)).map(|(key, value)| match name {
         Some(name) if *key == "cvm.data" => format!("{key}={name}:{value}"),

@@ -23,7 +23,7 @@ const SMALLEST: u64 = DATA_OFFSET + (1 << 20);
 
 /// Writes the saved area to the disk if both are as they must be, a line each rule; exit code 0 only if the disk has it in the end.
 pub(crate) fn restore(args: &HeaderRestore) -> Result<ExitCode, Error> {
-    let wanted = policy(&args.policy_words, args.disk_name.as_deref())?;
+    let wanted = policy(&args.expected)?;
     let dek = args.passphrase_fd.map(passphrase).transpose()?;
     let mut report = Report::default();
     let Some(saved) = saved(&mut report, args, dek.as_ref(), &wanted)? else { return report.end_refused(NOT_WRITTEN) };

@@ -22,7 +22,7 @@ be read. Keep it as secret as the disk, and delete every copy after a rotation."
 
 /// Saves the area if the guest would accept it, a line each rule; exit code 0 only if the file was made.
 pub(crate) fn save(args: &HeaderSave) -> Result<ExitCode, Error> {
-    let wanted = policy(&args.policy_words, args.disk_name.as_deref())?;
+    let wanted = policy(&args.expected)?;
     let dek = args.passphrase_fd.map(passphrase).transpose()?;
     let mut report = Report::default();
     if args.file.symlink_metadata().is_ok() {

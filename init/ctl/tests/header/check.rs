@@ -9,7 +9,7 @@ use ondisk::{Guid, blank};
 use quorum::Purpose;
 use serde_json::json;
 
-use crate::world::{SIZE, dek, metadata, sealed, unsealed, with};
+use crate::world::{SIZE, dek, metadata, seal_with, sealed, unsealed, with};
 
 /// Exit code and output for a disk of 64 MiB that begins so, with the passphrase of `key` on a descriptor.
 fn check(area: &[u8], words: &str, key: Option<u8>) -> (Option<i32>, String) {
@@ -19,7 +19,9 @@ fn check(area: &[u8], words: &str, key: Option<u8>) -> (Option<i32>, String) {
     fs::File::options().write(true).open(&disk).unwrap().set_len(64 << 20).unwrap();
     fs::write(&pass, key.map_or(Vec::new(), |byte| dek(byte).expose_passphrase().to_vec())).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_cvmctl"));
+    let (words, name) = words.split_once(" --disk-name ").map_or((words, None), |(words, name)| (words, Some(name)));
     command.args(["header", "check"]).arg(&disk).args(["--policy-words", words]);
+    command.args(name.into_iter().flat_map(|name| ["--disk-name", name]));
     if key.is_some() {
         command.args(["--passphrase-fd", "0"]);
     }
@@ -102,4 +104,24 @@ fn words_and_passphrases_are_read_strictly() {
     };
     assert_eq!(check(&sealed(SealState::Ready), &commit(7), Some(7)).0, Some(0));
     assert_eq!(check(&sealed(SealState::Ready), &commit(8), Some(7)).0, Some(2));
+}
+
+#[test]
+fn named_disk_answers_to_its_own_key_and_a_pinned_one_has_its_uuid() {
+    let named = seal_with(unsealed(), SealState::Ready, &dek(7).of_disk("logs"));
+    let plain = sealed(SealState::Ready);
+    let cases = [
+        (&named, "cvm.data=serial=a,logs:serial=b --disk-name logs", 0, "ok       seal: answers to the key"),
+        (&named, " --disk-name logs", 0, "ok       seal: answers to the key"),
+        (&named, " --disk-name log", 2, "REFUSED  seal: does not answer"),
+        (&named, "cvm.data=serial=a,logs:serial=b", 2, "REFUSED  seal: does not answer"),
+        (&plain, "cvm.data=serial=a,logs:serial=b --disk-name logs", 2, "REFUSED  seal: does not answer"),
+        (&plain, "cvm.data=serial=a,logs:serial=b --disk-name log", 1, "which lists: (no name), logs"),
+        (&plain, "cvm.data.uuid=00112233-4455-6677-8899-aabbccddeeff", 2, "REFUSED  uuid: the header's is"),
+    ];
+    for (area, words, want, part) in cases {
+        let (code, text) = check(area, words, Some(7));
+        assert_eq!(code, Some(want), "{words}: {text}");
+        assert!(text.contains(part), "{words}: {text}");
+    }
 }

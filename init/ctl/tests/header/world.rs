@@ -61,9 +61,14 @@ pub(crate) fn sealed(state: SealState) -> Vec<u8> {
 
 /// Gives the area a token by the key `byte`.
 pub(crate) fn seal(area: Vec<u8>, state: SealState, byte: u8) -> Vec<u8> {
+    seal_with(area, state, &dek(byte))
+}
+
+/// The same by any key.
+pub(crate) fn seal_with(area: Vec<u8>, state: SealState, key: &Dek) -> Vec<u8> {
     let (header, checked) = judged(&area);
     let message = seal_message(&header, &checked, &area, state).unwrap();
-    let mac = dek(byte).authenticator(Purpose::HeaderSeal, &header.uuid().to_string()).mac(&message);
+    let mac = key.authenticator(Purpose::HeaderSeal, &header.uuid().to_string()).mac(&message);
     let mut json = metadata(&area);
     json["tokens"]["0"] = SealToken::json(state, &mac);
     with(area, &json)

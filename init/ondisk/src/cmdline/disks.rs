@@ -98,3 +98,6 @@ fn check(disks: &[DataDisk]) -> Result<(), Conflict> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use quorum::Dek;
 
 use super::content::{self, Content};
 use super::driver;
-use super::in_use::Journal;
+use super::in_use::JournalDigest;
 use super::{DiskKeys, Error, Keys, Opened};
 use crate::journal::step;
 use crate::phase::api::{self, Api};
@@ -21,7 +21,7 @@ pub(super) struct Disk {
     pub(super) place: BlockDevice,
     pub(super) content: Content,
     /// What stood in dm-integrity's journal; none of a disk that has no such journal yet.
-    pub(super) journal: Option<Journal>,
+    pub(super) journal: Option<JournalDigest>,
     /// What policy says of it.
     pub(super) wanted: cmdline::Data,
 }
@@ -53,7 +53,7 @@ fn look(which: &DataDisk, wanted: &cmdline::Data) -> Result<Disk, Error> {
     }
     let place = block_lookup::locate(&DeviceQuery::from(&which.disk), block_lookup::deadline())?;
     let content = content::look(&place, &wanted)?;
-    let journal = matches!(content, Content::Luks(_)).then(|| Journal::read(&place.path)).transpose()?;
+    let journal = matches!(content, Content::Luks(_)).then(|| JournalDigest::read(&place.path)).transpose()?;
     step("data: header read");
     if let (Some(expected), Content::Luks(judged)) = (which.uuid, &content)
         && judged.checked().uuid() != expected
@@ -162,7 +162,7 @@ pub(crate) fn open(root: &Root, disks: Disks, keys: Keys) -> Result<Vec<Opened>,
 
 fn map(root: &Root, disk: Disk, keys: &Keys) -> Result<super::Open, Error> {
     if let Some(journal) = &disk.journal
-        && *journal != Journal::read(&disk.place.path)?
+        && *journal != JournalDigest::read(&disk.place.path)?
     {
         return Err(Error::InUse);
     }

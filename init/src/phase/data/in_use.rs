@@ -15,11 +15,11 @@ use super::Error;
 /// The most that is read, in bytes: no journal that the kernel makes by itself is larger.
 const BYTES_MAX: u64 = (64 << 20) + 4096;
 
-/// What dm-integrity's superblock and journal are, as a hash.
+/// SHA-256 of dm-integrity's superblock and journal.
 #[derive(PartialEq, Eq)]
-pub(super) struct Journal([u8; 32]);
+pub(super) struct JournalDigest([u8; 32]);
 
-impl Journal {
+impl JournalDigest {
     /// Reads them from `disk`; where there are none, what stands in their place.
     pub(super) fn read(disk: &Path) -> Result<Self, Error> {
         let device = Device::open(disk, Access::Read).map_err(Error::Read)?;

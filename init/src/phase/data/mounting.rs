@@ -33,8 +33,10 @@ pub(in crate::phase) fn mount_at(mapped: &Mapped, target: &Path, wanted: FsSetti
     mapped.set_read_ahead(READ_AHEAD)
 }
 
-/// Mounts and unmounts it, so that its journal is recovered and empty. Nothing else sees it.
+/// Mounts and unmounts it, so that its journal is recovered and empty. Nothing else sees it. An error in it leaves the file system to
+/// the check that follows, whatever policy says of the running system: a panic here would keep the check from it at every boot.
 pub(super) fn recover(mapped: &Mapped, wanted: FsSettings<'_>) -> Result<(), kernel::Error> {
+    let wanted = FsSettings { on_error: OnError::RemountReadOnly, ..wanted };
     mapped.set_read_ahead(0)?;
     watched(mapped, wanted.label, "the recovery of its journal", || mounted(mapped, wanted).map(drop))
 }

@@ -108,28 +108,23 @@ pub(super) fn check(target: &Device, there: u64, kind: FileSystem) -> Result<Opt
     }
 }
 
-/// For a mount that nobody sees: an error in it leaves the file system to the check, whatever policy says of the running system.
-fn hidden(wanted: &Data) -> FsSettings<'_> {
-    FsSettings { on_error: OnError::RemountReadOnly, ..wanted.into() }
-}
-
 /// Compares the size of the file system with that of the open disk, before the mount. Where there is more room, writes the zeros that
 /// must be there, and grows the file system if policy says so; returns the size before, if it has grown.
-pub(super) fn settle(
+pub(super) fn adjust(
     mapped: &Mapped,
     (target, there): (&Device, u64),
-    is_sealed: bool,
+    is_authenticated: bool,
     wanted: &Data,
 ) -> Result<Option<u64>, Error> {
     let Some(found) = check(target, there, wanted.fs)? else {
         return Ok(None);
     };
     // Only cvm-init's own format fills the disk: behind the file system of others there may be something.
-    if there - found.bytes < LEAST || !(is_sealed || wanted.grow) {
+    if there - found.bytes < LEAST || !(is_authenticated || wanted.grow) {
         return Ok(None);
     }
     // Until the journal is recovered the superblock may be older than what is in use behind the end that it names.
-    if let Err(error) = mounting::recover(mapped, hidden(wanted)) {
+    if let Err(error) = mounting::recover(mapped, wanted.into()) {
         log::warn!("data: the file system does not mount, so it stays as it is: {error}");
         return Ok(None);
     }
@@ -150,7 +145,9 @@ pub(super) fn settle(
 /// is no reason to keep its owner from the files.
 fn grow(mapped: &Mapped, wanted: &Data, growth: Growth) -> bool {
     let grown = || {
-        let mount = mounting::mounted(mapped, hidden(wanted))?;
+        // As in a recovery: an error leaves the file system to the check.
+        let settings = FsSettings { on_error: OnError::RemountReadOnly, ..wanted.into() };
+        let mount = mounting::mounted(mapped, settings)?;
         let folder = mount.open(Path::new("."))?;
         let before = resize::data_blocks(&folder)?;
         resize::grow(&folder, growth)?;

@@ -115,6 +115,24 @@ mod tests {
     }
 
     #[test]
+    fn each_data_disk_is_told_and_one_alone_as_it_always_was() {
+        let disk = |name| Opened::sample(name, crate::phase::data::How::Opened);
+        let uuid = "07070707-0707-0707-0707-070707070707";
+        let of = |fields: &str| {
+            format!(
+                r#"{{"cipher":"xts-hmac","cvm-init":"disk","file_system":"ext4","generation":null,"handle":null,"header":"sealed","luks_uuid":"{uuid}",{fields}"what":"opened"}}"#
+            )
+        };
+        let told = |data: &[Opened]| records(&Facts { data, ..facts() }).unwrap().swap_remove(3);
+        assert_eq!(told(&[disk(None)]), of(""));
+        assert_eq!(told(&[disk(Some("srv"))]), of(r#""name":"srv","#));
+        let other = format!(
+            r#"{{"cipher":"xts-hmac","file_system":"ext4","header":"sealed","luks_uuid":"{uuid}","name":"srv","what":"opened"}}"#
+        );
+        assert_eq!(told(&[disk(None), disk(Some("srv"))]), of(&format!(r#""others":[{other}],"#)));
+    }
+
+    #[test]
     fn scratch_disks_are_told_beside_the_data_disk() {
         let scratch = |disk: &str, purpose: &str| Scratch { disk: disk.to_owned(), purpose: purpose.to_owned(), bytes: 7 };
         let disks = [scratch("serial=a", "swap"), scratch("serial=b", "/scratch")];
