@@ -1,7 +1,8 @@
 //! Whether KVM runs guests here, found out by running one.
 //!
 //! `/dev/kvm` opening proves nothing: nested machines were seen where `KVM_CREATE_VM` answers and the first guest instructions die with
-//! "emulation failure", after which QEMU hangs.
+//! "emulation failure", after which QEMU hangs; and others where the host's kernel interprets each instruction of the guest: a boot sector
+//! ends well there, a kernel dies at the first instruction that the interpreter does not know, and is slower than under emulation until then.
 
 use std::{ffi::OsString, io, sync::OnceLock, time::Duration};
 
@@ -23,11 +24,13 @@ pub enum Accel {
     Kvm,
 }
 
-/// The firmware and 512 bytes of guest need milliseconds under KVM; a machine that hangs is one without.
+/// The firmware and the guest's loop need half a second under KVM; a machine that hangs or is slow is one without.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// What the guest writes to the debug port; QEMU exits with `2 * value + 1`.
 const VALUE: u8 = 0x10;
 const EXIT_CODE: i32 = 0x21;
+/// Times that the guest's loop is run: a third of a second for a processor, minutes for an interpreter.
+const TURNS: u32 = 1 << 30;
 /// Length in bytes of the disk that begins with the sector: SeaBIOS does not read one below a cylinder (16 heads, 63 sectors).
 const DISK_LEN: u64 = 1 << 20;
 
@@ -51,8 +54,7 @@ pub(crate) fn probe(qemu: &Qemu) -> Accel {
     })
 }
 
-/// Boots a sector that writes to QEMU's debug exit port, and says whether it did so within 10 seconds. Emulation always does: if not,
-/// the answer for KVM means nothing.
+/// Boots a sector that computes for a while and writes to QEMU's debug exit port, and says whether it did so within 10 seconds.
 ///
 /// # Errors
 /// When QEMU cannot be started.
@@ -79,10 +81,11 @@ pub fn runs_a_guest(qemu: &Qemu, accel: Accel) -> io::Result<bool> {
     Ok(status?.is_some_and(|status| status.code() == Some(EXIT_CODE)))
 }
 
-/// `mov al, VALUE; out 0xf4, al; hlt; jmp $-1`, and the mark that makes a sector bootable.
+/// `mov ecx, TURNS; again: dec ecx; jnz again; mov al, VALUE; out 0xf4, al; hlt; jmp $-1`, and the mark that makes a sector bootable.
 fn boot_sector() -> [u8; 512] {
     let mut sector = [0; 512];
-    let code = [0xb0, VALUE, 0xe6, 0xf4, 0xf4, 0xeb, 0xfd];
+    let [a, b, c, d] = TURNS.to_le_bytes();
+    let code = [0x66, 0xb9, a, b, c, d, 0x66, 0x49, 0x75, 0xfc, 0xb0, VALUE, 0xe6, 0xf4, 0xf4, 0xeb, 0xfd];
     sector.iter_mut().zip(code).for_each(|(to, from)| *to = from);
     if let Some(mark) = sector.last_chunk_mut::<2>() {
         *mark = [0x55, 0xaa];
@@ -114,7 +117,8 @@ mod tests {
     #[test]
     fn boot_sector_is_what_a_bios_starts() {
         let sector = boot_sector();
-        assert_eq!(sector[..7], [0xb0, 0x10, 0xe6, 0xf4, 0xf4, 0xeb, 0xfd]);
+        let code = [0x66, 0xb9, 0, 0, 0, 0x40, 0x66, 0x49, 0x75, 0xfc, 0xb0, 0x10, 0xe6, 0xf4, 0xf4, 0xeb, 0xfd];
+        assert_eq!(sector[..17], code);
         assert_eq!(sector[510..], [0x55, 0xaa]);
     }
 }
