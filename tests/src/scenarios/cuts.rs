@@ -1,5 +1,6 @@
 //! The power goes, at any moment: the disk is usable with all that was synced, or still to be formatted. Never anything else.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use super::Stage;
@@ -11,8 +12,13 @@ const SEED: u64 = 20_261_125;
 /// How long a line of a recorded boot is awaited.
 const LINE: Duration = Duration::from_secs(90);
 
-/// Cuts that a scenario plays, a boot each: a fifth of what all plays take (measured). Another `CVM_SEED` plays others.
-const CUTS: usize = 8;
+/// So many cuts in the range, a boot each. Another `CVM_SEED` picks others, `CVM_CUTS=10` (tests/soak) up to ten times as many.
+fn pick(chance: &mut Chance, range: Range<usize>, count: usize) -> Result<Vec<usize>, Failure> {
+    let times: usize = std::env::var("CVM_CUTS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let cuts = chance.pick(range.clone(), count * times);
+    // A range that has become empty must not pass for cuts that were survived.
+    if cuts.len() < count { Err(Failure(format!("not {count} cuts in {range:?}"))) } else { Ok(cuts) }
+}
 
 /// A boot that was recorded, and the disk as it was before it.
 struct Recorded {
@@ -58,10 +64,6 @@ impl Recorded {
         again: impl Fn(&'a DataDisk) -> Boot<'a>,
         slot: &'a mut Option<DataDisk>,
     ) -> Result<(), Failure> {
-        // A range that has become empty must not pass for cuts that were survived.
-        if cuts.len() < CUTS {
-            return Err(Failure(format!("only {} cuts of {} entries", cuts.len(), self.log.len())));
-        }
         let disk = &*slot.insert(self.before.copy("cut.raw")?);
         for cut in cuts {
             self.before.copy("cut.raw")?;
@@ -97,37 +99,26 @@ fn record_first_boot(stage: &Stage, vaults: &Vaults) -> Result<Recorded, Failure
     record(stage, first_boot(stage, &data, vaults).tasks("files:cut:4"), &data, &awaited)
 }
 
-/// While the disk becomes one: the record, the header, the integrity area, the file system.
-pub(super) fn in_the_first_format(stage: &Stage) -> Result<(), Failure> {
+/// While the disk becomes one (the record, the header, the integrity area, the file system), while it becomes ready and the record goes,
+/// and while files are written.
+pub(super) fn in_the_first_boot(stage: &Stage) -> Result<(), Failure> {
     let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
     let recorded = record_first_boot(stage, &vaults)?;
+    let at = |line| recorded.at(line);
+    let (header, made, committed) = (at("data: header written")?, at("data: file system made")?, at("data: format committed")?);
+    let ready = committed.saturating_sub(12);
+    let parts = [
+        // The first writes are the record and dm-integrity's superblock.
+        (0..6, 1),
+        (6..header + 1, 2),
+        (made..ready, 1),
+        // The last writes before the commit are the headers' and the record's.
+        (ready..committed + 1, 2),
+        (committed + 1..recorded.log.len() + 1, 3),
+    ];
     let mut chance = Chance::of(seed());
-    // The first writes are the record and dm-integrity's superblock.
-    let mut cuts = chance.pick(0..6, CUTS - 5);
-    cuts.extend(chance.pick(6..recorded.at("data: header written")? + 1, 5));
-    recorded.try_all(&cuts, |disk| first_boot(stage, disk, &vaults), &mut None)
-}
-
-/// While it becomes ready, and the record goes.
-pub(super) fn while_the_seal_becomes_ready(stage: &Stage) -> Result<(), Failure> {
-    let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
-    let recorded = record_first_boot(stage, &vaults)?;
-    let mut chance = Chance::of(seed() + 1);
-    let (made, committed) = (recorded.at("data: file system made")?, recorded.at("data: format committed")?);
-    let mut cuts = chance.pick(made..committed.saturating_sub(12), CUTS - 5);
-    // The last writes before the commit are the headers' and the record's.
-    cuts.extend(chance.pick(committed.saturating_sub(12)..committed + 1, 5));
-    recorded.try_all(&cuts, |disk| first_boot(stage, disk, &vaults), &mut None)
-}
-
-/// While files are written.
-pub(super) fn in_the_first_use(stage: &Stage) -> Result<(), Failure> {
-    let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
-    let recorded = record_first_boot(stage, &vaults)?;
-    let mut chance = Chance::of(seed() + 2);
-    let committed = recorded.at("data: format committed")?;
-    let cuts = chance.pick(committed + 1..recorded.log.len() + 1, CUTS);
-    recorded.try_all(&cuts, |disk| first_boot(stage, disk, &vaults), &mut None)
+    let cuts: Result<Vec<_>, _> = parts.into_iter().map(|(range, count)| pick(&mut chance, range, count)).collect();
+    recorded.try_all(&cuts?.concat(), |disk| first_boot(stage, disk, &vaults), &mut None)
 }
 
 /// While the file system grows on a disk that has become larger.
@@ -142,8 +133,8 @@ pub(super) fn while_the_file_system_grows(stage: &Stage) -> Result<(), Failure> 
     let mut recorded = record(stage, growing(&data).tasks("files:cut:4"), &data, &awaited)?;
     recorded.marks.push(("cvm-tests: synced kept-1".to_owned(), 0));
     let mut chance = Chance::of(seed() + 6);
-    let mut cuts = chance.pick(0..recorded.at(grown)? + 1, CUTS - 3);
-    cuts.extend(chance.pick(recorded.at(grown)? + 1..recorded.log.len() + 1, 3));
+    let mut cuts = pick(&mut chance, 0..recorded.at(grown)? + 1, 3)?;
+    cuts.extend(pick(&mut chance, recorded.at(grown)? + 1..recorded.log.len() + 1, 2)?);
     recorded.try_all(&cuts, |disk| first_boot(stage, disk, &vaults).word("cvm.data.grow=yes"), &mut None)
 }
 
@@ -157,7 +148,7 @@ pub(super) fn in_a_rotation(stage: &Stage) -> Result<(), Failure> {
     // This file was there before anything of the log.
     recorded.marks.push(("cvm-tests: synced kept-1".to_owned(), 0));
     let rotated = recorded.at("data: other keyslots removed")?;
-    let cuts = Chance::of(seed() + 3).pick(0..rotated + 1, CUTS);
+    let cuts = pick(&mut Chance::of(seed() + 3), 0..rotated + 1, 4)?;
     recorded.try_all(&cuts, |disk| rotating(stage, disk, &vaults), &mut None)
 }
 
@@ -186,7 +177,7 @@ pub(super) fn in_a_rotation_after_one_that_was_cut(stage: &Stage) -> Result<(), 
     let mut recorded =
         record(stage, rotating(stage, &data, &vaults).tasks("check"), &data, &["data: other keyslots removed", written])?;
     recorded.marks.push(("cvm-tests: synced kept-1".to_owned(), 0));
-    let cuts = Chance::of(seed() + 5).pick(0..recorded.at(written)? + 1, CUTS);
+    let cuts = pick(&mut Chance::of(seed() + 5), 0..recorded.at(written)? + 1, 4)?;
     recorded.try_all(&cuts, |disk| rotating(stage, disk, &vaults), &mut None)
 }
 
