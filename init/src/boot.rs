@@ -42,7 +42,7 @@ pub(crate) fn boot(journal: &Arc<Journal>) -> Result<Infallible, BootError> {
         let make = || scratch::make(api, &root, &policy.line.scratch); // keys that only the kernel has
         receipt.scratch(journal.phase("scratch", make)?);
     }
-    let extend = || measure::extend(registers, &receipt.facts(&opened)); // what happened; then the latch
+    let extend = || measure::extend(registers, &receipt.facts(&opened)); // what happened; then the cap
     let measured = journal.phase("measure", extend)?;
     receipt.measured(measured);
     let handoff = || handoff::switch_root(api, &root, &policy.line.init, journal, receipt);

@@ -16,7 +16,7 @@ use crate::phase::scratch::Scratch;
 use crate::phase::unlock::{Outcome, TimeSource, Unlocked};
 
 /// The version of the form; it grows when a field changes its meaning or goes.
-const SCHEMA: u32 = 4;
+const SCHEMA: u32 = 5;
 const FOLDER: &str = "/run/cvm-init";
 
 /// The receipt of one boot.

@@ -1,8 +1,9 @@
-//! QEMU's monitor (QMP), of which this crate needs two things: why the guest stopped, and to plug and unplug its links.
+//! QEMU's monitor (QMP), of which this crate needs: why the guest stopped, its links' cables, its power button, the size of its disks.
 //!
 //! QEMU's exit code is 0 for a power-off and for a reset alike.
 //!
-//! Source: QEMU docs/interop/qmp-spec.rst; event `SHUTDOWN` in qapi/run-state.json, command `set_link` in qapi/net.json.
+//! Source: QEMU docs/interop/qmp-spec.rst; event `SHUTDOWN` in qapi/run-state.json, commands `set_link` in qapi/net.json and
+//! `block_resize` in qapi/block-core.json.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -51,6 +52,11 @@ impl Monitor {
     /// Presses the machine's power button.
     pub(crate) fn press_power_button(&self) -> io::Result<()> {
         self.order(&serde_json::json!({ "execute": "system_powerdown" }))
+    }
+
+    /// Gives the disk `id` another size, in bytes.
+    pub(crate) fn resize_disk(&self, id: &str, bytes: u64) -> io::Result<()> {
+        self.order(&serde_json::json!({ "execute": "block_resize", "arguments": { "device": id, "size": bytes } }))
     }
 
     fn order(&self, order: &serde_json::Value) -> io::Result<()> {

@@ -143,6 +143,17 @@ impl Vm {
         pressed.map_err(Error::system("pressing the power button"))
     }
 
+    /// Gives a disk another size while the guest uses it; `number` is its place among the machine's disks, from 0.
+    ///
+    /// # Errors
+    /// When QEMU does not listen.
+    pub fn resize_disk(&self, number: usize, bytes: u64) -> Result<(), Error> {
+        let monitor = self.monitor.as_ref().ok_or(std::io::ErrorKind::NotConnected);
+        let resized =
+            monitor.map_err(std::io::Error::from).and_then(|monitor| monitor.resize_disk(&format!("disk{number}"), bytes));
+        resized.map_err(Error::system("resizing a disk"))
+    }
+
     /// COM1.
     #[must_use]
     pub fn console(&self) -> &Console {

@@ -380,45 +380,11 @@ static void measurements_free(const struct attribute_group *group)
 	tsm_mr_free_attribute_group(group);
 }
 
-#else /* before 6.16 there is no tsm-mr: the same files by hand */
-
-static ssize_t mr_read(struct file *file, struct kobject *kobj, struct bin_attribute *attr, char *buf, loff_t off,
-		       size_t len)
-{
-	mutex_lock(&report_lock);
-	memcpy(buf, attr->private + off, len); /* sysfs keeps off + len within attr->size */
-	mutex_unlock(&report_lock);
-	return len;
-}
-
-static ssize_t mr_write(struct file *file, struct kobject *kobj, struct bin_attribute *attr, char *buf, loff_t off,
-			size_t len)
-{
-	if (off != 0 || len != MR_LEN)
-		return -EINVAL;
-	return mr_extend(attr->private, buf) ?: len;
-}
-
-#define MR(mr_name, mr_mode, at) { .attr = { .name = mr_name, .mode = mr_mode }, .size = MR_LEN, \
-	.private = tdreport + (at), .read = mr_read, .write = mr_write }
-static struct bin_attribute mrs[] = {
-	MR("mrconfigid", 0444, AT_MRCONFIGID),
-	MR("mrowner", 0444, AT_MROWNER),
-	MR("mrownerconfig", 0444, AT_MROWNERCONFIG),
-	MR("mrtd:sha384", 0444, AT_MRTD),
-	MR("rtmr0:sha384", 0644, AT_RTMR(0)),
-	MR("rtmr1:sha384", 0644, AT_RTMR(1)),
-	MR("rtmr2:sha384", 0644, AT_RTMR(2)),
-	MR("rtmr3:sha384", 0644, AT_RTMR(3)),
-};
-static struct bin_attribute *mr_list[ARRAY_SIZE(mrs) + 1];
-static const struct attribute_group measurements = { .name = "measurements", .bin_attrs = mr_list };
+#else /* before 6.16 the real driver offers no register */
 
 static const struct attribute_group *measurements_make(void)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(mrs); i++)
-		mr_list[i] = &mrs[i];
-	return &measurements;
+	return NULL;
 }
 
 static void measurements_free(const struct attribute_group *group)

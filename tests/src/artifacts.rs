@@ -21,28 +21,28 @@ const ONLY_SIGNED_MODULES: [&str; 2] = ["lockdown=integrity", "module.sig_enforc
 /// Debian's kernels for which the initrd is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum KernelLine {
-    /// That of Debian 13: 6.12.
+    /// That of Debian's backports, the default: 7.x.
     #[default]
-    Stable,
-    /// That of its backports: 7.x.
     Backports,
+    /// That of Debian 13: 6.12.
+    Stable,
 }
 
 impl KernelLine {
-    /// At the end of a scenario's name, `@7` for that of backports.
+    /// At the end of a scenario's name, `@6` for that of Debian 13.
     #[must_use]
     pub const fn mark(self) -> &'static str {
         match self {
-            Self::Stable => "",
-            Self::Backports => "@7",
+            Self::Backports => "",
+            Self::Stable => "@6",
         }
     }
 
     /// At the end of the names of what is made for it (initrd/kernel).
     const fn suffix(self) -> &'static str {
         match self {
-            Self::Stable => "",
-            Self::Backports => "-7",
+            Self::Backports => "",
+            Self::Stable => "-6",
         }
     }
 }
@@ -52,6 +52,8 @@ impl KernelLine {
 pub struct Artifacts {
     /// The project.
     pub top: PathBuf,
+    /// Which kernel it is.
+    pub line: KernelLine,
     /// The image's kernel.
     pub kernel: PathBuf,
     /// The initrd with the simulated root and the simulated tdx-guest.
@@ -109,6 +111,7 @@ impl Artifacts {
             hashes: range(hashes),
             pki: target.join("simulation/pki"),
             top: top.to_owned(),
+            line: kernel,
             image,
         })
     }

@@ -27,7 +27,7 @@ fn demo(top: &std::path::Path) -> Result<String, Failure> {
         std::fs::remove_dir_all(&folder).doing("clearing target/demo")?;
     }
     std::fs::create_dir_all(&folder).doing("making target/demo")?;
-    let stage = Stage { artifacts: Artifacts::find(top, KernelLine::Stable)?, folder };
+    let stage = Stage { artifacts: Artifacts::find(top, KernelLine::Backports)?, folder };
 
     title("three vault nodes (simulated SGX), a key dealt 2 of 3 by cvmctl");
     let vaults = Vaults::provisioned(&stage.artifacts, 2, 3)?;

@@ -1,4 +1,4 @@
-//! `scenarios [--list] [NAME...]`: plays all scenarios, or those named; `NAME@7` with the kernel of backports, `all@7` every one.
+//! `scenarios [--list] [NAME...]`: plays all scenarios, or those named; `NAME@6` with Debian 13's kernel, `all@6` every one.
 #![expect(clippy::print_stdout, reason = "a test run says what it does")]
 
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tests::runner::{Part, play};
-use tests::{ALL, BENCHMARKS, KernelLine, OF_ONE_KERNEL, ON_BACKPORTS, Scenario, schema};
+use tests::{ALL, BENCHMARKS, KernelLine, OF_ONE_KERNEL, ON_STABLE, Scenario, schema};
 
 /// Plays scenarios in virtual machines.
 #[derive(Parser)]
@@ -17,7 +17,7 @@ struct Arguments {
     /// The project's folder.
     #[arg(long, default_value = ".")]
     top: PathBuf,
-    /// Scenarios to play (`NAME`, `NAME@7`, `all@7`); none: all.
+    /// Scenarios to play (`NAME`, `NAME@6`, `all@6`); none: all.
     names: Vec<String>,
 }
 
@@ -56,18 +56,18 @@ fn main() -> ExitCode {
     if count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// What these names call for; no names: every scenario, and those that are worth it once more with the kernel of backports.
+/// What these names call for; no names: every scenario, and those that are worth it once more with Debian 13's kernel.
 fn parts(names: &[String]) -> Result<Vec<Part<'static>>, &String> {
     if names.is_empty() {
-        let again = ALL.iter().filter(|scenario| ON_BACKPORTS.contains(&scenario.name));
-        return Ok(ALL.iter().map(|s| (s, KernelLine::Stable)).chain(again.map(|s| (s, KernelLine::Backports))).collect());
+        let again = ALL.iter().filter(|scenario| ON_STABLE.contains(&scenario.name));
+        return Ok(ALL.iter().map(|s| (s, KernelLine::Backports)).chain(again.map(|s| (s, KernelLine::Stable))).collect());
     }
     let mut parts = Vec::new();
     for name in names {
-        let mark = KernelLine::Backports.mark();
-        let (plain, kernel) = name.strip_suffix(mark).map_or((name.as_str(), KernelLine::Stable), |n| (n, KernelLine::Backports));
+        let mark = KernelLine::Stable.mark();
+        let (plain, kernel) = name.strip_suffix(mark).map_or((name.as_str(), KernelLine::Backports), |n| (n, KernelLine::Stable));
         let before = parts.len();
-        let has_it = |scenario: &&Scenario| kernel == KernelLine::Stable || !OF_ONE_KERNEL.contains(&scenario.name);
+        let has_it = |scenario: &&Scenario| kernel == KernelLine::Backports || !OF_ONE_KERNEL.contains(&scenario.name);
         let played = ALL.iter().filter(|scenario| plain == "all" || scenario.name == plain).filter(has_it);
         parts
             .extend(played.chain(BENCHMARKS.iter().filter(|scenario| scenario.name == plain)).map(|scenario| (scenario, kernel)));

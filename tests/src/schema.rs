@@ -165,11 +165,11 @@ mod tests {
 
     fn receipt() -> Value {
         json!({
-            "schema": 4, "version": "0.1.0", "policy_sha256": "ab".repeat(32), "root_hash": "cd".repeat(32), "link": null, "unlock": null,
+            "schema": 5, "version": "0.1.0", "policy_sha256": "ab".repeat(32), "root_hash": "cd".repeat(32), "link": null, "unlock": null,
             "unlock_previous": null, "data": null, "more_data": [], "scratch": [], "debug": ["timeline"],
             "measured": {
                 "command_line": { "measured": "unknown", "log": null, "by": null, "reason": "firmware left no log" },
-                "latched": false, "rtmr3": null, "pcr": { "number": 15, "values": { "sha256": "00" } }, "events": 6,
+                "capped": false, "rtmr2": null, "rtmr3": null, "pcr": { "number": 15, "values": { "sha256": "00" } }, "events": 6,
             },
             "time": { "unix_seconds": 1, "source": "host", "host_ahead_seconds": -1, "stepped": false, "clocksource": "tsc" },
             "phases": [{ "name": "api", "milliseconds": 7 }],

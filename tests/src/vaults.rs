@@ -324,15 +324,7 @@ impl Vaults {
     fn policy(&self, images: Vec<Image>) -> serde_json::Value {
         let owner = Owner { issuer: self.issuer.url.clone(), sub: "owner-1".to_owned(), roles: Vec::new() };
         let ttl_seconds = policy::TTL_SECONDS;
-        // Latched: a boot that was measured once gets nothing more.
-        let terms = Terms {
-            name: "guest".to_owned(),
-            images,
-            owner: Some(owner),
-            attestation_servers: Vec::new(),
-            ttl_seconds,
-            latched: true,
-        };
+        let terms = Terms { name: "guest".to_owned(), images, owner: Some(owner), attestation_servers: Vec::new(), ttl_seconds };
         key_policy(&terms)
     }
 

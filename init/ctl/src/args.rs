@@ -139,7 +139,7 @@ pub(crate) struct Provision {
     pub(crate) handle: String,
     /// The key policy, JSON
     #[arg(long, value_name = "FILE", required_unless_present = "mrtd")]
-    #[arg(conflicts_with_all = ["mrtd", "rtmr1", "rtmr2", "name", "latch", "attestation_servers", "ttl"])]
+    #[arg(conflicts_with_all = ["mrtd", "rtmr1", "rtmr2", "name", "attestation_servers", "ttl"])]
     pub(crate) policy: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) images: ImageArgs,
@@ -239,9 +239,6 @@ pub(crate) struct TermArgs {
     /// What the policy calls the images
     #[arg(long, default_value = "guest-v1")]
     pub(crate) name: String,
-    /// Demand that RTMR3 is zero: nothing that runs after cvm-init's handoff gets the key. For nodes that know the field
-    #[arg(long)]
-    pub(crate) latch: bool,
     /// A service that nodes ask about the guest's quote
     #[arg(long = "attestation-server", value_name = "URL")]
     pub(crate) attestation_servers: Vec<String>,

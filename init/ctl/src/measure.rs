@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use cvmctl::policy::{Image, key_policy};
+use ondisk::cel::CAP;
 use ondisk::register::Hash;
 use predict::{Chain, Event, Firmware, Prediction, SecureBoot, direct};
 use serde_json::{Map, Value, json};
@@ -36,7 +37,6 @@ pub(crate) fn predict(args: Measure) -> Result<ExitCode, Error> {
         rtmr1: register(&prediction.rtmr(1, firmware)),
         rtmr2: register(&prediction.rtmr(2, firmware)),
     };
-    let is_latched = args.terms.latch;
     let mut policy = key_policy(&run::of_images(vec![image], args.terms, run::owner(args.owner)));
     if mrtd.is_none()
         && let Some(place) = policy.pointer_mut("/principals/tees/0/Tee/measurements/0/Tdx/mrtd")
@@ -50,14 +50,12 @@ pub(crate) fn predict(args: Measure) -> Result<ExitCode, Error> {
     }
     let mut lines = if args.verbose { explanation(&prediction, firmware) } else { Vec::new() };
     lines.push(format!("{how}: RTMR1 {}", hex::encode(image.rtmr1)));
-    lines.push(format!("{how}: RTMR2 {}", hex::encode(image.rtmr2)));
+    lines.push(format!("{how}: RTMR2 {} (for key policies)", hex::encode(image.rtmr2)));
+    lines.push(format!("{how}: RTMR2 {} (after the cap: in quotes of the running system)", hex::encode(capped(&image))));
     lines.push(match mrtd {
         Some(mrtd) => format!("{how}: MRTD {}", hex::encode(mrtd)),
         None => "MRTD is the firmware's: give --firmware or --mrtd, or fill it into the policy".to_owned(),
     });
-    if !is_latched {
-        lines.push("without --latch, whatever runs later in a boot of this image may have the key as well".to_owned());
-    }
     show::problem(&lines)?;
     show::json(&policy)?;
     Ok(ExitCode::SUCCESS)
@@ -98,6 +96,11 @@ fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
     fs::read(path).map_err(|source| Error::File { path: PathBuf::from(path), source })
 }
 
+/// RTMR2 after PID 1 has extended the cap into it, before the handoff.
+fn capped(image: &Image) -> Vec<u8> {
+    Hash::Sha384.extend(&image.rtmr2, &Hash::Sha384.digest(CAP.as_bytes()))
+}
+
 fn register(bytes: &[u8]) -> [u8; 48] {
     let mut register = [0; 48];
     register.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
@@ -136,6 +139,7 @@ fn report(how: &str, mrtd: Option<[u8; 48]>, image: &Image, prediction: &Predict
         "mrtd": mrtd.map(hex::encode),
         "rtmr1": hex::encode(image.rtmr1),
         "rtmr2": hex::encode(image.rtmr2),
+        "rtmr2_after_cap": hex::encode(capped(image)),
         "pcrs": { "sha256": bank(Hash::Sha256), "sha384": bank(Hash::Sha384) },
         "events": prediction.0.iter().map(event).collect::<Vec<_>>(),
         "policy": policy,

@@ -40,8 +40,6 @@ pub struct Terms {
     pub attestation_servers: Vec<String>,
     /// How long the key lives, in seconds.
     pub ttl_seconds: u64,
-    /// Whether RTMR3 must be as it was before the initrd left, 48 zero bytes: then nothing that runs later in a boot has the key.
-    pub latched: bool,
 }
 
 /// The policy under which each image of `terms` exports the key, and its owner does the rest.
@@ -53,9 +51,6 @@ pub fn key_policy(terms: &Terms) -> Value {
         .map(|owner| json!({ "Oidc": { "issuer": owner.issuer, "sub": owner.sub, "required_roles": owner.roles } }));
     let images = terms.images.iter().map(|image| {
         let (mrtd, rtmr1, rtmr2) = (hex::encode(image.mrtd), hex::encode(image.rtmr1), hex::encode(image.rtmr2));
-        if terms.latched {
-            return json!({ "Tdx": { "mrtd": mrtd, "rtmr1": rtmr1, "rtmr2": rtmr2, "rtmr3": hex::encode([0; 48]) } });
-        }
         json!({ "Tdx": { "mrtd": mrtd, "rtmr1": rtmr1, "rtmr2": rtmr2 } })
     });
     let servers = terms.attestation_servers.iter().map(|url| json!({ "url": url, "pinned_spki_sha256_hex": null }));
@@ -130,7 +125,6 @@ mod tests {
             owner: Some(Owner { issuer: "https://issuer.example".to_owned(), sub: "owner-1".to_owned(), roles: Vec::new() }),
             attestation_servers: vec!["https://as.example/verify".to_owned()],
             ttl_seconds: TTL_SECONDS,
-            latched: false,
         }
     }
 
@@ -145,14 +139,11 @@ mod tests {
         type Change = fn(&mut Terms);
         type Difference = Option<(&'static str, Value)>;
         let second = json!({ "Tdx": { "mrtd": "cd".repeat(48), "rtmr1": "01".repeat(48), "rtmr2": "02".repeat(48) } });
-        let mut latched = sample()["principals"]["tees"][0]["Tee"]["measurements"][0]["Tdx"].clone();
-        latched["rtmr3"] = json!("00".repeat(48));
         let first = sample()["principals"]["tees"][0]["Tee"]["measurements"][0].clone();
-        let cases: [(&str, Change, Difference); 9] = [
+        let cases: [(&str, Change, Difference); 8] = [
             ("none", |_| (), None),
             ("name", |t| t.name = "g".to_owned(), Some(("/principals/tees/0/Tee/name", json!("g")))),
             ("ttl", |t| t.ttl_seconds = 60, Some(("/lifecycle/ttl_seconds", json!(60)))),
-            ("latched", |t| t.latched = true, Some(("/principals/tees/0/Tee/measurements/0/Tdx", latched))),
             ("no owner", |t| t.owner = None, Some(("/principals/owner", json!(null)))),
             ("no images", |t| t.images.clear(), Some(("/principals/tees", json!([])))),
             ("servers", |t| t.attestation_servers.clear(), Some(("/principals/tees/0/Tee/attestation_servers", json!([])))),

@@ -196,14 +196,7 @@ fn terms(args: ImageArgs, owner: Option<Owner>) -> Result<Terms, Error> {
 
 /// The terms under which these images have the key.
 pub(crate) fn of_images(images: Vec<Image>, args: TermArgs, owner: Option<Owner>) -> Terms {
-    Terms {
-        name: args.name,
-        images,
-        owner,
-        attestation_servers: args.attestation_servers,
-        ttl_seconds: args.ttl,
-        latched: args.latch,
-    }
+    Terms { name: args.name, images, owner, attestation_servers: args.attestation_servers, ttl_seconds: args.ttl }
 }
 
 fn nodes(args: NodeArgs) -> Result<Nodes, Error> {

@@ -126,7 +126,7 @@ fn what_does_not_replay_is_refused_by_name() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("is no event log"));
 }
 
-/// A log with one event in each of RTMR0 to RTMR2, and the TDREPORT of a domain that measured them and two more into RTMR3.
+/// A log with one event in each of RTMR0 to RTMR2, and the TDREPORT of a domain that measured them, two more into RTMR3, and the cap into RTMR2.
 fn domain() -> (Vec<u8>, String, Vec<u8>) {
     let of = |data: &[u8]| Hash::Sha384.digest(data);
     let mut log = [&1_u32.to_le_bytes()[..], &3_u32.to_le_bytes(), &[0; 20], &33_u32.to_le_bytes()].concat();
@@ -136,22 +136,27 @@ fn domain() -> (Vec<u8>, String, Vec<u8>) {
         log.extend([&0xc_u16.to_le_bytes()[..], &of(data), &4_u32.to_le_bytes(), b"text"].concat());
     }
     log.extend([0xff; 100]);
-    let events = [r#"{"cvm-init":"debug","words":[]}"#, r#"{"cvm-init":"leave-initrd"}"#];
-    let record = |text: &str| {
+    let cap = r#"{"cvm-init":"leave-initrd"}"#;
+    let events = [r#"{"cvm-init":"debug","words":[]}"#, cap];
+    let record = |register: u32, text: &str| {
         let digest: String = of(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
         let quoted = serde_json::to_string(text).unwrap();
         format!(
-            "\x1e{{\"rtmr\":3,\"digests\":[{{\"hashAlg\":\"sha384\",\"digest\":\"{digest}\"}}],\"content_type\":\"systemd\",\"content\":{{\"string\":{quoted}}}}}\n"
+            "\x1e{{\"rtmr\":{register},\"digests\":[{{\"hashAlg\":\"sha384\",\"digest\":\"{digest}\"}}],\"content_type\":\"systemd\",\"content\":{{\"string\":{quoted}}}}}\n"
         )
     };
     let one = |digests: &[Vec<u8>]| Hash::Sha384.replay(digests.iter().map(Vec::as_slice));
-    let registers =
-        [one(&[of(b"platform")]), one(&[of(b"kernel")]), one(&[of(b"a b\0")]), one(&events.map(|text| of(text.as_bytes())))];
+    let registers = [
+        one(&[of(b"platform")]),
+        one(&[of(b"kernel")]),
+        one(&[of(b"a b\0"), of(cap.as_bytes())]),
+        one(&events.map(|text| of(text.as_bytes()))),
+    ];
     let mut report = vec![0; 1024];
     for (number, register) in registers.iter().enumerate() {
         report[720 + 48 * number..768 + 48 * number].copy_from_slice(register);
     }
-    (log, events.map(record).concat(), report)
+    (log, events.map(|text| record(3, text)).concat() + &record(2, cap), report)
 }
 
 #[test]
@@ -173,14 +178,14 @@ fn logs_of_a_trust_domain_replay_to_its_four_registers() {
     assert_eq!((code, text.contains(&format!("WRONG RTMR2 sha384 is {rtmr2}"))), (Some(1), true), "{text}");
     let output = cvmctl(&["log", "verify", &path("ccel"), "--quote", &path("ccel")]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("is neither a TDX quote nor a TDREPORT"));
-    // The firmware's log alone does not explain RTMR3, unless nobody asks.
+    // The firmware's log alone explains neither RTMR3 nor, after the cap, RTMR2.
     let (code, text) = verify(&[&path("ccel")]);
     assert_eq!(code, Some(1));
-    assert!(text.contains("WRONG RTMR3 sha384"), "{text}");
+    assert!(text.contains("WRONG RTMR2 sha384") && text.contains("WRONG RTMR3 sha384"), "{text}");
     assert!(text.contains("and the logs have no event of it"), "{text}");
-    let (code, text) = verify(&[&path("ccel"), "--rtmr", "0,1,2", "--json"]);
+    let (code, text) = verify(&[&path("ccel"), "--rtmr", "0,1", "--json"]);
     let json: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!((code, json["registers"].as_array().unwrap().len(), &json["replays"]), (Some(0), 3, &Value::Bool(true)));
+    assert_eq!((code, json["registers"].as_array().unwrap().len(), &json["replays"]), (Some(0), 2, &Value::Bool(true)));
 }
 
 #[test]
@@ -198,7 +203,7 @@ fn a_kernel_that_is_booted_directly_is_predicted() {
     fs::write(path("initrd"), "initrd").unwrap();
     let (kernel, initrd) = (path("kernel"), path("initrd"));
     let direct = ["measure", "--kernel", &kernel, "--initrd", &initrd, "--cmdline", "a b"];
-    let (code, text) = said(&[&direct[..], &["--json", "--latch", "--mrtd", &"ab".repeat(48)]].concat());
+    let (code, text) = said(&[&direct[..], &["--json", "--mrtd", &"ab".repeat(48)]].concat());
     let json: Value = serde_json::from_str(&text).unwrap();
     // Made with Python 3.11 hashlib on 2026-11-23: e(e(bytes(48), "a b\0".encode("utf-16le")), b"initrd") where
     // e = lambda r, d: sha384(r + sha384(d).digest()).digest().
@@ -206,7 +211,12 @@ fn a_kernel_that_is_booted_directly_is_predicted() {
         ad39d66f3cdd0c863dd51977f24d6d5b6beec203c534c29c";
     assert_eq!((code, json["rtmr2"].as_str().unwrap()), (Some(0), rtmr2));
     let tdx = &json["policy"]["principals"]["tees"][0]["Tee"]["measurements"][0]["Tdx"];
-    assert_eq!((&tdx["rtmr2"], tdx["rtmr3"].as_str().unwrap()), (&json["rtmr2"], "00".repeat(48).as_str()));
+    assert_eq!((&tdx["rtmr2"], &tdx["rtmr3"]), (&json["rtmr2"], &Value::Null));
+    // e(rtmr2, b'{"cvm-init":"leave-initrd"}'), made the same way.
+    assert_eq!(
+        json["rtmr2_after_cap"].as_str().unwrap(),
+        "c6e3b87b392a7d08853f4d62e26558a39c8a2314980b8324a5053d2523a0ff8c4da96d10cd146c846a85f6027db97706"
+    );
     assert_eq!(tdx["mrtd"].as_str().unwrap(), "ab".repeat(48));
     // Without the firmware nobody knows MRTD, and no node takes what stands there.
     let (_, text) = said(&direct);

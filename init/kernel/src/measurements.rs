@@ -20,10 +20,10 @@ const FOLDER: &str = "/sys/devices/virtual/misc/tdx_guest/measurements";
 pub struct Rtmr(PathBuf);
 
 impl Rtmr {
-    /// RTMR3, which no firmware, boot loader or kernel writes; `None` where the kernel does not offer it.
+    /// RTMR`number`; `None` where the kernel does not offer it.
     #[must_use]
-    pub fn third() -> Option<Self> {
-        Self::at(FOLDER, 3)
+    pub fn number(number: u8) -> Option<Self> {
+        Self::at(FOLDER, number)
     }
 
     /// One in another folder; tests pass a temporary one.

@@ -14,6 +14,9 @@ const RECORD_SEPARATOR: char = '\x1e';
 /// The form of `content` that systemd-pcrlock understands: `string` is what was hashed.
 pub const SYSTEMD: &str = "systemd";
 
+/// The text of PID 1's last event, the cap, which it extends into RTMR2 as well.
+pub const CAP: &str = r#"{"cvm-init":"leave-initrd"}"#;
+
 /// Why a text is no such log. Numbers count records from 1.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -108,6 +108,12 @@ impl Superblock {
         capacity
     }
 
+    /// Where a mapped sector of 512 bytes is on the device, `start` sectors of which are left free; `None` where that is no number.
+    #[must_use]
+    pub fn place(&self, start: u64, sector: u64) -> Option<u64> {
+        self.end_of(start, sector.checked_add(1)?)?.checked_sub(1)
+    }
+
     fn initial_sectors(&self) -> u64 {
         EIGHT_SECTORS + self.section_sectors() * self.journal_sections
     }

@@ -1,9 +1,9 @@
-//! What happened, into registers that nobody can turn back: RTMR3 of the trust domain, and a PCR where there is a TPM. The last event
-//! is the latch: a vault that demands RTMR3 as it was before gives nothing to whatever runs later in this boot.
+//! Measures what happened into RTMR3 of the trust domain (TD) and, where there is a TPM, into a PCR; then extends the cap, the event
+//! `leave-initrd`, into RTMR2 as well. Vaults match MRTD, RTMR1 and RTMR2 of a quote, so after the cap no quote of this boot matches the
+//! policy of a key, at any vault, whatever runs.
 //!
-//! Nothing is extended before the data disk is open, since vaults demand the register untouched; what is named in policy is looked for
-//! before anybody is asked for a share. A TPM beside a trust domain is the host's or its provider's: unless policy names it, nothing is
-//! said to it before the latch is closed, and what it answers stops no boot.
+//! Nothing is extended before the data disk is open. A register that policy needs is looked for before a share is asked for. The host or
+//! its provider controls a TPM beside a TD: unless policy names it, PID 1 sends it nothing before the cap, and no answer of it ends the boot.
 
 mod event;
 mod firmware;
@@ -27,14 +27,19 @@ use firmware::{Finding, Reason};
 pub(crate) enum Error {
     #[error("cvm.measure={0}: this machine has no such register")]
     Absent(&'static str),
+    #[error(
+        "cvm.measure=auto: this kernel does not let the TD extend RTMR2 and RTMR3, as Linux 6.16 and later do: what runs after the handoff \
+         could get the key. cvm.measure=off accepts that"
+    )]
+    NoCap,
     #[error("cvm.measure={0}: TPM")]
     Unusable(&'static str, #[source] tpm::Error),
     #[error("cvm.measured=require: {0}")]
     NotMeasured(Finding),
-    #[error("RTMR3")]
-    Rtmr(#[source] kernel::Error),
-    #[error("RTMR3 does not hold what was extended")]
-    Lost,
+    #[error("RTMR{0}")]
+    Rtmr(u32, #[source] kernel::Error),
+    #[error("RTMR{0}: expected {1} after the extension, read {2}")]
+    Lost(u32, String, String),
     #[error("TPM")]
     Tpm(#[source] tpm::Error),
     #[error("event")]
@@ -46,8 +51,8 @@ pub(crate) enum Error {
 impl Error {
     pub(crate) const fn code(&self) -> u8 {
         match self {
-            Self::Absent(_) | Self::Unusable(..) => 90,
-            Self::Rtmr(_) | Self::Lost | Self::Tpm(_) | Self::Event(_) | Self::Log(_) => 96,
+            Self::Absent(_) | Self::NoCap | Self::Unusable(..) => 90,
+            Self::Rtmr(..) | Self::Lost(..) | Self::Tpm(_) | Self::Event(_) | Self::Log(_) => 96,
             Self::NotMeasured(_) => 97,
         }
     }
@@ -55,9 +60,34 @@ impl Error {
 
 /// The registers that this boot goes into, and whether its command line was measured. Only [`find`] makes one, before the network is up.
 pub(crate) struct Registers {
-    rtmr: Option<Rtmr>,
+    rtmrs: Option<Rtmrs>,
     tpm: Tpm,
     firmware: Finding,
+}
+
+/// The registers of a TD that PID 1 extends.
+struct Rtmrs {
+    /// RTMR2: firmware, boot loader and kernel measured the command line and the initrd into it. It takes the cap alone.
+    of_boot: Rtmr,
+    /// RTMR3, which firmware, boot loader and kernel do not write. It takes every event.
+    of_events: Rtmr,
+}
+
+impl Rtmrs {
+    /// `None` unless the kernel offers both.
+    fn find() -> Option<Self> {
+        Some(Self { of_boot: Rtmr::number(2)?, of_events: Rtmr::number(3)? })
+    }
+}
+
+/// What the machine is, as far as it decides which registers are used.
+#[derive(Debug, Clone, Copy, Default)]
+struct Machine {
+    /// A TD.
+    td: bool,
+    /// A TD or an SEV-SNP guest: a TPM is the host's.
+    confidential: bool,
+    tpm: bool,
 }
 
 /// What is done with a TPM.
@@ -76,13 +106,15 @@ enum Tpm {
 pub(crate) struct Outcome {
     /// Whether firmware measured our command line.
     command_line: firmware::Told,
-    /// Whether RTMR3 was extended: what runs later in this boot is another domain to a vault that looks.
-    latched: bool,
+    /// Whether RTMR2 has the cap: no quote of this boot matches the vaults' policy from then on.
+    capped: bool,
+    /// RTMR2 before and behind the cap.
+    rtmr2: Option<RtmrValues>,
     /// RTMR3 before and behind the events; none where the machine has none, or policy wants none.
     rtmr3: Option<RtmrValues>,
     /// The PCR behind the events.
     pcr: Option<PcrValues>,
-    /// How many events there were, the latch counted in; 0: nothing was measured.
+    /// How many events there were, the cap included; 0: nothing was measured.
     events: usize,
 }
 
@@ -112,42 +144,50 @@ pub(crate) fn find(_api: Api, policy: &Policy, command_line: &str) -> Result<Reg
     if policy.measured == Demand::Require && !matches!(firmware, Finding::Measured { .. }) {
         return Err(Error::NotMeasured(firmware));
     }
-    let (rtmr, tpm) = decide(policy.measure, Rtmr::third(), firmware::is_confidential(), tpm::is_there())?;
-    if let Some(rtmr) = &rtmr
-        && rtmr.value().map_err(Error::Rtmr)? != [0; REGISTER_BYTES]
+    let machine = Machine { td: firmware::is_td(), confidential: firmware::is_confidential(), tpm: tpm::is_there() };
+    let (rtmrs, tpm) = decide(policy.measure, policy.data.is_some(), Rtmrs::find(), machine)?;
+    if let Some(rtmrs) = &rtmrs
+        && rtmrs.of_events.value().map_err(|error| Error::Rtmr(3, error))? != [0; REGISTER_BYTES]
     {
-        ::log::warn!("measure: RTMR3 was extended before this initrd: a vault that looks gives no share");
+        ::log::warn!("measure: RTMR3 is not zero: something extended it before this initrd");
     }
     if tpm == Tpm::Needed {
         tpm::try_it().map_err(|error| Error::Unusable(policy.measure.as_str(), error))?;
     }
-    Ok(Registers { rtmr, tpm, firmware })
+    Ok(Registers { rtmrs, tpm, firmware })
 }
 
-/// Which registers take the events, by policy and by what is there.
-fn decide<R>(wanted: Measure, rtmr: Option<R>, confidential: bool, tpm: bool) -> Result<(Option<R>, Tpm), Error> {
+/// Which registers take the events, by policy and by what is there. Vaults give the shares of the keys of data disks, `vaults`.
+fn decide<R>(wanted: Measure, vaults: bool, rtmrs: Option<R>, machine: Machine) -> Result<(Option<R>, Tpm), Error> {
+    let Machine { td, confidential, tpm } = machine;
     let of_tpm = |tpm: bool| if tpm { Tpm::Needed } else { Tpm::None };
     match wanted {
         Measure::Off => Ok((None, Tpm::None)),
-        Measure::Rtmr if rtmr.is_some() => Ok((rtmr, Tpm::None)),
+        Measure::Rtmr if rtmrs.is_some() => Ok((rtmrs, Tpm::None)),
         Measure::Tpm if tpm => Ok((None, Tpm::Needed)),
         Measure::Rtmr | Measure::Tpm => Err(Error::Absent(wanted.as_str())),
-        Measure::Auto if confidential && tpm => Ok((rtmr, Tpm::Beside)),
-        Measure::Auto => Ok((rtmr, of_tpm(tpm))),
+        Measure::Auto if td && vaults && rtmrs.is_none() => Err(Error::NoCap),
+        Measure::Auto if confidential && tpm => Ok((rtmrs, Tpm::Beside)),
+        Measure::Auto => Ok((rtmrs, of_tpm(tpm))),
     }
 }
 
-/// Extends every event into every register, reads them back, and leaves the logs where verifiers look.
+/// Extends every event into the registers of events and the cap into RTMR2, reads them back, and leaves the logs where verifiers look.
 ///
 /// # Errors
 /// When a register or a log does not take it.
 pub(crate) fn extend(registers: Registers, facts: &Facts<'_>) -> Result<Outcome, Error> {
-    let Registers { rtmr, tpm, firmware } = registers;
+    let Registers { rtmrs, tpm, firmware } = registers;
     let events = event::records(facts).map_err(Error::Event)?;
     let mut of_rtmr = Vec::new();
-    let rtmr3 = rtmr.map(|rtmr| extend_rtmr(&rtmr, &events, &mut of_rtmr)).transpose()?;
-    if rtmr3.is_none() && !facts.data.is_empty() {
-        ::log::warn!("measure: RTMR3 is not extended: no vault can tell what runs later in this boot from this initrd");
+    let extended = rtmrs.map(|rtmrs| -> Result<_, Error> {
+        let rtmr3 = extend_rtmr(3, &rtmrs.of_events, &events, &mut of_rtmr)?;
+        let cap = events.last().map_or(&[][..], std::slice::from_ref);
+        Ok((extend_rtmr(2, &rtmrs.of_boot, cap, &mut of_rtmr)?, rtmr3))
+    });
+    let (rtmr2, rtmr3) = extended.transpose()?.unzip();
+    if rtmr2.is_none() && !facts.data.is_empty() {
+        ::log::warn!("measure: RTMR2 has no cap: what runs later in this boot can get the key from the vaults");
     }
     let extended = match tpm {
         Tpm::None => None,
@@ -158,8 +198,9 @@ pub(crate) fn extend(registers: Registers, facts: &Facts<'_>) -> Result<Outcome,
     log::leave(&of_rtmr, &of_tpm).map_err(Error::Log)?;
     Ok(Outcome {
         command_line: firmware.told(),
-        latched: rtmr3.is_some(),
+        capped: rtmr2.is_some(),
         events: if rtmr3.is_some() || extended.is_some() { events.len() } else { 0 },
+        rtmr2,
         rtmr3,
         pcr: extended.map(|done| PcrValues {
             number: tpm::PCR,
@@ -168,17 +209,18 @@ pub(crate) fn extend(registers: Registers, facts: &Facts<'_>) -> Result<Outcome,
     })
 }
 
-fn extend_rtmr(rtmr: &Rtmr, events: &[String], records: &mut Vec<Record>) -> Result<RtmrValues, Error> {
-    let before = rtmr.value().map_err(Error::Rtmr)?;
+fn extend_rtmr(number: u32, rtmr: &Rtmr, events: &[String], records: &mut Vec<Record>) -> Result<RtmrValues, Error> {
+    let failed = |error| Error::Rtmr(number, error);
+    let before = rtmr.value().map_err(failed)?;
     let mut expected = before;
     for text in events {
         let digest = sha384(text.as_bytes());
-        rtmr.extend(&digest).map_err(Error::Rtmr)?;
+        rtmr.extend(&digest).map_err(failed)?;
         expected = sha384(&[expected, digest].concat());
-        records.push(log::record(Register::Rtmr(3), vec![(Hash::Sha384, digest.to_vec())], text));
+        records.push(log::record(Register::Rtmr(number), vec![(Hash::Sha384, digest.to_vec())], text));
     }
-    let after = rtmr.value().map_err(Error::Rtmr)?;
-    if after == expected { Ok(RtmrValues { before: hex(&before), after: hex(&after) }) } else { Err(Error::Lost) }
+    let (before, expected, after) = (hex(&before), hex(&expected), hex(&rtmr.value().map_err(failed)?));
+    if after == expected { Ok(RtmrValues { before, after }) } else { Err(Error::Lost(number, expected, after)) }
 }
 
 fn of_pcr((digests, text): (&Digests, &String)) -> Record {
@@ -201,25 +243,33 @@ mod tests {
     #[test]
     fn registers_are_those_that_policy_wants_and_the_machine_has() {
         type Decided = Result<(Option<()>, Tpm), u8>;
-        type Case<'a> = (&'a str, Measure, Option<()>, bool, bool, Decided);
-        let (rtmr, none) = (Some(()), None);
-        let cases: [Case<'_>; 12] = [
-            ("off, and everything there", Measure::Off, rtmr, true, true, Ok((none, Tpm::None))),
-            ("a domain alone", Measure::Auto, rtmr, true, false, Ok((rtmr, Tpm::None))),
-            ("a domain with the host's TPM", Measure::Auto, rtmr, true, true, Ok((rtmr, Tpm::Beside))),
-            ("a domain whose kernel has no registers", Measure::Auto, none, true, false, Ok((none, Tpm::None))),
-            ("the same with the host's TPM", Measure::Auto, none, true, true, Ok((none, Tpm::Beside))),
-            ("a machine with a TPM", Measure::Auto, none, false, true, Ok((none, Tpm::Needed))),
-            ("a machine with nothing", Measure::Auto, none, false, false, Ok((none, Tpm::None))),
-            ("RTMR3 by name leaves the TPM alone", Measure::Rtmr, rtmr, true, true, Ok((rtmr, Tpm::None))),
-            ("RTMR3 by name, and none", Measure::Rtmr, none, true, true, Err(90)),
-            ("the TPM by name leaves RTMR3 alone", Measure::Tpm, rtmr, true, true, Ok((none, Tpm::Needed))),
-            ("the TPM by name, and none", Measure::Tpm, rtmr, true, false, Err(90)),
-            ("the TPM by name on a machine", Measure::Tpm, none, false, true, Ok((none, Tpm::Needed))),
+        type Case<'a> = (&'a str, Measure, Option<()>, Machine, Decided);
+        let (rtmrs, none) = (Some(()), None);
+        let td = Machine { td: true, confidential: true, tpm: false };
+        let td_with_tpm = Machine { tpm: true, ..td };
+        let snp = Machine { confidential: true, ..Machine::default() };
+        let (with_tpm, bare) = (Machine { tpm: true, ..Machine::default() }, Machine::default());
+        let cases: [Case<'_>; 14] = [
+            ("off, and everything there", Measure::Off, rtmrs, td_with_tpm, Ok((none, Tpm::None))),
+            ("off in a TD whose kernel has no registers", Measure::Off, none, td, Ok((none, Tpm::None))),
+            ("a TD alone", Measure::Auto, rtmrs, td, Ok((rtmrs, Tpm::None))),
+            ("a TD with the host's TPM", Measure::Auto, rtmrs, td_with_tpm, Ok((rtmrs, Tpm::Beside))),
+            ("a TD whose kernel has no registers", Measure::Auto, none, td, Err(90)),
+            ("the same with the host's TPM", Measure::Auto, none, td_with_tpm, Err(90)),
+            ("an SNP guest", Measure::Auto, none, snp, Ok((none, Tpm::None))),
+            ("a machine with a TPM", Measure::Auto, none, with_tpm, Ok((none, Tpm::Needed))),
+            ("a machine with nothing", Measure::Auto, none, bare, Ok((none, Tpm::None))),
+            ("RTMRs by name leave the TPM alone", Measure::Rtmr, rtmrs, td_with_tpm, Ok((rtmrs, Tpm::None))),
+            ("RTMRs by name, and none", Measure::Rtmr, none, td_with_tpm, Err(90)),
+            ("the TPM by name leaves RTMRs alone", Measure::Tpm, rtmrs, td_with_tpm, Ok((none, Tpm::Needed))),
+            ("the TPM by name, and none", Measure::Tpm, rtmrs, td, Err(90)),
+            ("the TPM by name on a machine", Measure::Tpm, none, with_tpm, Ok((none, Tpm::Needed))),
         ];
-        for (name, wanted, rtmr, confidential, tpm, want) in cases {
-            assert_eq!(decide(wanted, rtmr, confidential, tpm).map_err(|error| error.code()), want, "{name}");
+        for (name, wanted, rtmrs, machine, want) in cases {
+            assert_eq!(decide(wanted, true, rtmrs, machine).map_err(|error| error.code()), want, "{name}");
         }
+        // Without vaults there is no key to protect.
+        assert!(matches!(decide(Measure::Auto, false, none, td), Ok((None, Tpm::None))));
     }
 
     #[test]
@@ -229,7 +279,7 @@ mod tests {
         std::fs::write(folder.path().join("rtmr3:sha384"), [0; 48]).unwrap();
         let rtmr = Rtmr::at(folder.path(), 3).unwrap();
         let mut records = Vec::new();
-        let lost = extend_rtmr(&rtmr, &["{}".to_owned()], &mut records);
+        let lost = extend_rtmr(3, &rtmr, &["{}".to_owned()], &mut records);
         assert_eq!((lost.map(|_| ()).map_err(|error| error.code()), records.len()), (Err(96), 1));
     }
 }

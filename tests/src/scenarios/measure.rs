@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::Stage;
 use super::root::assert_field;
 use crate::vaults::hex;
-use crate::{Boot, DataDisk, Doing, Ended, Failure, Vaults};
+use crate::{Artifacts, Boot, DataDisk, Doing, Ended, Failure, KernelLine, Vaults};
 
 /// Firmware, kernel and systemd under emulation.
 const THROUGH_FIRMWARE: Duration = Duration::from_secs(150);
@@ -24,18 +24,27 @@ pub(super) fn measures_into_rtmr3(stage: &Stage) -> Result<(), Failure> {
     let boot =
         |tasks| Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word("cvm.measure=rtmr").tasks(tasks);
     for what in ["formatted", "opened"] {
-        let ended = boot("measured").word(vaults.commitment()).word("cvm.debug=timeline").run()?;
+        let boot = boot("measured").word(vaults.commitment()).word("cvm.debug=timeline");
+        let td = boot.measurement()?;
+        let ended = boot.run()?;
         ended.reached_the_real_system()?;
         let receipt = ended.receipt()?;
-        let records = records(&ended, "rtmr-measure.log", Register::Rtmr(3))?;
-        let rtmr3 = ended.registers("rtmr| ")?.into_iter().find(|(number, _)| *number == 3);
-        let (_, rtmr3) = rtmr3.ok_or_else(|| Failure("no RTMR3".to_owned()))?;
-        same("RTMR3 and its log", &hex(&replayed(&records, Hash::Sha384)?), &hex(&rtmr3))?;
+        let events = records(&ended, "rtmr-measure.log", Register::Rtmr(3), &EVENTS)?;
+        let rtmr3 = register(&ended, 3)?;
+        same("RTMR3 and its log", &hex(&replayed(&events, Hash::Sha384)?), &hex(&rtmr3))?;
         assert_field(&receipt, "/measured/rtmr3/after", &hex(&rtmr3))?;
         assert_field(&receipt, "/measured/rtmr3/before", &"00".repeat(48))?;
         assert_field(&receipt, "/measured/events", &6)?;
+        // RTMR2 is what the boot measured and the cap, and nothing else.
+        let cap = records(&ended, "rtmr-measure.log", Register::Rtmr(2), &EVENTS[5..])?;
+        let [_, _, before, _] = td.rtmrs;
+        let cap = cap.first().and_then(|record| record.digest(Hash::Sha384)).unwrap_or_default();
+        let capped = hex(&Hash::Sha384.extend(&before.0, cap));
+        same("RTMR2 and the cap", &capped, &hex(&register(&ended, 2)?))?;
+        assert_field(&receipt, "/measured/rtmr2/before", &hex(&before.0))?;
+        assert_field(&receipt, "/measured/rtmr2/after", &capped)?;
         // What a verifier reads is what the receipt says.
-        let texts = texts(&records)?;
+        let texts = texts(&events)?;
         for (event, event_field, receipt_field) in [
             (0, "/sha256", "/policy_sha256"),
             (1, "/roothash", "/root_hash"),
@@ -66,22 +75,39 @@ pub(super) fn nothing_after_the_handoff_gets_the_key(stage: &Stage) -> Result<()
     };
     let gave =
         |ended: &Ended, what: &str| ended.lines.iter().filter(|line| line.contains("again: ") && line.contains(what)).count();
-    // Without the latch, whoever breaks into the running system has the key: the program can do what it claims.
+    // Without the cap a program of the running system gets the key, with the same client and the same quotes.
     let open = boot().word("cvm.measure=off").run()?;
     open.reached_the_real_system()?;
     assert_field(&open.receipt()?, "/measured/events", &0)?;
     if gave(&open, "gave a share") != 3 {
-        return Err(Failure("without the latch a later program is refused too: the scenario shows nothing".to_owned()));
+        return Err(Failure("without the cap a later program is refused too: the scenario shows nothing".to_owned()));
     }
-    // With it, the same program with the same quote path is nobody to any vault.
-    let latched = boot().run()?;
-    latched.reached_the_real_system()?;
-    match (gave(&latched, "gave a share"), gave(&latched, "denied by the key's policy")) {
+    // The nodes match MRTD, RTMR1 and RTMR2 alone, as real ones do.
+    let capped = boot().run()?;
+    capped.reached_the_real_system()?;
+    assert_field(&capped.receipt()?, "/measured/capped", &true)?;
+    match (gave(&capped, "gave a share"), gave(&capped, "denied by the key's policy")) {
         (0, 3) => Ok(()),
         (gave, denied) => {
-            Err(Failure(format!("{gave} vaults gave a share after the latch, {denied} denied it: {:?}", again(&latched))))
+            Err(Failure(format!("{gave} vaults gave a share after the cap, {denied} denied it: {:?}", again(&capped))))
         }
     }
+}
+
+/// Debian 13's kernel offers no RTMR: the boot ends before a share is asked for, and `off` accepts it.
+pub(super) fn stops_where_the_kernel_offers_no_registers(stage: &Stage) -> Result<(), Failure> {
+    let stage = &Stage { artifacts: Artifacts::find(&stage.artifacts.top, KernelLine::Stable)?, folder: stage.folder.clone() };
+    let (vaults, data) = (Vaults::up(&stage.artifacts, 2, 3)?, DataDisk::blank(&stage.folder)?);
+    let boot =
+        |word: &str| Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(vaults.commitment()).word(word);
+    let ended = boot("cvm.measure=auto").run()?;
+    ended.stopped_with(90)?;
+    ended.line("cvm.measure=auto: this kernel does not let the TD extend RTMR2 and RTMR3")?;
+    ended.no_line("phase net")?;
+    let ended = boot("cvm.measure=off").run()?;
+    ended.reached_the_real_system()?;
+    assert_field(&ended.receipt()?, "/measured/capped", &false)?;
+    assert_field(&ended.receipt()?, "/data/what", &"formatted")
 }
 
 fn again(ended: &Ended) -> Vec<&String> {
@@ -149,7 +175,7 @@ pub(super) fn measures_into_a_tpm(stage: &Stage) -> Result<(), Failure> {
 
 /// PCR 15 is what its log says in both banks.
 pub(super) fn pcr_holds_its_log(ended: &Ended) -> Result<(), Failure> {
-    let records = records(ended, "tpm2-measure.log", Register::Pcr(15))?;
+    let records = records(ended, "tpm2-measure.log", Register::Pcr(15), &EVENTS)?;
     ended.line("cvm-tests: /run/log/systemd/tpm2-measure.log 600")?;
     let banks = ended.registers("pcr15| ")?;
     for (_, value) in &banks {
@@ -205,18 +231,24 @@ pub(super) fn is_predicted(ended: &Ended, prediction: &Prediction) -> Result<(),
     Ok(())
 }
 
-/// The six records of a log that the task program printed, each of this register and each what it says.
-fn records(ended: &Ended, name: &str, register: Register) -> Result<Vec<Record>, Failure> {
+/// An RTMR as the task program read it.
+fn register(ended: &Ended, wanted: u32) -> Result<Vec<u8>, Failure> {
+    let found = ended.registers("rtmr| ")?.into_iter().find(|(number, _)| *number == wanted);
+    found.map(|(_, value)| value).ok_or_else(|| Failure(format!("no RTMR{wanted}")))
+}
+
+/// The records of a register in a log that the task program printed: these events, each with the digest of its text.
+fn records(ended: &Ended, name: &str, register: Register, events: &[&str]) -> Result<Vec<Record>, Failure> {
     let records = cel::parse(&ended.dump(name)?).doing(name)?;
-    let ours: Vec<Record> = records.into_iter().filter(is_ours).collect();
-    if ours.iter().any(|record| record.register != register || !record.is_what_it_says()) {
-        return Err(Failure(format!("{name}: a record of another register, or whose digest is of another text")));
+    let ours: Vec<Record> = records.into_iter().filter(|record| is_ours(record) && record.register == register).collect();
+    if ours.iter().any(|record| !record.is_what_it_says()) {
+        return Err(Failure(format!("{name}: a record whose digest is of another text")));
     }
     let names: Vec<String> = texts(&ours)?
         .iter()
         .map(|text| text.pointer("/cvm-init").and_then(Value::as_str).unwrap_or_default().to_owned())
         .collect();
-    same("events", &EVENTS.join(" "), &names.join(" "))?;
+    same("events", &events.join(" "), &names.join(" "))?;
     Ok(ours)
 }
 

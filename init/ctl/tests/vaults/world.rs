@@ -47,7 +47,6 @@ impl World {
             owner: Some(Owner { issuer: self.issuer.url.clone(), sub: "owner-1".to_owned(), roles: Vec::new() }),
             attestation_servers: Vec::new(),
             ttl_seconds: 86_400,
-            latched: false,
         })
     }
 

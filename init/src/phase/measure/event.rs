@@ -27,7 +27,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) debug: &'a [String],
 }
 
-/// One text for each event, in the order in which they are extended; the last is the latch.
+/// One text for each event, in the order in which they are extended; the last is the cap.
 pub(super) fn records(facts: &Facts<'_>) -> Result<Vec<String>, serde_json::Error> {
     let vaults = [("outcome", facts.unlock.map_or(json!("none"), Outcome::measured))];
     let previous = facts.previous.map(|outcome| ("previous", outcome.measured()));
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn events_come_in_their_order_and_the_latch_last() {
+    fn events_come_in_their_order_and_the_cap_last() {
         let words = ["pause:unlock".to_owned(), "timeline".to_owned()];
         let want = [
             r#"{"cvm-init":"policy","sha256":"ab"}"#,
@@ -109,7 +109,7 @@ mod tests {
             r#"{"cvm-init":"vaults","outcome":"none"}"#,
             r#"{"cvm-init":"disk","what":"none"}"#,
             r#"{"cvm-init":"debug","words":["pause:unlock","timeline"]}"#,
-            r#"{"cvm-init":"leave-initrd"}"#,
+            ondisk::cel::CAP,
         ];
         assert_eq!(records(&Facts { debug: &words, ..facts() }).unwrap(), want);
     }

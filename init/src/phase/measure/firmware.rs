@@ -68,9 +68,14 @@ pub(super) fn domain() -> Result<Option<Vec<u8>>, kernel::Error> {
     }
 }
 
+/// Whether this machine is a TD; one whose TDX module does not answer is one too.
+pub(super) fn is_td() -> bool {
+    !matches!(domain(), Ok(None))
+}
+
 /// Whether a host is kept out of this machine: then a TPM is not ours.
 pub(super) fn is_confidential() -> bool {
-    !matches!(domain(), Ok(None)) || Path::new(SNP_GUEST).exists()
+    is_td() || Path::new(SNP_GUEST).exists()
 }
 
 /// Looks. In a confidential machine only its own log counts: a TPM beside it is the host's.

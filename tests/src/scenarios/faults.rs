@@ -1,0 +1,66 @@
+//! The disk fails, or the host changes it, while its file system is mounted.
+
+use std::time::Duration;
+
+use machine::Exit;
+use ondisk::integrity::{SUPERBLOCK_BYTES, Superblock};
+
+use super::Stage;
+use crate::{Boot, DataDisk, Doing, Ended, Failure, Vaults};
+
+/// How long the system may take to begin its work.
+const READY: Duration = Duration::from_secs(120);
+/// Where dm-integrity's superblock is, in bytes: behind the LUKS2 headers.
+const AREA: u64 = 16 << 20;
+const SECTOR: u64 = 512;
+
+/// An inode that cannot be read is an error of ext4, unlike a block of a file or of a directory.
+pub(super) fn changed_inodes_end_as_policy_says(stage: &Stage) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
+    let boot = |data, tasks: &str| Boot::new(stage).data(data, &vaults).word(vaults.commitment()).tasks(tasks);
+    let first = boot(&data, "lost").word("cvm.data.format=if-blank").run()?;
+    first.reached_the_real_system()?;
+    let block = first.line("cvm-tests: inode in block ")?.rsplit(' ').next().and_then(|text| text.trim().parse().ok());
+    data.flip(place(&data, block.ok_or_else(|| Failure("no block of the inode".to_owned()))?)?)?;
+    let panicking = data.copy("panic.raw")?;
+
+    let ended = boot(&data, "visit").run()?;
+    ended.reached_the_real_system()?;
+    ended.line("cvm-tests: lost is cat: /data/lost/file: Input/output error")?;
+    ended.line("Remounting filesystem read-only")?;
+    ended.line("cvm-tests: a write ends with touch: cannot touch '/data/after': Read-only file system")?;
+    ended.line("cvm-tests: before is 1, options ro")?;
+
+    panicked(&boot(&panicking, "visit").word("cvm.data.on-error=panic").run()?, "EXT4-fs (device dm-")
+}
+
+/// The byte of the disk that a block of 4 KiB of the file system begins with.
+fn place(data: &DataDisk, block: u64) -> Result<u64, Failure> {
+    let superblock = Superblock::parse(&data.read(AREA, SUPERBLOCK_BYTES)?);
+    let place = superblock.and_then(|superblock| superblock.place(AREA / SECTOR, block * 8));
+    place.map(|sector| sector * SECTOR).ok_or_else(|| Failure(format!("block {block} is nowhere")))
+}
+
+/// The host takes all but the headers away; what is read or written behind them fails from then on.
+pub(super) fn failing_disks_end_as_policy_says(stage: &Stage) -> Result<(), Failure> {
+    for (kind, words) in [("ext4", "EXT4-fs (device dm-"), ("xfs", "XFS:"), ("btrfs", "BTRFS panic")] {
+        let (data, vaults) = (DataDisk::blank_of(&stage.folder, 512 << 20)?, Vaults::up(&stage.artifacts, 2, 3)?);
+        let boot = Boot::new(stage).data(&data, &vaults).word(vaults.commitment()).word("cvm.data.format=if-blank");
+        let boot = boot.word(format!("cvm.data.fs={kind}")).word("cvm.data.on-error=panic").tasks("until-it-fails");
+        let ended = boot.run_with(|vm| {
+            vm.console().wait_for("cvm-tests: writing", READY).doing("the first write")?;
+            vm.resize_disk(1, AREA).doing("taking the disk away")
+        })?;
+        panicked(&ended, words)?;
+    }
+    Ok(())
+}
+
+fn panicked(ended: &Ended, words: &str) -> Result<(), Failure> {
+    ended.no_line("cvm-tests: done")?;
+    ended.line(&format!("Kernel panic - not syncing: {words}"))?;
+    match ended.exit {
+        Exit::Panicked(_) => Ok(()),
+        _ => Err(Failure(format!("ended by {:?}", ended.exit))),
+    }
+}
