@@ -105,6 +105,9 @@ pub enum Conflict {
     /// A mount option that the file system does not have.
     #[error("{}=prjquota with {}=btrfs, which has no project quotas", Key::DataOptions, Key::DataFs)]
     NoProjectQuota,
+    /// A way to end that the file system does not have.
+    #[error("{}=panic with {}=btrfs, which turns read-only and has no option to panic", Key::DataOnError, Key::DataFs)]
+    NoPanic,
     /// A mount point that the running system hides or needs.
     #[error("{0} is in /{1}, which the running system mounts over or needs")]
     SystemFolder(Key, &'static str),

@@ -228,6 +228,9 @@ impl Data {
         if self.fs == FileSystem::Btrfs && self.options.contains(&FsOption::ProjectQuota) {
             return Err(Conflict::NoProjectQuota);
         }
+        if (self.fs, self.on_error) == (FileSystem::Btrfs, OnError::Panic) {
+            return Err(Conflict::NoPanic);
+        }
         let of_a_mount = [Key::DataMount, Key::DataCheck, Key::DataOnError, Key::DataGrow, Key::DataOptions];
         match words.keys().find(|key| of_a_mount.contains(key)) {
             Some(key) if self.open == OpenMode::NoMount => Err(Conflict::NotMounted(key)),

@@ -298,6 +298,7 @@ fn data_keys_that_do_not_go_together_are_refused() {
         ("cvm.data.format-until=2026-11-29T00:00:00Z".to_owned(), Conflict::NeverFormats),
         (format!("{uuid} cvm.data.format=if-blank"), Conflict::FormatsAnother),
         ("cvm.data.fs=btrfs cvm.data.options=prjquota".to_owned(), Conflict::NoProjectQuota),
+        ("cvm.data.fs=btrfs cvm.data.on-error=panic".to_owned(), Conflict::NoPanic),
         ("cvm.data.open=no-mount cvm.data.check=force".to_owned(), Conflict::NotMounted(Key::DataCheck)),
         ("cvm.data.open=no-mount cvm.data.grow=yes".to_owned(), Conflict::NotMounted(Key::DataGrow)),
         ("cvm.data.open=no-mount cvm.data.mount=/srv".to_owned(), Conflict::NotMounted(Key::DataMount)),

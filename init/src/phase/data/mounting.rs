@@ -48,8 +48,7 @@ pub(super) fn mounted(mapped: &Mapped, wanted: FsSettings<'_>) -> Result<Detache
         // Said here too: a disk of an earlier version has another word in its superblock.
         (FileSystem::Ext4, OnError::RemountReadOnly) => options.push(MountOption::Value("errors", "remount-ro")),
         (FileSystem::Ext4, OnError::Panic) => options.push(MountOption::Value("errors", "panic")),
-        (FileSystem::Btrfs, OnError::Panic) => options.push(MountOption::Value("fatal_errors", "panic")),
-        // btrfs turns read-only, xfs shuts down: both by themselves.
+        // btrfs turns read-only by itself (its `fatal_errors=panic` is about other errors), xfs shuts down.
         (FileSystem::Btrfs | FileSystem::Xfs, _) => {}
     }
     if wanted.kind == FileSystem::Ext4 && !wanted.lazy_tables {
