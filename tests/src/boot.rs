@@ -291,8 +291,10 @@ impl<'a> Boot<'a> {
         } else {
             self.artifacts.words_for_the_simulation().cloned().collect()
         };
-        // No panic makes a test wait, and systemd starts without telling the audit log each step.
-        words.extend(["panic=-1".to_owned(), "audit=0".to_owned(), format!("roothash={}", self.root_hash)]);
+        // No panic makes a test wait, systemd starts without telling the audit log each step, and the kernel does not test its ciphers:
+        // a sixth of what a boot to the handoff costs under emulation (11.6 and 9.7 s of CPU). Images with a command line of their own do.
+        words.extend(["panic=-1", "audit=0", "cryptomgr.notests"].map(str::to_owned));
+        words.push(format!("roothash={}", self.root_hash));
         if self.data.is_some() {
             let listed = self.data_disks.clone();
             let disks = listed.unwrap_or_else(|| format!("serial={}", self.serial.as_deref().unwrap_or("data")));
