@@ -7,7 +7,7 @@ mod phase;
 mod receipt;
 mod watchdog;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use error::{BootError, Verdict};
 use journal::Journal;
@@ -25,8 +25,17 @@ fn main() -> ! {
     }
 }
 
+/// Held by what ends PID 1: a failure, or the exec of the real init. The first takes all, and a failure never gives it back.
+static LAST_ACT: Mutex<()> = Mutex::new(());
+
+/// Waits until nobody else ends PID 1; after a failure, for ever.
+fn last_act() -> MutexGuard<'static, ()> {
+    LAST_ACT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Says why on the console and ends the machine: by the error's own verdict, unless the measured policy has another.
 fn end(error: &BootError) -> ! {
+    let _only = last_act();
     let verdict = journal::verdict().unwrap_or_else(|| error.verdict());
     if verdict == Verdict::Park {
         watchdog::disarm(); // it would end the reading

@@ -43,7 +43,14 @@ pub(crate) fn alive() {
     }
 }
 
-/// Stops it: before the real system, which has its own, and before the machine is parked.
+/// Has it stop when the real system, which has its own, is executed and not before: reading that program from the disk may hang.
+pub(crate) fn stop_at_exec() {
+    if let Some(Err(error)) = lock().as_mut().map(Watchdog::stop_at_exec) {
+        log::warn!("watchdog: {error}");
+    }
+}
+
+/// Stops it before the machine is parked.
 pub(crate) fn disarm() {
     if let Some(Err(error)) = lock().take().map(Watchdog::disarm) {
         log::warn!("watchdog: {error}");

@@ -1,5 +1,7 @@
 //! The programs that are run before the real init: the verified root's own mkfs and fsck, in a chroot of that root.
 
+use std::convert::Infallible;
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::os::fd::AsFd;
@@ -8,6 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{SigHandler, Signal};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -56,11 +59,12 @@ pub fn run_in(root: &Path, program: &Program<'_>, deadline: Instant, mut waiting
         .stderr(duplicate(output.unwrap_or(&complaints))?);
     let root = root.to_owned();
     let enter = move || {
+        close_at_exec()?;
         rustix::process::chroot(&root)?;
         rustix::process::chdir("/")?;
         Ok(())
     };
-    // SAFETY: between fork and exec the closure makes two system calls on memory that was allocated before the fork.
+    // SAFETY: between fork and exec the closure makes three system calls on memory that was allocated before the fork.
     #[expect(unsafe_code, reason = "std has no stable way to enter a chroot between fork and exec")]
     unsafe {
         command.pre_exec(enter);
@@ -96,18 +100,59 @@ fn complaint(mut said: &File) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").chars().filter(|c| c.is_ascii_graphic() || *c == ' ').collect()
 }
 
-/// Becomes `program` with `arguments` (the first is its own name) and PID 1's environment as the kernel made it.
-///
-/// # Errors
-/// Returns only when the kernel refuses: `ENOENT`, `EACCES`, `ENOEXEC`.
-#[must_use]
-pub fn become_program(program: &Path, arguments: &[String]) -> Error {
-    let c_string = |text: &[u8]| std::ffi::CString::new(text).unwrap_or_default();
-    let arguments: Vec<_> = arguments.iter().map(|argument| c_string(argument.as_bytes())).collect();
-    let path = c_string(std::os::unix::ffi::OsStrExt::as_bytes(program.as_os_str()));
-    let errno = match nix::unistd::execv(&path, &arguments) {
-        Ok(never) => match never {},
-        Err(errno) => Errno::from_io_error(&std::io::Error::from(errno)).unwrap_or(Errno::IO),
-    };
-    Error::new("exec", program.display(), errno)
+/// Lets no descriptor but the standard ones outlive an exec: C libraries open some that would.
+fn close_at_exec() -> Result<(), Errno> {
+    let flags = i32::try_from(nix::libc::CLOSE_RANGE_CLOEXEC).map_err(|_| Errno::INVAL)?;
+    // SAFETY: the call only sets a flag of descriptors, which changes nothing for whoever has them.
+    #[expect(unsafe_code, reason = "neither rustix nor nix has close_range")]
+    let done = unsafe { nix::libc::close_range(3, u32::MAX, flags) };
+    if done == 0 { Ok(()) } else { Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)) }
+}
+
+/// A program that PID 1 is about to become, with everything allocated that it takes.
+pub struct Successor {
+    path: CString,
+    arguments: Vec<CString>,
+}
+
+impl Successor {
+    /// `program` with `arguments`, of which the first is its own name.
+    ///
+    /// # Errors
+    /// `EINVAL` for a zero byte in one of them.
+    pub fn new(program: &str, arguments: &[String]) -> Result<Self, Error> {
+        let c_string = |text: &str| CString::new(text).map_err(|_| Error::new("exec", program, Errno::INVAL));
+        let mut made = Self { path: c_string(program)?, arguments: Vec::with_capacity(arguments.len()) };
+        for argument in arguments {
+            made.arguments.push(c_string(argument)?);
+        }
+        Ok(made)
+    }
+
+    /// Becomes it: with PID 1's environment as the kernel made it, the standard descriptors alone, and every signal as the kernel
+    /// leaves it to the first program.
+    ///
+    /// # Errors
+    /// Returns only when the kernel refuses: `ENOENT`, `EACCES`, `ENOEXEC`.
+    #[must_use]
+    pub fn become_it(&self) -> Error {
+        let errno = match self.attempt() {
+            Ok(never) => match never {},
+            Err(errno) => errno,
+        };
+        Error::new("exec", self.path.to_string_lossy(), errno)
+    }
+
+    fn attempt(&self) -> Result<Infallible, Errno> {
+        // Rust's runtime has it ignored, which an exec keeps.
+        // SAFETY: no handler is installed.
+        #[expect(unsafe_code, reason = "signal(2) is unsafe for handlers")]
+        unsafe { nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::SigDfl) }.map_err(of_nix)?;
+        close_at_exec()?;
+        nix::unistd::execv(&self.path, &self.arguments).map_err(of_nix)
+    }
+}
+
+fn of_nix(errno: nix::errno::Errno) -> Errno {
+    Errno::from_io_error(&std::io::Error::from(errno)).unwrap_or(Errno::IO)
 }

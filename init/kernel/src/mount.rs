@@ -4,7 +4,8 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, makedev, mknodat, openat, openat2};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, makedev, mknodat, openat, openat2};
+use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MoveMountFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount,
     fsopen, mount_move, move_mount, unmount,
@@ -84,6 +85,28 @@ pub fn enter_root(root: &Path) -> Result<(), Error> {
     rustix::process::chdir("/").map_err(|e| Error::new("chdir", "/", e))
 }
 
+/// Looks whether `path` (absolute) will be a program once `root` has become `/`: links are followed as they will be then.
+///
+/// # Errors
+/// As openat2(2); `EACCES` for anything but a file that may be executed; `ENOEXEC` when it is neither an ELF file nor a script.
+pub fn program_in(root: &Path, path: &Path) -> Result<(), Error> {
+    look_at_program(root, path).map_err(|errno| Error::new("openat2", path.display(), errno))
+}
+
+fn look_at_program(root: &Path, path: &Path) -> Result<(), Errno> {
+    let root = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let relative = path.strip_prefix("/").unwrap_or(path);
+    let open = |flags| openat2(&root, relative, flags | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT);
+    // Not for reading yet: opening a device or a pipe does something.
+    let mode = fstat(open(OFlags::PATH)?)?.st_mode;
+    if FileType::from_raw_mode(mode) != FileType::RegularFile || mode & 0o111 == 0 {
+        return Err(Errno::ACCESS);
+    }
+    let mut first = [0; 4];
+    let read = rustix::io::read(open(OFlags::RDONLY)?, &mut first)?;
+    if read == 4 && (first == *b"\x7fELF" || first.starts_with(b"#!")) { Ok(()) } else { Err(Errno::NOEXEC) }
+}
+
 /// Finds the folder `path` (absolute) inside of `root`, and refuses a link anywhere in it: what a link means is another thing once
 /// `root` has become `/`.
 ///
@@ -107,7 +130,7 @@ pub fn make_block_node(path: &Path, number: &str) -> Result<(), Error> {
     let mut parts = number.split(':');
     let (major, minor) = (part(parts.next()), part(parts.next()));
     let (Some(major), Some(minor)) = (major, minor) else {
-        return Err(Error::new("mknod", path.display(), rustix::io::Errno::INVAL));
+        return Err(Error::new("mknod", path.display(), Errno::INVAL));
     };
     let mode = Mode::RUSR | Mode::WUSR;
     mknodat(CWD, path, FileType::BlockDevice, mode, makedev(major, minor)).map_err(|e| Error::new("mknod", path.display(), e))
@@ -124,11 +147,43 @@ pub fn detach(target: &Path) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::symlink;
-
-    use rustix::io::Errno;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
+
+    #[test]
+    fn program_is_found_as_it_will_be_when_the_root_is_the_root() {
+        let root = tempfile::tempdir().unwrap();
+        let inside = |path: &str| root.path().join(path);
+        fs::create_dir_all(inside("usr/sbin")).unwrap();
+        symlink("usr/sbin", inside("sbin")).unwrap();
+        for (path, content, mode) in [
+            ("usr/init", b"\x7fELF...".as_slice(), 0o755),
+            ("usr/script", b"#!/bin/sh\n", 0o500),
+            ("usr/text", b"text", 0o755),
+            ("usr/empty", b"", 0o755),
+            ("usr/data", b"\x7fELF...", 0o644),
+        ] {
+            fs::write(inside(path), content).unwrap();
+            fs::set_permissions(inside(path), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        symlink("/usr/init", inside("usr/sbin/init")).unwrap();
+        symlink("../../../../usr/script", inside("usr/sbin/above")).unwrap();
+        symlink("/bin/sh", inside("usr/sbin/of-the-initrd")).unwrap();
+        for (path, want) in [
+            ("/sbin/init", Ok(())),
+            ("/sbin/above", Ok(())),
+            ("/usr/script", Ok(())),
+            ("/sbin/none", Err(Errno::NOENT)),
+            ("/sbin/of-the-initrd", Err(Errno::NOENT)),
+            ("/usr/data", Err(Errno::ACCESS)),
+            ("/usr/sbin", Err(Errno::ACCESS)),
+            ("/usr/text", Err(Errno::NOEXEC)),
+            ("/usr/empty", Err(Errno::NOEXEC)),
+        ] {
+            assert_eq!(program_in(root.path(), Path::new(path)).map_err(|error| error.errno()), want, "{path}");
+        }
+    }
 
     #[test]
     fn folder_is_found_inside_of_the_root_and_never_through_a_link() {

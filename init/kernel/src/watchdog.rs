@@ -63,6 +63,15 @@ impl Watchdog {
         self.0.write_all(b".").map_err(|e| Error::io("write", DEVICE, &e))
     }
 
+    /// Lets the kernel stop it when the descriptor is closed, as an exec does once nothing can hang it any more: before that, on the way to
+    /// reading the program, it still bites. It must not be fed any more, which would take this back; this feeds it once.
+    ///
+    /// # Errors
+    /// As write(2).
+    pub fn stop_at_exec(&mut self) -> Result<(), Error> {
+        self.0.write_all(b"V").map_err(|e| Error::io("write", DEVICE, &e))
+    }
+
     /// Stops it, so that closing it does no harm; one that is built never to stop goes on.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use kernel::child::Successor;
 use kernel::mount;
 use ondisk::cmdline::InitPath;
 
@@ -19,8 +20,8 @@ const MOVED: [&str; 4] = ["/dev", "/proc", "/sys", "/run"];
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("the image has no {0}")]
-    NoInit(String),
+    #[error("init={0} is no program of the verified root: correct the command line, or the image")]
+    NoInit(String, #[source] kernel::Error),
     #[error("receipt")]
     Receipt(#[source] std::io::Error),
     #[error("moving mounts")]
@@ -37,7 +38,7 @@ impl Error {
             Self::Receipt(_) => 91,
             Self::Move(_) => 92,
             Self::Empty(_) => 93,
-            Self::NoInit(_) => 94,
+            Self::NoInit(..) => 94,
             Self::Exec(_) => 95,
         }
     }
@@ -52,11 +53,8 @@ pub(crate) fn switch_root(
     receipt: Receipt,
 ) -> Result<Infallible, Error> {
     let sysroot = root.path();
-    // A link (systemd's /sbin/init is one) points inside the root; only its own presence can be seen from here.
-    let in_root = sysroot.join(init.as_str().trim_start_matches('/'));
-    if fs::symlink_metadata(&in_root).is_err() && fs::symlink_metadata(sysroot.join("sbin")).is_err() {
-        return Err(Error::NoInit(init.as_str().to_owned()));
-    }
+    let program = Path::new(init.as_str());
+    mount::program_in(sysroot, program).map_err(|error| Error::NoInit(init.as_str().to_owned(), error))?;
     receipt.leave(journal).map_err(Error::Receipt)?;
     for place in MOVED {
         mount::relocate(Path::new(place), &sysroot.join(place.trim_start_matches('/'))).map_err(Error::Move)?;
@@ -64,10 +62,12 @@ pub(crate) fn switch_root(
     empty(Path::new("/")).map_err(Error::Empty)?;
     step("handoff: initramfs emptied");
     let words: Vec<String> = std::iter::once(init.as_str().to_owned()).chain(std::env::args().skip(1)).collect();
+    let successor = Successor::new(init.as_str(), &words).map_err(Error::Exec)?;
     mount::enter_root(sysroot).map_err(Error::Move)?;
-    watchdog::disarm();
+    watchdog::stop_at_exec();
     log::info!("handoff: {} takes over after {:.1} s", init.as_str(), kernel::clock::since_kernel_start().as_secs_f64());
-    Err(Error::Exec(kernel::child::become_program(Path::new(init.as_str()), &words)))
+    let _only = crate::last_act();
+    Err(Error::Exec(successor.become_it()))
 }
 
 /// Deletes everything on the filesystem of `folder`, and nothing that is mounted below it.
