@@ -9,8 +9,9 @@ use crate::journal::Journal;
 use crate::phase::api::Api;
 use crate::phase::policy::Measured;
 use crate::phase::unlock::Unlocked;
-use crate::phase::{api, data, handoff, measure, net, policy, root, scratch, unlock};
+use crate::phase::{api, data, handoff, measure, net, policy, quiesce, root, scratch, unlock};
 use crate::receipt::Receipt;
+use crate::threads;
 
 /// Takes the machine from the kernel's first instruction to the real init.
 ///
@@ -42,10 +43,11 @@ pub(crate) fn boot(journal: &Arc<Journal>) -> Result<Infallible, BootError> {
         let make = || scratch::make(api, &root, &policy.line.scratch); // keys that only the kernel has
         receipt.scratch(journal.phase("scratch", make)?);
     }
-    let extend = || measure::extend(registers, &receipt.facts(&opened)); // what happened; then the cap
+    let quiescent = journal.phase("quiesce", quiesce::wait)?; //               no thread and no request for a quote is left
+    let extend = || measure::extend(&quiescent, registers, &receipt.facts(&opened)); // what happened; then the cap
     let measured = journal.phase("measure", extend)?;
     receipt.measured(measured);
-    let handoff = || handoff::switch_root(api, &root, &policy.line.init, journal, receipt);
+    let handoff = || handoff::switch_root(api, quiescent, &root, &policy.line.init, journal, receipt);
     journal.phase("handoff", handoff).map_err(BootError::from) // never returns
 }
 
@@ -76,8 +78,9 @@ fn side_by_side<A: Send + 'static, B: Send + 'static>(
     let (sender, results) = mpsc::channel();
     let shared = || (Arc::clone(journal), Arc::clone(policy), sender.clone());
     let ((ours, measured, done), (theirs, same, also)) = (shared(), shared());
-    std::thread::spawn(move || drop(done.send(first(&ours, &measured).map(Done::First))));
-    std::thread::spawn(move || drop(also.send(second(&theirs, &same).map(Done::Second))));
+    let refused = |error| BootError::Internal(format!(" ({error})"));
+    threads::spawn("root", Box::new(move || drop(done.send(first(&ours, &measured).map(Done::First))))).map_err(refused)?;
+    threads::spawn("unlock", Box::new(move || drop(also.send(second(&theirs, &same).map(Done::Second))))).map_err(refused)?;
     drop(sender);
     let (mut a, mut b) = (None, None);
     for result in results {

@@ -5,7 +5,7 @@ use std::error::Error as _;
 use kernel::power::Power;
 use ondisk::cmdline::FailVerdict;
 
-use crate::phase::{api, data, handoff, measure, net, policy, root, scratch, unlock};
+use crate::phase::{api, data, handoff, measure, net, policy, quiesce, root, scratch, unlock};
 
 /// Why the boot ended. One variant a phase.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,8 @@ pub(crate) enum BootError {
     Data(#[from] data::Error),
     #[error("scratch")]
     Scratch(#[from] scratch::Error),
+    #[error("quiesce")]
+    Quiesce(#[from] quiesce::Error),
     #[error("measure")]
     Measure(#[from] measure::Error),
     #[error("handoff")]
@@ -83,6 +85,7 @@ impl BootError {
             Self::Unlock(e) => e.code(),
             Self::Data(e) => e.code(),
             Self::Scratch(e) => e.code(),
+            Self::Quiesce(e) => e.code(),
             Self::Measure(e) => e.code(),
             Self::Handoff(e) => e.code(),
             Self::Internal(_) => 99,
@@ -96,6 +99,7 @@ impl BootError {
             Self::Data(e) => e.may_pass(),
             Self::Root(e) => e.may_pass(),
             Self::Scratch(e) => e.may_pass(),
+            Self::Quiesce(e) => e.may_pass(),
             Self::Api(_) | Self::Policy(_) | Self::Measure(_) | Self::Handoff(_) | Self::Internal(_) => false,
         };
         if may_pass { Verdict::Reboot } else { Verdict::PowerOff }

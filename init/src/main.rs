@@ -5,6 +5,7 @@ mod error;
 mod journal;
 mod phase;
 mod receipt;
+mod threads;
 mod watchdog;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

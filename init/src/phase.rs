@@ -7,6 +7,7 @@ pub(crate) mod handoff;
 pub(crate) mod measure;
 pub(crate) mod net;
 pub(crate) mod policy;
+pub(crate) mod quiesce;
 pub(crate) mod root;
 pub(crate) mod scratch;
 pub(crate) mod unlock;

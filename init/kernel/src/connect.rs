@@ -8,14 +8,19 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::addr::{SocketAddrArg, SocketAddrLen, SocketAddrOpaque};
-use rustix::net::sockopt::{self, Timeout};
+use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, ipproto, socket_with};
 
-use crate::readiness;
+use crate::readiness::Stop;
 
 /// A connected stream.
 #[derive(Debug)]
-pub struct Stream(OwnedFd);
+pub struct Stream {
+    socket: OwnedFd,
+    stop: Stop,
+    /// When a read or write that waits gives up.
+    until: Instant,
+}
 
 /// `struct sockaddr_vm` of linux/vm_sockets.h.
 #[repr(C)]
@@ -62,20 +67,19 @@ impl Attempt {
     }
 
     /// The stream of an attempt that has ended, or why there is none.
-    fn finish(self) -> Result<Stream, Errno> {
+    fn finish(self, stop: &Stop, until: Instant) -> Result<Stream, Errno> {
         sockopt::socket_error(&self.0)??;
-        rustix::io::ioctl_fionbio(&self.0, false)?;
-        Ok(Stream(self.0))
+        Ok(Stream { socket: self.0, stop: stop.clone(), until })
     }
 }
 
 impl Stream {
     /// Connects to the first of `addresses` that answers until `deadline`, and says which. One more is tried beside the others every `stagger`, and
-    /// at once when none is left on its way.
+    /// at once when none is left on its way. `stop` ends this, and every wait of the stream.
     ///
     /// # Errors
-    /// Why the last attempt failed; `ETIMEDOUT` when none ended in time; `EDESTADDRREQ` without an address.
-    pub fn tcp(addresses: &[SocketAddr], stagger: Duration, deadline: Instant) -> io::Result<(Self, SocketAddr)> {
+    /// Why the last attempt failed; `ETIMEDOUT` when none ended in time; `EDESTADDRREQ` without an address; `ECANCELED`.
+    pub fn tcp(addresses: &[SocketAddr], stagger: Duration, deadline: Instant, stop: &Stop) -> io::Result<(Self, SocketAddr)> {
         let mut left = addresses.iter();
         let mut under_way: Vec<(Attempt, SocketAddr)> = Vec::new();
         let mut last = Errno::DESTADDRREQ;
@@ -98,10 +102,10 @@ impl Stream {
             // All of those that end before it is time for the next address.
             loop {
                 let fds: Vec<_> = under_way.iter().map(|(attempt, _)| attempt.0.as_fd()).collect();
-                let ended = readiness::wait(&fds, PollFlags::OUT, wake)?;
+                let ended = stop.or_wait(&fds, PollFlags::OUT, wake)?;
                 let Some(at) = ended.iter().position(|ended| *ended) else { break };
                 let (attempt, address) = under_way.swap_remove(at);
-                match attempt.finish() {
+                match attempt.finish(stop, deadline) {
                     Ok(stream) => return Ok((stream, address)),
                     Err(errno) => last = errno,
                 }
@@ -115,41 +119,51 @@ impl Stream {
         }
     }
 
-    /// Connects to `port` of the context `cid` until `deadline`.
+    /// Connects to `port` of the context `cid` until `deadline`; `stop` as for [`Stream::tcp`].
     ///
     /// # Errors
-    /// As connect(2) for vsock(7): `ENODEV` without a transport, `ECONNRESET` when nobody listens; `ETIMEDOUT`.
-    pub fn vsock(cid: u32, port: u32, deadline: Instant) -> io::Result<Self> {
+    /// As connect(2) for vsock(7): `ENODEV` without a transport, `ECONNRESET` when nobody listens; `ETIMEDOUT`; `ECANCELED`.
+    pub fn vsock(cid: u32, port: u32, deadline: Instant, stop: &Stop) -> io::Result<Self> {
         let address = VsockAddress { family: AddressFamily::VSOCK.as_raw(), reserved: 0, port, cid, zero: [0; 4] };
         let attempt = Attempt::start(AddressFamily::VSOCK, None, &address)?;
-        if readiness::wait(&[attempt.0.as_fd()], PollFlags::OUT, deadline)?.contains(&true) {
-            return Ok(attempt.finish()?);
+        if stop.or_wait(&[attempt.0.as_fd()], PollFlags::OUT, deadline)?.contains(&true) {
+            return Ok(attempt.finish(stop, deadline)?);
         }
         Err(Errno::TIMEDOUT.into())
     }
 
-    /// Bounds the next reads and writes, each.
-    ///
-    /// # Errors
-    /// As setsockopt(2).
-    pub fn bound(&self, left: Duration) -> io::Result<()> {
-        for which in [Timeout::Recv, Timeout::Send] {
-            sockopt::set_socket_timeout(&self.0, which, Some(left))?;
-        }
-        Ok(())
+    /// Bounds the next reads and writes; before the first call the deadline of the connection does.
+    pub fn bound(&mut self, left: Duration) {
+        self.until = Instant::now() + left;
+    }
+
+    /// Waits until the socket can do what `flags` say; `EAGAIN` when the bound is over.
+    fn wait(&self, flags: PollFlags) -> Result<(), Errno> {
+        let ready = self.stop.or_wait(&[self.socket.as_fd()], flags, self.until)?;
+        if ready.contains(&true) { Ok(()) } else { Err(Errno::AGAIN) }
     }
 }
 
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(rustix::io::read(&self.0, buffer)?)
+        loop {
+            match rustix::io::read(&self.socket, &mut *buffer) {
+                Err(Errno::AGAIN | Errno::INTR) => self.wait(PollFlags::IN)?,
+                done => return Ok(done?),
+            }
+        }
     }
 }
 
 impl Write for Stream {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        // A peer that hung up is an error, not a signal.
-        Ok(rustix::net::send(&self.0, buffer, rustix::net::SendFlags::NOSIGNAL)?)
+        loop {
+            // A peer that hung up is an error, not a signal.
+            match rustix::net::send(&self.socket, buffer, rustix::net::SendFlags::NOSIGNAL) {
+                Err(Errno::AGAIN | Errno::INTR) => self.wait(PollFlags::OUT)?,
+                done => return Ok(done?),
+            }
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -167,6 +181,10 @@ mod tests {
 
     fn soon() -> Instant {
         Instant::now() + Duration::from_secs(10)
+    }
+
+    fn stop() -> Stop {
+        Stop::new().unwrap()
     }
 
     /// A listener whose queue is full: further connections stay unanswered, as behind a packet filter that drops.
@@ -187,7 +205,7 @@ mod tests {
         let refused = { TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap() };
         let good = listener.local_addr().unwrap();
         for addresses in [vec![good], vec![refused, good], vec![silent, good], vec![silent, refused, good, silent]] {
-            let (mut stream, peer) = Stream::tcp(&addresses, STAGGER, soon()).unwrap();
+            let (mut stream, peer) = Stream::tcp(&addresses, STAGGER, soon(), &stop()).unwrap();
             assert_eq!(peer, good);
             stream.write_all(b"hello").unwrap();
             let mut got = [0; 5];
@@ -201,25 +219,39 @@ mod tests {
         let (_held, silent, _fill) = black_hole();
         let refused = { TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap() };
         let kind = |addresses: &[SocketAddr]| {
-            Stream::tcp(addresses, STAGGER, Instant::now() + Duration::from_millis(300)).unwrap_err().kind()
+            Stream::tcp(addresses, STAGGER, Instant::now() + Duration::from_millis(300), &stop()).unwrap_err().kind()
         };
         assert_eq!(kind(&[refused]), io::ErrorKind::ConnectionRefused);
         assert_eq!(kind(&[silent]), io::ErrorKind::TimedOut);
         assert_eq!(kind(&[silent, refused]), io::ErrorKind::TimedOut);
-        assert!(Stream::tcp(&[], STAGGER, soon()).is_err());
+        assert!(Stream::tcp(&[], STAGGER, soon(), &stop()).is_err());
     }
 
     #[test]
     fn read_ends_when_its_bound_is_over() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (mut stream, _) = Stream::tcp(&[listener.local_addr().unwrap()], STAGGER, soon()).unwrap();
-        stream.bound(Duration::from_millis(20)).unwrap();
+        let (mut stream, _) = Stream::tcp(&[listener.local_addr().unwrap()], STAGGER, soon(), &stop()).unwrap();
+        stream.bound(Duration::from_millis(20));
         assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn stop_ends_a_connection_that_nobody_answers_and_a_read_that_waits() {
+        let (_held, silent, _fill) = black_hole();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let canceled = |error: io::Error| error.raw_os_error() == Some(Errno::CANCELED.raw_os_error());
+        let stop = stop();
+        let (mut stream, _) = Stream::tcp(&[listener.local_addr().unwrap()], STAGGER, soon(), &stop).unwrap();
+        let connecting = stop.clone();
+        let attempt = std::thread::spawn(move || Stream::tcp(&[silent], STAGGER, soon(), &connecting).map(drop).unwrap_err());
+        let read = std::thread::spawn(move || stream.read(&mut [0]).unwrap_err());
+        stop.signal();
+        assert!(canceled(attempt.join().unwrap()) && canceled(read.join().unwrap()));
     }
 
     #[test]
     fn vsock_without_a_listener_is_an_error() {
         // Without the module EAFNOSUPPORT, with it and without a transport ENODEV: an error in either case.
-        assert!(Stream::vsock(2, 1, Instant::now() + Duration::from_millis(200)).is_err());
+        assert!(Stream::vsock(2, 1, Instant::now() + Duration::from_millis(200), &stop()).is_err());
     }
 }

@@ -29,6 +29,7 @@ pub mod resize;
 mod rtnetlink;
 pub mod swap;
 pub mod sysctl;
+pub mod tasks;
 pub mod tdx;
 pub mod tsm;
 pub mod uevent;

@@ -17,6 +17,9 @@ pub const REPORT_DATA_BYTES: usize = 64;
 /// The largest blob that is read, in bytes: kernels to 6.19 give 32 KiB at most, later ones 16 MiB; no TDX quote is near this.
 const BLOB_MAX: u64 = 128 << 10;
 
+/// What the names of our requests begin with.
+const PREFIX: &str = "cvm-init-";
+
 /// The report interface of this machine.
 #[derive(Debug, Clone)]
 pub struct Tsm {
@@ -55,6 +58,25 @@ impl Tsm {
         Self { reports: reports.into() }
     }
 
+    /// A request of ours that is not removed: none, unless the kernel refused to remove one.
+    ///
+    /// # Errors
+    /// As reading the folder; a machine without the interface has no requests.
+    pub fn left(&self) -> Result<Option<String>, Error> {
+        let failed = |e: std::io::Error| Error::io("read", self.reports.display(), &e);
+        let entries = match fs::read_dir(&self.reports) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            entries => entries.map_err(failed)?,
+        };
+        for entry in entries {
+            let name = entry.map_err(failed)?.file_name();
+            if name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+                return Ok(Some(name.to_string_lossy().into_owned()));
+            }
+        }
+        Ok(None)
+    }
+
     /// Asks for a report over `report_data`, once.
     ///
     /// # Errors
@@ -81,7 +103,7 @@ impl Entry {
     fn create(tsm: &Tsm) -> Result<Self, Error> {
         let mut name = [0_u8; 8];
         crate::clock::random(&mut name)?;
-        let path = tsm.reports.join(format!("cvm-init-{:016x}", u64::from_be_bytes(name)));
+        let path = tsm.reports.join(format!("{PREFIX}{:016x}", u64::from_be_bytes(name)));
         fs::create_dir(&path).map_err(|e| Error::io("mkdir", path.display(), &e))?;
         Ok(Self(path))
     }
@@ -125,6 +147,15 @@ mod tests {
         let error = Tsm::at(reports.path()).report(&[0; 64]).unwrap_err();
         assert_eq!((error.to_string().starts_with("read provider"), error.errno()), (true, Errno::NOENT));
         assert_eq!(fs::read_dir(reports.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn request_that_is_left_is_told() {
+        let reports = tempfile::tempdir().unwrap();
+        assert_eq!(Tsm::at(reports.path().join("none")).left(), Ok(None));
+        fs::create_dir(reports.path().join("theirs")).unwrap();
+        fs::create_dir(reports.path().join("cvm-init-1")).unwrap();
+        assert_eq!(Tsm::at(reports.path()).left(), Ok(Some("cvm-init-1".to_owned())));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use kernel::mount;
 use ondisk::cmdline::InitPath;
 
 use super::api::Api;
+use super::quiesce::Quiescent;
 use super::root::Root;
 use crate::journal::{Journal, step};
 use crate::receipt::Receipt;
@@ -47,6 +48,7 @@ impl Error {
 /// Leaves the receipt in `/run`, moves the mounts, makes `root` the root of everything, and execs `init` in it.
 pub(crate) fn switch_root(
     _api: Api,
+    _quiescent: Quiescent,
     root: &Root,
     init: &InitPath,
     journal: &Journal,

@@ -19,6 +19,7 @@ use ondisk::register::Hash;
 use serde::Serialize;
 
 use super::api::Api;
+use super::quiesce::Quiescent;
 use crate::receipt::hex;
 pub(crate) use event::Facts;
 use firmware::{Finding, Reason};
@@ -176,7 +177,7 @@ fn decide<R>(wanted: Measure, vaults: bool, rtmrs: Option<R>, machine: Machine) 
 ///
 /// # Errors
 /// When a register or a log does not take it.
-pub(crate) fn extend(registers: Registers, facts: &Facts<'_>) -> Result<Outcome, Error> {
+pub(crate) fn extend(_quiescent: &Quiescent, registers: Registers, facts: &Facts<'_>) -> Result<Outcome, Error> {
     let Registers { rtmrs, tpm, firmware } = registers;
     let events = event::records(facts).map_err(Error::Event)?;
     let mut of_rtmr = Vec::new();

@@ -15,10 +15,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
+use kernel::readiness::Stop;
 use ondisk::cmdline::{Data, Policy, VaultAddress};
 
 use super::api::{self, Api};
 use crate::journal::step;
+use crate::threads;
 use candidate::Plan;
 use manager::Manager;
 pub(crate) use reach::{Distrusted, Error as ReachError, Reach, Wire};
@@ -101,8 +103,9 @@ pub(crate) fn up(api: Api, policy: &Policy, data: &Data, deadline: Instant) -> R
     if over_vsock {
         api::load(api, VSOCK).map_err(Error::Modules)?;
     }
+    let stop = Stop::new().map_err(Error::Kernel)?;
     if !policy.needs_link() {
-        return Ok(Network { reach: Reach { status: None, server: Arc::default() }, thread: None });
+        return Ok(Network { reach: Reach { status: None, server: Arc::default(), stop }, thread: None });
     }
     let local = |address: &VaultAddress| matches!(address, VaultAddress::V6(address) if address.ip().is_unicast_link_local());
     let net = policy.net.clone();
@@ -112,12 +115,13 @@ pub(crate) fn up(api: Api, policy: &Policy, data: &Data, deadline: Instant) -> R
     let (ours, theirs) = UnixStream::pair().map_err(socket)?;
     let manager = Manager::new(net.link, plan, Arc::clone(&status), theirs).map_err(Error::Kernel)?;
     let (ended, end) = mpsc::channel();
-    std::thread::spawn(move || {
+    let work = move || {
         manager.run(net.keep);
         drop(ended);
-    });
-    let network =
-        Network { reach: Reach { status: Some(Arc::clone(&status)), server: Arc::default() }, thread: Some((ours, end)) };
+    };
+    threads::spawn("net", Box::new(work)).map_err(Error::Kernel)?;
+    let reach = Reach { status: Some(Arc::clone(&status)), server: Arc::default(), stop };
+    let network = Network { reach, thread: Some((ours, end)) };
     if !over_vsock {
         let up = status.ready_or_why(REPORT, deadline)?;
         step(format_args!("net: {} is up", up.name));
@@ -136,8 +140,14 @@ impl Network {
         self.reach.status.as_ref()?.up().map(|up| up.name)
     }
 
-    /// Returns the links as they were found, unless policy keeps the one in use for the real system.
+    /// Ends whatever is still under way, and returns the links as they were found, unless policy keeps the one in use for the real
+    /// system.
     pub(crate) fn release(self) {
+        self.reach.stop.signal();
+        if let Some(status) = &self.reach.status {
+            // Whoever waits for a link waits for nothing.
+            status.broke(kernel::Error::io("wait", "net", &std::io::ErrorKind::Interrupted.into()));
+        }
         let Some((end, ended)) = self.thread else { return };
         drop(end); // the thread reads its end
         if matches!(ended.recv_timeout(RETURN), Err(mpsc::RecvTimeoutError::Timeout)) {
@@ -146,11 +156,9 @@ impl Network {
     }
 }
 
-/// A random number; without random numbers there is no jitter, and no harm.
-fn random() -> u32 {
+/// A random number: transaction and question numbers that another could guess are an invitation to answer first.
+fn random() -> Result<u32, kernel::Error> {
     let mut bytes = [0; 4];
-    match kernel::clock::random(&mut bytes) {
-        Ok(()) => u32::from_ne_bytes(bytes),
-        Err(_) => 0,
-    }
+    kernel::clock::random(&mut bytes)?;
+    Ok(u32::from_ne_bytes(bytes))
 }

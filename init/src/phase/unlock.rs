@@ -18,6 +18,7 @@ use super::data::{self, Disks, Keys};
 use super::net::Network;
 use super::policy::Measured;
 use crate::journal::step;
+use crate::threads;
 use dial::{Dialer, Event};
 use gathering::{Gathering, Line};
 pub(crate) use outcome::Outcome;
@@ -80,6 +81,8 @@ pub(crate) enum Error {
     Disk(#[source] data::Error),
     #[error("client key")]
     Identity(#[source] vault::Error),
+    #[error("thread")]
+    Thread(#[source] kernel::Error),
     #[error("a threshold of {0} of {1}")]
     Threshold(usize, usize),
 }
@@ -92,7 +95,7 @@ impl Error {
             Self::Unproved(_) => 52,
             Self::NotBelieved(..) => 53,
             Self::OwnQuote(_) => 54,
-            Self::Identity(_) | Self::Threshold(..) => 55,
+            Self::Identity(_) | Self::Thread(_) | Self::Threshold(..) => 55,
             Self::Expired(_) => 56,
             Self::Stale(_) => 57,
             Self::Disk(error) => error.code(),
@@ -180,7 +183,7 @@ fn rule(vaults: &Vaults, disks: &Disks) -> Rule {
 }
 
 /// Starts a thread a vault. They are not scoped: a scope would wait for the slowest dead vault after the key is here. What a
-/// thread still does then ends with the next message to it, or with the exec of the real init.
+/// thread still does then ends with the next message to it, or when the network is released; nothing is measured before.
 fn dial_all(
     (policy, network): (&Measured, &Network),
     vaults: &Vaults,
@@ -204,13 +207,15 @@ fn dial_all(
         deadline,
     });
     let (sender, events) = mpsc::channel();
-    let start = |(index, address): (usize, &ondisk::cmdline::VaultAddress)| {
+    let mut lines = Vec::with_capacity(vaults.addresses.len());
+    for (index, address) in vaults.addresses.iter().enumerate() {
         let (commands, inbox) = mpsc::channel();
         let (dialer, sender, address) = (Arc::clone(&dialer), sender.clone(), address.clone());
-        std::thread::spawn(move || dialer.serve(index, &address, &inbox, &sender));
-        Line::new(commands)
-    };
-    Ok((vaults.addresses.iter().enumerate().map(start).collect(), events))
+        let work = move || dialer.serve(index, &address, &inbox, &sender);
+        threads::spawn(&format!("vault {index}"), Box::new(work)).map_err(Error::Thread)?;
+        lines.push(Line::new(commands));
+    }
+    Ok((lines, events))
 }
 
 fn demand(policy: &TcbPolicy) -> attest::TcbDemand {

@@ -42,6 +42,8 @@ pub(crate) enum Error {
     Unknown(HashingAlgorithm),
     #[error("the PCR does not hold what was extended")]
     Lost,
+    #[error("thread")]
+    Thread(#[source] kernel::Error),
     #[error("no answer in {} s", PATIENCE.as_secs())]
     Late,
 }
@@ -72,11 +74,13 @@ pub(super) fn extend(events: &[String]) -> Result<Extended, Error> {
     })
 }
 
-/// A command that hangs keeps its thread, which ends with the handoff.
+/// A command that hangs keeps its thread, and ends the boot.
 fn in_time<T: Send + 'static>(visit: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
     let (sender, answer) = mpsc::channel();
-    std::thread::spawn(move || drop(sender.send(visit())));
-    answer.recv_timeout(PATIENCE).map_err(|_| Error::Late)?
+    let thread = crate::threads::spawn("tpm", Box::new(move || drop(sender.send(visit())))).map_err(Error::Thread)?;
+    let answer = answer.recv_timeout(PATIENCE).map_err(|_| Error::Late)?;
+    thread.join().map_err(|_| Error::Late)?; // it has nothing left to do
+    answer
 }
 
 /// A session with the TPM: its active banks and what the PCR must hold in each.

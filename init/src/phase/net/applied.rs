@@ -89,7 +89,7 @@ impl Applied {
             }
         }
         // Another identifier at once for each that is somebody else's.
-        while let Some(wanted) = self.wanted6(offer, plan) {
+        while let Some(wanted) = self.wanted6(offer, plan)? {
             if self.v6.as_ref().is_none_or(|v6| v6.own != wanted) {
                 self.set_v6(wanted, links)?;
             }
@@ -192,29 +192,29 @@ impl Applied {
     }
 
     /// The IPv6 address to have: none when there is no offer, or when too many were somebody else's.
-    fn wanted6(&self, offer: &Offer, plan: &Plan) -> Option<Own> {
+    fn wanted6(&self, offer: &Offer, plan: &Plan) -> Result<Option<Own>, kernel::Error> {
         if let NetMode::Static { address: address @ IpAddr::V6(_), prefix, gateway } = plan.mode {
             let routes = gateway.map(|gateway| everywhere(Ipv6Addr::UNSPECIFIED.into(), gateway)).into_iter().collect();
-            return (self.duplicates == 0).then_some(Own { address, prefix, routes });
+            return Ok((self.duplicates == 0).then_some(Own { address, prefix, routes }));
         }
-        let (said, _) = offer.said.as_ref().filter(|_| self.duplicates <= IDENTIFIERS_MAX)?;
+        let Some((said, _)) = offer.said.as_ref().filter(|_| self.duplicates <= IDENTIFIERS_MAX) else { return Ok(None) };
         let held = self.v6.as_ref().and_then(|v6| if let IpAddr::V6(held) = v6.own.address { Some(held) } else { None });
         let of_held = said.prefixes.iter().find_map(|prefix| held.filter(|held| prefix.contains(*held)).zip(Some(prefix)));
         let (address, prefix) = if let Some(kept) = of_held {
             kept
         } else {
-            let prefix = said.prefixes.first()?;
+            let Some(prefix) = said.prefixes.first() else { return Ok(None) };
             // Made of the link's hardware address, and of random bits when somebody had that one.
-            let chance = || (u64::from(random()) << 32 | u64::from(random())).to_be_bytes();
-            let address = if self.duplicates == 0 { prefix.address(self.link.mac) } else { prefix.join(chance()) };
+            let chance = || Ok((u64::from(random()?) << 32 | u64::from(random()?)).to_be_bytes());
+            let address = if self.duplicates == 0 { prefix.address(self.link.mac) } else { prefix.join(chance()?) };
             (address, prefix)
         };
-        Some(Own { address: address.into(), prefix: prefix.length(), routes: said.route().into_iter().collect() })
+        Ok(Some(Own { address: address.into(), prefix: prefix.length(), routes: said.route().into_iter().collect() }))
     }
 
     /// The address that stands in the way, when there is no other to try.
     fn duplicate(&self, offer: &Offer, plan: &Plan) -> Option<Ipv6Addr> {
-        let tried = self.duplicates > 0 && self.v6.is_none() && self.wanted6(offer, plan).is_none();
+        let tried = self.duplicates > 0 && self.v6.is_none() && matches!(self.wanted6(offer, plan), Ok(None));
         let address = match plan.mode {
             NetMode::Static { address: IpAddr::V6(address), .. } => Some(address),
             _ => offer.said.as_ref().and_then(|(said, _)| said.prefixes.first()).map(|prefix| prefix.address(self.link.mac)),

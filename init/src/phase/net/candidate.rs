@@ -150,7 +150,7 @@ impl Candidate {
     fn try_start(&mut self, plan: &Plan, wanted: Option<std::net::Ipv4Addr>, now: Instant) -> Result<(), kernel::Error> {
         if plan.dhcp() {
             let socket = PacketSocket::open(self.found.index, Ethertype::Ipv4)?;
-            self.dhcp = Some((socket, Client::new(self.found.mac, wanted, now, random())));
+            self.dhcp = Some((socket, Client::new(self.found.mac, wanted, now, random()?)));
         }
         if plan.slaac() {
             let socket = PacketSocket::open(self.found.index, Ethertype::Ipv6)?;
@@ -174,7 +174,8 @@ impl Candidate {
         self.trouble = Some(trouble);
         self.offer.said = None;
         // Links that went wrong together must not go on together: two with one address would be each other's duplicates for ever.
-        self.again = Some(now + REST.mul_f64(1.0 + f64::from(random()) / f64::from(u32::MAX)));
+        let jitter = random().unwrap_or(u32::MAX); // the only use for which any number will do
+        self.again = Some(now + REST.mul_f64(1.0 + f64::from(jitter) / f64::from(u32::MAX)));
     }
 
     pub(super) fn kernel_trouble(&self, error: kernel::Error) -> Trouble {
@@ -230,16 +231,16 @@ impl Candidate {
             self.renew = None;
             let wanted = self.offer.lease.as_ref().map(|lease| lease.address);
             let socket = PacketSocket::open(self.found.index, Ethertype::Ipv4)?;
-            self.dhcp = Some((socket, Client::new(self.found.mac, wanted, now, random())));
+            self.dhcp = Some((socket, Client::new(self.found.mac, wanted, now, random()?)));
         }
         let Some((socket, client)) = &mut self.dhcp else { return Ok(()) };
         for _ in 0..FRAMES_MAX {
             // What an offer makes due goes out before the next frame is looked at.
-            if let Some(frame) = client.due(now, random()) {
+            if let Some(frame) = client.due(now, random()?) {
                 socket.send(&frame)?;
             }
             let Some(frame) = socket.receive()? else { break };
-            match client.take(&frame, now, random()) {
+            match client.take(&frame, now, random()?) {
                 Taken::Nothing => {}
                 Taken::Offered(address) => step(format_args!("dhcp: {} offered {address}", self.found.name)),
                 Taken::Refused => log::warn!("net: {}: the server refused what it had offered", self.found.name),
@@ -257,7 +258,7 @@ impl Candidate {
     /// Takes the first advertisement that an address can be made of, and goes on until one is of a router that forwards.
     fn listen(&mut self, now: Instant) -> Result<(), kernel::Error> {
         let Some((socket, solicitor)) = &mut self.slaac else { return Ok(()) };
-        if let Some(frame) = solicitor.due(now, random()) {
+        if let Some(frame) = solicitor.due(now, random()?) {
             socket.send(&frame)?;
         }
         for _ in 0..FRAMES_MAX {

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use kernel::connect::Stream;
+use kernel::readiness::Stop;
 use netconf::eyeballs;
 use ondisk::cmdline::{Host, VaultAddress};
 use vault::Transport;
@@ -54,15 +55,18 @@ pub(crate) struct Reach {
     pub(super) status: Option<Arc<Status>>,
     /// The place in the link's list of the name server that answered last.
     pub(super) server: Arc<AtomicUsize>,
+    /// Ends everything that is under way.
+    pub(super) stop: Stop,
 }
 
 /// Where a host is: at most eight places, in the order in which they are tried.
-pub(crate) struct Places(Vec<SocketAddr>);
+pub(crate) struct Places(Vec<SocketAddr>, Stop);
 
 impl Places {
     /// Connects to the first that answers until `deadline`.
     pub(crate) fn connect(&self, deadline: Instant) -> Result<Wire, Error> {
-        let (stream, peer) = Stream::tcp(&self.0, eyeballs::STAGGER, deadline).map_err(|e| Error::Connect(e.kind()))?;
+        let connected = Stream::tcp(&self.0, eyeballs::STAGGER, deadline, &self.1);
+        let (stream, peer) = connected.map_err(|e| Error::Connect(e.kind()))?;
         Ok(Wire { stream, peer: Some(peer.ip()) })
     }
 }
@@ -72,16 +76,22 @@ impl Reach {
     pub(crate) fn vault(&self, address: &VaultAddress, distrusted: &Distrusted, deadline: Instant) -> Result<Wire, Error> {
         let (host, port) = match address {
             VaultAddress::Vsock { cid, port } => {
-                let stream = Stream::vsock(*cid, *port, deadline).map_err(|e| Error::Connect(e.kind()))?;
+                let stream = Stream::vsock(*cid, *port, deadline, &self.stop).map_err(|e| Error::Connect(e.kind()))?;
                 return Ok(Wire { stream, peer: None });
             }
             VaultAddress::V4(address) => (Host::V4(*address.ip()), address.port()),
             VaultAddress::V6(address) => (Host::V6(*address.ip()), address.port()),
             VaultAddress::Name { host, port } => (Host::Name(host.clone()), *port),
         };
-        let Places(mut places) = self.places(&host, port, deadline)?;
-        places.sort_by_key(|place| distrusted.0.contains(&place.ip())); // stable: the order stays among the others
-        Places(places).connect(deadline)
+        let Places(places, stop) = self.places(&host, port, deadline)?;
+        let (last, mut first): (Vec<_>, Vec<_>) = places.into_iter().partition(|place| distrusted.0.contains(&place.ip()));
+        first.extend(last);
+        Places(first, stop).connect(deadline)
+    }
+
+    /// The signal that ends everything that is under way.
+    pub(crate) fn stop(&self) -> &Stop {
+        &self.stop
     }
 
     /// Where a host is.
@@ -90,14 +100,16 @@ impl Reach {
         let ips = match host {
             Host::V4(ip) => vec![IpAddr::V4(*ip)],
             Host::V6(ip) => vec![IpAddr::V6(*ip)],
-            Host::Name(name) => eyeballs::order(resolver::resolve(name, &up.resolvers, up.index, &self.server, deadline)?),
+            Host::Name(name) => {
+                eyeballs::order(resolver::resolve(name, &up.resolvers, (up.index, &self.stop), &self.server, deadline)?)
+            }
         };
         let place = |ip: IpAddr| match ip {
             IpAddr::V4(ip) => SocketAddr::from((ip, port)),
             // An address on the link is on ours.
             IpAddr::V6(ip) => SocketAddrV6::new(ip, port, 0, if ip.is_unicast_link_local() { up.index } else { 0 }).into(),
         };
-        Ok(Places(ips.into_iter().map(place).collect()))
+        Ok(Places(ips.into_iter().map(place).collect(), self.stop.clone()))
     }
 }
 
@@ -126,6 +138,7 @@ impl io::Write for Wire {
 
 impl Transport for Wire {
     fn bound(&mut self, left: Duration) -> io::Result<()> {
-        self.stream.bound(left)
+        self.stream.bound(left);
+        Ok(())
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use kernel::connect::Stream;
+use kernel::readiness::Stop;
 use netconf::dns::{ANSWER_MAX, Answer, Kind, Question};
 
 use super::random;
@@ -21,6 +22,9 @@ const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 const DATAGRAM_MAX: usize = 4096;
 /// How many names an alias may lead over.
 const ALIASES_MAX: usize = 8;
+
+/// The link whose addresses a server may have, by its index, and what ends every wait.
+type On<'a> = (u32, &'a Stop);
 
 /// Why a name has no address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +42,8 @@ pub(crate) enum Error {
     Silence,
     #[error("not a name")]
     Name,
+    #[error("no random numbers for a question")]
+    Random,
     #[error("the name is an alias of an alias of an alias")]
     Aliases,
 }
@@ -46,7 +52,7 @@ pub(crate) enum Error {
 pub(super) fn resolve(
     host: &str,
     servers: &[IpAddr],
-    scope: u32,
+    on: On<'_>,
     first: &AtomicUsize,
     deadline: Instant,
 ) -> Result<Vec<IpAddr>, Error> {
@@ -55,7 +61,7 @@ pub(super) fn resolve(
     }
     let mut question = Question::new(host).ok_or(Error::Name)?;
     for _ in 0..ALIASES_MAX {
-        match both(&question, servers, scope, first, deadline)? {
+        match both(&question, servers, on, first, deadline)? {
             Found::Addresses(addresses) => return Ok(addresses),
             Found::Alias(next) => question = next,
         }
@@ -69,7 +75,7 @@ enum Found {
 }
 
 /// Asks each server in turn for both kinds, round after round.
-fn both(question: &Question, servers: &[IpAddr], scope: u32, first: &AtomicUsize, deadline: Instant) -> Result<Found, Error> {
+fn both(question: &Question, servers: &[IpAddr], on: On<'_>, first: &AtomicUsize, deadline: Instant) -> Result<Found, Error> {
     let mut last = Error::Silence;
     // Twice round: a lost datagram is asked again, a dead set of servers does not use up the vault's whole attempt.
     let begin = first.load(Ordering::Relaxed) % servers.len().max(1);
@@ -78,7 +84,7 @@ fn both(question: &Question, servers: &[IpAddr], scope: u32, first: &AtomicUsize
         if Instant::now() >= deadline {
             break;
         }
-        match ask(question, server_at(*server, scope), until) {
+        match ask(question, server_at(*server, on.0), until, on.1) {
             Ok(found) => {
                 first.store(place, Ordering::Relaxed);
                 return Ok(found);
@@ -97,9 +103,12 @@ fn server_at(server: IpAddr, scope: u32) -> SocketAddr {
 }
 
 /// Asks one server for both kinds at once, and takes its answers until both are here or the time is up.
-fn ask(question: &Question, server: SocketAddr, until: Instant) -> Result<Found, Error> {
+fn ask(question: &Question, server: SocketAddr, until: Instant, stop: &Stop) -> Result<Found, Error> {
     let kinds = [Kind::Aaaa, Kind::A];
-    let ids = [random(), random()].map(|number| u16::try_from(number & 0xffff).unwrap_or(0));
+    let [first, second, ..] = random().map_err(|_| Error::Random)?.to_ne_bytes().as_chunks::<2>().0.to_owned()[..] else {
+        return Err(Error::Random);
+    };
+    let ids = [first, second].map(u16::from_ne_bytes);
     let any: IpAddr = if server.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
     // Connected: only what comes from the server is received, at a port that the kernel chose at random.
     let socket =
@@ -115,15 +124,14 @@ fn ask(question: &Question, server: SocketAddr, until: Instant) -> Result<Found,
         if answers.iter().flatten().any(|answer| matches!(answer, Answer::Addresses(some) if !some.is_empty())) {
             until = until.min(Instant::now() + RESOLUTION_DELAY);
         }
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() || socket.set_read_timeout(Some(left)).is_err() {
+        if Instant::now() >= until || !stop.or_readable(&socket, until) {
             break;
         }
         let Ok(length) = socket.recv(&mut buffer) else { break };
         let bytes = buffer.get(..length).unwrap_or_default();
         for ((kind, id), answer) in kinds.into_iter().zip(ids).zip(&mut answers) {
             let Some(read) = question.answer(id, kind, bytes) else { continue };
-            *answer = Some(if read == Answer::Truncated { over_tcp(question, id, kind, server, until) } else { read });
+            *answer = Some(if read == Answer::Truncated { over_tcp(question, id, kind, (server, stop), until) } else { read });
         }
     }
     combine(answers)
@@ -148,12 +156,12 @@ fn combine(answers: [Option<Answer>; 2]) -> Result<Found, Error> {
 }
 
 /// Asks again over TCP what did not fit a datagram; a server that cannot is one that did not answer.
-fn over_tcp(question: &Question, id: u16, kind: Kind, server: SocketAddr, until: Instant) -> Answer {
+fn over_tcp(question: &Question, id: u16, kind: Kind, (server, stop): (SocketAddr, &Stop), until: Instant) -> Answer {
     let ask = || -> Option<Answer> {
-        let (mut stream, _) = Stream::tcp(&[server], PATIENCE, until).ok()?;
+        let (mut stream, _) = Stream::tcp(&[server], PATIENCE, until, stop).ok()?;
         let message = question.message(id, kind)?;
         let length = u16::try_from(message.len()).ok()?.to_be_bytes();
-        stream.bound(until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))).ok()?;
+        stream.bound(until.saturating_duration_since(Instant::now()));
         stream.write_all(&[&length[..], &message].concat()).ok()?;
         let mut length = [0; 2];
         read_all(&mut stream, &mut length, until)?;
@@ -172,7 +180,7 @@ fn read_all(stream: &mut Stream, buffer: &mut [u8], until: Instant) -> Option<()
         if left.is_zero() {
             return None;
         }
-        stream.bound(left).ok()?;
+        stream.bound(left);
         match stream.read(buffer.get_mut(filled..)?) {
             Ok(0) | Err(_) => return None,
             Ok(read) => filled += read,
@@ -211,10 +219,10 @@ mod tests {
     #[test]
     fn name_without_servers_or_with_dead_ones_ends_in_time() {
         let soon = Instant::now() + Duration::from_millis(50);
-        let first = AtomicUsize::new(7);
-        assert_eq!(resolve("vault.example", &[], 0, &first, soon), Err(Error::NoServer));
+        let (first, stop) = (AtomicUsize::new(7), Stop::new().unwrap());
+        assert_eq!(resolve("vault.example", &[], (0, &stop), &first, soon), Err(Error::NoServer));
         let start = Instant::now();
-        assert_eq!(resolve("vault.example", &[[127, 0, 0, 1].into()], 0, &first, soon), Err(Error::Silence));
+        assert_eq!(resolve("vault.example", &[[127, 0, 0, 1].into()], (0, &stop), &first, soon), Err(Error::Silence));
         assert!(start.elapsed() < PATIENCE);
     }
 }

@@ -190,7 +190,8 @@ impl Dialer {
     fn fetch(&self, index: usize, challenged: Challenged<Wire>, events: &Sender<Event>) -> Result<(Share, u64), Error> {
         let until = self.deadline.min(Instant::now() + QUOTE);
         let own = |report_data: &[u8; 64]| {
-            let own = quote::own(&self.tsm, report_data, until).map_err(|e| vault::Error::OwnQuote(e.to_string()))?;
+            let own = quote::own(&self.tsm, report_data, until, self.reach.stop())
+                .map_err(|e| vault::Error::OwnQuote(e.to_string()))?;
             drop(events.send(Event::Presented(index)));
             Ok(own)
         };

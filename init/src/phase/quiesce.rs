@@ -1,0 +1,104 @@
+//! PID 1 alone: what ran beside it has ended before anything is measured, so that nothing of it is at work behind the cap.
+//!
+//! A thread that still asks a vault when RTMR3 is capped could get a share that no verifier knows of, or be in the middle of a quote
+//! that the running system then finds. Network and unlock gave the signal to stop when the key was there; this waits for the end.
+
+use std::time::{Duration, Instant};
+
+use kernel::{tasks, tsm::Tsm};
+
+use crate::watchdog;
+
+/// The longest that threads may take to end. What cannot be interrupted is a quote: the kernel gives the host 30 s for it.
+const LONGEST: Duration = Duration::from_secs(40);
+/// How often the console says what is awaited.
+const REPORT: Duration = Duration::from_secs(5);
+/// The first and the longest pause between two looks: the kernel does not announce the end of a thread.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
+
+/// Proof that PID 1 has one thread and no request for a quote. Only [`wait`] makes one.
+pub(crate) struct Quiescent(());
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("threads of PID 1 did not end in {seconds} s: {0}", seconds = LONGEST.as_secs())]
+    Threads(String),
+    #[error("a request for a quote was not removed: {0}")]
+    Request(String),
+    #[error("counting threads and requests")]
+    Kernel(#[source] kernel::Error),
+}
+
+impl Error {
+    pub(crate) const fn code(&self) -> u8 {
+        match self {
+            Self::Threads(_) | Self::Request(_) | Self::Kernel(_) => 98,
+        }
+    }
+
+    /// Whatever a thread waits for is the host's, and may answer after the next start.
+    pub(crate) const fn may_pass(&self) -> bool {
+        matches!(self, Self::Threads(_))
+    }
+}
+
+/// Waits until the first thread is the only one, and looks that no request for a quote is left.
+pub(crate) fn wait() -> Result<Quiescent, Error> {
+    wait_for(tasks::others, &Tsm::system(), Instant::now() + LONGEST)
+}
+
+fn wait_for(others: impl Fn() -> Result<String, kernel::Error>, tsm: &Tsm, deadline: Instant) -> Result<Quiescent, Error> {
+    let (mut pause, mut report) = (PAUSES.0, Instant::now() + REPORT);
+    loop {
+        let left = others().map_err(Error::Kernel)?;
+        if left.is_empty() {
+            break;
+        }
+        let now = Instant::now();
+        if now >= deadline {
+            return Err(Error::Threads(left));
+        }
+        watchdog::alive(); // the deadline is this wait's own bound
+        if now >= report {
+            let seconds = deadline.saturating_duration_since(now).as_secs();
+            log::info!("quiesce: waiting for the end of {left}; {seconds} s left");
+            report = now + REPORT;
+        }
+        std::thread::park_timeout(pause.min(deadline.saturating_duration_since(now)));
+        pause = (pause * 2).min(PAUSES.1);
+    }
+    match tsm.left().map_err(Error::Kernel)? {
+        None => Ok(Quiescent(())),
+        Some(request) => Err(Error::Request(request)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    fn outcome(threads: impl Fn() -> String, tsm: &Tsm) -> Result<(), (u8, bool, String)> {
+        let soon = Instant::now() + Duration::from_millis(20);
+        let waited = wait_for(|| Ok(threads()), tsm, soon);
+        waited.map(drop).map_err(|error| (error.code(), error.may_pass(), error.to_string()))
+    }
+
+    #[test]
+    fn one_thread_and_no_request_are_the_proof() {
+        let reports = tempfile::tempdir().unwrap();
+        let (tsm, looks) = (Tsm::at(reports.path()), Cell::new(0));
+        let ends_later = || {
+            looks.set(looks.get() + 1);
+            if looks.get() < 3 { "net".to_owned() } else { String::new() }
+        };
+        assert_eq!((outcome(ends_later, &tsm), looks.get()), (Ok(()), 3));
+        let stays = || "net, vault 2".to_owned();
+        let text = "threads of PID 1 did not end in 40 s: net, vault 2".to_owned();
+        assert_eq!(outcome(stays, &tsm), Err((98, true, text)));
+        std::fs::create_dir(reports.path().join("cvm-init-7")).unwrap();
+        let text = "a request for a quote was not removed: cvm-init-7".to_owned();
+        assert_eq!(outcome(String::new, &tsm), Err((98, false, text)));
+    }
+}
