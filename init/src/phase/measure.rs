@@ -3,7 +3,8 @@
 //! policy of a key, at any vault, whatever runs.
 //!
 //! Nothing is extended before the data disk is open. A register that policy needs is looked for before a share is asked for. The host or
-//! its provider controls a TPM beside a TD: unless policy names it, PID 1 sends it nothing before the cap, and no answer of it ends the boot.
+//! its provider controls a TPM beside a TD: PID 1 sends it nothing unless
+//! policy names it.
 
 mod event;
 mod firmware;
@@ -98,8 +99,6 @@ enum Tpm {
     None,
     /// It takes the events, or the boot ends.
     Needed,
-    /// It is beside a confidential machine, and policy does not name it.
-    Beside,
 }
 
 /// What the receipt says of the measurements.
@@ -168,7 +167,8 @@ fn decide<R>(wanted: Measure, vaults: bool, rtmrs: Option<R>, machine: Machine) 
         Measure::Tpm if tpm => Ok((None, Tpm::Needed)),
         Measure::Rtmr | Measure::Tpm => Err(Error::Absent(wanted.as_str())),
         Measure::Auto if td && vaults && rtmrs.is_none() => Err(Error::NoCap),
-        Measure::Auto if confidential && tpm => Ok((rtmrs, Tpm::Beside)),
+        // The TPM is the host's: PID 1 has no C code parse its answers unless policy names it.
+        Measure::Auto if confidential => Ok((rtmrs, Tpm::None)),
         Measure::Auto => Ok((rtmrs, of_tpm(tpm))),
     }
 }
@@ -193,7 +193,6 @@ pub(crate) fn extend(_quiescent: &Quiescent, registers: Registers, facts: &Facts
     let extended = match tpm {
         Tpm::None => None,
         Tpm::Needed => Some(tpm::extend(&events).map_err(Error::Tpm)?),
-        Tpm::Beside => tpm::extend(&events).inspect_err(|error| ::log::warn!("measure: TPM: {error}")).ok(),
     };
     let of_tpm: Vec<Record> = extended.iter().flat_map(|done| done.events.iter().zip(&events)).map(of_pcr).collect();
     log::leave(&of_rtmr, &of_tpm).map_err(Error::Log)?;
@@ -254,7 +253,7 @@ mod tests {
             ("off, and everything there", Measure::Off, rtmrs, td_with_tpm, Ok((none, Tpm::None))),
             ("off in a TD whose kernel has no registers", Measure::Off, none, td, Ok((none, Tpm::None))),
             ("a TD alone", Measure::Auto, rtmrs, td, Ok((rtmrs, Tpm::None))),
-            ("a TD with the host's TPM", Measure::Auto, rtmrs, td_with_tpm, Ok((rtmrs, Tpm::Beside))),
+            ("a TD with the host's TPM", Measure::Auto, rtmrs, td_with_tpm, Ok((rtmrs, Tpm::None))),
             ("a TD whose kernel has no registers", Measure::Auto, none, td, Err(90)),
             ("the same with the host's TPM", Measure::Auto, none, td_with_tpm, Err(90)),
             ("an SNP guest", Measure::Auto, none, snp, Ok((none, Tpm::None))),
