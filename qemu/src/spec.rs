@@ -92,6 +92,8 @@ pub struct Disk {
     pub sector_bytes: u32,
     /// Where every write and flush of a raw disk is recorded, in the form of Linux' dm-log-writes; the file must exist.
     pub log: Option<PathBuf>,
+    /// Reads of the sector at this byte of a raw disk fail; those of others do not.
+    pub unreadable: Option<u64>,
 }
 
 /// The format of a disk's file.
@@ -244,6 +246,7 @@ impl Disk {
             snapshot: false,
             sector_bytes: 512,
             log: None,
+            unreadable: None,
         }
     }
 
@@ -258,6 +261,10 @@ impl Disk {
         };
         if let Some(log) = &self.log {
             self.add_logged(number, log, arguments);
+            return Ok(());
+        }
+        if let Some(offset) = self.unreadable {
+            self.add_unreadable(number, offset, arguments);
             return Ok(());
         }
         let on = |on: bool| if on { "on" } else { "off" };
@@ -282,6 +289,18 @@ impl Disk {
         }
         let filter = format!("driver=blklogwrites,node-name=disk{number},file=file{number},log=log{number},log-sector-size=512");
         arguments.pair("-blockdev", filter);
+        self.plug(number, arguments);
+    }
+
+    /// QEMU's blkdebug over the file, which the guest cannot write.
+    fn add_unreadable(&self, number: usize, offset: u64, arguments: &mut Arguments) {
+        let mut drive = OsString::from(format!(
+            "if=none,id=disk{number},driver=raw,readonly=on,file.driver=blkdebug,file.inject-error.0.event=read_aio,\
+             file.inject-error.0.sector={},file.image.driver=file,file.image.filename=",
+            offset / 512
+        ));
+        drive.push(escaped(&self.file));
+        arguments.pair("-drive", drive);
         self.plug(number, arguments);
     }
 

@@ -16,18 +16,38 @@ const DATA_BYTES: u64 = 160 << 20;
 #[derive(Debug, Clone)]
 pub struct RootDisk {
     file: PathBuf,
+    /// Reads of the sector at this byte fail.
+    unreadable: Option<u64>,
 }
 
 impl RootDisk {
     /// The image as it was built.
     #[must_use]
     pub fn genuine(artifacts: &Artifacts) -> Self {
-        Self { file: artifacts.image.clone() }
+        Self::of(artifacts.image.clone())
     }
 
     /// Another image.
     pub(crate) const fn of(file: PathBuf) -> Self {
-        Self { file }
+        Self { file, unreadable: None }
+    }
+
+    /// The image, of which the host does not read the sector at this byte.
+    #[must_use]
+    pub fn unreadable_at(artifacts: &Artifacts, offset: u64) -> Self {
+        Self { unreadable: Some(offset), ..Self::genuine(artifacts) }
+    }
+
+    /// A copy in `folder` with other bytes at `offset`.
+    ///
+    /// # Errors
+    /// As the file system.
+    pub fn with_bytes(artifacts: &Artifacts, folder: &Path, offset: u64, bytes: &[u8]) -> Result<Self, Failure> {
+        let file = folder.join("root.raw");
+        fs::copy(&artifacts.image, &file).doing("copying the image")?;
+        let disk = File::options().write(true).open(&file).doing("opening the image")?;
+        disk.write_all_at(bytes, offset).doing("writing the image")?;
+        Ok(Self::of(file))
     }
 
     /// A copy in `folder` with the byte at `offset` changed.
@@ -38,11 +58,11 @@ impl RootDisk {
         let file = folder.join("root.raw");
         fs::copy(&artifacts.image, &file).doing("copying the image")?;
         flip(&file, offset)?;
-        Ok(Self { file })
+        Ok(Self::of(file))
     }
 
     pub(crate) fn attached(&self) -> Disk {
-        Disk { read_only: true, ..Disk::raw("root", &self.file) }
+        Disk { read_only: true, unreadable: self.unreadable, ..Disk::raw("root", &self.file) }
     }
 }
 

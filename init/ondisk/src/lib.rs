@@ -9,6 +9,7 @@ pub mod btrfs;
 mod bytes;
 pub mod cel;
 pub mod cmdline;
+pub mod erofs;
 pub mod eventlog;
 pub mod ext4;
 pub mod gpt;

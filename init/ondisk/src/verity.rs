@@ -49,6 +49,14 @@ pub enum Error {
     /// No data, or more than its partition holds.
     #[error("data does not fit its partition")]
     Data,
+    /// Another number of data blocks than the file system has.
+    #[error("data of {seen} bytes, and the verified file system has {expected}")]
+    Size {
+        /// Size of the file system in bytes.
+        expected: u64,
+        /// What the superblock has.
+        seen: u64,
+    },
     /// More hashes than their partition holds.
     #[error("hash tree does not fit its partition")]
     Hashes,
@@ -137,22 +145,26 @@ impl Superblock {
         Ok(())
     }
 
-    /// The parameters of the `verity` target, version 1 of the format.
+    /// Holds the layout against the size of the file system, in bytes, which the root hash vouches for. It does not vouch for the
+    /// number of data blocks: fewer of them can have a tree of the same shape, and what is cut off is EIO and no corruption.
+    ///
+    /// # Errors
+    /// [`Error::Size`] with both sizes.
+    pub fn check_size(&self, bytes: u64) -> Result<(), Error> {
+        let seen = self.data_blocks.saturating_mul(BLOCK);
+        if seen == bytes { Ok(()) } else { Err(Error::Size { expected: bytes, seen }) }
+    }
+
+    /// The parameters of the `verity` target, version 1 of the format, with [`options`].
     ///
     /// Source: Documentation/admin-guide/device-mapper/verity.rst, "Construction Parameters".
     #[must_use]
-    pub fn table_params(&self, data: Device, hashes: Device, root: &RootHash, on_corruption: OnCorruption) -> String {
+    pub fn table_params(&self, data: Device, hashes: Device, root: &RootHash, options: &str) -> String {
         let blocks = self.data_blocks;
         let root = text::to_hex(&root.0);
         let salt = if self.salt.is_empty() { "-".to_owned() } else { text::to_hex(&self.salt) };
-        let option = match on_corruption {
-            OnCorruption::Panic => " 1 panic_on_corruption",
-            OnCorruption::Restart => " 1 restart_on_corruption",
-            // What dm-verity does by itself.
-            OnCorruption::Eio => "",
-        };
         // The tree starts in block 1, behind the superblock.
-        format!("1 {data} {hashes} {BLOCK} {BLOCK} {blocks} 1 sha256 {root} {salt}{option}")
+        format!("1 {data} {hashes} {BLOCK} {BLOCK} {blocks} 1 sha256 {root} {salt}{options}")
     }
 
     /// Blocks of the whole tree: each level has one hash for each block of the level below, the last has one block.
@@ -164,6 +176,22 @@ impl Superblock {
             blocks += level;
         }
         blocks
+    }
+}
+
+/// What the kernel is to do about a block that does not hash to the root and, with `errors`, about one that the disk does not read:
+/// kernels before 6.12 know no such option.
+///
+/// Source: Documentation/admin-guide/device-mapper/verity.rst, "Optional parameters".
+#[must_use]
+pub const fn options(on_corruption: OnCorruption, errors: bool) -> &'static str {
+    match (on_corruption, errors) {
+        (OnCorruption::Panic, true) => " 2 panic_on_corruption panic_on_error",
+        (OnCorruption::Panic, false) => " 1 panic_on_corruption",
+        (OnCorruption::Restart, true) => " 2 restart_on_corruption restart_on_error",
+        (OnCorruption::Restart, false) => " 1 restart_on_corruption",
+        // What dm-verity does by itself.
+        (OnCorruption::Eio, _) => "",
     }
 }
 
@@ -258,7 +286,7 @@ mod tests {
         block[88..344].fill(7);
         assert_eq!(Superblock::parse(&block).unwrap().salt, [7; 256]);
         block[80..344].fill(0);
-        let params = Superblock::parse(&block).unwrap().table_params(DATA, HASHES, &RootHash([0; 32]), OnCorruption::Eio);
+        let params = Superblock::parse(&block).unwrap().table_params(DATA, HASHES, &RootHash([0; 32]), "");
         assert!(params.ends_with(" -"), "{params}");
     }
 
@@ -279,6 +307,17 @@ mod tests {
     }
 
     #[test]
+    fn size_is_exactly_that_of_the_file_system() {
+        // 34,611 blocks and 34,561 have trees of one shape.
+        assert_eq!(blocks(34_561).hash_blocks(), blocks(34_611).hash_blocks());
+        let of = |count| blocks(count).check_size(34_611 * 4096);
+        assert_eq!(of(34_611), Ok(()));
+        for count in [34_561, 34_610, 34_612, 0, u64::MAX] {
+            assert!(matches!(of(count), Err(Error::Size { expected: 141_766_656, .. })), "{count}");
+        }
+    }
+
+    #[test]
     fn tree_has_as_many_blocks_as_its_levels_add_up_to() {
         for (data, want) in [(0, 0), (1, 0), (2, 1), (128, 1), (129, 3), (16384, 129), (16385, 132)] {
             assert_eq!(blocks(data).hash_blocks(), want, "{data}");
@@ -293,7 +332,7 @@ mod tests {
         let root = text::hex("4392712ba01368efdf14b05c76f9e4df0d53664630b5d48632ed17a137f39076").unwrap();
         assert_eq!(superblock.mapped_sectors(), 2_097_152);
         assert_eq!(
-            superblock.table_params(DATA, HASHES, &RootHash(root), OnCorruption::Eio),
+            superblock.table_params(DATA, HASHES, &RootHash(root), ""),
             "1 254:1 254:2 4096 4096 262144 1 sha256 4392712ba01368efdf14b05c76f9e4df0d53664630b5d48632ed17a137f39076 \
              1234000000000000000000000000000000000000000000000000000000000000"
         );
@@ -313,8 +352,11 @@ mod tests {
         ];
         let [data, hashes] = [0, 16].map(|minor| Device { major: 254, minor });
         for (on_corruption, option) in cases {
-            assert_eq!(blocks(2560).table_params(data, hashes, &root, on_corruption), format!("{line}{option}"));
+            let options = super::options(on_corruption, false);
+            assert_eq!(blocks(2560).table_params(data, hashes, &root, options), format!("{line}{option}"));
         }
+        let both = [OnCorruption::Panic, OnCorruption::Restart, OnCorruption::Eio].map(|on| super::options(on, true));
+        assert_eq!(both, [" 2 panic_on_corruption panic_on_error", " 2 restart_on_corruption restart_on_error", ""]);
         assert_eq!(blocks(2560).mapped_sectors(), 20480);
     }
 

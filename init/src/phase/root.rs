@@ -6,6 +6,7 @@ use kernel::block::{Access, DIRECT_ALIGN, Device};
 use kernel::dm::{Mapped, Target};
 use kernel::mount::{Attr, Detached, MountOption};
 use ondisk::cmdline::{self, OnCorruption, RootHash, RootSelector};
+use ondisk::erofs;
 use ondisk::verity::{self, SUPERBLOCK_LEN, Superblock};
 
 use super::api::Api;
@@ -48,6 +49,8 @@ pub(crate) enum Error {
     Activate(#[source] kernel::Error),
     #[error("the first block does not match the measured root hash")]
     Hash(#[source] kernel::Error),
+    #[error("the first block")]
+    FileSystem(#[source] erofs::Error),
     #[error("mounting")]
     Mount(#[source] kernel::Error),
 }
@@ -65,7 +68,7 @@ impl Error {
             Self::Superblock(_) => 33,
             Self::Activate(_) | Self::Number(_) => 34,
             Self::Hash(_) => 35,
-            Self::Mount(_) => 36,
+            Self::FileSystem(_) | Self::Mount(_) => 36,
             Self::Read(_) => 37,
         }
     }
@@ -85,16 +88,18 @@ pub(crate) fn verify(_api: Api, wanted: &cmdline::Root) -> Result<Root, Error> {
     let superblock = read_superblock(&hashes)?;
     superblock.check_fits(data.bytes, hashes.bytes).map_err(Error::Superblock)?;
     let (data, hashes) = (device(&data)?, device(&hashes)?);
-    let target = |on_corruption| Target {
+    let target = |options| Target {
         kind: "verity",
         sectors: superblock.mapped_sectors(),
-        params: superblock.table_params(data, hashes, &wanted.hash, on_corruption),
+        params: superblock.table_params(data, hashes, &wanted.hash, options),
     };
 
     // First with errors, so that a wrong hash ends here with its own code; then as policy says, where a bad block is fatal.
-    let mapped = Mapped::read_only(NAME, &target(OnCorruption::Eio)).map_err(Error::Activate)?;
-    probe(&mapped).map_err(Error::Hash)?;
-    mapped.replace(&target(wanted.on_corruption)).map_err(Error::Activate)?;
+    let mapped = Mapped::read_only(NAME, &target("")).map_err(Error::Activate)?;
+    let first = probe(&mapped).map_err(Error::Hash)?;
+    let bytes = erofs::size(&first).map_err(Error::FileSystem)?;
+    superblock.check_size(bytes).map_err(Error::Superblock)?;
+    make_fatal(&mapped, target, wanted.on_corruption).map_err(Error::Activate)?;
     step("root: verity active");
 
     let source = mapped.path().display().to_string();
@@ -106,9 +111,21 @@ pub(crate) fn verify(_api: Api, wanted: &cmdline::Root) -> Result<Root, Error> {
     Ok(Root { hash: wanted.hash, path: Path::new(SYSROOT) })
 }
 
-/// Reads one block of the mapped device past the cache: dm-verity answers EIO unless it hashes to the root.
-fn probe(mapped: &Mapped) -> Result<(), kernel::Error> {
-    Device::open(&mapped.path(), Access::Read)?.read(0, DIRECT_ALIGN).map(drop)
+/// Has dm-verity do what policy says about a bad block, and about one that the disk does not read: it is the host that refuses it, and
+/// a boot that goes on without a file is another than the one that was measured.
+fn make_fatal(mapped: &Mapped, target: impl Fn(&'static str) -> Target, on: OnCorruption) -> Result<(), kernel::Error> {
+    match mapped.replace(&target(verity::options(on, true))) {
+        Err(error) if error.is_invalid() => {
+            log::warn!("root: this kernel's dm-verity does not end the machine when the disk does not read: such a read is EIO");
+            mapped.replace(&target(verity::options(on, false)))
+        }
+        done => done,
+    }
+}
+
+/// Reads the first block of the mapped device past the cache: dm-verity answers EIO unless it hashes to the root.
+fn probe(mapped: &Mapped) -> Result<Vec<u8>, kernel::Error> {
+    Device::open(&mapped.path(), Access::Read)?.read(0, DIRECT_ALIGN)
 }
 
 /// The two partitions by the Discoverable Partitions rule: their UUIDs are the first and the last 128 bits of the root hash.

@@ -1,7 +1,9 @@
 //! The verified root and what a host does to it.
 
+use std::os::unix::fs::FileExt as _;
+
 use super::Stage;
-use crate::{Boot, Failure, RootDisk};
+use crate::{Boot, Doing, Failure, RootDisk};
 
 pub(super) fn boots_without_a_data_disk(stage: &Stage) -> Result<(), Failure> {
     let ended = Boot::new(stage).tasks("mounts").run()?;
@@ -33,6 +35,46 @@ pub(super) fn panics_at_a_changed_block_read_later(stage: &Stage) -> Result<(), 
     ended.no_line("cvm-tests: done")?;
     ended.line("Kernel panic - not syncing: dm-verity device")?;
     Ok(())
+}
+
+pub(super) fn panics_at_a_block_that_the_host_does_not_read(stage: &Stage) -> Result<(), Failure> {
+    // Once a block of hashes, as above, and once a block of data: the program that is to be the real init.
+    let hashes = RootDisk::unreadable_at(&stage.artifacts, stage.artifacts.hashes.0 + 3 * 4096);
+    let data = RootDisk::unreadable_at(&stage.artifacts, task_program(stage)?);
+    for root in [hashes, data] {
+        let ended = Boot::new(stage).root(root).run()?;
+        ended.no_line("cvm-tests: done")?;
+        ended.no_line("cvm-init: E")?;
+        ended.line("Kernel panic - not syncing: dm-verity device has I/O error")?;
+    }
+    Ok(())
+}
+
+/// Where in the image the task program begins, whose first comment no other file has.
+fn task_program(stage: &Stage) -> Result<u64, Failure> {
+    const COMMENT: &[u8] = b"Does what `cvm-tests.task=`";
+    let image = std::fs::read(&stage.artifacts.image).doing("the image")?;
+    let found = image.windows(COMMENT.len()).position(|part| part == COMMENT);
+    let found = found.ok_or_else(|| Failure("the task program is not in the image as it is".to_owned()))?;
+    u64::try_from(found).doing("offset")
+}
+
+pub(super) fn refuses_fewer_data_blocks_under_the_same_hash(stage: &Stage) -> Result<(), Failure> {
+    const FIELD: u64 = 72;
+    let image = std::fs::File::open(&stage.artifacts.image).doing("the image")?;
+    let mut field = [0; 8];
+    image.read_exact_at(&mut field, stage.artifacts.hashes.0 + FIELD).doing("the superblock of the hashes")?;
+    let blocks = u64::from_le_bytes(field);
+    // As few as one block of hashes less would not have: the tree keeps its shape, and the root hash stays right.
+    let fewer = (blocks - 1) / 128 * 128 + 1;
+    if fewer == blocks {
+        return Err(Failure(format!("{blocks} data blocks are the fewest of their tree: the scenario shows nothing")));
+    }
+    let offset = stage.artifacts.hashes.0 + FIELD;
+    let root = RootDisk::with_bytes(&stage.artifacts, &stage.folder, offset, &fewer.to_le_bytes())?;
+    let ended = Boot::new(stage).root(root).run()?;
+    ended.stopped_with(33)?;
+    ended.line(&format!("data of {} bytes, and the verified file system has {}", fewer * 4096, blocks * 4096)).map(drop)
 }
 
 /// Expects a field of a receipt, by JSON pointer.
