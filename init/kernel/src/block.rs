@@ -5,11 +5,13 @@ mod disk;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::Error;
+use crate::readiness::Stop;
 use disk::text;
 pub use disk::{Disk, KernelPartition, disks, disks_in};
 
@@ -18,6 +20,9 @@ pub const DIRECT_ALIGN: usize = 4096;
 
 /// The largest single transfer, in bytes: what is read from a disk is never larger than its caller asked in pieces.
 const TRANSFER_MAX: usize = 1 << 20;
+
+/// How often a read without an answer is reported, and when it is given up: disks of clouds have been seen to stop for half a minute.
+const ANSWER: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
 /// An open block device (or a file in its place) that is read and written past the page cache.
 #[derive(Debug)]
@@ -49,7 +54,8 @@ impl Device {
     /// Reads exactly `length` bytes at `offset`, both multiples of [`DIRECT_ALIGN`].
     ///
     /// # Errors
-    /// `EIO` when the device says so or ends before; `EINVAL` when the range is not aligned.
+    /// `EIO` when the device says so or ends before; `EINVAL` when the range is not aligned; `ETIMEDOUT` when it answers nothing for a
+    /// minute.
     pub fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::with_capacity(length);
         self.for_each_piece(offset, length, |piece| bytes.extend_from_slice(piece))?;
@@ -61,16 +67,27 @@ impl Device {
     /// # Errors
     /// As [`Device::read`].
     pub fn for_each_piece(&self, offset: u64, length: usize, mut take: impl FnMut(&[u8])) -> Result<(), Error> {
-        let mut buffer = Aligned::new(length.min(TRANSFER_MAX));
         let mut done = 0;
         while done < length {
-            let piece = buffer.get(length.saturating_sub(done).min(TRANSFER_MAX));
+            let size = length.saturating_sub(done).min(TRANSFER_MAX);
             let at = offset.saturating_add(u64::try_from(done).unwrap_or(u64::MAX));
-            self.file.read_exact_at(piece, at).map_err(|e| Error::io("read", self.path.display(), &e))?;
-            done += piece.len();
-            take(piece);
+            take(self.read_piece(at, size)?.get(size));
+            done += size;
         }
         Ok(())
+    }
+
+    /// Reads in a thread of its own: no read can be given up by the thread that is in it, and a host may never answer one. The thread
+    /// of such a read stays, with its buffer, and PID 1 measures nothing any more.
+    fn read_piece(&self, at: u64, size: usize) -> Result<Aligned, Error> {
+        let failed = |e: &std::io::Error| Error::io("read", self.path.display(), e);
+        let file = self.file.try_clone().map_err(|e| failed(&e))?;
+        let work = move || {
+            let mut buffer = Aligned::new(size);
+            file.read_exact_at(buffer.get(size), at).map(|()| buffer)
+        };
+        let read = in_time(&self.path.display().to_string(), ANSWER, Box::new(work))?;
+        read.ok_or_else(|| Error::new("read", self.path.display(), Errno::TIMEDOUT))?.map_err(|e| failed(&e))
     }
 
     /// Writes `bytes` at `offset`; both offset and length are multiples of [`DIRECT_ALIGN`].
@@ -115,6 +132,30 @@ impl Device {
     pub fn bytes(&self) -> Result<u64, Error> {
         rustix::fs::seek(&self.file, rustix::fs::SeekFrom::End(0)).map_err(|e| Error::new("lseek", self.path.display(), e))
     }
+}
+
+/// What a thread reads.
+type Work = Box<dyn FnOnce() -> std::io::Result<Aligned> + Send>;
+
+/// Does `work` in a thread, and says every few seconds that it is not done; `None` when it is not done after the longest time.
+fn in_time(on: &str, (report, longest): (Duration, Duration), work: Work) -> Result<Option<std::io::Result<Aligned>>, Error> {
+    let done = Stop::new()?;
+    let signal = done.clone();
+    let work = move || {
+        let outcome = work();
+        signal.signal();
+        outcome
+    };
+    let name = format!("read {}", on.rsplit('/').next().unwrap_or(on));
+    let thread = std::thread::Builder::new().name(name).spawn(work).map_err(|e| Error::io("clone", on, &e))?;
+    let start = Instant::now();
+    while !done.within(report.min(longest.saturating_sub(start.elapsed()))) {
+        if start.elapsed() >= longest {
+            return Ok(None);
+        }
+        log::warn!(target: "kernel", "{on}: a read has no answer for {} s", start.elapsed().as_secs());
+    }
+    thread.join().map(Some).map_err(|_| Error::new("read", on, Errno::IO))
 }
 
 /// A buffer whose bytes start at a multiple of [`DIRECT_ALIGN`] in memory.
@@ -213,6 +254,18 @@ mod tests {
         file.write_all_at(&[1; 4096], 8192).unwrap();
         assert_eq!(next_extent(file, 0).unwrap(), Some((8192, 12288)));
         assert_eq!(next_extent(file, 12288).unwrap(), None);
+    }
+
+    #[test]
+    fn read_that_has_no_answer_is_given_up() {
+        let times = (Duration::from_millis(5), Duration::from_millis(20));
+        let (answer, never) = std::sync::mpsc::channel::<()>();
+        let hangs = move || never.recv().map(|()| Aligned::new(1)).map_err(std::io::Error::other);
+        assert!(matches!(in_time("/dev/vda", times, Box::new(hangs)), Ok(None)));
+        drop(answer);
+        let fails = || Err(std::io::ErrorKind::UnexpectedEof.into());
+        assert!(matches!(in_time("/dev/vda", times, Box::new(fails)), Ok(Some(Err(_)))));
+        assert!(matches!(in_time("/dev/vda", ANSWER, Box::new(|| Ok(Aligned::new(1)))), Ok(Some(Ok(_)))));
     }
 
     #[test]

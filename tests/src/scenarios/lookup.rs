@@ -38,6 +38,20 @@ pub(super) fn boots_beside_damaged_disks(stage: &Stage) -> Result<(), Failure> {
     ended.line("disk with serial nobody did not appear; serials seen: \"root\" (vda), \"data\" (vdb)").map(drop)
 }
 
+pub(super) fn gives_up_a_disk_that_does_not_answer(stage: &Stage) -> Result<(), Failure> {
+    // Enough for the kernel's look at the partition table; the header's second megabyte would come after two minutes.
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
+    let silent = DataDisk::named(&stage.folder, "silent.raw", 64 << 20)?;
+    let mut drive = OsString::from("if=none,id=silent,format=raw,throttling.bps-read=8192,file=");
+    drive.push(silent.file());
+    let arguments = ["-drive".into(), drive, "-device".into(), "virtio-blk-pci,drive=silent,serial=silent".into()];
+    let boot = Boot::new(stage).data(&data, &vaults).data_disks("serial=silent").arguments(arguments);
+    let ended = boot.word("cvm.data.format=if-blank").word(vaults.commitment()).word("cvm.debug=timeline").run()?;
+    ended.stopped_with(71)?;
+    ended.line("a read has no answer for 5 s")?;
+    ended.line("rebooting: another try may help").map(drop)
+}
+
 pub(super) fn finds_large_sectors_and_long_serials(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
     let boot = |tasks: &str| {
