@@ -40,6 +40,14 @@ impl VerifiedNode {
         self.evidence.valid
     }
 
+    /// The same node, whose window also ends where this one does: of what speaks for the node beside its evidence.
+    #[must_use]
+    pub fn within(mut self, (from, until): (u64, u64)) -> Self {
+        let valid = self.evidence.valid;
+        self.evidence.valid = (valid.0.max(from), valid.1.min(until));
+        self
+    }
+
     /// Whether the verdict is the same at `time` (Unix seconds): time decides nothing but the windows of certificates, lists
     /// and documents, and all of them are in [`VerifiedNode::valid`].
     #[must_use]

@@ -56,6 +56,17 @@ fn policy() -> Policy {
 }
 
 #[test]
+fn window_of_a_node_ends_with_what_else_speaks_for_it() {
+    let world = World::new();
+    let node = world.verify(&world.quote(|_| ()), &world.collateral(|_| ()), NOW).unwrap();
+    let (from, until) = node.valid();
+    let within = |window| node.clone().within(window).valid();
+    assert_eq!(within((0, u64::MAX)), (from, until));
+    assert_eq!(within((from + 1, until - 1)), (from + 1, until - 1));
+    assert!(node.is_valid_at(NOW) && !node.clone().within((0, NOW - 1)).is_valid_at(NOW));
+}
+
+#[test]
 fn real_quote_is_believed_at_its_own_time_and_at_no_other() {
     let report_data: [u8; 64] = REAL_QUOTE[368..432].try_into().unwrap();
     let mrenclave: [u8; 32] = REAL_QUOTE[112..144].try_into().unwrap();

@@ -19,8 +19,16 @@ impl Fleet {
         Self(authorities.into_iter().map(CertificateDer::from).collect())
     }
 
-    /// Whether an authority signed the leaf, at a time that may be: the host's, or else when the leaf began. Its end is not what
-    /// keeps a node out, its evidence is.
+    /// From when until when, both included, a leaf that an authority signed is valid: Unix seconds. `None` without an authority: then
+    /// nobody vouches for what a leaf says.
+    pub(crate) fn window(&self, leaf: &CertificateDer<'_>) -> Option<(u64, u64)> {
+        let leaf = Certificate::from_der(leaf).ok().filter(|_| !self.0.is_empty())?;
+        let validity = leaf.tbs_certificate().validity();
+        Some((validity.not_before.to_unix_duration().as_secs(), validity.not_after.to_unix_duration().as_secs()))
+    }
+
+    /// Whether an authority signed the leaf, at a time that may be: the host's, or else when the leaf began. Its end is judged with
+    /// that of the node's evidence, at the time that the vaults agree on ([`Fleet::window`]).
     pub(crate) fn has_signed(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], now: UnixTime) -> bool {
         let began = Certificate::from_der(leaf).map(|leaf| leaf.tbs_certificate().validity().not_before.to_unix_duration());
         let times = [Some(now), began.ok().map(UnixTime::since_unix_epoch)];
@@ -68,6 +76,8 @@ mod tests {
         let in_time = 1_790_000_000; // September 2026
         assert!(fleet.has_signed(&own, &[], at(in_time)) && !fleet.has_signed(&foreign, &[], at(in_time)));
         assert!(fleet.has_signed(&own, &[], at(in_time + 31_536_000)), "a host's clock ahead keeps nobody out");
+        assert_eq!(fleet.window(&own), Some((1_767_225_600, 1_798_675_200)), "2026-01-01 to 2026-12-31");
+        assert_eq!((Fleet::default().window(&own), fleet.window(&CertificateDer::from(vec![1]))), (None, None));
         assert!(Fleet::default().has_signed(&foreign, &[], at(in_time)));
         assert!(Fleet::of(vec![others.2, ours.2]).has_signed(&own, &[], at(in_time)), "one of two");
         assert!(!Fleet::of(vec![b"not a certificate".to_vec()]).has_signed(&own, &[], at(in_time)));

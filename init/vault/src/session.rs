@@ -39,6 +39,8 @@ pub struct Handshaken<T: Transport> {
     stream: Stream<T>,
     node_spki: Vec<u8>,
     own_spki: Vec<u8>,
+    /// The window of the node's leaf, where the fleet's authority vouches for it.
+    window: Option<(u64, u64)>,
 }
 
 /// The node is proved; we are not.
@@ -78,7 +80,8 @@ impl<T: Transport> Handshaken<T> {
         let leaf = connection.peer_certificates().and_then(<[_]>::first);
         let leaf = leaf.ok_or(Error::Protocol(Step::Handshake, "no leaf"))?;
         let node_spki = tls::p256_spki(leaf).map_err(|_| Error::Protocol(Step::Handshake, "leaf key is not P-256"))?;
-        Ok(Self { stream: StreamOwned::new(connection, transport), node_spki, own_spki: identity.spki().to_vec() })
+        let window = fleet.window(leaf);
+        Ok(Self { stream: StreamOwned::new(connection, transport), node_spki, own_spki: identity.spki().to_vec(), window })
     }
 
     /// Challenges the node with `context`, 32 bytes that were never used before, and verifies what it answers.
@@ -101,6 +104,7 @@ impl<T: Transport> Handshaken<T> {
         let hctx = exporter(&self.stream.conn, binding::LABEL_NODE, context)?;
         let report_data = binding::report_data(&self.node_spki, context, &hctx);
         let node = expected.believe(&evidence, &report_data, deadline)?;
+        let node = if let Some(window) = self.window { node.within(window) } else { node };
         Ok(Challenged {
             stream: self.stream,
             node_key: binding::spki_hash(&self.node_spki),
