@@ -71,10 +71,14 @@ impl Links {
     /// # Errors
     /// As the kernel answers.
     pub fn ethernet(&mut self) -> Result<Vec<Ethernet>, Error> {
-        let mut links = self.list("link list", &Request::link(GET_LINK, DUMP, 0, 0, 0), |kind, body| {
+        let listed = self.list("link list", &Request::link(GET_LINK, DUMP, 0, 0, 0), |kind, body| {
             (kind == NEW_LINK).then(|| rtnetlink::link(body).and_then(ethernet))?
         })?;
-        links.sort_by_key(|link: &Ethernet| link.index);
+        let mut links = Vec::with_capacity(listed.len());
+        for link in listed {
+            let place = links.partition_point(|before: &Ethernet| before.index < link.index);
+            links.insert(place, link);
+        }
         Ok(links)
     }
 

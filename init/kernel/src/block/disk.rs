@@ -67,17 +67,21 @@ pub fn disks_in(root: &Path, dev: &Path) -> Result<Vec<Disk>, Error> {
             continue;
         };
         let Ok(block) = u32::try_from(block) else { continue };
-        found.push(Disk {
-            serial: serial(&sysfs),
-            virtio_blk: is_virtio_blk(&sysfs),
-            bytes: sectors.saturating_mul(512),
-            block,
-            name,
-            sysfs,
-            dev: dev.to_owned(),
-        });
+        // In its place: what std sorts with is 4 KB of the binary for each type that is sorted.
+        let place = found.partition_point(|before: &Disk| before.name < name);
+        found.insert(
+            place,
+            Disk {
+                serial: serial(&sysfs),
+                virtio_blk: is_virtio_blk(&sysfs),
+                bytes: sectors.saturating_mul(512),
+                block,
+                name,
+                sysfs,
+                dev: dev.to_owned(),
+            },
+        );
     }
-    found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
 }
 

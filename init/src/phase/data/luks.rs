@@ -22,6 +22,7 @@ use quorum::Dek;
 use serde_json::Value;
 
 use super::memory;
+use crate::watchdog;
 
 /// Sectors of 4,096 bytes: fewer tags, less written twice.
 const SECTOR_BYTES: u32 = 4096;
@@ -108,8 +109,8 @@ impl HeaderFile {
         for (number, piece) in image.chunks(PIECE).enumerate().filter(|(_, piece)| !blank::is_blank(piece)) {
             file.write_all_at(piece, u64::try_from(number * PIECE).unwrap_or(u64::MAX)).map_err(Error::Copy)?;
         }
-        let mut slots = slots.to_vec();
-        slots.sort_by_key(|slot| slot.kdf != Kdf::Pbkdf2);
+        let (mut slots, slow): (Vec<_>, Vec<_>) = slots.iter().cloned().partition(|slot| slot.kdf == Kdf::Pbkdf2);
+        slots.extend(slow);
         Ok(Self { file, slots })
     }
 
@@ -199,6 +200,7 @@ impl HeaderFile {
         let mut device = self.loaded(disk)?;
         for slot in &self.slots {
             memory::check(slot)?;
+            watchdog::alive(); // each of them may be a slow key derivation
             if unlock(&mut device, mapping, slot.id, dek)? {
                 return Ok(Some(slot.id));
             }

@@ -136,8 +136,9 @@ fn read(folder: &Path) -> std::io::Result<Vec<(String, Vec<u8>)>> {
         if entry.metadata()?.len() > FILE_MAX {
             return Err(std::io::ErrorKind::FileTooLarge.into());
         }
-        files.push((entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path())?));
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let place = files.partition_point(|(before, _): &(String, _)| *before < name);
+        files.insert(place, (name, fs::read(entry.path())?));
     }
-    files.sort();
     Ok(files)
 }
