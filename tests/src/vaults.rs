@@ -278,7 +278,7 @@ impl Vaults {
     /// When a node does not take it.
     pub fn grant(&self, td: &TdInfo) -> Result<(), Failure> {
         let [_, rtmr1, rtmr2, _] = td.rtmrs;
-        let policy = self.policy(vec![Image { mrtd: td.mrtd.0, rtmr1: rtmr1.0, rtmr2: rtmr2.0 }]);
+        let policy = self.policy(vec![Image { mrtd: td.mrtd.0, rtmr0: None, rtmr1: rtmr1.0, rtmr2: rtmr2.0 }]);
         if let Some((handle, Key::Dealt { shares, .. })) = &self.previous {
             for (node, share) in self.nodes.iter().zip(shares) {
                 node.put_key(handle, share.clone(), policy.clone()).doing("giving a vault its share")?;
@@ -311,7 +311,7 @@ impl Vaults {
     /// When a node does not take it.
     pub(crate) fn grant_snp(&self, measurement: &[u8; 48]) -> Result<(), Failure> {
         let Key::Dealt { shares, .. } = &self.key else { return Err(Failure("shares are not known here".to_owned())) };
-        let mut policy = self.policy(vec![Image { mrtd: [0; 48], rtmr1: [0; 48], rtmr2: [0; 48] }]);
+        let mut policy = self.policy(vec![Image { mrtd: [0; 48], rtmr0: None, rtmr1: [0; 48], rtmr2: [0; 48] }]);
         if let Some(measurements) = policy.pointer_mut("/principals/tees/0/Tee/measurements") {
             *measurements = serde_json::json!([{ "SevSnp": { "measurement": hex(measurement) } }]);
         }

@@ -26,7 +26,7 @@ pub(crate) struct Cli {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Make a disk key and leave one share of it at each vault; prints the guest's command line words
-    Provision(Provision),
+    Provision(Box<Provision>),
     /// Print a key policy
     Policy(Policy),
     /// Put a new key policy into force at each vault
@@ -139,7 +139,7 @@ pub(crate) struct Provision {
     pub(crate) handle: String,
     /// The key policy, JSON
     #[arg(long, value_name = "FILE", required_unless_present = "mrtd")]
-    #[arg(conflicts_with_all = ["mrtd", "rtmr1", "rtmr2", "name", "attestation_servers", "ttl"])]
+    #[arg(conflicts_with_all = ["mrtd", "rtmr0", "rtmr1", "rtmr2", "name", "attestation_servers", "ttl"])]
     pub(crate) policy: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) images: ImageArgs,
@@ -223,6 +223,11 @@ pub(crate) struct ImageArgs {
     /// MRTD of an image
     #[arg(long, value_name = "HEX", value_delimiter = ',', value_parser = bytes::<48>)]
     pub(crate) mrtd: Vec<[u8; 48]>,
+    /// RTMR0 of a machine that boots the image, from a quote that was believed; without it any machine's. It pins the memory map that
+    /// the host gives the firmware, the host's ACPI tables, Secure Boot variables and boot options: another number of CPUs, other memory,
+    /// another device or another version of the hypervisor is another RTMR0. Only for nodes that know the field: others drop it
+    #[arg(long, value_name = "HEX", value_delimiter = ',', value_parser = bytes::<48>)]
+    pub(crate) rtmr0: Vec<[u8; 48]>,
     /// RTMR1 of an image
     #[arg(long, value_name = "HEX", value_delimiter = ',', value_parser = bytes::<48>)]
     pub(crate) rtmr1: Vec<[u8; 48]>,

@@ -34,6 +34,7 @@ pub(crate) fn predict(args: Measure) -> Result<ExitCode, Error> {
     };
     let image = Image {
         mrtd: mrtd.unwrap_or([0; 48]),
+        rtmr0: args.rtmr0,
         rtmr1: register(&prediction.rtmr(1, firmware)),
         rtmr2: register(&prediction.rtmr(2, firmware)),
     };
@@ -55,6 +56,12 @@ pub(crate) fn predict(args: Measure) -> Result<ExitCode, Error> {
     lines.push(match mrtd {
         Some(mrtd) => format!("{how}: MRTD {}", hex::encode(mrtd)),
         None => "MRTD is the firmware's: give --firmware or --mrtd, or fill it into the policy".to_owned(),
+    });
+    lines.push(match args.rtmr0 {
+        Some(_) => {
+            "RTMR0 is in the policy: read it back from each node, since one that does not know the field drops it".to_owned()
+        }
+        None => "RTMR0 is not in the policy: the host may give the machine any memory, CPUs, devices and ACPI tables".to_owned(),
     });
     show::problem(&lines)?;
     show::json(&policy)?;
@@ -137,6 +144,7 @@ fn report(how: &str, mrtd: Option<[u8; 48]>, image: &Image, prediction: &Predict
     json!({
         "boots": how,
         "mrtd": mrtd.map(hex::encode),
+        "rtmr0": image.rtmr0.map(hex::encode),
         "rtmr1": hex::encode(image.rtmr1),
         "rtmr2": hex::encode(image.rtmr2),
         "rtmr2_after_cap": hex::encode(capped(image)),

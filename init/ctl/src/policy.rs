@@ -21,6 +21,8 @@ pub struct Owner {
 pub struct Image {
     /// The firmware.
     pub mrtd: [u8; 48],
+    /// What the firmware made of the machine: its memory map, ACPI tables, Secure Boot variables and boot options. `None`: any.
+    pub rtmr0: Option<[u8; 48]>,
     /// Boot loader and kernel.
     pub rtmr1: [u8; 48],
     /// Command line and initrd.
@@ -51,7 +53,11 @@ pub fn key_policy(terms: &Terms) -> Value {
         .map(|owner| json!({ "Oidc": { "issuer": owner.issuer, "sub": owner.sub, "required_roles": owner.roles } }));
     let images = terms.images.iter().map(|image| {
         let (mrtd, rtmr1, rtmr2) = (hex::encode(image.mrtd), hex::encode(image.rtmr1), hex::encode(image.rtmr2));
-        json!({ "Tdx": { "mrtd": mrtd, "rtmr1": rtmr1, "rtmr2": rtmr2 } })
+        let mut registers = json!({ "mrtd": mrtd, "rtmr1": rtmr1, "rtmr2": rtmr2 });
+        if let (Some(rtmr0), Some(registers)) = (image.rtmr0, registers.as_object_mut()) {
+            registers.insert("rtmr0".to_owned(), hex::encode(rtmr0).into());
+        }
+        json!({ "Tdx": registers })
     });
     let servers = terms.attestation_servers.iter().map(|url| json!({ "url": url, "pinned_spki_sha256_hex": null }));
     let images: Vec<_> = images.collect();
@@ -121,7 +127,7 @@ mod tests {
     fn terms() -> Terms {
         Terms {
             name: "guest-v1".to_owned(),
-            images: vec![Image { mrtd: [0xab; 48], rtmr1: [1; 48], rtmr2: [2; 48] }],
+            images: vec![Image { mrtd: [0xab; 48], rtmr0: None, rtmr1: [1; 48], rtmr2: [2; 48] }],
             owner: Some(Owner { issuer: "https://issuer.example".to_owned(), sub: "owner-1".to_owned(), roles: Vec::new() }),
             attestation_servers: vec!["https://as.example/verify".to_owned()],
             ttl_seconds: TTL_SECONDS,
@@ -140,10 +146,17 @@ mod tests {
         type Difference = Option<(&'static str, Value)>;
         let second = json!({ "Tdx": { "mrtd": "cd".repeat(48), "rtmr1": "01".repeat(48), "rtmr2": "02".repeat(48) } });
         let first = sample()["principals"]["tees"][0]["Tee"]["measurements"][0].clone();
-        let cases: [(&str, Change, Difference); 8] = [
+        let mut with_rtmr0 = sample()["principals"]["tees"][0]["Tee"]["measurements"][0]["Tdx"].clone();
+        with_rtmr0["rtmr0"] = json!("0f".repeat(48));
+        let cases: [(&str, Change, Difference); 9] = [
             ("none", |_| (), None),
             ("name", |t| t.name = "g".to_owned(), Some(("/principals/tees/0/Tee/name", json!("g")))),
             ("ttl", |t| t.ttl_seconds = 60, Some(("/lifecycle/ttl_seconds", json!(60)))),
+            (
+                "RTMR0",
+                |t| t.images.iter_mut().for_each(|image| image.rtmr0 = Some([15; 48])),
+                Some(("/principals/tees/0/Tee/measurements/0/Tdx", with_rtmr0)),
+            ),
             ("no owner", |t| t.owner = None, Some(("/principals/owner", json!(null)))),
             ("no images", |t| t.images.clear(), Some(("/principals/tees", json!([])))),
             ("servers", |t| t.attestation_servers.clear(), Some(("/principals/tees/0/Tee/attestation_servers", json!([])))),
@@ -154,7 +167,7 @@ mod tests {
             ),
             (
                 "two images",
-                |t| t.images.push(Image { mrtd: [0xcd; 48], rtmr1: [1; 48], rtmr2: [2; 48] }),
+                |t| t.images.push(Image { mrtd: [0xcd; 48], rtmr0: None, rtmr1: [1; 48], rtmr2: [2; 48] }),
                 Some(("/principals/tees/0/Tee/measurements", json!([first, second]))),
             ),
         ];

@@ -29,7 +29,7 @@ pub(crate) enum Error {
     File { path: PathBuf, source: io::Error },
     #[error("{path}")]
     Json { path: PathBuf, source: serde_json::Error },
-    #[error("--mrtd, --rtmr1 and --rtmr2 must be given as often as each other, at least once")]
+    #[error("--mrtd, --rtmr1 and --rtmr2, and --rtmr0 if it is given, must be given as often as each other, at least once")]
     Images,
     #[error("--issuer and --owner-sub must be given, or a policy that names the owner")]
     NoOwner,
@@ -85,7 +85,7 @@ pub(crate) enum Error {
 
 pub(crate) fn run(cli: Cli) -> Result<ExitCode, Error> {
     match cli.command {
-        Command::Provision(args) => provision(args),
+        Command::Provision(args) => provision(*args),
         Command::Policy(args) => show_policy(args),
         Command::Promote(args) => promote(args),
         Command::Cmdline(Cmdline::Check { words }) => check(&words.join(" ")),
@@ -186,11 +186,13 @@ pub(crate) fn owner(args: OwnerArgs) -> Option<Owner> {
 fn terms(args: ImageArgs, owner: Option<Owner>) -> Result<Terms, Error> {
     let count = args.mrtd.len();
     // None at all is a policy that lets nobody in yet: images are promoted when they are known.
-    if args.rtmr1.len() != count || args.rtmr2.len() != count {
+    if args.rtmr1.len() != count || args.rtmr2.len() != count || ![0, count].contains(&args.rtmr0.len()) {
         return Err(Error::Images);
     }
-    let ImageArgs { mrtd, rtmr1, rtmr2, terms: more } = args;
-    let images = mrtd.into_iter().zip(rtmr1).zip(rtmr2).map(|((mrtd, rtmr1), rtmr2)| Image { mrtd, rtmr1, rtmr2 });
+    let ImageArgs { mrtd, rtmr0, rtmr1, rtmr2, terms: more } = args;
+    let rtmr0 = rtmr0.into_iter().map(Some).chain(std::iter::repeat(None));
+    let registers = mrtd.into_iter().zip(rtmr0).zip(rtmr1).zip(rtmr2);
+    let images = registers.map(|(((mrtd, rtmr0), rtmr1), rtmr2)| Image { mrtd, rtmr0, rtmr1, rtmr2 });
     Ok(of_images(images.collect(), more, owner))
 }
 

@@ -27,6 +27,11 @@ pub(crate) struct Measure {
     /// The MRTD of firmware that somebody else builds, from a quote that was believed
     #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
     pub(crate) mrtd: Option<[u8; 48]>,
+    /// The RTMR0 of the machine that will boot the image, from a quote that was believed, for the policy. It pins the memory map that the
+    /// host gives the firmware, the host's ACPI tables, Secure Boot variables and boot options: another number of CPUs, other memory,
+    /// another device or another version of the hypervisor is another RTMR0. Only for nodes that know the field: others drop it
+    #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
+    pub(crate) rtmr0: Option<[u8; 48]>,
     /// The firmware's Secure Boot. Off, the kernel of a UKI is measured as a program too, and GRUB's is not
     #[arg(long, value_name = "STATE", default_value = "on", conflicts_with = "kernel")]
     pub(crate) secure_boot: SecureBootState,

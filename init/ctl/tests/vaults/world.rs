@@ -15,7 +15,7 @@ use vault_node::{Issuer, Node, NodeConfig, NodeHandle};
 
 pub(crate) const MRENCLAVE: [u8; 32] = [0x11; 32];
 pub(crate) const HANDLE: &str = "apps.example/disk/v1";
-pub(crate) const OLD_IMAGE: Image = Image { mrtd: [0xaa; 48], rtmr1: [1; 48], rtmr2: [2; 48] };
+pub(crate) const OLD_IMAGE: Image = Image { mrtd: [0xaa; 48], rtmr0: None, rtmr1: [1; 48], rtmr2: [2; 48] };
 pub(crate) const NEW_IMAGE: Image = Image { rtmr2: [3; 48], ..OLD_IMAGE };
 
 pub(crate) struct World {
