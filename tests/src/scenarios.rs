@@ -6,6 +6,7 @@ mod data;
 mod disks;
 mod faults;
 mod growth;
+mod handoff;
 mod header;
 mod image;
 mod lookup;
@@ -87,6 +88,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "scratch-refuses-a-data-disk", play: scratch::refuses_a_data_disk },
     Scenario { name: "scratch-space-is-new-at-each-boot", play: scratch::is_new_at_each_boot },
     Scenario { name: "data-survives-a-second-boot-into-systemd", play: data::survives_a_second_boot_into_systemd },
+    Scenario { name: "gives-up-a-disk-that-does-not-answer", play: lookup::gives_up_a_disk_that_does_not_answer },
     Scenario { name: "stops-when-one-vault-of-three-answers", play: unlock::stops_when_one_vault_of_three_answers },
     Scenario { name: "counts-one-node-behind-two-addresses-once", play: unlock::counts_one_node_behind_two_addresses_once },
     Scenario { name: "stops-without-a-quoting-service", play: attestation::stops_without_a_quoting_service },
@@ -171,12 +173,16 @@ pub const ALL: &[Scenario] = &[
         play: names::names_that_lead_to_others_first_cost_time_only,
     },
     Scenario { name: "goes-on-with-the-link-that-answers", play: net::goes_on_with_the_link_that_answers },
+    Scenario { name: "leaves-nothing-of-its-own-to-the-real-init", play: handoff::leaves_nothing_of_its_own },
+    Scenario { name: "stops-at-an-init-that-is-no-program", play: handoff::stops_at_an_init_that_is_no_program },
     Scenario { name: "unlocks-over-vsock-without-a-link", play: net::unlocks_over_vsock_without_a_link },
     Scenario { name: "unlocks-as-an-sev-snp-guest", play: snp::unlocks_as_an_snp_guest },
     Scenario { name: "boots-without-a-data-disk", play: root::boots_without_a_data_disk },
     Scenario { name: "stops-at-a-wrong-root-hash", play: root::stops_at_a_wrong_root_hash },
     Scenario { name: "stops-at-a-changed-first-block", play: root::stops_at_a_changed_first_block },
     Scenario { name: "panics-at-a-changed-block-read-later", play: root::panics_at_a_changed_block_read_later },
+    Scenario { name: "panics-at-a-block-that-the-host-does-not-read", play: root::panics_at_a_block_that_the_host_does_not_read },
+    Scenario { name: "refuses-fewer-data-blocks-under-the-same-hash", play: root::refuses_fewer_data_blocks_under_the_same_hash },
     Scenario { name: "refuses-a-command-line-it-does-not-know", play: policy::refuses_words_it_does_not_know },
     Scenario { name: "watchdog-ends-a-hang", play: policy::watchdog_ends_a_hang },
     Scenario { name: "watchdog-that-is-fed-lets-the-boot-through", play: policy::fed_watchdog_lets_the_boot_through },
@@ -208,6 +214,8 @@ pub const ON_STABLE: &[&str] = &[
     "production-image-is-closed",
     "unlocks-over-vsock-without-a-link",
     "panics-at-a-changed-block-read-later",
+    "panics-at-a-block-that-the-host-does-not-read",
+    "leaves-nothing-of-its-own-to-the-real-init",
     "watchdog-ends-a-hang",
     "unlocks-as-an-sev-snp-guest",
 ];

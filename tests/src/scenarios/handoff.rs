@@ -1,0 +1,63 @@
+//! What the real init takes over, and what it never gets to see.
+
+use vault_node::Misbehaviour;
+
+use super::Stage;
+use crate::{Boot, DataDisk, Failure, Vaults};
+
+/// The longest that threads may take to end while no quote is under way, in milliseconds, under emulation.
+const AT_ONCE: u64 = 1500;
+
+pub(super) fn leaves_nothing_of_its_own(stage: &Stage) -> Result<(), Failure> {
+    // One vault takes our quote and falls silent, and one that accepts and says nothing: both threads wait when the key is there.
+    let vaults = Vaults::up(&stage.artifacts, 2, 4)?
+        .misbehaving(0, Misbehaviour::HangAfterPresent)
+        .misbehaving(1, Misbehaviour::HangAfterAccept);
+    let data = DataDisk::blank(&stage.folder)?;
+    let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+    let ended = boot.word("cvm.watchdog=30").tasks("alone").run()?;
+    ended.reached_the_real_system()?;
+    let took = ended.phase("quiesce")?;
+    if took > AT_ONCE {
+        return Err(Failure(format!("the threads took {took} ms to end")));
+    }
+    ended.line("cvm-tests: looked at task")?;
+    let seen = |mark: &str| -> Vec<String> {
+        let lines = ended.lines.iter().filter_map(|line| line.split_once(mark));
+        let mut seen: Vec<String> = lines.map(|(_, rest)| rest.trim().to_owned()).collect();
+        seen.sort();
+        seen
+    };
+    let none = "0000000000000000";
+    let wanted: [(&str, &[&str]); 5] = [
+        // The console as the kernel opened it, whose node went with the initramfs; a shell has the script that it reads open as 10.
+        (
+            "fd| ",
+            &["0 /dev/console (deleted)", "1 /dev/console (deleted)", "10 /usr/lib/cvm-tests/task", "2 /dev/console (deleted)"],
+        ),
+        ("task| ", &["1 task"]),
+        // Caught are those of the shell itself: SIGINT and SIGCHLD.
+        ("signals| ", &[&format!("Blk {none}"), "Cgt 0000000000010002", &format!("Ign {none}")]),
+        // What the kernel makes of its command line, and nothing of PID 1's.
+        ("environment| ", &["HOME", "TERM", "roothash"]),
+        ("request| ", &[]),
+    ];
+    for (mark, wanted) in wanted {
+        let seen = seen(mark);
+        if seen != wanted {
+            return Err(Failure(format!("{mark}{seen:?}, not {wanted:?}")));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn stops_at_an_init_that_is_no_program(stage: &Stage) -> Result<(), Failure> {
+    // It is not there; it is no program; it is a folder. The image has /sbin in each case.
+    for init in ["/sbin/no-such-init", "/usr/lib/os-release", "/usr/bin"] {
+        let ended = Boot::new(stage).systemd().word(format!("init={init}")).word("cvm.debug=timeline").run()?;
+        ended.stopped_with(94)?;
+        ended.line(&format!("init={init} is no program of the verified root"))?;
+        ended.no_line("handoff: initramfs emptied")?;
+    }
+    Ok(())
+}
