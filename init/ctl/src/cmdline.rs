@@ -51,7 +51,19 @@ fn about(key: Key) -> About {
         Key::VaultMrenclave => ("up to 8 of 64 lower-case hexadecimal digits", "(required)", "which builds are vaults"),
         Key::VaultHandle => ("letters, digits and ._/-", "(required)", "the key's name at the vaults"),
         Key::VaultPrevious => ("letters, digits and ._/-", "no rotation", "the handle that is rotated away from"),
-        Key::VaultCommit => ("64 lower-case hexadecimal digits", "no commitment", "what the key must hash to"),
+        Key::VaultPreviousCommit => {
+            ("64 lower-case hexadecimal digits", "no rotation", "what the key that is rotated away from must hash to")
+        }
+        Key::VaultCommit => (
+            "64 lower-case hexadecimal digits, as cvmctl provision prints them; or none, which only opens disks that others made",
+            "(required)",
+            "what the key must hash to",
+        ),
+        Key::VaultPlatforms => (
+            "up to 32 of 32 lower-case hexadecimal digits",
+            "any machine",
+            "which machines may run a vault: PPIDs or platform instance ids of their PCK certificates",
+        ),
         Key::VaultApp => ("a lower-case UUID", "(required)", "who we are to the vaults"),
         Key::VaultThreshold => ("2 to the number of vaults", "2", "how many shares make the key"),
         Key::VaultDistinct => ("key or platform", "key", "what makes two vaults two"),

@@ -9,9 +9,11 @@ use proptest::prelude::*;
 fn measured() -> String {
     format!(
         "console=ttyS0 roothash={root} cvm.data=serial=data cvm.data.format=if-blank cvm.vault=10.0.0.1:8443,10.0.0.2:8443,10.0.0.3:8443 \
-         cvm.vault.mrenclave={build} cvm.vault.handle=apps.example/1/kek/v1 cvm.vault.app=00112233-4455-6677-8899-aabbccddeeff",
+         cvm.vault.mrenclave={build} cvm.vault.handle=apps.example/1/kek/v1 cvm.vault.app=00112233-4455-6677-8899-aabbccddeeff \
+         cvm.vault.commit={commitment}",
         root = "ab".repeat(32),
         build = "cd".repeat(32),
+        commitment = "0f".repeat(32),
     )
 }
 
@@ -24,6 +26,7 @@ fn host_that_appends_to_the_command_line_is_refused() {
         ("its own init", "init=/bin/sh init=/bin/sh", cmdline::Error::Repeated(Key::Init)),
         ("its own vault build", &build, cmdline::Error::Repeated(Key::VaultMrenclave)),
         ("its own vault", "cvm.vault=192.0.2.1:8443", cmdline::Error::Repeated(Key::Vault)),
+        ("its own key", "cvm.vault.commit=none", cmdline::Error::Repeated(Key::VaultCommit)),
         ("another disk", "cvm.data=serial=mine", cmdline::Error::Repeated(Key::Data)),
         ("a quote that hides what follows", "\"x", cmdline::Error::Quoted),
         ("words behind dashes", "-- cvm.fail=park", cmdline::Error::AfterDashes(Key::Fail)),

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use attest::{Anchor, Floors};
-use ondisk::cmdline::{self, Data, Format, Policy, TcbPolicy};
+use ondisk::cmdline::{self, Policy, TcbPolicy};
 
 use super::api::Api;
 use crate::watchdog;
@@ -34,11 +34,6 @@ pub(crate) enum Error {
     Unreadable(#[source] std::io::Error),
     #[error("command line")]
     Line(#[source] cmdline::Error),
-    #[error(
-        "cvm.data.format and cvm.vault.previous need cvm.vault.commit, or more vaults than the threshold of {0}: nothing else \
-         proves a new key"
-    )]
-    Unprovable(u8),
     #[error("trust file {0}")]
     Trust(&'static str, #[source] std::io::Error),
     #[error("trust files: {0} anchors, not one")]
@@ -62,7 +57,7 @@ impl Error {
             Self::Line(
                 cmdline::Error::TooLong | cmdline::Error::NotAscii | cmdline::Error::Quoted | cmdline::Error::AfterDashes(_),
             ) => 25,
-            Self::Line(cmdline::Error::Conflict(_)) | Self::Unprovable(_) => 26,
+            Self::Line(cmdline::Error::Conflict(_)) => 26,
             Self::Watchdog(_) => 29,
             Self::Trust(..) | Self::Anchors(_) | Self::Floors(_) | Self::Signers => 28,
         }
@@ -73,9 +68,6 @@ impl Error {
 pub(crate) fn read(api: Api) -> Result<Measured, Error> {
     let text = fs::read_to_string("/proc/cmdline").map_err(Error::Unreadable)?;
     let line = cmdline::parse(&text).map_err(Error::Line)?;
-    if let Some(data) = line.data.as_ref().filter(|data| !is_provable(data)) {
-        return Err(Error::Unprovable(data.vaults.threshold.get()));
-    }
     if let Some(timeout) = line.watchdog {
         watchdog::start(api, timeout).map_err(Error::Watchdog)?;
     }
@@ -85,13 +77,6 @@ pub(crate) fn read(api: Api) -> Result<Measured, Error> {
     }
     let (anchor, fleet) = anchors(Path::new(ANCHORS))?;
     Ok(Measured { line, text: text.trim_end_matches('\n').to_owned(), anchor, fleet, floors })
-}
-
-/// A first format without a commitment takes one share more than the threshold, and so does a new key for an existing disk.
-fn is_provable(data: &Data) -> bool {
-    let vaults = &data.vaults;
-    let proves_itself = data.format == Format::Never && vaults.previous.is_none();
-    proves_itself || vaults.commit.is_some() || vaults.addresses.len() > usize::from(vaults.threshold.get())
 }
 
 /// The DER files in the folder of anchors: `fleet-*.der` are the fleet's own authorities, and of all others there is exactly one,
@@ -126,26 +111,25 @@ fn floors(file: &Path) -> Result<Floors, Error> {
 mod tests {
     use super::*;
 
-    fn line(words: &str) -> Policy {
-        cmdline::parse(&format!("roothash={} {words}", "ab".repeat(32))).unwrap()
-    }
-
-    const DATA: &str = "cvm.data=serial=data cvm.vault=10.0.2.2:1,10.0.2.2:2 cvm.vault.handle=h \
-        cvm.vault.mrenclave=1111111111111111111111111111111111111111111111111111111111111111 \
-        cvm.vault.app=00112233-4455-6677-8899-aabbccddeeff";
-
     #[test]
-    fn format_on_a_key_that_nothing_can_prove_is_refused() {
-        let commit = format!("cvm.vault.commit={}", "00".repeat(32));
+    fn key_that_nothing_can_prove_is_refused() {
+        let data = "cvm.data=serial=data cvm.vault=10.0.2.2:1,10.0.2.2:2 cvm.vault.handle=h cvm.vault.app=00112233-4455-6677-8899-aabbccddeeff";
+        let [build, commit, before] = ["11", "22", "33"].map(|byte| byte.repeat(32));
+        let commit = format!("cvm.vault.commit={commit}");
+        let before = format!("cvm.vault.previous.key-commitment={before}");
         let cases = [
-            ("", true),
-            ("cvm.data.format=if-blank", false),
-            (&format!("cvm.data.format=if-blank {commit}"), true),
-            ("cvm.vault.previous=g", false),
+            (commit.clone(), None),
+            ("cvm.vault.commit=none".to_owned(), None),
+            (format!("{commit} cvm.data.format=if-blank"), None),
+            (format!("{commit} cvm.vault.previous=g {before}"), None),
+            (String::new(), Some(24)),
+            (format!("{commit} cvm.vault.previous=g"), Some(24)),
+            ("cvm.vault.commit=none cvm.data.format=if-blank".to_owned(), Some(26)),
+            (format!("cvm.vault.commit=none cvm.vault.previous=g {before}"), Some(26)),
         ];
-        for (words, want) in cases {
-            let policy = line(&format!("{DATA} {words}"));
-            assert_eq!(policy.data.as_ref().map(is_provable), Some(want), "{words}");
+        for (words, code) in cases {
+            let line = format!("roothash={} {data} cvm.vault.mrenclave={build} {words}", "ab".repeat(32));
+            assert_eq!(cmdline::parse(&line).err().map(|error| Error::Line(error).code()), code, "{words}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Which header areas are saved and restored: those that the guest would accept, whose first format is finished.
 
-use ondisk::cmdline::{Data, Seal};
+use ondisk::cmdline::{Data, KeyCommitment, Seal};
 use ondisk::intent::{self, Intent};
 use ondisk::luks2::{self, Checked, DATA_OFFSET, Expect, Header, PARTS, SealState, Violation};
 use quorum::{Dek, Purpose};
@@ -138,17 +138,19 @@ impl Accepted {
     }
 }
 
-/// Holds the key against the commitment, if the policy has one. During a rotation the key may be the previous one.
+/// Compares the key with the commitment, if the policy has one. During a rotation the key may be the previous one.
 pub(super) fn check_commitment(report: &mut Report, dek: Option<&Dek>, wanted: &Data) {
-    let (Some(dek), Some(commitment)) = (dek, wanted.vaults.commit) else { return };
-    if dek.commitment().0 == commitment {
-        report.line(true, "commitment", "the passphrase is the key of cvm.vault.commit");
-    } else if wanted.vaults.previous.is_some() {
-        report.note("commitment", "the passphrase is not the key of cvm.vault.commit; it may be that of cvm.vault.previous");
+    let (Some(dek), KeyCommitment::Sha256(current)) = (dek, wanted.vaults.commitment) else { return };
+    let (found, rule) = (dek.commitment().0, "commitment");
+    if found == current {
+        report.line(true, rule, "the passphrase is the key of cvm.vault.commit");
+    } else if wanted.vaults.previous.as_ref().is_some_and(|previous| previous.commitment == found) {
+        report.line(true, rule, "the passphrase is the key of cvm.vault.previous.key-commitment");
     } else {
         report.refuse(
-            "commitment",
-            "the passphrase is not the key of cvm.vault.commit. If it is the previous key, add cvm.vault.previous to the words",
+            rule,
+            "the passphrase is not the key of cvm.vault.commit. If it is the previous key, add cvm.vault.previous and \
+             cvm.vault.previous.key-commitment to the words",
         );
     }
 }

@@ -11,7 +11,7 @@ use ondisk::intent::{self, Intent};
 use ondisk::luks2::{self, Checked, DATA_OFFSET, Expect, Header, PARTS, SealState};
 use quorum::{Dek, Purpose};
 
-use super::accept::check_uuid;
+use super::accept::{check_commitment, check_uuid};
 use super::report::Report;
 use super::{passphrase, policy, with_disk_key};
 use crate::args::HeaderCheck;
@@ -113,9 +113,7 @@ fn seal(report: &mut Report, (header, checked, image): (&Header, &Checked, &[u8]
     let authenticator = with_disk_key(dek, wanted, |dek| dek.authenticator(Purpose::HeaderSeal, &uuid));
     let good = message.is_some_and(|message| authenticator.verifies(&message, &seal.mac));
     report.line(good, "seal", if good { "answers to the key" } else { "does not answer to the key" });
-    if let Some(commitment) = wanted.vaults.commit {
-        report.line(dek.commitment().0 == commitment, "commitment", "cvm.vault.commit against the key");
-    }
+    check_commitment(report, Some(dek), wanted);
 }
 
 /// Reads the header area, and whether everything is zero that the guest looks at before it calls a disk blank.

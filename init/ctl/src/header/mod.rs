@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::PathBuf;
 
-use ondisk::cmdline::{self, Data, DataDisk};
+use ondisk::cmdline::{self, Data, DataDisk, KeyCommitment};
 use ondisk::luks2::DATA_OFFSET;
 use quorum::Dek;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -27,14 +27,16 @@ pub(crate) use restore::restore;
 pub(crate) use save::save;
 
 /// What a command line must have besides the words about the disk.
-const REST: [(&str, &str); 6] = [
+const REST: [(&str, &str); 7] = [
     ("roothash", "0000000000000000000000000000000000000000000000000000000000000000"),
     ("cvm.data", "serial=data"),
     ("cvm.vault", "192.0.2.1:8443,192.0.2.2:8443"),
     ("cvm.vault.mrenclave", "0000000000000000000000000000000000000000000000000000000000000000"),
     ("cvm.vault.handle", "any"),
     ("cvm.vault.app", "00000000-0000-4000-8000-000000000000"),
+    (COMMITMENT, "0000000000000000000000000000000000000000000000000000000000000000"),
 ];
+const COMMITMENT: &str = "cvm.vault.commit";
 
 /// The policy that the words make, with whatever else a command line needs; of its disks only the one that is meant.
 fn policy(expected: &Expected) -> Result<Data, Error> {
@@ -47,6 +49,9 @@ fn policy(expected: &Expected) -> Result<Data, Error> {
     let line = std::iter::once(words.to_owned()).chain(rest).collect::<Vec<_>>().join(" ");
     let policy = cmdline::parse(&line).map_err(Error::Words)?;
     let mut data = policy.data.ok_or(Error::Words(cmdline::Error::Missing(cmdline::Key::Data)))?;
+    if !is_given(COMMITMENT) {
+        data.vaults.commitment = KeyCommitment::None; // none was said: then the key is compared with none
+    }
     let of = |disk: &DataDisk| disk.name.as_ref().map(|name| name.as_str().to_owned());
     let names: Vec<_> = data.disks.iter().map(|disk| of(disk).unwrap_or_else(|| "(no name)".to_owned())).collect();
     data.disks.retain(|disk| of(disk).as_deref() == name);

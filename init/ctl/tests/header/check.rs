@@ -104,6 +104,12 @@ fn words_and_passphrases_are_read_strictly() {
     };
     assert_eq!(check(&sealed(SealState::Ready), &commit(7), Some(7)).0, Some(0));
     assert_eq!(check(&sealed(SealState::Ready), &commit(8), Some(7)).0, Some(2));
+    let rotates = |before: u8| {
+        let before = commit(before).replace("cvm.vault.commit", "cvm.vault.previous.key-commitment");
+        format!("{} cvm.vault.previous=v0 {before}", commit(8))
+    };
+    assert_eq!(check(&sealed(SealState::Ready), &rotates(7), Some(7)).0, Some(0));
+    assert_eq!(check(&sealed(SealState::Ready), &rotates(9), Some(7)).0, Some(2));
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn what_the_guest_would_refuse_is_not_saved() {
     let mut null = metadata(&good);
     null["keyslots"]["0"]["area"]["encryption"] = json!("cipher_null-ecb");
     let other = "--policy-words=cvm.data.uuid=00112233-4455-6677-8899-aabbccddeeff";
-    let commit = "--policy-words=cvm.vault.commit=0000000000000000000000000000000000000000000000000000000000000000";
+    let commit = "--policy-words=cvm.vault.commit=1111111111111111111111111111111111111111111111111111111111111111";
     let cases: [Case<'_>; 12] = [
         ("another key", good.clone(), "", Some(8), "REFUSED  authentication"),
         ("key material", spoiled(good.clone(), &[KEYS + 7]), "", Some(KEY_BYTE), "REFUSED  authentication"),

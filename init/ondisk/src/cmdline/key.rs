@@ -66,10 +66,14 @@ keys! {
     VaultHandle = "cvm.vault.handle",
     /// The handle that is rotated away from.
     VaultPrevious = "cvm.vault.previous",
+    /// The commitment to the key that is rotated away from.
+    VaultPreviousCommit = "cvm.vault.previous.key-commitment",
     /// The commitment to the disk's key.
     VaultCommit = "cvm.vault.commit",
     /// Who we are to the vaults.
     VaultApp = "cvm.vault.app",
+    /// Which machines may run a vault.
+    VaultPlatforms = "cvm.vault.platforms",
     /// How many shares it takes.
     VaultThreshold = "cvm.vault.threshold",
     /// What makes two nodes two.
@@ -142,7 +146,7 @@ mod tests {
 
     #[test]
     fn only_data_and_vault_keys_are_about_data() {
-        assert_eq!(Key::ALL.iter().filter(|key| key.is_about_data()).count(), 22);
+        assert_eq!(Key::ALL.iter().filter(|key| key.is_about_data()).count(), 24);
         assert!(!Key::Data.is_about_data() && Key::DataMount.is_about_data() && Key::Vault.is_about_data());
     }
 }

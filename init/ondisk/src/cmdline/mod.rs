@@ -23,10 +23,11 @@ pub use keyword::{
     OpenMode, Phase, Seal, TcbStatus, Wipe,
 };
 pub use net::{LinkSelector, Net, NetMode};
-pub use policy::{Data, Policy, Root, Vaults};
+pub use policy::{Data, Policy, PreviousKey, Root, Vaults};
 pub use scratch::{Scratch, ScratchUse};
 pub use value::{
-    DebugFlags, DiskSelector, Handle, InitPath, Mountpoint, PartLabel, RootHash, RootSelector, Serial, TcbPolicy, Threshold,
+    DebugFlags, DiskSelector, Handle, InitPath, KeyCommitment, Mountpoint, PartLabel, RootHash, RootSelector, Serial, TcbPolicy,
+    Threshold,
 };
 
 /// Reads the text of `/proc/cmdline`: at most 2,047 bytes of printable ASCII and white space, and one last `\n`.
@@ -96,6 +97,15 @@ pub enum Conflict {
     /// The handle that is rotated away from is the one that is rotated to.
     #[error("{} equals {}", Key::VaultPrevious, Key::VaultHandle)]
     SameHandle,
+    /// The key that is rotated away from is the one that is rotated to.
+    #[error("{} equals {}: deal a new key to rotate to", Key::VaultPreviousCommit, Key::VaultCommit)]
+    SameCommitment,
+    /// A commitment to a key that is not named.
+    #[error("{} without {}", Key::VaultPreviousCommit, Key::VaultPrevious)]
+    NoPrevious,
+    /// A key that nothing proves would become a disk's key.
+    #[error("{commit}=none with {0}: give the commitment that cvmctl provision printed", commit = Key::VaultCommit)]
+    Uncommitted(Key),
     /// A time to format until, and a policy that never formats.
     #[error("{} without {}=if-blank", Key::DataFormatUntil, Key::DataFormat)]
     NeverFormats,

@@ -6,8 +6,8 @@ use super::value::{list, patience, watchdog};
 use super::words::Words;
 use super::{
     Check, Conflict, DataCipher, DataDisk, DebugFlags, DiskSelector, Distinct, Error, FailVerdict, FileSystem, Format, FsOption,
-    Handle, InitPath, Key, LogLevel, Measure, Measured, Net, NetMode, OnCorruption, OnError, OpenMode, Pccs, RootHash,
-    RootSelector, Scratch, Seal, TcbPolicy, Threshold, VaultAddress, Wipe,
+    Handle, InitPath, Key, KeyCommitment, LogLevel, Measure, Measured, Net, NetMode, OnCorruption, OnError, OpenMode, Pccs,
+    RootHash, RootSelector, Scratch, Seal, TcbPolicy, Threshold, VaultAddress, Wipe,
 };
 use crate::{Guid, text, time};
 use std::time::Duration;
@@ -17,6 +17,9 @@ const MOST_VAULTS: usize = 16;
 
 /// Builds that are vaults: a rolling update needs two.
 const MOST_MRENCLAVES: usize = 8;
+
+/// Machines that may run a vault: twice as many as there are vaults, for a fleet that is moved.
+const MOST_PLATFORMS: usize = 32;
 
 /// Default of `cvm.vault.patience`.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
@@ -104,10 +107,12 @@ pub struct Vaults {
     pub mrenclaves: Vec<[u8; 32]>,
     /// The name of the key.
     pub handle: Handle,
-    /// The name of the key that is rotated away from.
-    pub previous: Option<Handle>,
-    /// SHA-256 commitment to the disk's key.
-    pub commit: Option<[u8; 32]>,
+    /// What the key must be: the measurement of a vault says which build it is, and not whose.
+    pub commitment: KeyCommitment,
+    /// The key that is rotated away from.
+    pub previous: Option<PreviousKey>,
+    /// PPIDs or platform instance ids of the machines that may run a vault, without repeats; empty: any machine.
+    pub platforms: Vec<[u8; 16]>,
     /// Who we are to the vaults: a UUID in the order of its text.
     pub app: [u8; 16],
     /// How many shares it takes.
@@ -116,6 +121,15 @@ pub struct Vaults {
     pub distinct: Distinct,
     /// How long to try before the verdict, 1 second to 24 hours.
     pub patience: Duration,
+}
+
+/// A key that disks may still be under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreviousKey {
+    /// Its name.
+    pub handle: Handle,
+    /// SHA-256 commitment to it.
+    pub commitment: [u8; 32],
 }
 
 impl Policy {
@@ -211,7 +225,7 @@ fn data(words: &Words) -> Result<Option<Data>, Error> {
         on_error: words.optional(Key::DataOnError, OnError::parse)?.unwrap_or(OnError::RemountReadOnly),
         grow: words.optional(Key::DataGrow, |text| switch(text, "yes", "no"))?.unwrap_or(false),
         options: options.unwrap_or_default(),
-        vaults: vaults(words)?,
+        vaults: vaults(words, format)?,
     };
     data.check_together(words)?;
     Ok(Some(data))
@@ -239,32 +253,52 @@ impl Data {
     }
 }
 
-fn vaults(words: &Words) -> Result<Vaults, Error> {
+fn vaults(words: &Words, format: Format) -> Result<Vaults, Error> {
     let vaults = Vaults {
         addresses: words.required(Key::Vault, |text| list(text, MOST_VAULTS, VaultAddress::parse))?,
         mrenclaves: words.required(Key::VaultMrenclave, |text| list(text, MOST_MRENCLAVES, text::hex))?,
         handle: words.required(Key::VaultHandle, Handle::parse)?,
-        previous: words.optional(Key::VaultPrevious, Handle::parse)?,
-        commit: words.optional(Key::VaultCommit, text::hex)?,
+        commitment: words.required(Key::VaultCommit, KeyCommitment::parse)?,
+        previous: previous(words)?,
+        platforms: words.optional(Key::VaultPlatforms, |text| list(text, MOST_PLATFORMS, text::hex))?.unwrap_or_default(),
         app: words.required(Key::VaultApp, |text| Guid::parse(text).map(|guid| *guid.as_bytes()))?,
         threshold: words.optional(Key::VaultThreshold, Threshold::parse)?.unwrap_or_default(),
         distinct: words.optional(Key::VaultDistinct, Distinct::parse)?.unwrap_or(Distinct::Key),
         patience: words.optional(Key::VaultPatience, patience)?.unwrap_or(PATIENCE),
     };
-    vaults.check()?;
+    vaults.check(format)?;
     Ok(vaults)
 }
 
+fn previous(words: &Words) -> Result<Option<PreviousKey>, Error> {
+    let handle = words.optional(Key::VaultPrevious, Handle::parse)?;
+    let commitment = words.optional(Key::VaultPreviousCommit, text::hex)?;
+    match (handle, commitment) {
+        (Some(handle), Some(commitment)) => Ok(Some(PreviousKey { handle, commitment })),
+        (Some(_), None) => Err(Error::Missing(Key::VaultPreviousCommit)),
+        (None, Some(_)) => Err(Conflict::NoPrevious.into()),
+        (None, None) => Ok(None),
+    }
+}
+
 impl Vaults {
-    fn check(&self) -> Result<(), Conflict> {
+    fn check(&self, format: Format) -> Result<(), Conflict> {
         let (threshold, vaults) = (self.threshold.get(), self.addresses.len());
         if usize::from(threshold) > vaults {
             return Err(Conflict::TooFewVaults { threshold, vaults });
         }
-        if self.previous.as_ref() == Some(&self.handle) {
+        if self.previous.as_ref().is_some_and(|previous| previous.handle == self.handle) {
             return Err(Conflict::SameHandle);
         }
-        Ok(())
+        if self.previous.as_ref().is_some_and(|previous| self.commitment == KeyCommitment::Sha256(previous.commitment)) {
+            return Err(Conflict::SameCommitment);
+        }
+        // A key that nothing proves opens a disk that answers to it, and becomes no disk's key.
+        match self.commitment {
+            KeyCommitment::None if format == Format::IfBlank => Err(Conflict::Uncommitted(Key::DataFormat)),
+            KeyCommitment::None if self.previous.is_some() => Err(Conflict::Uncommitted(Key::VaultPrevious)),
+            _ => Ok(()),
+        }
     }
 
     fn need_network(&self) -> bool {

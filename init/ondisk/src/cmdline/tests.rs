@@ -16,7 +16,8 @@ pub(super) fn data_words() -> String {
     let mrenclave = "cd".repeat(32);
     format!(
         "cvm.data=serial=data cvm.vault=10.0.0.1:8443,10.0.0.2:8443,vault.example:1 cvm.vault.mrenclave={mrenclave} \
-         cvm.vault.handle=apps.example/1/kek/v1 cvm.vault.app={APP}"
+         cvm.vault.handle=apps.example/1/kek/v1 cvm.vault.app={APP} cvm.vault.commit={}",
+        "0f".repeat(32)
     )
 }
 
@@ -129,7 +130,8 @@ fn data_defaults_are_those_of_the_table() {
     assert_eq!(vaults.addresses.len(), 3);
     assert_eq!(vaults.mrenclaves, [[0xcd; 32]]);
     assert_eq!(vaults.handle.as_str(), "apps.example/1/kek/v1");
-    assert_eq!((vaults.previous, vaults.commit), (None, None));
+    assert_eq!((vaults.previous, vaults.platforms), (None, vec![]));
+    assert_eq!(vaults.commitment, KeyCommitment::Sha256([0x0f; 32]));
     assert_eq!(vaults.app[..4], [0x00, 0x11, 0x22, 0x33]);
     assert_eq!((vaults.threshold.get(), vaults.distinct), (2, Distinct::Key));
     assert_eq!(vaults.patience, Duration::from_secs(300));
@@ -151,7 +153,7 @@ fn seal_follows_format_unless_it_is_given() {
 
 #[test]
 fn data_disk_needs_its_vaults() {
-    for key in [Key::Vault, Key::VaultMrenclave, Key::VaultHandle, Key::VaultApp] {
+    for key in [Key::Vault, Key::VaultMrenclave, Key::VaultHandle, Key::VaultCommit, Key::VaultApp] {
         let words = data_words();
         let without: Vec<_> = words.split(' ').filter(|word| !word.starts_with(&format!("{key}="))).collect();
         assert_eq!(with_root(&without.join(" ")), Err(Error::Missing(key)));
@@ -187,12 +189,19 @@ fn link_is_needed_unless_all_vaults_are_behind_vsock() {
 fn keys_are_held_against_each_other() {
     let data = data_words();
     let one = data.replace("10.0.0.1:8443,10.0.0.2:8443,vault.example:1", "vsock:2:1");
+    let before = format!("cvm.vault.previous.key-commitment={}", "1e".repeat(32));
+    let none = data.replace(&"0f".repeat(32), "none");
     let cases = [
         (format!("{data} cvm.vault.threshold=3"), None),
         (format!("{data} cvm.vault.threshold=4"), Some(Conflict::TooFewVaults { threshold: 4, vaults: 3 })),
         (one.clone(), Some(Conflict::TooFewVaults { threshold: 2, vaults: 1 })),
-        (format!("{data} cvm.vault.previous=apps.example/1/kek/v1"), Some(Conflict::SameHandle)),
-        (format!("{data} cvm.vault.previous=apps.example/1/kek/v0"), None),
+        (format!("{data} cvm.vault.previous=apps.example/1/kek/v1 {before}"), Some(Conflict::SameHandle)),
+        (format!("{data} cvm.vault.previous=apps.example/1/kek/v0 {before}"), None),
+        (format!("{data} cvm.vault.previous=v0 {}", before.replace("1e", "0f")), Some(Conflict::SameCommitment)),
+        (format!("{data} {before}"), Some(Conflict::NoPrevious)),
+        (none.clone(), None),
+        (format!("{none} cvm.data.format=if-blank"), Some(Conflict::Uncommitted(Key::DataFormat))),
+        (format!("{none} cvm.vault.previous=v0 {before}"), Some(Conflict::Uncommitted(Key::VaultPrevious))),
         (format!("{data} cvm.net=none"), Some(Conflict::NoNetwork)),
         (format!("{} cvm.net=none", one.replace("vsock:2:1", "vsock:2:1,vsock:2:2")), None),
         ("cvm.net=none".to_owned(), None),
@@ -355,12 +364,23 @@ fn numbers_are_bounded() {
 
 #[test]
 fn handles_commitments_and_apps_have_one_spelling() {
-    let handle = |length: usize| format!("cvm.vault.previous={}", "h".repeat(length));
+    let before = format!("cvm.vault.previous.key-commitment={}", "1e".repeat(32));
+    let handle = |length: usize| format!("{before} cvm.vault.previous={}", "h".repeat(length));
     assert!(with_data(&handle(256)).is_ok());
     assert_eq!(with_data(&handle(257)), Err(Error::Malformed(Key::VaultPrevious)));
     assert_eq!(with_data("cvm.vault.previous=a:b"), Err(Error::Malformed(Key::VaultPrevious)));
-    let commit = with_data(&format!("cvm.vault.commit={}", "0f".repeat(32))).unwrap().vaults.commit;
-    assert_eq!(commit, Some([0x0f; 32]));
+    assert_eq!(with_data("cvm.vault.previous=h"), Err(Error::Missing(Key::VaultPreviousCommit)));
+    let none = before.replace(&"1e".repeat(32), "none");
+    assert_eq!(with_data(&format!("cvm.vault.previous=h {none}")), Err(Error::Malformed(Key::VaultPreviousCommit)));
+    for text in ["None", "0f", &"0F".repeat(32), &"0f".repeat(33)] {
+        let words = data_words().replace(&"0f".repeat(32), text);
+        assert_eq!(with_root(&words), Err(Error::Malformed(Key::VaultCommit)), "{text}");
+    }
+    let platform = |byte: u8| format!("{byte:02x}").repeat(16);
+    let platforms = with_data(&format!("cvm.vault.platforms={},{}", platform(1), platform(2))).unwrap().vaults.platforms;
+    assert_eq!(platforms, [[1; 16], [2; 16]]);
+    let twice = Err(Error::Malformed(Key::VaultPlatforms));
+    assert_eq!(with_data(&format!("cvm.vault.platforms={0},{0}", platform(1))), twice);
     let upper = data_words().replace(APP, &APP.to_uppercase());
     assert_eq!(with_root(&upper), Err(Error::Malformed(Key::VaultApp)));
 }
@@ -463,7 +483,7 @@ proptest! {
     }
 
     #[test]
-    fn second_copy_of_any_word_is_refused(at in 0_usize..5) {
+    fn second_copy_of_any_word_is_refused(at in 0_usize..6) {
         let words = data_words();
         let again = words.split(' ').nth(at).unwrap();
         prop_assert!(matches!(with_data(again), Err(Error::Repeated(_))));

@@ -152,6 +152,21 @@ pub enum RootSelector {
     Named(DiskSelector),
 }
 
+/// What the vaults' key must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyCommitment {
+    /// 64 hexadecimal digits: SHA-256 over a label and the key.
+    Sha256([u8; 32]),
+    /// `none`: any key that the disk answers to. It only opens.
+    None,
+}
+
+impl KeyCommitment {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        if text == "none" { Some(Self::None) } else { text::hex(text).map(Self::Sha256) }
+    }
+}
+
 /// How many shares it takes: 2 to 255.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Threshold(u8);

@@ -18,7 +18,7 @@ fn told(value: &str) -> Result<Vec<(String, String)>, Error> {
 /// Beside a data disk.
 fn with_data(words: &str) -> Result<Vec<Scratch>, Error> {
     read(&format!(
-        "cvm.data=serial=data cvm.vault=vsock:2:1,vsock:2:2 cvm.vault.mrenclave={} cvm.vault.handle=h cvm.vault.app={UUID} {words}",
+        "cvm.data=serial=data cvm.vault=vsock:2:1,vsock:2:2 cvm.vault.mrenclave={} cvm.vault.handle=h cvm.vault.app={UUID} cvm.vault.commit=none {words}",
         "cd".repeat(32)
     ))
 }

@@ -13,9 +13,10 @@ const BYTES: u64 = 64 << 20;
 pub(crate) fn wanted(words: &str) -> cmdline::Data {
     let line = format!(
         "roothash={} cvm.data=serial=data cvm.vault=10.0.2.2:1,10.0.2.2:2,10.0.2.2:3 cvm.vault.handle=h cvm.vault.mrenclave={} \
-         cvm.vault.app=00112233-4455-6677-8899-aabbccddeeff {words}",
+         cvm.vault.app=00112233-4455-6677-8899-aabbccddeeff cvm.vault.commit={} {words}",
         "ab".repeat(32),
         "11".repeat(32),
+        "22".repeat(32),
     );
     cmdline::parse(&line).unwrap().data.unwrap()
 }
