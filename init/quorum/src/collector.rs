@@ -13,17 +13,14 @@ use crate::{Commitment, Dek, Generation, subsets};
 pub enum Rule {
     /// The measured policy's commitment.
     Commitment(Commitment),
-    /// The caller tries it against the disk (seal or keyslot).
+    /// The caller tries it against the disk (seal or keyslot): for a disk that others made, and that is only opened. It proves
+    /// that key and disk belong together, and not whose they are. Shares that agree prove nothing: of t or more vaults t - 1
+    /// that choose their shares jointly make any key agree.
     Disk,
-    /// As [`Rule::Disk`], or as [`Rule::Agreement`]: the disk may still be under the key that is rotated away from, and what it
-    /// does not answer to must not become its key on the word of a threshold that may contain a liar.
-    DiskOrAgreement,
-    /// One share more than needed lies on the same polynomial: the only proof there is for a disk that has no header yet.
-    Agreement,
 }
 
 /// What became of a vault, as far as the shares say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fate {
     /// Not heard of yet, or not needed.
     Waiting,
@@ -66,6 +63,8 @@ pub struct Collector {
     threshold: Threshold,
     rule: Rule,
     fates: Vec<Fate>,
+    /// How often each was asked.
+    asked: Vec<u32>,
     shares: Vec<(usize, Share)>,
     hedges: usize,
 }
@@ -74,7 +73,8 @@ impl Collector {
     /// Starts with no vault heard of.
     #[must_use]
     pub fn new(threshold: Threshold, rule: Rule) -> Self {
-        Self { threshold, rule, fates: vec![Fate::Waiting; threshold.dealt()], shares: Vec::new(), hedges: 0 }
+        let (fates, asked) = (vec![Fate::Waiting; threshold.dealt()], vec![0; threshold.dealt()]);
+        Self { threshold, rule, fates, asked, shares: Vec::new(), hedges: 0 }
     }
 
     /// What became of each vault.
@@ -89,10 +89,16 @@ impl Collector {
         self.shares.len()
     }
 
-    /// How many shares the rule needs at least.
+    /// How many shares it takes at least.
     #[must_use]
     pub fn needed(&self) -> usize {
-        self.threshold.needed() + usize::from(self.rule == Rule::Agreement)
+        self.threshold.needed()
+    }
+
+    /// Whether a share of this vault is here.
+    #[must_use]
+    pub fn has_share_of(&self, vault: usize) -> bool {
+        self.shares.iter().any(|(other, _)| *other == vault)
     }
 
     /// The vault proved itself and waits to be asked.
@@ -112,26 +118,49 @@ impl Collector {
 
     /// The next vault to ask, if more shares are wanted than are coming.
     pub fn ask_next(&mut self) -> Progress {
-        let coming = self.fates.iter().filter(|fate| **fate == Fate::Asked).count();
         // Shares that are here and did not make a key were not enough: at least one more is wanted.
         let wanted = self.needed().max(self.shares.len() + 1) + self.hedges;
-        match self.fates.iter().position(|fate| *fate == Fate::Ready) {
-            Some(vault) if self.shares.len() + coming < wanted => {
-                self.set(vault, Fate::Asked);
-                Progress::Ask(vault)
-            }
-            _ => Progress::Wait,
+        // One that takes the place of a share that is here makes no more of them.
+        let (new, replacing) = (self.shares.len() + self.of(Fate::Asked, false).count(), self.of(Fate::Asked, true).count());
+        // Who was asked least often goes first: one that serves in vain again and again must not keep another from being asked.
+        let turn = |has_share: bool| self.of(Fate::Ready, has_share).min_by_key(|vault| self.times_asked(*vault));
+        let first = turn(false).filter(|_| new < wanted);
+        let other = turn(true).filter(|_| new + replacing < wanted);
+        let next = first.into_iter().chain(other).min_by_key(|vault| self.times_asked(*vault));
+        let Some(next) = next else { return Progress::Wait };
+        self.set(next, Fate::Asked);
+        if let Some(times) = self.asked.get_mut(next) {
+            *times += 1;
         }
+        Progress::Ask(next)
     }
 
-    /// Takes a vault's share. `opens` tries a candidate against the disk; it is called only under
-    /// [`Rule::Disk`] and [`Rule::DiskOrAgreement`].
-    pub fn received(&mut self, vault: usize, share: Share, mut opens: impl FnMut(&Dek) -> bool) -> Progress {
-        if self.shares.iter().any(|(other, _)| *other == vault) {
-            return self.ask_next(); // one share a vault: a second one is not looked at
-        }
-        self.shares.push((vault, share));
+    fn times_asked(&self, vault: usize) -> u32 {
+        self.asked.get(vault).copied().unwrap_or(0)
+    }
+
+    /// The vaults of this fate whose share is here, or is not.
+    fn of(&self, fate: Fate, has_share: bool) -> impl Iterator<Item = usize> {
+        let is = move |vault: &usize| self.fates.get(*vault) == Some(&fate) && self.has_share_of(*vault) == has_share;
+        (0..self.fates.len()).filter(is)
+    }
+
+    /// Takes a vault's share, in place of one that was here: an address may lead to another node than before. `opens` tries a
+    /// candidate against the disk; it is called only under [`Rule::Disk`].
+    pub fn received(&mut self, vault: usize, share: Share, opens: impl FnMut(&Dek) -> bool) -> Progress {
+        self.served(vault);
+        self.take(vault, share, opens).map_or_else(|| self.ask_next(), Progress::Done)
+    }
+
+    /// The vault that was asked gave its share.
+    pub(crate) fn served(&mut self, vault: usize) {
         self.set(vault, Fate::Spare);
+    }
+
+    /// Looks at a share, whatever its vault's connection does by now; returns the key when it is found.
+    pub(crate) fn take(&mut self, vault: usize, share: Share, mut opens: impl FnMut(&Dek) -> bool) -> Option<Quorum> {
+        self.shares.retain(|(other, _)| *other != vault);
+        self.shares.push((vault, share));
         let newest = self.shares.len() - 1;
         let candidates: Vec<_> = subsets::with(newest, self.shares.len(), self.threshold.needed()).collect();
         for subset in candidates {
@@ -139,22 +168,12 @@ impl Collector {
             let proved = match self.rule {
                 Rule::Commitment(commitment) => dek.commitment() == commitment,
                 Rule::Disk => opens(&dek),
-                Rule::DiskOrAgreement => opens(&dek) || self.agrees(&subset, &dek),
-                Rule::Agreement => self.agrees(&subset, &dek),
             };
             if proved {
-                return Progress::Done(self.finish(&subset, dek));
+                return Some(self.finish(&subset, dek));
             }
         }
-        self.ask_next()
-    }
-
-    /// Whether a share outside `subset` lies on its polynomials: then swapping it for one of the subset gives the same secret.
-    fn agrees(&self, subset: &[usize], dek: &Dek) -> bool {
-        // A copy of a share of the subset says nothing new: it would fit whatever it says.
-        let taken = self.points(subset);
-        let new = |(_, share): &(usize, Share)| !taken.contains(&share.x());
-        (0..self.shares.len()).any(|other| self.shares.get(other).is_some_and(new) && self.fits(other, subset, dek))
+        None
     }
 
     /// The X of each share of a subset.
@@ -201,6 +220,16 @@ impl Collector {
         if let Some(place) = self.fates.get_mut(vault) {
             *place = fate;
         }
+    }
+}
+
+#[cfg(test)]
+impl Collector {
+    /// The same again, for a test that goes on from here in more than one way.
+    pub(crate) fn again(&self) -> Self {
+        let shares = self.shares.iter().filter_map(|(vault, share)| Some((*vault, Share::parse(&share.expose_material()).ok()?)));
+        let (fates, asked) = (self.fates.clone(), self.asked.clone());
+        Self { threshold: self.threshold, rule: self.rule, fates, asked, shares: shares.collect(), hedges: self.hedges }
     }
 }
 

@@ -6,13 +6,17 @@
 
 mod authenticator;
 mod backoff;
+mod collection;
 mod collector;
 mod dek;
 mod share;
 mod subsets;
+mod time;
 
 pub use authenticator::{Authenticator, Purpose};
 pub use backoff::Backoff;
+pub use collection::{Command, Event, Node, RedialReason, ShareCollection, Step};
 pub use collector::{Collector, Fate, Progress, Quorum, Rule};
 pub use dek::{Commitment, Dek};
 pub use share::{Generation, Share, ShareError, Threshold, split};
+pub use time::{AgreedTime, TimeSource};

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
+use vsss_rs::Gf256;
 
 use super::*;
+use crate::share::combine;
 use crate::split;
 
 fn key(byte: u8) -> Dek {
@@ -63,59 +65,47 @@ fn finds_the_key_among_lies_and_names_the_liars() {
     assert_eq!(collector.fates(), [Fate::Served, Fate::Waiting, Fate::Served, Fate::BadShare]);
 }
 
+/// Two of four add c(x-3)(x-4) to their shares: three of the four that lie on one polynomial of degree 2 are then any three, and
+/// the key that they make is the true one plus 12c.
 #[test]
-fn agreement_takes_one_share_more_than_the_threshold() {
-    let (threshold, shares) = deal(2, 4);
-    let mut collector = Collector::new(threshold, Rule::Agreement);
-    let never = |_: &Dek| -> bool { unreachable!("agreement needs no disk") };
-    assert_eq!(collector.needed(), 3);
-    assert!(found(collector.received(0, again(&shares[0]), never)).is_none());
-    assert!(found(collector.received(1, spoiled(&shares[1]), never)).is_none());
-    assert!(found(collector.received(2, again(&shares[2]), never)).is_none(), "two honest ones and a lie agree on nothing");
-    assert!(found(collector.received(3, again(&shares[3]), never)).is_some());
-    assert_eq!(collector.fates()[1], Fate::BadShare);
+fn two_colluding_shares_chosen_jointly_among_four_make_no_key() {
+    let (threshold, shares) = deal(3, 4);
+    let shifted = |share: &Share| {
+        let mut material = share.expose_material();
+        let x = Gf256(material[16]);
+        let shift = Gf256(0x42) * (x + Gf256(3)) * (x + Gf256(4)); // minus is plus
+        material[17..].iter_mut().for_each(|byte| *byte ^= shift.0);
+        Share::parse(&material).ok().unwrap()
+    };
+    let told: Vec<Share> = shares.iter().map(shifted).collect();
+    // They vanish at 3 and 4, so the honest two need not be in it; and with them all four agree on the wrong key.
+    assert!((2..4).all(|honest| told[honest].expose_material() == shares[honest].expose_material()));
+    let keys: Vec<_> = [[0, 1, 2], [0, 2, 3], [1, 2, 3]].map(|of| combine(&of.map(|at| &told[at])).unwrap().commitment()).into();
+    assert!(keys.iter().all(|wrong| *wrong == keys[0] && *wrong != key_of_all()), "the four are on one polynomial");
+    let mut collector = Collector::new(threshold, Rule::Commitment(key_of_all()));
+    let never = |_: &Dek| -> bool { unreachable!("a commitment needs no disk") };
+    for (vault, share) in told.into_iter().enumerate() {
+        assert!(found(collector.received(vault, share, never)).is_none());
+    }
+    assert!(found(collector.received(1, again(&shares[1]), never)).is_some(), "the address led to an honest node after all");
+    assert_eq!(collector.fates(), [Fate::BadShare, Fate::Served, Fate::Served, Fate::Served]);
 }
 
 #[test]
-fn disk_that_answers_needs_no_agreement_and_one_that_does_not_does() {
+fn another_share_of_a_vault_takes_the_place_of_the_one_before() {
     let (threshold, shares) = deal(2, 3);
-    let mut collector = Collector::new(threshold, Rule::DiskOrAgreement);
-    assert_eq!(collector.needed(), 2);
-    assert!(found(collector.received(0, again(&shares[0]), |_| true)).is_none());
-    assert!(found(collector.received(1, again(&shares[1]), |_| true)).is_some());
-
-    let mut collector = Collector::new(threshold, Rule::DiskOrAgreement);
+    let mut collector = Collector::new(threshold, Rule::Commitment(key_of_all()));
+    let never = |_: &Dek| -> bool { unreachable!("a commitment needs no disk") };
+    assert!(found(collector.received(0, spoiled(&shares[0]), never)).is_none());
+    assert!(found(collector.received(1, again(&shares[1]), never)).is_none());
+    assert_eq!(collector.shares(), 2);
+    // One that has none yet goes before one that has.
     (0..3).for_each(|vault| collector.ready(vault));
-    assert!(found(collector.received(0, again(&shares[0]), |_| false)).is_none());
-    assert!(matches!(collector.received(1, again(&shares[1]), |_| false), Progress::Ask(2)));
-    assert!(found(collector.received(2, again(&shares[2]), |_| false)).is_some());
-
-    // A liar among as many as the threshold makes a key that nothing proves.
-    let mut collector = Collector::new(threshold, Rule::DiskOrAgreement);
-    assert!(found(collector.received(0, spoiled(&shares[0]), |_| false)).is_none());
-    assert!(found(collector.received(1, again(&shares[1]), |_| false)).is_none());
-    assert!(found(collector.received(2, again(&shares[2]), |_| false)).is_none());
-}
-
-#[test]
-fn agreement_does_not_count_a_copy_of_a_share() {
-    let (threshold, shares) = deal(2, 4);
-    let mut collector = Collector::new(threshold, Rule::Agreement);
-    let never = |_: &Dek| -> bool { unreachable!("agreement needs no disk") };
-    assert!(found(collector.received(0, again(&shares[0]), never)).is_none());
-    assert!(found(collector.received(1, spoiled(&shares[1]), never)).is_none());
-    assert!(found(collector.received(2, spoiled(&shares[1]), never)).is_none(), "a lie told twice agrees with itself only");
-    let quorum = found(collector.received(3, again(&shares[3]), never));
-    assert!(quorum.is_none(), "two honest shares are not three");
-}
-
-#[test]
-fn a_second_share_of_one_vault_is_not_looked_at() {
-    let (threshold, shares) = deal(2, 3);
-    let mut collector = Collector::new(threshold, Rule::Disk);
-    assert!(found(collector.received(0, again(&shares[0]), |_| true)).is_none());
-    assert!(found(collector.received(0, again(&shares[1]), |_| true)).is_none());
-    assert_eq!(collector.shares(), 1);
+    assert!(matches!(collector.ask_next(), Progress::Ask(2)));
+    assert!(matches!(collector.ask_next(), Progress::Wait));
+    collector.lost(2);
+    assert!(matches!(collector.ask_next(), Progress::Ask(0)));
+    assert!(found(collector.received(0, again(&shares[0]), never)).is_some());
 }
 
 #[test]

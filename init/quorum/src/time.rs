@@ -1,0 +1,170 @@
+//! What time it is, by the word of t verified vaults and not by the host's.
+//!
+//! Of n vaults fewer than t lie, so the t-th smallest of their times is no earlier than an honest one's: nobody who does not hold
+//! the key already can make expired collateral look current. What Intel signed, and when the image was built, are lower bounds
+//! that nobody can forge. Intervals are counted by the caller's monotonic clock, which in a trust domain is the TSC.
+//!
+//! Two questions have two answers. For the windows of certificates the t-th smallest time is the safe one. The machine's clock is
+//! only wrong where no vault says what it says: one liar must not move it.
+
+use std::time::Duration;
+
+/// A node says the minute and not the second, and a message is on its way for a while: seconds.
+const MINUTE: u64 = 60;
+/// How far outside of the interval the host's clock is left alone, in seconds.
+const TOLERANCE: u64 = 5;
+
+/// What one node says of the time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Voice {
+    /// When it was said, by the caller's monotonic clock.
+    pub(crate) at: Duration,
+    /// The node's clock, Unix seconds.
+    pub(crate) unix_seconds: u64,
+    /// Its evidence did not exist before, Unix seconds.
+    pub(crate) issued: u64,
+}
+
+impl Voice {
+    const fn now(&self, now: Duration) -> u64 {
+        self.unix_seconds.saturating_add(now.saturating_sub(self.at).as_secs())
+    }
+}
+
+/// What the time is known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeSource {
+    /// The t-th smallest time of the vaults.
+    Vaults,
+    /// The youngest thing that Intel signed for them: their clocks are behind it.
+    Issued,
+    /// The image was built later than all of that.
+    Build,
+}
+
+/// The time that the vaults agree on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AgreedTime {
+    /// At which windows are judged: Unix seconds.
+    pub unix_seconds: u64,
+    /// What that is known by.
+    pub source: TimeSource,
+    /// The earliest and the latest that a voice says it may be, not before the lower bounds.
+    pub interval: (u64, u64),
+}
+
+impl AgreedTime {
+    /// The time at `now` by these voices, once `needed` of them are heard; `built`: the image was built then, Unix seconds.
+    pub(crate) fn of(voices: &[Voice], needed: usize, built: u64, now: Duration) -> Option<Self> {
+        let mut times: Vec<u64> = voices.iter().map(|voice| voice.now(now)).collect();
+        times.sort_unstable();
+        let by_vaults = *times.get(needed.checked_sub(1)?)?;
+        let issued = voices.iter().map(|voice| voice.issued).max().unwrap_or(0);
+        let candidates = [(by_vaults, TimeSource::Vaults), (issued, TimeSource::Issued), (built, TimeSource::Build)];
+        // The first of equals: what the vaults say, where it is enough.
+        let (unix_seconds, source) = candidates.into_iter().reduce(|best, next| if next.0 > best.0 { next } else { best })?;
+        let bound = |time: u64| time.max(issued).max(built);
+        let interval = (bound(*times.first()?), bound(times.last()?.saturating_add(MINUTE)));
+        Some(Self { unix_seconds, source, interval })
+    }
+
+    /// By how many seconds a clock that says `host` is ahead of every voice, or behind every one; 0 between two.
+    #[must_use]
+    pub fn ahead(&self, host: u64) -> i64 {
+        let (from, until) = self.interval;
+        let signed = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
+        signed(host.saturating_sub(until)) - signed(from.saturating_sub(host))
+    }
+
+    /// What a clock that says `host` is set to: the nearer end of the interval; `None` inside.
+    #[must_use]
+    pub fn correction(&self, host: u64) -> Option<u64> {
+        let (from, until) = self.interval;
+        match self.ahead(host) {
+            ahead if ahead.unsigned_abs() <= TOLERANCE => None,
+            ahead if ahead > 0 => Some(until),
+            _ => Some(from),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: u64 = 1_795_392_000;
+    const YEAR: u64 = 31_536_000;
+    const START: Duration = Duration::from_secs(7);
+
+    fn voices(times: &[u64], issued: u64) -> Vec<Voice> {
+        times.iter().map(|time| Voice { at: START, unix_seconds: *time, issued }).collect()
+    }
+
+    fn time(times: &[u64], needed: usize, (issued, built): (u64, u64)) -> Option<AgreedTime> {
+        AgreedTime::of(&voices(times, issued), needed, built, START)
+    }
+
+    #[test]
+    fn time_is_the_tth_smallest_and_never_before_what_was_signed() {
+        type Case<'a> = (&'a str, &'a [u64], u64, u64, Option<(u64, TimeSource)>);
+        let cases: [Case<'_>; 7] = [
+            ("nobody", &[], 0, 0, None),
+            ("one of two", &[NOW], 0, 0, None),
+            ("two agree", &[NOW, NOW + 60], 0, 0, Some((NOW + 60, TimeSource::Vaults))),
+            ("one is a year ahead", &[NOW, NOW + YEAR, NOW + 60], 0, 0, Some((NOW + 60, TimeSource::Vaults))),
+            ("one is a year behind", &[NOW - YEAR, NOW, NOW + 60], 0, 0, Some((NOW, TimeSource::Vaults))),
+            ("all are behind what Intel signed", &[NOW, NOW], NOW + 5, 0, Some((NOW + 5, TimeSource::Issued))),
+            ("all are behind the build", &[NOW, NOW], NOW + 5, NOW + 9, Some((NOW + 9, TimeSource::Build))),
+        ];
+        for (name, times, issued, built, want) in cases {
+            assert_eq!(time(times, 2, (issued, built)).map(|time| (time.unix_seconds, time.source)), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn time_goes_on() {
+        let mut voices = voices(&[NOW], 0);
+        voices.push(Voice { at: START + Duration::from_secs(30), unix_seconds: NOW + 30, issued: 0 });
+        let time = AgreedTime::of(&voices, 2, 0, START + Duration::from_secs(100));
+        assert_eq!(time.map(|time| time.unix_seconds), Some(NOW + 100));
+    }
+
+    #[test]
+    fn clock_is_set_only_outside_of_all_voices_and_to_the_nearer_end() {
+        type Case<'a> = (&'a str, &'a [u64], u64, i64, Option<u64>);
+        let cases: [Case<'_>; 9] = [
+            ("right", &[NOW, NOW], NOW + 30, 0, None),
+            ("at the end of the minute", &[NOW, NOW], NOW + 64, 4, None),
+            ("a little early", &[NOW, NOW], NOW - 5, -5, None),
+            ("a year behind", &[NOW, NOW + 60], NOW - YEAR, -31_536_000, Some(NOW)),
+            ("a year ahead", &[NOW, NOW + 60], NOW + YEAR, 31_535_880, Some(NOW + 120)),
+            ("one liar is a year ahead", &[NOW, NOW + YEAR], NOW, 0, None),
+            ("one liar is a year behind", &[NOW - YEAR, NOW], NOW, 0, None),
+            ("a liar behind, the host far ahead", &[NOW - YEAR, NOW], NOW + YEAR, 31_535_940, Some(NOW + 60)),
+            ("a liar ahead, the host far behind", &[NOW, NOW + YEAR], NOW - YEAR, -31_536_000, Some(NOW)),
+        ];
+        for (name, times, host, ahead, want) in cases {
+            let time = time(times, 2, (0, 0)).unwrap();
+            assert_eq!((time.ahead(host), time.correction(host)), (ahead, want), "{name}");
+        }
+        // Not before what Intel signed, whatever all of them say.
+        assert_eq!(time(&[NOW, NOW], 2, (NOW + YEAR, 0)).unwrap().correction(NOW), Some(NOW + YEAR));
+    }
+
+    proptest! {
+        /// Fewer than t liars never move the time to before the earliest honest one, nor a clock that an honest one agrees with.
+        #[test]
+        fn liars_do_not_turn_time_back(
+            needed in 1_usize..5, honest in proptest::collection::vec(NOW..NOW + 120, 1..6), lies in proptest::collection::vec(0..2 * NOW, 0..4),
+        ) {
+            let liars = lies.len().min(needed - 1);
+            let told: Vec<u64> = lies.iter().take(liars).chain(&honest).copied().collect();
+            if let Some(time) = time(&told, needed, (0, 0)) {
+                prop_assert!(time.unix_seconds >= honest.iter().copied().min().unwrap_or(0));
+                prop_assert_eq!(time.correction(honest[0]), None);
+            }
+        }
+    }
+}
