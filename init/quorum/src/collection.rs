@@ -253,4 +253,6 @@ impl ShareCollection {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

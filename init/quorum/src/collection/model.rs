@@ -1,0 +1,298 @@
+//! The host as a player: it leads any dial to any node, in any order, and has connections break wherever it likes.
+//!
+//! Every state that it can reach in a few dials is visited, and in each the promises of [`ShareCollection`] are held: no other key
+//! than the one committed to, no time before an honest voice, no right clock moved, no end while there is hope, and from wherever the
+//! host leaves off the key is found once t honest nodes are reachable. States are told apart by what the next event can depend on.
+//!
+//! Who plays: honest nodes; the same without trusted time (a host can bring any node to that); a set of the same build under an owner
+//! of the host's, whose code is honest about the time; fewer than t vaults that choose shares and times jointly.
+
+use std::collections::{HashSet, VecDeque};
+
+use super::*;
+use crate::{Commitment, Generation, split};
+
+/// What time it is, Unix seconds, and how far off liars and frozen clocks are.
+const NOW: u64 = 1_795_392_000;
+const YEAR: u64 = 31_536_000;
+const DAY: u64 = 86_400;
+
+/// One that answers a dial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Player {
+    identity: u8,
+    clock: u64,
+    /// Which share it gives; none: it takes no evidence.
+    share: Option<usize>,
+}
+
+const fn player(identity: u8, clock: u64, share: usize) -> Player {
+    Player { identity, clock, share: Some(share) }
+}
+
+const fn frozen(identity: u8) -> Player {
+    Player { identity, clock: NOW - YEAR, share: None }
+}
+
+/// What a vault's connection does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Line {
+    Dialling,
+    /// Verified, and not asked yet.
+    Waiting(Player),
+    Asked(Player),
+    Accepted(Player),
+    /// It served, and was not told what next.
+    Idle,
+}
+
+/// What the host lets happen next at a vault's address.
+#[derive(Debug, Clone, Copy)]
+enum Move {
+    Lead(Player),
+    Accept,
+    Serve,
+    Break,
+}
+
+/// Of one vault: its connection, how often it was asked, its share, whose that is, whether it is held, idle, with the collector, and
+/// what the collector takes it for.
+type State = (Line, u8, Option<usize>, Option<(u8, u64)>, [bool; 3], Fate);
+
+struct Game {
+    threshold: Threshold,
+    /// The shares of whoever plays.
+    shares: Vec<Vec<u8>>,
+    players: Vec<Player>,
+    /// The nodes of the owner's vaults, each at its own address; the rest of the addresses stay silent when the host turns honest.
+    honest: Vec<Player>,
+    commitment: Commitment,
+    /// How many dials the host leads in all.
+    dials: usize,
+}
+
+/// A game as far as it was played.
+struct Table<'a> {
+    game: &'a Game,
+    collection: ShareCollection,
+    lines: Vec<Line>,
+    /// Which share is here of each vault.
+    shares: Vec<Option<usize>>,
+    /// How often each vault was asked.
+    asked: Vec<u8>,
+    dials: usize,
+    done: bool,
+    wrong_key: bool,
+}
+
+impl<'a> Table<'a> {
+    fn of(game: &'a Game) -> Self {
+        let vaults = game.threshold.dealt();
+        let collection = ShareCollection::new(game.threshold, Rule::Commitment(game.commitment), 0);
+        let (lines, shares, asked) = (vec![Line::Dialling; vaults], vec![None; vaults], vec![0; vaults]);
+        Self { game, collection, lines, shares, asked, dials: 0, done: false, wrong_key: false }
+    }
+
+    /// The same again, to be played on in another way.
+    fn again(&self) -> Self {
+        let slot = |slot: &Slot| Slot {
+            connected: slot.connected.clone(),
+            served: slot.served.clone(),
+            held: slot.held.as_ref().and_then(|share| Share::parse(&share.expose_material()).ok()),
+            ..*slot
+        };
+        let ShareCollection { collector, slots, built } = &self.collection;
+        let collection = ShareCollection { collector: collector.again(), slots: slots.iter().map(slot).collect(), built: *built };
+        let (lines, shares, asked) = (self.lines.clone(), self.shares.clone(), self.asked.clone());
+        Self { collection, lines, shares, asked, ..*self }
+    }
+
+    /// What the host can do at an address, in any order.
+    fn moves(&self, vault: usize) -> Vec<Move> {
+        match self.lines[vault] {
+            Line::Dialling if self.dials < self.game.dials => self.game.players.iter().copied().map(Move::Lead).collect(),
+            Line::Asked(player) if player.share.is_some() => vec![Move::Accept, Move::Break],
+            Line::Asked(_) => vec![Move::Break],
+            Line::Accepted(_) => vec![Move::Serve, Move::Break],
+            Line::Dialling | Line::Waiting(_) | Line::Idle => Vec::new(),
+        }
+    }
+
+    fn play(&mut self, vault: usize, next: Move) {
+        let event = match (next, self.lines[vault]) {
+            (Move::Lead(player), _) => {
+                self.dials += 1;
+                self.lines[vault] = Line::Waiting(player);
+                Event::Verified(Node {
+                    identity: vec![player.identity],
+                    valid: (NOW - 10 * DAY, NOW + 20 * DAY),
+                    quote_time: player.clock,
+                    at: Duration::ZERO,
+                })
+            }
+            (Move::Accept, Line::Asked(player)) => {
+                self.lines[vault] = Line::Accepted(player);
+                Event::Accepted
+            }
+            (Move::Serve, Line::Accepted(player)) => {
+                (self.lines[vault], self.shares[vault]) = (Line::Idle, player.share);
+                Event::Served(Share::parse(&self.game.shares[player.share.unwrap()]).ok().unwrap())
+            }
+            (Move::Break, _) => {
+                self.lines[vault] = Line::Dialling;
+                Event::Lost
+            }
+            (next, line) => panic!("{next:?} of {line:?}"),
+        };
+        self.tell(vault, event);
+    }
+
+    fn tell(&mut self, vault: usize, event: Event) {
+        let never = |_: &Dek| -> bool { unreachable!("a commitment needs no disk") };
+        let step = self.collection.take(vault, event, Duration::ZERO, never);
+        for (vault, command) in step.commands {
+            match (command, self.lines[vault]) {
+                (Command::Ask, Line::Waiting(player)) => {
+                    self.asked[vault] += 1;
+                    self.lines[vault] = Line::Asked(player);
+                }
+                (Command::Redial(_), Line::Idle) => self.lines[vault] = Line::Dialling,
+                (Command::Redial(_), Line::Waiting(_)) => {
+                    self.lines[vault] = Line::Dialling;
+                    self.tell(vault, Event::Lost);
+                }
+                (command, line) => panic!("{command:?} to {line:?}"),
+            }
+        }
+        if let Some(quorum) = step.key {
+            self.wrong_key |= quorum.dek.commitment() != self.game.commitment;
+            self.done = true;
+        }
+    }
+
+    /// A promise of every state that is broken in this one.
+    fn broken(&self) -> Option<String> {
+        if self.wrong_key {
+            return Some("another key than the one that policy commits to".to_owned());
+        }
+        if self.collection.is_hopeless() {
+            return Some("a final verdict, while other nodes may answer".to_owned());
+        }
+        let time = self.collection.time(Duration::ZERO)?;
+        let moved = |clock: u64| time.correction(clock).map_or(0, |to| to.abs_diff(NOW));
+        match () {
+            () if time.unix_seconds < NOW => Some(format!("a time before every honest voice: {time:?}")),
+            () if time.correction(NOW + 30).is_some() => Some(format!("a clock that is right is set: {time:?}")),
+            () if moved(NOW + YEAR).max(moved(NOW - YEAR)) > YEAR => Some(format!("a wrong clock becomes worse: {time:?}")),
+            () => None,
+        }
+    }
+
+    /// From now on the host leads each address to its own node and carries everything; what it had in hand it lets break.
+    fn play_fair(&mut self) {
+        for _ in 0..40 {
+            for vault in 0..self.lines.len() {
+                let own = self.game.honest.get(vault).copied();
+                match (self.done, self.lines[vault], own) {
+                    (true, ..) => return,
+                    (_, Line::Dialling, Some(own)) => self.play(vault, Move::Lead(own)),
+                    (_, Line::Asked(player), Some(own)) if player == own => self.play(vault, Move::Accept),
+                    (_, Line::Accepted(player), Some(own)) if player == own => self.play(vault, Move::Serve),
+                    (_, Line::Asked(_) | Line::Accepted(_), _) => self.play(vault, Move::Break),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// What the next event can depend on.
+    fn state(&self) -> Vec<State> {
+        let one = |vault: usize| {
+            let (slot, fate) = (&self.collection.slots[vault], self.collection.fates()[vault]);
+            let served = slot.served.as_ref().map(|node| (node.identity[0], node.quote_time));
+            let marks = [slot.held.is_some(), slot.idle, self.collection.collector.has_share_of(vault)];
+            (self.lines[vault], self.asked[vault], self.shares[vault], served, marks, fate)
+        };
+        (0..self.lines.len()).map(one).collect()
+    }
+}
+
+impl Game {
+    /// Plays every game of so many dials; returns how many states there are.
+    fn explore(&self) -> usize {
+        let (mut seen, mut open) = (HashSet::new(), VecDeque::from([(Table::of(self), Vec::new())]));
+        while let Some((table, moves)) = open.pop_front() {
+            let unused = self.honest.len() >= self.threshold.needed() && {
+                let mut fair = table.again();
+                fair.play_fair();
+                !fair.done
+            };
+            let broken = table.broken().or(unused.then(|| "an honest quorum is reachable and is not used".to_owned()));
+            assert_eq!(broken, None, "after {moves:?}");
+            for vault in (0..table.lines.len()).filter(|_| !table.done) {
+                for next in table.moves(vault) {
+                    let mut played = table.again();
+                    played.play(vault, next);
+                    if seen.insert((played.dials, played.done, played.wrong_key, played.state())) {
+                        open.push_back((played, [moves.as_slice(), &[(vault, next)]].concat()));
+                    }
+                }
+            }
+        }
+        seen.len()
+    }
+}
+
+fn deal(byte: u8, threshold: Threshold) -> (Commitment, Vec<Vec<u8>>) {
+    let fill = |bytes: &mut [u8; 32]| -> Result<(), ()> {
+        bytes.fill(byte);
+        Ok(())
+    };
+    let dek = Dek::fill_with(fill).ok().unwrap();
+    let shares = split(&dek, threshold, Generation([1; 16])).unwrap();
+    (dek.commitment(), shares.iter().map(|share| share.expose_material().to_vec()).collect())
+}
+
+fn changed(share: &[u8], by: u8) -> Vec<u8> {
+    share.iter().enumerate().map(|(at, byte)| if at < 17 { *byte } else { byte ^ by }).collect()
+}
+
+/// Two vaults of three are honest, the third lies; beside them the host's own set.
+#[test]
+fn shares_of_liars_and_of_another_owner_cost_time_only() {
+    let threshold = Threshold::new(2, 3).unwrap();
+    let ((commitment, mut shares), (_, others)) = (deal(0x5a, threshold), deal(0xa5, threshold));
+    shares.extend(others);
+    shares.push(changed(&shares[2], 1));
+    let honest = vec![player(0, NOW, 0), player(1, NOW, 1)];
+    let players = [honest.clone(), vec![player(10, NOW, 3), player(11, NOW, 4), player(2, NOW, 6)]].concat();
+    let states = Game { threshold, shares, players, honest, commitment, dials: 4 }.explore();
+    assert!(states > 1_000, "{states} states");
+}
+
+/// The same with lies about the time, and with nodes that know none.
+#[test]
+fn clocks_of_liars_and_frozen_nodes_cost_time_only() {
+    let threshold = Threshold::new(2, 3).unwrap();
+    let (commitment, shares) = deal(0x5a, threshold);
+    let honest = vec![player(0, NOW, 0), player(1, NOW, 1)];
+    let lies = vec![player(2, NOW - YEAR, 2), player(2, NOW + YEAR, 2), frozen(0), frozen(1)];
+    let players = [honest.clone(), lies].concat();
+    let states = Game { threshold, shares, players, honest, commitment, dials: 4 }.explore();
+    assert!(states > 1_000, "{states} states");
+}
+
+/// Two of four collude, so that all four shares lie on one polynomial through another key. There is no honest quorum to be used.
+#[test]
+fn shares_that_are_chosen_jointly_make_no_other_key() {
+    let threshold = Threshold::new(3, 4).unwrap();
+    let (commitment, mut shares) = deal(0x5a, threshold);
+    let joint =
+        |x: u8| (vsss_rs::Gf256(0x42) * (vsss_rs::Gf256(x) + vsss_rs::Gf256(3)) * (vsss_rs::Gf256(x) + vsss_rs::Gf256(4))).0;
+    shares.extend([changed(&shares[0], joint(1)), changed(&shares[1], joint(2))]);
+    let honest = vec![player(2, NOW, 2), player(3, NOW, 3)];
+    let lies = vec![player(0, NOW, 4), player(1, NOW - YEAR, 5)];
+    let players = [honest.clone(), lies].concat();
+    let states = Game { threshold, shares, players, honest, commitment, dials: 4 }.explore();
+    assert!(states > 1_000, "{states} states");
+}
