@@ -80,7 +80,7 @@ struct Data {
 struct Time {
     unix_seconds: u64,
     source: TimeSource,
-    /// By how many seconds the host's clock was ahead.
+    /// By how many seconds the host's clock was ahead of every vault's; 0 between two.
     host_ahead_seconds: i64,
     /// Whether the machine's clock was set.
     stepped: bool,

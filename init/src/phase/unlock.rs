@@ -5,13 +5,12 @@ mod dial;
 mod gathering;
 mod outcome;
 mod quote;
-mod time;
 
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use ondisk::cmdline::{Data, Handle, TcbPolicy, TcbStatus, Vaults};
+use ondisk::cmdline::{Data, Handle, KeyCommitment, TcbPolicy, TcbStatus, Vaults};
 use quorum::{Commitment, Dek, Rule, Threshold};
 
 use super::data::{self, Disks, Keys};
@@ -22,7 +21,6 @@ use crate::threads;
 use dial::{Dialer, Event};
 use gathering::{Gathering, Line};
 pub(crate) use outcome::Outcome;
-pub(crate) use time::Source as TimeSource;
 
 /// Keys that were proved, with what there is to say about how they came. Only [`gather`] makes one.
 pub(crate) struct Unlocked {
@@ -42,13 +40,37 @@ struct Proved {
     time: Time,
 }
 
+/// What the time is known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TimeSource {
+    /// The t-th smallest time of the vaults.
+    Vaults,
+    /// The youngest thing that Intel signed for them: their clocks are behind it.
+    Issued,
+    /// The image was built later than all of that.
+    Build,
+    /// The host's clock: no vault was asked.
+    Host,
+}
+
+impl From<quorum::TimeSource> for TimeSource {
+    fn from(source: quorum::TimeSource) -> Self {
+        match source {
+            quorum::TimeSource::Vaults => Self::Vaults,
+            quorum::TimeSource::Issued => Self::Issued,
+            quorum::TimeSource::Build => Self::Build,
+        }
+    }
+}
+
 /// What time the vaults said it is.
 #[derive(Debug, Clone)]
 pub(crate) struct Time {
     /// Unix seconds, when the key was proved.
     pub(crate) unix_seconds: u64,
     pub(crate) source: TimeSource,
-    /// By how many seconds the host's clock was ahead of it, before the machine's was set.
+    /// By how many seconds the host's clock was ahead of every vault's, before the machine's was set; 0 between two.
     pub(crate) host_ahead: i64,
     /// Whether the machine's clock was set.
     pub(crate) stepped: bool,
@@ -70,7 +92,7 @@ pub(crate) enum Error {
     #[error("{0}: the shares make no key that fits")]
     Unproved(Box<Outcome>),
     #[error("{0}: vaults not believed")]
-    NotBelieved(Box<Outcome>, bool),
+    NotBelieved(Box<Outcome>),
     #[error("{0}: vaults' collateral is missing or out of date")]
     Stale(Box<Outcome>),
     #[error("{0}: no quote of our own")]
@@ -93,7 +115,7 @@ impl Error {
             Self::TooFew(_) => 50,
             Self::Denied(_) => 51,
             Self::Unproved(_) => 52,
-            Self::NotBelieved(..) => 53,
+            Self::NotBelieved(_) => 53,
             Self::OwnQuote(_) => 54,
             Self::Identity(_) | Self::Thread(_) | Self::Threshold(..) => 55,
             Self::Expired(_) => 56,
@@ -102,17 +124,23 @@ impl Error {
         }
     }
 
-    /// Vaults come back, owners grant, collateral is renewed, quoting services are restarted; a wrong build or a wrong share stays wrong.
-    pub(crate) const fn may_pass(&self) -> bool {
+    /// What was answered at an address changes nothing: another node may be the next to answer there. So only what fails here is final:
+    /// so many vaults that are not dialled any more that the others are too few.
+    pub(crate) fn may_pass(&self) -> bool {
         match self {
-            Self::TooFew(_) | Self::Denied(_) | Self::OwnQuote(_) | Self::Stale(_) => true,
-            Self::NotBelieved(_, may_pass) => *may_pass,
-            _ => false,
+            Self::TooFew(outcome)
+            | Self::Denied(outcome)
+            | Self::Unproved(outcome)
+            | Self::NotBelieved(outcome)
+            | Self::Stale(outcome)
+            | Self::OwnQuote(outcome)
+            | Self::Expired(outcome) => !outcome.is_hopeless(),
+            Self::Disk(_) | Self::Identity(_) | Self::Threshold(..) => false,
         }
     }
 }
 
-/// Gathers shares until they make a key that `disks` or the policy proves, until `deadline`. Where the
+/// Gathers shares until they make the key that policy commits to, until `deadline`. Where the
 /// policy names a previous handle and the disk does not answer to the current one's key yet, gathers that one as well.
 pub(crate) fn gather(
     network: &Network,
@@ -123,10 +151,9 @@ pub(crate) fn gather(
 ) -> Result<Unlocked, Error> {
     let vaults = &wanted.vaults;
     let gather = |handle, rule| gather_key(handle, rule, disks, (policy, network), vaults, deadline);
-    let Proved { dek: current, outcome, time } = gather(&vaults.handle, rule(vaults, disks))?;
+    let Proved { dek: current, outcome, time } = gather(&vaults.handle, rule(vaults))?;
     step("unlock: key proved");
-    let rotates = |_: &&Handle| disks.are_formatted();
-    let Some(previous) = vaults.previous.as_ref().filter(rotates) else {
+    let Some(previous) = vaults.previous.as_ref().filter(|_| disks.are_formatted()) else {
         return Ok(Unlocked {
             keys: Keys { current, previous: None, time: time.by_vaults() },
             outcome,
@@ -145,9 +172,9 @@ pub(crate) fn gather(
             link: network.link(),
         });
     }
-    log::info!("unlock: a disk does not answer to {} yet: asking for {}", vaults.handle.as_str(), previous.as_str());
+    log::info!("unlock: a disk does not answer to {} yet: asking for {}", vaults.handle.as_str(), previous.handle.as_str());
     // The first time is the one that counts: by now the machine's clock is set by it.
-    let Proved { dek, outcome: before, .. } = gather(previous, Rule::Disk)?;
+    let Proved { dek, outcome: before, .. } = gather(&previous.handle, Rule::Commitment(Commitment(previous.commitment)))?;
     step("unlock: previous key proved");
     Ok(Unlocked {
         keys: Keys { current, previous: Some(dek), time: time.by_vaults() },
@@ -172,13 +199,17 @@ fn gather_key(
     Gathering::new(threshold, rule, policy, (vaults, handle), lines).run(&events, disks, deadline)
 }
 
-/// What proves a candidate: the measured commitment if there is one, else the disk, else the agreement of one share more.
-fn rule(vaults: &Vaults, disks: &Disks) -> Rule {
-    match vaults.commit {
-        Some(commitment) => Rule::Commitment(Commitment(commitment)),
-        None if disks.are_blank() => Rule::Agreement,
-        None if vaults.previous.is_some() => Rule::DiskOrAgreement,
-        None => Rule::Disk,
+/// What proves a candidate: the measured commitment, unless policy says that there is none.
+fn rule(vaults: &Vaults) -> Rule {
+    match vaults.commitment {
+        KeyCommitment::Sha256(commitment) => Rule::Commitment(Commitment(commitment)),
+        KeyCommitment::None => {
+            log::warn!(
+                "unlock: cvm.vault.commit=none: nothing tells the owner's vaults from others of the same build, nor the owner's disk \
+                 from the host's; rotate to a key with a commitment"
+            );
+            Rule::Disk
+        }
     }
 }
 
@@ -194,11 +225,15 @@ fn dial_all(
     if host < policy.floors.built {
         log::warn!("unlock: the host's clock is before the image was built; verifying at the build time");
     }
+    let nodes = attest::Policy {
+        platforms: vaults.platforms.iter().map(|platform| platform.to_vec()).collect(),
+        ..attest::Policy::of_nodes(vaults.mrenclaves.clone(), demand(&policy.line.tcb), policy.floors.clone())
+    };
     let dialer = Arc::new(Dialer {
         identity: vault::Identity::guest(vaults.app).map_err(Error::Identity)?,
         fleet: vault::Fleet::of(policy.fleet.clone()),
         anchor: policy.anchor.clone(),
-        nodes: attest::Policy::of_nodes(vaults.mrenclaves.clone(), demand(&policy.line.tcb), policy.floors.clone()),
+        nodes,
         clock: vault::Clock { not_before: policy.floors.built, machine: host, is_trusted: false },
         collateral: collateral::Sources::new(policy.line.pccs.as_ref(), network.reach()),
         handle: handle.as_str().to_owned(),

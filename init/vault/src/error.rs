@@ -67,28 +67,6 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether trying again within patience can help. A denial may be a node whose own attestation service is down, so it is not
-    /// believed at once (wire.md, section 3); evidence that does not verify will not get better.
-    #[must_use]
-    pub fn may_pass(&self) -> bool {
-        match self {
-            // Before the node is proved anybody may answer anything: that is no word of the vault.
-            Self::Stream(..)
-            | Self::Deadline(_)
-            | Self::OwnQuote(_)
-            | Self::EvidenceRefused
-            | Self::Tls(_)
-            | Self::Status(Step::Handshake | Step::Challenge, _)
-            | Self::Protocol(Step::Handshake | Step::Challenge, _)
-            | Self::Collateral(None) => true,
-            Self::Status(_, status) => matches!(status, 429 | 500..=599),
-            // A node fetches collateral again: a window that has passed for one set has not for the next.
-            Self::Node(refusal) => refusal.is_about_time(),
-            Self::Refused(refused) => matches!(refused, Refused::Denied | Refused::Absent | Refused::Unknown),
-            Self::Identity | Self::Protocol(..) | Self::Collateral(Some(_)) => false,
-        }
-    }
-
     pub(crate) fn stream(step: Step, error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::TimedOut {
             return Self::Deadline(step);

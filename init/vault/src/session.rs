@@ -22,14 +22,12 @@ const ANSWER_MAX: usize = 64 << 10;
 const PATH_ATTEST: &str = "/__privasys/attest";
 const PATH_DATA: &str = "/data";
 
-/// Our quote and its wrapping.
+/// Our quote and its wrapping. What time it says is not in it: [`Challenged::present`] says the node's own.
 pub struct OwnEvidence {
     /// The quote without padding.
     pub quote: Vec<u8>,
     /// `tdx` or `sev-snp`.
     pub tee: &'static str,
-    /// The minute of minting, `2026-09-04T10:15Z`.
-    pub quote_time: String,
 }
 
 type Stream<T> = StreamOwned<ClientConnection, Timed<T>>;
@@ -136,7 +134,8 @@ impl<T: Transport> Challenged<T> {
     }
 
     /// Shows our own evidence: `quote` is asked for one over exactly these 64 bytes, and once it is there the node has `step` to
-    /// judge it.
+    /// judge it. Its `quote_time` is that of the node's own quote: the node holds it against its own trusted time, and the only other
+    /// clock here is the host's.
     ///
     /// # Errors
     /// [`Error::OwnQuote`] as `quote` says, [`Error::EvidenceRefused`] on a 403; a node that wants no evidence of a guest is
@@ -151,7 +150,7 @@ impl<T: Transport> Challenged<T> {
         };
         let hctx = exporter(&self.stream.conn, binding::LABEL_CLIENT, &context)?;
         let own = quote(&binding::report_data(&self.own_spki, &context, &hctx))?;
-        let body = message::present(&context, own.tee, &own.quote, &own.quote_time)?;
+        let body = message::present(&context, own.tee, &own.quote, &self.quote_time.to_string())?;
         self.stream.sock.deadline = Instant::now() + step;
         let reply = http::post(&mut self.stream, Step::Present, PATH_ATTEST, None, &body, ANSWER_MAX)?;
         match reply.status {

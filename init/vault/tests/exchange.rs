@@ -60,9 +60,7 @@ impl World {
         let stream = TcpStream::connect(self.node.addr()).unwrap();
         let challenged = Handshaken::connect(stream, &self.identity, deadline())?.challenge(&[3; 32], &expected, deadline())?;
         assert_eq!(challenged.node().mrenclave(), &MRENCLAVE);
-        let quote = |data: &[u8; 64]| {
-            Ok(OwnEvidence { quote: own_quote(&self.pki, data), tee: "tdx", quote_time: "2026-09-04T10:15Z".to_owned() })
-        };
+        let quote = |data: &[u8; 64]| Ok(OwnEvidence { quote: own_quote(&self.pki, data), tee: "tdx" });
         let mut session = challenged.present(quote, Duration::from_secs(2))?;
         session.export_key(HANDLE, deadline()).map(|key| key.material.to_vec())
     }
@@ -77,10 +75,18 @@ fn honest_node_gives_the_key_out() {
     assert_eq!(World::with(Misbehaviour::None).exchange().unwrap(), vec![7; 49]);
 }
 
+/// It takes evidence of its own last day only, and the machine's clock is the host's.
+#[test]
+fn node_is_told_its_own_time() {
+    for seconds in [-10 * 86_400, 86_400] {
+        assert_eq!(World::with(Misbehaviour::WrongClock(seconds)).exchange().unwrap(), vec![7; 49], "{seconds}");
+    }
+}
+
 #[test]
 fn each_lie_of_a_node_ends_the_exchange_with_its_reason() {
     type Check = fn(&Error) -> bool;
-    let cases: [(Misbehaviour, Check); 23] = [
+    let cases: [(Misbehaviour, Check); 24] = [
         (Misbehaviour::Down, |e| matches!(e, Error::Stream(Step::Handshake, _) | Error::Tls(_))),
         (Misbehaviour::HangAfterAccept, |e| matches!(e, Error::Deadline(Step::Handshake))),
         (Misbehaviour::HangAfterHandshake, |e| matches!(e, Error::Deadline(Step::Challenge))),
@@ -103,6 +109,7 @@ fn each_lie_of_a_node_ends_the_exchange_with_its_reason() {
         (Misbehaviour::ForeignRoot, |e| matches!(e, Error::Node(Refusal::Anchor))),
         (Misbehaviour::RevokedPck, |e| matches!(e, Error::Node(Refusal::Revoked(Role::PckLeaf)))),
         (Misbehaviour::OutOfDate, |e| matches!(e, Error::Node(Refusal::TcbStatus(_)))),
+        (Misbehaviour::FrozenClock(-60), |e| matches!(e, Error::Status(Step::Present, 503))),
         (Misbehaviour::Slow(Duration::from_secs(5)), |e| matches!(e, Error::Deadline(_))),
     ];
     for (misbehaviour, check) in cases {

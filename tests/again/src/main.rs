@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use attest::{Anchor, Floors, Policy, TcbDemand, TcbStatus};
 use kernel::tsm::Tsm;
 use ondisk::cmdline::{self, VaultAddress, Vaults};
-use vault::{Clock, Expectation, Handshaken, Identity, OwnEvidence, QuoteTime};
+use vault::{Clock, Expectation, Handshaken, Identity, OwnEvidence};
 
 /// Put there by qemu/build: the initrd's own is gone.
 const ANCHOR: &str = "/usr/lib/cvm-tests/root.der";
@@ -71,8 +71,7 @@ fn ask(address: &VaultAddress, vaults: &Vaults, identity: &Identity, anchor: &An
             tsm.lock().map_err(|_| "poisoned".to_owned()).and_then(|tsm| tsm.report(report_data).map_err(|e| e.to_string()));
         let report = report.map_err(vault::Error::OwnQuote)?;
         let frame = attest::Frame::parse(&report.blob).map_err(|error| vault::Error::OwnQuote(error.to_string()))?;
-        let quote_time = QuoteTime::at(kernel::clock::host_unix_seconds()).to_string();
-        Ok(OwnEvidence { quote: frame.bytes().to_vec(), tee: "tdx", quote_time })
+        Ok(OwnEvidence { quote: frame.bytes().to_vec(), tee: "tdx" })
     };
     challenged.present(own, STEP)?.export_key(vaults.handle.as_str(), until())?;
     Ok(())

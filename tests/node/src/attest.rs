@@ -75,7 +75,6 @@ fn evidence(
     hctx: &[u8; 32],
     asked: Option<[u8; 32]>,
 ) -> Result<Evidence, Error> {
-    let wrong_clock = if let Misbehaviour::WrongClock(seconds) = misbehaviour { seconds } else { 0 };
     let now = clock::now(node.config.clock_offset);
     let report_data = report_data(node, misbehaviour, context, hctx)?;
     let (quote, collateral) = if misbehaviour == Misbehaviour::Reflection {
@@ -94,11 +93,19 @@ fn evidence(
         tee: "sgx",
         quote: BASE64URL.encode(quote),
         gpu_evidence: None,
-        quote_time: clock::minute(now.saturating_add_signed(wrong_clock)),
+        quote_time: clock::minute(told(misbehaviour, now)),
         client_evidence: if asked.is_some() { "required" } else { "none" },
         client_context: asked.map(|context| BASE64URL.encode(context)),
         collateral: collateral.filter(|_| node.config.staple),
     })
+}
+
+/// What a node that misbehaves so says that its clock says.
+fn told(misbehaviour: Misbehaviour, now: u64) -> u64 {
+    match misbehaviour {
+        Misbehaviour::WrongClock(seconds) | Misbehaviour::FrozenClock(seconds) => now.saturating_add_signed(seconds),
+        _ => now,
+    }
 }
 
 /// What the quote is made over: the right binding, or a lie about one part of it.
@@ -170,12 +177,19 @@ fn present(
 ) -> Answer {
     let node = session.node;
     node.count(|served| served.presents += 1);
+    let now = clock::now(node.config.clock_offset);
+    if matches!(session.misbehaviour, Misbehaviour::FrozenClock(_)) {
+        return Answer::refusal(503, "no trusted time");
+    }
+    if !request.quote_time.as_deref().is_some_and(|text| clock::is_recent(text, told(session.misbehaviour, now))) {
+        node.refused("quote_time is not of the last day");
+        return Answer::refusal(400, "stale quote_time");
+    }
     // Taken, so that one challenge is answered once.
     let result = match (session.asked.take(), &session.leaf, export(CLIENT_LABEL, context)) {
         (Some(asked), Some(leaf), Some(hctx)) if asked == *context => {
             let quote = request.quote.as_deref().and_then(|quote| BASE64URL.decode(quote).ok()).unwrap_or_default();
             let expected = binding(&leaf.spki, context, &hctx);
-            let now = clock::now(node.config.clock_offset);
             node.keep_guest_quote(&quote);
             match request.tee.as_deref() {
                 Some("tdx") => guest::verify(&quote, &expected, &node.config.pki, &node.config.platform, now),

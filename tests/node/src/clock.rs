@@ -4,10 +4,20 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use time::OffsetDateTime;
 
+/// How old a guest's evidence may say that it is, and how far ahead, in seconds.
+const OLDEST: u64 = (24 * 60 + 5) * 60;
+const AHEAD: u64 = 5 * 60;
+
 /// Unix seconds, `offset` seconds from what this machine believes.
 pub(crate) fn now(offset: i64) -> u64 {
     let here = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     here.saturating_add_signed(offset)
+}
+
+/// Whether a node whose clock says `now` takes evidence of this minute: at most 24 hours and 5 minutes old, and at most 5 minutes ahead
+/// (wire.md, section 6). Minutes have one spelling, whose order is that of time.
+pub(crate) fn is_recent(text: &str, now: u64) -> bool {
+    text.len() == 17 && (minute(now.saturating_sub(OLDEST)).as_str()..=minute(now + AHEAD).as_str()).contains(&text)
 }
 
 /// The minute of `seconds`, 17 bytes of ASCII: `2026-09-04T10:15Z`.
@@ -25,5 +35,22 @@ mod tests {
     #[test]
     fn minute_is_seventeen_bytes_of_ascii() {
         assert_eq!(minute(1_788_516_959), "2026-09-04T10:15Z");
+    }
+
+    #[test]
+    fn evidence_is_of_the_last_day_or_of_a_moment_ahead() {
+        let now = 1_788_516_959; // 2026-09-04T10:15Z
+        let cases = [
+            ("2026-09-04T10:15Z", true),
+            ("2026-09-03T10:10Z", true),
+            ("2026-09-03T10:09Z", false),
+            ("2026-09-04T10:20Z", true),
+            ("2026-09-04T10:21Z", false),
+            ("2026-09-04T10:15", false),
+            ("", false),
+        ];
+        for (text, want) in cases {
+            assert_eq!(is_recent(text, now), want, "{text}");
+        }
     }
 }

@@ -57,6 +57,8 @@ pub enum Misbehaviour {
     Echo,
     /// Has a clock this many seconds off.
     WrongClock(i64),
+    /// Has no trusted time: it says one that is this many seconds off, and takes no guest's evidence.
+    FrozenClock(i64),
     /// Staples no collateral.
     NoCollateral,
     /// Staples collateral that ran out a month ago.
@@ -74,7 +76,7 @@ pub enum Misbehaviour {
 impl FromStr for Misbehaviour {
     type Err = Error;
 
-    /// Reads `wrong-share`, or with its value `slow=3` (seconds), `foreign-x=2`, `length=17`, `wrong-clock=-86400`.
+    /// Reads `wrong-share`, or with its value `slow=3` (seconds), `foreign-x=2`, `length=17`, `wrong-clock=-86400`, `frozen-clock=-86400`.
     fn from_str(text: &str) -> Result<Self, Error> {
         let unknown = || Error::UnknownMisbehaviour(text.to_owned());
         let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
@@ -83,6 +85,7 @@ impl FromStr for Misbehaviour {
                 "slow" => value.parse().map(|seconds| Self::Slow(Duration::from_secs(seconds))).map_err(|_| unknown()),
                 "foreign-x" => value.parse().map(Self::ForeignX).map_err(|_| unknown()),
                 "length" => value.parse().map(Self::Length).map_err(|_| unknown()),
+                "frozen-clock" => value.parse().map(Self::FrozenClock).map_err(|_| unknown()),
                 "wrong-clock" => value.parse().map(Self::WrongClock).map_err(|_| unknown()),
                 _ => Err(unknown()),
             };
@@ -130,6 +133,7 @@ mod tests {
         assert_eq!(read("wrong-share"), Some(Misbehaviour::WrongShare));
         assert_eq!(read("slow=3"), Some(Misbehaviour::Slow(Duration::from_secs(3))));
         assert_eq!(read("wrong-clock=-60"), Some(Misbehaviour::WrongClock(-60)));
+        assert_eq!(read("frozen-clock=-60"), Some(Misbehaviour::FrozenClock(-60)));
         assert_eq!(read("slow"), None);
         assert_eq!(read("deny=1"), None);
         assert_eq!(read("kind"), None);

@@ -13,6 +13,7 @@ pub(crate) struct AttestRequest {
     pub(crate) context: Option<String>,
     pub(crate) tee: Option<String>,
     pub(crate) quote: Option<String>,
+    pub(crate) quote_time: Option<String>,
 }
 
 /// The node's evidence.

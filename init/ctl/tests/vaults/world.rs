@@ -84,7 +84,7 @@ impl World {
             td.mrtd = image.mrtd;
             td.rtmr = [[0; 48], image.rtmr1, image.rtmr2, [0; 48]];
             let quote = td.sign(&self.pki.platform("guest").unwrap()).unwrap();
-            Ok(OwnEvidence { quote, tee: "tdx", quote_time: "2026-09-04T10:15Z".to_owned() })
+            Ok(OwnEvidence { quote, tee: "tdx" })
         };
         let stream = TcpStream::connect(self.nodes[index].addr()).unwrap();
         let handshaken = Handshaken::connect(stream, &Identity::guest([9; 16])?, deadline())?;

@@ -107,17 +107,12 @@ impl Disk {
 }
 
 impl Disks {
-    /// Whether there is nothing on any of them yet that a key could be proved against.
-    pub(crate) fn are_blank(&self) -> bool {
-        self.0.iter().all(Disk::is_blank)
-    }
-
     /// Whether a keyslot is on one of them, which a rotation can change.
     pub(crate) fn are_formatted(&self) -> bool {
         self.0.iter().any(Disk::is_formatted)
     }
 
-    /// Whether one of them answers to `dek`, which proves it.
+    /// Whether one of them answers to `dek`.
     pub(crate) fn prove(&self, dek: &Dek) -> Result<bool, Error> {
         for disk in &self.0 {
             watchdog::alive(); // a header may ask for a slow key derivation

@@ -1,4 +1,4 @@
-//! One vault, one thread: dial, verify, wait to be asked, present, fetch; and again after what may pass.
+//! One vault, one thread: dial, verify, wait to be asked, present, fetch; and again for as long as there is patience.
 
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use attest::{Anchor, VerifiedNode};
 use kernel::tsm::Tsm;
 use ondisk::cmdline::VaultAddress;
-use quorum::{Backoff, Share, ShareError};
+use quorum::{Backoff, Command, RedialReason, Share, ShareError};
 use vault::{Challenged, Expectation, Fleet, Handshaken, Identity, QuoteTime};
 
 use super::collateral::Sources;
@@ -37,30 +37,15 @@ pub(super) struct Dialer {
     pub(super) deadline: Instant,
 }
 
-/// What a thread is told. Its channel's end means: stop.
-pub(super) enum Command {
-    /// Fetch the share.
-    Ask,
-    /// Hang up, and try again later.
-    Redial(Why),
-}
-
-/// Why a node that proved itself is of no use for now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
-    /// Another vault of the list is the same node. The address may lead elsewhere later.
-    SameNode,
-    /// Its collateral is not valid at the time that the vaults agree on. It may fetch a newer one.
-    Stale,
-}
-
 /// What a thread tells.
 pub(super) enum Event {
     /// The vault at this place proved itself and waits to be asked.
     Ready(usize, Box<Ready>),
     /// It has our quote and owes an answer.
     Presented(usize),
-    /// It gave its share, with the key's expiry in Unix seconds.
+    /// It took our quote, which it does only if it knows what time it is.
+    Accepted(usize),
+    /// It gave its share, with the key's expiry in Unix seconds. The thread waits to be told what next; its channel's end means: stop.
     Served(usize, Share, u64),
     /// It cannot be used now; whether it is tried again.
     Lost(usize, Error, bool),
@@ -97,43 +82,28 @@ pub(super) enum Error {
 }
 
 impl Error {
-    pub(super) fn may_pass(&self) -> bool {
-        match self {
-            Self::Reach(_) | Self::SameNode | Self::Stale => true,
-            Self::Vault(error) => error.may_pass(),
-            Self::Share(_) | Self::Random(_) | Self::Stopped => false,
-        }
-    }
-}
-
-impl Error {
-    /// Whether the node that answered is not who it should be: evidence of its own that does not verify.
-    fn is_about_who_answers(&self) -> bool {
-        matches!(self, Self::Vault(vault::Error::Node(_) | vault::Error::Collateral(_) | vault::Error::Protocol(_, _)))
+    /// Whether the address is dialled again: after anything that was answered there, or not answered. The host leads it to whom it
+    /// likes, so that another may be the next to answer.
+    pub(super) const fn may_pass(&self) -> bool {
+        !matches!(self, Self::Random(_) | Self::Stopped)
     }
 }
 
 impl Dialer {
-    /// Serves the vault at `index` until it gave its share, is lost for good, or the shell hangs up.
+    /// Serves the vault at `index` until the shell hangs up or the time is over.
     pub(super) fn serve(&self, index: usize, address: &VaultAddress, inbox: &Receiver<Command>, events: &Sender<Event>) {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut distrusted = Distrusted::default();
-        // Whoever answers for a name may be another next time: a lie about a name costs time, never the vault.
-        let is_named = matches!(address, VaultAddress::Name { .. });
         loop {
-            let error = match self.attempt(index, address, &mut distrusted, inbox, events) {
-                Ok((share, expires_at)) => {
-                    drop(events.send(Event::Served(index, share, expires_at)));
-                    return;
+            match self.attempt(index, address, &mut distrusted, inbox, events) {
+                Ok(()) => {}                   // it served, and its address is dialled again
+                Err(Error::Stopped) => return, // the time is up, or no more is wanted: that says nothing of the vault
+                Err(error) => {
+                    let may_pass = error.may_pass();
+                    if events.send(Event::Lost(index, error, may_pass)).is_err() || !may_pass {
+                        return;
+                    }
                 }
-                Err(error) => error,
-            };
-            if matches!(error, Error::Stopped) {
-                return; // the time is up, or no more is wanted: that says nothing of the vault
-            }
-            let may_pass = error.may_pass() || is_named && error.is_about_who_answers();
-            if events.send(Event::Lost(index, error, may_pass)).is_err() || !may_pass {
-                return;
             }
             // Guests that start together must not dial together.
             let pause = backoff.pause(random());
@@ -145,6 +115,7 @@ impl Dialer {
         }
     }
 
+    /// One connection, up to its share and to the word that the address is dialled again.
     fn attempt(
         &self,
         index: usize,
@@ -152,7 +123,7 @@ impl Dialer {
         distrusted: &mut Distrusted,
         inbox: &Receiver<Command>,
         events: &Sender<Event>,
-    ) -> Result<(Share, u64), Error> {
+    ) -> Result<(), Error> {
         let challenged = self.prove(address, distrusted)?;
         let ready = Ready {
             node: challenged.node().clone(),
@@ -161,14 +132,20 @@ impl Dialer {
             at: Instant::now(),
         };
         events.send(Event::Ready(index, Box::new(ready))).map_err(|_| Error::Stopped)?;
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        match inbox.recv_timeout(left) {
-            Ok(Command::Ask) => {}
-            Ok(Command::Redial(Why::SameNode)) => return Err(Error::SameNode),
-            Ok(Command::Redial(Why::Stale)) => return Err(Error::Stale),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Err(Error::Stopped),
+        match self.told(inbox)? {
+            Command::Ask => {}
+            Command::Redial(RedialReason::Stale) => return Err(Error::Stale),
+            Command::Redial(RedialReason::SameNode | RedialReason::Unfit) => return Err(Error::SameNode),
         }
-        self.fetch(index, challenged, events)
+        let (share, expires_at) = self.fetch(index, challenged, events)?;
+        events.send(Event::Served(index, share, expires_at)).map_err(|_| Error::Stopped)?;
+        self.told(inbox).map(|_| ())
+    }
+
+    /// Waits for the next word of the shell.
+    fn told(&self, inbox: &Receiver<Command>) -> Result<Command, Error> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        inbox.recv_timeout(left).map_err(|_| Error::Stopped)
     }
 
     /// Connects and has the node prove itself.
@@ -196,6 +173,7 @@ impl Dialer {
             Ok(own)
         };
         let mut session = challenged.present(own, STEP)?;
+        events.send(Event::Accepted(index)).map_err(|_| Error::Stopped)?;
         let key = session.export_key(&self.handle, self.step())?;
         Ok((Share::parse(&key.material)?, key.expires_at))
     }

@@ -1,14 +1,14 @@
-//! One gathering of shares: events of the vaults' threads in, questions to them out, a proved key in the end.
+//! One gathering of shares: events of the vaults' threads in, what to tell them out, a proved key in the end. What follows from an
+//! event is `quorum`'s to say; clocks, channels and the console are here.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use ondisk::cmdline::{Handle, Vaults};
-use quorum::{Collector, Dek, Progress, Quorum, Rule, Share, Threshold};
+use ondisk::cmdline::{Distinct, Handle, Vaults};
+use quorum::{Command, Dek, Node, Quorum, RedialReason, Rule, ShareCollection, Step, Threshold};
 
-use super::dial::{Command, Event, Ready};
+use super::dial::{Event, Ready};
 use super::outcome::Outcome;
-use super::time::TimeQuorum;
 use super::{Disks, Error, Measured, Proved, Time, data};
 use crate::watchdog;
 
@@ -17,38 +17,28 @@ use crate::watchdog;
 const HEDGE: Duration = Duration::from_millis(500);
 /// How often the console says what is awaited.
 const REPORT: Duration = Duration::from_secs(5);
-/// How far the host's clock may be from the vaults' and is left alone, in seconds: they count in minutes, it counts finer.
-const AGREES: std::ops::RangeInclusive<i64> = -5..=65;
 
 /// One vault as the gathering sees it.
 pub(super) struct Line {
     commands: Sender<Command>,
     /// Since when it has our quote and owes an answer.
     presented: Option<Instant>,
-    /// From when until when its evidence is valid, Unix seconds; once it was verified.
-    valid: Option<(u64, u64)>,
-    /// Its share, until the time is known at which its evidence must be valid.
-    held: Option<Share>,
-    /// Verified, and waiting for the time to be known.
-    parked: bool,
 }
 
 impl Line {
     pub(super) fn new(commands: Sender<Command>) -> Self {
-        Self { commands, presented: None, valid: None, held: None, parked: false }
-    }
-
-    fn is_valid_at(&self, time: u64) -> bool {
-        self.valid.is_some_and(|(from, until)| (from..=until).contains(&time))
+        Self { commands, presented: None }
     }
 }
 
 /// Shares on their way to a key.
 pub(super) struct Gathering {
-    collector: Collector,
+    collection: ShareCollection,
     outcome: Outcome,
     lines: Vec<Line>,
-    time: TimeQuorum,
+    distinct: Distinct,
+    /// From which the collection counts.
+    start: Instant,
 }
 
 impl Gathering {
@@ -59,10 +49,13 @@ impl Gathering {
         (vaults, handle): (&Vaults, &Handle),
         lines: Vec<Line>,
     ) -> Self {
-        let collector = Collector::new(threshold, rule);
-        let outcome = Outcome::new(vaults, handle, &policy.line.tcb, collector.needed());
-        let time = TimeQuorum::new(threshold.needed(), threshold.dealt(), policy.floors.built);
-        Self { collector, outcome, lines, time }
+        Self {
+            collection: ShareCollection::new(threshold, rule, policy.floors.built),
+            outcome: Outcome::new(vaults, handle, &policy.line.tcb, rule),
+            lines,
+            distinct: vaults.distinct,
+            start: Instant::now(),
+        }
     }
 
     /// Gathers until a key is proved or there is no hope or no patience left.
@@ -72,21 +65,20 @@ impl Gathering {
             watchdog::alive();
             let wake = deadline.min(report).min(self.next_hedge().unwrap_or(deadline));
             let mut trial = Trial { disks, deadline, broken: None };
-            match events.recv_timeout(wake.saturating_duration_since(Instant::now())) {
-                Ok(event) => self.take(event),
+            let key = match events.recv_timeout(wake.saturating_duration_since(Instant::now())) {
+                Ok(event) => self.take(event, &mut trial),
                 Err(RecvTimeoutError::Timeout) => self.hedge(),
                 // Every thread has ended: what is here is all there will be.
-                Err(RecvTimeoutError::Disconnected) => return Err(self.outcome.failure(&self.collector)),
-            }
-            let quorum = self.settle(&mut trial);
+                Err(RecvTimeoutError::Disconnected) => return Err(self.outcome.failure(&self.collection)),
+            };
             if let Some(error) = trial.broken {
                 return Err(Error::Disk(error));
             }
-            if let Some(quorum) = quorum {
+            if let Some(quorum) = key {
                 return Ok(self.proved(quorum));
             }
-            if Instant::now() >= deadline || self.outcome.is_hopeless(&self.collector) {
-                return Err(self.outcome.failure(&self.collector));
+            if Instant::now() >= deadline || self.collection.is_hopeless() {
+                return Err(self.outcome.failure(&self.collection));
             }
             if Instant::now() >= report {
                 report = Instant::now() + REPORT;
@@ -96,94 +88,65 @@ impl Gathering {
         }
     }
 
-    /// Takes one event into the collector and into what will be told of the vault.
-    fn take(&mut self, event: Event) {
-        match event {
-            Event::Ready(index, ready) => self.ready(index, &ready),
+    /// Takes one event into the collection and into what will be told of the vault; returns the key when it is found.
+    fn take(&mut self, event: Event, trial: &mut Trial<'_>) -> Option<Quorum> {
+        let (index, event) = match event {
             Event::Presented(index) => {
-                if let Some(line) = self.lines.get_mut(index) {
-                    line.presented = Some(Instant::now());
-                }
+                self.owes(index, Some(Instant::now()));
+                return None;
             }
+            Event::Ready(index, ready) => {
+                self.outcome.verified(index, &ready);
+                (index, quorum::Event::Verified(self.node(&ready)))
+            }
+            Event::Accepted(index) => (index, quorum::Event::Accepted),
             Event::Served(index, share, expires_at) => {
+                self.owes(index, None);
                 self.outcome.served(index, expires_at);
-                if let Some(line) = self.lines.get_mut(index) {
-                    line.presented = None;
-                    line.held = Some(share);
-                }
+                (index, quorum::Event::Served(share))
             }
             Event::Lost(index, error, may_pass) => {
+                self.owes(index, None);
                 self.outcome.lost(index, &error, may_pass);
-                self.collector.lost(index);
-                if let Some(line) = self.lines.get_mut(index) {
-                    (line.presented, line.parked) = (None, false);
-                }
+                (index, if may_pass { quorum::Event::Lost } else { quorum::Event::Ended })
             }
+        };
+        let step = self.collection.take(index, event, self.start.elapsed(), |dek| trial.opens(dek));
+        self.tell(step)
+    }
+
+    fn node(&self, ready: &Ready) -> Node {
+        Node {
+            identity: match self.distinct {
+                Distinct::Key => ready.key.to_vec(),
+                Distinct::Platform => ready.node.platform().to_vec(),
+            },
+            valid: ready.node.valid(),
+            quote_time: ready.time.unix_seconds(),
+            at: ready.at.saturating_duration_since(self.start),
         }
     }
 
-    fn ready(&mut self, index: usize, ready: &Ready) {
-        let Some(line) = self.lines.get_mut(index) else { return };
-        // One node behind two addresses is one vault, whatever the host makes of the addresses.
-        if !self.outcome.verified(index, ready) {
-            drop(line.commands.send(Command::Redial(super::dial::Why::SameNode)));
-            return;
+    /// Sends out what the collection wants done.
+    fn tell(&mut self, step: Step) -> Option<Quorum> {
+        for (index, command) in step.commands {
+            match command {
+                Command::Ask => self.outcome.asked(index),
+                Command::Redial(RedialReason::Stale) => self.outcome.stale(index),
+                Command::Redial(RedialReason::Unfit) => self.outcome.unfit(index),
+                Command::Redial(RedialReason::SameNode) => {} // its thread says so
+            }
+            if let Some(line) = self.lines.get(index) {
+                // A thread that has ended has said so in an event that is yet to be read.
+                drop(line.commands.send(command));
+            }
         }
-        let valid = ready.node.valid();
-        self.time.heard(index, ready.time.unix_seconds(), valid.0, ready.at);
-        line.valid = Some(valid);
-        line.parked = true;
+        step.key
     }
 
-    /// Lets vaults and shares in whose evidence is valid at the time that is known by now, and asks whom the collector wants.
-    fn settle(&mut self, trial: &mut Trial<'_>) -> Option<Quorum> {
-        let known = self.time.at(Instant::now()).map(|(time, _)| time);
-        // A node that is valid by the host's clock may be shown our quote before the time is known; its share waits.
-        let likely = known.unwrap_or_else(kernel::clock::host_unix_seconds);
-        for (index, line) in self.lines.iter_mut().enumerate().filter(|(_, line)| line.parked) {
-            if line.is_valid_at(likely) {
-                line.parked = false;
-                self.collector.ready(index);
-            } else if known.is_some() {
-                line.parked = false;
-                drop(line.commands.send(Command::Redial(super::dial::Why::Stale)));
-            }
-        }
-        for index in 0..self.lines.len() {
-            let share = match (known, self.lines.get_mut(index)) {
-                (Some(time), Some(line)) if line.is_valid_at(time) => line.held.take(),
-                (Some(_), Some(line)) if line.held.is_some() => {
-                    // Kept: with the word of more vaults the time can only become earlier.
-                    self.outcome.stale(index);
-                    None
-                }
-                _ => None,
-            };
-            let Some(share) = share else { continue };
-            self.outcome.fresh(index);
-            if let Some(quorum) = self.asking(|collector| collector.received(index, share, |dek| trial.opens(dek))) {
-                return Some(quorum);
-            }
-        }
-        self.asking(Collector::ask_next)
-    }
-
-    /// Takes a step of the collector and sends out every question that it has then; returns the key when it is found.
-    fn asking(&mut self, step: impl FnOnce(&mut Collector) -> Progress) -> Option<Quorum> {
-        let mut progress = step(&mut self.collector);
-        loop {
-            match progress {
-                Progress::Done(quorum) => return Some(quorum),
-                Progress::Wait => return None,
-                Progress::Ask(index) => {
-                    if let Some(line) = self.lines.get(index) {
-                        // A thread that has ended has said so in an event that is yet to be read.
-                        drop(line.commands.send(Command::Ask));
-                    }
-                    self.outcome.asked(index);
-                    progress = self.collector.ask_next();
-                }
-            }
+    fn owes(&mut self, index: usize, since: Option<Instant>) {
+        if let Some(line) = self.lines.get_mut(index) {
+            line.presented = since;
         }
     }
 
@@ -192,29 +155,41 @@ impl Gathering {
     }
 
     /// Counts each vault that owes an answer for too long, once.
-    fn hedge(&mut self) {
+    fn hedge(&mut self) -> Option<Quorum> {
         let stalled = |line: &&mut Line| line.presented.is_some_and(|presented| presented.elapsed() >= HEDGE);
-        for line in self.lines.iter_mut().filter(stalled) {
-            line.presented = None;
-            self.collector.stalled();
-        }
+        let slow = self.lines.iter_mut().filter(stalled).map(|line| line.presented = None).count();
+        (0..slow).find_map(|_| {
+            let step = self.collection.stalled();
+            self.tell(step)
+        })
     }
 
-    /// The last words on every vault, and the machine's clock set by theirs.
+    /// The last words on every vault, and the machine's clock set by theirs where none of them agrees with it.
     fn proved(mut self, quorum: Quorum) -> Proved {
         let host = kernel::clock::host_unix_seconds();
-        let (unix_seconds, source) = self.time.at(Instant::now()).unwrap_or((host, super::TimeSource::Host));
-        let ahead = i64::try_from(host).unwrap_or(i64::MAX).saturating_sub_unsigned(unix_seconds);
-        let mut stepped = false;
-        if !AGREES.contains(&ahead) {
-            log::warn!("unlock: the host's clock is off by {ahead} s; setting the vaults' time");
-            match kernel::clock::set_unix_seconds(unix_seconds) {
-                Ok(()) => stepped = true,
-                Err(error) => log::warn!("unlock: {error}"),
+        let time = match self.collection.time(self.start.elapsed()) {
+            Some(agreed) => {
+                let (host_ahead, to) = (agreed.ahead(host), agreed.correction(host));
+                let stepped = to.is_some_and(|to| step_clock(host_ahead, to));
+                Time { unix_seconds: agreed.unix_seconds, source: agreed.source.into(), host_ahead, stepped }
             }
+            // No share is looked at before the time is known.
+            None => Time { unix_seconds: host, source: super::TimeSource::Host, host_ahead: 0, stepped: false },
+        };
+        self.outcome.proved(self.collection.fates(), quorum.generation, time.unix_seconds);
+        Proved { dek: quorum.dek, outcome: self.outcome, time }
+    }
+}
+
+/// Sets the machine's clock; whether it was set.
+fn step_clock(host_ahead: i64, to: u64) -> bool {
+    log::warn!("unlock: the host's clock is {host_ahead} s ahead of every vault's; setting it to the nearest");
+    match kernel::clock::set_unix_seconds(to) {
+        Ok(()) => true,
+        Err(error) => {
+            log::warn!("unlock: {error}");
+            false
         }
-        self.outcome.proved(&self.collector, quorum.generation, unix_seconds);
-        Proved { dek: quorum.dek, outcome: self.outcome, time: Time { unix_seconds, source, host_ahead: ahead, stepped } }
     }
 }
 

@@ -3,10 +3,10 @@
 mod measured;
 
 use attest::Tcb;
-use ondisk::cmdline::{Distinct, Handle, TcbPolicy, Vaults};
-use quorum::{Collector, Fate, Generation};
+use ondisk::cmdline::{Handle, TcbPolicy, Vaults};
+use quorum::{Fate, Generation, Rule, ShareCollection};
 use serde::Serialize;
-use vault::{Refused, Step};
+use vault::Refused;
 
 use super::Error;
 use super::dial::{self, Ready};
@@ -76,7 +76,7 @@ impl Verdict {
             dial::Error::Vault(error) => match error {
                 V::OwnQuote(_) => Self::NoQuote,
                 V::Refused(Refused::Expired) => Self::Expired,
-                V::Refused(_) | V::EvidenceRefused | V::Status(Step::Present, _) => Self::Denied,
+                V::Refused(_) | V::EvidenceRefused => Self::Denied,
                 V::Node(refusal) if refusal.is_about_time() => Self::Stale,
                 V::Collateral(None) => Self::Stale,
                 V::Node(_) | V::Collateral(Some(_)) => Self::Forged,
@@ -115,12 +115,9 @@ pub(crate) struct VaultOutcome {
     quote_time: Option<u64>,
     /// When it will forget the key, Unix seconds.
     key_expires: Option<u64>,
-    /// Lost for good.
+    /// It gave a share.
     #[serde(skip)]
-    gone: bool,
-    /// What makes it this node: key or platform, as policy says.
-    #[serde(skip)]
-    identity: Option<Vec<u8>>,
+    gave: bool,
 }
 
 /// The unlock as a whole.
@@ -128,8 +125,8 @@ pub(crate) struct VaultOutcome {
 pub(crate) struct Outcome {
     handle: String,
     threshold: u8,
-    /// Shares that the proof needs: the threshold, or one more where only agreement proves.
-    needed: usize,
+    /// `commitment`, or `disk` where policy has none: then nothing says whose the vaults are.
+    key_proof: &'static str,
     /// `collateral`, or `signature` where policy asks for no word on revocation or TCB.
     tcb: &'static str,
     /// Hex of the dealing's 16 bytes, once the key was proved.
@@ -137,42 +134,34 @@ pub(crate) struct Outcome {
     /// The earliest at which a vault will forget the key, Unix seconds.
     key_expires: Option<u64>,
     vaults: Vec<VaultOutcome>,
+    /// Nothing that may still arrive makes a key.
     #[serde(skip)]
-    shares: usize,
-    #[serde(skip)]
-    distinct: Distinct,
+    hopeless: bool,
 }
 
 impl Outcome {
-    pub(super) fn new(vaults: &Vaults, handle: &Handle, tcb: &TcbPolicy, needed: usize) -> Self {
+    pub(super) fn new(vaults: &Vaults, handle: &Handle, tcb: &TcbPolicy, rule: Rule) -> Self {
         let entry =
             |address: &ondisk::cmdline::VaultAddress| VaultOutcome { address: address.to_string(), ..VaultOutcome::default() };
         Self {
             handle: handle.as_str().to_owned(),
             threshold: vaults.threshold.get(),
-            needed,
+            key_proof: match rule {
+                Rule::Commitment(_) => "commitment",
+                Rule::Disk => "disk",
+            },
             tcb: if matches!(tcb, TcbPolicy::Signature) { "signature" } else { "collateral" },
             generation: None,
             key_expires: None,
             vaults: vaults.addresses.iter().map(entry).collect(),
-            shares: 0,
-            distinct: vaults.distinct,
+            hopeless: false,
         }
     }
 
-    /// Notes a node that proved itself; `false` when it is the same node as another vault of the list.
-    pub(super) fn verified(&mut self, index: usize, ready: &Ready) -> bool {
-        let Ready { node, key, time, .. } = ready;
-        let identity = match self.distinct {
-            Distinct::Key => key.to_vec(),
-            Distinct::Platform => node.platform().to_vec(),
-        };
-        let others = self.vaults.iter().enumerate().filter(|(other, _)| *other != index);
-        if others.into_iter().any(|(_, vault)| vault.identity.as_ref() == Some(&identity)) {
-            return false;
-        }
-        let Some(vault) = self.vaults.get_mut(index) else { return false };
-        vault.identity = Some(identity);
+    /// Notes a node that proved itself.
+    pub(super) fn verified(&mut self, index: usize, ready: &Ready) {
+        let Ready { node, time, .. } = ready;
+        let Some(vault) = self.vaults.get_mut(index) else { return };
         let (status, advisories) = match node.tcb() {
             Tcb::Assessed { status, advisories, .. } => (status.to_string(), advisories.clone()),
             Tcb::Unknown => ("unknown".to_owned(), Vec::new()),
@@ -186,7 +175,6 @@ impl Outcome {
         let (from, until) = node.valid();
         (vault.valid_from, vault.valid_until) = (Some(from), Some(until));
         vault.quote_time = Some(time.unix_seconds());
-        true
     }
 
     /// Notes that a vault was asked: what it does not answer from now on, it was too slow for.
@@ -197,9 +185,9 @@ impl Outcome {
     }
 
     pub(super) fn served(&mut self, index: usize, expires_at: u64) {
-        self.shares += 1;
         let Some(vault) = self.vaults.get_mut(index) else { return };
         log::info!("vault {}: gave a share", vault.address);
+        vault.gave = true;
         vault.key_expires = Some(expires_at);
         vault.verdict = Verdict::Spare;
     }
@@ -212,10 +200,10 @@ impl Outcome {
         (vault.verdict, vault.reason) = (Verdict::Stale, Some(reason));
     }
 
-    /// Notes that a vault's share is looked at.
-    pub(super) fn fresh(&mut self, index: usize) {
-        if let Some(vault) = self.vaults.get_mut(index) {
-            (vault.verdict, vault.reason) = (Verdict::Spare, None);
+    /// Notes that a vault's share makes no key with the others.
+    pub(super) fn unfit(&self, index: usize) {
+        if let Some(vault) = self.vaults.get(index) {
+            log::warn!("vault {}: its share and the others make no key that fits; trying again", vault.address);
         }
     }
 
@@ -224,8 +212,6 @@ impl Outcome {
         let Some(vault) = self.vaults.get_mut(index) else { return };
         vault.verdict = Verdict::of(error);
         let reason = chain(error);
-        vault.gone = !may_pass;
-        vault.identity = None;
         let again = if may_pass { "; trying again" } else { "" };
         log::warn!("vault {}: {}: {reason}{again}", vault.address, vault.verdict.as_str());
         vault.reason = Some(reason);
@@ -234,17 +220,15 @@ impl Outcome {
         }
     }
 
-    /// Whether so many vaults are lost for good that waiting cannot help.
-    pub(super) fn is_hopeless(&self, collector: &Collector) -> bool {
-        let left = self.vaults.iter().filter(|vault| !vault.gone).count();
-        let all_answered = collector.shares() == left && left > 0;
-        left < self.needed || all_answered
+    /// Whether nothing that may still arrive makes a key.
+    pub(super) const fn is_hopeless(&self) -> bool {
+        self.hopeless
     }
 
-    /// The final word on each vault, from the collector that found the key, at `now` (Unix seconds).
-    pub(super) fn proved(&mut self, collector: &Collector, generation: Generation, now: u64) {
+    /// The final word on each vault, from the collection that found the key, at `now` (Unix seconds).
+    pub(super) fn proved(&mut self, fates: &[Fate], generation: Generation, now: u64) {
         self.generation = Some(hex(&generation.0));
-        for (vault, fate) in self.vaults.iter_mut().zip(collector.fates()) {
+        for (vault, fate) in self.vaults.iter_mut().zip(fates) {
             vault.verdict = match fate {
                 Fate::Lost | Fate::Waiting | Fate::Asked => continue,
                 Fate::Ready => Verdict::Ready,
@@ -253,6 +237,7 @@ impl Outcome {
                 Fate::BadShare => Verdict::BadShare,
                 Fate::Duplicate => Verdict::Duplicate,
             };
+            vault.reason = None; // of an earlier connection
             if matches!(fate, Fate::BadShare | Fate::Duplicate) {
                 log::warn!("vault {}: {}", vault.address, vault.verdict.as_str());
             }
@@ -269,30 +254,29 @@ impl Outcome {
 
     /// `1 of 2 shares; awaited: ...`.
     pub(super) fn progress(&self) -> String {
-        let awaited =
-            self.vaults.iter().filter(|vault| !vault.gone && !matches!(vault.verdict, Verdict::Spare | Verdict::Served));
+        let awaited = self.vaults.iter().filter(|vault| !matches!(vault.verdict, Verdict::Spare | Verdict::Served));
         let awaited: Vec<_> = awaited.map(|vault| vault.address.as_str()).collect();
         format!("{self}; awaited: {}", awaited.join(" "))
     }
 
     /// The reason that stands before the others: what would have to change for the unlock to succeed.
-    pub(super) fn failure(self, collector: &Collector) -> Error {
+    pub(super) fn failure(mut self, collection: &ShareCollection) -> Error {
+        self.hopeless = collection.is_hopeless();
+        let needed = usize::from(self.threshold);
         let count = |verdicts: &[Verdict]| self.vaults.iter().filter(|vault| verdicts.contains(&vault.verdict)).count();
-        let left = self.vaults.iter().filter(|vault| !vault.gone).count();
-        let can_serve = |without: &[Verdict]| self.vaults.len() - count(without) >= self.needed;
-        if collector.shares() >= self.needed {
+        let can_serve = |without: &[Verdict]| self.vaults.len() - count(without) >= needed;
+        let stands_first = |verdict, others: &[Verdict]| count(&[verdict]) > 0 && !can_serve(others);
+        if collection.shares() >= needed {
             Error::Unproved(Box::new(self))
-        } else if count(&[Verdict::Forged]) > 0 && (left < self.needed || !can_serve(&[Verdict::Forged])) {
-            // Where so many are lost for good, no patience helps; where a name led to others, the next answer may be the right one.
-            let may_pass = left >= self.needed;
-            Error::NotBelieved(Box::new(self), may_pass)
-        } else if left < self.needed && count(&[Verdict::Expired]) > 0 {
+        } else if stands_first(Verdict::Forged, &[Verdict::Forged]) {
+            Error::NotBelieved(Box::new(self))
+        } else if stands_first(Verdict::Expired, &[Verdict::Expired, Verdict::Forged]) {
             Error::Expired(Box::new(self))
-        } else if count(&[Verdict::Stale]) > 0 && !can_serve(&[Verdict::Stale, Verdict::Forged]) {
+        } else if stands_first(Verdict::Stale, &[Verdict::Stale, Verdict::Forged]) {
             Error::Stale(Box::new(self))
         } else if count(&[Verdict::NoQuote]) > 0 {
             Error::OwnQuote(Box::new(self))
-        } else if count(&[Verdict::Denied]) > 0 && count(&[Verdict::Denied]) + collector.shares() >= self.needed {
+        } else if count(&[Verdict::Denied]) > 0 && count(&[Verdict::Denied]) + collection.shares() >= needed {
             Error::Denied(Box::new(self))
         } else {
             Error::TooFew(Box::new(self))
@@ -303,7 +287,8 @@ impl Outcome {
 impl std::fmt::Display for Outcome {
     /// `1 of 2 shares`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} of {} shares", self.shares, self.needed)
+        let shares = self.vaults.iter().filter(|vault| vault.gave).count();
+        write!(f, "{shares} of {} shares", self.threshold)
     }
 }
 
@@ -326,7 +311,7 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use ondisk::cmdline::{self, Policy};
-    use quorum::{Rule, Threshold};
+    use quorum::{Commitment, Event, Rule, Threshold};
 
     use super::*;
 
@@ -334,7 +319,7 @@ mod tests {
     fn policy() -> Policy {
         let words = "cvm.data=serial=data cvm.vault=10.0.2.2:1,10.0.2.2:2,10.0.2.2:3 cvm.vault.handle=h \
             cvm.vault.mrenclave=1111111111111111111111111111111111111111111111111111111111111111 \
-            cvm.vault.app=00112233-4455-6677-8899-aabbccddeeff";
+            cvm.vault.app=00112233-4455-6677-8899-aabbccddeeff cvm.vault.commit=none";
         cmdline::parse(&format!("roothash={} {words}", "ab".repeat(32))).unwrap()
     }
 
@@ -369,29 +354,43 @@ mod tests {
     #[test]
     fn reason_is_what_would_have_to_change() {
         type Lost = fn() -> dial::Error;
-        let cases: [(&str, [Lost; 3], bool, u8); 10] = [
-            ("all away", [away, away, away], false, 50),
-            ("one away, two denied", [away, denied, denied], false, 51),
-            ("two away, one denied", [away, away, denied], false, 50),
-            ("one away, two of another build", [away, not_believed, not_believed], true, 53),
-            ("two away, one of another build", [away, away, not_believed], false, 50),
-            ("two expired", [expired, expired, away], true, 56),
-            ("two without collateral", [bare, bare, away], false, 57),
-            ("one without collateral, two away", [bare, away, away], false, 50),
-            ("no quote", [no_quote, no_quote, away], false, 54),
-            ("two that answer nonsense", [spoiled, spoiled, away], true, 50),
+        let cases: [(&str, [Lost; 3], u8); 10] = [
+            ("all away", [away, away, away], 50),
+            ("one away, two denied", [away, denied, denied], 51),
+            ("two away, one denied", [away, away, denied], 50),
+            ("one away, two of another build", [away, not_believed, not_believed], 53),
+            ("two away, one of another build", [away, away, not_believed], 50),
+            ("two expired", [expired, expired, away], 56),
+            ("two without collateral", [bare, bare, away], 57),
+            ("one without collateral, two away", [bare, away, away], 50),
+            ("no quote", [no_quote, no_quote, away], 54),
+            ("two that answer nonsense", [spoiled, spoiled, away], 50),
         ];
-        for (name, errors, hopeless, code) in cases {
-            let policy = policy();
+        for (name, errors, code) in cases {
+            let (policy, rule) = (policy(), Rule::Commitment(Commitment([0; 32])));
             let vaults = &policy.data.as_ref().unwrap().vaults;
-            let collector = Collector::new(Threshold::new(2, 3).unwrap(), Rule::Disk);
-            let mut outcome = Outcome::new(vaults, &vaults.handle, &policy.tcb, collector.needed());
+            let mut collection = ShareCollection::new(Threshold::new(2, 3).unwrap(), rule, 0);
+            let mut outcome = Outcome::new(vaults, &vaults.handle, &policy.tcb, rule);
             for (index, error) in errors.iter().enumerate() {
                 let error = error();
                 outcome.lost(index, &error, error.may_pass());
+                collection.take(index, Event::Lost, std::time::Duration::ZERO, |_| false);
             }
-            assert_eq!(outcome.is_hopeless(&collector), hopeless, "{name}");
-            assert_eq!(outcome.failure(&collector).code(), code, "{name}");
+            let error = outcome.failure(&collection);
+            // Whatever was answered: another may be the next to answer at that address.
+            assert_eq!((error.code(), error.may_pass()), (code, true), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_vaults_that_are_not_dialled_any_more_end_all_hope() {
+        let (policy, rule) = (policy(), Rule::Commitment(Commitment([0; 32])));
+        let vaults = &policy.data.as_ref().unwrap().vaults;
+        for (ended, may_pass) in [(1, true), (2, false)] {
+            let mut collection = ShareCollection::new(Threshold::new(2, 3).unwrap(), rule, 0);
+            (0..ended).for_each(|index| drop(collection.take(index, Event::Ended, std::time::Duration::ZERO, |_| false)));
+            let outcome = Outcome::new(vaults, &vaults.handle, &policy.tcb, rule);
+            assert_eq!(outcome.failure(&collection).may_pass(), may_pass, "{ended}");
         }
     }
 
@@ -399,12 +398,13 @@ mod tests {
     fn receipt_has_addresses_and_reasons_and_no_state_of_ours() {
         let policy = policy();
         let vaults = &policy.data.as_ref().unwrap().vaults;
-        let mut outcome = Outcome::new(vaults, &vaults.handle, &policy.tcb, 2);
-        outcome.lost(1, &not_believed(), false);
+        let mut outcome = Outcome::new(vaults, &vaults.handle, &policy.tcb, Rule::Disk);
+        outcome.lost(1, &not_believed(), true);
         let json = serde_json::to_value(&outcome).unwrap();
         assert_eq!(json["vaults"][1]["verdict"], "forged");
         assert_eq!(json["vaults"][1]["reason"], "challenge: node not believed: mrenclave is not on the list");
         assert_eq!(json["vaults"][0]["verdict"], "slow");
+        assert_eq!(json["key_proof"], "disk");
         let mut fields: Vec<&String> = json["vaults"][1].as_object().unwrap().keys().collect();
         fields.sort();
         let want = [

@@ -7,7 +7,7 @@ use attest::{Frame, FrameError, Tee};
 use kernel::readiness::Stop;
 use kernel::tsm::{REPORT_DATA_BYTES, Report, Tsm};
 use quorum::Backoff;
-use vault::{OwnEvidence, QuoteTime};
+use vault::OwnEvidence;
 
 /// The ceiling of the first pause after a failed request, and of the longest; all guests of a host ask the same service.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -97,8 +97,7 @@ fn attempt(tsm: &Tsm, report_data: &[u8; REPORT_DATA_BYTES]) -> Result<OwnEviden
         "sev_guest" => (snp_guest(&report, report_data)?, "sev-snp"),
         _ => return Err(Error::Provider),
     };
-    let quote_time = QuoteTime::at(kernel::clock::host_unix_seconds()).to_string();
-    Ok(OwnEvidence { quote, tee, quote_time })
+    Ok(OwnEvidence { quote, tee })
 }
 
 /// A TDX quote over our report data, of the domain that the TDX module itself says we are; without its padding.

@@ -132,7 +132,7 @@ impl Guest {
         let leaf = tls.conn.peer_certificates().unwrap()[0].clone();
         let leaf = x509_cert::Certificate::from_der(&leaf).unwrap();
         let node_spki = leaf.tbs_certificate().subject_public_key_info().to_der().unwrap();
-        Ok(Link { guest: self, tls, node_spki })
+        Ok(Link { guest: self, tls, node_spki, quote_time: String::new() })
     }
 
     /// Dials, has the node prove itself, and proves itself: ready for vault requests.
@@ -150,6 +150,8 @@ pub(crate) struct Link<'a> {
     guest: &'a Guest,
     pub(crate) tls: StreamOwned<ClientConnection, TcpStream>,
     pub(crate) node_spki: Vec<u8>,
+    /// What the node said last that its clock says; the guest says the same of its own evidence.
+    pub(crate) quote_time: String,
 }
 
 impl Link<'_> {
@@ -187,7 +189,9 @@ impl Link<'_> {
 
     pub(crate) fn challenge(&mut self, context: &[u8; 32]) -> Result<(u16, Value), String> {
         let leaf = BASE64URL.encode(sha256(&self.node_spki));
-        self.attest(&json!({ "v": 2, "mode": "challenge", "leaf": leaf, "context": BASE64URL.encode(context) }))
+        let answer = self.attest(&json!({ "v": 2, "mode": "challenge", "leaf": leaf, "context": BASE64URL.encode(context) }))?;
+        answer.1["quote_time"].as_str().unwrap_or_default().clone_into(&mut self.quote_time);
+        Ok(answer)
     }
 
     /// Challenges the node and verifies all it says. Returns the context it wants answered.
@@ -232,7 +236,7 @@ impl Link<'_> {
     pub(crate) fn present(&mut self, context: &[u8; 32], quote: &[u8]) -> (u16, Value) {
         self.attest(&json!({
             "v": 2, "mode": "present", "context": BASE64URL.encode(context), "tee": "tdx",
-            "quote": BASE64URL.encode(quote), "gpu_evidence": null, "quote_time": "2026-09-04T10:15Z",
+            "quote": BASE64URL.encode(quote), "gpu_evidence": null, "quote_time": self.quote_time,
         }))
         .unwrap()
     }

@@ -109,6 +109,29 @@ fn reflection_shows_the_guest_its_own_quote() {
 }
 
 #[test]
+fn evidence_must_say_the_nodes_time_and_a_node_without_one_takes_none() {
+    let world = World::new();
+    let guest = Guest::new(&world);
+    let node = world.node(Misbehaviour::None);
+    let present = |said: Option<&str>| {
+        let mut link = guest.dial(node.addr()).unwrap();
+        let context = link.attest_node().unwrap();
+        if let Some(said) = said {
+            said.clone_into(&mut link.quote_time);
+        }
+        let quote = link.quote(&context);
+        link.present(&context, &quote).0
+    };
+    assert_eq!(present(None), 204);
+    assert_eq!(present(Some("2020-01-01T00:00Z")), 400);
+    assert_eq!(present(Some("2999-01-01T00:00Z")), 400);
+    node.set_misbehaviour(Misbehaviour::WrongClock(-86_400 * 365));
+    assert_eq!(present(None), 204, "its own time, whatever that is");
+    node.set_misbehaviour(Misbehaviour::FrozenClock(-86_400 * 365));
+    assert_eq!(present(None), 503);
+}
+
+#[test]
 fn wrong_clocks_show_in_the_quote_time_only() {
     let world = World::new();
     let guest = Guest::new(&world);

@@ -25,6 +25,7 @@ impl Outcome {
         json!({
             "generation": self.generation,
             "handle": self.handle,
+            "key_proof": self.key_proof,
             "tcb": self.tcb,
             "threshold": self.threshold,
             "vaults": self.vaults.iter().map(vault).collect::<Vec<_>>(),
