@@ -6,6 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use machine::Exit;
 use ring::digest::{SHA256, digest};
 
+use super::action::Action;
 use crate::vaults::hex;
 use crate::{Doing, Failure, schema};
 
@@ -41,26 +42,49 @@ impl Ended {
         }
     }
 
-    /// Expects that cvm-init stopped with `code` and the machine powered off.
+    /// Expects that cvm-init stopped with `code`, and that the machine did what must follow it.
     ///
     /// # Errors
-    /// With the end of the console.
+    /// With the end of the console; and of a code that either may follow.
     pub fn stopped_with(&self, code: u8) -> Result<(), Failure> {
-        self.line(&format!("cvm-init: E{code} "))?;
-        self.no_line("cvm-tests: real system reached")?;
-        match self.exit {
-            Exit::PoweredOff | Exit::Rebooted => Ok(()),
-            _ => Err(Failure(format!("ended by {:?}; {}", self.exit, self.tail()))),
+        match Action::after(code) {
+            [action] => self.stopped(code, *action),
+            _ => Err(Failure(format!("E{code}: the scenario must say whether the machine powers off or reboots"))),
         }
     }
 
-    /// Expects the same with any of `codes`.
+    /// Expects that cvm-init stopped with `code`, of which either may follow, and that another try cannot help.
+    ///
+    /// # Errors
+    /// With the end of the console.
+    pub fn powered_off_with(&self, code: u8) -> Result<(), Failure> {
+        self.stopped(code, Action::PowerOff)
+    }
+
+    /// Expects that cvm-init stopped with `code`, of which either may follow, and that another try may help.
+    ///
+    /// # Errors
+    /// With the end of the console.
+    pub fn rebooted_with(&self, code: u8) -> Result<(), Failure> {
+        self.stopped(code, Action::Reboot)
+    }
+
+    /// Expects that cvm-init stopped with one of `codes`, and that the machine did what may follow it.
     ///
     /// # Errors
     /// With the end of the console.
     pub fn stopped_with_one_of(&self, codes: &[u8]) -> Result<(), Failure> {
-        let stopped = codes.iter().find_map(|code| self.stopped_with(*code).ok());
+        let mut each = codes.iter().flat_map(|code| Action::after(*code).iter().map(|action| (*code, *action)));
+        let stopped = each.find_map(|(code, action)| self.stopped(code, action).ok());
         stopped.ok_or_else(|| Failure(format!("stopped with none of {codes:?}; {}", self.tail())))
+    }
+
+    fn stopped(&self, code: u8, action: Action) -> Result<(), Failure> {
+        let line = self.line(&format!("cvm-init: E{code} "))?;
+        if !Action::after(code).contains(&action) || !line.contains(action.meaning()) || !action.is(&self.exit) {
+            return Err(Failure(format!("{action:?} must follow E{code}; {}", self.tail())));
+        }
+        self.no_line("cvm-tests: real system reached")
     }
 
     /// Expects that the real system was reached and did its tasks.
