@@ -21,7 +21,7 @@ fn cost_of_the_first_format(stage: &Stage) -> Result<(), Failure> {
     for gib in [20_u64, 200, 2048] {
         let data = DataDisk::blank_of(&stage.folder, gib << 30)?;
         let boot = || {
-            let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+            let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
             boot.for_at_most(std::time::Duration::from_secs(600)).word("cvm.debug=timeline").run()
         };
         let (formatted, opened) = (boot()?, boot()?);
@@ -38,7 +38,7 @@ fn cost_of_the_first_format(stage: &Stage) -> Result<(), Failure> {
 /// The boot to the open disk with all well, and with a dead vault and a dead link first: seven of each, in turns; medians.
 fn cost_of_a_dead_vault_and_link(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
-    let boot = || Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+    let boot = || Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
     boot().run()?.reached_the_real_system()?; // formats; from here on the disk is opened
     let mut took = [Vec::new(), Vec::new()];
     for _ in 0..7 {

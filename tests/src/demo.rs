@@ -31,10 +31,10 @@ fn demo(top: &std::path::Path) -> Result<String, Failure> {
 
     title("three vault nodes (simulated SGX), a key dealt 2 of 3 by cvmctl");
     let vaults = Vaults::provisioned(&stage.artifacts, 2, 3)?;
-    vaults.words().iter().chain([&vaults.commitment()]).for_each(|word| println!("  {word}"));
+    vaults.words().iter().for_each(|word| println!("  {word}"));
     let data = DataDisk::blank(&stage.folder)?;
     let boot = |tasks: &str| {
-        let boot = Boot::new(&stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+        let boot = Boot::new(&stage).data(&data, &vaults).word("cvm.data.format=if-blank");
         boot.tasks(tasks).systemd().copy_to(Box::new(Watched::default()))
     };
 

@@ -5,6 +5,7 @@ mod cuts;
 mod data;
 mod disks;
 mod faults;
+mod foreign;
 mod growth;
 mod handoff;
 mod header;
@@ -89,6 +90,10 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "scratch-space-is-new-at-each-boot", play: scratch::is_new_at_each_boot },
     Scenario { name: "data-survives-a-second-boot-into-systemd", play: data::survives_a_second_boot_into_systemd },
     Scenario { name: "gives-up-a-disk-that-does-not-answer", play: lookup::gives_up_a_disk_that_does_not_answer },
+    Scenario { name: "no-disk-is-rotated-to-the-hosts-key", play: foreign::no_disk_is_rotated_to_the_hosts_key },
+    Scenario { name: "no-disk-of-the-hosts-is-opened", play: foreign::no_disk_of_the_hosts_is_opened },
+    Scenario { name: "no-disk-is-formatted-under-the-hosts-key", play: foreign::no_disk_is_formatted_under_the_hosts_key },
+    Scenario { name: "vaults-run-on-listed-platforms-only", play: attestation::vaults_run_on_listed_platforms_only },
     Scenario { name: "stops-when-one-vault-of-three-answers", play: unlock::stops_when_one_vault_of_three_answers },
     Scenario { name: "counts-one-node-behind-two-addresses-once", play: unlock::counts_one_node_behind_two_addresses_once },
     Scenario { name: "stops-without-a-quoting-service", play: attestation::stops_without_a_quoting_service },
@@ -153,7 +158,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "powers-off-when-the-data-disk-is-hidden", play: data::powers_off_when_the_data_disk_is_hidden },
     Scenario { name: "leaves-a-blank-disk-blank-without-leave-to-format", play: data::leaves_a_blank_disk_blank },
     Scenario { name: "refuses-a-disk-neither-blank-nor-luks", play: data::refuses_a_disk_neither_blank_nor_luks },
-    Scenario { name: "refuses-to-format-on-two-shares-alone", play: data::refuses_to_format_on_two_shares_alone },
+    Scenario { name: "refuses-to-format-under-a-key-of-anybodys", play: data::refuses_to_format_under_a_key_of_anybodys },
     Scenario { name: "formats-the-smallest-disk-and-none-smaller", play: data::formats_the_smallest_disk },
     Scenario { name: "stops-in-time-without-a-dhcp-server", play: net::stops_in_time_without_a_dhcp_server },
     Scenario { name: "stops-in-time-when-vaults-are-black-holes", play: net::stops_in_time_when_vaults_are_black_holes },

@@ -10,12 +10,14 @@ use cvmctl::provision::{self, provision};
 use cvmctl::{Floors, Nodes, TcbStatus, promote};
 use machine::TdInfo;
 use quorum::{Dek, Generation, Threshold, split};
+use ring::digest::{SHA256, digest};
 use sim_dcap::{Pki, SnpChip};
 use vault_node::{Issuer, Misbehaviour, Node, NodeConfig, NodeHandle};
 
 use zeroize::Zeroizing;
 
-use crate::{Artifacts, Doing, Failure, clock, relay};
+use crate::relay::{self, Switch};
+use crate::{Artifacts, Doing, Failure, clock};
 
 /// The measurement of the simulated vault build.
 pub(crate) const MRENCLAVE: [u8; 32] = [0xc1; 32];
@@ -37,6 +39,8 @@ pub struct Vaults {
     issuer: Issuer,
     threshold: usize,
     key: Key,
+    /// Whether the guest is told what the key must be.
+    committed: bool,
 }
 
 /// How the key came to the nodes.
@@ -51,9 +55,27 @@ impl Key {
     fn deal(needed: usize, dealt: usize) -> Result<Self, Failure> {
         let mut random = File::open("/dev/urandom").doing("random numbers")?;
         let dek = Dek::fill_with(|bytes| random.read_exact(bytes)).doing("random numbers")?;
+        Self::split(dek, needed, dealt)
+    }
+
+    /// The key that images commit to which bring their command line along. It is no secret.
+    fn of_images(needed: usize, dealt: usize) -> Result<Self, Failure> {
+        let hash = digest(&SHA256, b"cvm-init: the key of the images in tests/chains");
+        let fill = |bytes: &mut [u8; 32]| hash.as_ref().try_into().map(|hash| *bytes = hash);
+        Self::split(Dek::fill_with(fill).doing("the key of images")?, needed, dealt)
+    }
+
+    fn split(dek: Dek, needed: usize, dealt: usize) -> Result<Self, Failure> {
         let threshold = Threshold::new(needed, dealt).ok_or_else(|| Failure(format!("{needed} of {dealt} is no threshold")))?;
         let shares = split(&dek, threshold, Generation([0x67; 16])).ok_or_else(|| Failure("dealing".to_owned()))?;
         Ok(Self::Dealt { dek, shares: shares.iter().map(|share| share.expose_material().to_vec()).collect() })
+    }
+
+    fn commitment(&self) -> [u8; 32] {
+        match self {
+            Self::Dealt { dek, .. } => dek.commitment().0,
+            Self::Provisioned { commitment } => *commitment,
+        }
     }
 
     /// Everything that must never be seen: the key, its passphrase form, the data of every share. Generation and X are public.
@@ -71,6 +93,26 @@ impl Vaults {
     /// When a node does not start.
     pub fn up(artifacts: &Artifacts, needed: usize, dealt: usize) -> Result<Self, Failure> {
         Self::start(artifacts, needed, dealt, Key::deal(needed, dealt)?, |_| ())
+    }
+
+    /// The same with the key that the images of tests/chains commit to.
+    ///
+    /// # Errors
+    /// As [`Vaults::up`].
+    pub(crate) fn of_images(artifacts: &Artifacts, needed: usize, dealt: usize) -> Result<Self, Failure> {
+        Self::start(artifacts, needed, dealt, Key::of_images(needed, dealt)?, |_| ())
+    }
+
+    /// Tells the guest no more what the key must be.
+    #[must_use]
+    pub fn uncommitted(self) -> Self {
+        Self { committed: false, ..self }
+    }
+
+    /// Tells the guest again what the key must be.
+    #[must_use]
+    pub fn committed(self) -> Self {
+        Self { committed: true, ..self }
     }
 
     /// Deals another key: from now on the words name it, and the one before as the one that is rotated away from.
@@ -157,7 +199,18 @@ impl Vaults {
         let nodes = (1..=dealt).map(start).collect::<Result<Vec<_>, _>>()?;
         let addresses = nodes.iter().map(NodeHandle::addr).collect();
         let called = vec![None; dealt];
-        Ok(Self { handle: HANDLE.to_owned(), previous: None, pki, nodes, addresses, called, issuer, threshold, key })
+        Ok(Self {
+            handle: HANDLE.to_owned(),
+            previous: None,
+            pki,
+            nodes,
+            addresses,
+            called,
+            issuer,
+            threshold,
+            key,
+            committed: true,
+        })
     }
 
     /// Makes the node at `index` misbehave from its next connection on.
@@ -177,6 +230,18 @@ impl Vaults {
         let relay = relay::to(self.node(other)?.addr()).doing("starting a relay")?;
         if let Some(address) = self.addresses.get_mut(index) {
             *address = relay;
+        }
+        Ok(self)
+    }
+
+    /// Leads every address to the node of `others` at the same place, until the host thinks better of it.
+    ///
+    /// # Errors
+    /// When a relay does not start.
+    pub(crate) fn led_to(mut self, others: &Self, switch: &Switch) -> Result<Self, Failure> {
+        for (index, address) in self.addresses.iter_mut().enumerate() {
+            let own = self.nodes.get(index).map(NodeHandle::addr).ok_or_else(|| Failure(format!("no vault {index}")))?;
+            *address = relay::until(switch, others.node(index)?.addr(), own).doing("starting a relay")?;
         }
         Ok(self)
     }
@@ -258,18 +323,13 @@ impl Vaults {
             format!("cvm.vault.threshold={}", self.threshold),
             "cvm.vault.app=00112233-4455-6677-8899-aabbccddeeff".to_owned(),
         ];
-        words.extend(self.previous.iter().map(|(handle, _)| format!("cvm.vault.previous={handle}")));
+        let commitment = if self.committed { hex(&self.key.commitment()) } else { "none".to_owned() };
+        words.push(format!("cvm.vault.commit={commitment}"));
+        if let Some((handle, key)) = &self.previous {
+            words.push(format!("cvm.vault.previous={handle}"));
+            words.push(format!("cvm.vault.previous.key-commitment={}", hex(&key.commitment())));
+        }
         words
-    }
-
-    /// The word that commits to the key.
-    #[must_use]
-    pub fn commitment(&self) -> String {
-        let commitment = match &self.key {
-            Key::Dealt { dek, .. } => dek.commitment().0,
-            Key::Provisioned { commitment } => *commitment,
-        };
-        format!("cvm.vault.commit={}", hex(&commitment))
     }
 
     /// Lets guests of these measurements have the key, and no others.
@@ -351,4 +411,15 @@ impl Vaults {
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_commit_to_the_key_that_their_vaults_hold() {
+        let word = format!("    cvm.vault.commit={}\n", hex(&Key::of_images(2, 3).unwrap().commitment()));
+        assert!(include_str!("../chains/mkosi.conf").contains(&word), "{word}");
+    }
 }

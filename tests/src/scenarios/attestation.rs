@@ -14,7 +14,7 @@ use crate::{Boot, DataDisk, Doing, Ended, Failure, Vaults, clock};
 const YEAR: i64 = 31_536_000;
 
 fn boot<'a>(stage: &'a Stage, data: &'a DataDisk, vaults: &'a Vaults) -> Boot<'a> {
-    Boot::new(stage).data(data, vaults).word("cvm.data.format=if-blank").word(vaults.commitment())
+    Boot::new(stage).data(data, vaults).word("cvm.data.format=if-blank")
 }
 
 /// Expects a line about the vault at `index` with this verdict and reason.
@@ -37,13 +37,13 @@ pub(super) fn names_every_vault_that_lies(stage: &Stage) -> Result<(), Failure> 
         (Misbehaviour::ForeignRoot, believed("chain ends in another root")),
         (Misbehaviour::ForeignCollateral, believed("chain ends in another root")),
     ];
-    // The last one is honest: with one good vault of two that it takes, every lie is heard before there is no hope.
+    // The last one is honest: one good vault of two that it takes.
     let mut vaults = Vaults::up(&stage.artifacts, 2, lies.len() + 1)?;
     for (index, (lie, _)) in lies.iter().enumerate() {
         vaults = vaults.misbehaving(index, *lie);
     }
     let data = DataDisk::blank(&stage.folder)?;
-    let ended = boot(stage, &data, &vaults).run()?;
+    let ended = boot(stage, &data, &vaults).word("cvm.vault.patience=20s").run()?;
     ended.stopped_with(53)?;
     for (index, (_, what)) in lies.iter().enumerate() {
         said_of(&ended, &vaults, index, what)?;
@@ -79,17 +79,32 @@ pub(super) fn unlocks_with_the_clock_a_year_ahead(stage: &Stage) -> Result<(), F
     unlocks_with_a_clock_off_by(stage, YEAR)
 }
 
-pub(super) fn one_vault_cannot_turn_time(stage: &Stage) -> Result<(), Failure> {
-    // The one that lies about the time answers first, the honest two a little later.
-    let vaults = Vaults::up(&stage.artifacts, 2, 3)?.misbehaving(0, Misbehaviour::WrongClock(YEAR));
-    let data = DataDisk::blank(&stage.folder)?;
-    let ended = boot(stage, &data, &vaults).tasks("write:x").run()?;
+/// Expects the vaults' time, and a clock that was right and is left alone.
+fn time_is_right(ended: &Ended) -> Result<(), Failure> {
     ended.reached_the_real_system()?;
-    let time = ended.receipt()?.pointer("/time/unix_seconds").and_then(serde_json::Value::as_u64);
+    let receipt = ended.receipt()?;
+    assert_field(&receipt, "/time/stepped", &false)?;
+    assert_field(&receipt, "/time/host_ahead_seconds", &0)?;
+    let time = receipt.pointer("/time/unix_seconds").and_then(serde_json::Value::as_u64);
     match time.map(|time| time.abs_diff(clock::now())) {
         Some(off) if off < 600 => Ok(()),
         off => Err(Failure(format!("the time in the receipt is off by {off:?} s"))),
     }
+}
+
+pub(super) fn one_vault_cannot_turn_time(stage: &Stage) -> Result<(), Failure> {
+    // The one that lies about the time answers first, the honest two a little later.
+    let vaults = Vaults::up(&stage.artifacts, 2, 3)?.misbehaving(0, Misbehaviour::WrongClock(YEAR));
+    let data = DataDisk::blank(&stage.folder)?;
+    time_is_right(&boot(stage, &data, &vaults).tasks("write:x").run()?)?;
+    // Two that say the same, one of which knows no time and takes no evidence: the host can bring any node to that.
+    let (frozen, lying) = (Misbehaviour::FrozenClock(-YEAR), Misbehaviour::WrongClock(-YEAR));
+    let vaults = Vaults::up(&stage.artifacts, 2, 4)?.misbehaving(0, frozen).misbehaving(1, lying);
+    let (late, data) = (Misbehaviour::Slow(Duration::from_millis(300)), DataDisk::blank(&stage.folder)?);
+    let vaults = vaults.misbehaving(2, late).misbehaving(3, late);
+    let ended = boot(stage, &data, &vaults).tasks("write:x").run()?;
+    ended.line("present: http status 503")?;
+    time_is_right(&ended)
 }
 
 pub(super) fn collateral_that_ran_out_is_not_revived_by_the_host(stage: &Stage) -> Result<(), Failure> {
@@ -233,6 +248,25 @@ pub(super) fn collateral_comes_with_the_initrd(stage: &Stage) -> Result<(), Fail
     let data = DataDisk::blank(&stage.folder)?;
     let ended = boot(stage, &data, &bare).initrd(path).tasks("write:x").run()?;
     ended.reached_the_real_system()
+}
+
+pub(super) fn vaults_run_on_listed_platforms_only(stage: &Stage) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 2)?);
+    let first = boot(stage, &data, &vaults).tasks("write:kept").run()?;
+    first.reached_the_real_system()?;
+    let receipt = first.receipt()?;
+    let platform = |index: usize| {
+        let platform = receipt.pointer(&format!("/unlock/vaults/{index}/platform")).and_then(|platform| platform.as_str());
+        platform.map(str::to_owned).ok_or_else(|| Failure(format!("no platform of vault {index}")))
+    };
+    let listed = |platforms: [String; 2]| {
+        let boot = boot(stage, &data, &vaults).word(format!("cvm.vault.platforms={}", platforms.join(",")));
+        boot.word("cvm.vault.patience=12s").tasks("read").run()
+    };
+    listed([platform(0)?, platform(1)?])?.line("cvm-tests: marker is kept")?;
+    let ended = listed([platform(0)?, "00".repeat(16)])?;
+    ended.stopped_with(53)?;
+    said_of(&ended, &vaults, 1, "forged: challenge: node not believed: platform is not on the list")
 }
 
 impl Vaults {

@@ -88,7 +88,7 @@ const SYNCED: [&str; 4] =
     ["cvm-tests: synced cut-1", "cvm-tests: synced cut-2", "cvm-tests: synced cut-3", "cvm-tests: synced cut-4"];
 
 fn first_boot<'a>(stage: &'a Stage, data: &'a DataDisk, vaults: &'a Vaults) -> Boot<'a> {
-    Boot::new(stage).data(data, vaults).word("cvm.data.format=if-blank").word(vaults.commitment()).word("cvm.debug=timeline")
+    Boot::new(stage).data(data, vaults).word("cvm.data.format=if-blank").word("cvm.debug=timeline")
 }
 
 fn record_first_boot(stage: &Stage, vaults: &Vaults) -> Result<Recorded, Failure> {
@@ -153,7 +153,7 @@ pub(super) fn in_a_rotation(stage: &Stage) -> Result<(), Failure> {
 }
 
 fn rotating<'a>(stage: &'a Stage, data: &'a DataDisk, vaults: &'a Vaults) -> Boot<'a> {
-    Boot::new(stage).data(data, vaults).word(vaults.commitment()).word("cvm.debug=timeline")
+    Boot::new(stage).data(data, vaults).word("cvm.debug=timeline")
 }
 
 /// While a third key comes, on a disk whose rotation to the second one was cut short: both keyslots are there.

@@ -9,7 +9,7 @@ use crate::{Boot, DataDisk, Failure, Vaults};
 pub(super) fn survives_a_second_boot_into_systemd(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::provisioned(&stage.artifacts, 2, 3)?);
     let boot = |tasks: &str| {
-        let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+        let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
         boot.tasks(tasks).systemd().run()
     };
     let first = boot("write:hello")?;
@@ -40,7 +40,7 @@ pub(super) fn survives_a_second_boot_into_systemd(stage: &Stage) -> Result<(), F
 /// Services must not write to memory what they take for the data disk.
 pub(super) fn powers_off_when_the_data_disk_is_hidden(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
-    let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+    let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
     let ended = boot.word("cvm-tests.hide").systemd().run()?;
     ended.line("data-disk-mounted: /data: expected the file system of a data disk, found: tmpfs /data.")?;
     ended.no_line("system-up: the real system runs")
@@ -48,7 +48,7 @@ pub(super) fn powers_off_when_the_data_disk_is_hidden(stage: &Stage) -> Result<(
 
 pub(super) fn leaves_a_blank_disk_blank(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
-    Boot::new(stage).data(&data, &vaults).run()?.stopped_with(72)?;
+    Boot::new(stage).data(&data, &vaults).run()?.powered_off_with(72)?;
     if data.is_blank()? { Ok(()) } else { Err(Failure("the disk was written to".to_owned())) }
 }
 
@@ -59,19 +59,18 @@ pub(super) fn refuses_a_disk_neither_blank_nor_luks(stage: &Stage) -> Result<(),
     if data.read(5 << 20, 1)? == b"x" { Ok(()) } else { Err(Failure("the disk was written to".to_owned())) }
 }
 
-pub(super) fn refuses_to_format_on_two_shares_alone(stage: &Stage) -> Result<(), Failure> {
-    // No commitment and one vault away: nothing proves the key that two shares make.
-    let vaults = Vaults::up(&stage.artifacts, 2, 3)?.misbehaving(2, vault_node::Misbehaviour::Down);
-    let data = DataDisk::blank(&stage.folder)?;
-    let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
-    boot.word("cvm.vault.patience=12s").run()?.stopped_with(50)?;
+pub(super) fn refuses_to_format_under_a_key_of_anybodys(stage: &Stage) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?.uncommitted());
+    let ended = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").run()?;
+    ended.stopped_with(26)?;
+    ended.line("cvm.vault.commit=none with cvm.data.format")?;
     if data.is_blank()? { Ok(()) } else { Err(Failure("the disk was written to".to_owned())) }
 }
 
 pub(super) fn formats_a_large_sparse_disk(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank_of(&stage.folder, 200 << 30)?, Vaults::up(&stage.artifacts, 2, 3)?);
     let boot = |tasks| {
-        let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+        let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
         boot.word("cvm.debug=timeline").tasks(tasks).run()
     };
     let first = boot("write:large,mounts")?;
@@ -130,18 +129,23 @@ pub(super) fn opens_a_disk_that_others_made(stage: &Stage) -> Result<(), Failure
     let maker = Boot::new(stage).disk(data.attached_as("other")).disk(key.attached_as("key"));
     maker.tasks("luks").run()?.line("made by others")?;
 
+    // Whose key it is nobody can know of a disk that others made: it is opened, and it is told.
+    let vaults = vaults.uncommitted();
     let opened = Boot::new(stage).data(&data, &vaults).tasks("read").run()?;
     opened.reached_the_real_system()?;
     opened.line("cvm-tests: marker is theirs")?;
+    opened.line("unlock: cvm.vault.commit=none: nothing tells the owner's vaults from others of the same build")?;
+    assert_field(&opened.receipt()?, "/unlock/key_proof", &"disk")?;
     opened.line("cvm-init: data: opened").and(opened.line(", unsealed"))?;
     assert_field(&opened.receipt()?, "/data/header", &"unsealed")?;
     Boot::new(stage).data(&data, &vaults).word("cvm.data.seal=require").run()?.stopped_with(84)?;
 
-    // Rotation gives it a cheap key derivation and a seal.
-    let vaults = vaults.rotating()?;
+    // Rotation gives it a cheap key derivation, a seal, and a key that is committed to.
+    let vaults = vaults.committed().rotating()?;
     let rotated = Boot::new(stage).data(&data, &vaults).tasks("read").run()?;
     rotated.line("cvm-tests: marker is theirs")?;
     assert_field(&rotated.receipt()?, "/data/what", &"rotated")?;
+    assert_field(&rotated.receipt()?, "/unlock_previous/key_proof", &"commitment")?;
     assert_field(&rotated.receipt()?, "/data/header", &"sealed")?;
     let json = crate::disk::header_json(&data)?;
     let slots = json.pointer("/keyslots").and_then(|slots| slots.as_object()).map(|slots| slots.values().collect::<Vec<_>>());
@@ -157,7 +161,7 @@ pub(super) fn opens_a_disk_that_others_made(stage: &Stage) -> Result<(), Failure
 
 pub(super) fn upgrade_is_denied_until_promoted(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::provisioned(&stage.artifacts, 2, 3)?);
-    let image = || Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+    let image = || Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
     image().tasks("write:kept").run()?.reached_the_real_system()?;
 
     // The new image differs in its command line, so in RTMR2.
@@ -176,7 +180,7 @@ pub(super) fn upgrade_is_denied_until_promoted(stage: &Stage) -> Result<(), Fail
 pub(super) fn finds_its_disks_on_nvme_and_scsi(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
     let boot = |bus, tasks: &str| {
-        let boot = Boot::new(stage).data(&data, &vaults).bus(bus).word("cvm.data.format=if-blank").word(vaults.commitment());
+        let boot = Boot::new(stage).data(&data, &vaults).bus(bus).word("cvm.data.format=if-blank");
         boot.tasks(tasks).run()
     };
     // Formatted on one bus, opened on the others: a disk is its serial number, whatever it hangs on.
@@ -198,7 +202,7 @@ pub(super) fn finds_its_disks_on_nvme_and_scsi(stage: &Stage) -> Result<(), Fail
 pub(super) fn initialises_the_tables_of_an_earlier_version(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank_of(&stage.folder, 3 << 30)?, Vaults::up(&stage.artifacts, 2, 3)?);
     let boot = |tasks: &str| {
-        let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+        let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
         boot.tasks(tasks).cpus(4).run()
     };
     boot("lazy")?.line("cvm-tests: made with lazy tables")?;
@@ -220,7 +224,7 @@ pub(super) fn initialises_the_tables_of_an_earlier_version(stage: &Stage) -> Res
 pub(super) fn checks_and_repairs_before_the_mount(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
     let boot = |words: &[&str], tasks: &str| {
-        let boot = Boot::new(stage).data(&data, &vaults).word(vaults.commitment());
+        let boot = Boot::new(stage).data(&data, &vaults);
         words.iter().fold(boot, |boot, word| boot.word(*word)).tasks(tasks).run()
     };
     let first = boot(&["cvm.data.format=if-blank"], "write:kept,spoil")?;
@@ -245,11 +249,11 @@ pub(super) fn checks_and_repairs_before_the_mount(stage: &Stage) -> Result<(), F
 pub(super) fn formats_until_a_time_and_opens_one_uuid(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
     let boot = |words: &[&str]| {
-        let boot = Boot::new(stage).data(&data, &vaults).word(vaults.commitment());
+        let boot = Boot::new(stage).data(&data, &vaults);
         words.iter().fold(boot, |boot, word| boot.word(*word)).tasks("write:kept").run()
     };
     let late = boot(&["cvm.data.format=if-blank", "cvm.data.format-until=2026-01-01T00:00:00Z"])?;
-    late.stopped_with(72).and(late.line("powering off: another try cannot help").map(drop))?;
+    late.powered_off_with(72)?;
     if !data.is_blank()? {
         return Err(Failure("the disk was written to".to_owned()));
     }

@@ -11,12 +11,12 @@ use crate::{Boot, DataDisk, Ended, Failure, Vaults};
 pub(super) fn copies_to_a_new_disk_with_a_key_of_its_own(stage: &Stage) -> Result<(), Failure> {
     let (old, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
     let new = old.copy("new.raw")?;
-    let first = Boot::new(stage).data(&old, &vaults).word(vaults.commitment()).word("cvm.data.format=if-blank");
+    let first = Boot::new(stage).data(&old, &vaults).word("cvm.data.format=if-blank");
     first.tasks("write:kept,files:kept:3").run()?.reached_the_real_system()?;
-    let uuid = uuid_of(&Boot::new(stage).data(&old, &vaults).word(vaults.commitment()).run()?.receipt()?)?;
+    let uuid = uuid_of(&Boot::new(stage).data(&old, &vaults).run()?.receipt()?)?;
 
     let both = |vaults: &Vaults, words: &[&str], tasks: &str| -> Result<Ended, Failure> {
-        let boot = Boot::new(stage).data(&old, vaults).disk(new.attached_as("second")).word(vaults.commitment());
+        let boot = Boot::new(stage).data(&old, vaults).disk(new.attached_as("second"));
         let boot = boot.data_disks("serial=data,srv:serial=second");
         words.iter().fold(boot, |boot, word| boot.word(*word)).tasks(tasks).run()
     };
@@ -43,7 +43,7 @@ pub(super) fn copies_to_a_new_disk_with_a_key_of_its_own(stage: &Stage) -> Resul
 
     let vaults = vaults.rotated();
     let named = |name: &str| -> Result<Ended, Failure> {
-        let boot = Boot::new(stage).data(&new, &vaults).word(vaults.commitment()).data_disks(&format!("{name}serial=data"));
+        let boot = Boot::new(stage).data(&new, &vaults).data_disks(&format!("{name}serial=data"));
         let mount = if name.is_empty() { "cvm.data.mount=/data".to_owned() } else { format!("cvm.data.mount={name}/data") };
         boot.word(mount).tasks("read,check").run()
     };

@@ -18,7 +18,7 @@ const FIRMWARE: Duration = Duration::from_secs(60);
 const SHUTDOWN: Duration = Duration::from_secs(10);
 
 pub(super) fn boots_a_signed_uki(stage: &Stage) -> Result<(), Failure> {
-    let (vaults, data) = (Vaults::up(&stage.artifacts, 2, 3)?.at(&Chain::Uki.ports())?, DataDisk::blank(&stage.folder)?);
+    let (vaults, data) = (Vaults::of_images(&stage.artifacts, 2, 3)?.at(&Chain::Uki.ports())?, DataDisk::blank(&stage.folder)?);
     let ended = boots_through_firmware(stage, Chain::Uki, &vaults, &data)?;
     ended.line("secureboot: Secure boot enabled")?;
     assert_field(&ended.receipt()?, "/data/what", &"formatted")?;
@@ -31,7 +31,7 @@ pub(super) fn boots_a_signed_uki(stage: &Stage) -> Result<(), Failure> {
 }
 
 pub(super) fn boots_shim_and_grub(stage: &Stage) -> Result<(), Failure> {
-    let (vaults, data) = (Vaults::up(&stage.artifacts, 2, 3)?.at(&Chain::Grub.ports())?, DataDisk::blank(&stage.folder)?);
+    let (vaults, data) = (Vaults::of_images(&stage.artifacts, 2, 3)?.at(&Chain::Grub.ports())?, DataDisk::blank(&stage.folder)?);
     let ended = boots_through_firmware(stage, Chain::Grub, &vaults, &data)?;
     ended.line("secureboot: Secure boot enabled")?;
     assert_field(&ended.receipt()?, "/data/what", &"formatted")?;

@@ -22,7 +22,7 @@ pub(super) fn boots_beside_damaged_disks(stage: &Stage) -> Result<(), Failure> {
     );
     drive.push(unreadable.file());
     let boot = || {
-        let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+        let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
         let arguments =
             ["-drive".into(), drive.clone(), "-device".into(), "virtio-blk-pci,drive=unreadable,serial=unreadable".into()];
         boot.disk(torn.attached_as("torn")).disk(noise.attached_as("noise")).arguments(arguments).tasks("write:kept")
@@ -55,7 +55,7 @@ pub(super) fn gives_up_a_disk_that_does_not_answer(stage: &Stage) -> Result<(), 
 pub(super) fn finds_large_sectors_and_long_serials(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
     let boot = |tasks: &str| {
-        let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+        let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
         boot.serial("a-serial-of-more-than-twenty-bytes").sectors(4096).tasks(tasks)
     };
     boot("write:kept").run()?.reached_the_real_system()?;

@@ -24,7 +24,7 @@ pub(super) fn measures_into_rtmr3(stage: &Stage) -> Result<(), Failure> {
     let boot =
         |tasks| Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word("cvm.measure=rtmr").tasks(tasks);
     for what in ["formatted", "opened"] {
-        let boot = boot("measured").word(vaults.commitment()).word("cvm.debug=timeline");
+        let boot = boot("measured").word("cvm.debug=timeline");
         let td = boot.measurement()?;
         let ended = boot.run()?;
         ended.reached_the_real_system()?;
@@ -49,6 +49,7 @@ pub(super) fn measures_into_rtmr3(stage: &Stage) -> Result<(), Failure> {
             (0, "/sha256", "/policy_sha256"),
             (1, "/roothash", "/root_hash"),
             (2, "/outcome/generation", "/unlock/generation"),
+            (2, "/outcome/key_proof", "/unlock/key_proof"),
             (2, "/outcome/vaults/0/verdict", "/unlock/vaults/0/verdict"),
             (3, "/luks_uuid", "/data/luks_uuid"),
             (3, "/handle", "/unlock/handle"),
@@ -70,7 +71,7 @@ pub(super) fn measures_into_rtmr3(stage: &Stage) -> Result<(), Failure> {
 pub(super) fn nothing_after_the_handoff_gets_the_key(stage: &Stage) -> Result<(), Failure> {
     let (vaults, data) = (Vaults::up(&stage.artifacts, 2, 3)?, DataDisk::blank(&stage.folder)?);
     let boot = || {
-        let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+        let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
         boot.word("cvm.net.keep=yes").tasks("again")
     };
     let gave =

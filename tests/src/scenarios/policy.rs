@@ -53,7 +53,7 @@ pub(super) fn fed_watchdog_lets_the_boot_through(stage: &Stage) -> Result<(), Fa
             if asked < 4 && crate::lan::dhcp::asked(bytes).is_some() { crate::lan::Fate::Drop } else { crate::lan::Fate::Pass }
         }
     })?;
-    let boot = Boot::new(stage).data(&data, &vaults).lan(&lan).word("cvm.data.format=if-blank").word(vaults.commitment());
+    let boot = Boot::new(stage).data(&data, &vaults).lan(&lan).word("cvm.data.format=if-blank");
     // The watchdog that QEMU offers: it is loaded before the kernel's own timer.
     let ended = boot.arguments(["-device", "i6300esb"]).word("cvm.watchdog=20").tasks("idle:25").run()?;
     ended.line("i6300ESB")?;

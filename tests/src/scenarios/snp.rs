@@ -17,7 +17,7 @@ pub(super) fn unlocks_as_an_snp_guest(stage: &Stage) -> Result<(), Failure> {
     let boot = |signer: &SnpChip| {
         let signer = signer.clone();
         let boot = Boot::new(stage).initrd(stage.artifacts.snp.clone()).data(&data, &vaults).ungranted();
-        let boot = boot.word("cvm.data.format=if-blank").word(vaults.commitment());
+        let boot = boot.word("cvm.data.format=if-blank");
         boot.quotes(move |_platform| move |report: &[u8; 1024]| answer(report, &signer))
     };
     let guest = boot(&chip);

@@ -8,10 +8,10 @@ use super::Stage;
 use super::root::assert_field;
 use crate::{Boot, DataDisk, Ended, Failure, Vaults};
 
-/// A first boot that formats, with a commitment, so that two shares are enough whatever the third vault does.
+/// A first boot that formats.
 fn format_with(stage: &Stage, vaults: &Vaults) -> Result<Ended, Failure> {
     let data = DataDisk::blank(&stage.folder)?;
-    let boot = Boot::new(stage).data(&data, vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+    let boot = Boot::new(stage).data(&data, vaults).word("cvm.data.format=if-blank");
     boot.tasks("write:x,mounts").run()
 }
 
@@ -42,12 +42,15 @@ pub(super) fn unlocks_with_one_vault_hanging(stage: &Stage) -> Result<(), Failur
 }
 
 pub(super) fn unlocks_with_one_vault_lying(stage: &Stage) -> Result<(), Failure> {
-    // An existing disk and no commitment: the keyslot is what tells the true candidate.
+    // An existing disk and no commitment: its seal is what tells the true candidate.
     let (data, honest) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
     let first = Boot::new(stage).data(&data, &honest).word("cvm.data.format=if-blank");
     first.tasks("write:kept").run()?.reached_the_real_system()?;
 
-    let lying = honest.misbehaving(0, Misbehaviour::WrongShare).misbehaving(1, Misbehaviour::Slow(Duration::from_millis(300)));
+    let lying = honest
+        .uncommitted()
+        .misbehaving(0, Misbehaviour::WrongShare)
+        .misbehaving(1, Misbehaviour::Slow(Duration::from_millis(300)));
     let ended = Boot::new(stage).data(&data, &lying).tasks("read").run()?;
     ended.reached_the_real_system()?;
     ended.line("cvm-tests: marker is kept")?;
@@ -58,7 +61,7 @@ pub(super) fn unlocks_with_one_vault_lying(stage: &Stage) -> Result<(), Failure>
 pub(super) fn stops_when_one_vault_of_three_answers(stage: &Stage) -> Result<(), Failure> {
     let vaults = Vaults::up(&stage.artifacts, 2, 3)?.misbehaving(0, Misbehaviour::Down).misbehaving(2, Misbehaviour::Down);
     let data = DataDisk::blank(&stage.folder)?;
-    let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+    let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
     let ended = boot.word("cvm.vault.patience=12s").run()?;
     ended.stopped_with(50)?;
     ended.line("unlock: 1 of 2 shares")?;
@@ -68,7 +71,7 @@ pub(super) fn stops_when_one_vault_of_three_answers(stage: &Stage) -> Result<(),
 pub(super) fn counts_one_node_behind_two_addresses_once(stage: &Stage) -> Result<(), Failure> {
     let vaults = Vaults::up(&stage.artifacts, 2, 3)?.leading(1, 0)?.misbehaving(2, Misbehaviour::Down);
     let data = DataDisk::blank(&stage.folder)?;
-    let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+    let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
     let ended = boot.word("cvm.vault.patience=12s").run()?;
     ended.stopped_with(50)?;
     ended.line("the same node as another vault")?;
@@ -78,14 +81,15 @@ pub(super) fn counts_one_node_behind_two_addresses_once(stage: &Stage) -> Result
 pub(super) fn stops_when_all_vaults_deny(stage: &Stage) -> Result<(), Failure> {
     let vaults = (0..3).fold(Vaults::up(&stage.artifacts, 2, 3)?, |vaults, i| vaults.misbehaving(i, Misbehaviour::Deny));
     let data = DataDisk::blank(&stage.folder)?;
-    let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+    let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
     boot.word("cvm.vault.patience=12s").run()?.stopped_with(51)
 }
 
 pub(super) fn stops_at_vaults_of_another_build(stage: &Stage) -> Result<(), Failure> {
     let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
     let vaults = vaults.misbehaving(0, Misbehaviour::WrongMrenclave).misbehaving(1, Misbehaviour::WrongMrenclave);
-    let ended = format_with(stage, &vaults)?;
+    let data = DataDisk::blank(&stage.folder)?;
+    let ended = Boot::new(stage).data(&data, &vaults).word("cvm.vault.patience=12s").word("cvm.data.format=if-blank").run()?;
     ended.stopped_with(53)?;
     ended.line("mrenclave is not on the list")?;
     // A vault that is not believed is told nothing: no quote of ours, no request.
@@ -98,7 +102,7 @@ pub(super) fn stops_at_vaults_of_another_build(stage: &Stage) -> Result<(), Fail
 pub(super) fn intels_anchor_refuses_simulated_vaults(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
     let boot = Boot::new(stage).production().data(&data, &vaults).word("cvm.data.format=if-blank");
-    let ended = boot.word(vaults.commitment()).run()?;
+    let ended = boot.word("cvm.vault.patience=12s").run()?;
     ended.stopped_with(53)?;
     ended.line("chain ends in another root")?;
     Ok(())
