@@ -17,7 +17,7 @@ const SECTOR: u64 = 512;
 /// An inode that cannot be read is an error of ext4, unlike a block of a file or of a directory.
 pub(super) fn changed_inodes_end_as_policy_says(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
-    let boot = |data, tasks: &str| Boot::new(stage).data(data, &vaults).word(vaults.commitment()).tasks(tasks);
+    let boot = |data, tasks: &str| Boot::new(stage).data(data, &vaults).tasks(tasks);
     let first = boot(&data, "lost").word("cvm.data.format=if-blank").run()?;
     first.reached_the_real_system()?;
     first.line("cvm-tests: closed")?;
@@ -47,7 +47,7 @@ pub(super) fn failing_disks_end_as_policy_says(stage: &Stage) -> Result<(), Fail
     // xfs makes a kernel bug of it, which the command line's `oops=panic` makes a panic.
     for (kind, on_error) in [("ext4", "panic"), ("xfs", "panic"), ("btrfs", "remount-ro")] {
         let (data, vaults) = (DataDisk::blank_of(&stage.folder, 512 << 20)?, Vaults::up(&stage.artifacts, 2, 3)?);
-        let boot = Boot::new(stage).data(&data, &vaults).word(vaults.commitment()).word("cvm.data.format=if-blank");
+        let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
         let boot =
             boot.word(format!("cvm.data.fs={kind}")).word(format!("cvm.data.on-error={on_error}")).tasks("until-it-fails,visit");
         let ended = boot.run_with(|vm| {

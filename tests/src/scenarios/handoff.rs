@@ -14,7 +14,7 @@ pub(super) fn leaves_nothing_of_its_own(stage: &Stage) -> Result<(), Failure> {
         .misbehaving(0, Misbehaviour::HangAfterPresent)
         .misbehaving(1, Misbehaviour::HangAfterAccept);
     let data = DataDisk::blank(&stage.folder)?;
-    let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(vaults.commitment());
+    let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
     let ended = boot.word("cvm.watchdog=30").tasks("alone").run()?;
     ended.reached_the_real_system()?;
     let took = ended.phase("quiesce")?;
