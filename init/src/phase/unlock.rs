@@ -135,7 +135,7 @@ impl Error {
             | Self::Stale(outcome)
             | Self::OwnQuote(outcome)
             | Self::Expired(outcome) => !outcome.is_hopeless(),
-            Self::Disk(_) | Self::Identity(_) | Self::Threshold(..) => false,
+            Self::Disk(_) | Self::Identity(_) | Self::Thread(_) | Self::Threshold(..) => false,
         }
     }
 }

@@ -99,8 +99,7 @@ pub(super) fn nothing_after_the_handoff_gets_the_key(stage: &Stage) -> Result<()
 pub(super) fn stops_where_the_kernel_offers_no_registers(stage: &Stage) -> Result<(), Failure> {
     let stage = &Stage { artifacts: Artifacts::find(&stage.artifacts.top, KernelLine::Stable)?, folder: stage.folder.clone() };
     let (vaults, data) = (Vaults::up(&stage.artifacts, 2, 3)?, DataDisk::blank(&stage.folder)?);
-    let boot =
-        |word: &str| Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(word);
+    let boot = |word: &str| Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(word);
     let ended = boot("cvm.measure=auto").run()?;
     ended.stopped_with(90)?;
     ended.line("cvm.measure=auto: this kernel does not let the TD extend RTMR2 and RTMR3")?;
