@@ -25,7 +25,7 @@ pub use artifacts::{Artifacts, KernelLine};
 pub use benchmarks::BENCHMARKS;
 pub use boot::{Boot, Ended};
 pub use disk::{DataDisk, RootDisk};
-pub use scenarios::{ALL, OF_ONE_KERNEL, ON_STABLE, Scenario, Stage};
+pub use scenarios::{ALL, LEFT_TO_ALL, OF_ONE_KERNEL, ON_STABLE, Scenario, Stage};
 pub use vaults::Vaults;
 
 /// Why a scenario failed: what was expected, and what came.

@@ -1,4 +1,4 @@
-//! `scenarios [--list] [NAME...]`: plays all scenarios, or those named; `NAME@6` with Debian 13's kernel, `all@6` every one.
+//! `scenarios [--list] [NAME...]`: plays the usual scenarios, or those named; `all`: every one; `NAME@6` with Debian 13's kernel, `all@6` every one.
 #![expect(clippy::print_stdout, reason = "a test run says what it does")]
 
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tests::runner::{Part, play};
-use tests::{ALL, BENCHMARKS, KernelLine, OF_ONE_KERNEL, ON_STABLE, Scenario, schema};
+use tests::{ALL, BENCHMARKS, KernelLine, LEFT_TO_ALL, OF_ONE_KERNEL, ON_STABLE, Scenario, schema};
 
 /// Plays scenarios in virtual machines.
 #[derive(Parser)]
@@ -17,7 +17,7 @@ struct Arguments {
     /// The project's folder.
     #[arg(long, default_value = ".")]
     top: PathBuf,
-    /// Scenarios to play (`NAME`, `NAME@6`, `all@6`); none: all.
+    /// Scenarios to play (`NAME`, `NAME@6`, `all`, `all@6`); none: the usual ones.
     names: Vec<String>,
 }
 
@@ -56,11 +56,12 @@ fn main() -> ExitCode {
     if count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// What these names call for; no names: every scenario, and those that are worth it once more with Debian 13's kernel.
+/// What these names call for; no names: every scenario but those that are left to `all`, and those that are worth it once more with Debian 13's kernel.
 fn parts(names: &[String]) -> Result<Vec<Part<'static>>, &String> {
     if names.is_empty() {
         let again = ALL.iter().filter(|scenario| ON_STABLE.contains(&scenario.name));
-        return Ok(ALL.iter().map(|s| (s, KernelLine::Backports)).chain(again.map(|s| (s, KernelLine::Stable))).collect());
+        let usual = ALL.iter().filter(|scenario| !LEFT_TO_ALL.contains(&scenario.name));
+        return Ok(usual.map(|s| (s, KernelLine::Backports)).chain(again.map(|s| (s, KernelLine::Stable))).collect());
     }
     let mut parts = Vec::new();
     for name in names {

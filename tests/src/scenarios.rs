@@ -78,6 +78,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "reads-no-sector-that-was-never-written", play: stress::reads_no_sector_that_was_never_written },
     Scenario { name: "boots-a-signed-uki-through-firmware", play: image::boots_a_signed_uki },
     Scenario { name: "boots-shim-and-grub-through-firmware", play: image::boots_shim_and_grub },
+    Scenario { name: "boots-grub-without-secure-boot", play: image::boots_grub_without_secure_boot },
     Scenario { name: "measures-into-a-tpm-under-real-firmware", play: measure::measures_into_a_tpm },
     Scenario { name: "finds-its-command-line-in-a-ccel", play: measure::finds_its_command_line_in_a_ccel },
     Scenario { name: "nothing-after-the-handoff-gets-the-key", play: measure::nothing_after_the_handoff_gets_the_key },
@@ -201,6 +202,7 @@ pub const ALL: &[Scenario] = &[
 pub const OF_ONE_KERNEL: &[&str] = &[
     "boots-a-signed-uki-through-firmware",
     "boots-shim-and-grub-through-firmware",
+    "boots-grub-without-secure-boot",
     "firmware-refuses-a-changed-uki",
     "boots-an-image-of-another-project",
     "stops-where-the-kernel-offers-no-registers",
@@ -212,7 +214,6 @@ pub const OF_ONE_KERNEL: &[&str] = &[
 /// What is worth playing with Debian 13's kernel too in every run: where kernels differ is modules, ciphers, reports and links.
 /// `tests/run all@6` plays every scenario.
 pub const ON_STABLE: &[&str] = &[
-    "data-survives-a-second-boot-into-systemd",
     "survives-a-host-that-lies-about-quotes",
     "keeps-files-on-btrfs-under-gcm",
     "finds-its-disks-on-nvme-and-scsi",
@@ -222,5 +223,20 @@ pub const ON_STABLE: &[&str] = &[
     "panics-at-a-block-that-the-host-does-not-read",
     "leaves-nothing-of-its-own-to-the-real-init",
     "watchdog-ends-a-hang",
-    "unlocks-as-an-sev-snp-guest",
+];
+
+/// What `tests/run` leaves to `tests/run all`: long, and near to something that every run plays.
+pub const LEFT_TO_ALL: &[&str] = &[
+    "power-cuts-in-a-rotation-after-one-that-was-cut",
+    "power-cuts-while-the-file-system-grows",
+    "power-cut-and-a-spoiled-journal-are-never-wrong-data",
+    "boots-grub-without-secure-boot",
+    "grows-with-its-disk-on-xfs",
+    "grows-with-its-disk-on-btrfs",
+    "scratch-refuses-a-data-disk",
+    "initialises-the-tables-of-an-earlier-version",
+    "finds-disks-with-4096-byte-sectors-and-long-serials",
+    "networkd-works-after-a-returned-link",
+    "restores-a-backup-from-before-a-rotation",
+    "takes-nothing-that-the-host-brings-along",
 ];

@@ -32,7 +32,7 @@ impl Action {
             // Disks, links, vaults and quoting services come back, and addresses lead elsewhere.
             30 | 37 | 40..=45 | 50..=54 | 56 | 57 | 71 => &[Self::Reboot],
             // It depends on what the disk, the kernel or the clock did.
-            60 | 61 | 64..=66 | 70 | 72 | 76 | 77 | 80..=83 | 86 | 87 => &[Self::PowerOff, Self::Reboot],
+            60 | 61 | 64..=66 | 70 | 72 | 76 | 77 | 80..=83 | 86 | 87 | 98 => &[Self::PowerOff, Self::Reboot],
             _ => &[],
         }
     }
