@@ -240,3 +240,19 @@ pub const LEFT_TO_ALL: &[&str] = &[
     "restores-a-backup-from-before-a-rotation",
     "takes-nothing-that-the-host-brings-along",
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn lists_name_scenarios_and_each_name_is_one_scenario() {
+        let names: BTreeSet<_> = ALL.iter().map(|scenario| scenario.name).collect();
+        assert_eq!(names.len(), ALL.len());
+        for name in [OF_ONE_KERNEL, ON_STABLE, LEFT_TO_ALL].concat() {
+            assert!(names.contains(name), "{name}");
+        }
+    }
+}
