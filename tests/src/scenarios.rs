@@ -75,6 +75,8 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "many-processes-lose-nothing-on-ext4-with-one-cpu", play: stress::on_ext4_with_one_cpu },
     Scenario { name: "many-processes-lose-nothing-on-xfs", play: stress::on_xfs },
     Scenario { name: "many-processes-lose-nothing-on-btrfs", play: stress::on_btrfs },
+    Scenario { name: "many-processes-lose-nothing-on-xfs-with-one-cpu", play: stress::on_xfs_with_one_cpu },
+    Scenario { name: "many-processes-lose-nothing-on-btrfs-with-one-cpu", play: stress::on_btrfs_with_one_cpu },
     Scenario { name: "reads-no-sector-that-was-never-written", play: stress::reads_no_sector_that_was_never_written },
     Scenario { name: "boots-a-signed-uki-through-firmware", play: image::boots_a_signed_uki },
     Scenario { name: "boots-shim-and-grub-through-firmware", play: image::boots_shim_and_grub },
