@@ -217,9 +217,6 @@ pub const OF_ONE_KERNEL: &[&str] = &[
 /// `tests/run all@6` plays every scenario.
 pub const ON_STABLE: &[&str] = &[
     "survives-a-host-that-lies-about-quotes",
-    "keeps-files-on-btrfs-under-gcm",
-    "finds-its-disks-on-nvme-and-scsi",
-    "production-image-is-closed",
     "unlocks-over-vsock-without-a-link",
     "panics-at-a-changed-block-read-later",
     "panics-at-a-block-that-the-host-does-not-read",
@@ -232,7 +229,11 @@ pub const LEFT_TO_ALL: &[&str] = &[
     "power-cuts-in-a-rotation-after-one-that-was-cut",
     "power-cuts-while-the-file-system-grows",
     "power-cut-and-a-spoiled-journal-are-never-wrong-data",
+    "boots-shim-and-grub-through-firmware",
     "boots-grub-without-secure-boot",
+    "gives-up-a-disk-that-does-not-answer",
+    "watchdog-that-is-fed-lets-the-boot-through",
+    "formats-until-a-time-and-opens-one-uuid",
     "grows-with-its-disk-on-xfs",
     "grows-with-its-disk-on-btrfs",
     "scratch-refuses-a-data-disk",
