@@ -12,6 +12,8 @@ use dcap_qvl::quote::Report;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedNode {
     evidence: Evidence,
+    /// The window of the evidence, or a narrower one ([`VerifiedNode::within`]).
+    valid: (u64, u64),
     mrenclave: [u8; 32],
 }
 
@@ -37,14 +39,20 @@ impl VerifiedNode {
     /// From when until when, both included, everything that speaks for the node is valid: Unix seconds.
     #[must_use]
     pub fn valid(&self) -> (u64, u64) {
-        self.evidence.valid
+        self.valid
     }
 
-    /// The same node, whose window also ends where this one does: of what speaks for the node beside its evidence.
+    /// When the youngest part of the evidence was issued, all of it signed by Intel: it is not earlier now. Unix seconds. What
+    /// [`VerifiedNode::within`] adds does not count, since others than Intel say it.
+    #[must_use]
+    pub fn issued(&self) -> u64 {
+        self.evidence.valid.0
+    }
+
+    /// The same node, whose window is no wider than this one, that of what speaks for the node beside its evidence.
     #[must_use]
     pub fn within(mut self, (from, until): (u64, u64)) -> Self {
-        let valid = self.evidence.valid;
-        self.evidence.valid = (valid.0.max(from), valid.1.min(until));
+        self.valid = (self.valid.0.max(from), self.valid.1.min(until));
         self
     }
 
@@ -52,7 +60,7 @@ impl VerifiedNode {
     /// and documents, and all of them are in [`VerifiedNode::valid`].
     #[must_use]
     pub fn is_valid_at(&self, time: u64) -> bool {
-        let (from, until) = self.evidence.valid;
+        let (from, until) = self.valid;
         (from..=until).contains(&time)
     }
 }
@@ -83,5 +91,5 @@ pub fn verify_node(
     }
     let Report::SgxEnclave(report) = &evidence.report else { return Err(Refusal::NotSgx) };
     let mrenclave = report.mr_enclave;
-    Ok(VerifiedNode { evidence, mrenclave })
+    Ok(VerifiedNode { valid: evidence.valid, evidence, mrenclave })
 }

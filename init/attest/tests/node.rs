@@ -63,6 +63,7 @@ fn window_of_a_node_ends_with_what_else_speaks_for_it() {
     let within = |window| node.clone().within(window).valid();
     assert_eq!(within((0, u64::MAX)), (from, until));
     assert_eq!(within((from + 1, until - 1)), (from + 1, until - 1));
+    assert_eq!(node.clone().within((until, until)).issued(), from, "what others say is no bound of the time");
     assert!(node.is_valid_at(NOW) && !node.clone().within((0, NOW - 1)).is_valid_at(NOW));
 }
 

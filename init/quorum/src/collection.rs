@@ -17,6 +17,8 @@ pub struct Node {
     pub identity: Vec<u8>,
     /// From when until when its evidence is valid, Unix seconds.
     pub valid: (u64, u64),
+    /// Its evidence did not exist before: Unix seconds, of what Intel signed and of nothing that a node or its authority says.
+    pub issued: u64,
     /// Its clock, Unix seconds.
     pub quote_time: u64,
     /// When it said so, by the caller's monotonic clock.
@@ -30,7 +32,7 @@ impl Node {
     }
 
     fn voice(&self) -> Voice {
-        Voice { at: self.at, unix_seconds: self.quote_time, issued: self.valid.0 }
+        Voice { at: self.at, unix_seconds: self.quote_time, issued: self.issued }
     }
 }
 

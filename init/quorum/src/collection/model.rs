@@ -126,6 +126,7 @@ impl<'a> Table<'a> {
                 Event::Verified(Node {
                     identity: vec![player.identity],
                     valid: (NOW - 10 * DAY, NOW + 20 * DAY),
+                    issued: NOW - 10 * DAY,
                     quote_time: player.clock,
                     at: Duration::ZERO,
                 })

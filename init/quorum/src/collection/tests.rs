@@ -13,7 +13,13 @@ fn key() -> Dek {
 }
 
 fn node(identity: u8) -> Event {
-    Event::Verified(Node { identity: vec![identity], valid: (NOW - 60, NOW + 60), quote_time: NOW, at: Duration::ZERO })
+    Event::Verified(Node {
+        identity: vec![identity],
+        valid: (NOW - 60, NOW + 60),
+        issued: NOW - 60,
+        quote_time: NOW,
+        at: Duration::ZERO,
+    })
 }
 
 /// Two of three, with a share for each.
@@ -76,7 +82,7 @@ fn shares_that_make_no_key_have_their_addresses_dialled_again() {
 #[test]
 fn share_whose_evidence_is_not_valid_at_the_agreed_time_waits() {
     let (mut collection, mut shares) = collection();
-    let late = Node { identity: vec![9], valid: (NOW, NOW + 900), quote_time: NOW + 600, at: Duration::ZERO };
+    let late = Node { identity: vec![9], valid: (NOW, NOW + 900), issued: NOW, quote_time: NOW + 600, at: Duration::ZERO };
     take(&mut collection, 0, node(7));
     take(&mut collection, 0, Event::Accepted);
     take(&mut collection, 0, Event::Served(shares.remove(0)));
@@ -99,4 +105,18 @@ fn only_addresses_that_are_not_dialled_any_more_end_all_hope() {
     assert!(collection.is_hopeless());
     let commitment = Commitment([0; 32]);
     assert!(!ShareCollection::new(Threshold::new(2, 2).unwrap(), Rule::Commitment(commitment), 0).is_hopeless());
+}
+
+/// The authority of the nodes, or one that plays it, can date a leaf as it likes: that narrows the node's window and moves no time.
+#[test]
+fn only_what_intel_signed_is_a_bound_of_the_time() {
+    let (mut collection, _) = collection();
+    for vault in [0, 1] {
+        let identity = vec![u8::try_from(vault).unwrap()];
+        let valid = (NOW + 31_536_000, NOW + 63_072_000);
+        let late = Node { identity, valid, issued: NOW - 60, quote_time: NOW, at: Duration::ZERO };
+        take(&mut collection, vault, Event::Verified(late));
+        take(&mut collection, vault, Event::Accepted);
+    }
+    assert_eq!(collection.time(Duration::ZERO).map(|time| time.unix_seconds), Some(NOW));
 }

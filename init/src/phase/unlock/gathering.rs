@@ -122,6 +122,7 @@ impl Gathering {
                 Distinct::Platform => ready.node.platform().to_vec(),
             },
             valid: ready.node.valid(),
+            issued: ready.node.issued(),
             quote_time: ready.time.unix_seconds(),
             at: ready.at.saturating_duration_since(self.start),
         }
