@@ -24,6 +24,9 @@ pub(crate) const MRENCLAVE: [u8; 32] = [0xc1; 32];
 /// The key's name at every vault.
 pub(crate) const HANDLE: &str = "apps.example/00112233445566778899aabbccddeeff/storage-kek/v1";
 
+/// Who judges a guest's quote, as policies name it: production's are https. The node's own check stands in for it.
+const ATTESTATION_SERVER: &str = "https://as.simulated.invalid/verify";
+
 /// A set of nodes that hold the shares of one key.
 pub struct Vaults {
     /// The key's name.
@@ -159,7 +162,7 @@ impl Vaults {
     /// As [`Vaults::up`].
     pub(crate) fn believing(artifacts: &Artifacts, needed: usize, dealt: usize, chip: &SnpChip) -> Result<Self, Failure> {
         let key = Key::deal(needed, dealt)?;
-        Self::start(artifacts, needed, dealt, key, |config| config.snp_chip = Some(chip.public()))
+        Self::start(artifacts, needed, dealt, key, |config| config.extensions.snp_chip = Some(chip.public()))
     }
 
     /// Starts the nodes and has `cvmctl` deal the key to them, as an operator does: each node is verified before its share is sent.
@@ -193,6 +196,7 @@ impl Vaults {
         let start = |number: usize| {
             let config = NodeConfig::honest(Arc::clone(&pki), &format!("vault-{number}"), MRENCLAVE, issuer.clone());
             let mut config = config.doing("a vault's platform")?;
+            config.extensions.staple_collateral = true;
             change(&mut config);
             Node::start(config).doing("starting a vault")
         };
@@ -384,7 +388,8 @@ impl Vaults {
     fn policy(&self, images: Vec<Image>) -> serde_json::Value {
         let owner = Owner { issuer: self.issuer.url.clone(), sub: "owner-1".to_owned(), roles: Vec::new() };
         let ttl_seconds = policy::TTL_SECONDS;
-        let terms = Terms { name: "guest".to_owned(), images, owner: Some(owner), attestation_servers: Vec::new(), ttl_seconds };
+        let attestation_servers = vec![ATTESTATION_SERVER.to_owned()];
+        let terms = Terms { name: "guest".to_owned(), images, owner: Some(owner), attestation_servers, ttl_seconds };
         key_policy(&terms)
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use attest::{Anchor, Floors, Policy, Refusal, Role, TcbDemand, TcbStatus};
 use sim_dcap::{Pki, TdQuote};
 use vault::{Clock, Error, Expectation, Handshaken, Identity, OwnEvidence, Refused, Step};
-use vault_node::{Issuer, Misbehaviour, Node, NodeConfig, NodeHandle};
+use vault_node::{Extensions, Issuer, Misbehaviour, Node, NodeConfig, NodeHandle};
 
 const MRENCLAVE: [u8; 32] = [0x11; 32];
 const HANDLE: &str = "apps.example/disk/v1";
@@ -32,14 +32,17 @@ impl World {
     fn with(misbehaviour: Misbehaviour) -> Self {
         let pki = Arc::new(Pki::mint(now()).unwrap());
         let issuer = Issuer::generate().unwrap();
-        let node = Node::start(NodeConfig::honest(Arc::clone(&pki), "node-1", MRENCLAVE, issuer).unwrap()).unwrap();
+        let honest = NodeConfig::honest(Arc::clone(&pki), "node-1", MRENCLAVE, issuer).unwrap();
+        // The exchange alone is tried here, so that the node brings its collateral along.
+        let extensions = Extensions { staple_collateral: true, ..Extensions::default() };
+        let node = Node::start(NodeConfig { extensions, ..honest }).unwrap();
         let td = TdQuote::new([0; 64]);
         let policy = serde_json::json!({
             "version": 1,
             "principals": { "owner": { "Oidc": { "issuer": "https://issuer.example", "sub": "owner-1", "required_roles": [] } },
                 "managers": [], "auditors": [],
                 "tees": [{ "Tee": { "name": "guest", "measurements": [{ "Tdx": { "mrtd": hex(&td.mrtd), "rtmr1": hex(&td.rtmr[1]), "rtmr2": hex(&td.rtmr[2]) } }],
-                    "attestation_servers": [], "required_oids": [], "acceptable_tcb_statuses": null } }] },
+                    "attestation_servers": [{ "url": "https://as.simulated.invalid/verify", "pinned_spki_sha256_hex": null }], "required_oids": [], "acceptable_tcb_statuses": null } }] },
             "operations": [{ "ops": ["ExportKey"], "principals": ["AnyTee"], "requires": [] }],
             "mutability": { "owner_can": [], "manager_can": [], "immutable": ["Owner", "Mutability"] },
             "lifecycle": { "ttl_seconds": 7_776_000, "auto_migrate_to_next_attestation_profile": false },

@@ -1,11 +1,12 @@
-//! The node's own clock: the machine's, plus an offset.
+//! The node's own clock, and the minutes that evidence says.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use time::OffsetDateTime;
+use time::{Date, Month, OffsetDateTime, Time};
 
-/// How old a guest's evidence may say that it is, and how far ahead, in seconds.
+/// How old a guest's evidence may say that it is, in seconds.
 const OLDEST: u64 = (24 * 60 + 5) * 60;
+/// How far ahead of the node's clock it may be, in seconds.
 const AHEAD: u64 = 5 * 60;
 
 /// Unix seconds, `offset` seconds from what this machine believes.
@@ -14,10 +15,11 @@ pub(crate) fn now(offset: i64) -> u64 {
     here.saturating_add_signed(offset)
 }
 
-/// Whether a node whose clock says `now` takes evidence of this minute: at most 24 hours and 5 minutes old, and at most 5 minutes ahead
-/// (wire.md, section 6). Minutes have one spelling, whose order is that of time.
+/// Whether a node whose clock says `now` takes evidence of this minute: at most 24 h 05 min old, and at most 5 min ahead.
+///
+/// Source: wire.md section 6.
 pub(crate) fn is_recent(text: &str, now: u64) -> bool {
-    text.len() == 17 && (minute(now.saturating_sub(OLDEST)).as_str()..=minute(now + AHEAD).as_str()).contains(&text)
+    parse(text).is_some_and(|minute| minute <= now.saturating_add(AHEAD) && now.saturating_sub(minute) <= OLDEST)
 }
 
 /// The minute of `seconds`, 17 bytes of ASCII: `2026-09-04T10:15Z`.
@@ -28,6 +30,17 @@ pub(crate) fn minute(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}Z", time.hour(), time.minute())
 }
 
+/// Unix seconds of the start of such a minute.
+fn parse(text: &str) -> Option<u64> {
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<u16>().ok();
+    let byte = |from: usize| number(from, from + 2).and_then(|number| u8::try_from(number).ok());
+    let date = Date::from_calendar_date(number(0, 4)?.into(), Month::try_from(byte(5)?).ok()?, byte(8)?).ok()?;
+    let time = OffsetDateTime::new_utc(date, Time::from_hms(byte(11)?, byte(14)?, 0).ok()?);
+    let seconds = u64::try_from(time.unix_timestamp()).ok()?;
+    // A minute has one spelling: signs and other separators are not in it.
+    (minute(seconds) == text).then_some(seconds)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -35,22 +48,27 @@ mod tests {
     #[test]
     fn minute_is_seventeen_bytes_of_ascii() {
         assert_eq!(minute(1_788_516_959), "2026-09-04T10:15Z");
+        assert_eq!(parse("2026-09-04T10:15Z"), Some(1_788_516_900));
     }
 
     #[test]
     fn evidence_is_of_the_last_day_or_of_a_moment_ahead() {
-        let now = 1_788_516_959; // 2026-09-04T10:15Z
+        let now = 1_788_516_900; // 2026-09-04T10:15:00Z
         let cases = [
-            ("2026-09-04T10:15Z", true),
-            ("2026-09-03T10:10Z", true),
-            ("2026-09-03T10:09Z", false),
-            ("2026-09-04T10:20Z", true),
-            ("2026-09-04T10:21Z", false),
-            ("2026-09-04T10:15", false),
-            ("", false),
+            ("2026-09-04T10:15Z", 0, true),
+            ("2026-09-03T10:10Z", 0, true),
+            ("2026-09-03T10:10Z", 1, false),
+            ("2026-09-04T10:20Z", 0, true),
+            ("2026-09-04T10:21Z", 59, false),
+            ("2026-09-04T10:21Z", 60, true),
+            ("2026-09-04T10:15", 0, false),
+            ("2026-09-04 10:15Z", 0, false),
+            ("+026-09-04T10:15Z", 0, false),
+            ("2026-09-31T10:15Z", 0, false),
+            ("", 0, false),
         ];
-        for (text, want) in cases {
-            assert_eq!(is_recent(text, now), want, "{text}");
+        for (text, later, want) in cases {
+            assert_eq!(is_recent(text, now + later), want, "{text} {later} s later");
         }
     }
 }

@@ -2,19 +2,16 @@
 
 use std::io::{self, Read as _};
 use std::net::TcpStream;
-use std::time::Duration;
 
 use rustls::{ServerConnection, StreamOwned};
 use serde_json::Value;
 
+use crate::guest::GuestEvidence;
 use crate::http::{self, Answer};
-use crate::issuer::OWNER_AUDIENCE;
 use crate::node::Shared;
 use crate::tls::{self, ClientLeaf};
-use crate::{Measurements, Misbehaviour, attest, clock, data};
+use crate::{Misbehaviour, attest, data, texts};
 
-/// A peer that says nothing for so long is gone.
-const SILENCE: Duration = Duration::from_secs(120);
 /// How long an oversize answer is.
 const OVERSIZE: usize = 1 << 20;
 
@@ -24,14 +21,22 @@ pub(crate) struct Session<'a> {
     /// Fixed at accept: a node does not change its mind within a connection.
     pub(crate) misbehaviour: Misbehaviour,
     pub(crate) leaf: Option<ClientLeaf>,
-    /// The context the guest was asked to answer with.
-    pub(crate) asked: Option<[u8; 32]>,
-    pub(crate) tee: Option<Measurements>,
+    /// The context that the client was told to answer with and did not yet.
+    pub(crate) pending: Option<[u8; 32]>,
+    /// What the client presented last with the right binding.
+    pub(crate) evidence: Option<GuestEvidence>,
+}
+
+impl Session<'_> {
+    /// The node's time, by which it judges evidence, bearers, grants and the life of keys.
+    pub(crate) fn now(&self) -> u64 {
+        self.node.time(self.misbehaviour)
+    }
 }
 
 /// Serves until the peer closes, errs or is refused.
 pub(crate) fn serve(node: &Shared, mut stream: TcpStream) -> io::Result<()> {
-    stream.set_read_timeout(Some(SILENCE))?;
+    stream.set_read_timeout(Some(node.config.idle_timeout))?;
     stream.set_nodelay(true)?;
     let misbehaviour = node.misbehaviour();
     match misbehaviour {
@@ -40,7 +45,8 @@ pub(crate) fn serve(node: &Shared, mut stream: TcpStream) -> io::Result<()> {
         Misbehaviour::Tls12 => return tls::answer_in_tls12(&mut stream),
         _ => {}
     }
-    let connection = ServerConnection::new(node.tls.clone()).map_err(io::Error::other)?;
+    let config = node.serving_config().map_err(io::Error::other)?;
+    let connection = ServerConnection::new(config).map_err(io::Error::other)?;
     let mut tls = StreamOwned::new(connection, stream);
     while tls.conn.is_handshaking() {
         tls.conn.complete_io(&mut tls.sock)?;
@@ -49,13 +55,20 @@ pub(crate) fn serve(node: &Shared, mut stream: TcpStream) -> io::Result<()> {
         return swallow(tls.sock);
     }
     let leaf = tls.conn.peer_certificates().and_then(<[_]>::first).and_then(|leaf| ClientLeaf::read(leaf));
-    let mut session = Session { node, misbehaviour, leaf, asked: None, tee: None };
+    let mut session = Session { node, misbehaviour, leaf, pending: None, evidence: None };
     let mut rest = Vec::new();
     while let Some(request) = http::read(&mut tls, &mut rest)? {
         let is_data = request.path == "/data";
-        let mut answer = route(&mut session, request, &tls.conn);
+        let mut answer = {
+            // A node serves one request at a time: one that takes long makes all others wait.
+            let _turn = node.one_at_a_time();
+            let answer = route(&mut session, request, &tls.conn);
+            if matches!(misbehaviour, Misbehaviour::Slow(delay) if node.stopped_within(delay)) {
+                return Ok(());
+            }
+            answer
+        };
         match misbehaviour {
-            Misbehaviour::Slow(delay) if node.stopped_within(delay) => return Ok(()),
             Misbehaviour::HangAfterPresent if is_data => return swallow(tls.sock),
             Misbehaviour::Oversize => answer.body.resize(OVERSIZE.max(answer.body.len()), b' '),
             _ => {}
@@ -68,25 +81,29 @@ pub(crate) fn serve(node: &Shared, mut stream: TcpStream) -> io::Result<()> {
 
 fn route(session: &mut Session<'_>, request: http::Request, connection: &ServerConnection) -> Answer {
     if request.method != "POST" {
-        return Answer::refusal(404, "not found");
+        return Answer::refusal(texts::NO_SUCH_PATH);
     }
     match request.path.as_str() {
         "/__privasys/attest" => attest::answer(session, &request.body, |label, context| {
             connection.export_keying_material([0; 32], label, Some(context)).ok()
         }),
-        "/data" => match bearer(session.node, request.bearer.as_deref()) {
+        "/data" => match bearer(session, request.bearer.as_deref()) {
             Ok(oidc) => data::answer(session, request.body, oidc.as_ref()),
-            Err(why) => Answer::refusal(401, why),
+            Err(why) => {
+                session.node.refused(&format!("bearer: {why}"));
+                Answer::refusal(texts::BEARER)
+            }
         },
-        _ => Answer::refusal(404, "not found"),
+        _ => Answer::refusal(texts::NO_SUCH_PATH),
     }
 }
 
 /// The claims of the bearer, if one was sent. One that is sent and wrong is an error, whatever was asked.
-fn bearer(node: &Shared, header: Option<&str>) -> Result<Option<Value>, &'static str> {
+fn bearer(session: &Session<'_>, header: Option<&str>) -> Result<Option<Value>, &'static str> {
     let Some(header) = header else { return Ok(None) };
     let token = header.strip_prefix("Bearer ").ok_or("scheme")?;
-    node.config.issuer.check(token, OWNER_AUDIENCE, clock::now(node.config.clock_offset)).map(Some)
+    let config = &session.node.config;
+    config.issuer.check_bearer(token, &config.bearer_audience, session.now()).map(Some)
 }
 
 /// Reads and says nothing, until the peer gives up or the node stops.

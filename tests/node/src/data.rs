@@ -1,174 +1,175 @@
-//! `/data`: the vault's requests and its exact words.
+//! `/data`: the vault's requests.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use serde_json::Value;
-use sim_dcap::sha256;
 
+use crate::attestation_server::AttestationServer;
 use crate::connection::Session;
+use crate::guest::GuestEvidence;
 use crate::http::Answer;
-use crate::issuer::GRANT_AUDIENCE;
-use crate::policy::{Caller, Roles};
+use crate::policy::{Operation, Policy};
+use crate::principal::Caller;
 use crate::store::{Store, StoredKey};
-use crate::wire::{Request, Response};
-use crate::{Misbehaviour, Policy, clock};
+use crate::wire::{Response, VaultRequest};
+use crate::{Misbehaviour, audit, texts};
 
-const NOT_A_PRINCIPAL: &str = "caller is not in policy.principals (no OIDC subject or RA-TLS TEE matches the key's PrincipalSet)";
-const NOT_FOUND: &str = "key not found";
-const EXPIRED: &str = "key has expired";
-
-/// Answers one vault request; what cannot be parsed is echoed.
+/// Answers one vault request; what the node cannot read is echoed.
 pub(crate) fn answer(session: &Session<'_>, body: Vec<u8>, oidc: Option<&Value>) -> Answer {
-    if session.misbehaviour == Misbehaviour::Echo {
-        return Answer { status: 200, body };
-    }
-    let Ok(request) = serde_json::from_slice(&body) else {
+    let request = match session.misbehaviour {
+        Misbehaviour::Echo => None,
+        _ => VaultRequest::read(&body, &session.node.config.extensions),
+    };
+    let Some(request) = request else {
         return Answer { status: 200, body };
     };
-    let now = clock::now(session.node.config.clock_offset);
-    let asking = Asking { session, oidc, now };
     let mut store = session.node.store();
-    let response = asking.serve(&mut store, request);
+    let asked = Request { session, oidc, now: session.now() };
+    let response = asked.serve(&mut store, request).unwrap_or_else(Response::Error);
     // A node that cannot keep what it promised says so, rather than losing a key at its next start.
     match store.save() {
         Ok(()) => Answer::json(200, &response),
-        Err(error) => Answer::json(200, &Response::error(error.to_string())),
+        Err(error) => Answer::json(200, &Response::Error(error.to_string())),
     }
 }
 
 /// One request's circumstances.
-struct Asking<'a> {
-    session: &'a Session<'a>,
-    oidc: Option<&'a Value>,
-    now: u64,
+pub(crate) struct Request<'a> {
+    pub(crate) session: &'a Session<'a>,
+    pub(crate) oidc: Option<&'a Value>,
+    /// The node's time.
+    pub(crate) now: u64,
 }
 
-impl Asking<'_> {
-    fn serve(&self, store: &mut Store, request: Request) -> Response {
-        let result = match request {
-            Request::CreateKey { handle, material_b64, grant } => self.create(store, handle, &material_b64, &grant),
-            Request::ExportKey { handle } => self.export(store, &handle),
-            Request::GetKeyInfo { handle } => self.known(store, &handle).map(|key| Response::KeyInfo(key.info(&handle))),
-            Request::GetPolicy { handle } => self
-                .known(store, &handle)
-                .map(|key| Response::Policy { policy: key.policy.json.clone(), policy_version: key.policy_version }),
-            Request::UpdatePolicy { handle, new_policy } => self.update(store, &handle, new_policy),
-            Request::DeleteKey { handle } => self.permitted(store, &handle, "DeleteKey").map(drop).map(|()| {
-                store.keys.remove(&handle);
-                Response::KeyDeleted { handle }
-            }),
-            Request::ListKeys => self.list(store),
+impl Request<'_> {
+    fn serve(&self, store: &mut Store, request: VaultRequest) -> Result<Response, String> {
+        let on = |store: &mut Store, handle: &str, op: &str, act: &dyn Fn(&mut StoredKey) -> Result<Response, String>| {
+            let key = store.keys.get_mut(handle).ok_or(texts::NOT_FOUND)?;
+            let result = act(key);
+            key.log(self.now, &self.name(), op, result.as_ref().map(|_| "").map_err(String::as_str));
+            result
         };
-        result.unwrap_or_else(Response::Error)
+        match request {
+            VaultRequest::CreateKey { handle, material_b64, grant } => self.create(store, &handle, &material_b64, &grant),
+            VaultRequest::ExportKey { handle } => {
+                self.session.node.count(|served| served.exports += 1);
+                on(store, &handle, "ExportKey", &|key| self.export(key))
+            }
+            VaultRequest::UpdatePolicy { handle, new_policy } => {
+                on(store, &handle, "UpdatePolicy", &|key| self.update(key, new_policy.clone()))
+            }
+            VaultRequest::DeleteKey { handle } => {
+                on(store, &handle, "DeleteKey", &|key| {
+                    self.caller().may(Operation::DeleteKey, &key.policy).map(|_| Response::KeyDeleted)
+                })?;
+                store.keys.remove(&handle);
+                Ok(Response::KeyDeleted)
+            }
+            VaultRequest::StagePendingProfile { handle, profile, source } => {
+                on(store, &handle, "StagePendingProfile", &|key| self.stage(key, profile.clone(), source))
+            }
+            VaultRequest::PromotePendingProfile { handle, pending_id } => {
+                on(store, &handle, "PromotePendingProfile", &|key| self.promote(key, pending_id))
+            }
+            VaultRequest::RevokePendingProfile { handle, pending_id } => {
+                on(store, &handle, "RevokePendingProfile", &|key| self.revoke(key, pending_id))
+            }
+            read => self.read(store, read),
+        }
     }
 
-    fn roles(&self, policy: &Policy) -> Roles {
-        policy.roles(&Caller { oidc: self.oidc, tee: self.session.tee.as_ref() })
+    /// The requests that change nothing, and that any principal may make, whatever the rules say.
+    fn read(&self, store: &Store, request: VaultRequest) -> Result<Response, String> {
+        match request {
+            VaultRequest::GetKeyInfo { handle } => self.known(store, &handle).map(|key| Response::KeyInfo(key.info(&handle))),
+            VaultRequest::GetPolicy { handle } => self
+                .known(store, &handle)
+                .map(|key| Response::Policy { policy: Box::new(key.policy.clone()), policy_version: key.policy_version }),
+            VaultRequest::ListPendingProfiles { handle } => {
+                self.known(store, &handle).map(|key| Response::PendingProfileList { pending: key.pending.clone() })
+            }
+            VaultRequest::ReadAuditLog { handle, since_seq, limit } => {
+                let (entries, next_seq) = self.known(store, &handle)?.audit_from(since_seq, limit);
+                Ok(Response::AuditLog { entries, next_seq })
+            }
+            _ => self.list(store),
+        }
     }
 
     /// The key, if it exists and the caller is anybody to it.
     fn known<'s>(&self, store: &'s Store, handle: &str) -> Result<&'s StoredKey, String> {
-        let key = store.keys.get(handle).ok_or(NOT_FOUND)?;
-        if self.roles(&key.policy).is_nobody() {
-            return Err(NOT_A_PRINCIPAL.to_owned());
-        }
-        Ok(key)
+        let key = store.keys.get(handle).ok_or(texts::NOT_FOUND)?;
+        self.caller().resolve(&key.policy).map(|_| key).ok_or_else(|| texts::NOT_A_PRINCIPAL.to_owned())
     }
 
-    /// The key, if a rule of its policy lets the caller do `operation`.
-    fn permitted<'s>(&self, store: &'s Store, handle: &str, operation: &str) -> Result<&'s StoredKey, String> {
-        let key = self.known(store, handle)?;
-        if !key.policy.permits(operation, &self.roles(&key.policy)) {
-            return Err(format!("no OperationRule permits {operation} for this caller"));
-        }
-        Ok(key)
-    }
-
-    fn export(&self, store: &Store, handle: &str) -> Result<Response, String> {
-        let node = self.session.node;
-        node.count(|served| served.exports += 1);
+    fn export(&self, key: &StoredKey) -> Result<Response, String> {
         match self.session.misbehaviour {
-            Misbehaviour::Deny => return Err(NOT_A_PRINCIPAL.to_owned()),
-            Misbehaviour::Expired => return Err(EXPIRED.to_owned()),
+            Misbehaviour::Deny => return Err(texts::DENIED.to_owned()),
+            Misbehaviour::Expired => return Err(texts::EXPIRED.to_owned()),
             _ => {}
         }
-        let key = self.permitted(store, handle, "ExportKey").inspect_err(|why| node.refused(why))?;
-        if key.expires_at <= self.now {
-            return Err(EXPIRED.to_owned());
+        if key.is_expired(self.now) {
+            return Err(texts::EXPIRED.to_owned());
         }
         if !key.exportable {
-            return Err("key is not exportable".to_owned());
+            return Err(texts::NOT_EXPORTABLE.to_owned());
         }
-        node.count(|served| served.released += 1);
+        self.caller().may(Operation::ExportKey, &key.policy)?;
+        self.session.node.count(|served| served.released += 1);
         Ok(Response::KeyMaterial { material: spoil(key.material.clone(), self.session.misbehaviour), expires_at: key.expires_at })
     }
 
-    fn create(&self, store: &mut Store, handle: String, material: &str, grant: &str) -> Result<Response, String> {
-        let claims = self
-            .session
-            .node
-            .config
-            .issuer
-            .check(grant, GRANT_AUDIENCE, self.now)
-            .map_err(|claim| format!("grant refused: {claim}"))?;
-        self.check_grant(&claims, &handle).map_err(|claim| format!("grant refused: {claim}"))?;
-        let policy = claims.get("policy").cloned().unwrap_or_default();
-        let policy = Policy::parse(policy).map_err(|error| error.to_string())?;
-        let material = BASE64URL.decode(material).map_err(|_| "material_b64 is not base64url")?;
-        if material.is_empty() {
-            return Err("material is empty".to_owned());
+    fn update(&self, key: &mut StoredKey, next: Policy) -> Result<Response, String> {
+        if key.is_expired(self.now) {
+            return Err(texts::EXPIRED.to_owned());
         }
-        if store.keys.contains_key(&handle) {
-            return Err("key already exists".to_owned());
-        }
-        let key = StoredKey::new(material, policy, self.now);
-        let expires_at = key.expires_at;
-        store.keys.insert(handle.clone(), key);
-        Ok(Response::KeyCreated { handle, expires_at })
-    }
-
-    /// What a grant says beyond who signed it, for whom and until when; else which claim is wrong.
-    fn check_grant(&self, claims: &Value, handle: &str) -> Result<(), &'static str> {
-        let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default();
-        let scope = text("scope");
-        let inside = handle == scope || handle.strip_prefix(scope).is_some_and(|rest| rest.starts_with('/'));
-        if scope.is_empty() || !inside {
-            return Err("scope");
-        }
-        if text("key_type") != "RawShare" {
-            return Err("key_type");
-        }
-        if claims.get("exportable") != Some(&Value::Bool(true)) {
-            return Err("exportable");
-        }
-        // Bound to the caller's TLS key: a grant that leaks is of no use to who finds it.
-        let leaf = self.session.leaf.as_ref().map(|leaf| BASE64URL.encode(sha256(&leaf.der)));
-        if leaf.is_none() || claims.pointer("/cnf/x5t#S256").and_then(Value::as_str) != leaf.as_deref() {
-            return Err("cnf");
-        }
-        Ok(())
-    }
-
-    fn update(&self, store: &mut Store, handle: &str, new: Value) -> Result<Response, String> {
-        let old = self.permitted(store, handle, "UpdatePolicy")?;
-        let policy = Policy::parse(new).map_err(|error| error.to_string())?;
-        if let Some(section) = old.policy.forbidden_change(&policy) {
-            return Err(format!("policy section {section} may not be changed by this caller"));
-        }
-        let key = store.keys.get_mut(handle).ok_or(NOT_FOUND)?;
-        key.policy = policy;
+        let caller = self.caller().may(Operation::UpdatePolicy, &key.policy)?;
+        key.policy.allows_change(&next, caller)?;
+        key.policy = next;
         key.policy_version += 1;
         // expires_at stays: a new policy does not prolong a key.
         Ok(Response::PolicyUpdated { policy_version: key.policy_version })
     }
 
+    /// The keys that the caller owns, whatever roles their policies ask for.
     fn list(&self, store: &Store) -> Result<Response, String> {
-        if self.oidc.is_none() {
-            return Err("ListKeys needs an OIDC bearer".to_owned());
-        }
-        let mine = store.keys.iter().filter(|(_, key)| !self.roles(&key.policy).is_nobody());
-        Ok(Response::KeyList { keys: mine.map(|(handle, key)| key.info(handle)).collect() })
+        let sub = self.oidc.and_then(|claims| claims.get("sub")).and_then(Value::as_str).ok_or(texts::LIST_NEEDS_OIDC)?;
+        let mine = store.keys.iter().filter(|(_, key)| key.policy.is_owned_by(sub));
+        Ok(Response::KeyList { keys: mine.map(|(handle, key)| key.list_entry(handle)).collect() })
     }
+
+    /// Who is asking.
+    pub(crate) fn caller(&self) -> Caller<'_> {
+        let session = self.session;
+        Caller {
+            oidc: self.oidc,
+            evidence: session.evidence.as_ref(),
+            leaf: session.leaf.as_ref(),
+            verify: Box::new(|evidence| ask_attestation_server(session, evidence)),
+            refused: Box::new(|why| session.node.refused(why)),
+        }
+    }
+
+    /// What the audit log calls the caller.
+    pub(crate) fn name(&self) -> String {
+        audit::caller(self.oidc, self.session.leaf.is_some())
+    }
+}
+
+/// One call to the attestation server of the policy, for which the whole node waits.
+fn ask_attestation_server(session: &Session<'_>, evidence: &GuestEvidence) -> Result<String, String> {
+    let node = session.node;
+    node.count(|served| served.attestation_calls += 1);
+    if let Misbehaviour::SlowAttestation(delay) = session.misbehaviour {
+        node.stopped_within(delay);
+    }
+    let config = &node.config;
+    let server = AttestationServer {
+        pki: &config.pki,
+        platform: &config.platform,
+        snp_chip: config.extensions.snp_chip.as_deref(),
+        refuse_debug: config.extensions.refuse_debug,
+        now: node.true_time(),
+    };
+    server.verify(evidence)
 }
 
 /// Disk keys are `generation (16) || X (1) || data`.

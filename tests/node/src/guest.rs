@@ -1,101 +1,82 @@
-//! The client leg: what a guest's TDX quote or SEV-SNP report proves on this connection.
+//! What a guest's quote says, read before anything of it is verified.
 
-use dcap_qvl::verify::QuoteVerifier;
-use dcap_qvl::{QuoteCollateralV3, QuotePolicy};
-use sim_dcap::{Collateral, Pki, Platform, SnpReport};
-
-/// What a verified quote measures; policies are matched against it.
+/// A quote that is bound to a connection. Its signature and its measurements may still be anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Measurements {
-    /// A TD.
-    Td {
-        /// The TD's initial memory.
-        mrtd: [u8; 48],
-        /// Run-time registers 0 to 3.
-        rtmr: [[u8; 48]; 4],
-    },
-    /// An SEV-SNP guest.
-    Snp {
-        /// The guest at launch: firmware, and with it the digests of kernel, initrd and command line.
-        measurement: [u8; 48],
-    },
+pub(crate) struct GuestEvidence {
+    pub(crate) quote: Vec<u8>,
+    pub(crate) measurements: Measurements,
 }
 
-/// Verifies an SEV-SNP report of the chip with this key. Debug guests and reports for other privilege levels are refused.
-///
-/// A real node would have the chip's certificate, and its TCB, from AMD.
-pub(crate) fn verify_snp(report: &[u8], expected: &[u8; 64], chip: Option<&[u8]>) -> Result<Measurements, String> {
-    let report = SnpReport::verify(report, chip.ok_or("no chip is known here")?).ok_or("no report of this chip")?;
-    if report.policy & SnpReport::DEBUG != 0 || report.vmpl != 0 {
-        return Err("a debug guest, or not its own privilege level".to_owned());
-    }
-    if report.report_data != *expected {
-        return Err("report data of another connection".to_owned());
-    }
-    Ok(Measurements::Snp { measurement: report.measurement })
+/// What policies are matched against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Measurements {
+    /// An enclave.
+    Sgx { mrenclave: [u8; 32] },
+    /// A TD: its initial memory, and run-time registers 0 to 3.
+    Td { mrtd: [u8; 48], rtmr: [[u8; 48]; 4] },
+    /// An SEV-SNP guest at launch: firmware, and with it the digests of kernel, initrd and command line.
+    Snp { measurement: [u8; 48] },
 }
 
-/// Verifies `quote` under the simulated root and compares its report data whole. Debug TDs are refused.
-///
-/// Collateral is the node's own: minted for the FMSPC that every simulated platform shares.
-pub(crate) fn verify(
-    quote: &[u8],
-    expected: &[u8; 64],
-    pki: &Pki,
-    platform: &Platform,
-    now: u64,
-) -> Result<Measurements, String> {
-    let collateral = Collateral::tdx(platform, now).sign(pki).map_err(|error| error.to_string())?;
-    let collateral = QuoteCollateralV3 {
-        pck_crl_issuer_chain: collateral.pck_crl_issuer_chain,
-        root_ca_crl: collateral.root_ca_crl,
-        pck_crl: collateral.pck_crl,
-        tcb_info_issuer_chain: collateral.tcb_info_issuer_chain,
-        tcb_info: collateral.tcb_info,
-        tcb_info_signature: collateral.tcb_info_signature,
-        qe_identity_issuer_chain: collateral.qe_identity_issuer_chain,
-        qe_identity: collateral.qe_identity,
-        qe_identity_signature: collateral.qe_identity_signature,
-        pck_certificate_chain: None,
-    };
-    // Every Xeon that runs TDX is a dynamic platform with SMT on.
-    let policy = QuotePolicy::strict(now).allow_smt(true).allow_dynamic_platform(true);
-    let claims = QuoteVerifier::new(pki.root_der().to_vec())
-        .verify_with_policy(quote, collateral, now, &policy)
-        .map_err(|error| format!("{error:#}"))?;
-    let td = claims.report.as_td10().ok_or("not a TD's quote")?;
-    if td.td_attributes.first().is_none_or(|byte| byte & 1 != 0) {
-        return Err("a debug TD".to_owned());
+/// Bytes of the header in front of either body.
+const HEADER: usize = 48;
+/// TEE_TYPE of a TDX quote.
+const TDX: u32 = 0x81;
+
+impl GuestEvidence {
+    /// Reads an SGX quote of version 3, a TDX quote of version 4, or with `is_snp` an SEV-SNP report, and its report data. A TDX
+    /// quote of version 5 is refused, as the node's parser does.
+    ///
+    /// Source: wire.md section 6; `sgx_quote_3.h`, `sgx_quote_4.h`; AMD 56860, ATTESTATION_REPORT.
+    pub(crate) fn read(quote: Vec<u8>, is_snp: bool) -> Option<(Self, [u8; 64])> {
+        let version = u16::from_le_bytes(field(&quote, 0)?);
+        let (measurements, report_data) = match version {
+            _ if is_snp => (Measurements::Snp { measurement: field(&quote, 0x90)? }, field(&quote, 0x50)?),
+            3 => (Measurements::Sgx { mrenclave: field(&quote, HEADER + 64)? }, field(&quote, HEADER + 320)?),
+            4 if u32::from_le_bytes(field(&quote, 4)?) == TDX => {
+                let register = |index: usize| field(&quote, HEADER + 328 + 48 * index);
+                let rtmr = [register(0)?, register(1)?, register(2)?, register(3)?];
+                (Measurements::Td { mrtd: field(&quote, HEADER + 136)?, rtmr }, field(&quote, HEADER + 520)?)
+            }
+            _ => return None,
+        };
+        Some((Self { quote, measurements }, report_data))
     }
-    if td.report_data != *expected {
-        return Err("report data of another connection".to_owned());
-    }
-    Ok(Measurements::Td { mrtd: td.mr_td, rtmr: [td.rt_mr0, td.rt_mr1, td.rt_mr2, td.rt_mr3] })
+}
+
+fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..)?.first_chunk().copied()
 }
 
 #[cfg(test)]
 mod tests {
-    use sim_dcap::SnpChip;
+    use sim_dcap::{Pki, SgxQuote, SnpChip, SnpReport, TdLayout, TdQuote};
 
     use super::*;
 
     #[test]
-    fn a_report_is_believed_of_its_chip_its_connection_and_no_debug_guest() {
-        let (chip, other) = (SnpChip::generate().unwrap(), SnpChip::generate().unwrap());
-        let honest = SnpReport::new([7; 64], [9; 48]);
-        let verdict = |report: &SnpReport, signer: &SnpChip, known: Option<&[u8]>| {
-            verify_snp(&report.sign(signer).unwrap(), &[7; 64], known)
-                .map_err(|why| why.split(' ').take(2).collect::<Vec<_>>().join(" "))
-        };
-        let public = chip.public();
-        let known = Some(public.as_slice());
-        assert_eq!(verdict(&honest, &chip, known), Ok(Measurements::Snp { measurement: [9; 48] }));
-        assert_eq!(verdict(&honest, &other, known), Err("no report".to_owned()));
-        assert_eq!(verdict(&honest, &chip, None), Err("no chip".to_owned()));
-        let debug = SnpReport { policy: honest.policy | SnpReport::DEBUG, ..honest.clone() };
-        assert_eq!(verdict(&debug, &chip, known), Err("a debug".to_owned()));
-        assert_eq!(verdict(&SnpReport { vmpl: 1, ..honest.clone() }, &chip, known), Err("a debug".to_owned()));
-        let replayed = SnpReport { report_data: [8; 64], ..honest };
-        assert_eq!(verdict(&replayed, &chip, known), Err("report data".to_owned()));
+    fn quotes_are_read_of_versions_3_and_4_and_others_are_not() {
+        let platform = Pki::mint(1_790_000_000).unwrap().platform("guest").unwrap();
+        let td = TdQuote { mrtd: [1; 48], rtmr: [[2; 48], [3; 48], [4; 48], [5; 48]], ..TdQuote::new([7; 64]) };
+        let snp = SnpReport::new([7; 64], [9; 48]).sign(&SnpChip::generate().unwrap()).unwrap();
+        let sgx = SgxQuote::new([6; 32], [7; 64]).sign(&platform).unwrap();
+        let measured = Measurements::Td { mrtd: td.mrtd, rtmr: td.rtmr };
+        let v4 = td.sign(&platform).unwrap();
+        let v5 = |layout| TdQuote { layout, ..td.clone() }.sign(&platform).unwrap();
+        let cases = [
+            ("TDX 4", v4.clone(), false, Some(measured)),
+            ("SGX 3", sgx, false, Some(Measurements::Sgx { mrenclave: [6; 32] })),
+            ("SEV-SNP where it is taken", snp.clone(), true, Some(Measurements::Snp { measurement: [9; 48] })),
+            ("SEV-SNP", snp, false, None),
+            ("TDX 5, TD 1.0", v5(TdLayout::V5Td10), false, None),
+            ("TDX 5, TD 1.5", v5(TdLayout::V5Td15), false, None),
+            ("cut in the report data", v4[..HEADER + 583].to_vec(), false, None),
+            ("empty", Vec::new(), false, None),
+        ];
+        for (name, quote, is_snp, want) in cases {
+            let read = GuestEvidence::read(quote, is_snp);
+            assert_eq!(read.as_ref().map(|(evidence, _)| &evidence.measurements), want.as_ref(), "{name}");
+            assert!(read.is_none_or(|(_, report_data)| report_data == [7; 64]), "{name}");
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::io::{self, Read, Write};
 
+use crate::texts::HttpError;
+
 /// Most bytes of head a node reads.
 const MAX_HEAD: usize = 16 * 1024;
 /// Most bytes of body a node reads.
@@ -33,9 +35,9 @@ impl Answer {
         Self { status, body: Vec::new() }
     }
 
-    /// A refusal in words, for whoever debugs the guest.
-    pub(crate) fn refusal(status: u16, why: &str) -> Self {
-        Self::json(status, &serde_json::json!({ "error": why }))
+    /// A status with its text.
+    pub(crate) fn refusal(error: HttpError) -> Self {
+        Self::json(error.status, &serde_json::json!({ "error": error.text }))
     }
 
     pub(crate) fn write(&self, stream: &mut impl Write) -> io::Result<()> {

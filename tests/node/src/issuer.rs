@@ -15,13 +15,17 @@ pub const GRANT_AUDIENCE: &str = "privasys-vault-keycreate";
 /// `aud` of an owner's bearer.
 pub const OWNER_AUDIENCE: &str = "privasys-vault";
 
-/// An issuer with one ES256 key, as a self-run node has it.
+/// An issuer as a node knows it: its name, and the ES256 keys of its JWKS.
 #[derive(Clone, Debug)]
 pub struct Issuer {
     /// `iss` of everything it signs.
     pub url: String,
     /// The signing key.
     pub key: Key,
+    /// The name of the signing key in the JWKS.
+    pub kid: String,
+    /// Other keys with their names, which stand in the JWKS in front of the signing key.
+    pub keys_before: Vec<(String, Key)>,
 }
 
 /// What a grant to create one key says.
@@ -45,7 +49,13 @@ impl Issuer {
 
     /// An issuer with a fresh key and the usual name.
     pub fn generate() -> Result<Self, Error> {
-        Ok(Self { url: Self::URL.to_owned(), key: Key::generate()? })
+        Ok(Self::with_key(Key::generate()?))
+    }
+
+    /// An issuer with this key alone and the usual names.
+    #[must_use]
+    pub fn with_key(key: Key) -> Self {
+        Self { url: Self::URL.to_owned(), key, kid: "key-1".to_owned(), keys_before: Vec::new() }
     }
 
     /// The issuer whose P-256 key is in `path` as PKCS#8, PEM or DER; made, and written as PEM, if there is none.
@@ -57,7 +67,7 @@ impl Issuer {
         }
         let bytes = fs::read(path).map_err(Error::file(path))?;
         let der = std::str::from_utf8(&bytes).ok().and_then(from_pem).unwrap_or(bytes);
-        Ok(Self { url: Self::URL.to_owned(), key: Key::from_pkcs8(&der)? })
+        Ok(Self::with_key(Key::from_pkcs8(&der)?))
     }
 
     /// Signs a grant to create a `RawShare` that can be exported.
@@ -86,20 +96,37 @@ impl Issuer {
         self.sign(&json!({ "iss": self.url, "aud": OWNER_AUDIENCE, "sub": sub, "roles": roles, "exp": exp }))
     }
 
-    /// Signs any claims.
+    /// Signs any claims with the signing key, and names it.
     pub fn sign(&self, claims: &Value) -> Result<String, Error> {
-        jwt::sign(&self.key, claims)
+        jwt::sign(&self.key, Some(&self.kid), claims)
     }
 
-    /// The claims of a token this issuer signed for `audience` and that has not ended at `now`; else which claim is
-    /// wrong.
-    pub(crate) fn check(&self, token: &str, audience: &str, now: u64) -> Result<Value, &'static str> {
-        let claims = jwt::verify(&self.key, token).ok_or("signature")?;
+    /// Signs any claims with the signing key, and does not name it: a node then takes the first key of the JWKS.
+    pub fn sign_without_kid(&self, claims: &Value) -> Result<String, Error> {
+        jwt::sign(&self.key, None, claims)
+    }
+
+    /// The claims of a token that a key of the JWKS signed: the one that its `kid` names, and without one the first.
+    ///
+    /// Source: wire.md section 6.
+    pub(crate) fn claims(&self, token: &str) -> Result<Value, &'static str> {
+        let header = jwt::header(token).ok_or("malformed token")?;
+        let mut keys = self.keys_before.iter().map(|(kid, key)| (kid, key)).chain([(&self.kid, &self.key)]);
+        let key = match header.get("kid").and_then(Value::as_str) {
+            Some(kid) => keys.find(|(known, _)| **known == kid),
+            None => keys.next(),
+        };
+        let (_, key) = key.ok_or("no key with this kid")?;
+        jwt::verify(key, token).ok_or("signature")
+    }
+
+    /// The claims of a bearer for `audience` that has not ended at `now`; else what is wrong.
+    pub(crate) fn check_bearer(&self, token: &str, audience: &str, now: u64) -> Result<Value, &'static str> {
+        let claims = self.claims(token)?;
         let text = |name: &str| claims.get(name).and_then(Value::as_str);
         if text("iss") != Some(&self.url) {
             return Err("iss");
         }
-        // A string, not a list: the wire says so.
         if text("aud") != Some(audience) {
             return Err("aud");
         }
@@ -132,19 +159,34 @@ mod tests {
     }
 
     #[test]
-    fn check_names_the_claim_that_is_wrong() {
+    fn a_bearer_is_refused_for_the_claim_that_is_wrong() {
         let (issuer, stranger) = (Issuer::generate().unwrap(), Issuer::generate().unwrap());
         let good = json!({ "iss": issuer.url, "aud": "a", "sub": "s", "exp": 10 });
         let with = |name: &str, value: Value| {
             let mut claims = good.clone();
             claims[name] = value;
-            issuer.check(&issuer.sign(&claims).unwrap(), "a", 9).map(|_| ())
+            issuer.check_bearer(&issuer.sign(&claims).unwrap(), "a", 9).map(|_| ())
         };
         assert_eq!(with("exp", json!(10)), Ok(()));
         assert_eq!(with("iss", json!("other")), Err("iss"));
         assert_eq!(with("aud", json!(["a"])), Err("aud"));
         assert_eq!(with("sub", json!("")), Err("sub"));
         assert_eq!(with("exp", json!(9)), Err("exp"));
-        assert_eq!(issuer.check(&stranger.sign(&good).unwrap(), "a", 9), Err("signature"));
+        assert_eq!(issuer.check_bearer(&stranger.sign(&good).unwrap(), "a", 9), Err("signature"));
+    }
+
+    #[test]
+    fn kid_decides_the_key_and_without_it_the_first_is_taken() {
+        let claims = json!({ "sub": "s" });
+        let mut issuer = Issuer::generate().unwrap();
+        let retired = Key::generate().unwrap();
+        assert_eq!(issuer.claims(&issuer.sign_without_kid(&claims).unwrap()), Ok(claims.clone()), "one key");
+        issuer.keys_before.push(("key-0".to_owned(), retired.clone()));
+        assert_eq!(issuer.claims(&issuer.sign(&claims).unwrap()), Ok(claims.clone()));
+        assert_eq!(issuer.claims(&issuer.sign_without_kid(&claims).unwrap()), Err("signature"), "the first is another");
+        assert_eq!(issuer.claims(&jwt::sign(&retired, None, &claims).unwrap()), Ok(claims.clone()));
+        assert_eq!(issuer.claims(&jwt::sign(&retired, Some("key-1"), &claims).unwrap()), Err("signature"));
+        assert_eq!(issuer.claims(&jwt::sign(&retired, Some("key-9"), &claims).unwrap()), Err("no key with this kid"));
+        assert_eq!(issuer.claims("x.y.z"), Err("malformed token"));
     }
 }

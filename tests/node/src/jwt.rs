@@ -9,20 +9,28 @@ use sim_dcap::Key;
 use crate::Error;
 
 /// Signs `claims`: `header.payload.signature`, each base64url, the signature raw `r || s`.
-pub(crate) fn sign(key: &Key, claims: &Value) -> Result<String, Error> {
-    let header = json!({ "alg": "ES256", "typ": "JWT" });
+pub(crate) fn sign(key: &Key, kid: Option<&str>, claims: &Value) -> Result<String, Error> {
+    let mut header = json!({ "alg": "ES256", "typ": "JWT" });
+    if let (Some(kid), Some(header)) = (kid, header.as_object_mut()) {
+        header.insert("kid".to_owned(), kid.into());
+    }
     let part = |value: &Value| serde_json::to_vec(value).map(|bytes| BASE64URL.encode(bytes));
     let signed = format!("{}.{}", part(&header)?, part(claims)?);
     let signature = BASE64URL.encode(key.sign(signed.as_bytes())?);
     Ok(format!("{signed}.{signature}"))
 }
 
+/// The header of `token`, unverified; `None` for what is no token.
+pub(crate) fn header(token: &str) -> Option<Value> {
+    let (header, _) = token.split_once('.')?;
+    serde_json::from_slice(&BASE64URL.decode(header).ok()?).ok()
+}
+
 /// The claims of `token`, if `key` signed it with ES256. Claims themselves are for the caller to check.
 pub(crate) fn verify(key: &Key, token: &str) -> Option<Value> {
     let (signed, signature) = token.rsplit_once('.')?;
-    let (header, claims) = signed.split_once('.')?;
-    let header: Value = serde_json::from_slice(&BASE64URL.decode(header).ok()?).ok()?;
-    if header.get("alg") != Some(&json!("ES256")) {
+    let (_, claims) = signed.split_once('.')?;
+    if header(token)?.get("alg") != Some(&json!("ES256")) {
         return None;
     }
     let point = [&[4][..], &key.public()].concat();

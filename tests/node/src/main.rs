@@ -5,15 +5,17 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sim_dcap::Pki;
-use vault_node::{Issuer, Misbehaviour, Node, NodeConfig, NodeHandle};
+use vault_node::{EvidenceRule, Extensions, Issuer, Misbehaviour, Node, NodeConfig, NodeHandle};
 
 const USAGE: &str = "vault-node --pki DIR --listen ADDR --mrenclave HEX --issuer FILE [--state DIR] [--name MACHINE]
-           [--misbehave NAME[=VALUE]] [--clock-offset SECONDS] [--no-staple]
+           [--misbehave NAME[=VALUE]] [--clock-offset SECONDS] [--audience NAME] [--idle SECONDS]
+           [--first-build] [--workload-oid] [--staple] [--match-rtmr0-rtmr3] [--refuse-debug]
 
-Prints `listening ADDR` and serves until killed. DIR and FILE are made if absent.";
+Prints `listening ADDR` and serves until killed. DIR and FILE are made if absent. The node is as real ones are; the last three
+switch on what real ones cannot do.";
 
 struct Arguments {
     pki: PathBuf,
@@ -24,7 +26,11 @@ struct Arguments {
     name: Option<String>,
     misbehaviour: Misbehaviour,
     clock_offset: i64,
-    staple: bool,
+    audience: Option<String>,
+    idle: Option<Duration>,
+    rule: EvidenceRule,
+    workload_oid: bool,
+    extensions: Extensions,
 }
 
 fn main() -> ExitCode {
@@ -57,45 +63,63 @@ fn start() -> Result<NodeHandle, String> {
     config.state = arguments.state;
     config.misbehaviour = arguments.misbehaviour;
     config.clock_offset = arguments.clock_offset;
-    config.staple = arguments.staple;
+    config.bearer_audience = arguments.audience.unwrap_or(config.bearer_audience);
+    config.idle_timeout = arguments.idle.unwrap_or(config.idle_timeout);
+    config.evidence_rule = arguments.rule;
+    config.workload_oid = arguments.workload_oid;
+    config.extensions = arguments.extensions;
     Node::start(config).map_err(say)
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let (mut pki, mut listen, mut mrenclave, mut issuer) = (None, None, None, None);
-    let (mut state, mut name, mut misbehaviour) = (None, None, Misbehaviour::None);
-    let (mut clock_offset, mut staple) = (0, true);
+    let (mut state, mut name, mut misbehaviour, mut clock_offset) = (None, None, Misbehaviour::None, 0);
+    let (mut audience, mut idle) = (None, None);
+    let (mut rule, mut workload_oid, mut extensions) = (EvidenceRule::default(), false, Extensions::default());
     while let Some(word) = words.next() {
-        if word == "--no-staple" {
-            staple = false;
-            continue;
-        }
-        let value = words.next().ok_or(USAGE)?;
-        let wrong = || format!("{word} {value}?\n{USAGE}");
         match word.as_str() {
-            "--pki" => pki = Some(PathBuf::from(value)),
-            "--listen" => listen = Some(value.parse().map_err(|_| wrong())?),
-            "--mrenclave" => {
-                let bytes = hex::decode(&value).map_err(|_| wrong())?;
-                mrenclave = Some(bytes.try_into().map_err(|_| wrong())?);
+            "--first-build" => rule = EvidenceRule::AnyCertificate,
+            "--workload-oid" => workload_oid = true,
+            "--staple" => extensions.staple_collateral = true,
+            "--match-rtmr0-rtmr3" => extensions.match_rtmr0_rtmr3 = true,
+            "--refuse-debug" => extensions.refuse_debug = true,
+            _ => {
+                let value = words.next().ok_or(USAGE)?;
+                let wrong = || format!("{word} {value}?\n{USAGE}");
+                match word.as_str() {
+                    "--pki" => pki = Some(PathBuf::from(value)),
+                    "--listen" => listen = Some(value.parse().map_err(|_| wrong())?),
+                    "--mrenclave" => {
+                        let bytes = hex::decode(&value).map_err(|_| wrong())?;
+                        mrenclave = Some(bytes.try_into().map_err(|_| wrong())?);
+                    }
+                    "--issuer" => issuer = Some(PathBuf::from(value)),
+                    "--state" => state = Some(PathBuf::from(value)),
+                    "--name" => name = Some(value),
+                    "--misbehave" => misbehaviour = value.parse().map_err(|_| wrong())?,
+                    "--clock-offset" => clock_offset = value.parse().map_err(|_| wrong())?,
+                    "--audience" => audience = Some(value),
+                    "--idle" => idle = Some(Duration::from_secs(value.parse().map_err(|_| wrong())?)),
+                    _ => return Err(wrong()),
+                }
             }
-            "--issuer" => issuer = Some(PathBuf::from(value)),
-            "--state" => state = Some(PathBuf::from(value)),
-            "--name" => name = Some(value),
-            "--misbehave" => misbehaviour = value.parse().map_err(|_| wrong())?,
-            "--clock-offset" => clock_offset = value.parse().map_err(|_| wrong())?,
-            _ => return Err(wrong()),
         }
     }
+    let (pki, listen) = (pki.ok_or(USAGE)?, listen.ok_or(USAGE)?);
+    let (mrenclave, issuer) = (mrenclave.ok_or(USAGE)?, issuer.ok_or(USAGE)?);
     Ok(Arguments {
-        pki: pki.ok_or(USAGE)?,
-        listen: listen.ok_or(USAGE)?,
-        mrenclave: mrenclave.ok_or(USAGE)?,
-        issuer: issuer.ok_or(USAGE)?,
+        pki,
+        listen,
+        mrenclave,
+        issuer,
         state,
         name,
         misbehaviour,
         clock_offset,
-        staple,
+        audience,
+        idle,
+        rule,
+        workload_oid,
+        extensions,
     })
 }

@@ -19,8 +19,12 @@ pub enum Misbehaviour {
     HangAfterHandshake,
     /// Takes the guest's evidence, and never says a word again.
     HangAfterPresent,
-    /// Takes this long for every answer.
+    /// Takes this long for every answer, and makes every other request wait meanwhile.
     Slow(Duration),
+    /// Its attestation server takes this long for every call, and every other request waits meanwhile.
+    SlowAttestation(Duration),
+    /// Answers the client's evidence with this HTTP status, whatever it is.
+    PresentStatus(u16),
     /// Answers 503 to evidence requests.
     Unavailable,
     /// Denies every export, in the words of a policy mismatch.
@@ -59,30 +63,34 @@ pub enum Misbehaviour {
     WrongClock(i64),
     /// Has no trusted time: it says one that is this many seconds off, and takes no guest's evidence.
     FrozenClock(i64),
-    /// Staples no collateral.
+    /// Staples no collateral, even if it is told to.
     NoCollateral,
-    /// Staples collateral that ran out a month ago.
+    /// Staples collateral that ran out a month ago. This and the other lies about collateral are stapled by every node.
     ExpiredCollateral,
     /// Staples collateral signed under another root.
     ForeignCollateral,
-    /// Quotes under another root, collateral and all.
+    /// Quotes under another root, and staples that root's collateral if it is told to.
     ForeignRoot,
-    /// Its PCK certificate is on the CRL it staples.
+    /// Its PCK certificate is on the CRL that it staples.
     RevokedPck,
-    /// Its platform is out of date, and the collateral says so.
+    /// Its platform is out of date, by the collateral that it staples.
     OutOfDate,
 }
 
 impl FromStr for Misbehaviour {
     type Err = Error;
 
-    /// Reads `wrong-share`, or with its value `slow=3` (seconds), `foreign-x=2`, `length=17`, `wrong-clock=-86400`, `frozen-clock=-86400`.
+    /// Reads `wrong-share`, or with its value `slow=3` (seconds), `slow-attestation=3`, `present-status=400`, `foreign-x=2`,
+    /// `length=17`, `wrong-clock=-86400`, `frozen-clock=-86400`.
     fn from_str(text: &str) -> Result<Self, Error> {
         let unknown = || Error::UnknownMisbehaviour(text.to_owned());
         let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
         if let Some(value) = value {
+            let seconds = |make: fn(Duration) -> Self| value.parse().map(|seconds| make(Duration::from_secs(seconds)));
             return match name {
-                "slow" => value.parse().map(|seconds| Self::Slow(Duration::from_secs(seconds))).map_err(|_| unknown()),
+                "slow" => seconds(Self::Slow).map_err(|_| unknown()),
+                "slow-attestation" => seconds(Self::SlowAttestation).map_err(|_| unknown()),
+                "present-status" => value.parse().map(Self::PresentStatus).map_err(|_| unknown()),
                 "foreign-x" => value.parse().map(Self::ForeignX).map_err(|_| unknown()),
                 "length" => value.parse().map(Self::Length).map_err(|_| unknown()),
                 "frozen-clock" => value.parse().map(Self::FrozenClock).map_err(|_| unknown()),
@@ -134,6 +142,8 @@ mod tests {
         assert_eq!(read("slow=3"), Some(Misbehaviour::Slow(Duration::from_secs(3))));
         assert_eq!(read("wrong-clock=-60"), Some(Misbehaviour::WrongClock(-60)));
         assert_eq!(read("frozen-clock=-60"), Some(Misbehaviour::FrozenClock(-60)));
+        assert_eq!(read("slow-attestation=3"), Some(Misbehaviour::SlowAttestation(Duration::from_secs(3))));
+        assert_eq!(read("present-status=400"), Some(Misbehaviour::PresentStatus(400)));
         assert_eq!(read("slow"), None);
         assert_eq!(read("deny=1"), None);
         assert_eq!(read("kind"), None);

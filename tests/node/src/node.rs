@@ -2,60 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustls::ServerConfig;
 use serde_json::Value;
-use sim_dcap::{Key, Pki, Platform};
 
+use crate::leaf::Leaves;
+use crate::policy::Policy;
 use crate::store::{Store, StoredKey};
-use crate::{Error, Issuer, Misbehaviour, Policy, clock, connection, tls};
-
-/// What a node is.
-#[derive(Clone, Debug)]
-pub struct NodeConfig {
-    /// The root its quotes and those of its guests are under.
-    pub pki: Arc<Pki>,
-    /// The machine it runs on.
-    pub platform: Platform,
-    /// The enclave it says it is.
-    pub mrenclave: [u8; 32],
-    /// Where to listen; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// What it does wrong, to begin with.
-    pub misbehaviour: Misbehaviour,
-    /// Whose grants and bearers it takes.
-    pub issuer: Issuer,
-    /// Where it keeps its keys between runs; absent: nowhere.
-    pub state: Option<PathBuf>,
-    /// How far its clock is off, in seconds.
-    pub clock_offset: i64,
-    /// Whether it staples collateral to its evidence.
-    pub staple: bool,
-    /// The public key of the chip whose SEV-SNP guests it believes, if any.
-    pub snp_chip: Option<Vec<u8>>,
-}
-
-impl NodeConfig {
-    /// An honest node on a free port of the loopback, on the machine `name`, that forgets its keys.
-    pub fn honest(pki: Arc<Pki>, name: &str, mrenclave: [u8; 32], issuer: Issuer) -> Result<Self, Error> {
-        Ok(Self {
-            platform: pki.platform(name)?,
-            pki,
-            mrenclave,
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            misbehaviour: Misbehaviour::None,
-            issuer,
-            state: None,
-            clock_offset: 0,
-            staple: true,
-            snp_chip: None,
-        })
-    }
-}
+use crate::{Error, Misbehaviour, NodeConfig, clock, connection};
 
 /// What a node was asked so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,14 +27,17 @@ pub struct Served {
     pub exports: u64,
     /// Shares given out.
     pub released: u64,
+    /// Calls to attestation servers.
+    pub attestation_calls: u64,
 }
 
 /// What the threads of one node share.
 pub(crate) struct Shared {
     pub(crate) config: NodeConfig,
-    pub(crate) key: Key,
-    pub(crate) tls: Arc<ServerConfig>,
+    leaves: Mutex<Leaves>,
     state: Mutex<State>,
+    /// Held while a request is served.
+    turn: Mutex<()>,
     store: Mutex<Store>,
     stopped: Mutex<bool>,
     stopping: Condvar,
@@ -90,6 +50,8 @@ struct State {
     refusals: Vec<String>,
     guest_quotes: Vec<Vec<u8>>,
     first_report_data: Option<[u8; 64]>,
+    /// How far the clock was moved, in seconds.
+    moved: i64,
     /// Live connections, so that stopping ends them too.
     open: BTreeMap<u64, TcpStream>,
 }
@@ -102,6 +64,32 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     pub(crate) fn misbehaviour(&self) -> Misbehaviour {
         lock(&self.state).misbehaviour
+    }
+
+    /// The time that it really is: collateral is made, and quotes are judged, by it.
+    pub(crate) fn true_time(&self) -> u64 {
+        clock::now(self.config.clock_offset.saturating_add(lock(&self.state).moved))
+    }
+
+    /// What a node that misbehaves so believes that time is.
+    pub(crate) fn time(&self, misbehaviour: Misbehaviour) -> u64 {
+        let off = if let Misbehaviour::WrongClock(seconds) = misbehaviour { seconds } else { 0 };
+        self.true_time().saturating_add_signed(off)
+    }
+
+    /// What the next connection is served with.
+    pub(crate) fn serving_config(&self) -> Result<Arc<ServerConfig>, Error> {
+        lock(&self.leaves).serving(self.true_time())
+    }
+
+    /// The SubjectPublicKeyInfo with this hash, if the node answers for it now.
+    pub(crate) fn leaf(&self, hash: &[u8]) -> Option<Vec<u8>> {
+        lock(&self.leaves).find(hash, self.true_time())
+    }
+
+    /// The right to serve a request, which one connection has at a time.
+    pub(crate) fn one_at_a_time(&self) -> MutexGuard<'_, ()> {
+        lock(&self.turn)
     }
 
     pub(crate) fn count(&self, change: impl FnOnce(&mut Served)) {
@@ -144,13 +132,13 @@ impl Node {
     pub fn start(config: NodeConfig) -> Result<NodeHandle, Error> {
         let listener = TcpListener::bind(config.listen).map_err(Error::Listen)?;
         let address = listener.local_addr().map_err(Error::Listen)?;
-        let key = Key::generate()?;
+        let leaves = Leaves::make(clock::now(config.clock_offset), config.workload_oid)?;
         let state = State { misbehaviour: config.misbehaviour, ..State::default() };
         let shared = Arc::new(Shared {
-            tls: tls::server(&key)?,
+            leaves: Mutex::new(leaves),
+            turn: Mutex::new(()),
             store: Mutex::new(Store::open(config.state.as_deref())?),
             config,
-            key,
             state: Mutex::new(state),
             stopped: Mutex::new(false),
             stopping: Condvar::new(),
@@ -236,10 +224,29 @@ impl NodeHandle {
         lock(&self.shared.state).misbehaviour = misbehaviour;
     }
 
+    /// Moves its clock ahead, with all that is judged and made by it.
+    pub fn advance_clock(&self, by: Duration) {
+        let seconds = i64::try_from(by.as_secs()).unwrap_or(i64::MAX);
+        let mut state = lock(&self.shared.state);
+        state.moved = state.moved.saturating_add(seconds);
+    }
+
+    /// Makes its leaf's key turn now, as it does every 24 hours. The one before answers 15 minutes more.
+    pub fn turn_leaf(&self) -> Result<(), Error> {
+        let now = self.shared.true_time();
+        lock(&self.shared.leaves).turn(now)
+    }
+
+    /// DER of the certificate that signs its leaves.
+    #[must_use]
+    pub fn ca_der(&self) -> Vec<u8> {
+        lock(&self.shared.leaves).ca_der().to_vec()
+    }
+
     /// Stores a key as if it had been created by the rules. Replaces one of the same handle.
     pub fn put_key(&self, handle: &str, material: Vec<u8>, policy: Value) -> Result<(), Error> {
-        let now = clock::now(self.shared.config.clock_offset);
-        let key = StoredKey::new(material, Policy::parse(policy)?, now);
+        let now = self.shared.time(self.shared.misbehaviour());
+        let key = StoredKey::new(material, Policy::read(policy, &self.shared.config.extensions)?, now);
         let mut store = self.shared.store();
         store.keys.insert(handle.to_owned(), key);
         store.save()

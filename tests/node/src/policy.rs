@@ -1,302 +1,331 @@
-//! Key policies, version 1, evaluated as nodes evaluate them.
+//! Key policies, version 1, as nodes keep them: what they have no field for is lost.
+//!
+//! Source: wire.md sections 3 and 6; where they are silent, types.rs of the vault crate (texts.rs).
 
-use serde::Deserialize;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Error, Measurements};
+use crate::{Error, Extensions};
 
-/// A policy, parsed, with the JSON it came from.
-#[derive(Clone, Debug)]
-pub struct Policy {
-    /// What was given, answered verbatim to `GetPolicy`.
-    pub json: Value,
-    parsed: Parsed,
+/// How long a key lives when its policy does not say, in seconds: 30 days.
+const DEFAULT_TTL: u64 = 30 * sim_dcap::DAY;
+/// How long a key lives at most, in seconds: 90 days.
+const MAX_TTL: u64 = 90 * sim_dcap::DAY;
+
+/// A key's policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Policy {
+    pub(crate) version: u32,
+    pub(crate) principals: Principals,
+    pub(crate) operations: Vec<Rule>,
+    #[serde(default)]
+    pub(crate) mutability: Mutability,
+    #[serde(default)]
+    pub(crate) lifecycle: Lifecycle,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-struct Parsed {
-    version: u32,
-    principals: Principals,
-    operations: Vec<Rule>,
-    mutability: Mutability,
-    lifecycle: Lifecycle,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Principals {
+    pub(crate) owner: Principal,
+    #[serde(default)]
+    pub(crate) managers: Vec<Principal>,
+    #[serde(default)]
+    pub(crate) auditors: Vec<Principal>,
+    #[serde(default)]
+    pub(crate) tees: Vec<Principal>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-struct Principals {
-    owner: Principal,
-    managers: Vec<Principal>,
-    auditors: Vec<Principal>,
-    tees: Vec<Principal>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-enum Principal {
+/// Somebody who may do something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Principal {
     Oidc {
         issuer: String,
         sub: String,
         #[serde(default)]
         required_roles: Vec<String>,
     },
-    Tee {
-        measurements: Vec<Measurement>,
+    /// In the schema, and never matched.
+    Fido2 {
+        rp_id: String,
+        credential_id_b64: String,
+    },
+    Tee(AttestationProfile),
+}
+
+/// What a guest must show to be one principal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AttestationProfile {
+    pub(crate) name: String,
+    /// One of them must match.
+    pub(crate) measurements: Vec<Measurement>,
+    /// Each of them must accept the quote; none accepts nothing.
+    pub(crate) attestation_servers: Vec<Server>,
+    #[serde(default)]
+    pub(crate) required_oids: Vec<RequiredOid>,
+    #[serde(default)]
+    pub(crate) acceptable_tcb_statuses: Option<Vec<String>>,
+}
+
+/// All that is in it must match. `rtmr0`, `rtmr3` and `SevSnp` are this node's own (`Extensions`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Measurement {
+    Mrenclave(String),
+    Tdx {
+        mrtd: String,
+        rtmr1: String,
+        rtmr2: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rtmr0: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rtmr3: Option<String>,
+    },
+    SevSnp {
+        measurement: String,
     },
 }
 
-/// AND inside, OR over the list. `rtmr0`, `rtmr3` and `SevSnp` are what our nodes understand beyond today's real ones.
-#[derive(Clone, Debug, Deserialize)]
-enum Measurement {
-    Tdx { mrtd: String, rtmr1: String, rtmr2: String, rtmr0: Option<String>, rtmr3: Option<String> },
-    SevSnp { measurement: String },
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Rule {
-    ops: Vec<String>,
-    principals: Vec<Named>,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Server {
+    pub(crate) url: String,
     #[serde(default)]
-    requires: Vec<Value>,
+    pub(crate) pinned_spki_sha256_hex: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-enum Named {
+/// An extension of the guest's leaf with this value, in hex.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RequiredOid {
+    pub(crate) oid: String,
+    pub(crate) value: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Rule {
+    pub(crate) ops: Vec<Operation>,
+    pub(crate) principals: Vec<PrincipalRef>,
+    #[serde(default)]
+    pub(crate) requires: Vec<Value>,
+}
+
+/// What a rule can grant. The other requests have rules of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Operation {
+    ExportKey,
+    DeleteKey,
+    UpdatePolicy,
+    Wrap,
+    Unwrap,
+    Sign,
+    Mac,
+    PromoteProfile,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum PrincipalRef {
     Owner,
-    AnyManager,
-    AnyAuditor,
-    AnyTee,
     Manager(usize),
     Auditor(usize),
     Tee(usize),
+    AnyTee,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-struct Mutability {
-    owner_can: Vec<String>,
+/// The parts of a policy that may be changed one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum PolicyField {
+    Owner,
+    Managers,
+    Auditors,
+    Tees,
+    Operations,
+    Lifecycle,
+    Mutability,
+    PendingProfiles,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-struct Lifecycle {
-    ttl_seconds: Option<u64>,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mutability {
+    #[serde(default)]
+    pub(crate) owner_can: Vec<PolicyField>,
+    #[serde(default)]
+    pub(crate) manager_can: Vec<PolicyField>,
+    #[serde(default)]
+    pub(crate) immutable: Vec<PolicyField>,
 }
 
-/// Who is asking, as far as this connection proved it.
-pub(crate) struct Caller<'a> {
-    /// Claims of a checked bearer.
-    pub(crate) oidc: Option<&'a Value>,
-    /// What the guest's quote, verified on this very connection, measures.
-    pub(crate) tee: Option<&'a Measurements>,
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Lifecycle {
+    /// 0 is the default.
+    #[serde(default)]
+    pub(crate) ttl_seconds: u64,
+    #[serde(default)]
+    pub(crate) auto_migrate_to_next_attestation_profile: bool,
 }
 
-/// Which principals of one policy a caller is.
-pub(crate) struct Roles(Vec<Named>);
+impl Default for Mutability {
+    fn default() -> Self {
+        use PolicyField::{Auditors, Lifecycle, Managers, Mutability, Operations, Owner, PendingProfiles, Tees};
+        let owner_can = vec![Managers, Auditors, Tees, Operations, Lifecycle, PendingProfiles];
+        Self { owner_can, manager_can: Vec::new(), immutable: vec![Owner, Mutability] }
+    }
+}
 
-/// The parts of a policy that may be changed one by one, and where they are.
-const SECTIONS: [(&str, &str); 7] = [
-    ("Owner", "/principals/owner"),
-    ("Managers", "/principals/managers"),
-    ("Auditors", "/principals/auditors"),
-    ("Tees", "/principals/tees"),
-    ("Operations", "/operations"),
-    ("Lifecycle", "/lifecycle"),
-    ("Mutability", "/mutability"),
-];
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+impl fmt::Display for PolicyField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
 
 impl Policy {
-    /// Reads a policy.
-    pub fn parse(json: Value) -> Result<Self, Error> {
-        let parsed = Parsed::deserialize(&json).map_err(|error| Error::Policy(error.to_string()))?;
-        if parsed.version != 1 {
-            return Err(Error::Policy(format!("version {}", parsed.version)));
-        }
-        Ok(Self { json, parsed })
+    /// Reads a policy as a node with these extensions keeps it.
+    pub(crate) fn read(json: Value, extensions: &Extensions) -> Result<Self, Error> {
+        let mut policy: Self = serde_json::from_value(json).map_err(|error| Error::Policy(error.to_string()))?;
+        policy.normalise(extensions).map(|()| policy)
     }
 
-    /// How long a key under this policy was asked to live, in seconds.
-    #[must_use]
-    pub fn ttl_seconds(&self) -> Option<u64> {
-        self.parsed.lifecycle.ttl_seconds
-    }
-
-    pub(crate) fn roles(&self, caller: &Caller<'_>) -> Roles {
-        let who = &self.parsed.principals;
-        let mut roles = Vec::new();
-        if who.owner.is(caller) {
-            roles.push(Named::Owner);
-        }
-        let mut add = |list: &[Principal], any: Named, one: fn(usize) -> Named| {
-            for (index, _) in list.iter().enumerate().filter(|(_, principal)| principal.is(caller)) {
-                roles.extend([any, one(index)]);
+    /// Fills in and caps the key's life, and normalises every profile.
+    pub(crate) fn normalise(&mut self, extensions: &Extensions) -> Result<(), Error> {
+        let ttl = &mut self.lifecycle.ttl_seconds;
+        *ttl = if *ttl == 0 { DEFAULT_TTL } else { (*ttl).min(MAX_TTL) };
+        let who = &mut self.principals;
+        let lists = [&mut who.managers, &mut who.auditors, &mut who.tees];
+        for principal in lists.into_iter().flatten().chain([&mut who.owner]) {
+            if let Principal::Tee(profile) = principal {
+                profile.normalise(extensions)?;
             }
-        };
-        add(&who.managers, Named::AnyManager, Named::Manager);
-        add(&who.auditors, Named::AnyAuditor, Named::Auditor);
-        add(&who.tees, Named::AnyTee, Named::Tee);
-        Roles(roles)
+        }
+        Ok(())
     }
 
-    /// Whether a rule names one of `roles` for `operation`. Conditions are unknown here, so a rule with any permits
-    /// nobody.
-    pub(crate) fn permits(&self, operation: &str, roles: &Roles) -> bool {
-        self.parsed.operations.iter().any(|rule| {
-            rule.requires.is_empty()
-                && rule.ops.iter().any(|name| name == operation)
-                && rule.principals.iter().any(|named| roles.0.contains(named))
+    /// Whether the owner is this subject.
+    pub(crate) fn is_owned_by(&self, subject: &str) -> bool {
+        matches!(&self.principals.owner, Principal::Oidc { sub, .. } if sub == subject)
+    }
+
+    /// The attestation profiles of the guests, with their places.
+    pub(crate) fn profiles(&self) -> impl Iterator<Item = (usize, &AttestationProfile)> {
+        self.principals.tees.iter().enumerate().filter_map(|(index, principal)| match principal {
+            Principal::Tee(profile) => Some((index, profile)),
+            _ => None,
         })
     }
-
-    /// The first section that `next` changes and its owner may not.
-    pub(crate) fn forbidden_change(&self, next: &Policy) -> Option<&'static str> {
-        SECTIONS
-            .iter()
-            .filter(|(_, place)| self.json.pointer(place) != next.json.pointer(place))
-            .find(|(section, _)| !self.parsed.mutability.owner_can.iter().any(|may| may == section))
-            .map(|(section, _)| *section)
-    }
 }
 
-impl Roles {
-    pub(crate) fn is_nobody(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl Principal {
-    fn is(&self, caller: &Caller<'_>) -> bool {
-        match self {
-            Self::Oidc { issuer, sub, required_roles } => caller.oidc.is_some_and(|claims| {
-                let text = |name: &str| claims.get(name).and_then(Value::as_str);
-                let has = |role: &String| {
-                    claims.get("roles").and_then(Value::as_array).is_some_and(|all| all.iter().any(|one| one == role))
-                };
-                text("iss") == Some(issuer) && text("sub") == Some(sub) && required_roles.iter().all(has)
-            }),
-            Self::Tee { measurements } => caller.tee.is_some_and(|seen| measurements.iter().any(|wanted| wanted.matches(seen))),
+impl AttestationProfile {
+    /// Brings hex to lower case and drops what a node without the extension has no field for.
+    pub(crate) fn normalise(&mut self, extensions: &Extensions) -> Result<(), Error> {
+        for measurement in &mut self.measurements {
+            match measurement {
+                Measurement::Mrenclave(mrenclave) => mrenclave.make_ascii_lowercase(),
+                Measurement::Tdx { mrtd, rtmr1, rtmr2, rtmr0, rtmr3 } => {
+                    if !extensions.match_rtmr0_rtmr3 {
+                        (*rtmr0, *rtmr3) = (None, None);
+                    }
+                    let registers = [Some(mrtd), Some(rtmr1), Some(rtmr2), rtmr0.as_mut(), rtmr3.as_mut()];
+                    registers.into_iter().flatten().for_each(|register| register.make_ascii_lowercase());
+                }
+                Measurement::SevSnp { .. } if extensions.snp_chip.is_none() => {
+                    return Err(Error::Policy("unknown variant `SevSnp`".to_owned()));
+                }
+                Measurement::SevSnp { measurement } => measurement.make_ascii_lowercase(),
+            }
         }
-    }
-}
-
-impl Measurement {
-    fn matches(&self, seen: &Measurements) -> bool {
-        let is = |wanted: &str, seen: &[u8; 48]| wanted == hex::encode(seen);
-        let may_be = |wanted: &Option<String>, seen: &[u8; 48]| wanted.as_ref().is_none_or(|wanted| is(wanted, seen));
-        match (self, seen) {
-            (
-                Self::Tdx { mrtd, rtmr1, rtmr2, rtmr0, rtmr3 },
-                Measurements::Td { mrtd: seen, rtmr: [seen0, seen1, seen2, seen3] },
-            ) => is(mrtd, seen) && is(rtmr1, seen1) && is(rtmr2, seen2) && may_be(rtmr0, seen0) && may_be(rtmr3, seen3),
-            (Self::SevSnp { measurement }, Measurements::Snp { measurement: seen }) => is(measurement, seen),
-            _ => false,
+        self.required_oids.iter_mut().for_each(|oid| oid.value.make_ascii_lowercase());
+        for pin in self.attestation_servers.iter_mut().filter_map(|server| server.pinned_spki_sha256_hex.as_mut()) {
+            pin.make_ascii_lowercase();
         }
+        Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use serde_json::json;
 
     use super::*;
 
-    fn policy(tdx: &Value, operations: &Value) -> Policy {
-        Policy::parse(json!({
+    /// A policy of owner-1 for guests of these `Tdx` registers, and these rules.
+    pub(crate) fn policy(tdx: &Value, operations: &Value) -> Value {
+        json!({
             "version": 1,
             "principals": {
                 "owner": { "Oidc": { "issuer": "i", "sub": "owner-1", "required_roles": ["admin"] } },
                 "managers": [], "auditors": [],
-                "tees": [{ "Tee": { "name": "guest", "measurements": [{ "Tdx": tdx }] } }],
+                "tees": [{ "Tee": {
+                    "name": "guest", "measurements": [{ "Tdx": tdx }],
+                    "attestation_servers": [{ "url": "https://as.example/verify", "pinned_spki_sha256_hex": null }],
+                    "required_oids": [], "acceptable_tcb_statuses": null,
+                } }],
             },
             "operations": operations,
-            "mutability": { "owner_can": ["Tees"], "manager_can": [], "immutable": ["Owner"] },
-            "lifecycle": { "ttl_seconds": 60 },
-        }))
-        .unwrap()
+            "mutability": { "owner_can": ["Tees", "Lifecycle"], "manager_can": [], "immutable": ["Owner"] },
+            "lifecycle": { "ttl_seconds": 60, "auto_migrate_to_next_attestation_profile": false },
+        })
     }
 
-    fn td() -> Measurements {
-        Measurements::Td { mrtd: [0xaa; 48], rtmr: [[0; 48], [1; 48], [2; 48], [3; 48]] }
-    }
-
-    fn tdx(change: impl FnOnce(&mut Value)) -> Value {
-        let mut tdx = json!({ "mrtd": "aa".repeat(48), "rtmr1": "01".repeat(48), "rtmr2": "02".repeat(48) });
-        change(&mut tdx);
-        tdx
+    pub(crate) fn tdx() -> Value {
+        json!({ "mrtd": "aa".repeat(48), "rtmr1": "01".repeat(48), "rtmr2": "02".repeat(48) })
     }
 
     #[test]
-    fn a_td_is_its_measurements_and_no_others() {
-        let cases = [
-            ("as it is", tdx(|_| ()), true),
-            ("other MRTD", tdx(|tdx| tdx["mrtd"] = json!("ab".repeat(48))), false),
-            ("other RTMR1", tdx(|tdx| tdx["rtmr1"] = json!("00".repeat(48))), false),
-            ("other RTMR2", tdx(|tdx| tdx["rtmr2"] = json!("00".repeat(48))), false),
-            ("right RTMR0", tdx(|tdx| tdx["rtmr0"] = json!("00".repeat(48))), true),
-            ("RTMR3 was extended", tdx(|tdx| tdx["rtmr3"] = json!("00".repeat(48))), false),
-            ("upper case", tdx(|tdx| tdx["mrtd"] = json!("AA".repeat(48))), false),
-        ];
-        for (name, tdx, want) in cases {
-            let caller = Caller { oidc: None, tee: Some(&td()) };
-            assert_eq!(!policy(&tdx, &json!([])).roles(&caller).is_nobody(), want, "{name}");
-        }
+    fn what_a_node_has_no_field_for_is_lost_without_a_word() {
+        let good = policy(&tdx(), &json!([]));
+        let mut more = tdx();
+        more["rtmr0"] = json!("00".repeat(48));
+        more["rtmr3"] = json!("03".repeat(48));
+        more["mrtd"] = json!("AA".repeat(48));
+        let mut given = policy(&more, &json!([]));
+        given["a field of tomorrow"] = json!(1);
+        let kept = |extensions: &Extensions| serde_json::to_value(Policy::read(given.clone(), extensions).unwrap()).unwrap();
+        assert_eq!(kept(&Extensions::default()), good);
+        let with = kept(&Extensions { match_rtmr0_rtmr3: true, ..Extensions::default() });
+        more["mrtd"] = json!("aa".repeat(48));
+        assert_eq!(with, policy(&more, &json!([])));
     }
 
     #[test]
-    fn rules_permit_whom_they_name_for_what_they_name() {
-        let rule = |principal: &Value, requires: &Value| json!([{ "ops": ["ExportKey"], "principals": [principal], "requires": requires }]);
-        let cases = [
-            (rule(&json!("AnyTee"), &json!([])), true),
-            (rule(&json!({ "Tee": 0 }), &json!([])), true),
-            (rule(&json!({ "Tee": 1 }), &json!([])), false),
-            (rule(&json!("Owner"), &json!([])), false),
-            (rule(&json!("AnyTee"), &json!([{ "Quorum": 2 }])), false),
-        ];
-        for (rules, want) in cases {
-            let policy = policy(&tdx(|_| ()), &rules);
-            let roles = policy.roles(&Caller { oidc: None, tee: Some(&td()) });
-            assert_eq!(policy.permits("ExportKey", &roles), want, "{rules}");
-            assert!(!policy.permits("DeleteKey", &roles), "{rules}");
-        }
-    }
-
-    #[test]
-    fn an_owner_has_the_subject_and_the_roles() {
-        let policy = policy(&tdx(|_| ()), &json!([]));
-        let cases = [
-            (json!({ "iss": "i", "sub": "owner-1", "roles": ["admin"] }), false),
-            (json!({ "iss": "i", "sub": "owner-1", "roles": [] }), true),
-            (json!({ "iss": "j", "sub": "owner-1", "roles": ["admin"] }), true),
-            (json!({ "iss": "i", "sub": "owner-2", "roles": ["admin"] }), true),
-        ];
-        for (claims, nobody) in cases {
-            assert_eq!(policy.roles(&Caller { oidc: Some(&claims), tee: None }).is_nobody(), nobody, "{claims}");
-        }
-    }
-
-    #[test]
-    fn a_policy_of_one_kind_of_guest_is_none_of_the_other() {
-        let with = |measurement: Value| {
-            let mut json = policy(&tdx(|_| ()), &json!([])).json;
-            json["principals"]["tees"][0]["Tee"]["measurements"] = json!([measurement]);
-            Policy::parse(json).unwrap()
+    fn defaults_are_those_of_the_node_and_the_life_is_capped() {
+        let minimal =
+            json!({ "version": 1, "principals": { "owner": { "Oidc": { "issuer": "i", "sub": "s" } } }, "operations": [] });
+        let read = |ttl: Option<u64>| {
+            let mut given = minimal.clone();
+            if let Some(ttl) = ttl {
+                given["lifecycle"] = json!({ "ttl_seconds": ttl });
+            }
+            Policy::read(given, &Extensions::default()).unwrap()
         };
-        let snp = Measurements::Snp { measurement: [0xaa; 48] };
-        let launch = |byte: &str| json!({ "SevSnp": { "measurement": byte.repeat(48) } });
-        for (measurement, seen, want) in [
-            (launch("aa"), &snp, true),
-            (launch("ab"), &snp, false),
-            (launch("aa"), &td(), false),
-            (json!({ "Tdx": tdx(|_| ()) }), &snp, false),
-            (json!({ "Tdx": tdx(|_| ()) }), &td(), true),
-        ] {
-            let caller = Caller { oidc: None, tee: Some(seen) };
-            assert_eq!(!with(measurement.clone()).roles(&caller).is_nobody(), want, "{measurement} {seen:?}");
+        assert_eq!(read(None).mutability, Mutability::default());
+        for (ttl, days) in [(None, 30), (Some(0), 30), (Some(86_400), 1), (Some(400 * 86_400), 90)] {
+            assert_eq!(read(ttl).lifecycle.ttl_seconds, days * 86_400, "{ttl:?}");
         }
     }
 
     #[test]
-    fn owners_change_only_what_they_may() {
-        let old = policy(&tdx(|_| ()), &json!([]));
-        let tees = policy(&tdx(|tdx| tdx["mrtd"] = json!("ab".repeat(48))), &json!([]));
-        let rules = policy(&tdx(|_| ()), &json!([{ "ops": [], "principals": [] }]));
-        assert_eq!(old.forbidden_change(&tees), None);
-        assert_eq!(old.forbidden_change(&rules), Some("Operations"));
+    fn what_a_node_does_not_know_is_no_policy() {
+        type Change = fn(&mut Value);
+        let snp = |policy: &mut Value| {
+            policy["principals"]["tees"][0]["Tee"]["measurements"] = json!([{ "SevSnp": { "measurement": "aa".repeat(48) } }]);
+        };
+        let cases: [(&str, Change); 5] = [
+            ("operation", |policy| policy["operations"] = json!([{ "ops": ["Burn"], "principals": ["Owner"] }])),
+            ("principal", |policy| policy["operations"] = json!([{ "ops": [], "principals": ["Anybody"] }])),
+            ("ttl", |policy| policy["lifecycle"]["ttl_seconds"] = json!(null)),
+            ("owner", |policy| policy["principals"]["owner"] = json!(null)),
+            ("SEV-SNP", snp),
+        ];
+        for (name, change) in cases {
+            let mut given = policy(&tdx(), &json!([]));
+            change(&mut given);
+            assert!(Policy::read(given, &Extensions::default()).is_err(), "{name}");
+        }
+        let mut given = policy(&tdx(), &json!([]));
+        snp(&mut given);
+        Policy::read(given, &Extensions { snp_chip: Some(Vec::new()), ..Extensions::default() }).unwrap();
     }
 }

@@ -5,47 +5,53 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::wire::KeyInfo;
-use crate::{Error, Policy};
+use crate::Error;
+use crate::audit::AuditEntry;
+use crate::pending::PendingProfile;
+use crate::policy::Policy;
+use crate::wire::{KeyInfo, KeyListEntry, KeyType};
 
-/// How long a key lives when its policy does not say: 30 days.
-const DEFAULT_TTL: u64 = 30 * sim_dcap::DAY;
-/// How long a key lives at most: 90 days.
-const MAX_TTL: u64 = 90 * sim_dcap::DAY;
-
+/// One key with all that belongs to it; also its form in the state file.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct StoredKey {
+    pub(crate) key_type: KeyType,
     pub(crate) material: Vec<u8>,
     pub(crate) policy: Policy,
-    pub(crate) policy_version: u64,
+    pub(crate) policy_version: u32,
     pub(crate) exportable: bool,
     pub(crate) created_at: u64,
     pub(crate) expires_at: u64,
-}
-
-/// The form of a key in the state file.
-#[derive(Serialize, Deserialize)]
-struct Saved {
-    material: String,
-    policy: Value,
-    policy_version: u64,
-    exportable: bool,
-    created_at: u64,
-    expires_at: u64,
+    pub(crate) pending: Vec<PendingProfile>,
+    pub(crate) next_pending_id: u32,
+    pub(crate) audit: Vec<AuditEntry>,
 }
 
 impl StoredKey {
+    /// A share that can be exported, created at unix time `now`.
     pub(crate) fn new(material: Vec<u8>, policy: Policy, now: u64) -> Self {
-        let ttl = policy.ttl_seconds().unwrap_or(DEFAULT_TTL).min(MAX_TTL);
-        let expires_at = now.saturating_add(ttl);
-        Self { material, policy, policy_version: 1, exportable: true, created_at: now, expires_at }
+        Self {
+            key_type: KeyType::RawShare,
+            material,
+            expires_at: now.saturating_add(policy.lifecycle.ttl_seconds),
+            policy,
+            policy_version: 1,
+            exportable: true,
+            created_at: now,
+            pending: Vec::new(),
+            next_pending_id: 0,
+            audit: Vec::new(),
+        }
+    }
+
+    pub(crate) fn is_expired(&self, now: u64) -> bool {
+        now > self.expires_at
     }
 
     pub(crate) fn info(&self, handle: &str) -> KeyInfo {
         KeyInfo {
             handle: handle.to_owned(),
-            key_type: "RawShare",
+            key_type: self.key_type,
             exportable: self.exportable,
             created_at: self.created_at,
             expires_at: self.expires_at,
@@ -54,26 +60,8 @@ impl StoredKey {
         }
     }
 
-    fn save(&self) -> Saved {
-        Saved {
-            material: hex::encode(&self.material),
-            policy: self.policy.json.clone(),
-            policy_version: self.policy_version,
-            exportable: self.exportable,
-            created_at: self.created_at,
-            expires_at: self.expires_at,
-        }
-    }
-
-    fn load(saved: Saved) -> Result<Self, Error> {
-        Ok(Self {
-            material: hex::decode(&saved.material).map_err(|error| Error::Policy(error.to_string()))?,
-            policy: Policy::parse(saved.policy)?,
-            policy_version: saved.policy_version,
-            exportable: saved.exportable,
-            created_at: saved.created_at,
-            expires_at: saved.expires_at,
-        })
+    pub(crate) fn list_entry(&self, handle: &str) -> KeyListEntry {
+        KeyListEntry { handle: handle.to_owned(), key_type: self.key_type, expires_at: self.expires_at }
     }
 }
 
@@ -91,22 +79,16 @@ impl Store {
         };
         fs::create_dir_all(dir).map_err(Error::file(dir))?;
         let file = dir.join("keys.json");
-        let mut keys = BTreeMap::new();
-        if file.exists() {
-            let saved: BTreeMap<String, Saved> = serde_json::from_slice(&fs::read(&file).map_err(Error::file(&file))?)?;
-            for (handle, key) in saved {
-                keys.insert(handle, StoredKey::load(key)?);
-            }
-        }
+        let keys =
+            if file.exists() { serde_json::from_slice(&fs::read(&file).map_err(Error::file(&file))?)? } else { BTreeMap::new() };
         Ok(Self { keys, file: Some(file) })
     }
 
     /// Writes the file anew, if there is one. Renamed into place: a killed node leaves the old one.
     pub(crate) fn save(&self) -> Result<(), Error> {
         let Some(file) = &self.file else { return Ok(()) };
-        let all: BTreeMap<&String, Saved> = self.keys.iter().map(|(handle, key)| (handle, key.save())).collect();
         let new = file.with_extension("new");
-        fs::write(&new, serde_json::to_vec_pretty(&all)?).map_err(Error::file(&new))?;
+        fs::write(&new, serde_json::to_vec_pretty(&self.keys)?).map_err(Error::file(&new))?;
         fs::rename(&new, file).map_err(Error::file(file))
     }
 }

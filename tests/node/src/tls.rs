@@ -3,7 +3,6 @@
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyUsagePurpose};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring as provider, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
@@ -18,30 +17,22 @@ use crate::Error;
 
 /// The extension of a guest's leaf: its app's UUID, 16 raw bytes.
 pub const APP_EXTENSION: &str = "1.3.6.1.4.1.65230.4.1";
+/// What the OIDs begin with that a policy can require.
+const CLAIMS: &str = "1.3.6.1.4.1.65230.";
 
-/// TLS 1.3 only, a self-standing P-256 leaf, client certificates asked for but not required, no tickets, no early data.
-pub(crate) fn server(key: &Key) -> Result<Arc<ServerConfig>, Error> {
+/// TLS 1.3 only, the leaf with its CA, client certificates asked for but not required, no tickets, no early data, no ALPN.
+pub(crate) fn server(chain: Vec<CertificateDer<'static>>, key: &Key) -> Result<Arc<ServerConfig>, Error> {
     let provider = Arc::new(provider::default_provider());
     let verifier = Arc::new(AnyLeaf(provider.signature_verification_algorithms));
     let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.pkcs8()));
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(vec![leaf(key)?], private)?;
+        .with_single_cert(chain, private)?;
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     Ok(Arc::new(config))
-}
-
-fn leaf(key: &Key) -> Result<CertificateDer<'static>, Error> {
-    let pair = rcgen::KeyPair::try_from(key.pkcs8().as_slice())?;
-    let mut params = CertificateParams::default();
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, "simulated vault");
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    Ok(params.self_signed(&pair)?.der().clone())
 }
 
 /// Takes any leaf whose key made the handshake's signature: its quote says whose it is, not its issuer.
@@ -89,12 +80,15 @@ impl ClientCertVerifier for AnyLeaf {
     }
 }
 
-/// What the node reads in a guest's leaf.
+/// What the node reads in a client's leaf.
+#[derive(Debug)]
 pub(crate) struct ClientLeaf {
     /// The whole certificate, which grants name by its hash.
     pub(crate) der: Vec<u8>,
     /// `SubjectPublicKeyInfo` as it stands in it.
     pub(crate) spki: Vec<u8>,
+    /// Extensions under 1.3.6.1.4.1.65230: OID, and value in lower-case hex as policies require it.
+    pub(crate) oids: Vec<(String, String)>,
     /// Whether it names an app, and so asks to prove itself.
     pub(crate) names_app: bool,
 }
@@ -104,11 +98,13 @@ impl ClientLeaf {
     pub(crate) fn read(der: &[u8]) -> Option<Self> {
         let certificate = x509_cert::Certificate::from_der(der).ok()?;
         let body = certificate.tbs_certificate();
-        let names_app = body.extensions().is_some_and(|all| {
-            all.iter()
-                .any(|one| one.extn_id.to_string() == APP_EXTENSION && one.extn_value.as_bytes().len() == 16 && !one.critical)
-        });
-        Some(Self { der: der.to_vec(), spki: body.subject_public_key_info().to_der().ok()?, names_app })
+        let extensions: Vec<_> = body.extensions().map(|all| all.iter().collect()).unwrap_or_default();
+        let names_app = extensions
+            .iter()
+            .any(|one| one.extn_id.to_string() == APP_EXTENSION && one.extn_value.as_bytes().len() == 16 && !one.critical);
+        let oids = extensions.iter().map(|one| (one.extn_id.to_string(), hex::encode(one.extn_value.as_bytes())));
+        let oids = oids.filter(|(oid, _)| oid.starts_with(CLAIMS)).collect();
+        Some(Self { der: der.to_vec(), spki: body.subject_public_key_info().to_der().ok()?, oids, names_app })
     }
 }
 

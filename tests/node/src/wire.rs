@@ -1,8 +1,14 @@
 //! The JSON of the wire, both conversations. Unknown fields are ignored.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use sim_dcap::SignedCollateral;
+
+use crate::Extensions;
+use crate::audit::AuditEntry;
+use crate::pending::{PendingProfile, Source};
+use crate::policy::{AttestationProfile, Policy};
 
 /// A request to `/__privasys/attest`, either mode.
 #[derive(Deserialize)]
@@ -14,6 +20,13 @@ pub(crate) struct AttestRequest {
     pub(crate) tee: Option<String>,
     pub(crate) quote: Option<String>,
     pub(crate) quote_time: Option<String>,
+}
+
+impl AttestRequest {
+    /// The context, if it is 32 bytes.
+    pub(crate) fn context(&self) -> Option<[u8; 32]> {
+        BASE64URL.decode(self.context.as_deref()?).ok()?.try_into().ok()
+    }
 }
 
 /// The node's evidence.
@@ -33,45 +46,112 @@ pub(crate) struct Evidence {
     pub(crate) collateral: Option<SignedCollateral>,
 }
 
-/// A request to `/data`. Byte strings come as base64url.
+/// A request to `/data`. Byte strings come as base64url. Approvals are ignored: no rule here asks for them.
 #[derive(Deserialize)]
-pub(crate) enum Request {
-    CreateKey { handle: String, material_b64: String, grant: String },
-    ExportKey { handle: String },
-    GetKeyInfo { handle: String },
-    GetPolicy { handle: String },
-    UpdatePolicy { handle: String, new_policy: Value },
-    DeleteKey { handle: String },
+pub(crate) enum VaultRequest {
+    CreateKey {
+        handle: String,
+        material_b64: String,
+        grant: String,
+    },
+    ExportKey {
+        handle: String,
+    },
+    GetKeyInfo {
+        handle: String,
+    },
+    GetPolicy {
+        handle: String,
+    },
+    UpdatePolicy {
+        handle: String,
+        new_policy: Policy,
+    },
+    DeleteKey {
+        handle: String,
+    },
     ListKeys,
+    StagePendingProfile {
+        handle: String,
+        profile: AttestationProfile,
+        source: Source,
+    },
+    ListPendingProfiles {
+        handle: String,
+    },
+    PromotePendingProfile {
+        handle: String,
+        pending_id: u32,
+    },
+    RevokePendingProfile {
+        handle: String,
+        pending_id: u32,
+    },
+    ReadAuditLog {
+        handle: String,
+        #[serde(default)]
+        since_seq: u64,
+        #[serde(default)]
+        limit: u32,
+    },
+}
+
+impl VaultRequest {
+    /// Reads a request as a node with these extensions does; `None` for what it echoes.
+    pub(crate) fn read(body: &[u8], extensions: &Extensions) -> Option<Self> {
+        let mut request = serde_json::from_slice(body).ok()?;
+        match &mut request {
+            Self::UpdatePolicy { new_policy, .. } => new_policy.normalise(extensions).ok()?,
+            Self::StagePendingProfile { profile, .. } => profile.normalise(extensions).ok()?,
+            _ => {}
+        }
+        Some(request)
+    }
+}
+
+/// What a key is for. Disks need shares only; a grant may say any of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum KeyType {
+    RawShare,
+    Aes256GcmKey,
+    P256SigningKey,
+    HmacSha256Key,
 }
 
 /// What is said of a key to those it concerns.
 #[derive(Serialize)]
 pub(crate) struct KeyInfo {
     pub(crate) handle: String,
-    pub(crate) key_type: &'static str,
+    pub(crate) key_type: KeyType,
     pub(crate) exportable: bool,
     pub(crate) created_at: u64,
     pub(crate) expires_at: u64,
-    pub(crate) policy_version: u64,
+    pub(crate) policy_version: u32,
     pub(crate) public_key: Option<Vec<u8>>,
 }
 
-/// An answer of `/data`. Byte strings go out as arrays of integers.
+/// The same in a list.
+#[derive(Serialize)]
+pub(crate) struct KeyListEntry {
+    pub(crate) handle: String,
+    pub(crate) key_type: KeyType,
+    pub(crate) expires_at: u64,
+}
+
+/// An answer of `/data`. Byte strings go out as arrays of integers; `KeyDeleted` and `PendingProfileRevoked` are bare strings.
 #[derive(Serialize)]
 pub(crate) enum Response {
     KeyCreated { handle: String, expires_at: u64 },
     KeyMaterial { material: Vec<u8>, expires_at: u64 },
     KeyInfo(KeyInfo),
-    Policy { policy: Value, policy_version: u64 },
-    PolicyUpdated { policy_version: u64 },
-    KeyDeleted { handle: String },
-    KeyList { keys: Vec<KeyInfo> },
+    Policy { policy: Box<Policy>, policy_version: u32 },
+    PolicyUpdated { policy_version: u32 },
+    KeyDeleted,
+    KeyList { keys: Vec<KeyListEntry> },
+    PendingProfileStaged { pending_id: u32, auto_promoted: bool, policy_version: u32 },
+    PendingProfileList { pending: Vec<PendingProfile> },
+    PendingProfilePromoted { policy_version: u32 },
+    PendingProfileRevoked,
+    AuditLog { entries: Vec<AuditEntry>, next_seq: u64 },
     Error(String),
-}
-
-impl Response {
-    pub(crate) fn error(text: impl Into<String>) -> Self {
-        Self::Error(text.into())
-    }
 }

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::world::{HANDLE, MRENCLAVE, NEW_IMAGE, OLD_IMAGE, World, now};
+use crate::world::{ATTESTATION_SERVER, HANDLE, MRENCLAVE, NEW_IMAGE, OLD_IMAGE, World, now};
 
 #[expect(clippy::disallowed_methods, reason = "the program under test is a program")]
 fn cvmctl(arguments: &[&str]) -> Output {
@@ -78,6 +78,8 @@ impl Desk {
             "owner-1",
             "--ttl",
             "86400",
+            "--attestation-server",
+            ATTESTATION_SERVER,
         ])
     }
 }

@@ -11,9 +11,11 @@ use quorum::Share;
 use serde_json::Value;
 use sim_dcap::{Pki, TdQuote};
 use vault::{Clock, Expectation, Handshaken, Identity, OwnEvidence};
-use vault_node::{Issuer, Node, NodeConfig, NodeHandle};
+use vault_node::{Extensions, Issuer, Node, NodeConfig, NodeHandle};
 
 pub(crate) const MRENCLAVE: [u8; 32] = [0x11; 32];
+/// The node's in-process check stands in for it.
+pub(crate) const ATTESTATION_SERVER: &str = "https://as.simulated.invalid/verify";
 pub(crate) const HANDLE: &str = "apps.example/disk/v1";
 pub(crate) const OLD_IMAGE: Image = Image { mrtd: [0xaa; 48], rtmr0: None, rtmr1: [1; 48], rtmr2: [2; 48] };
 pub(crate) const NEW_IMAGE: Image = Image { rtmr2: [3; 48], ..OLD_IMAGE };
@@ -32,7 +34,12 @@ impl World {
     pub(crate) fn new() -> Self {
         let pki = Arc::new(Pki::mint(now()).unwrap());
         let issuer = Issuer::generate().unwrap();
-        let node = |name| Node::start(NodeConfig::honest(pki.clone(), name, MRENCLAVE, issuer.clone()).unwrap()).unwrap();
+        let node = |name| {
+            let honest = NodeConfig::honest(pki.clone(), name, MRENCLAVE, issuer.clone()).unwrap();
+            // cvmctl has no other source of collateral yet.
+            let extensions = Extensions { staple_collateral: true, ..Extensions::default() };
+            Node::start(NodeConfig { extensions, ..honest }).unwrap()
+        };
         Self { nodes: ["a", "b", "c"].map(node), pki, issuer }
     }
 
@@ -45,7 +52,7 @@ impl World {
             name: "guest-v1".to_owned(),
             images: images.to_vec(),
             owner: Some(Owner { issuer: self.issuer.url.clone(), sub: "owner-1".to_owned(), roles: Vec::new() }),
-            attestation_servers: Vec::new(),
+            attestation_servers: vec![ATTESTATION_SERVER.to_owned()],
             ttl_seconds: 86_400,
         })
     }

@@ -1,17 +1,17 @@
-//! Both legs of the evidence exchange.
+//! The node's leg of the evidence exchange: what it proves, what it asks for, and its leaves.
+
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::{RootCertStore, client::danger::ServerCertVerifier as _};
 use serde_json::{Value, json};
-use sim_dcap::{TdQuote, sha256};
-use vault_node::{Misbehaviour, Node, NodeConfig};
+use sim_dcap::sha256;
+use vault_node::{EvidenceRule, Extensions, Misbehaviour, Node, NodeConfig, texts};
+use x509_cert::der::Decode as _;
 
 use crate::guest::{Guest, HANDLE, World, material};
-
-/// The one measurement a case changes.
-type Change = fn(&mut TdQuote);
-
-const DENIED: &str = "caller is not in policy.principals (no OIDC subject or RA-TLS TEE matches the key's PrincipalSet)";
 
 #[test]
 fn guest_that_proves_itself_gets_its_share() {
@@ -21,79 +21,9 @@ fn guest_that_proves_itself_gets_its_share() {
     let mut link = guest.unlock(node.addr()).unwrap();
     let answer = link.export(HANDLE);
     assert_eq!(material(&answer), [7; 49]);
-    assert_eq!(link.export("another"), json!({ "Error": "key not found" }));
+    assert_eq!(link.export("another"), json!({ "Error": texts::NOT_FOUND }));
     let served = node.served();
     assert_eq!((served.challenges, served.presents, served.exports, served.released), (1, 1, 2, 1));
-}
-
-#[test]
-fn guest_that_proves_nothing_gets_nothing() {
-    let world = World::new();
-    let (node, guest) = (world.node(Misbehaviour::None), Guest::new(&world));
-    node.put_key(HANDLE, vec![7; 49], world.policy()).unwrap();
-    assert_eq!(guest.dial(node.addr()).unwrap().export(HANDLE), json!({ "Error": DENIED }));
-}
-
-#[test]
-fn guest_without_an_app_is_asked_for_nothing() {
-    let world = World::new();
-    let (node, guest) = (world.node(Misbehaviour::None), Guest::with_app(&world, None));
-    node.put_key(HANDLE, vec![7; 49], world.policy()).unwrap();
-    let mut link = guest.dial(node.addr()).unwrap();
-    let (status, evidence) = link.challenge(&[1; 32]).unwrap();
-    assert_eq!((status, &evidence["client_evidence"]), (200, &json!("none")));
-    assert_eq!(link.present(&[2; 32], &link.quote(&[2; 32])).0, 403);
-    assert_eq!(link.export(HANDLE), json!({ "Error": DENIED }));
-}
-
-#[test]
-fn guest_is_matched_by_every_measurement_of_the_policy() {
-    let world = World::new();
-    let node = world.node(Misbehaviour::None);
-    node.put_key(HANDLE, vec![7; 49], world.policy()).unwrap();
-    let cases: [(&str, Change, bool); 6] = [
-        ("as it is", |_| (), true),
-        ("other RTMR0, which this policy leaves alone", |td| td.rtmr[0] = [9; 48], true),
-        ("other MRTD", |td| td.mrtd = [9; 48], false),
-        ("other RTMR1", |td| td.rtmr[1] = [9; 48], false),
-        ("other RTMR2", |td| td.rtmr[2] = [9; 48], false),
-        ("later in the same boot", |td| td.rtmr[3] = [9; 48], false),
-    ];
-    for (name, change, want) in cases {
-        let mut guest = Guest::new(&world);
-        change(&mut guest.td);
-        let answer = guest.unlock(node.addr()).unwrap().export(HANDLE);
-        assert_eq!(answer.get("KeyMaterial").is_some(), want, "{name}: {answer}");
-        assert!(want || answer == json!({ "Error": DENIED }), "{name}: {answer}");
-    }
-}
-
-#[test]
-fn guests_evidence_is_refused_when_one_thing_is_wrong() {
-    let world = World::new();
-    let node = world.node(Misbehaviour::None);
-    let guest = Guest::new(&world);
-    let mut debug = Guest::new(&world);
-    debug.td.td_attributes |= TdQuote::DEBUG;
-    let mut stranger = Guest::new(&World::new());
-    stranger.td = guest.td.clone();
-
-    for (name, guest) in [("debug TD", &debug), ("another root", &stranger)] {
-        let mut link = guest.dial(node.addr()).unwrap();
-        let (_, evidence) = link.challenge(&[1; 32]).unwrap();
-        let context = BASE64URL.decode(evidence["client_context"].as_str().unwrap()).unwrap().try_into().unwrap();
-        assert_eq!(link.present(&context, &link.quote(&context)).0, 403, "{name}");
-    }
-
-    let mut first = guest.dial(node.addr()).unwrap();
-    let mut second = guest.dial(node.addr()).unwrap();
-    let context = first.attest_node().unwrap();
-    let other = second.attest_node().unwrap();
-    assert_eq!(second.present(&other, &first.quote(&context)).0, 403, "a quote of another connection");
-    assert_eq!(second.present(&other, &second.quote(&other)).0, 403, "a second try at one challenge");
-    assert_eq!(first.present(&[0; 32], &first.quote(&[0; 32])).0, 403, "a context of its own choice");
-    let context = first.attest_node().unwrap();
-    assert_eq!(first.present(&context, &first.quote(&context)).0, 204, "the honest case, after a new challenge");
 }
 
 #[test]
@@ -107,44 +37,101 @@ fn requests_for_evidence_are_refused_when_malformed() {
     });
     let cases: [(&str, Value, u16); 6] = [
         ("v", json!(2), 200),
-        ("v", json!(1), 400),
-        ("mode", json!("deterministic"), 400),
-        ("leaf", json!(BASE64URL.encode([0; 32])), 404),
-        ("context", json!(BASE64URL.encode([5; 31])), 400),
-        ("context", json!(null), 400),
+        ("v", json!(1), texts::VERSION_OR_MODE.status),
+        ("mode", json!("deterministic"), texts::VERSION_OR_MODE.status),
+        ("leaf", json!(BASE64URL.encode([0; 32])), texts::UNKNOWN_LEAF.status),
+        ("context", json!(BASE64URL.encode([5; 31])), texts::CONTEXT.status),
+        ("context", json!(null), texts::CONTEXT.status),
     ];
     for (field, value, want) in cases {
         let mut request = good.clone();
         request[field] = value;
         assert_eq!(link.attest(&request).unwrap().0, want, "{request}");
     }
-    assert_eq!(link.post("/__privasys/attest", b"{", None).unwrap().0, 400);
-    assert_eq!(link.post("/elsewhere", b"{}", None).unwrap().0, 404);
+    assert_eq!(link.post("/__privasys/attest", b"{", None).unwrap().0, texts::MALFORMED.status);
+    assert_eq!(link.post("/elsewhere", b"{}", None).unwrap().0, texts::NO_SUCH_PATH.status);
 }
 
 #[test]
-fn collateral_is_stapled_unless_switched_off() {
+fn collateral_is_stapled_where_a_test_says_so_only() {
     let world = World::new();
     let guest = Guest::new(&world);
-    for staple in [true, false] {
-        let node = Node::start(NodeConfig { staple, ..world.config("vault") }).unwrap();
-        let (_, evidence) = guest.dial(node.addr()).unwrap().challenge(&[1; 32]).unwrap();
-        assert_eq!(evidence.get("collateral").is_some(), staple);
+    for staple_collateral in [false, true] {
+        let node = world.extended(Extensions { staple_collateral, ..Extensions::default() });
+        let challenge = || guest.dial(node.addr()).unwrap().challenge(&[1; 32]).unwrap().1;
+        let evidence = challenge();
+        assert_eq!(evidence.get("collateral").is_some(), staple_collateral);
         assert_eq!(evidence["quote_time"].as_str().unwrap().len(), 17);
+        node.set_misbehaviour(Misbehaviour::NoCollateral);
+        assert_eq!(challenge().get("collateral"), None, "whatever it was told");
     }
 }
 
 #[test]
-fn the_same_client_key_has_a_share_before_the_latch_and_none_behind_it() {
+fn who_is_asked_for_evidence_depends_on_the_build() {
     let world = World::new();
-    let node = world.node(Misbehaviour::None);
+    let (guest, operator) = (Guest::new(&world), Guest::with_app(&world, None));
+    let cases = [(EvidenceRule::AppExtension, "none"), (EvidenceRule::AnyCertificate, "required")];
+    for (evidence_rule, want) in cases {
+        let node = Node::start(NodeConfig { evidence_rule, ..world.config("vault") }).unwrap();
+        let asked = |guest: &Guest| guest.dial(node.addr()).unwrap().challenge(&[1; 32]).unwrap().1;
+        assert_eq!(asked(&guest)["client_evidence"], "required", "{evidence_rule:?}");
+        let evidence = asked(&operator);
+        assert_eq!(evidence["client_evidence"], want, "{evidence_rule:?}");
+        assert_eq!(evidence.get("client_context").is_some(), want == "required", "{evidence_rule:?}");
+        // What needs no TEE principal is answered in both cases.
+        let listed = operator.dial(node.addr()).unwrap().data(&json!("ListKeys"), Some(&world.bearer()));
+        assert_eq!(listed, json!({ "KeyList": { "keys": [] } }), "{evidence_rule:?}");
+    }
+}
+
+#[test]
+fn a_leaf_comes_with_its_ca_and_the_hashes_of_the_nodes_configuration() {
+    let world = World::new();
+    let guest = Guest::new(&world);
+    for workload_oid in [false, true] {
+        let node = Node::start(NodeConfig { workload_oid, ..world.config("vault") }).unwrap();
+        let chain = guest.dial(node.addr()).unwrap().chain;
+        assert_eq!((chain.len(), &chain[1]), (2, &node.ca_der()));
+        let leaf = x509_cert::Certificate::from_der(&chain[0]).unwrap();
+        let oids: Vec<String> = leaf.tbs_certificate().extensions().unwrap().iter().map(|one| one.extn_id.to_string()).collect();
+        for (last, want) in [("2.1", true), ("2.2", true), ("2.3", true), ("5.1", workload_oid), ("4.1", false)] {
+            assert_eq!(oids.contains(&format!("1.3.6.1.4.1.65230.{last}")), want, "{last}");
+        }
+        assert!(is_signed_by(&chain[0], &chain[1]));
+    }
+}
+
+/// Whether a chain of these two is one to a TLS client that trusts the second.
+fn is_signed_by(leaf: &[u8], ca: &[u8]) -> bool {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from(ca.to_vec())).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(roots.into(), provider).build().unwrap();
+    let name = rustls::pki_types::ServerName::try_from("vault").unwrap();
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(crate::guest::now()));
+    // The name is not in it, which is found last.
+    let result = verifier.verify_server_cert(&CertificateDer::from(leaf.to_vec()), &[], &name, &[], now);
+    format!("{result:?}").contains("NotValidForName")
+}
+
+#[test]
+fn a_leaf_turns_and_the_one_before_answers_for_fifteen_minutes() {
+    let world = World::new();
+    let (node, guest) = (world.node(Misbehaviour::None), Guest::new(&world));
     node.put_key(HANDLE, vec![7; 49], world.policy()).unwrap();
-    let mut guest = Guest::new(&world);
-    assert_eq!(material(&guest.unlock(node.addr()).unwrap().export(HANDLE)), [7; 49]);
-    // PID 1's last event, into a register that was zero: the same key, leaf and machine from here on.
-    let digest = ring::digest::digest(&ring::digest::SHA384, br#"{"cvm-init":"leave-initrd"}"#);
-    let extended = ring::digest::digest(&ring::digest::SHA384, &[&[0; 48][..], digest.as_ref()].concat());
-    guest.td.rtmr[3] = extended.as_ref().try_into().unwrap();
-    let answer = guest.unlock(node.addr()).unwrap().export(HANDLE);
-    assert!(answer["Error"].as_str().unwrap().contains("not in policy.principals"), "{answer}");
+    let mut before = guest.dial(node.addr()).unwrap();
+    node.turn_leaf().unwrap();
+    let mut after = guest.dial(node.addr()).unwrap();
+    assert!(before.node_spki != after.node_spki && before.chain[1] == after.chain[1]);
+    let context = before.attest_node().unwrap();
+    assert_eq!(before.present(&context, &before.quote(&context)).0, 204);
+    node.advance_clock(Duration::from_secs(15 * 60 + 1));
+    let (status, body) = before.challenge(&[1; 32]).unwrap();
+    assert_eq!((status, &body["error"]), (404, &json!("unknown leaf")));
+    assert_eq!(material(&before.export(HANDLE)), [7; 49], "what was proved stays proved");
+    assert_eq!(after.challenge(&[1; 32]).unwrap().0, 200);
+
+    node.advance_clock(Duration::from_secs(86_400));
+    assert_ne!(guest.dial(node.addr()).unwrap().node_spki, after.node_spki, "after a day by itself");
 }

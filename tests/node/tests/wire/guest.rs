@@ -14,8 +14,8 @@ use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error as TlsError, SignatureScheme, StreamOwned};
 use serde_json::{Value, json};
-use sim_dcap::{Key, Pki, Platform, TdQuote, sha256};
-use vault_node::{CLIENT_LABEL, Issuer, Misbehaviour, NODE_LABEL, Node, NodeConfig, NodeHandle, binding};
+use sim_dcap::{Collateral, Key, Pki, Platform, SignedCollateral, TdQuote, sha256};
+use vault_node::{CLIENT_LABEL, Extensions, Issuer, Misbehaviour, NODE_LABEL, Node, NodeConfig, NodeHandle, binding};
 use x509_cert::der::{Decode as _, Encode as _};
 
 pub(crate) const MRENCLAVE: [u8; 32] = [0xe1; 32];
@@ -45,6 +45,11 @@ impl World {
         Node::start(NodeConfig { misbehaviour, ..self.config("vault") }).unwrap()
     }
 
+    /// An honest node with what real nodes cannot do.
+    pub(crate) fn extended(&self, extensions: Extensions) -> NodeHandle {
+        Node::start(NodeConfig { extensions, ..self.config("vault") }).unwrap()
+    }
+
     /// The policy that lets guests measured as [`Guest::td`] export, and the owner do the rest.
     pub(crate) fn policy(&self) -> Value {
         json!({
@@ -56,7 +61,6 @@ impl World {
                     "name": "guest-v1",
                     "measurements": [{ "Tdx": {
                         "mrtd": "aa".repeat(48), "rtmr1": "01".repeat(48), "rtmr2": "02".repeat(48),
-                        "rtmr3": "00".repeat(48),
                     } }],
                     "attestation_servers": [{ "url": "https://as.example/verify", "pinned_spki_sha256_hex": null }],
                     "required_oids": [], "acceptable_tcb_statuses": null,
@@ -64,9 +68,11 @@ impl World {
             },
             "operations": [
                 { "ops": ["ExportKey"], "principals": ["AnyTee"], "requires": [] },
-                { "ops": ["DeleteKey", "UpdatePolicy"], "principals": ["Owner"], "requires": [] },
+                { "ops": ["DeleteKey", "UpdatePolicy", "PromoteProfile"], "principals": ["Owner"], "requires": [] },
             ],
-            "mutability": { "owner_can": ["Tees", "Operations"], "manager_can": [], "immutable": ["Owner", "Mutability"] },
+            "mutability": {
+                "owner_can": ["Tees", "Operations", "PendingProfiles"], "manager_can": [], "immutable": ["Owner", "Mutability"],
+            },
             "lifecycle": { "ttl_seconds": 7_776_000, "auto_migrate_to_next_attestation_profile": false },
         })
     }
@@ -85,6 +91,8 @@ pub(crate) struct Guest {
     /// How long it waits for each answer.
     pub(crate) patience: Duration,
     pub(crate) root: Vec<u8>,
+    /// What it verifies a node with that staples nothing, as a cache of collateral would give it.
+    pub(crate) collateral: SignedCollateral,
 }
 
 impl Guest {
@@ -107,7 +115,9 @@ impl Guest {
         td.mrtd = [0xaa; 48];
         td.rtmr = [[0x70; 48], [1; 48], [2; 48], [0; 48]];
         let root = world.pki.root_der().to_vec();
-        Self { machine: world.pki.platform("guest").unwrap(), key, leaf, td, patience: Duration::from_secs(30), root }
+        let machine = world.pki.platform("guest").unwrap();
+        let collateral = Collateral::sgx(&machine, now()).sign(&world.pki).unwrap();
+        Self { machine, key, leaf, td, patience: Duration::from_secs(30), root, collateral }
     }
 
     pub(crate) fn dial(&self, node: SocketAddr) -> Result<Link<'_>, String> {
@@ -129,10 +139,10 @@ impl Guest {
         while tls.conn.is_handshaking() {
             tls.conn.complete_io(&mut tls.sock).map_err(|error| error.to_string())?;
         }
-        let leaf = tls.conn.peer_certificates().unwrap()[0].clone();
-        let leaf = x509_cert::Certificate::from_der(&leaf).unwrap();
+        let chain: Vec<_> = tls.conn.peer_certificates().unwrap().iter().map(|der| der.to_vec()).collect();
+        let leaf = x509_cert::Certificate::from_der(&chain[0]).unwrap();
         let node_spki = leaf.tbs_certificate().subject_public_key_info().to_der().unwrap();
-        Ok(Link { guest: self, tls, node_spki, quote_time: String::new() })
+        Ok(Link { guest: self, tls, chain, node_spki, quote_time: String::new() })
     }
 
     /// Dials, has the node prove itself, and proves itself: ready for vault requests.
@@ -149,6 +159,8 @@ impl Guest {
 pub(crate) struct Link<'a> {
     guest: &'a Guest,
     pub(crate) tls: StreamOwned<ClientConnection, TcpStream>,
+    /// What the node sent as its certificates, DER, the leaf first.
+    pub(crate) chain: Vec<Vec<u8>>,
     pub(crate) node_spki: Vec<u8>,
     /// What the node said last that its clock says; the guest says the same of its own evidence.
     pub(crate) quote_time: String,
@@ -208,8 +220,9 @@ impl Link<'_> {
 
     fn check(&self, evidence: &Value, context: &[u8; 32]) -> Result<(), String> {
         let quote = BASE64URL.decode(evidence["quote"].as_str().unwrap()).unwrap();
-        let collateral = evidence.get("collateral").ok_or("no collateral")?;
-        let collateral: QuoteCollateralV3 = serde_json::from_value(collateral.clone()).unwrap();
+        let own = || serde_json::to_value(&self.guest.collateral).unwrap();
+        let collateral = evidence.get("collateral").cloned().unwrap_or_else(own);
+        let collateral: QuoteCollateralV3 = serde_json::from_value(collateral).unwrap();
         let policy = QuotePolicy::strict(now()).allow_smt(true).allow_dynamic_platform(true);
         let claims = QuoteVerifier::new(self.guest.root.clone())
             .verify_with_policy(&quote, collateral, now(), &policy)
@@ -225,17 +238,25 @@ impl Link<'_> {
         Ok(())
     }
 
+    /// What a quote of this guest must be made over for `context` on this connection.
+    pub(crate) fn report_data(&self, context: &[u8; 32]) -> [u8; 64] {
+        let hctx = self.tls.conn.export_keying_material([0; 32], CLIENT_LABEL, Some(context)).unwrap();
+        binding(&self.guest.key.spki(), context, &hctx)
+    }
+
     /// This guest's quote for `context` on this connection.
     pub(crate) fn quote(&self, context: &[u8; 32]) -> Vec<u8> {
-        let hctx = self.tls.conn.export_keying_material([0; 32], CLIENT_LABEL, Some(context)).unwrap();
-        let mut td = self.guest.td.clone();
-        td.report_data = binding(&self.guest.key.spki(), context, &hctx);
+        let td = TdQuote { report_data: self.report_data(context), ..self.guest.td.clone() };
         td.sign(&self.guest.machine).unwrap()
     }
 
     pub(crate) fn present(&mut self, context: &[u8; 32], quote: &[u8]) -> (u16, Value) {
+        self.present_as("tdx", context, quote)
+    }
+
+    pub(crate) fn present_as(&mut self, tee: &str, context: &[u8; 32], quote: &[u8]) -> (u16, Value) {
         self.attest(&json!({
-            "v": 2, "mode": "present", "context": BASE64URL.encode(context), "tee": "tdx",
+            "v": 2, "mode": "present", "context": BASE64URL.encode(context), "tee": tee,
             "quote": BASE64URL.encode(quote), "gpu_evidence": null, "quote_time": self.quote_time,
         }))
         .unwrap()

@@ -7,8 +7,12 @@
 )]
 
 mod command;
+mod connection;
 mod evidence;
+mod grants;
 mod guest;
 mod lies;
+mod pending;
+mod present;
 mod requests;
 mod vectors;

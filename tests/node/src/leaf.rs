@@ -1,0 +1,137 @@
+//! The node's TLS leaves: a key that turns every 24 hours, under a CA of the node's own.
+
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
+use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
+use sim_dcap::{DAY, Key, sha256};
+
+use crate::{Error, tls};
+
+/// After how long a leaf's key turns, in seconds. Source: wire.md section 6.
+const TURN: u64 = DAY;
+/// How much longer a challenge may name the leaf before, in seconds. Source: wire.md section 6.
+const GRACE: u64 = 15 * 60;
+/// 1.3.6.1.4.1.65230, under which nodes put hashes of their configuration.
+const ARC: [u64; 7] = [1, 3, 6, 1, 4, 1, 65_230];
+
+/// One leaf.
+struct Leaf {
+    key: Key,
+    tls: Arc<ServerConfig>,
+    made_at: u64,
+}
+
+/// The leaf in use, the one before it, and what signs them.
+pub(crate) struct Leaves {
+    ca: Key,
+    ca_der: CertificateDer<'static>,
+    workload_oid: bool,
+    current: Leaf,
+    /// With the time at which it was replaced.
+    previous: Option<(Leaf, u64)>,
+}
+
+impl Leaves {
+    /// A CA with its first leaf, at unix time `now`.
+    pub(crate) fn make(now: u64, workload_oid: bool) -> Result<Self, Error> {
+        let ca = Key::generate()?;
+        let ca_der = ca_params().self_signed(&pair(&ca)?)?.der().clone();
+        let current = Leaf::make(&ca, &ca_der, now, workload_oid)?;
+        Ok(Self { ca, ca_der, workload_oid, current, previous: None })
+    }
+
+    /// DER of the certificate that signs the leaves.
+    pub(crate) fn ca_der(&self) -> &[u8] {
+        &self.ca_der
+    }
+
+    /// What a connection accepted at `now` is served with.
+    pub(crate) fn serving(&mut self, now: u64) -> Result<Arc<ServerConfig>, Error> {
+        if now >= self.current.made_at.saturating_add(TURN) {
+            self.turn(now)?;
+        }
+        Ok(self.current.tls.clone())
+    }
+
+    /// Replaces the leaf at `now`.
+    pub(crate) fn turn(&mut self, now: u64) -> Result<(), Error> {
+        let next = Leaf::make(&self.ca, &self.ca_der, now, self.workload_oid)?;
+        self.previous = Some((std::mem::replace(&mut self.current, next), now));
+        Ok(())
+    }
+
+    /// The SubjectPublicKeyInfo that hashes to `hash`, if it is one that the node answers for at `now`.
+    pub(crate) fn find(&self, hash: &[u8], now: u64) -> Option<Vec<u8>> {
+        let previous = self.previous.as_ref().filter(|(_, replaced_at)| now <= replaced_at.saturating_add(GRACE));
+        let keys = [Some(&self.current), previous.map(|(leaf, _)| leaf)];
+        keys.into_iter().flatten().map(|leaf| leaf.key.spki()).find(|spki| sha256(spki) == hash)
+    }
+}
+
+impl Leaf {
+    fn make(ca: &Key, ca_der: &CertificateDer<'static>, now: u64, workload_oid: bool) -> Result<Self, Error> {
+        let key = Key::generate()?;
+        let (params, signer) = (ca_params(), pair(ca)?);
+        let issuer = rcgen::Issuer::from_params(&params, &signer);
+        let der = leaf_params(workload_oid).signed_by(&pair(&key)?, &issuer)?.der().clone();
+        Ok(Self { tls: tls::server(vec![der, ca_der.clone()], &key)?, key, made_at: now })
+    }
+}
+
+fn pair(key: &Key) -> Result<KeyPair, Error> {
+    Ok(KeyPair::try_from(key.pkcs8().as_slice())?)
+}
+
+fn named(common_name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params
+}
+
+fn ca_params() -> CertificateParams {
+    let mut params = named("simulated vault CA");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params
+}
+
+/// As real leaves: configuration hashes under 2.1 to 2.3, and with a workload the root of its configuration under 5.1.
+fn leaf_params(workload_oid: bool) -> CertificateParams {
+    let mut params = named("simulated vault");
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let workload: &[[u64; 2]] = if workload_oid { &[[5, 1]] } else { &[] };
+    let hashes = [[2, 1], [2, 2], [2, 3]].iter().chain(workload).map(|last| {
+        let oid = [&ARC[..], last].concat();
+        CustomExtension::from_oid_content(&oid, sha256(format!("configuration {last:?}").as_bytes()).to_vec())
+    });
+    params.custom_extensions = hashes.collect();
+    params
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replaced_leaf_answers_for_fifteen_minutes() {
+        let mut leaves = Leaves::make(1000, false).unwrap();
+        let hash = |leaves: &Leaves| sha256(&leaves.current.key.spki());
+        let first = hash(&leaves);
+        leaves.serving(1000 + TURN - 1).unwrap();
+        assert_eq!(hash(&leaves), first, "a day is not over");
+        leaves.serving(1000 + TURN).unwrap();
+        let second = hash(&leaves);
+        assert_ne!(second, first);
+        for (hash, late, want) in [(first, 0, true), (first, GRACE, true), (first, GRACE + 1, false), (second, GRACE + 1, true)] {
+            assert_eq!(leaves.find(&hash, 1000 + TURN + late).is_some(), want, "{late} s after the turn");
+        }
+        assert!(leaves.find(&[0; 32], 1000).is_none());
+    }
+}
