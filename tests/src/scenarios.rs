@@ -118,6 +118,8 @@ pub const ALL: &[Scenario] = &[
         play: attestation::signatures_are_enough_where_policy_says_so,
     },
     Scenario { name: "collateral-comes-from-a-cache-once", play: attestation::collateral_comes_from_a_cache_once },
+    Scenario { name: "a-cache-can-say-that-a-platform-is-bad", play: attestation::a_cache_can_say_that_a_platform_is_bad },
+    Scenario { name: "collateral-comes-stapled", play: attestation::collateral_comes_stapled },
     Scenario { name: "collateral-comes-with-the-initrd", play: attestation::collateral_comes_with_the_initrd },
     Scenario { name: "unlocks-with-one-vault-lying", play: unlock::unlocks_with_one_vault_lying },
     Scenario { name: "unlocks-with-one-vault-down", play: unlock::unlocks_with_one_vault_down },

@@ -1,7 +1,8 @@
 //! Vault nodes with a dealt key, and what a policy of theirs demands of a guest.
 
-use std::fs::File;
-use std::io::Read as _;
+mod collateral;
+mod key;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -9,13 +10,14 @@ use cvmctl::policy::{self, Image, Owner, Terms, key_policy};
 use cvmctl::provision::{self, provision};
 use cvmctl::{Floors, Nodes, TcbStatus, promote};
 use machine::TdInfo;
-use quorum::{Dek, Generation, Threshold, split};
-use ring::digest::{SHA256, digest};
-use sim_dcap::{Pki, SnpChip};
+use sim_dcap::{Pki, Platform, SnpChip};
 use vault_node::{Issuer, Misbehaviour, Node, NodeConfig, NodeHandle};
 
 use zeroize::Zeroizing;
 
+use self::collateral::staple;
+use self::key::Key;
+use crate::pccs::Pccs;
 use crate::relay::{self, Switch};
 use crate::{Artifacts, Doing, Failure, clock};
 
@@ -35,10 +37,14 @@ pub struct Vaults {
     previous: Option<(String, Key)>,
     pub(crate) pki: Arc<Pki>,
     nodes: Vec<NodeHandle>,
+    /// The machines that they run on.
+    platforms: Vec<Platform>,
     /// Where the guest is told that each node is.
     addresses: Vec<SocketAddr>,
     /// The same in other words than the host's address: by name, over vsock.
     called: Vec<Option<String>>,
+    /// Where the guest is told that collateral is, `host:port`, and who serves it. Real nodes staple none.
+    cache: Option<(String, Pccs)>,
     issuer: Issuer,
     threshold: usize,
     key: Key,
@@ -46,51 +52,9 @@ pub struct Vaults {
     committed: bool,
 }
 
-/// How the key came to the nodes.
-enum Key {
-    /// Dealt here and put into the nodes behind their back, so that the scenario knows what must never be seen.
-    Dealt { dek: Dek, shares: Vec<Vec<u8>> },
-    /// Dealt by `cvmctl` over the wire: nobody here ever saw it. Its commitment is all there is.
-    Provisioned { commitment: [u8; 32] },
-}
-
-impl Key {
-    fn deal(needed: usize, dealt: usize) -> Result<Self, Failure> {
-        let mut random = File::open("/dev/urandom").doing("random numbers")?;
-        let dek = Dek::fill_with(|bytes| random.read_exact(bytes)).doing("random numbers")?;
-        Self::split(dek, needed, dealt)
-    }
-
-    /// The key that images commit to which bring their command line along. It is no secret.
-    fn of_images(needed: usize, dealt: usize) -> Result<Self, Failure> {
-        let hash = digest(&SHA256, b"cvm-init: the key of the images in tests/chains");
-        let fill = |bytes: &mut [u8; 32]| hash.as_ref().try_into().map(|hash| *bytes = hash);
-        Self::split(Dek::fill_with(fill).doing("the key of images")?, needed, dealt)
-    }
-
-    fn split(dek: Dek, needed: usize, dealt: usize) -> Result<Self, Failure> {
-        let threshold = Threshold::new(needed, dealt).ok_or_else(|| Failure(format!("{needed} of {dealt} is no threshold")))?;
-        let shares = split(&dek, threshold, Generation([0x67; 16])).ok_or_else(|| Failure("dealing".to_owned()))?;
-        Ok(Self::Dealt { dek, shares: shares.iter().map(|share| share.expose_material().to_vec()).collect() })
-    }
-
-    fn commitment(&self) -> [u8; 32] {
-        match self {
-            Self::Dealt { dek, .. } => dek.commitment().0,
-            Self::Provisioned { commitment } => *commitment,
-        }
-    }
-
-    /// Everything that must never be seen: the key, its passphrase form, the data of every share. Generation and X are public.
-    fn secrets(&self) -> Vec<Vec<u8>> {
-        let Self::Dealt { dek, shares } = self else { return Vec::new() };
-        let data = shares.iter().filter_map(|share| share.get(17..)).map(<[u8]>::to_vec);
-        [dek.expose().to_vec(), dek.expose_passphrase().to_vec()].into_iter().chain(data).collect()
-    }
-}
-
 impl Vaults {
-    /// Starts `dealt` honest nodes on the loopback and deals a random key, `needed` of whose shares make it.
+    /// Starts `dealt` honest nodes on the loopback and deals a random key, `needed` of whose shares make it. A cache beside them has
+    /// the collateral of their platforms.
     ///
     /// # Errors
     /// When a node does not start.
@@ -98,12 +62,20 @@ impl Vaults {
         Self::start(artifacts, needed, dealt, Key::deal(needed, dealt)?, |_| ())
     }
 
-    /// The same with the key that the images of tests/chains commit to.
+    /// Nodes that staple their collateral, which real ones do not, and no cache.
+    ///
+    /// # Errors
+    /// As [`Vaults::up`].
+    pub fn stapling(artifacts: &Artifacts, needed: usize, dealt: usize) -> Result<Self, Failure> {
+        Self::start(artifacts, needed, dealt, Key::deal(needed, dealt)?, staple)
+    }
+
+    /// The same with the key that the images of tests/chains commit to: their command lines name no cache.
     ///
     /// # Errors
     /// As [`Vaults::up`].
     pub(crate) fn of_images(artifacts: &Artifacts, needed: usize, dealt: usize) -> Result<Self, Failure> {
-        Self::start(artifacts, needed, dealt, Key::of_images(needed, dealt)?, |_| ())
+        Self::start(artifacts, needed, dealt, Key::of_images(needed, dealt)?, staple)
     }
 
     /// Tells the guest no more what the key must be.
@@ -170,7 +142,8 @@ impl Vaults {
     /// # Errors
     /// When a node does not start, or dealing fails.
     pub fn provisioned(artifacts: &Artifacts, needed: usize, dealt: usize) -> Result<Self, Failure> {
-        let mut vaults = Self::start(artifacts, needed, dealt, Key::Provisioned { commitment: [0; 32] }, |_| ())?;
+        // cvmctl has no other source of collateral.
+        let mut vaults = Self::start(artifacts, needed, dealt, Key::Provisioned { commitment: [0; 32] }, staple)?;
         let provisioned = provision(&provision::Request {
             nodes: vaults.as_operator_sees_them(),
             threshold: needed,
@@ -193,28 +166,32 @@ impl Vaults {
     ) -> Result<Self, Failure> {
         let pki = Arc::new(Pki::load_or_mint(&artifacts.pki, clock::now()).doing("the simulated root")?);
         let issuer = Issuer::generate().doing("the issuer")?;
-        let start = |number: usize| {
+        let config = |number: usize| {
             let config = NodeConfig::honest(Arc::clone(&pki), &format!("vault-{number}"), MRENCLAVE, issuer.clone());
             let mut config = config.doing("a vault's platform")?;
-            config.extensions.staple_collateral = true;
             change(&mut config);
-            Node::start(config).doing("starting a vault")
+            Ok(config)
         };
-        let nodes = (1..=dealt).map(start).collect::<Result<Vec<_>, _>>()?;
-        let addresses = nodes.iter().map(NodeHandle::addr).collect();
-        let called = vec![None; dealt];
-        Ok(Self {
+        let configs = (1..=dealt).map(config).collect::<Result<Vec<_>, Failure>>()?;
+        let is_stapling = configs.iter().any(|config| config.extensions.staple_collateral);
+        let platforms = configs.iter().map(|config| config.platform.clone()).collect();
+        let nodes = configs.into_iter().map(|config| Node::start(config).doing("starting a vault"));
+        let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
+        let vaults = Self {
             handle: HANDLE.to_owned(),
             previous: None,
-            pki,
+            pki: Arc::clone(&pki),
+            addresses: nodes.iter().map(NodeHandle::addr).collect(),
             nodes,
-            addresses,
-            called,
+            platforms,
+            called: vec![None; dealt],
+            cache: None,
             issuer,
             threshold,
             key,
             committed: true,
-        })
+        };
+        if is_stapling { Ok(vaults) } else { vaults.caching(|_, _| ()) }
     }
 
     /// Makes the node at `index` misbehave from its next connection on.
@@ -259,7 +236,7 @@ impl Vaults {
         self
     }
 
-    /// Listens for every node on the loopback of IPv6 as well, and tells the guest to go there by QEMU's network.
+    /// Listens for every node and the cache on the loopback of IPv6 as well, and tells the guest to go there by QEMU's network.
     ///
     /// # Errors
     /// When a relay does not start.
@@ -267,6 +244,10 @@ impl Vaults {
         for index in 0..self.nodes.len() {
             let relay = relay::from("[::1]:0", self.node(index)?.addr()).doing("starting a relay on ::1")?;
             self = self.called(index, |_| format!("[fec0::2]:{}", relay.port()));
+        }
+        if let Some((place, cache)) = &mut self.cache {
+            let relay = relay::from("[::1]:0", cache.address).doing("starting a relay on ::1")?;
+            *place = format!("[fec0::2]:{}", relay.port());
         }
         Ok(self)
     }
@@ -329,6 +310,7 @@ impl Vaults {
         ];
         let commitment = if self.committed { hex(&self.key.commitment()) } else { "none".to_owned() };
         words.push(format!("cvm.vault.commit={commitment}"));
+        words.extend(self.cache.iter().map(|(place, _)| format!("cvm.pccs=http://{place}")));
         if let Some((handle, key)) = &self.previous {
             words.push(format!("cvm.vault.previous={handle}"));
             words.push(format!("cvm.vault.previous.key-commitment={}", hex(&key.commitment())));
@@ -416,15 +398,4 @@ impl Vaults {
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn images_commit_to_the_key_that_their_vaults_hold() {
-        let word = format!("    cvm.vault.commit={}\n", hex(&Key::of_images(2, 3).unwrap().commitment()));
-        assert!(include_str!("../chains/mkosi.conf").contains(&word), "{word}");
-    }
 }

@@ -55,7 +55,7 @@ impl AttestationServer<'_> {
     /// A real server has the chip's certificate, and its TCB, from AMD.
     fn verify_snp(&self, report: &[u8]) -> Result<(), String> {
         let chip = self.snp_chip.ok_or("no chip is known here")?;
-        let report = SnpReport::verify(report, chip).ok_or("not a report of this chip")?;
+        let report = SnpReport::verify(report, chip).ok_or("no report of this chip")?;
         if self.refuse_debug && report.policy & SnpReport::DEBUG != 0 {
             return Err("a debug guest".to_owned());
         }

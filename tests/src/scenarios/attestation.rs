@@ -8,8 +8,7 @@ use vault_node::Misbehaviour;
 
 use super::Stage;
 use super::root::assert_field;
-use crate::pccs::Pccs;
-use crate::{Boot, DataDisk, Doing, Ended, Failure, Vaults, clock};
+use crate::{Boot, DataDisk, Ended, Failure, Vaults, clock};
 
 const YEAR: i64 = 31_536_000;
 
@@ -38,7 +37,8 @@ pub(super) fn names_every_vault_that_lies(stage: &Stage) -> Result<(), Failure> 
         (Misbehaviour::ForeignCollateral, believed("chain ends in another root")),
     ];
     // The last one is honest: one good vault of two that it takes.
-    let mut vaults = Vaults::up(&stage.artifacts, 2, lies.len() + 1)?;
+    // Some of the lies are about collateral, which the node itself must staple then.
+    let mut vaults = Vaults::stapling(&stage.artifacts, 2, lies.len() + 1)?;
     for (index, (lie, _)) in lies.iter().enumerate() {
         vaults = vaults.misbehaving(index, *lie);
     }
@@ -108,11 +108,9 @@ pub(super) fn one_vault_cannot_turn_time(stage: &Stage) -> Result<(), Failure> {
 }
 
 pub(super) fn collateral_that_ran_out_is_not_revived_by_the_host(stage: &Stage) -> Result<(), Failure> {
-    // By the vaults' clocks it is 50 days later than by the host's, and their collateral ran out a month ago; by the host's clock
-    // it is good. The guest cannot know better before the vaults have said what time it is.
-    let lie = Misbehaviour::ExpiredCollateral;
+    // By the vaults' clocks it is 50 days later than by the host's, and what the host's cache serves ran out 20 days ago; by the
+    // host's clock it is good. The guest cannot know better before the vaults have said what time it is.
     let vaults = Vaults::in_the_future(&stage.artifacts, 2, 3, 50 * 86_400)?;
-    let vaults = (0..3).fold(vaults, |vaults, index| vaults.misbehaving(index, lie));
     let data = DataDisk::blank(&stage.folder)?;
     let ended = boot(stage, &data, &vaults).word("cvm.vault.patience=12s").run()?;
     ended.stopped_with(57)?;
@@ -216,7 +214,7 @@ pub(super) fn one_lying_vault_among_four_is_named(stage: &Stage) -> Result<(), F
 }
 
 pub(super) fn signatures_are_enough_where_policy_says_so(stage: &Stage) -> Result<(), Failure> {
-    let bare = (0..3).fold(Vaults::up(&stage.artifacts, 2, 3)?, |vaults, i| vaults.misbehaving(i, Misbehaviour::NoCollateral));
+    let bare = Vaults::up(&stage.artifacts, 2, 3)?.without_cache();
     let data = DataDisk::blank(&stage.folder)?;
     // Before the vaults' certificates were issued, says the host.
     let boot = boot(stage, &data, &bare).word("cvm.tcb=signature").clock_off_by(-YEAR);
@@ -228,25 +226,43 @@ pub(super) fn signatures_are_enough_where_policy_says_so(stage: &Stage) -> Resul
 }
 
 pub(super) fn collateral_comes_from_a_cache_once(stage: &Stage) -> Result<(), Failure> {
-    let bare = (0..3).fold(Vaults::up(&stage.artifacts, 2, 3)?, |vaults, i| vaults.misbehaving(i, Misbehaviour::NoCollateral));
-    let cache = Pccs::start(bare.collateral()?).doing("starting a cache")?;
-    let word = format!("cvm.pccs=http://{}:{}", machine::spec::HOST_IN_GUEST, cache.address.port());
-    let data = DataDisk::blank(&stage.folder)?;
-    let ended = boot(stage, &data, &bare).word(word).tasks("write:x").run()?;
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
+    let ended = boot(stage, &data, &vaults).tasks("write:x").run()?;
     ended.reached_the_real_system()?;
     // Four answers make one set, and one set is enough for all vaults of a platform type.
-    match cache.asked() {
+    match vaults.asked_for_collateral() {
         4 => Ok(()),
         asked => Err(Failure(format!("the cache was asked {asked} times"))),
     }
 }
 
+/// What a cache says of the vaults' platforms counts as what a node would staple.
+pub(super) fn a_cache_can_say_that_a_platform_is_bad(stage: &Stage) -> Result<(), Failure> {
+    let revoked = |collateral: &mut Collateral, platforms: &[Platform]| {
+        collateral.pck_crl.revoked.extend(platforms.first().map(|platform| platform.pck.serial()));
+    };
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?.caching(revoked)?);
+    let ended = boot(stage, &data, &vaults).tasks("write:x").run()?;
+    ended.reached_the_real_system()?;
+    said_of(&ended, &vaults, 0, "forged: challenge: node not believed: PCK leaf: certificate revoked")?;
+    let old = |collateral: &mut Collateral, _: &[Platform]| {
+        collateral.tcb_info.tcb_levels.iter_mut().for_each(|level| level.tcb_status.replace_range(.., "OutOfDate"));
+    };
+    let vaults = vaults.caching(old)?;
+    let ended = boot(stage, &data, &vaults).word("cvm.vault.patience=12s").run()?;
+    ended.stopped_with(53)?;
+    (0..3).try_for_each(|index| said_of(&ended, &vaults, index, "forged: challenge: node not believed: tcb status OutOfDate"))
+}
+
+pub(super) fn collateral_comes_stapled(stage: &Stage) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::stapling(&stage.artifacts, 2, 3)?);
+    boot(stage, &data, &vaults).tasks("write:x").run()?.reached_the_real_system()
+}
+
 pub(super) fn collateral_comes_with_the_initrd(stage: &Stage) -> Result<(), Failure> {
-    let bare = (0..3).fold(Vaults::up(&stage.artifacts, 2, 3)?, |vaults, i| vaults.misbehaving(i, Misbehaviour::NoCollateral));
-    let json = serde_json::to_vec(&bare.collateral()?).doing("collateral")?;
-    let path = stage.initrd_with("etc/cvm-init/collateral/platform.json", json)?;
+    let bare = Vaults::up(&stage.artifacts, 2, 3)?.without_cache();
     let data = DataDisk::blank(&stage.folder)?;
-    let ended = boot(stage, &data, &bare).initrd(path).tasks("write:x").run()?;
+    let ended = boot(stage, &data, &bare).initrd(bare.bundled(stage)?).tasks("write:x").run()?;
     ended.reached_the_real_system()
 }
 
@@ -267,12 +283,4 @@ pub(super) fn vaults_run_on_listed_platforms_only(stage: &Stage) -> Result<(), F
     let ended = listed([platform(0)?, "00".repeat(16)])?;
     ended.stopped_with(53)?;
     said_of(&ended, &vaults, 1, "forged: challenge: node not believed: platform is not on the list")
-}
-
-impl Vaults {
-    /// Collateral for the platforms of these vaults, which are of one type.
-    fn collateral(&self) -> Result<sim_dcap::SignedCollateral, Failure> {
-        let platform = self.pki.platform("vault-1").doing("a vault's platform")?;
-        Collateral::sgx(&platform, clock::now()).sign(&self.pki).doing("signing collateral")
-    }
 }

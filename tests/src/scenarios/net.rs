@@ -225,7 +225,8 @@ pub(super) fn takes_static_addresses_of_either_family(stage: &Stage) -> Result<(
 }
 
 pub(super) fn unlocks_over_vsock_without_a_link(stage: &Stage) -> Result<(), Failure> {
-    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
+    // A cache is reached over a link, and there is none: collateral comes with the initrd.
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?.without_cache());
     let vsock = Vsock::start(&stage.artifacts)?;
     let mut vaults = vaults;
     for index in 0..3 {
@@ -236,8 +237,8 @@ pub(super) fn unlocks_over_vsock_without_a_link(stage: &Stage) -> Result<(), Fai
         }
         vaults = vaults.called(index, |port| format!("vsock:2:{port}"));
     }
-    let boot = boot(stage, &data, &vaults).no_network().arguments(vsock.arguments(machine::Machine::default().memory_mib));
-    let ended = boot.tasks("mounts").run()?;
+    let boot = boot(stage, &data, &vaults).initrd(vaults.bundled(stage)?).no_network();
+    let ended = boot.arguments(vsock.arguments(machine::Machine::default().memory_mib)).tasks("mounts").run()?;
     ended.reached_the_real_system()?;
     ended.line("mounts| /dev/mapper/data-crypt /data ext4")?;
     assert_field(&ended.receipt()?, "/link", &serde_json::Value::Null)?;
