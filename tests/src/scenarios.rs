@@ -111,6 +111,10 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "unlocks-with-the-clock-a-year-ahead", play: attestation::unlocks_with_the_clock_a_year_ahead },
     Scenario { name: "one-vault-cannot-turn-time", play: attestation::one_vault_cannot_turn_time },
     Scenario { name: "one-stalled-vault-is-passed-by", play: attestation::one_stalled_vault_is_passed_by },
+    Scenario {
+        name: "nodes-with-troubles-of-their-own-are-passed-by",
+        play: attestation::nodes_with_troubles_of_their_own_are_passed_by,
+    },
     Scenario { name: "two-vaults-with-one-share-count-once", play: attestation::two_vaults_with_one_share_count_once },
     Scenario { name: "one-lying-vault-among-four-is-named", play: attestation::one_lying_vault_among_four_is_named },
     Scenario {

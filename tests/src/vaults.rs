@@ -62,12 +62,25 @@ impl Vaults {
         Self::start(artifacts, needed, dealt, Key::deal(needed, dealt)?, |_| ())
     }
 
+    /// The same with nodes that are configured otherwise.
+    ///
+    /// # Errors
+    /// As [`Vaults::up`].
+    pub(crate) fn configured(
+        artifacts: &Artifacts,
+        needed: usize,
+        dealt: usize,
+        change: impl Fn(&mut NodeConfig),
+    ) -> Result<Self, Failure> {
+        Self::start(artifacts, needed, dealt, Key::deal(needed, dealt)?, change)
+    }
+
     /// Nodes that staple their collateral, which real ones do not, and no cache.
     ///
     /// # Errors
     /// As [`Vaults::up`].
     pub fn stapling(artifacts: &Artifacts, needed: usize, dealt: usize) -> Result<Self, Failure> {
-        Self::start(artifacts, needed, dealt, Key::deal(needed, dealt)?, staple)
+        Self::configured(artifacts, needed, dealt, staple)
     }
 
     /// The same with the key that the images of tests/chains commit to: their command lines name no cache.
@@ -124,8 +137,7 @@ impl Vaults {
     /// # Errors
     /// As [`Vaults::up`].
     pub fn in_the_future(artifacts: &Artifacts, needed: usize, dealt: usize, ahead: i64) -> Result<Self, Failure> {
-        let now = Self::up(artifacts, needed, dealt)?;
-        Self::start(artifacts, needed, dealt, now.key, |config| config.clock_offset = ahead)
+        Self::configured(artifacts, needed, dealt, |config| config.clock_offset = ahead)
     }
 
     /// Honest nodes that believe SEV-SNP guests on this chip.
@@ -133,8 +145,7 @@ impl Vaults {
     /// # Errors
     /// As [`Vaults::up`].
     pub(crate) fn believing(artifacts: &Artifacts, needed: usize, dealt: usize, chip: &SnpChip) -> Result<Self, Failure> {
-        let key = Key::deal(needed, dealt)?;
-        Self::start(artifacts, needed, dealt, key, |config| config.extensions.snp_chip = Some(chip.public()))
+        Self::configured(artifacts, needed, dealt, |config| config.extensions.snp_chip = Some(chip.public()))
     }
 
     /// Starts the nodes and has `cvmctl` deal the key to them, as an operator does: each node is verified before its share is sent.

@@ -189,6 +189,20 @@ pub(super) fn one_stalled_vault_is_passed_by(stage: &Stage) -> Result<(), Failur
     assert_field(&receipt, "/unlock/vaults/2/verdict", &"served")
 }
 
+/// What a real node does in trouble: it takes nobody's evidence, or its attestation server takes long and the node waits for it.
+pub(super) fn nodes_with_troubles_of_their_own_are_passed_by(stage: &Stage) -> Result<(), Failure> {
+    let slow = Misbehaviour::SlowAttestation(Duration::from_secs(20));
+    let vaults = Vaults::up(&stage.artifacts, 2, 4)?.misbehaving(0, slow).misbehaving(1, Misbehaviour::PresentStatus(400));
+    let vaults = vaults.misbehaving(2, Misbehaviour::Slow(Duration::from_millis(700)));
+    let data = DataDisk::blank(&stage.folder)?;
+    let ended = boot(stage, &data, &vaults).tasks("write:x").run()?;
+    ended.reached_the_real_system()?;
+    said_of(&ended, &vaults, 1, "down: present: http status 400")?;
+    let receipt = ended.receipt()?;
+    assert_field(&receipt, "/unlock/vaults/2/verdict", &"served")?;
+    assert_field(&receipt, "/unlock/vaults/3/verdict", &"served")
+}
+
 pub(super) fn two_vaults_with_one_share_count_once(stage: &Stage) -> Result<(), Failure> {
     let vaults =
         Vaults::up(&stage.artifacts, 2, 3)?.copying_share(1, 0)?.misbehaving(2, Misbehaviour::Slow(Duration::from_millis(700)));
