@@ -26,6 +26,7 @@ mod pending;
 mod policy;
 mod present;
 mod principal;
+mod profile;
 mod store;
 pub mod texts;
 mod tls;

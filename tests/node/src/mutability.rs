@@ -2,7 +2,8 @@
 //!
 //! Source: wire.md section 6; where it is silent, policy.rs of the vault crate (texts.rs).
 
-use crate::policy::{AttestationProfile, Policy, PolicyField, PrincipalRef};
+use crate::policy::{Policy, PolicyField, PrincipalRef};
+use crate::profile::AttestationProfile;
 use crate::texts;
 
 impl Policy {

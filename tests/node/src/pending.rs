@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::data::Request;
-use crate::policy::{AttestationProfile, Operation, Principal};
+use crate::policy::{Operation, Principal};
+use crate::profile::AttestationProfile;
 use crate::store::StoredKey;
 use crate::texts;
 use crate::wire::Response;

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::attestation_server::accepts;
 use crate::guest::{GuestEvidence, Measurements};
-use crate::policy::{AttestationProfile, Measurement, Operation, Policy, Principal, PrincipalRef};
+use crate::policy::{Operation, Policy, Principal, PrincipalRef};
+use crate::profile::{AttestationProfile, Measurement};
 use crate::texts;
 use crate::tls::ClientLeaf;
 

@@ -8,7 +8,8 @@ use sim_dcap::SignedCollateral;
 use crate::Extensions;
 use crate::audit::AuditEntry;
 use crate::pending::{PendingProfile, Source};
-use crate::policy::{AttestationProfile, Policy};
+use crate::policy::Policy;
+use crate::profile::AttestationProfile;
 
 /// A request to `/__privasys/attest`, either mode.
 #[derive(Deserialize)]

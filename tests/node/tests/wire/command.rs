@@ -1,34 +1,77 @@
 //! The program around the node.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
+use serde_json::json;
 use sim_dcap::Pki;
 use vault_node::Issuer;
 
 use crate::guest::{Guest, World, now};
 
+/// Starts the program over the files in `dir`; it ends when this is dropped.
+struct Program(Child);
+
+impl Program {
+    fn start(dir: &Path, more: &[&str]) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_vault-node"))
+            .current_dir(dir)
+            .args(["--listen", "127.0.0.1:0", "--mrenclave", &"e1".repeat(32), "--pki", "pki", "--issuer", "issuer.pem"])
+            .args(["--state", "state"])
+            .args(more)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        Self(child.unwrap())
+    }
+
+    /// Where it says that it listens.
+    fn address(&mut self) -> SocketAddr {
+        let mut line = String::new();
+        BufReader::new(self.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        line.trim().strip_prefix("listening ").unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
 #[test]
-fn program_says_where_it_listens_and_serves() {
+fn program_says_where_it_listens_and_serves_as_it_is_told() {
     let dir = tempfile::tempdir().unwrap();
+    let mut plain = Program::start(dir.path(), &[]);
+    let address = plain.address();
     let at = |name: &str| dir.path().join(name);
-    let mut program = Command::new(env!("CARGO_BIN_EXE_vault-node"))
-        .args(["--listen", "127.0.0.1:0", "--mrenclave", &"e1".repeat(32)])
-        .args([std::ffi::OsString::from("--pki"), at("pki").into(), "--issuer".into(), at("issuer.pem").into()])
-        .args([std::ffi::OsString::from("--state"), at("state").into()])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(program.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let address = line.trim().strip_prefix("listening ").unwrap().parse().unwrap();
-    let world = World {
-        pki: Arc::new(Pki::load_or_mint(&at("pki"), now()).unwrap()),
-        issuer: Issuer::load_or_make(&at("issuer.pem")).unwrap(),
-    };
-    let result = Guest::new(&world).unlock(address).map(|_| ());
-    program.kill().unwrap();
-    program.wait().unwrap();
-    result.unwrap();
+    let pki = Arc::new(Pki::load_or_mint(&at("pki"), now()).unwrap());
+    let world = World { pki, issuer: Issuer::load_or_make(&at("issuer.pem")).unwrap() };
+    let operator = Guest::with_app(&world, None);
+    Guest::new(&world).unlock(address).unwrap();
+    let evidence = |address| operator.dial(address).unwrap().challenge(&[1; 32]).unwrap().1;
+    let said = evidence(address);
+    assert_eq!((&said["client_evidence"], said.get("collateral")), (&json!("none"), None));
+
+    let mut other = Program::start(dir.path(), &["--first-build", "--staple", "--audience", "here", "--idle", "60"]);
+    let address = other.address();
+    let said = evidence(address);
+    assert!(said["client_evidence"] == "required" && said.get("collateral").is_some());
+    let refused = operator.dial(address).unwrap().data(&json!("ListKeys"), Some(&world.bearer()));
+    assert_eq!(refused, json!(401), "another audience");
+}
+
+#[test]
+fn words_that_the_program_does_not_know_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    for more in [&["--no-staple"][..], &["--idle", "soon"], &["--misbehave", "kindly"], &["--audience"]] {
+        let mut program = Program::start(dir.path(), more);
+        let mut said = String::new();
+        program.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(!program.0.wait().unwrap().success() && said.contains("vault-node --pki DIR"), "{more:?}: {said}");
+    }
 }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use vault_node::{Misbehaviour, Node, NodeConfig};
 
-use crate::guest::{Guest, HANDLE, World, material};
+use crate::guest::{Guest, HANDLE, World};
+use crate::link::material;
 
 #[test]
 fn a_slow_attestation_server_stalls_every_other_request() {

@@ -11,7 +11,8 @@ use sim_dcap::sha256;
 use vault_node::{EvidenceRule, Extensions, Misbehaviour, Node, NodeConfig, texts};
 use x509_cert::der::Decode as _;
 
-use crate::guest::{Guest, HANDLE, World, material};
+use crate::guest::{Guest, HANDLE, World};
+use crate::link::material;
 
 #[test]
 fn guest_that_proves_itself_gets_its_share() {

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use sim_dcap::Key;
 use vault_node::{Grant, Issuer, Misbehaviour, Node, NodeConfig, texts};
 
-use crate::guest::{Guest, HANDLE, OWNER, World, material, now};
+use crate::guest::{Guest, HANDLE, OWNER, World, now};
+use crate::link::material;
 
 const DAY: u64 = 86_400;
 

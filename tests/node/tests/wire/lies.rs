@@ -7,7 +7,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use serde_json::json;
 use vault_node::{Extensions, Misbehaviour};
 
-use crate::guest::{Guest, HANDLE, World, material};
+use crate::guest::{Guest, HANDLE, World};
+use crate::link::material;
 
 #[test]
 fn lies_about_the_enclave_are_found_in_its_evidence() {

@@ -12,6 +12,7 @@ mod evidence;
 mod grants;
 mod guest;
 mod lies;
+mod link;
 mod pending;
 mod present;
 mod requests;

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use vault_node::{Misbehaviour, texts};
 
-use crate::guest::{Guest, HANDLE, Link, World, material};
+use crate::guest::{Guest, HANDLE, World};
+use crate::link::{Link, material};
 
 const APP: &str = "1.3.6.1.4.1.65230.4.1";
 

@@ -5,7 +5,8 @@ use sim_dcap::{SnpChip, SnpReport, TdLayout, TdQuote};
 use vault_node::texts::{self, HttpError};
 use vault_node::{Extensions, Misbehaviour};
 
-use crate::guest::{Guest, HANDLE, Link, World, material};
+use crate::guest::{Guest, HANDLE, World};
+use crate::link::{Link, material};
 
 /// The one thing of a guest's quote that a case changes.
 type Change = fn(&mut TdQuote);

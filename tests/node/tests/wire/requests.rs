@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use vault_node::{Issuer, Misbehaviour, Node, NodeConfig, texts};
 
-use crate::guest::{Guest, HANDLE, OWNER, World, material, now};
+use crate::guest::{Guest, HANDLE, OWNER, World, now};
+use crate::link::material;
 
 const DAY: u64 = 86_400;
 const APP: &str = "1.3.6.1.4.1.65230.4.1";

@@ -5,7 +5,8 @@ use ring::hkdf::{HKDF_SHA256, HKDF_SHA384, KeyType, Prk};
 use serde_json::Value;
 use vault_node::{CLIENT_LABEL, Misbehaviour, NODE_LABEL, binding};
 
-use crate::guest::{Guest, HANDLE, World, material};
+use crate::guest::{Guest, HANDLE, World};
+use crate::link::material;
 
 fn bytes(value: &Value) -> Vec<u8> {
     hex::decode(value.as_str().unwrap()).unwrap()
