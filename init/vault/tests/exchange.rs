@@ -30,6 +30,11 @@ fn own_quote(pki: &Pki, report_data: &[u8; 64]) -> Vec<u8> {
 
 impl World {
     fn with(misbehaviour: Misbehaviour) -> Self {
+        Self::requiring(misbehaviour, &serde_json::json!([]))
+    }
+
+    /// A node whose policy requires these extensions of the guest's leaf.
+    fn requiring(misbehaviour: Misbehaviour, required_oids: &serde_json::Value) -> Self {
         let pki = Arc::new(Pki::mint(now()).unwrap());
         let issuer = Issuer::generate().unwrap();
         let honest = NodeConfig::honest(Arc::clone(&pki), "node-1", MRENCLAVE, issuer).unwrap();
@@ -42,7 +47,7 @@ impl World {
             "principals": { "owner": { "Oidc": { "issuer": "https://issuer.example", "sub": "owner-1", "required_roles": [] } },
                 "managers": [], "auditors": [],
                 "tees": [{ "Tee": { "name": "guest", "measurements": [{ "Tdx": { "mrtd": hex(&td.mrtd), "rtmr1": hex(&td.rtmr[1]), "rtmr2": hex(&td.rtmr[2]) } }],
-                    "attestation_servers": [{ "url": "https://as.simulated.invalid/verify", "pinned_spki_sha256_hex": null }], "required_oids": [], "acceptable_tcb_statuses": null } }] },
+                    "attestation_servers": [{ "url": "https://as.simulated.invalid/verify", "pinned_spki_sha256_hex": null }], "required_oids": required_oids, "acceptable_tcb_statuses": null } }] },
             "operations": [{ "ops": ["ExportKey"], "principals": ["AnyTee"], "requires": [] }],
             "mutability": { "owner_can": [], "manager_can": [], "immutable": ["Owner", "Mutability"] },
             "lifecycle": { "ttl_seconds": 7_776_000, "auto_migrate_to_next_attestation_profile": false },
@@ -78,6 +83,16 @@ fn honest_node_gives_the_key_out() {
     assert_eq!(World::with(Misbehaviour::None).exchange().unwrap(), vec![7; 49]);
 }
 
+/// A policy that requires anything else denies every guest for ever: required OIDs are append-only.
+#[test]
+fn leaf_carries_the_app_id_as_policies_require_it() {
+    let world = |value: &str| {
+        World::requiring(Misbehaviour::None, &serde_json::json!([{ "oid": "1.3.6.1.4.1.65230.4.1", "value": value }]))
+    };
+    assert_eq!(world(&hex(&[9; 16])).exchange().unwrap(), vec![7; 49]);
+    assert!(matches!(world(&hex(&[8; 16])).exchange(), Err(Error::Refused(Refused::Denied))));
+}
+
 /// It takes evidence of its own last day only, and the machine's clock is the host's.
 #[test]
 fn node_is_told_its_own_time() {
@@ -89,7 +104,7 @@ fn node_is_told_its_own_time() {
 #[test]
 fn each_lie_of_a_node_ends_the_exchange_with_its_reason() {
     type Check = fn(&Error) -> bool;
-    let cases: [(Misbehaviour, Check); 24] = [
+    let cases: [(Misbehaviour, Check); 25] = [
         (Misbehaviour::Down, |e| matches!(e, Error::Stream(Step::Handshake, _) | Error::Tls(_))),
         (Misbehaviour::HangAfterAccept, |e| matches!(e, Error::Deadline(Step::Handshake))),
         (Misbehaviour::HangAfterHandshake, |e| matches!(e, Error::Deadline(Step::Challenge))),
@@ -112,6 +127,7 @@ fn each_lie_of_a_node_ends_the_exchange_with_its_reason() {
         (Misbehaviour::ForeignRoot, |e| matches!(e, Error::Node(Refusal::Anchor))),
         (Misbehaviour::RevokedPck, |e| matches!(e, Error::Node(Refusal::Revoked(Role::PckLeaf)))),
         (Misbehaviour::OutOfDate, |e| matches!(e, Error::Node(Refusal::TcbStatus(_)))),
+        (Misbehaviour::PresentStatus(400), |e| matches!(e, Error::Status(Step::Present, 400))),
         (Misbehaviour::FrozenClock(-60), |e| matches!(e, Error::Status(Step::Present, 503))),
         (Misbehaviour::Slow(Duration::from_secs(5)), |e| matches!(e, Error::Deadline(_))),
     ];
