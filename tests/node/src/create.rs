@@ -26,7 +26,7 @@ struct Grant {
     cnf: Option<Confirmation>,
 }
 
-/// The certificate of whoever may use the grant.
+/// The certificate of the client that may use the grant.
 #[derive(Deserialize)]
 struct Confirmation {
     #[serde(rename = "x5t#S256")]
@@ -80,7 +80,7 @@ impl Request<'_> {
         if self.now >= grant.exp {
             return Err(texts::GRANT_EXPIRED.to_owned());
         }
-        // Bound to the caller's TLS key: a grant that leaks is of no use to whoever finds it.
+        // Bound to the caller's TLS key: another client cannot use a grant that leaks.
         let leaf = self.session.leaf.as_ref().ok_or(texts::GRANT_NO_CERTIFICATE)?;
         let bound = grant.cnf.as_ref().ok_or(texts::GRANT_UNBOUND)?;
         if bound.leaf != BASE64URL.encode(sha256(&leaf.der)) {

@@ -94,7 +94,7 @@ impl Request<'_> {
         }
     }
 
-    /// The key, if it exists and the caller is anybody to it.
+    /// The key, if it exists and the caller is a principal of its policy.
     fn known<'s>(&self, store: &'s Store, handle: &str) -> Result<&'s StoredKey, String> {
         let key = store.keys.get(handle).ok_or(texts::NOT_FOUND)?;
         self.caller().resolve(&key.policy).map(|_| key).ok_or_else(|| texts::NOT_A_PRINCIPAL.to_owned())

@@ -38,7 +38,7 @@ pub(crate) struct Principals {
     pub(crate) tees: Vec<Principal>,
 }
 
-/// Somebody who may do something.
+/// A person, or a guest, that rules can name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Principal {
     Oidc {
@@ -202,7 +202,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_a_node_has_no_field_for_is_lost_without_a_word() {
+    fn fields_that_a_node_does_not_know_are_dropped_silently() {
         let good = policy(&tdx(), &json!([]));
         let mut more = tdx();
         more["rtmr0"] = json!("00".repeat(48));

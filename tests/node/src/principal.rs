@@ -1,4 +1,4 @@
-//! Who a caller is to a policy, and what it may do.
+//! Resolves a caller to a principal of a policy, and evaluates the policy's rules.
 //!
 //! Source: wire.md sections 3 and 6; where they are silent, policy.rs of the vault crate (texts.rs).
 
@@ -68,7 +68,7 @@ impl Caller<'_> {
         let held: Vec<_> = roles.into_iter().flatten().filter_map(Value::as_str).collect();
         let has_roles = required_roles.iter().all(|role| held.iter().any(|one| one.eq_ignore_ascii_case(role)));
         let is_subject = claims.get("sub").and_then(Value::as_str) == Some(sub);
-        // Without a subject the roles alone decide; without either it is nobody.
+        // Without a subject the roles alone decide; without roles either it matches no caller.
         has_roles && (is_subject || (sub.is_empty() && !required_roles.is_empty()))
     }
 

@@ -1,7 +1,7 @@
-//! What a node says when it refuses, in one place: the statuses of the evidence exchange and the vault's texts.
+//! The table of refusals: the HTTP statuses of the evidence exchange and the vault's error texts, each with its source.
 //!
-//! Clients tell failures apart by substrings of these texts, so the node and its tests take them from here. Each entry names its
-//! source: `wire.md` with its section, or "vault crate" where wire.md does not have the text and the node's public sources do
+//! Clients tell failures apart by substrings of these texts, so the node and its tests take them from here. The source is
+//! `wire.md` with its section, or "vault crate" where wire.md does not have the text and the node's public sources do
 //! (enclave-os-mini, crates/enclave-os-vault, 2026-08-21).
 
 /// A refusal with an HTTP status of its own. A client must go by the status: the text is for the person who reads a log.
@@ -44,7 +44,7 @@ pub const BEARER: HttpError = http(401, "invalid bearer");
 
 /// There is no key of this handle. Source: wire.md section 3.
 pub const NOT_FOUND: &str = "key not found";
-/// To ExportKey, DeleteKey, UpdatePolicy and PromotePendingProfile of somebody the policy does not name. Source: wire.md section 3.
+/// To ExportKey, DeleteKey, UpdatePolicy and PromotePendingProfile, when the policy does not name the caller. Source: wire.md section 3.
 pub const DENIED: &str = "caller is not in policy.principals (no OIDC subject or RA-TLS TEE matches the key's PrincipalSet)";
 /// The short form: to GetKeyInfo, GetPolicy, ReadAuditLog and the requests about pending profiles. Source: wire.md section 6.
 pub const NOT_A_PRINCIPAL: &str = "caller is not in policy.principals";

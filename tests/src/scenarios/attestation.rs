@@ -189,7 +189,7 @@ pub(super) fn one_stalled_vault_is_passed_by(stage: &Stage) -> Result<(), Failur
     assert_field(&receipt, "/unlock/vaults/2/verdict", &"served")
 }
 
-/// What a real node does in trouble: it takes nobody's evidence, or its attestation server takes long and the node waits for it.
+/// Two faults of real nodes: one refuses all evidence with 400, one waits for its attestation server.
 pub(super) fn nodes_with_troubles_of_their_own_are_passed_by(stage: &Stage) -> Result<(), Failure> {
     let slow = Misbehaviour::SlowAttestation(Duration::from_secs(20));
     let vaults = Vaults::up(&stage.artifacts, 2, 4)?.misbehaving(0, slow).misbehaving(1, Misbehaviour::PresentStatus(400));

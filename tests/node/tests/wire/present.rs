@@ -41,7 +41,7 @@ fn a_bad_quote_with_the_right_binding_is_taken_and_then_denied() {
         assert_eq!(answer.get("KeyMaterial").is_some(), want, "{name}: {answer} {:?}", node.refusals());
         assert!(want || answer == json!({ "Error": texts::DENIED }), "{name}: {answer}");
     }
-    // A signature by somebody else, and a spoiled one.
+    // A quote under another root, and one with a changed byte.
     let stranger = Guest { td: Guest::new(&world).td, ..Guest::new(&World::new()) };
     let mut foreign = stranger.dial(node.addr()).unwrap();
     let context = challenged(&mut foreign);
@@ -150,7 +150,7 @@ fn evidence_must_say_the_nodes_time_and_a_node_without_one_takes_none() {
     node.set_misbehaviour(Misbehaviour::FrozenClock(-86_400 * 365));
     assert!(is(&present(None), texts::NO_TRUSTED_TIME));
     node.set_misbehaviour(Misbehaviour::PresentStatus(400));
-    assert_eq!(present(None).0, 400, "a node that takes nobody's evidence");
+    assert_eq!(present(None).0, 400, "a node that refuses all evidence");
 }
 
 #[test]

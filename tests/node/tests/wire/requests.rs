@@ -93,7 +93,11 @@ fn a_policy_read_back_shows_what_the_node_dropped() {
     let mut given = world.policy();
     let tdx = &mut given["principals"]["tees"][0]["Tee"]["measurements"][0]["Tdx"];
     (tdx["rtmr0"], tdx["rtmr3"]) = (json!("00".repeat(48)), json!("00".repeat(48)));
-    assert_eq!(link.data(&update(&given), Some(&world.bearer()))["PolicyUpdated"]["policy_version"], 2, "without a word");
+    assert_eq!(
+        link.data(&update(&given), Some(&world.bearer()))["PolicyUpdated"]["policy_version"],
+        2,
+        "no error tells the owner"
+    );
     let kept = link.data(&json!({ "GetPolicy": { "handle": HANDLE } }), Some(&world.bearer()));
     assert_eq!(kept["Policy"]["policy"], world.policy());
 }
