@@ -39,9 +39,8 @@ pub(super) fn boots_shim_and_grub(stage: &Stage) -> Result<(), Failure> {
 
 /// Without Secure Boot GRUB has nobody verify the kernel, and so nobody measures it as a program: another RTMR1.
 pub(super) fn boots_grub_without_secure_boot(stage: &Stage) -> Result<(), Failure> {
-    // The image's command line names no cache.
     let (vaults, data) =
-        (Vaults::stapling(&stage.artifacts, 2, 3)?.at(&Chain::OpenGrub.ports())?, DataDisk::blank(&stage.folder)?);
+        (Vaults::of_images(&stage.artifacts, 2, 3)?.at(&Chain::OpenGrub.ports())?, DataDisk::blank(&stage.folder)?);
     let ended = boots_through_firmware(stage, Chain::OpenGrub, &vaults, &data)?;
     ended.line("secureboot: Secure boot disabled")?;
     assert_field(&ended.receipt()?, "/data/what", &"formatted")
