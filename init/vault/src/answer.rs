@@ -4,6 +4,8 @@ use serde::Deserialize;
 use serde::de::{SeqAccess, Visitor};
 use zeroize::Zeroizing;
 
+use crate::texts;
+
 /// The most bytes of key material that are taken.
 const MATERIAL_MAX: usize = 256;
 
@@ -90,16 +92,8 @@ pub(crate) fn parse(body: &[u8]) -> Option<Result<Answer, Refused>> {
 }
 
 fn classify(text: &str) -> Refused {
-    let kinds = [
-        ("key not found", Refused::Absent),
-        ("policy.principals", Refused::Denied),
-        ("no OperationRule", Refused::Denied),
-        ("key has expired", Refused::Expired),
-        ("not exportable", Refused::NotExportable),
-        ("grant refused", Refused::Grant),
-        ("key already exists", Refused::Exists),
-    ];
-    kinds.iter().find(|(part, _)| text.contains(part)).map_or(Refused::Unknown, |(_, kind)| *kind)
+    let kinds = [("grant refused", Refused::Grant), ("key already exists", Refused::Exists)];
+    kinds.iter().find(|(part, _)| text.contains(part)).map_or_else(|| texts::of_export(text), |(_, kind)| *kind)
 }
 
 /// Integers 0..=255 straight into memory that is wiped and never moves.

@@ -22,18 +22,20 @@ pub(crate) fn post(
     stream: &mut (impl Read + Write),
     step: Step,
     path: &str,
-    bearer: Option<&str>,
+    bearer: Option<&[u8]>,
     body: &[u8],
     limit: usize,
 ) -> Result<Reply, Error> {
+    let length = body.len();
+    let head = format!("POST {path} HTTP/1.1\r\nHost: vault\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n");
     // Nodes answer 401 to a bearer they cannot use, so the header is there only when there is one.
-    let authorization = bearer.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: vault\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{authorization}\r\n",
-        body.len()
-    );
-    let mut request = Zeroizing::new(head.into_bytes());
-    request.extend_from_slice(body);
+    let authorization: [&[u8]; 3] = bearer.map_or([b""; 3], |token| [b"Authorization: Bearer ", token, b"\r\n"]);
+    let parts = [&[head.as_bytes()], &authorization[..], &[b"\r\n", body]].concat();
+    // Of its final size from the start: a buffer that grows leaves secrets behind where it was.
+    let mut request = Zeroizing::new(Vec::with_capacity(parts.iter().map(|part| part.len()).sum()));
+    for part in parts {
+        request.extend_from_slice(part);
+    }
     stream.write_all(&request).and_then(|()| stream.flush()).map_err(|e| Error::stream(step, &e))?;
     read_reply(stream, step, limit)
 }

@@ -38,6 +38,19 @@ impl Identity {
     }
 
     fn generate(app: Option<[u8; 16]>) -> Result<Self, Error> {
+        let (encoded, leaf) = Self::new_pair(app)?;
+        let private = PrivateKeyDer::try_from(encoded.as_slice()).map_err(|_| Error::Identity)?;
+        let signing = rustls::crypto::ring::sign::any_ecdsa_type(&private).map_err(|_| Error::Identity)?;
+        let spki = crate::tls::p256_spki(&leaf).map_err(|_| Error::Identity)?;
+        Ok(Self::of(Arc::new(CertifiedKey::new(vec![leaf], signing)), spki))
+    }
+
+    pub(crate) fn of(certified: Arc<CertifiedKey>, spki: Vec<u8>) -> Self {
+        Self { certified, spki }
+    }
+
+    /// A new key in PKCS#8, and its leaf.
+    pub(crate) fn new_pair(app: Option<[u8; 16]>) -> Result<(Zeroizing<Vec<u8>>, CertificateDer<'static>), Error> {
         let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(|_| Error::Identity)?;
         let mut params = CertificateParams::default();
         let mut name = DistinguishedName::new();
@@ -49,11 +62,7 @@ impl Identity {
             app.map(|uuid| CustomExtension::from_oid_content(OID_APP, uuid.to_vec())).into_iter().collect();
         let leaf = params.self_signed(&key).map_err(|_| Error::Identity)?;
         let encoded = Zeroizing::new(key.serialize_der());
-        let private = PrivateKeyDer::try_from(encoded.as_slice()).map_err(|_| Error::Identity)?;
-        let signing = rustls::crypto::ring::sign::any_ecdsa_type(&private).map_err(|_| Error::Identity)?;
-        let leaf = CertificateDer::from(leaf.der().to_vec());
-        let spki = crate::tls::p256_spki(&leaf).map_err(|_| Error::Identity)?;
-        Ok(Self { certified: Arc::new(CertifiedKey::new(vec![leaf], signing)), spki })
+        Ok((encoded, CertificateDer::from(leaf.der().to_vec())))
     }
 
     /// Our SubjectPublicKeyInfo, DER, 91 bytes.

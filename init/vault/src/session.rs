@@ -190,16 +190,27 @@ impl<T: Transport> Session<T> {
     /// # Errors
     /// As [`Session::export_key`].
     pub fn request(&mut self, request: &serde_json::Value, bearer: Option<&str>, deadline: Instant) -> Result<Answer, Error> {
-        self.0.sock.deadline = deadline;
         // It may hold a share: written once into memory that is wiped and has room for it, since a buffer that grows moves.
         let mut body = zeroize::Zeroizing::new(Vec::with_capacity(ANSWER_MAX));
         serde_json::to_writer(&mut *body, request).map_err(|_| Error::Protocol(Step::Request, "request not encodable"))?;
-        let reply = http::post(&mut self.0, Step::Request, PATH_DATA, bearer, &body, ANSWER_MAX)?;
+        let reply = self.send(&body, bearer.map(str::as_bytes), ANSWER_MAX, deadline)?;
         if reply.status != 200 {
             return Err(Error::Status(Step::Request, reply.status));
         }
         let answer = answer::parse(&reply.body).ok_or(Error::Protocol(Step::Request, "answer is no vault's"))?;
         answer.map_err(Error::Refused)
+    }
+
+    /// Sends the body of a request, with the owner's bearer where one is given, and reads an answer of at most `limit` bytes.
+    pub(crate) fn send(
+        &mut self,
+        body: &[u8],
+        bearer: Option<&[u8]>,
+        limit: usize,
+        deadline: Instant,
+    ) -> Result<http::Reply, Error> {
+        self.0.sock.deadline = deadline;
+        http::post(&mut self.0, Step::Request, PATH_DATA, bearer, body, limit)
     }
 }
 

@@ -1,0 +1,205 @@
+//! What an operator asks of a key server, and what it answers. Only built with the feature `operator`: PID 1 carries none of it.
+//!
+//! [`KeyServer`] is the interface; [`Operator`] is the Enclave Vault behind it. Threat model: the node proved itself before, so its
+//! answers are those of a known build, but a build has errors and its texts quote what others sent. Whatever it answers is bounded,
+//! printed only as [`NodeText`], and compared with what was asked.
+
+mod answer;
+mod client_key;
+mod error;
+mod node_text;
+mod request;
+mod token;
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::{Session, Transport};
+
+pub use answer::{AuditEntry, AuditLog, KeyInfo, ListedKey, PendingProfile, PolicyInForce, Staged};
+pub use error::{Error, Refusal};
+pub use node_text::{NodeText, escape};
+pub use request::{NewKey, ProfileSource};
+pub use token::{Token, TokenError};
+
+use answer::Answer;
+use request::Request;
+
+/// The longest answer to an operator, in bytes: 1024 entries of an audit log are about 300 KiB.
+const ANSWER_MAX: usize = 1 << 20;
+
+/// A key server that proved itself, for an operator: keys by handle, each under a policy. `owner` speaks for the key's owner.
+///
+/// Another key server would implement this. What it must promise: a key is never overwritten, `delete_key` is final, and what
+/// `policy` answers is what it evaluates.
+pub trait KeyServer {
+    /// Stores a new key under the policy that its grant carries; when it will be forgotten, Unix seconds.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::leaves_doubt`] says whether the key may have been stored all the same.
+    fn create_key(&mut self, key: &NewKey<'_>) -> Result<u64, Error>;
+
+    /// Deletes a key for ever.
+    ///
+    /// # Errors
+    /// [`Error`], as for every other request.
+    fn delete_key(&mut self, handle: &str, owner: &Token) -> Result<(), Error>;
+
+    /// What is known of a key, without its material. An expired key is still known.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn key_info(&mut self, handle: &str, owner: &Token) -> Result<KeyInfo, Error>;
+
+    /// Which keys the bearer owns.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn list_keys(&mut self, owner: &Token) -> Result<Vec<ListedKey>, Error>;
+
+    /// The policy that is in force.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn policy(&mut self, handle: &str, owner: &Token) -> Result<PolicyInForce, Error>;
+
+    /// Puts a whole new policy into force; its version.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn update_policy(&mut self, handle: &str, policy: &Value, owner: &Token) -> Result<u64, Error>;
+
+    /// Proposes another kind of guest for a key. It gets nothing until it is promoted.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn stage_profile(&mut self, handle: &str, profile: &Value, source: ProfileSource, owner: &Token) -> Result<Staged, Error>;
+
+    /// The profiles that are staged and not promoted.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn pending_profiles(&mut self, handle: &str, owner: &Token) -> Result<Vec<PendingProfile>, Error>;
+
+    /// Adds a staged profile to the guests that get the key; the version of the policy.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn promote_profile(&mut self, handle: &str, id: u32, owner: &Token) -> Result<u64, Error>;
+
+    /// Drops a staged profile.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn revoke_profile(&mut self, handle: &str, id: u32, owner: &Token) -> Result<(), Error>;
+
+    /// What was asked of a key from entry `since` on, at most `limit` entries.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn audit_log(&mut self, handle: &str, since: u64, limit: u32, owner: &Token) -> Result<AuditLog, Error>;
+}
+
+/// An Enclave Vault, over the connection on which it proved itself.
+pub struct Operator<T: Transport> {
+    session: Session<T>,
+    step: Duration,
+}
+
+impl<T: Transport> Operator<T> {
+    /// Requests over `session`, of which each may take `step`.
+    #[must_use]
+    pub fn new(session: Session<T>, step: Duration) -> Self {
+        Self { session, step }
+    }
+
+    fn ask(&mut self, request: &Request<'_>, owner: Option<&Token>) -> Result<Answer, Error> {
+        let body = request.encode()?;
+        let reply =
+            self.session.send(&body, owner.map(|owner| owner.expose().as_bytes()), ANSWER_MAX, Instant::now() + self.step)?;
+        if reply.status != 200 {
+            return Err(Error::Status { status: reply.status, text: NodeText::of_bytes(&reply.body) });
+        }
+        answer::parse(&body, &reply.body)
+    }
+}
+
+impl<T: Transport> KeyServer for Operator<T> {
+    fn create_key(&mut self, key: &NewKey<'_>) -> Result<u64, Error> {
+        match self.ask(&Request::CreateKey(key), None)? {
+            Answer::KeyCreated { handle, expires_at } if handle.is(key.handle) => Ok(expires_at),
+            _ => Err(Error::Another),
+        }
+    }
+
+    fn delete_key(&mut self, handle: &str, owner: &Token) -> Result<(), Error> {
+        match self.ask(&Request::DeleteKey { handle, approvals: [] }, Some(owner))? {
+            Answer::KeyDeleted => Ok(()),
+            _ => Err(Error::Another),
+        }
+    }
+
+    fn key_info(&mut self, handle: &str, owner: &Token) -> Result<KeyInfo, Error> {
+        match self.ask(&Request::GetKeyInfo { handle }, Some(owner))? {
+            Answer::KeyInfo(info) if info.handle.is(handle) => Ok(info),
+            _ => Err(Error::Another),
+        }
+    }
+
+    fn list_keys(&mut self, owner: &Token) -> Result<Vec<ListedKey>, Error> {
+        match self.ask(&Request::ListKeys, Some(owner))? {
+            Answer::KeyList { keys } => Ok(keys),
+            _ => Err(Error::Another),
+        }
+    }
+
+    fn policy(&mut self, handle: &str, owner: &Token) -> Result<PolicyInForce, Error> {
+        match self.ask(&Request::GetPolicy { handle }, Some(owner))? {
+            Answer::Policy(policy) => Ok(policy),
+            _ => Err(Error::Another),
+        }
+    }
+
+    fn update_policy(&mut self, handle: &str, policy: &Value, owner: &Token) -> Result<u64, Error> {
+        match self.ask(&Request::UpdatePolicy { handle, new_policy: policy, approvals: [] }, Some(owner))? {
+            Answer::PolicyUpdated { policy_version } => Ok(policy_version),
+            _ => Err(Error::Another),
+        }
+    }
+
+    fn stage_profile(&mut self, handle: &str, profile: &Value, source: ProfileSource, owner: &Token) -> Result<Staged, Error> {
+        match self.ask(&Request::StagePendingProfile { handle, profile, source }, Some(owner))? {
+            Answer::PendingProfileStaged(staged) => Ok(staged),
+            _ => Err(Error::Another),
+        }
+    }
+
+    fn pending_profiles(&mut self, handle: &str, owner: &Token) -> Result<Vec<PendingProfile>, Error> {
+        match self.ask(&Request::ListPendingProfiles { handle }, Some(owner))? {
+            Answer::PendingProfileList { pending } => Ok(pending),
+            _ => Err(Error::Another),
+        }
+    }
+
+    fn promote_profile(&mut self, handle: &str, id: u32, owner: &Token) -> Result<u64, Error> {
+        match self.ask(&Request::PromotePendingProfile { handle, pending_id: id, approvals: [] }, Some(owner))? {
+            Answer::PendingProfilePromoted { policy_version } => Ok(policy_version),
+            _ => Err(Error::Another),
+        }
+    }
+
+    fn revoke_profile(&mut self, handle: &str, id: u32, owner: &Token) -> Result<(), Error> {
+        match self.ask(&Request::RevokePendingProfile { handle, pending_id: id }, Some(owner))? {
+            Answer::PendingProfileRevoked => Ok(()),
+            _ => Err(Error::Another),
+        }
+    }
+
+    fn audit_log(&mut self, handle: &str, since: u64, limit: u32, owner: &Token) -> Result<AuditLog, Error> {
+        match self.ask(&Request::ReadAuditLog { handle, since_seq: since, limit }, Some(owner))? {
+            Answer::AuditLog(log) => Ok(log),
+            _ => Err(Error::Another),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! A node's own words, made fit for a terminal.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer};
+
+/// The longest text that is kept, in characters after escaping.
+const LENGTH_MAX: usize = 512;
+
+/// A text of a node: printable ASCII only, of bounded length. What else a node sent stands in it as an escape, so that it can move no
+/// cursor, change no colour and reverse no line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeText(String);
+
+impl NodeText {
+    /// The text, escaped and cut.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        let mut kept = String::new();
+        for (at, character) in text.char_indices() {
+            let escaped = escaped(character);
+            if kept.len() + escaped.len() > LENGTH_MAX {
+                kept.extend(["... (", &(text.len() - at).to_string(), " bytes more)"]);
+                break;
+            }
+            kept.push_str(&escaped);
+        }
+        Self(kept)
+    }
+
+    /// Bytes that need not be a text.
+    #[must_use]
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        Self::new(&String::from_utf8_lossy(bytes))
+    }
+
+    /// Whether the node sent exactly this text, which is printable ASCII.
+    #[must_use]
+    pub fn is(&self, text: &str) -> bool {
+        self.0 == text
+    }
+
+    /// The escaped text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for NodeText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for NodeText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self::new(&text))
+    }
+}
+
+/// Printable ASCII stays; the backslash too, or escapes could be forged. Lookalikes of other scripts are escaped as well.
+fn escaped(character: char) -> String {
+    match character {
+        ' '..='~' if character != '\\' => character.to_string(),
+        _ => character.escape_default().to_string(),
+    }
+}
+
+/// JSON as it is printed, in ASCII: no control character, and others as JSON's own escapes, so a program reads the same value.
+#[must_use]
+pub fn escape(json: &str) -> String {
+    let mut units = [0; 2];
+    let mut out = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            '\n' | ' '..='~' => out.push(character),
+            _ => out.extend(character.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}"))),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_node_moves_a_terminal() {
+        let cases = [
+            ("key not found", "key not found"),
+            ("it's \"so\"", "it's \"so\""),
+            ("\u{1b}[2J\u{1b}]0;x\u{7}", "\\u{1b}[2J\\u{1b}]0;x\\u{7}"),
+            ("a\r\nb\tc", "a\\r\\nb\\tc"),
+            ("a\u{202e}b\u{2066}c\u{200f}", "a\\u{202e}b\\u{2066}c\\u{200f}"),
+            ("\u{9b}31m\u{7f}", "\\u{9b}31m\\u{7f}"),
+            ("\u{2028}\u{feff}\u{e0041}", "\\u{2028}\\u{feff}\\u{e0041}"),
+            ("\\u{1b}", "\\\\u{1b}"),
+            ("аdmin", "\\u{430}dmin"),
+        ];
+        for (text, want) in cases {
+            assert_eq!(NodeText::new(text).as_str(), want);
+        }
+        assert_eq!(NodeText::of_bytes(&[0xff, b'a']).as_str(), "\\u{fffd}a");
+    }
+
+    #[test]
+    fn length_is_bounded_after_escaping() {
+        let long = NodeText::new(&"\u{1b}".repeat(100_000));
+        assert!(long.as_str().len() < LENGTH_MAX + 40 && long.as_str().ends_with("... (99915 bytes more)"), "{long}");
+        assert_eq!(NodeText::new(&"a".repeat(LENGTH_MAX)).as_str().len(), LENGTH_MAX);
+    }
+
+    #[test]
+    fn json_stays_the_same_value_in_ascii() {
+        let value = serde_json::json!({ "a\u{202e}": ["\u{1b}\u{9b}\u{7f}", "😀", "plain\\"] });
+        let printed = escape(&format!("{value:#}"));
+        assert!(printed.bytes().all(|byte| byte == b'\n' || (b' '..=b'~').contains(&byte)), "{printed}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&printed).unwrap(), value);
+    }
+}

@@ -1,0 +1,138 @@
+//! Requests as nodes read them: externally tagged JSON, bytes in base64url without padding (wire.md, section 3).
+
+use std::io;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::{Error, Token};
+
+/// A key to create. Type, owner and policy are the grant's.
+#[derive(Serialize)]
+pub struct NewKey<'a> {
+    /// Its name.
+    pub handle: &'a str,
+    /// Its bytes.
+    #[serde(rename = "material_b64", serialize_with = "base64url")]
+    pub material: &'a [u8],
+    /// The identity provider's permission.
+    #[serde(serialize_with = "token")]
+    pub grant: &'a Token,
+}
+
+/// Where a staged profile comes from. Advisory: nodes decide nothing on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum ProfileSource {
+    /// A build pipeline.
+    PlatformBuild,
+    /// A person.
+    ManualImport,
+}
+
+/// No approvals of managers are sent.
+type NoApprovals = [(); 0];
+
+#[derive(Serialize)]
+pub(super) enum Request<'a> {
+    CreateKey(&'a NewKey<'a>),
+    DeleteKey { handle: &'a str, approvals: NoApprovals },
+    GetKeyInfo { handle: &'a str },
+    GetPolicy { handle: &'a str },
+    ListKeys,
+    UpdatePolicy { handle: &'a str, new_policy: &'a Value, approvals: NoApprovals },
+    StagePendingProfile { handle: &'a str, profile: &'a Value, source: ProfileSource },
+    ListPendingProfiles { handle: &'a str },
+    PromotePendingProfile { handle: &'a str, pending_id: u32, approvals: NoApprovals },
+    RevokePendingProfile { handle: &'a str, pending_id: u32 },
+    ReadAuditLog { handle: &'a str, since_seq: u64, limit: u32 },
+}
+
+impl Request<'_> {
+    /// Into memory that is wiped and of its final size from the start: it may hold a share, and a buffer that grows leaves it behind.
+    pub(super) fn encode(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let mut length = Length(0);
+        serde_json::to_writer(&mut length, self).map_err(|_| Error::Encode)?;
+        let mut body = Zeroizing::new(Vec::with_capacity(length.0));
+        serde_json::to_writer(&mut *body, self).map_err(|_| Error::Encode)?;
+        Ok(body)
+    }
+}
+
+/// Counts what is written.
+struct Length(usize);
+
+impl io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn base64url<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    let mut text = Zeroizing::new(vec![0; bytes.len().div_ceil(3) * 4]);
+    let length = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text).map_err(serde::ser::Error::custom)?;
+    let text = text.get(..length).and_then(|text| std::str::from_utf8(text).ok());
+    serializer.serialize_str(text.ok_or_else(|| serde::ser::Error::custom("base64"))?)
+}
+
+fn token<S: Serializer>(token: &Token, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(token.expose())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The forms of wire.md, section 3, and of the node's own VaultRequest.
+    #[test]
+    fn requests_are_written_as_nodes_read_them() {
+        let (grant, value) = (Token::new(b"a.b.c").unwrap(), json!({ "version": 1 }));
+        let key = NewKey { handle: "apps/h", material: &[0xfb, 0xff, 1, 2], grant: &grant };
+        let handle = "h";
+        let cases = [
+            (
+                Request::CreateKey(&key),
+                json!({ "CreateKey": { "handle": "apps/h", "material_b64": "-_8BAg", "grant": "a.b.c" } }),
+            ),
+            (Request::DeleteKey { handle, approvals: [] }, json!({ "DeleteKey": { "handle": "h", "approvals": [] } })),
+            (Request::GetKeyInfo { handle }, json!({ "GetKeyInfo": { "handle": "h" } })),
+            (Request::GetPolicy { handle }, json!({ "GetPolicy": { "handle": "h" } })),
+            (Request::ListKeys, json!("ListKeys")),
+            (
+                Request::UpdatePolicy { handle, new_policy: &value, approvals: [] },
+                json!({ "UpdatePolicy": { "handle": "h", "new_policy": value, "approvals": [] } }),
+            ),
+            (
+                Request::StagePendingProfile { handle, profile: &value, source: ProfileSource::ManualImport },
+                json!({ "StagePendingProfile": { "handle": "h", "profile": value, "source": "ManualImport" } }),
+            ),
+            (Request::ListPendingProfiles { handle }, json!({ "ListPendingProfiles": { "handle": "h" } })),
+            (
+                Request::PromotePendingProfile { handle, pending_id: 3, approvals: [] },
+                json!({ "PromotePendingProfile": { "handle": "h", "pending_id": 3, "approvals": [] } }),
+            ),
+            (
+                Request::RevokePendingProfile { handle, pending_id: 3 },
+                json!({ "RevokePendingProfile": { "handle": "h", "pending_id": 3 } }),
+            ),
+            (
+                Request::ReadAuditLog { handle, since_seq: 5, limit: 7 },
+                json!({ "ReadAuditLog": { "handle": "h", "since_seq": 5, "limit": 7 } }),
+            ),
+        ];
+        for (request, want) in cases {
+            let body = request.encode().unwrap();
+            assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), want);
+            assert_eq!(body.len(), body.capacity(), "{want}");
+        }
+    }
+}
