@@ -1,9 +1,20 @@
 //! Key policies, version 1: which images may have a key, and who may change that (wire.md, section 3).
 
+mod check;
+mod compare;
+mod shape;
+
 use serde_json::{Value, json};
+
+pub use check::{APP_OID, Facts, check, check_staged, refused_attributes};
+pub use compare::{differences, profile_differences, same_profile};
+
+pub use shape::Problem;
 
 /// How long a key lives where nothing else is said, in seconds: 90 days, the most that nodes grant.
 pub const TTL_SECONDS: u64 = 7_776_000;
+/// How long nodes keep a key whose policy does not say, in seconds: 30 days.
+const TTL_DEFAULT_SECONDS: u64 = 2_592_000;
 
 /// Who may change the policy and delete the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +122,7 @@ pub(crate) fn names_a_guest(policy: &Value) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// The sample of wire.md, section 3.
@@ -134,7 +145,7 @@ mod tests {
         }
     }
 
-    fn sample() -> Value {
+    pub(crate) fn sample() -> Value {
         let filled =
             SAMPLE.replace("MRTD", &"ab".repeat(48)).replace("RTMR1", &"01".repeat(48)).replace("RTMR2", &"02".repeat(48));
         serde_json::from_str(&filled).unwrap()

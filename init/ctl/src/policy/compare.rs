@@ -1,0 +1,143 @@
+//! Whether the policy that a node evaluates is the one that it was sent.
+
+use serde_json::Value;
+
+use super::shape::{POLICY, PROFILE, Problem, Shape};
+
+/// The longest value that is printed, in bytes of JSON.
+const VALUE_MAX: usize = 160;
+
+/// Every place at which `got` says something else than `sent`. Fields that a node fills in with what it takes for absent ones are no
+/// difference.
+#[must_use]
+pub fn differences(sent: &Value, got: &Value) -> Vec<Problem> {
+    let mut found = Vec::new();
+    compare(Some(&POLICY), sent, got, "", &mut found);
+    found
+}
+
+/// The same of a profile.
+#[must_use]
+pub fn profile_differences(sent: &Value, got: &Value) -> Vec<Problem> {
+    let mut found = Vec::new();
+    compare(Some(&PROFILE), sent, got, "", &mut found);
+    found
+}
+
+/// Whether a node's profile lets the same guests in as one that was written here.
+#[must_use]
+pub fn same_profile(one: &Value, other: &Value) -> bool {
+    profile_differences(one, other).is_empty()
+}
+
+fn compare(shape: Option<&Shape>, sent: &Value, got: &Value, place: &str, found: &mut Vec<Problem>) {
+    match (sent, got) {
+        (Value::Object(sent), Value::Object(got)) => {
+            let default = |name: &str| shape.and_then(|shape| shape.default_of(name));
+            for (name, value) in sent {
+                let place = format!("{place}/{name}");
+                match got.get(name) {
+                    Some(other) => compare(shape.and_then(|shape| shape.part(name)), value, other, &place, found),
+                    None if default(name).as_ref() == Some(value) => {}
+                    None => found.push(Problem::at(&place, format!("the node dropped it; sent was {}", short(value)))),
+                }
+            }
+            for (name, value) in got.iter().filter(|(name, _)| !sent.contains_key(*name)) {
+                if default(name).as_ref() != Some(value) {
+                    let place = format!("{place}/{name}");
+                    found.push(Problem::at(&place, format!("the node added it, as {}", short(value))));
+                }
+            }
+        }
+        (Value::Array(sent), Value::Array(got)) if sent.len() == got.len() => {
+            let shape = shape.and_then(|shape| shape.part(""));
+            for (index, (sent, got)) in sent.iter().zip(got).enumerate() {
+                compare(shape, sent, got, &format!("{place}/{index}"), found);
+            }
+        }
+        _ if sent == got => {}
+        _ => found.push(Problem::at(place, format!("the node changed it; sent was {}, it has {}", short(sent), short(got)))),
+    }
+}
+
+/// A value on one line of a terminal.
+fn short(value: &Value) -> String {
+    let mut text = vault::operator::escape(&value.to_string()).replace('\n', " ");
+    if text.len() > VALUE_MAX {
+        text.truncate(VALUE_MAX); // ASCII, so this is no part of a character
+        text.push_str("..");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::policy::tests::sample;
+
+    fn places(change: impl FnOnce(&mut Value)) -> Vec<String> {
+        let mut got = sample();
+        change(&mut got);
+        differences(&sample(), &got).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn each_field_that_a_node_drops_changes_or_adds_is_named() {
+        type Change = fn(&mut Value);
+        let tdx = "/principals/tees/0/Tee/measurements/0/Tdx";
+        let cases: [(&str, Change, String); 6] = [
+            (
+                "dropped",
+                |p| drop(p["principals"]["tees"][0]["Tee"]["measurements"][0]["Tdx"].as_object_mut().unwrap().remove("rtmr2")),
+                format!("{tdx}/rtmr2: the node dropped it; sent was \"{}\"", "02".repeat(48)),
+            ),
+            (
+                "capped",
+                |p| p["lifecycle"]["ttl_seconds"] = json!(60),
+                "/lifecycle/ttl_seconds: the node changed it; sent was 7776000, it has 60".to_owned(),
+            ),
+            (
+                "one more guest",
+                |p| {
+                    let tee = p["principals"]["tees"][0].clone();
+                    p["principals"]["tees"].as_array_mut().unwrap().push(tee);
+                },
+                "/principals/tees: the node changed it".to_owned(),
+            ),
+            (
+                "added",
+                |p| p["backdoor\u{1b}"] = json!("\u{202e}"),
+                "/backdoor\\u{1b}: the node added it, as \"\\u202e\"".to_owned(),
+            ),
+            ("nothing left", |p| *p = json!(null), ": the node changed it".to_owned()),
+            (
+                "one rule more",
+                |p| p["operations"][0]["principals"] = json!(["AnyTee", "Owner"]),
+                "/operations/0/principals: the node changed it".to_owned(),
+            ),
+        ];
+        for (name, change, want) in cases {
+            let found = places(change);
+            assert!(found.len() == 1 && found[0].starts_with(&want), "{name}: {found:?}");
+        }
+        assert!(places(|_| ()).is_empty());
+    }
+
+    #[test]
+    fn what_a_node_fills_in_is_no_difference() {
+        let mut sent = sample();
+        for (place, field) in [
+            ("", "mutability"),
+            ("/principals", "managers"),
+            ("/operations/0", "requires"),
+            ("/principals/tees/0/Tee", "acceptable_tcb_statuses"),
+            ("/principals/tees/0/Tee/attestation_servers/0", "pinned_spki_sha256_hex"),
+        ] {
+            sent.pointer_mut(place).unwrap().as_object_mut().unwrap().remove(field);
+        }
+        assert_eq!(differences(&sent, &sample()), []);
+        assert_eq!(differences(&sample(), &sent), [], "nor what it leaves out");
+    }
+}
