@@ -71,9 +71,10 @@ pub(crate) struct QuoteVerify {
     /// The root certificate that its chain must end in, DER or PEM
     #[arg(long, value_name = "FILE")]
     pub(crate) anchor: PathBuf,
-    /// Collateral: a folder (a PCS's answers by name, or JSON in dcap-qvl's form), such a JSON file, or http://HOST:PORT of a PCCS
+    /// Collateral: a folder (a PCS's answers by name, or JSON in dcap-qvl's form), such a JSON file, or http://HOST:PORT or
+    /// https://HOST:PORT of a PCCS. Intel signed what it serves, so the certificate of https is not verified. Can be repeated
     #[arg(long, value_name = "DIR|FILE|URL")]
-    pub(crate) collateral: Option<String>,
+    pub(crate) collateral: Vec<String>,
     /// When: RFC 3339 or Unix seconds; default: now
     #[arg(long, value_name = "TIME", value_parser = at)]
     pub(crate) at: Option<u64>,

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::dial::DialError;
+
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -83,6 +85,15 @@ pub enum Cause {
     /// The exchange; texts of the peer are not in it.
     #[error(transparent)]
     Vault(vault::Error),
+}
+
+impl From<DialError> for Cause {
+    fn from(error: DialError) -> Self {
+        match error {
+            DialError::Resolve(kind) => Self::Resolve(kind),
+            DialError::Connect(kind) => Self::Connect(kind),
+        }
+    }
 }
 
 impl From<vault::Error> for Cause {

@@ -4,6 +4,8 @@
 //! itself here by the same rules as to a guest, before it is sent a share, a grant or a bearer; nothing is created anywhere until
 //! every node has. Key and shares exist only in memory that is wiped: never in a file, an argument, the environment or a log.
 
+pub mod collateral;
+mod dial;
 mod error;
 mod nodes;
 pub mod policy;

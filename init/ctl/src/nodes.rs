@@ -1,8 +1,6 @@
 //! Dialling vaults, and having each prove itself as it would to a guest. Nothing but the challenge is sent before that.
 
-use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::mpsc;
+use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,7 +8,7 @@ use attest::{Anchor, Floors, Policy, Tcb, TcbDemand, TcbStatus};
 use ring::rand::{SecureRandom, SystemRandom};
 use vault::{Clock, Expectation, Handshaken, Identity, Session};
 
-use crate::{Cause, Failure};
+use crate::{Cause, Failure, dial};
 
 /// The longest that one step of an exchange may take.
 const STEP: Duration = Duration::from_secs(10);
@@ -97,7 +95,7 @@ impl Node {
 
 impl Proved {
     fn dial(address: &str, identity: &Identity, expected: &Expectation<'_>) -> Result<Self, Cause> {
-        let stream = connect(address)?;
+        let stream = dial::connect(address, Instant::now() + STEP)?;
         let mut context = [0; 32];
         SystemRandom::new().fill(&mut context).map_err(|_| Cause::Random)?;
         let handshaken = Handshaken::connect(stream, identity, Instant::now() + STEP)?;
@@ -120,36 +118,4 @@ impl Proved {
     pub(crate) fn failed(&self, cause: Cause) -> Failure {
         Failure { vault: self.node.address.clone(), cause }
     }
-}
-
-/// Connects to the first address of the name that answers; all of them together have one step's time.
-fn connect(address: &str) -> Result<TcpStream, Cause> {
-    let deadline = Instant::now() + STEP;
-    let mut last = Cause::Resolve(io::ErrorKind::NotFound);
-    let mut candidates = resolve(address)?;
-    while let Some(candidate) = candidates.pop() {
-        let others = u32::try_from(candidates.len()).unwrap_or(u32::MAX - 1);
-        let share = deadline.saturating_duration_since(Instant::now()) / (others + 1);
-        if share.is_zero() {
-            return Err(Cause::Connect(io::ErrorKind::TimedOut));
-        }
-        let connected =
-            TcpStream::connect_timeout(&candidate, share).and_then(|stream| stream.set_nodelay(true).map(|()| stream));
-        match connected {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = Cause::Connect(error.kind()),
-        }
-    }
-    Err(last)
-}
-
-/// The addresses of a name, last first. The system's resolver knows no deadline, so it is left behind when it takes too long.
-fn resolve(address: &str) -> Result<Vec<SocketAddr>, Cause> {
-    let (sender, answer) = mpsc::channel();
-    let name = address.to_owned();
-    thread::spawn(move || sender.send(name.to_socket_addrs().map(Vec::from_iter)).ok());
-    let found = answer.recv_timeout(STEP).map_err(|_| Cause::Resolve(io::ErrorKind::TimedOut))?;
-    let mut addresses = found.map_err(|error| Cause::Resolve(error.kind()))?;
-    addresses.reverse();
-    Ok(addresses)
 }

@@ -4,11 +4,13 @@ mod describe;
 pub(crate) mod sources;
 
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use attest::{Anchor, Checks, DomainPolicy, EnclavePolicy, Evidence, Floors, Frame, Policy, Refusal, Tcb, TcbDemand, verify};
+use cvmctl::collateral::{CACHE_TIMEOUT, Sources};
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
+use vault::CollateralSource as _;
 
 use crate::args::{QuoteShow, QuoteVerify};
 use crate::run::{Error, floors, read};
@@ -42,11 +44,16 @@ pub(crate) fn judge(args: &QuoteVerify) -> Result<ExitCode, Error> {
     let (mut checks, verdict) = match &policy.tcb {
         TcbDemand::Signature => verdict(&quote, None, &anchor, &policy, at, args),
         TcbDemand::Statuses(_) => {
-            let candidates = args.collateral.as_deref().map_or(Ok(Vec::new()), |from| sources::collateral(from, &quote))?;
+            let collateral = Sources::open(&args.collateral)?;
+            let candidates = collateral.find(&quote, Instant::now() + CACHE_TIMEOUT);
+            let problems = collateral.problems();
+            if candidates.is_empty() && !problems.is_empty() {
+                return Err(Error::Caches(problems.join("; ")));
+            }
             let mut verdicts = candidates.iter().map(|one| verdict(&quote, Some(one), &anchor, &policy, at, args));
             // The first that believes decides; else what the first one says.
             let believed = verdicts.by_ref().find(|(_, verdict)| verdict.is_ok());
-            believed.unwrap_or_else(|| verdict(&quote, candidates.first(), &anchor, &policy, at, args))
+            believed.unwrap_or_else(|| verdict(&quote, candidates.first().map(|one| &**one), &anchor, &policy, at, args))
         }
     };
     if args.report_data.is_none() && verdict.is_ok() {

@@ -37,16 +37,10 @@ pub(crate) enum Error {
     AnotherOwner,
     #[error("keeping secrets out of core dumps")]
     Core(#[source] rustix::io::Errno),
-    #[error("the quote names no platform that collateral could be asked for")]
-    NoPlatform,
-    #[error("the cache's name leads nowhere")]
-    NoAddress,
-    #[error("{0}: no collateral in it")]
-    NoCollateral(PathBuf),
     #[error("collateral")]
-    Collateral(#[source] attest::CollateralError),
-    #[error("collateral cache")]
-    Pccs(#[from] vault::PccsError),
+    Source(#[from] cvmctl::collateral::SourceError),
+    #[error("collateral cache: {0}")]
+    Caches(String),
     #[error("no quote")]
     Quote(#[source] attest::FrameError),
     #[error("policy words")]
