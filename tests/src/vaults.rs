@@ -6,14 +6,13 @@ mod key;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use cvmctl::collateral::Sources;
 use cvmctl::policy::{self, Image, Owner, Terms, key_policy};
 use cvmctl::provision::{self, provision};
-use cvmctl::{Floors, Nodes, TcbStatus, promote};
+use cvmctl::{Credentials, Floors, Nodes, TcbStatus, promote};
 use machine::TdInfo;
 use sim_dcap::{Pki, Platform, SnpChip};
 use vault_node::{Issuer, Misbehaviour, Node, NodeConfig, NodeHandle};
-
-use zeroize::Zeroizing;
 
 use self::collateral::staple;
 use self::key::Key;
@@ -153,15 +152,16 @@ impl Vaults {
     /// # Errors
     /// When a node does not start, or dealing fails.
     pub fn provisioned(artifacts: &Artifacts, needed: usize, dealt: usize) -> Result<Self, Failure> {
-        // cvmctl has no other source of collateral.
-        let mut vaults = Self::start(artifacts, needed, dealt, Key::Provisioned { commitment: [0; 32] }, staple)?;
+        let mut vaults = Self::start(artifacts, needed, dealt, Key::Provisioned { commitment: [0; 32] }, |_| ())?;
         let provisioned = provision(&provision::Request {
-            nodes: vaults.as_operator_sees_them(),
+            nodes: vaults.as_operator_sees_them()?,
             threshold: needed,
             handle: HANDLE.to_owned(),
             // No image yet: the commitment is part of what an image measures, so images are let in when they are known.
             policy: vaults.policy(Vec::new()),
-            issuer_key: vaults.issuer_key(),
+            facts: policy::Facts::default(),
+            credentials: vaults.credentials()?,
+            client_key: None,
         });
         let provisioned = provisioned.map_err(|error| Failure(format!("cvmctl provision: {}", cvmctl::chain(&error))))?;
         vaults.key = Key::Provisioned { commitment: provisioned.commitment.0 };
@@ -349,10 +349,12 @@ impl Vaults {
             }
             Key::Provisioned { .. } => {
                 let request = promote::Request {
-                    nodes: self.as_operator_sees_them(),
+                    nodes: self.as_operator_sees_them()?,
                     handle: HANDLE.to_owned(),
                     policy,
-                    issuer_key: self.issuer_key(),
+                    facts: policy::Facts::default(),
+                    credentials: self.credentials()?,
+                    client_key: None,
                 };
                 for promoted in promote::promote(&request).doing("cvmctl promote")? {
                     promoted.doing("cvmctl promote")?;
@@ -386,19 +388,21 @@ impl Vaults {
         key_policy(&terms)
     }
 
-    fn as_operator_sees_them(&self) -> Nodes {
-        Nodes {
+    fn as_operator_sees_them(&self) -> Result<Nodes, Failure> {
+        let caches: Vec<_> = self.cache.iter().map(|(_, cache)| format!("http://{}", cache.address)).collect();
+        Ok(Nodes {
             vaults: self.nodes.iter().map(|node| node.addr().to_string()).collect(),
             anchor: self.pki.root_der().to_vec(),
             mrenclaves: vec![MRENCLAVE],
             statuses: vec![TcbStatus::UpToDate],
             floors: Floors::default(),
             at: clock::now(),
-        }
+            collateral: Arc::new(Sources::open(&caches).doing("the cache of collateral")?),
+        })
     }
 
-    fn issuer_key(&self) -> Zeroizing<Vec<u8>> {
-        Zeroizing::new(self.issuer.key.pkcs8())
+    fn credentials(&self) -> Result<Credentials, Failure> {
+        Credentials::of_issuer(&self.issuer.key.pkcs8(), None, None).doing("the issuer's key")
     }
 
     /// Everything that must never be seen, as far as it is known here.

@@ -1,19 +1,25 @@
 //! What is said to `cvmctl`. No argument holds a secret: those stand in lists of processes.
 
 mod header;
+mod key;
 mod measure;
+mod vaults;
 
 use std::path::PathBuf;
 
 use attest::TcbDemand;
 use clap::{Args, Parser, Subcommand};
 use cvmctl::TcbStatus;
-use cvmctl::policy::TTL_SECONDS;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 pub(crate) use header::{Expected, Header, HeaderCheck, HeaderRestore, HeaderSave};
+pub(crate) use key::{Key, KeyAudit, KeyOf, Keys};
 pub(crate) use measure::{Fold, Log, LogShow, LogVerify, Measure, SecureBootState};
+pub(crate) use vaults::{
+    ClientArgs, ClientKey, CredentialArgs, FactArgs, GuestArgs, ImageArgs, NodeArgs, OwnerArgs, Policy, Promote, Provision,
+    TermArgs,
+};
 
 /// Deals disk keys to Enclave Vaults and says which images may have them
 #[derive(Parser)]
@@ -29,8 +35,13 @@ pub(crate) enum Command {
     Provision(Box<Provision>),
     /// Print a key policy
     Policy(Policy),
-    /// Put a new key policy into force at each vault
-    Promote(Promote),
+    /// Put a whole new key policy into force at each vault, in place of the old one, and read it back
+    Promote(Box<Promote>),
+    /// Keys at the vaults: list, info, policy, delete, audit
+    #[command(subcommand)]
+    Key(Box<Key>),
+    /// Make a client key if there is none, and print the hash that a grant's cnf must have
+    ClientKey(ClientKey),
     /// The guest's command line
     #[command(subcommand)]
     Cmdline(Cmdline),
@@ -128,55 +139,6 @@ pub(crate) struct QuoteVerify {
     pub(crate) json: bool,
 }
 
-#[derive(Args)]
-pub(crate) struct Provision {
-    #[command(flatten)]
-    pub(crate) nodes: NodeArgs,
-    /// How many shares make the key
-    #[arg(long, value_name = "T")]
-    pub(crate) threshold: usize,
-    /// The key's name at every vault
-    #[arg(long, value_name = "NAME")]
-    pub(crate) handle: String,
-    /// The key policy, JSON
-    #[arg(long, value_name = "FILE", required_unless_present = "mrtd")]
-    #[arg(conflicts_with_all = ["mrtd", "rtmr0", "rtmr1", "rtmr2", "name", "attestation_servers", "ttl"])]
-    pub(crate) policy: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) images: ImageArgs,
-    #[command(flatten)]
-    pub(crate) owner: OwnerArgs,
-    /// The P-256 key that signs the grant, PKCS#8 in PEM or DER
-    #[arg(long, value_name = "FILE")]
-    pub(crate) issuer_key: PathBuf,
-    /// Print one JSON object instead of words
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Args)]
-pub(crate) struct Policy {
-    #[command(flatten)]
-    pub(crate) images: ImageArgs,
-    #[command(flatten)]
-    pub(crate) owner: OwnerArgs,
-}
-
-#[derive(Args)]
-pub(crate) struct Promote {
-    #[command(flatten)]
-    pub(crate) nodes: NodeArgs,
-    /// The key's name at every vault
-    #[arg(long, value_name = "NAME")]
-    pub(crate) handle: String,
-    /// The whole new key policy, JSON
-    #[arg(long, value_name = "FILE")]
-    pub(crate) policy: PathBuf,
-    /// The P-256 key that signs the owner's bearer, PKCS#8 in PEM or DER
-    #[arg(long, value_name = "FILE")]
-    pub(crate) issuer_key: PathBuf,
-}
-
 #[derive(Subcommand)]
 pub(crate) enum Cmdline {
     /// Read a command line with the guest's own parser; exit code 2 if it refuses. Formats that nothing proves (E26) and registers
@@ -192,76 +154,6 @@ pub(crate) enum Cmdline {
         #[arg(allow_hyphen_values = true)]
         words: Vec<String>,
     },
-}
-
-/// Where the vaults are and what they must prove, as the guest will demand it
-#[derive(Args)]
-pub(crate) struct NodeArgs {
-    /// A vault; give one for each share
-    #[arg(long = "vault", value_name = "HOST:PORT", required = true, value_delimiter = ',')]
-    pub(crate) vaults: Vec<String>,
-    /// The root certificate of the vaults' quotes, DER
-    #[arg(long, value_name = "FILE")]
-    pub(crate) anchor: PathBuf,
-    /// A build that is a vault
-    #[arg(long = "mrenclave", value_name = "HEX", required = true, value_delimiter = ',', value_parser = bytes::<32>)]
-    pub(crate) mrenclaves: Vec<[u8; 32]>,
-    /// A TCB status that is good enough
-    #[arg(long = "tcb", value_name = "STATUS", value_delimiter = ',', value_parser = tcb)]
-    #[arg(default_values = ["UpToDate", "SWHardeningNeeded"])]
-    pub(crate) statuses: Vec<TcbStatus>,
-    /// The initrd's floors.json
-    #[arg(long, value_name = "FILE")]
-    pub(crate) floors: Option<PathBuf>,
-    /// When to verify evidence: RFC 3339 or Unix seconds; default: now
-    #[arg(long, value_name = "TIME", value_parser = at)]
-    pub(crate) at: Option<u64>,
-}
-
-/// The images that may have the key; the nth of each measurement makes the nth image
-#[derive(Args)]
-pub(crate) struct ImageArgs {
-    /// MRTD of an image
-    #[arg(long, value_name = "HEX", value_delimiter = ',', value_parser = bytes::<48>)]
-    pub(crate) mrtd: Vec<[u8; 48]>,
-    /// RTMR0 of a machine that boots the image, from a quote that was believed; without it any machine's. It pins the memory map that
-    /// the host gives the firmware, the host's ACPI tables, Secure Boot variables and boot options: another number of CPUs, other memory,
-    /// another device or another version of the hypervisor is another RTMR0. Only for nodes that know the field: others drop it
-    #[arg(long, value_name = "HEX", value_delimiter = ',', value_parser = bytes::<48>)]
-    pub(crate) rtmr0: Vec<[u8; 48]>,
-    /// RTMR1 of an image
-    #[arg(long, value_name = "HEX", value_delimiter = ',', value_parser = bytes::<48>)]
-    pub(crate) rtmr1: Vec<[u8; 48]>,
-    /// RTMR2 of an image
-    #[arg(long, value_name = "HEX", value_delimiter = ',', value_parser = bytes::<48>)]
-    pub(crate) rtmr2: Vec<[u8; 48]>,
-    #[command(flatten)]
-    pub(crate) terms: TermArgs,
-}
-
-/// What a policy says besides
-#[derive(Args)]
-pub(crate) struct TermArgs {
-    /// What the policy calls the images
-    #[arg(long, default_value = "guest-v1")]
-    pub(crate) name: String,
-    /// A service that nodes ask about the guest's quote
-    #[arg(long = "attestation-server", value_name = "URL")]
-    pub(crate) attestation_servers: Vec<String>,
-    /// How long the key lives
-    #[arg(long, value_name = "SECONDS", default_value_t = TTL_SECONDS)]
-    pub(crate) ttl: u64,
-}
-
-/// Who owns the key
-#[derive(Args)]
-pub(crate) struct OwnerArgs {
-    /// The issuer of the owner's tokens
-    #[arg(long, value_name = "URL", requires = "owner_sub")]
-    pub(crate) issuer: Option<String>,
-    /// The owner's subject there
-    #[arg(long, value_name = "SUB", requires = "issuer")]
-    pub(crate) owner_sub: Option<String>,
 }
 
 fn bytes<const N: usize>(text: &str) -> Result<[u8; N], String> {
@@ -287,6 +179,13 @@ fn demand(text: &str) -> Result<TcbDemand, String> {
             std::iter::once(Ok(TcbStatus::UpToDate)).chain(statuses).collect::<Result<_, _>>().map(TcbDemand::Statuses)
         }
     }
+}
+
+/// A UUID, with hyphens or without.
+fn uuid(text: &str) -> Result<[u8; 16], String> {
+    let is_canonical = text.len() == 36 && [8, 13, 18, 23].iter().all(|at| text.as_bytes().get(*at) == Some(&b'-'));
+    let digits = if is_canonical { text.replace('-', "") } else { text.to_owned() };
+    bytes::<16>(&digits).map_err(|_| "not a UUID".to_owned())
 }
 
 fn platform(text: &str) -> Result<Vec<u8>, String> {
@@ -322,6 +221,8 @@ mod tests {
         assert_eq!(bytes::<2>("aBcd"), Ok([0xab, 0xcd]));
         assert!(bytes::<2>("abc").is_err() && bytes::<2>("abcdef").is_err());
         assert_eq!(tcb("SWHardeningNeeded"), Ok(TcbStatus::SWHardeningNeeded));
+        assert_eq!(uuid("00112233-4455-6677-8899-aabbccddeeff"), uuid("00112233445566778899aabbccddeeff"));
+        assert!(uuid("0011-22334455-6677-8899-aabbccddeeff").is_err() && uuid("00112233-4455-6677-8899-aabbccddee").is_err());
         assert!(tcb("Revoked").is_err() && tcb("uptodate").is_err());
         assert_eq!(demand("signature"), Ok(TcbDemand::Signature));
         assert_eq!(demand("uptodate,OutOfDate"), Ok(TcbDemand::Statuses(vec![TcbStatus::UpToDate, TcbStatus::OutOfDate])));

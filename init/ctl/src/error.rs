@@ -3,7 +3,12 @@
 use std::fmt;
 use std::io;
 
+use crate::credentials::CredentialError;
 use crate::dial::DialError;
+use crate::policy::Problem;
+
+/// The most parts of one error that are told. A guest names at most 16 vaults.
+const LISTED_MAX: usize = 32;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +24,9 @@ pub enum Error {
     /// A guest would refuse the words that name this key.
     #[error("the guest's command line")]
     Words(#[source] ondisk::cmdline::Error),
+    /// A mistake that nodes accept and that costs the key. No vault was dialled.
+    #[error("the key policy is refused before it is sent: {}", list(.0))]
+    Policy(Vec<Problem>),
     /// Without an owner nobody could change or delete the key.
     #[error("the key policy names no owner (principals.owner.Oidc)")]
     NoOwner,
@@ -28,6 +36,9 @@ pub enum Error {
     /// Not PKCS#8 of a P-256 key with its public half, in PEM or DER.
     #[error("issuer key: not a P-256 key in PKCS#8")]
     IssuerKey,
+    /// Nothing that speaks for the owner, or something that will not do.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
     /// The operating system's generator.
     #[error("random numbers")]
     Random,
@@ -38,14 +49,16 @@ pub enum Error {
     #[error("no share was sent to any vault: {}", list(.0))]
     NotReady(Vec<Failure>),
     /// A vault did not take its share after others may have.
-    #[error("{failure}; shares under this handle now exist at: {}{}", places(created), perhaps(failure, *unknown))]
+    #[error("{failure}; {}", unfinished(deleted, left, undo))]
     Unfinished {
         /// The vault at which it ended.
-        failure: Failure,
-        /// The vaults that took a share.
-        created: Vec<String>,
-        /// Whether the vault at which it ended may have taken its share all the same.
-        unknown: bool,
+        failure: Box<Failure>,
+        /// Vaults at which the key was deleted again, or was not after all.
+        deleted: Vec<String>,
+        /// Vaults that hold or may hold a share still, and why it was not deleted.
+        left: Vec<Failure>,
+        /// The command that deletes it later.
+        undo: String,
     },
 }
 
@@ -60,7 +73,15 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.vault, chain(&self.cause))
+        write!(f, "{}: {}", self.vault, self.reason())
+    }
+}
+
+impl Failure {
+    /// Why, and what to do about it.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        format!("{}{}", chain(&self.cause), self.cause.hint())
     }
 }
 
@@ -79,12 +100,45 @@ pub enum Cause {
     /// A key of this name is there: it is never overwritten.
     #[error("key already exists")]
     Exists,
-    /// An answer to another request.
-    #[error("answer to another request")]
-    Answer,
-    /// The exchange; texts of the peer are not in it.
+    /// Before the node was proved; texts of the peer are not in it.
     #[error(transparent)]
-    Vault(vault::Error),
+    Vault(#[from] vault::Error),
+    /// Its evidence was not verified, and caches of collateral failed.
+    #[error("{}; collateral: {}", chain(why), caches.join("; "))]
+    Unverified {
+        /// What the verifier says.
+        why: Box<Cause>,
+        /// What each cache failed with.
+        caches: Vec<String>,
+    },
+    /// After the node was proved. The node's own text is in it, escaped and bounded.
+    #[error(transparent)]
+    Server(vault::operator::Error),
+    /// Nothing that speaks for the owner at this node.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    /// The policy that the node evaluates is another than it was sent.
+    #[error("the node does not have the policy that was sent: {}", list(.0))]
+    PolicyDiffers(Vec<Problem>),
+    /// Somebody else changed the policy meanwhile.
+    #[error("the node has policy version {found}; expected {expected}: someone changed it meanwhile")]
+    Version {
+        /// What followed from the node's own answer.
+        expected: u64,
+        /// What it has.
+        found: u64,
+    },
+    /// A key of this name that this command did not make. It is left alone.
+    #[error(
+        "a key of this name was created there before this dealing (at {0}, Unix seconds by the node's clock); it is left alone"
+    )]
+    Older(u64),
+    /// Every vault that was asked holds a share: it may be a key in use.
+    #[error(
+        "not deleted: every vault that answered holds a share, so this may be the key of a disk in use. A disk whose key is deleted \
+         can never be opened again; if that is meant, give --complete"
+    )]
+    Complete,
 }
 
 impl From<DialError> for Cause {
@@ -96,19 +150,27 @@ impl From<DialError> for Cause {
     }
 }
 
-impl From<vault::Error> for Cause {
-    fn from(error: vault::Error) -> Self {
-        match error {
-            vault::Error::Refused(vault::Refused::Exists) => Self::Exists,
-            other => Self::Vault(other),
-        }
+impl From<vault::operator::Error> for Cause {
+    fn from(error: vault::operator::Error) -> Self {
+        Self::Server(error)
     }
 }
 
 impl Cause {
     /// Whether the vault may have done what it was asked, though we know of no success.
     pub(crate) fn leaves_doubt(&self) -> bool {
-        !matches!(self, Self::Exists | Self::Vault(vault::Error::Refused(_)))
+        matches!(self, Self::Server(error) if error.leaves_doubt())
+    }
+
+    /// What to do about it, where that is not said already.
+    fn hint(&self) -> String {
+        match self {
+            Self::Vault(vault::Error::Node(attest::Refusal::TcbStatus(status))) => format!("; --tcb {status} would accept it"),
+            Self::Vault(vault::Error::Collateral(None)) => {
+                ": the node staples none, as real nodes do; give --collateral DIR|FILE|URL".to_owned()
+            }
+            _ => String::new(),
+        }
     }
 }
 
@@ -127,16 +189,22 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn list(failures: &[Failure]) -> String {
-    failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+/// All of them, as far as a reader can use them: a node may have changed a thousand places.
+fn list(parts: &[impl ToString]) -> String {
+    let mut told: Vec<_> = parts.iter().take(LISTED_MAX).map(ToString::to_string).collect();
+    if parts.len() > LISTED_MAX {
+        told.push(format!("and {} more", parts.len() - LISTED_MAX));
+    }
+    told.join("; ")
 }
 
-fn places(created: &[String]) -> String {
-    if created.is_empty() { "none".to_owned() } else { created.join(", ") }
-}
-
-fn perhaps(failure: &Failure, unknown: bool) -> String {
-    if unknown { format!(", and perhaps at {}", failure.vault) } else { String::new() }
+fn unfinished(deleted: &[String], left: &[Failure], undo: &str) -> String {
+    let places =
+        if deleted.is_empty() { "no vault took a share".to_owned() } else { format!("deleted again at: {}", deleted.join(", ")) };
+    if left.is_empty() {
+        return format!("the dealing was undone ({places}), and the handle is free");
+    }
+    format!("{places}; NOT undone, may still hold a share under this handle: {}. Undo it later with: {undo}", list(left))
 }
 
 #[cfg(test)]
@@ -144,24 +212,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unfinished_dealing_says_where_shares_are() {
-        let failure = |cause| Failure { vault: "c:1".to_owned(), cause };
-        let says = |created: &[&str], cause: Cause| {
-            let unknown = cause.leaves_doubt();
-            let created = created.iter().map(ToString::to_string).collect();
-            Error::Unfinished { failure: failure(cause), created, unknown }.to_string()
+    fn an_unfinished_dealing_says_what_is_left_and_how_to_undo_it() {
+        let failure = |vault: &str, cause| Failure { vault: vault.to_owned(), cause };
+        let says = |deleted: &[&str], left: Vec<Failure>| {
+            let deleted = deleted.iter().map(ToString::to_string).collect();
+            let failure = Box::new(failure("c:1", Cause::Exists));
+            Error::Unfinished { failure, deleted, left, undo: "cvmctl key delete".to_owned() }.to_string()
         };
-        let deadline = || Cause::Vault(vault::Error::Deadline(vault::Step::Request));
-        let cases = [
-            (says(&["a:1"], Cause::Exists), "c:1: key already exists; shares under this handle now exist at: a:1"),
-            (
-                says(&["a:1", "b:1"], Cause::Vault(vault::Error::Refused(vault::Refused::Grant))),
-                "c:1: request: grant refused; shares under this handle now exist at: a:1, b:1",
-            ),
-            (says(&[], deadline()), "c:1: request: deadline; shares under this handle now exist at: none, and perhaps at c:1"),
-        ];
-        for (text, want) in cases {
-            assert_eq!(text, want);
-        }
+        assert_eq!(
+            says(&[], Vec::new()),
+            "c:1: key already exists; the dealing was undone (no vault took a share), and the handle is free"
+        );
+        assert_eq!(
+            says(&["a:1", "b:1"], Vec::new()),
+            "c:1: key already exists; the dealing was undone (deleted again at: a:1, b:1), and the handle is free"
+        );
+        assert_eq!(
+            says(&["a:1"], vec![failure("b:1", Cause::Connect(io::ErrorKind::ConnectionRefused))]),
+            "c:1: key already exists; deleted again at: a:1; NOT undone, may still hold a share under this handle: \
+             b:1: connecting: connection refused. Undo it later with: cvmctl key delete"
+        );
     }
 }

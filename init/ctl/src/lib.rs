@@ -5,8 +5,10 @@
 //! every node has. Key and shares exist only in memory that is wiped: never in a file, an argument, the environment or a log.
 
 pub mod collateral;
+mod credentials;
 mod dial;
 mod error;
+pub mod keys;
 mod nodes;
 pub mod policy;
 pub mod promote;
@@ -15,5 +17,13 @@ mod token;
 mod words;
 
 pub use attest::{Floors, TcbStatus};
+pub use credentials::{CredentialError, Credentials, TokenMistake};
 pub use error::{Cause, Error, Failure, chain};
 pub use nodes::{Node, Nodes};
+pub use vault::Identity;
+pub use vault::operator::{NodeText, Token, escape};
+
+/// The client key that was given, or a fresh one.
+fn identity(kept: Option<&Identity>) -> Result<Identity, Error> {
+    kept.map_or_else(|| Identity::operator().map_err(Error::Identity), |kept| Ok(kept.clone()))
+}

@@ -19,10 +19,12 @@ use logs::{Logs, Told};
 use register::Register;
 use verdict::{Asked, Verdict};
 
-/// RTMR0 to RTMR3, each 48 bytes, in a TDREPORT, and in the body of a quote.
-const IN_REPORT: usize = 720;
-const IN_BODY: usize = 328;
-const RTMRS_LEN: usize = 4 * 48;
+/// What identifies a trust domain (TDATTRIBUTES, .., RTMR0 to RTMR3), in a TDREPORT, and in the body of a quote.
+const IN_REPORT: usize = 512;
+const IN_BODY: usize = 120;
+const DOMAIN_LEN: usize = 400;
+/// RTMR0 to RTMR3 in it, each 48 bytes.
+const RTMRS: std::ops::Range<usize> = 208..DOMAIN_LEN;
 const REPORT_LEN: usize = 1024;
 /// Where the body of a quote begins, and the TEE type of trust domains.
 const BODY_OF_VERSION_4: usize = 48;
@@ -64,9 +66,22 @@ pub(crate) fn judge(args: &LogVerify) -> Result<ExitCode, Error> {
 }
 
 /// The RTMRs of a quote or a TDREPORT. Only where they stand is looked at: whether a quote is one, `cvmctl quote verify` says.
-///
-/// Source: Intel TDX DCAP Quote Library API, appendix 3; Intel TDX Module ABI, `TDREPORT_STRUCT`.
 fn rtmrs(path: &Path) -> Result<Vec<Held>, Error> {
+    let domain = domain(path)?;
+    let registers = domain.get(RTMRS).unwrap_or_default();
+    Ok((0..4)
+        .zip(registers.chunks_exact(48))
+        .map(|(number, value)| (Register::Rtmr(number), Hash::Sha384, value.to_vec()))
+        .collect())
+}
+
+/// TDATTRIBUTES of a quote or a TDREPORT. Unverified too.
+pub(crate) fn td_attributes(path: &Path) -> Result<u64, Error> {
+    domain(path)?.first_chunk().map(|field| u64::from_le_bytes(*field)).ok_or_else(|| Error::NoDomain(path.to_owned()))
+}
+
+/// Source: Intel TDX DCAP Quote Library API, appendix 3; Intel TDX Module ABI, `TDREPORT_STRUCT`.
+fn domain(path: &Path) -> Result<Vec<u8>, Error> {
     let bytes = sources::quote(path)?;
     let half = |at: usize| bytes.get(at..)?.first_chunk().map(|field| u16::from_le_bytes(*field));
     let word = |at: usize| bytes.get(at..)?.first_chunk().map(|field| u32::from_le_bytes(*field));
@@ -77,10 +92,6 @@ fn rtmrs(path: &Path) -> Result<Vec<Held>, Error> {
         (Some(5), Some(TDX), Some(2..=4)) => Some(BODY_OF_VERSION_5 + IN_BODY),
         _ => None,
     };
-    let registers =
-        start.and_then(|start| bytes.get(start..start + RTMRS_LEN)).ok_or_else(|| Error::NoDomain(path.to_owned()))?;
-    Ok((0..4)
-        .zip(registers.chunks_exact(48))
-        .map(|(number, value)| (Register::Rtmr(number), Hash::Sha384, value.to_vec()))
-        .collect())
+    let domain = start.and_then(|start| bytes.get(start..start + DOMAIN_LEN));
+    domain.map(<[u8]>::to_vec).ok_or_else(|| Error::NoDomain(path.to_owned()))
 }

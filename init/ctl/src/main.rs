@@ -5,9 +5,11 @@ mod cmdline;
 mod header;
 mod log;
 mod measure;
+mod new_file;
 mod quote;
 mod run;
 mod show;
+mod vaults;
 
 use std::io::Write as _;
 use std::process::ExitCode;

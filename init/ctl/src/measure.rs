@@ -11,14 +11,15 @@ use predict::{Chain, Event, Firmware, Prediction, SecureBoot, direct};
 use serde_json::{Map, Value, json};
 
 use crate::args::{Fold, Measure, SecureBootState};
-use crate::run::{self, Error};
-use crate::show;
+use crate::run::Error;
+use crate::{show, vaults};
 
 /// What OVMF and TDVF add to the command line where the hypervisor gives them an initrd.
 const INITRD: &str = " initrd=initrd";
 
 /// Predicts; the policy goes to stdout, everything for people to stderr.
 pub(crate) fn predict(args: Measure) -> Result<ExitCode, Error> {
+    vaults::check_machine(&args.guest)?;
     let (how, prediction) = prediction(&args)?;
     let mrtd = match &args.firmware {
         Some(path) => {
@@ -38,7 +39,7 @@ pub(crate) fn predict(args: Measure) -> Result<ExitCode, Error> {
         rtmr1: register(&prediction.rtmr(1, firmware)),
         rtmr2: register(&prediction.rtmr(2, firmware)),
     };
-    let mut policy = key_policy(&run::of_images(vec![image], args.terms, run::owner(args.owner)));
+    let mut policy = key_policy(&vaults::of_images(vec![image], args.terms, vaults::owner(args.owner)));
     if mrtd.is_none()
         && let Some(place) = policy.pointer_mut("/principals/tees/0/Tee/measurements/0/Tdx/mrtd")
     {
@@ -63,6 +64,7 @@ pub(crate) fn predict(args: Measure) -> Result<ExitCode, Error> {
         }
         None => "RTMR0 is not in the policy: the host may give the machine any memory, CPUs, devices and ACPI tables".to_owned(),
     });
+    lines.extend(vaults::warnings(&policy, &args.facts));
     show::problem(&lines)?;
     show::json(&policy)?;
     Ok(ExitCode::SUCCESS)

@@ -1,20 +1,25 @@
 //! Dialling vaults, and having each prove itself as it would to a guest. Nothing but the challenge is sent before that.
 
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use attest::{Anchor, Floors, Policy, Tcb, TcbDemand, TcbStatus};
 use ring::rand::{SecureRandom, SystemRandom};
-use vault::{Clock, Expectation, Handshaken, Identity, Session};
+use vault::operator::Operator;
+use vault::{Clock, Expectation, Handshaken, Identity};
 
+use crate::collateral::Sources;
 use crate::{Cause, Failure, dial};
 
 /// The longest that one step of an exchange may take.
 const STEP: Duration = Duration::from_secs(10);
+/// The longest that a request may take: a node serves one at a time, and asks its identity provider for keys meanwhile.
+const REQUEST: Duration = Duration::from_secs(30);
 
 /// Where the vaults are, and what each must prove.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Nodes {
     /// `host:port` or `[v6]:port`, in the order in which shares are dealt.
     pub vaults: Vec<String>,
@@ -28,6 +33,8 @@ pub struct Nodes {
     pub floors: Floors,
     /// When evidence is verified, Unix seconds.
     pub at: u64,
+    /// Where collateral comes from when a node staples none that will do. Real nodes staple none.
+    pub collateral: Arc<Sources>,
 }
 
 /// A vault that proved itself.
@@ -41,34 +48,41 @@ pub struct Node {
     pub tcb: Tcb,
     /// What tells its platform from another.
     pub platform: Vec<u8>,
+    /// Its clock when it proved itself, to the minute, Unix seconds. It judges tokens by it.
+    pub time: u64,
 }
 
 /// A proved vault with the connection on which it proved itself.
 pub(crate) struct Proved {
     pub(crate) node: Node,
-    session: Session<TcpStream>,
+    pub(crate) server: Operator<TcpStream>,
 }
 
 impl Nodes {
     /// Dials every vault at once and has each prove itself, in the order of the list.
     pub(crate) fn prove(&self, identity: &Identity) -> Vec<Result<Proved, Failure>> {
+        thread::scope(|scope| {
+            let dial = |address: &String| {
+                let address = address.clone();
+                scope.spawn(move || self.prove_one(&address, identity))
+            };
+            let dialling: Vec<_> = self.vaults.iter().map(dial).collect();
+            dialling.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        })
+    }
+
+    /// Dials one vault and has it prove itself.
+    pub(crate) fn prove_one(&self, address: &str, identity: &Identity) -> Result<Proved, Failure> {
         let anchor = Anchor::from_der(self.anchor.clone());
         let demand = TcbDemand::Statuses(self.statuses.clone());
         let policy = Policy::of_nodes(self.mrenclaves.clone(), demand, self.floors.clone());
         let clock = Clock { not_before: self.floors.built, machine: self.at, is_trusted: true };
-        let expected = Expectation { anchor: &anchor, policy: &policy, clock, collateral: &() };
-        thread::scope(|scope| {
-            let dialling: Vec<_> = self
-                .vaults
-                .iter()
-                .map(|address| {
-                    let expected = &expected;
-                    scope.spawn(move || {
-                        Proved::dial(address, identity, expected).map_err(|cause| Failure { vault: address.clone(), cause })
-                    })
-                })
-                .collect();
-            dialling.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        let expected = Expectation { anchor: &anchor, policy: &policy, clock, collateral: &*self.collateral };
+        Proved::dial(address, identity, &expected, STEP + self.collateral.timeout()).map_err(|cause| {
+            let is_about_evidence = matches!(cause, Cause::Vault(vault::Error::Collateral(_) | vault::Error::Node(_)));
+            let caches = if is_about_evidence { self.collateral.problems() } else { Vec::new() };
+            let cause = if caches.is_empty() { cause } else { Cause::Unverified { why: Box::new(cause), caches } };
+            Failure { vault: address.to_owned(), cause }
         })
     }
 }
@@ -94,25 +108,21 @@ impl Node {
 }
 
 impl Proved {
-    fn dial(address: &str, identity: &Identity, expected: &Expectation<'_>) -> Result<Self, Cause> {
+    fn dial(address: &str, identity: &Identity, expected: &Expectation<'_>, verification: Duration) -> Result<Self, Cause> {
         let stream = dial::connect(address, Instant::now() + STEP)?;
         let mut context = [0; 32];
         SystemRandom::new().fill(&mut context).map_err(|_| Cause::Random)?;
         let handshaken = Handshaken::connect(stream, identity, Instant::now() + STEP)?;
-        let challenged = handshaken.challenge(&context, expected, Instant::now() + STEP)?;
+        let challenged = handshaken.challenge(&context, expected, Instant::now() + verification)?;
         let proved = challenged.node();
         let node = Node {
             address: address.to_owned(),
             mrenclave: *proved.mrenclave(),
             tcb: proved.tcb().clone(),
             platform: proved.platform().to_vec(),
+            time: challenged.quote_time().unix_seconds(),
         };
-        Ok(Self { node, session: challenged.unattested()? })
-    }
-
-    /// Makes a request as it stands in wire.md, section 3.
-    pub(crate) fn ask(&mut self, request: &serde_json::Value, bearer: Option<&str>) -> Result<vault::Answer, vault::Error> {
-        self.session.request(request, bearer, Instant::now() + STEP)
+        Ok(Self { node, server: Operator::new(challenged.unattested(), REQUEST) })
     }
 
     pub(crate) fn failed(&self, cause: Cause) -> Failure {

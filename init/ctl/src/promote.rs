@@ -1,12 +1,12 @@
 //! Putting a new key policy into force, so that another image may have the key.
 
-use serde_json::{Value, json};
-use vault::{Answer, Identity};
-use zeroize::Zeroizing;
+use serde_json::Value;
+use vault::Identity;
+use vault::operator::KeyServer as _;
 
 use crate::nodes::Proved;
-use crate::token::Signer;
-use crate::{Cause, Error, Failure, Nodes, policy};
+use crate::policy::{self, Facts, Owner};
+use crate::{Cause, Credentials, Error, Failure, Nodes};
 
 /// One change of policy.
 pub struct Request {
@@ -16,8 +16,12 @@ pub struct Request {
     pub handle: String,
     /// The whole new policy, under the owner of the old one.
     pub policy: Value,
-    /// The issuer's key that signs the bearer: PKCS#8 of P-256, PEM or DER.
-    pub issuer_key: Zeroizing<Vec<u8>>,
+    /// What the policy is for.
+    pub facts: Facts,
+    /// What speaks for the owner.
+    pub credentials: Credentials,
+    /// The client key that is kept; a fresh one otherwise.
+    pub client_key: Option<Identity>,
 }
 
 /// A vault at which the new policy is in force.
@@ -29,8 +33,8 @@ pub struct Promoted {
     pub version: u64,
 }
 
-/// Changes the policy at each vault, in the order of the list. A vault that is down does not keep the others from it: the same
-/// change can be made again when it is back.
+/// Changes the policy at each vault, in the order of the list, and reads it back. A vault that is down does not keep the others from it:
+/// the same change can be made again when it is back.
 ///
 /// # Errors
 /// What is wrong with the request itself, before anyone is dialled.
@@ -39,17 +43,42 @@ pub fn promote(request: &Request) -> Result<Vec<Result<Promoted, Failure>>, Erro
     if !policy::names_a_guest(&request.policy) {
         return Err(Error::NoGuest);
     }
-    let bearer = Signer::read(&request.issuer_key)?.bearer(&owner)?;
-    let identity = Identity::operator().map_err(Error::Identity)?;
-    let update = json!({ "UpdatePolicy": { "handle": request.handle, "new_policy": request.policy, "approvals": [] } });
+    let problems = policy::check(&request.policy, &request.facts);
+    if !problems.is_empty() {
+        return Err(Error::Policy(problems));
+    }
+    request.credentials.check(false)?;
+    let identity = crate::identity(request.client_key.as_ref())?;
     let proved = request.nodes.prove(&identity);
-    Ok(proved.into_iter().map(|vault| change(vault?, &update, &bearer)).collect())
+    let change = |mut vault: Proved| match change(&mut vault, request, &owner) {
+        Ok(version) => Ok(Promoted { vault: vault.node.address, version }),
+        Err(cause) => Err(vault.failed(cause)),
+    };
+    Ok(proved.into_iter().map(|vault| vault.and_then(change)).collect())
 }
 
-fn change(mut vault: Proved, update: &Value, bearer: &str) -> Result<Promoted, Failure> {
-    match vault.ask(update, Some(bearer)) {
-        Ok(Answer::PolicyUpdated { version }) => Ok(Promoted { vault: vault.node.address, version }),
-        Ok(_) => Err(vault.failed(Cause::Answer)),
-        Err(error) => Err(vault.failed(error.into())),
+fn change(vault: &mut Proved, request: &Request, owner: &Owner) -> Result<u64, Cause> {
+    let bearer = request.credentials.bearer(Some(owner), vault.node.time)?;
+    let version = vault.server.update_policy(&request.handle, &request.policy, &bearer)?;
+    in_force(vault, &request.handle, &request.policy, version, &bearer)?;
+    Ok(version)
+}
+
+/// Reads the policy back as the owner: a node drops what it does not know without a word.
+pub(crate) fn in_force(
+    vault: &mut Proved,
+    handle: &str,
+    sent: &Value,
+    version: u64,
+    bearer: &vault::operator::Token,
+) -> Result<(), Cause> {
+    let read = vault.server.policy(handle, bearer)?;
+    let differences = policy::differences(sent, &read.policy);
+    if !differences.is_empty() {
+        return Err(Cause::PolicyDiffers(differences));
     }
+    if read.policy_version != version {
+        return Err(Cause::Version { expected: version, found: read.policy_version });
+    }
+    Ok(())
 }

@@ -1,17 +1,25 @@
 //! Dealing a fresh disk key to vaults: every node proves itself, then the key is made, then each node gets one share.
+//!
+//! Crash points. Before the first CreateKey nothing is anywhere. From then until the words are printed, vaults may hold shares of a key that
+//! nobody knows: `cvmctl key delete` deletes them (with `--complete` when every vault has its share already). A failure of a vault is
+//! undone here, as far as the vaults answer. After the words are printed the key is in use.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+mod undo;
+
 use quorum::{Commitment, Dek, Generation, Share, Threshold};
 use ring::rand::{SecureRandom, SystemRandom};
-use serde_json::{Map, Value, json};
-use vault::{Answer, Identity, Refused};
-use zeroize::{Zeroize, Zeroizing};
+use serde_json::{Value, json};
+use vault::Identity;
+use vault::operator::{KeyServer as _, NewKey};
 
+use crate::credentials::Lent;
 use crate::nodes::Proved;
-use crate::policy;
-use crate::token::Signer;
-use crate::{Cause, Error, Failure, Node, Nodes, words};
+use crate::policy::{self, Facts, Owner};
+use crate::promote::in_force;
+use crate::token::Granted;
+use crate::{Cause, Credentials, Error, Node, Nodes, words};
+
+use undo::{Held, Undo};
 
 /// One key that shall come to be.
 pub struct Request {
@@ -23,8 +31,12 @@ pub struct Request {
     pub handle: String,
     /// The key policy (wire.md, section 3); its owner is whom the grant is for.
     pub policy: Value,
-    /// The issuer's key that signs the grant: PKCS#8 of P-256, PEM or DER.
-    pub issuer_key: Zeroizing<Vec<u8>>,
+    /// What the policy is for.
+    pub facts: Facts,
+    /// What grants the key, and what speaks for its owner.
+    pub credentials: Credentials,
+    /// The client key that is kept, and that a given grant is bound to; a fresh one otherwise.
+    pub client_key: Option<Identity>,
 }
 
 /// A key that came to be. Nothing in it is secret.
@@ -60,23 +72,34 @@ struct Dealing {
     generation: Generation,
 }
 
-/// Makes a key and leaves one share at each vault.
+/// A proved vault without a key of this name, and what it will be shown.
+struct Ready<'a> {
+    vault: Proved,
+    grant: Lent<'a>,
+    bearer: Lent<'a>,
+}
+
+/// Makes a key and leaves one share at each vault. Each reads back as it was sent, or the dealing is undone.
 ///
 /// # Errors
-/// [`Error::NotReady`] when any vault is down, not believed or has the handle already: then no share was sent. After that,
-/// [`Error::Unfinished`] says where shares are. The rest is about the request itself, before anyone is dialled.
+/// [`Error::NotReady`] when any vault is down, not verified or has the handle already: then no share was sent. After that,
+/// [`Error::Unfinished`] says what was undone and what was not. The rest is about the request itself, before anyone is dialled.
 pub fn provision(request: &Request) -> Result<Provisioned, Error> {
     let dealt = request.nodes.vaults.len();
     let threshold = Threshold::new(request.threshold, dealt).ok_or(Error::Threshold { needed: request.threshold, dealt })?;
     words::check(&request.nodes, &request.handle, request.threshold)?;
     let owner = policy::owner(&request.policy).ok_or(Error::NoOwner)?;
-    let signer = Signer::read(&request.issuer_key)?;
-    let identity = Identity::operator().map_err(Error::Identity)?;
+    let problems = policy::check(&request.policy, &request.facts);
+    if !problems.is_empty() {
+        return Err(Error::Policy(problems));
+    }
+    request.credentials.check(true)?;
+    let identity = crate::identity(request.client_key.as_ref())?;
 
-    let mut vaults = ready(request, &identity)?;
-    let grant = signer.grant(&owner, &request.handle, &request.policy, identity.leaf())?;
+    let vaults = ready(request, &identity, &owner)?;
     let dealing = deal(threshold)?;
-    let holders = hand_out(&mut vaults, &dealing.shares, &request.handle, &grant)?;
+    let undo = Undo { request, identity: &identity, owner: &owner };
+    let holders = hand_out(vaults, &dealing.shares, &undo)?;
     Ok(Provisioned {
         words: words::guest(&request.nodes, &request.handle, request.threshold, &dealing.commitment.0),
         handle: request.handle.clone(),
@@ -131,11 +154,18 @@ impl Provisioned {
 }
 
 /// Every vault proved, and none with a key of this name; else all that is wrong, at every vault.
-fn ready(request: &Request, identity: &Identity) -> Result<Vec<Proved>, Error> {
+fn ready<'a>(request: &'a Request, identity: &Identity, owner: &Owner) -> Result<Vec<Ready<'a>>, Error> {
     let mut vaults = Vec::new();
     let mut failures = Vec::new();
+    let thumbprint = identity.thumbprint();
+    let granted = Granted { handle: &request.handle, policy: &request.policy, thumbprint: &thumbprint };
     for proved in request.nodes.prove(identity) {
-        match proved.and_then(|vault| vacant(vault, &request.handle)) {
+        let vault = proved.and_then(|mut vault| {
+            let tokens = tokens(request, owner, &granted, vault.node.time).map_err(|cause| vault.failed(cause))?;
+            vacant(&mut vault, &request.handle, &tokens.1).map_err(|cause| vault.failed(cause))?;
+            Ok(Ready { vault, grant: tokens.0, bearer: tokens.1 })
+        });
+        match vault {
             Ok(vault) => vaults.push(vault),
             Err(failure) => failures.push(failure),
         }
@@ -143,13 +173,21 @@ fn ready(request: &Request, identity: &Identity) -> Result<Vec<Proved>, Error> {
     if failures.is_empty() { Ok(vaults) } else { Err(Error::NotReady(failures)) }
 }
 
-/// Asks about the handle as a stranger: a vault that has the key says that we are nobody to it. This only spares the other
-/// vaults a share that would never be used; what keeps a key from being overwritten is that CreateKey refuses to.
-fn vacant(mut vault: Proved, handle: &str) -> Result<Proved, Failure> {
-    match vault.ask(&json!({ "GetKeyInfo": { "handle": handle } }), None) {
-        Err(vault::Error::Refused(Refused::Absent | Refused::Unknown)) => Ok(vault),
-        Ok(_) | Err(vault::Error::Refused(_)) => Err(vault.failed(Cause::Exists)),
-        Err(error) => Err(vault.failed(error.into())),
+/// Grant and bearer for a node whose clock says `time`.
+fn tokens<'a>(request: &'a Request, owner: &Owner, granted: &Granted<'_>, time: u64) -> Result<(Lent<'a>, Lent<'a>), Cause> {
+    Ok((request.credentials.grant(owner, granted, time)?, request.credentials.bearer(Some(owner), time)?))
+}
+
+/// Asks about the handle as the owner: a bearer that the node does not take is seen before a share is sent. A key that is there spares the
+/// other vaults a share that would never be used; what keeps it from being overwritten is that CreateKey refuses to.
+fn vacant(vault: &mut Proved, handle: &str, bearer: &vault::operator::Token) -> Result<(), Cause> {
+    match vault.server.key_info(handle, bearer) {
+        Err(error) if error.is_absent() => Ok(()),
+        Ok(_) => Err(Cause::Exists),
+        Err(error) => match error.refusal() {
+            Some(vault::operator::Refusal::Key(vault::Refused::Denied)) => Err(Cause::Exists),
+            _ => Err(error.into()),
+        },
     }
 }
 
@@ -163,70 +201,51 @@ fn deal(threshold: Threshold) -> Result<Dealing, Error> {
     Ok(Dealing { shares, commitment: dek.commitment(), generation })
 }
 
-/// One share each, in order, until one does not take it.
-fn hand_out(vaults: &mut [Proved], shares: &[Share], handle: &str, grant: &str) -> Result<Vec<Holder>, Error> {
+/// One share each, in order, until one does not take it; then what was dealt is undone.
+fn hand_out(mut vaults: Vec<Ready<'_>>, shares: &[Share], undo: &Undo<'_>) -> Result<Vec<Holder>, Error> {
     let mut holders: Vec<Holder> = Vec::with_capacity(vaults.len());
+    let mut failed = None;
     for (vault, share) in vaults.iter_mut().zip(shares) {
-        match create(vault, share, handle, grant) {
-            Ok(expires_at) => holders.push(Holder { node: vault.node.clone(), expires_at }),
-            Err(cause) => {
-                let created = holders.into_iter().map(|holder| holder.node.address).collect();
-                return Err(Error::Unfinished { unknown: cause.leaves_doubt(), failure: vault.failed(cause), created });
+        match give(vault, share, undo.request) {
+            Ok(expires_at) => holders.push(Holder { node: vault.vault.node.clone(), expires_at }),
+            Err((held, cause)) => {
+                failed = Some((held, Box::new(vault.vault.failed(cause))));
+                break;
             }
         }
     }
-    Ok(holders)
+    let Some((held, failure)) = failed else { return Ok(holders) };
+    let state = |index: usize| match index.cmp(&holders.len()) {
+        std::cmp::Ordering::Less => Held::Share,
+        std::cmp::Ordering::Equal => held,
+        std::cmp::Ordering::Greater => Held::Nothing,
+    };
+    let vaults = vaults.into_iter().enumerate().map(|(index, vault)| (vault, state(index))).collect();
+    let (deleted, left) = undo.run(vaults);
+    let all = if left.len() == undo.request.nodes.vaults.len() { " --complete" } else { "" };
+    let (handle, addresses) = (&undo.request.handle, undo.request.nodes.vaults.join(","));
+    let undo = format!("cvmctl key delete --handle {handle} --vault {addresses}{all}, with the other options of this command");
+    Err(Error::Unfinished { failure, deleted, left, undo })
 }
 
-fn create(vault: &mut Proved, share: &Share, handle: &str, grant: &str) -> Result<u64, Cause> {
-    let request = CreateKey::new(share, handle, grant)?;
-    match vault.ask(&request.0, None)? {
-        Answer::Created { expires_at } => Ok(expires_at),
-        _ => Err(Cause::Answer),
-    }
-}
-
-/// The request that carries a share, wiped on drop.
-struct CreateKey(Value);
-
-impl CreateKey {
-    const MATERIAL: &str = "/CreateKey/material_b64";
-
-    /// The share goes into the memory that will be wiped and is moved from there on, never copied: `json!` would copy it.
-    fn new(share: &Share, handle: &str, grant: &str) -> Result<Self, Cause> {
-        let material = share.expose_material();
-        let mut text = vec![0; material.len().div_ceil(3) * 4];
-        let length = BASE64URL.encode_slice(&*material, &mut text).map_err(|_| Cause::Answer)?;
-        text.truncate(length);
-        let text = String::from_utf8(text).map_err(|_| Cause::Answer)?;
-        let fields = Map::from_iter([
-            ("handle".to_owned(), Value::from(handle)),
-            ("material_b64".to_owned(), Value::String(text)),
-            ("grant".to_owned(), Value::from(grant)),
-        ]);
-        Ok(Self(Value::Object(Map::from_iter([("CreateKey".to_owned(), Value::Object(fields))]))))
-    }
-}
-
-impl Drop for CreateKey {
-    fn drop(&mut self) {
-        if let Some(Value::String(text)) = self.0.pointer_mut(Self::MATERIAL) {
-            text.zeroize();
-        }
-    }
+/// Gives a vault its share, and reads back under which policy it keeps it. What it holds if that fails, and why.
+fn give(ready: &mut Ready<'_>, share: &Share, request: &Request) -> Result<u64, (Held, Cause)> {
+    let material = share.expose_material();
+    let key = NewKey { handle: &request.handle, material: &material, grant: &ready.grant };
+    let expires_at = ready.vault.server.create_key(&key).map_err(|error| {
+        let cause = match error.refusal() {
+            Some(vault::operator::Refusal::Exists) => Cause::Exists,
+            _ => Cause::from(error),
+        };
+        (if cause.leaves_doubt() { Held::Perhaps } else { Held::Nothing }, cause)
+    })?;
+    in_force(&mut ready.vault, &request.handle, &request.policy, 1, &ready.bearer).map_err(|cause| (Held::Share, cause))?;
+    Ok(expires_at)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn request_carries_the_share_as_the_wire_says() {
-        let dealing = deal(Threshold::new(2, 3).unwrap()).unwrap();
-        let request = CreateKey::new(&dealing.shares[0], "apps/h", "a.b.c").unwrap();
-        let material = BASE64URL.encode(&*dealing.shares[0].expose_material());
-        assert_eq!(request.0, json!({ "CreateKey": { "handle": "apps/h", "material_b64": material, "grant": "a.b.c" } }));
-    }
 
     #[test]
     fn two_dealings_share_neither_key_nor_generation() {

@@ -4,18 +4,13 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use cvmctl::policy::{Image, Owner, Terms};
-use cvmctl::{Floors, Nodes, policy, promote, provision};
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use cvmctl::Floors;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::args::{
-    Cli, Cmdline, Command, Header, ImageArgs, Log, NodeArgs, OwnerArgs, Policy, Promote, Provision, Quote, TermArgs,
-};
-use crate::{cmdline, header, log, measure, quote, show};
+use crate::args::{Cli, Cmdline, Command, Header, Log, Quote};
+use crate::{cmdline, header, log, measure, quote, show, vaults};
 
 /// A policy file is a few KiB; this only keeps a mistake small.
 const FILE_MAX: usize = 1 << 20;
@@ -41,6 +36,26 @@ pub(crate) enum Error {
     Source(#[from] cvmctl::collateral::SourceError),
     #[error("collateral cache: {0}")]
     Caches(String),
+    #[error("{path} has mode {mode:04o}, and others could read the key: expected 0600. Run: chmod 600 {path}")]
+    Mode { path: PathBuf, mode: u32 },
+    #[error("{path} is not a regular file: expected a client key that cvmctl client-key made")]
+    NoFile { path: PathBuf },
+    #[error(
+        "{path} is no client key: expected PEM with a P-256 key in PKCS#8 and its certificate, as cvmctl client-key makes it"
+    )]
+    ClientKey { path: PathBuf },
+    #[error("descriptor {descriptor}: {source}")]
+    Token { descriptor: u32, source: vault::operator::TokenError },
+    #[error("--grant-fd and --bearer-fd are one descriptor: each token is read from its own")]
+    SameDescriptor,
+    #[error("the grant carries no policy: expected a key-creation grant, whose claim policy is the whole key policy")]
+    NoPolicy,
+    #[error("this machine is not let in: {0}")]
+    Attributes(&'static str),
+    #[error("the vaults do not have the same policy, see it with --json")]
+    Policies,
+    #[error("output; the key is dealt, and these words of its command line are nowhere else: {words}")]
+    WordsLost { words: String, source: io::Error },
     #[error("no quote")]
     Quote(#[source] attest::FrameError),
     #[error("policy words")]
@@ -79,9 +94,11 @@ pub(crate) enum Error {
 
 pub(crate) fn run(cli: Cli) -> Result<ExitCode, Error> {
     match cli.command {
-        Command::Provision(args) => provision(*args),
-        Command::Policy(args) => show_policy(args),
-        Command::Promote(args) => promote(args),
+        Command::Provision(args) => vaults::provision(*args),
+        Command::Policy(args) => vaults::show_policy(args),
+        Command::Promote(args) => vaults::promote(*args),
+        Command::Key(command) => vaults::key(*command),
+        Command::ClientKey(args) => vaults::client_key(&args),
         Command::Cmdline(Cmdline::Check { words }) => check(&words.join(" ")),
         Command::Cmdline(Cmdline::Explain { words }) => explain(&words.join(" ")),
         Command::Header(Header::Check(args)) => header::judge(&args),
@@ -93,44 +110,6 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Log(Log::Verify(args)) => log::judge(&args),
         Command::Log(Log::Show(args)) => log::show(&args),
     }
-}
-
-fn provision(args: Provision) -> Result<ExitCode, Error> {
-    // A core dump is a file, and for a moment the key is in memory.
-    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Error::Core)?;
-    let request = provision::Request {
-        nodes: nodes(args.nodes)?,
-        threshold: args.threshold,
-        handle: args.handle,
-        policy: key_policy(args.policy.as_deref(), args.images, args.owner)?,
-        issuer_key: read(&args.issuer_key)?,
-    };
-    let done = provision::provision(&request)?;
-    // First what cannot be had again: the commitment is nowhere else.
-    if args.json {
-        show::json(&done.to_json())?;
-    } else {
-        show::lines(&done.words)?;
-    }
-    show::provisioned(&done)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn show_policy(args: Policy) -> Result<ExitCode, Error> {
-    show::json(&policy::key_policy(&terms(args.images, owner(args.owner))?))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn promote(args: Promote) -> Result<ExitCode, Error> {
-    let request = promote::Request {
-        nodes: nodes(args.nodes)?,
-        handle: args.handle,
-        policy: json(&args.policy)?,
-        issuer_key: read(&args.issuer_key)?,
-    };
-    let outcomes = promote::promote(&request)?;
-    show::promoted(&outcomes)?;
-    Ok(if outcomes.iter().all(Result::is_ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn check(line: &str) -> Result<ExitCode, Error> {
@@ -158,62 +137,12 @@ fn explain(line: &str) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The policy of the file, whose owner must be the one that is named, if one is; or one made of measurements.
-fn key_policy(file: Option<&Path>, images: ImageArgs, named: OwnerArgs) -> Result<Value, Error> {
-    let named = owner(named);
-    let Some(file) = file else {
-        return Ok(policy::key_policy(&terms(images, Some(named.ok_or(Error::NoOwner)?))?));
-    };
-    let policy = json(file)?;
-    let owner = policy::owner(&policy);
-    let same = |named: &Owner| owner.as_ref().is_some_and(|owner| (&owner.issuer, &owner.sub) == (&named.issuer, &named.sub));
-    if named.is_some_and(|named| !same(&named)) {
-        return Err(Error::AnotherOwner);
-    }
-    Ok(policy)
-}
-
-pub(crate) fn owner(args: OwnerArgs) -> Option<Owner> {
-    Some(Owner { issuer: args.issuer?, sub: args.owner_sub?, roles: Vec::new() })
-}
-
-fn terms(args: ImageArgs, owner: Option<Owner>) -> Result<Terms, Error> {
-    let count = args.mrtd.len();
-    // None at all is a policy that lets nobody in yet: images are promoted when they are known.
-    if args.rtmr1.len() != count || args.rtmr2.len() != count || ![0, count].contains(&args.rtmr0.len()) {
-        return Err(Error::Images);
-    }
-    let ImageArgs { mrtd, rtmr0, rtmr1, rtmr2, terms: more } = args;
-    let rtmr0 = rtmr0.into_iter().map(Some).chain(std::iter::repeat(None));
-    let registers = mrtd.into_iter().zip(rtmr0).zip(rtmr1).zip(rtmr2);
-    let images = registers.map(|(((mrtd, rtmr0), rtmr1), rtmr2)| Image { mrtd, rtmr0, rtmr1, rtmr2 });
-    Ok(of_images(images.collect(), more, owner))
-}
-
-/// The terms under which these images have the key.
-pub(crate) fn of_images(images: Vec<Image>, args: TermArgs, owner: Option<Owner>) -> Terms {
-    Terms { name: args.name, images, owner, attestation_servers: args.attestation_servers, ttl_seconds: args.ttl }
-}
-
-fn nodes(args: NodeArgs) -> Result<Nodes, Error> {
-    let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let floors = args.floors.as_deref().map_or(Ok(Floors::default()), floors)?;
-    Ok(Nodes {
-        vaults: args.vaults,
-        anchor: read(&args.anchor)?.to_vec(),
-        mrenclaves: args.mrenclaves,
-        statuses: args.statuses,
-        at: args.at.unwrap_or_else(now).max(floors.built),
-        floors,
-    })
-}
-
 /// The initrd's floors.
 pub(crate) fn floors(file: &Path) -> Result<Floors, Error> {
     Floors::from_json(&read(file)?).map_err(|source| Error::Json { path: file.to_owned(), source })
 }
 
-fn json(path: &Path) -> Result<Value, Error> {
+pub(crate) fn json(path: &Path) -> Result<Value, Error> {
     serde_json::from_slice(&read(path)?).map_err(|source| Error::Json { path: path.to_owned(), source })
 }
 

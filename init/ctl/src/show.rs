@@ -1,13 +1,17 @@
 //! What is told: words and JSON on stdout, everything for people on stderr.
 
 use std::io::{self, Write as _};
+use std::process::ExitCode;
 
 use cvmctl::Failure;
+use cvmctl::keys::Answers;
 use cvmctl::promote::Promoted;
 use cvmctl::provision::Provisioned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+use crate::run::Error;
 
 pub(crate) fn lines(lines: &[String]) -> io::Result<()> {
     let mut out = io::stdout().lock();
@@ -15,8 +19,9 @@ pub(crate) fn lines(lines: &[String]) -> io::Result<()> {
     out.flush()
 }
 
+/// In ASCII: parts of it may be a node's or a file's words, and a terminal obeys some of them.
 pub(crate) fn json(value: &Value) -> io::Result<()> {
-    lines(&[format!("{value:#}")])
+    lines(&[cvmctl::escape(&format!("{value:#}"))])
 }
 
 pub(crate) fn provisioned(done: &Provisioned) -> io::Result<()> {
@@ -33,15 +38,51 @@ pub(crate) fn provisioned(done: &Provisioned) -> io::Result<()> {
     writeln!(err, "{}: {} of {} shares make the key", done.handle, done.threshold, done.vaults.len())
 }
 
-pub(crate) fn promoted(outcomes: &[Result<Promoted, Failure>]) -> io::Result<()> {
-    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
-    for outcome in outcomes {
-        match outcome {
-            Ok(done) => writeln!(out, "{}: policy version {}", done.vault, done.version)?,
-            Err(failure) => writeln!(err, "{failure}")?,
+pub(crate) fn promoted(outcomes: &[Result<Promoted, Failure>], json: bool) -> io::Result<()> {
+    let told = outcomes.iter().map(|outcome| {
+        let version =
+            |done: &Promoted| (vec![format!("policy version {}", done.version)], json!({ "policy_version": done.version }));
+        outcome.as_ref().map(|done| (done.vault.as_str(), version(done)))
+    });
+    tell(told.collect(), json)
+}
+
+/// What each vault answered: lines of it on stdout, failures on stderr; or one JSON object on stdout.
+pub(crate) fn answers<T>(
+    answers: &Answers<T>,
+    json: bool,
+    line: impl Fn(&T) -> Vec<String>,
+    value: impl Fn(&T) -> Value,
+) -> Result<ExitCode, Error> {
+    let told =
+        answers.iter().map(|answer| answer.as_ref().map(|(node, answer)| (node.address.as_str(), (line(answer), value(answer)))));
+    tell(told.collect(), json)?;
+    Ok(exit_code(answers))
+}
+
+/// Success only if every vault answered.
+pub(crate) fn exit_code<T>(answers: &Answers<T>) -> ExitCode {
+    if answers.iter().all(Result::is_ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+type Told<'a> = Result<(&'a str, (Vec<String>, Value)), &'a Failure>;
+
+fn tell(told: Vec<Told<'_>>, as_json: bool) -> io::Result<()> {
+    if as_json {
+        let one = |told: Told<'_>| match told {
+            Ok((address, (_, value))) => json!({ "address": address, "answer": value }),
+            Err(failure) => json!({ "address": failure.vault, "error": failure.reason() }),
+        };
+        return json(&json!({ "vaults": told.into_iter().map(one).collect::<Vec<_>>() }));
+    }
+    for told in told {
+        match told {
+            Ok((address, (text, _))) if text.is_empty() => lines(&[format!("{address}: none")])?,
+            Ok((address, (text, _))) => lines(&text.iter().map(|line| format!("{address}: {line}")).collect::<Vec<_>>())?,
+            Err(failure) => problem(&[failure.to_string()])?,
         }
     }
-    out.flush()
+    Ok(())
 }
 
 pub(crate) fn problem(lines: &[String]) -> io::Result<()> {
@@ -50,7 +91,7 @@ pub(crate) fn problem(lines: &[String]) -> io::Result<()> {
 }
 
 /// RFC 3339, or the seconds themselves where the calendar ends.
-fn date(unix_seconds: u64) -> String {
+pub(crate) fn date(unix_seconds: u64) -> String {
     let time = i64::try_from(unix_seconds).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
     time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| unix_seconds.to_string())
 }

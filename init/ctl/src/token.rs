@@ -1,81 +1,90 @@
-//! The words of a self-run node's issuer: grants that create keys, and bearers that say who owns them. JWTs, ES256.
+//! Grants that create keys, and bearers that say who owns them: JWTs, ES256, of an issuer whose key is at hand.
 //!
-//! Source: RFC 7515 (compact form), RFC 7518 section 3.4 (raw `r || s`), wire.md section 3 (claims).
-
-use std::time::{SystemTime, UNIX_EPOCH};
+//! Source: RFC 7515 (compact form), RFC 7518 section 3.4 (raw `r || s`), wire.md sections 3 and 6 (claims).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
-use ring::digest::{SHA256, digest};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject;
 use serde_json::{Value, json};
+use vault::operator::Token;
 
 use crate::Error;
+use crate::credentials::CredentialError;
 use crate::policy::Owner;
 
 /// `aud` of a grant to create a key.
-const GRANT_AUDIENCE: &str = "privasys-vault-keycreate";
-/// `aud` of an owner's bearer.
+pub(crate) const GRANT_AUDIENCE: &str = "privasys-vault-keycreate";
+/// `aud` of an owner's bearer where nothing else is said. Each node's operator configures it.
 const OWNER_AUDIENCE: &str = "privasys-vault";
-/// How long a token is good for, in seconds: one run of this tool, at a node whose clock is minutes off.
+/// How long a token is good for, in seconds by the node's clock: one run of this tool.
 const LIFE: u64 = 600;
 
 /// An issuer's signing key.
 pub(crate) struct Signer {
     pair: EcdsaKeyPair,
     random: SystemRandom,
+    /// Which key of the issuer's JWKS it is. Without it nodes take the first.
+    kid: Option<String>,
+    audience: String,
+}
+
+/// Which key a grant creates.
+pub(crate) struct Granted<'a> {
+    pub(crate) handle: &'a str,
+    pub(crate) policy: &'a Value,
+    /// SHA-256 of the leaf of the client that may use the grant, in base64url.
+    pub(crate) thumbprint: &'a str,
 }
 
 impl Signer {
     /// Reads PKCS#8, PEM or DER.
-    pub(crate) fn read(bytes: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn read(bytes: &[u8], kid: Option<String>, audience: Option<String>) -> Result<Self, Error> {
         let random = SystemRandom::new();
         let pem = PrivatePkcs8KeyDer::from_pem_slice(bytes).ok();
         let der = pem.as_ref().map_or(bytes, PrivatePkcs8KeyDer::secret_pkcs8_der);
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der, &random).map_err(|_| Error::IssuerKey)?;
-        Ok(Self { pair, random })
+        Ok(Self { pair, random, kid, audience: audience.unwrap_or_else(|| OWNER_AUDIENCE.to_owned()) })
     }
 
-    /// Grants the holder of `leaf`, a DER certificate, the making of the one key `handle` under `policy`.
-    pub(crate) fn grant(&self, owner: &Owner, handle: &str, policy: &Value, leaf: &[u8]) -> Result<String, Error> {
+    /// Grants the making of one key, at a node whose clock says `time`.
+    pub(crate) fn grant(&self, owner: &Owner, granted: &Granted<'_>, time: u64) -> Result<Token, CredentialError> {
         self.sign(&json!({
             "iss": owner.issuer,
             "aud": GRANT_AUDIENCE,
             "sub": owner.sub,
-            "scope": handle,
+            "scope": granted.handle,
             "key_type": "RawShare",
             "exportable": true,
-            "policy": policy,
-            "exp": now() + LIFE,
-            "cnf": { "x5t#S256": BASE64URL.encode(digest(&SHA256, leaf)) },
+            "policy": granted.policy,
+            "exp": time + LIFE,
+            "cnf": { "x5t#S256": granted.thumbprint },
         }))
     }
 
-    /// Speaks for `owner`. Bound to no connection, so it is for proved nodes only.
-    pub(crate) fn bearer(&self, owner: &Owner) -> Result<String, Error> {
+    /// Speaks for `owner`, at a node whose clock says `time`. Bound to no connection, so it is for proved nodes only.
+    pub(crate) fn bearer(&self, owner: &Owner, time: u64) -> Result<Token, CredentialError> {
         self.sign(&json!({
             "iss": owner.issuer,
-            "aud": OWNER_AUDIENCE,
+            "aud": self.audience,
             "sub": owner.sub,
             "roles": owner.roles,
-            "exp": now() + LIFE,
+            "exp": time + LIFE,
         }))
     }
 
-    fn sign(&self, claims: &Value) -> Result<String, Error> {
-        let header = json!({ "alg": "ES256", "typ": "JWT" });
+    fn sign(&self, claims: &Value) -> Result<Token, CredentialError> {
+        let mut header = json!({ "alg": "ES256", "typ": "JWT" });
+        if let (Some(kid), Some(header)) = (&self.kid, header.as_object_mut()) {
+            header.insert("kid".to_owned(), kid.as_str().into());
+        }
         let signed = format!("{}.{}", BASE64URL.encode(header.to_string()), BASE64URL.encode(claims.to_string()));
-        let signature = self.pair.sign(&self.random, signed.as_bytes()).map_err(|_| Error::Random)?;
-        Ok(format!("{signed}.{}", BASE64URL.encode(signature)))
+        let signature = self.pair.sign(&self.random, signed.as_bytes()).map_err(|_| CredentialError::Sign)?;
+        let token = zeroize::Zeroizing::new(format!("{signed}.{}", BASE64URL.encode(signature)));
+        Token::new(token.as_bytes()).map_err(|_| CredentialError::Sign)
     }
-}
-
-/// Unix seconds by this machine. Not the verification time: that may be a recorded one.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]
@@ -103,21 +112,28 @@ mod tests {
     #[test]
     fn tokens_have_the_shape_of_the_nodes_own_issuer() {
         let key = sim_dcap::Key::generate().unwrap();
-        let signer = Signer::read(&key.pkcs8()).unwrap();
+        let signer = Signer::read(&key.pkcs8(), None, None).unwrap();
         let issuer = vault_node::Issuer { url: owner().issuer, ..vault_node::Issuer::with_key(key.clone()) };
         let policy = json!({ "version": 1 });
-        let exp = |claims: &Value| claims["exp"].as_u64().unwrap();
 
-        let (header, claims) = open(&key, &signer.grant(&owner(), "apps/h", &policy, b"leaf").unwrap());
-        let grant =
-            vault_node::Grant { sub: "owner-1", scope: "apps/h", policy: &policy, exp: exp(&claims), caller_leaf: b"leaf" };
+        let thumbprint = BASE64URL.encode(ring::digest::digest(&ring::digest::SHA256, b"leaf"));
+        let granted = Granted { handle: "apps/h", policy: &policy, thumbprint: &thumbprint };
+        let (header, claims) = open(&key, signer.grant(&owner(), &granted, 1000).unwrap().expose());
+        let grant = vault_node::Grant { sub: "owner-1", scope: "apps/h", policy: &policy, exp: 1600, caller_leaf: b"leaf" };
         let (same, want) = open(&key, &issuer.sign_without_kid(&issuer.grant_claims(&grant)).unwrap());
         assert_eq!((header, &claims), (same, &want));
 
-        let (_, claims) = open(&key, &signer.bearer(&owner()).unwrap());
-        let (_, want) = open(&key, &issuer.bearer("owner-1", &["keys"], exp(&claims)).unwrap());
+        let (_, claims) = open(&key, signer.bearer(&owner(), 1000).unwrap().expose());
+        let (_, want) = open(&key, &issuer.bearer("owner-1", &["keys"], 1600).unwrap());
         assert_eq!(claims, want);
-        assert!((now() + LIFE - 60..=now() + LIFE).contains(&exp(&claims)));
+    }
+
+    #[test]
+    fn key_id_and_audience_are_what_the_operator_says() {
+        let key = sim_dcap::Key::generate().unwrap();
+        let signer = Signer::read(&key.pkcs8(), Some("key-7".to_owned()), Some("vault-eu".to_owned())).unwrap();
+        let (header, claims) = open(&key, signer.bearer(&owner(), 0).unwrap().expose());
+        assert_eq!((&header["kid"], &claims["aud"]), (&json!("key-7"), &json!("vault-eu")));
     }
 
     #[test]
@@ -133,7 +149,7 @@ mod tests {
             ("cut", key.pkcs8()[..60].to_vec(), false),
         ];
         for (name, bytes, good) in cases {
-            assert_eq!(Signer::read(&bytes).is_ok(), good, "{name}");
+            assert_eq!(Signer::read(&bytes, None, None).is_ok(), good, "{name}");
         }
     }
 }

@@ -44,6 +44,8 @@ pub(crate) fn check(nodes: &Nodes, handle: &str, threshold: usize) -> Result<(),
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use attest::Floors;
 
     use super::*;
@@ -56,6 +58,7 @@ mod tests {
             statuses: statuses.to_vec(),
             floors: Floors::default(),
             at: 0,
+            collateral: Arc::default(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! A vault's answers. Failures come with status 200 and a text, from which clients tell kinds by substring (wire.md, section 3).
+//! A vault's answers to ExportKey. Failures come with status 200 and a text, from which clients tell kinds by substring (wire.md, section 3).
 
 use serde::Deserialize;
 use serde::de::{SeqAccess, Visitor};
@@ -32,12 +32,6 @@ pub enum Refused {
     /// The key may not leave the vault.
     #[error("key is not exportable")]
     NotExportable,
-    /// The grant or the owner's bearer was refused.
-    #[error("grant refused")]
-    Grant,
-    /// A key of that name is there already.
-    #[error("key already exists")]
-    Exists,
     /// A text that this version does not know.
     #[error("unknown refusal")]
     Unknown,
@@ -52,48 +46,15 @@ enum Raw {
         material: Zeroizing<Vec<u8>>,
         expires_at: u64,
     },
-    KeyCreated {
-        expires_at: u64,
-    },
-    KeyDeleted {},
-    PolicyUpdated {
-        policy_version: u64,
-    },
     Error(String),
 }
 
-/// What a vault answered.
-pub enum Answer {
-    /// To ExportKey.
-    Key(KeyMaterial),
-    /// To CreateKey: when it expires, Unix seconds.
-    Created {
-        /// Unix seconds.
-        expires_at: u64,
-    },
-    /// To DeleteKey.
-    Deleted,
-    /// To UpdatePolicy.
-    PolicyUpdated {
-        /// The version that is now in force.
-        version: u64,
-    },
-}
-
 /// Reads an answer; `None` when it is no answer at all.
-pub(crate) fn parse(body: &[u8]) -> Option<Result<Answer, Refused>> {
+pub(crate) fn parse(body: &[u8]) -> Option<Result<KeyMaterial, Refused>> {
     Some(match serde_json::from_slice(body).ok()? {
-        Raw::KeyMaterial { material, expires_at } => Ok(Answer::Key(KeyMaterial { material, expires_at })),
-        Raw::KeyCreated { expires_at } => Ok(Answer::Created { expires_at }),
-        Raw::KeyDeleted {} => Ok(Answer::Deleted),
-        Raw::PolicyUpdated { policy_version } => Ok(Answer::PolicyUpdated { version: policy_version }),
-        Raw::Error(text) => Err(classify(&text)),
+        Raw::KeyMaterial { material, expires_at } => Ok(KeyMaterial { material, expires_at }),
+        Raw::Error(text) => Err(texts::of_export(&text)),
     })
-}
-
-fn classify(text: &str) -> Refused {
-    let kinds = [("grant refused", Refused::Grant), ("key already exists", Refused::Exists)];
-    kinds.iter().find(|(part, _)| text.contains(part)).map_or_else(|| texts::of_export(text), |(_, kind)| *kind)
 }
 
 /// Integers 0..=255 straight into memory that is wiped and never moves.
@@ -125,12 +86,7 @@ mod tests {
     use super::*;
 
     fn read(body: &str) -> Option<Result<Vec<u8>, Refused>> {
-        parse(body.as_bytes()).map(|answer| {
-            answer.map(|answer| match answer {
-                Answer::Key(key) => key.material.to_vec(),
-                Answer::Created { .. } | Answer::Deleted | Answer::PolicyUpdated { .. } => Vec::new(),
-            })
-        })
+        parse(body.as_bytes()).map(|answer| answer.map(|key| key.material.to_vec()))
     }
 
     #[test]

@@ -30,7 +30,7 @@ mod transport;
 #[cfg(feature = "unverified-tls")]
 mod unverified_tls;
 
-pub use answer::{Answer, KeyMaterial, Refused};
+pub use answer::{KeyMaterial, Refused};
 pub use error::{Error, Step};
 pub use expectation::{Clock, CollateralSource, Expectation};
 pub use fleet::Fleet;

@@ -9,7 +9,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 use serde_json::json;
 
-use crate::answer::{self, Answer};
+use crate::answer;
 use crate::message::{self, ClientEvidence};
 use crate::transport::{Timed, Transport};
 use crate::{Error, Expectation, Fleet, Identity, KeyMaterial, QuoteTime, Step, binding, http, tls};
@@ -160,15 +160,11 @@ impl<T: Transport> Challenged<T> {
         }
     }
 
-    /// Goes on without evidence, as an operator.
-    ///
-    /// # Errors
-    /// [`Error::Protocol`] when the node wants evidence.
-    pub fn unattested(self) -> Result<Session<T>, Error> {
-        match self.wanted {
-            ClientEvidence::None => Ok(Session(self.stream)),
-            ClientEvidence::Required(_) => Err(Error::Protocol(Step::Present, "the node wants evidence")),
-        }
+    /// Goes on without evidence, as an operator. Builds of the first v2 node ask every client certificate for evidence; without it they
+    /// grant no TEE principal, and an operator needs none.
+    #[must_use]
+    pub fn unattested(self) -> Session<T> {
+        Session(self.stream)
     }
 }
 
@@ -179,21 +175,8 @@ impl<T: Transport> Session<T> {
     /// [`Error::Refused`] with the kind of refusal; [`Error::Protocol`] when the answer is anything else than a key.
     pub fn export_key(&mut self, handle: &str, deadline: Instant) -> Result<KeyMaterial, Error> {
         let request = json!({ "ExportKey": { "handle": handle, "approvals": [] } });
-        match self.request(&request, None, deadline)? {
-            Answer::Key(key) => Ok(key),
-            _ => Err(Error::Protocol(Step::Request, "answer to another request")),
-        }
-    }
-
-    /// Makes a request as it stands in wire.md, section 3, with the owner's bearer where one is given.
-    ///
-    /// # Errors
-    /// As [`Session::export_key`].
-    pub fn request(&mut self, request: &serde_json::Value, bearer: Option<&str>, deadline: Instant) -> Result<Answer, Error> {
-        // It may hold a share: written once into memory that is wiped and has room for it, since a buffer that grows moves.
-        let mut body = zeroize::Zeroizing::new(Vec::with_capacity(ANSWER_MAX));
-        serde_json::to_writer(&mut *body, request).map_err(|_| Error::Protocol(Step::Request, "request not encodable"))?;
-        let reply = self.send(&body, bearer.map(str::as_bytes), ANSWER_MAX, deadline)?;
+        let body = serde_json::to_vec(&request).map_err(|_| Error::Protocol(Step::Request, "request not encodable"))?;
+        let reply = self.send(&body, None, ANSWER_MAX, deadline)?;
         if reply.status != 200 {
             return Err(Error::Status(Step::Request, reply.status));
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
-use super::{OwnerArgs, TermArgs, bytes};
+use super::{FactArgs, GuestArgs, OwnerArgs, TermArgs, bytes};
 
 #[derive(Args)]
 pub(crate) struct Measure {
@@ -29,7 +29,8 @@ pub(crate) struct Measure {
     pub(crate) mrtd: Option<[u8; 48]>,
     /// The RTMR0 of the machine that will boot the image, from a quote that was believed, for the policy. It pins the memory map that the
     /// host gives the firmware, the host's ACPI tables, Secure Boot variables and boot options: another number of CPUs, other memory,
-    /// another device or another version of the hypervisor is another RTMR0. Only for nodes that know the field: others drop it
+    /// another device or another version of the hypervisor is another RTMR0. Today's vaults drop the field: give
+    /// --nodes-match rtmr0 too, where yours match it
     #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
     pub(crate) rtmr0: Option<[u8; 48]>,
     /// The firmware's Secure Boot. Off, the kernel of a UKI is measured as a program too, and GRUB's is not
@@ -45,6 +46,10 @@ pub(crate) struct Measure {
     /// Print one JSON object with registers, PCRs, events and policy
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) guest: GuestArgs,
+    #[command(flatten)]
+    pub(crate) facts: FactArgs,
     #[command(flatten)]
     pub(crate) terms: TermArgs,
     #[command(flatten)]

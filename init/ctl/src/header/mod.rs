@@ -3,7 +3,6 @@
 mod accept;
 mod check;
 mod disk;
-mod new_file;
 mod report;
 mod restore;
 mod save;

@@ -9,8 +9,9 @@ use ring::digest::{SHA256, digest};
 
 use super::accept::{Accepted, Authentication, Damaged, accept, check_commitment};
 use super::report::Report;
-use super::{disk, new_file, passphrase, policy};
+use super::{disk, passphrase, policy};
 use crate::args::HeaderSave;
+use crate::new_file;
 use crate::run::Error;
 
 /// What the last line says of a command that was refused.

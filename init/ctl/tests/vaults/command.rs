@@ -1,6 +1,7 @@
 //! The program as a shell sees it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -33,6 +34,7 @@ impl Desk {
     fn new() -> Self {
         let (world, dir) = (World::new(), tempfile::tempdir().unwrap());
         fs::write(dir.path().join("anchor.der"), world.pki.root_der()).unwrap();
+        fs::write(dir.path().join("collateral.json"), world.collateral()).unwrap();
         fs::write(dir.path().join("issuer.pem"), sim_dcap::pem("PRIVATE KEY", &world.issuer.key.pkcs8())).unwrap();
         let vaults = world.vaults().join(",");
         Self { world, dir, vaults }
@@ -42,23 +44,35 @@ impl Desk {
         Path::to_str(&self.dir.path().join(name)).unwrap().to_owned()
     }
 
-    /// Runs `command` with what every command that dials is given, and `more`.
+    /// What every command that dials is given.
+    fn common(&self) -> Vec<String> {
+        let (anchor, collateral, mrenclave) = (self.path("anchor.der"), self.path("collateral.json"), hex(&MRENCLAVE));
+        ["--vault", &self.vaults, "--anchor", &anchor, "--collateral", &collateral, "--mrenclave", &mrenclave]
+            .map(str::to_owned)
+            .into()
+    }
+
+    /// Runs `command` on [`HANDLE`] with the issuer's key, and `more`.
     fn run(&self, command: &str, more: &[&str]) -> Output {
-        let (anchor, key, mrenclave) = (self.path("anchor.der"), self.path("issuer.pem"), hex(&MRENCLAVE));
-        let common = [
-            command,
-            "--vault",
-            &self.vaults,
-            "--handle",
-            HANDLE,
-            "--anchor",
-            &anchor,
-            "--issuer-key",
-            &key,
-            "--mrenclave",
-            &mrenclave,
-        ];
-        cvmctl(&[&common, more].concat())
+        let (common, key) = (self.common(), self.path("issuer.pem"));
+        let words: Vec<&str> = command.split(' ').collect();
+        let common: Vec<&str> = common.iter().map(String::as_str).collect();
+        cvmctl(&[&words, &common[..], &["--handle", HANDLE, "--issuer-key", &key], more].concat())
+    }
+
+    /// The same as the owner whom a policy file does not name.
+    fn own(&self, command: &str, more: &[&str]) -> Output {
+        let owner = ["--issuer", self.world.issuer.url.as_str(), "--owner-sub", "owner-1"];
+        self.run(command, &[&owner, more].concat())
+    }
+
+    /// Deals [`HANDLE`] for [`OLD_IMAGE`].
+    fn provision(&self) -> Output {
+        let file = self.path("policy.json");
+        fs::write(&file, self.world.policy(&[OLD_IMAGE]).to_string()).unwrap();
+        let output = self.run("provision", &["--threshold", "2", "--policy", &file]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        output
     }
 
     fn policy(&self, rtmr2: &str) -> Output {
@@ -92,8 +106,7 @@ fn policy_provision_and_promote_work_hand_in_hand() {
     fs::write(desk.path("policy.json"), policy.stdout).unwrap();
     let file = desk.path("policy.json");
 
-    let output = desk.run("provision", &["--threshold", "2", "--policy", &file]);
-    assert!(output.status.success(), "{}", text(&output.stderr));
+    let output = desk.provision();
     let words = text(&output.stdout);
     let line = words.replace('\n', " ");
     let guest =
@@ -185,4 +198,166 @@ fn command_lines_are_checked_as_the_guest_reads_them() {
     assert!(said.contains("did you mean cvm.data?"), "{said}");
     let explained = cvmctl(&["cmdline", "explain", &roothash, "cvm.log=warn"]);
     assert!(text(&explained.stdout).contains("cvm.log = warn\n"), "{}", text(&explained.stdout));
+}
+
+#[test]
+fn keys_are_listed_described_and_deleted() {
+    let desk = Desk::new();
+    desk.provision();
+    let vaults = desk.world.vaults();
+    let lines = |output: &Output| text(&output.stdout).lines().map(str::to_owned).collect::<Vec<_>>();
+    let of = |vault: &String, rest: &str| format!("{vault}: {rest}");
+
+    let (common, key) = (desk.common(), desk.path("issuer.pem"));
+    let common: Vec<&str> = common.iter().map(String::as_str).collect();
+    let owner = ["--issuer-key", &key, "--issuer", desk.world.issuer.url.as_str(), "--owner-sub", "owner-1"];
+    let listed = cvmctl(&[&["key", "list"], &common[..], &owner].concat());
+    assert!(
+        lines(&listed)
+            .iter()
+            .zip(&vaults)
+            .all(|(line, vault)| line.starts_with(&of(vault, &format!("{HANDLE} RawShare until 20"))))
+    );
+    assert_eq!((lines(&listed).len(), listed.status.code()), (3, Some(0)), "{}", text(&listed.stderr));
+
+    let info = desk.own("key info", &[]);
+    assert_eq!(text(&info.stdout).matches(": RawShare exportable, made 20").count(), 3, "{}", text(&info.stderr));
+    let policy = desk.own("key policy", &[]);
+    assert_eq!(serde_json::from_slice::<Value>(&policy.stdout).unwrap(), desk.world.policy(&[OLD_IMAGE]));
+    assert_eq!(text(&policy.stderr).matches(": policy version 1\n").count(), 3);
+    let audit = desk.own("key audit", &["--json"]);
+    let json: Value = serde_json::from_slice(&audit.stdout).unwrap();
+    assert_eq!(json["vaults"][0]["answer"]["entries"][0]["op"], "CreateKey", "{json}");
+
+    let kept = desk.own("key delete", &[]);
+    assert_eq!(
+        (kept.status.code(), text(&kept.stderr).matches("give --complete").count()),
+        (Some(1), 3),
+        "{}",
+        text(&kept.stderr)
+    );
+    let deleted = desk.own("key delete", &["--complete"]);
+    assert_eq!(lines(&deleted), vaults.iter().map(|vault| of(vault, "deleted")).collect::<Vec<_>>());
+    assert_eq!(lines(&desk.own("key delete", &[])), vaults.iter().map(|vault| of(vault, "absent")).collect::<Vec<_>>());
+    let gone = desk.own("key info", &["--json"]);
+    let json: Value = serde_json::from_slice(&gone.stdout).unwrap();
+    assert_eq!(
+        (gone.status.code(), &json["vaults"][2]["error"]),
+        (Some(1), &"key not found; the node says: \"key not found\"".into())
+    );
+}
+
+/// The issuer is somebody else's: the operator has a client key, a grant bound to it, and a bearer.
+#[test]
+fn tokens_of_an_identity_provider_come_by_descriptor() {
+    let desk = Desk::new();
+    let (key, grant, bearer) = (desk.path("client.pem"), desk.path("grant"), desk.path("bearer"));
+    let print = || text(&cvmctl(&["client-key", &key]).stdout).trim().to_owned();
+    let thumbprint = print();
+    assert_eq!((thumbprint.len(), print()), (43, thumbprint.clone()), "the leaf is the same bytes each time");
+    let policy = desk.world.policy(&[OLD_IMAGE]);
+    let mut claims = desk.world.issuer.grant_claims(&vault_node::Grant {
+        sub: "owner-1",
+        scope: "apps.example",
+        policy: &policy,
+        exp: now() + 900,
+        caller_leaf: b"",
+    });
+    claims["cnf"]["x5t#S256"] = thumbprint.into();
+    fs::write(&grant, desk.world.issuer.sign(&claims).unwrap()).unwrap();
+    fs::write(&bearer, desk.world.issuer.bearer("owner-1", &[], now() + 900).unwrap() + "\n").unwrap();
+
+    let run = |command: &[&str], more: &[&str]| {
+        with_descriptors(
+            &[&grant, &bearer],
+            &[
+                command,
+                &desk.common().iter().map(String::as_str).collect::<Vec<_>>(),
+                &["--handle", HANDLE, "--bearer-fd", "4"],
+                more,
+            ]
+            .concat(),
+        )
+    };
+    let deal = ["--threshold", "2", "--grant-fd", "3", "--client-key", &key];
+    let output = run(&["provision"], &deal);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout).lines().count(), 5);
+    assert_eq!(text(&run(&["key", "info"], &[]).stdout).lines().count(), 3);
+    let secret = fs::read_to_string(&bearer).unwrap();
+    assert!(!text(&output.stderr).contains(secret.trim()) && !text(&output.stdout).contains(secret.trim()));
+    assert_eq!(text(&run(&["key", "delete"], &["--complete"]).stdout).matches(": deleted").count(), 3);
+
+    fs::remove_file(&key).unwrap();
+    let other = print();
+    let refused = run(&["provision"], &deal);
+    let wanted = format!(
+        "the grant: its claim cnf is {{\"x5t#S256\":\"{}\"}}; expected {{\"x5t#S256\":\"{other}\"}}",
+        claims["cnf"]["x5t#S256"].as_str().unwrap()
+    );
+    assert_eq!(text(&refused.stderr).matches(&wanted).count(), 3, "{}", text(&refused.stderr));
+    assert!(desk.world.is_empty());
+    assert_eq!(run(&["provision"], &["--threshold", "2", "--grant-fd", "3"]).status.code(), Some(2), "without a kept key");
+    assert_eq!(
+        run(&["provision"], &["--threshold", "2", "--grant-fd", "4", "--client-key", &key]).status.code(),
+        Some(1),
+        "one descriptor"
+    );
+}
+
+/// Runs the program with files open from descriptor 3 on.
+#[expect(clippy::disallowed_methods, reason = "the program under test is a program")]
+fn with_descriptors(files: &[&String; 2], arguments: &[&str]) -> Output {
+    let script = "exec \"$0\" \"$@\" 3< \"$GRANT\" 4< \"$BEARER\"";
+    let mut command = Command::new("sh");
+    command.env("GRANT", files[0]).env("BEARER", files[1]);
+    command.args(["-c", script, env!("CARGO_BIN_EXE_cvmctl")]).args(arguments).output().unwrap()
+}
+
+#[test]
+fn client_key_is_its_owners_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("client.pem");
+    let key = path.to_str().unwrap();
+    let made = cvmctl(&["client-key", key, "--json"]);
+    let json: Value = serde_json::from_slice(&made.stdout).unwrap();
+    assert_eq!(json["cnf"]["x5t#S256"].as_str().map(str::len), Some(43));
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    let refused = cvmctl(&["client-key", key]);
+    assert!(text(&refused.stderr).contains("has mode 0640, and others could read the key: expected 0600. Run: chmod 600"));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&path, "-----BEGIN PRIVATE KEY-----\n").unwrap();
+    let refused = cvmctl(&["client-key", key]);
+    assert!(text(&refused.stderr).contains("is no client key: expected PEM"), "{}", text(&refused.stderr));
+    let folder = cvmctl(&["client-key", dir.path().to_str().unwrap()]);
+    assert!(text(&folder.stderr).contains("is not a regular file"), "{}", text(&folder.stderr));
+}
+
+#[test]
+fn machines_that_leak_and_policies_that_cost_the_key_are_refused() {
+    let desk = Desk::new();
+    let register = "ab".repeat(48);
+    let image = ["policy", "--mrtd", &register, "--rtmr1", &register, "--rtmr2", &register];
+    let with = |more: &[&str]| cvmctl(&[&image, more].concat());
+    let warned = with(&[]);
+    assert!(warned.status.success() && text(&warned.stderr).contains("/attestation_servers: empty: nodes accept such a policy"));
+    let server = ["--attestation-server", ATTESTATION_SERVER];
+    let debug = with(&[&server[..], &["--td-attributes", "0x10000001"]].concat());
+    assert_eq!((debug.status.code(), debug.stdout.len()), (Some(1), 0));
+    assert!(text(&debug.stderr).contains("this machine is not let in: TDATTRIBUTES.DEBUG is set"), "{}", text(&debug.stderr));
+    for (bits, code) in [(0x1000_0000_u64, 0), (0x2000_0000, 1), (1, 1)] {
+        let mut td = sim_dcap::TdQuote::new([0; 64]);
+        td.td_attributes = bits;
+        fs::write(desk.path("quote"), td.sign(&desk.world.pki.platform("guest").unwrap()).unwrap()).unwrap();
+        let output = with(&[&server[..], &["--td-quote", &desk.path("quote")]].concat());
+        assert_eq!(output.status.code(), Some(code), "{bits:#x}: {}", text(&output.stderr));
+    }
+    let dropped = with(&[&server[..], &["--rtmr0", &register]].concat());
+    assert!(text(&dropped.stderr).contains("give --nodes-match rtmr0"), "{}", text(&dropped.stderr));
+    let named = with(
+        &[&server[..], &["--rtmr0", &register, "--nodes-match", "rtmr0", "--issuer", "https://i.example", "--owner-sub", "o"]]
+            .concat(),
+    );
+    assert_eq!(text(&named.stderr), "");
 }

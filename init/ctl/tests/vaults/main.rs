@@ -4,4 +4,6 @@
 mod command;
 mod deal;
 mod promote;
+mod scripted;
+mod undo;
 mod world;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use attest::{Anchor, Policy, TcbDemand};
-use cvmctl::policy::{Image, Owner, Terms, key_policy};
-use cvmctl::{Floors, Nodes, TcbStatus, provision};
+use cvmctl::collateral::Sources;
+use cvmctl::policy::{Facts, Image, Owner, Terms, key_policy};
+use cvmctl::{Credentials, Floors, Nodes, TcbStatus, keys, promote, provision};
 use quorum::Share;
 use serde_json::Value;
 use sim_dcap::{Pki, TdQuote};
 use vault::{Clock, Expectation, Handshaken, Identity, OwnEvidence};
-use vault_node::{Extensions, Issuer, Node, NodeConfig, NodeHandle};
+use vault_node::{Issuer, Node, NodeConfig, NodeHandle};
 
 pub(crate) const MRENCLAVE: [u8; 32] = [0x11; 32];
 /// The node's in-process check stands in for it.
@@ -32,15 +33,19 @@ pub(crate) fn now() -> u64 {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::with(|_, _| ())
+    }
+
+    /// Nodes that `change` makes differ from real ones.
+    pub(crate) fn with(change: impl Fn(&mut NodeConfig, usize)) -> Self {
         let pki = Arc::new(Pki::mint(now()).unwrap());
         let issuer = Issuer::generate().unwrap();
-        let node = |name| {
-            let honest = NodeConfig::honest(pki.clone(), name, MRENCLAVE, issuer.clone()).unwrap();
-            // cvmctl has no other source of collateral yet.
-            let extensions = Extensions { staple_collateral: true, ..Extensions::default() };
-            Node::start(NodeConfig { extensions, ..honest }).unwrap()
+        let node = |index: usize| {
+            let mut config = NodeConfig::honest(pki.clone(), ["a", "b", "c"][index], MRENCLAVE, issuer.clone()).unwrap();
+            change(&mut config, index);
+            Node::start(config).unwrap()
         };
-        Self { nodes: ["a", "b", "c"].map(node), pki, issuer }
+        Self { nodes: [0, 1, 2].map(node), pki, issuer }
     }
 
     pub(crate) fn vaults(&self) -> Vec<String> {
@@ -51,40 +56,80 @@ impl World {
         key_policy(&Terms {
             name: "guest-v1".to_owned(),
             images: images.to_vec(),
-            owner: Some(Owner { issuer: self.issuer.url.clone(), sub: "owner-1".to_owned(), roles: Vec::new() }),
+            owner: Some(self.owner()),
             attestation_servers: vec![ATTESTATION_SERVER.to_owned()],
             ttl_seconds: 86_400,
         })
     }
 
+    pub(crate) fn owner(&self) -> Owner {
+        Owner { issuer: self.issuer.url.clone(), sub: "owner-1".to_owned(), roles: Vec::new() }
+    }
+
+    /// What a PCS says of the platforms of this world, in dcap-qvl's form.
+    pub(crate) fn collateral(&self) -> Vec<u8> {
+        let platform = self.pki.platform("a").unwrap();
+        serde_json::to_vec(&sim_dcap::Collateral::sgx(&platform, now()).sign(&self.pki).unwrap()).unwrap()
+    }
+
+    pub(crate) fn nodes(&self) -> Nodes {
+        let collateral = attest::Collateral::from_json(&self.collateral()).unwrap();
+        Nodes {
+            vaults: self.vaults(),
+            anchor: self.pki.root_der().to_vec(),
+            mrenclaves: vec![MRENCLAVE],
+            statuses: vec![TcbStatus::UpToDate],
+            floors: Floors::default(),
+            at: now(),
+            collateral: Arc::new(Sources::of(vec![collateral])),
+        }
+    }
+
+    /// The nodes' issuer's own key.
+    pub(crate) fn credentials(&self) -> Credentials {
+        Credentials::of_issuer(&self.issuer.key.pkcs8(), None, None).unwrap()
+    }
+
     /// Two of three shares, under [`HANDLE`], for [`OLD_IMAGE`].
     pub(crate) fn request(&self) -> provision::Request {
         provision::Request {
-            nodes: Nodes {
-                vaults: self.vaults(),
-                anchor: self.pki.root_der().to_vec(),
-                mrenclaves: vec![MRENCLAVE],
-                statuses: vec![TcbStatus::UpToDate],
-                floors: Floors::default(),
-                at: now(),
-            },
+            nodes: self.nodes(),
             threshold: 2,
             handle: HANDLE.to_owned(),
             policy: self.policy(&[OLD_IMAGE]),
-            issuer_key: self.issuer.key.pkcs8().into(),
+            facts: Facts::default(),
+            credentials: self.credentials(),
+            client_key: None,
         }
+    }
+
+    pub(crate) fn promotion(&self, images: &[Image]) -> promote::Request {
+        promote::Request {
+            nodes: self.nodes(),
+            handle: HANDLE.to_owned(),
+            policy: self.policy(images),
+            facts: Facts::default(),
+            credentials: self.credentials(),
+            client_key: None,
+        }
+    }
+
+    /// Asks as the owner.
+    pub(crate) fn as_owner(&self) -> keys::Request {
+        keys::Request { nodes: self.nodes(), credentials: self.credentials(), owner: Some(self.owner()), client_key: None }
     }
 
     /// What the vault at `index` gives to a guest measured as `image`.
     pub(crate) fn export(&self, index: usize, image: &Image) -> Result<Share, vault::Error> {
         let deadline = || Instant::now() + Duration::from_secs(10);
         let anchor = Anchor::from_der(self.pki.root_der().to_vec());
+        let collateral = self.nodes().collateral;
         let policy = Policy::of_nodes(vec![MRENCLAVE], TcbDemand::Statuses(vec![TcbStatus::UpToDate]), Floors::default());
         let expected = Expectation {
             anchor: &anchor,
             policy: &policy,
             clock: Clock { not_before: 0, machine: now(), is_trusted: true },
-            collateral: &(),
+            collateral: &*collateral,
         };
         let quote = |report_data: &[u8; 64]| {
             let mut td = TdQuote::new(*report_data);

@@ -16,15 +16,15 @@ const NO_RENAME: &str = "the file system cannot rename without replacing a file 
 
 /// Makes the file with mode 0600. `false` when a file of this name exists, which is left as it is.
 ///
-/// A process that is killed meanwhile leaves a file `.cvmctl-header-*` in the folder.
-pub(super) fn create(path: &Path, bytes: &[u8]) -> Result<bool, Error> {
+/// A process that is killed meanwhile leaves a file `.cvmctl-*` in the folder.
+pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<bool, Error> {
     let failed = |source: io::Error| Error::File { path: path.to_owned(), source };
     let name = path.file_name().ok_or_else(|| Error::NoName { path: path.to_owned() })?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = File::open(parent).map_err(failed)?;
     let mut random = [0; 8];
     getrandom(&mut random, GetRandomFlags::empty()).map_err(|error| failed(error.into()))?;
-    let temporary = format!(".cvmctl-header-{}", hex::encode(random));
+    let temporary = format!(".cvmctl-{}", hex::encode(random));
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(folder.as_fd(), &temporary, flags, Mode::RUSR | Mode::WUSR).map_err(|error| failed(error.into()))?;
     let renamed = fill(file.into(), bytes).and_then(|()| {

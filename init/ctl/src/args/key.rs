@@ -1,0 +1,66 @@
+//! What is said to `cvmctl key`.
+
+use clap::{Args, Subcommand};
+
+use super::{ClientArgs, CredentialArgs, NodeArgs, OwnerArgs};
+
+#[derive(Subcommand)]
+pub(crate) enum Key {
+    /// List the owner's keys at each vault
+    List(Keys),
+    /// Print when a key was made, when it ends, and which version its policy has
+    Info(KeyOf),
+    /// Print the policy that is in force. Without --json it must be the same at every vault
+    Policy(KeyOf),
+    /// Delete a key for ever. Can be repeated until every vault says that it is absent
+    Delete(KeyDelete),
+    /// Print what was asked of a key, and whether it was allowed
+    Audit(KeyAudit),
+}
+
+/// Whom to ask, and as whom.
+#[derive(Args)]
+pub(crate) struct Keys {
+    #[command(flatten)]
+    pub(crate) nodes: NodeArgs,
+    #[command(flatten)]
+    pub(crate) credentials: CredentialArgs,
+    #[command(flatten)]
+    pub(crate) owner: OwnerArgs,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+    /// Print one JSON object instead of lines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct KeyOf {
+    /// The key's name at every vault
+    #[arg(long, value_name = "NAME")]
+    pub(crate) handle: String,
+    #[command(flatten)]
+    pub(crate) keys: Keys,
+}
+
+#[derive(Args)]
+pub(crate) struct KeyDelete {
+    #[command(flatten)]
+    pub(crate) key: KeyOf,
+    /// Also delete a key that every vault that answers has: it may be the key of a disk in use, which can never be opened again. Without
+    /// it only the rest of a dealing that ended halfway is deleted
+    #[arg(long)]
+    pub(crate) complete: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct KeyAudit {
+    #[command(flatten)]
+    pub(crate) key: KeyOf,
+    /// The number of the first entry
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) since: u64,
+    /// How many entries
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) limit: u32,
+}

@@ -1,0 +1,265 @@
+//! Who vouches for the operator at the nodes: an issuer's key that is at hand, or tokens that an identity provider issued.
+
+use serde_json::Value;
+use vault::operator::Token;
+
+use crate::Error;
+use crate::policy::{self, Owner};
+use crate::token::{GRANT_AUDIENCE, Granted, Signer};
+
+/// How long a token that was given must still be good for, in seconds by the node's clock.
+const LIFE_MIN: u64 = 60;
+
+/// What grants and bearers come from.
+#[derive(Default)]
+pub struct Credentials {
+    signer: Option<Signer>,
+    grant: Option<Token>,
+    bearer: Option<Token>,
+}
+
+/// A token for one node.
+pub(crate) enum Lent<'a> {
+    Given(&'a Token),
+    Made(Token),
+}
+
+impl std::ops::Deref for Lent<'_> {
+    type Target = Token;
+
+    fn deref(&self) -> &Token {
+        match self {
+            Self::Given(token) => token,
+            Self::Made(token) => token,
+        }
+    }
+}
+
+/// Why nothing can be said for the owner.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CredentialError {
+    /// No source of grants.
+    #[error("no grant: give --issuer-key, or a JWT of the nodes' identity provider with --grant-fd")]
+    NoGrant,
+    /// No source of bearers.
+    #[error("no bearer of the owner: give --issuer-key, or a JWT of the nodes' identity provider with --bearer-fd")]
+    NoBearer,
+    /// An issuer's key signs for someone.
+    #[error("for whom to sign the bearer: give --issuer and --owner-sub")]
+    NoOwner,
+    /// The grant that was given.
+    #[error("the grant: {0}")]
+    Grant(TokenMistake),
+    /// The bearer that was given.
+    #[error("the bearer: {0}")]
+    Bearer(TokenMistake),
+    /// It could not be signed.
+    #[error("signing a token")]
+    Sign,
+}
+
+/// Why a token that was given will not do. It is seen before it is sent, and before a key is made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenMistake {
+    /// Not JSON.
+    #[error("its claims are not JSON")]
+    Claims,
+    /// A claim says something else than it must.
+    #[error("its claim {claim} is {found}; expected {wanted}")]
+    Claim {
+        /// Which.
+        claim: &'static str,
+        /// What it says.
+        found: String,
+        /// What it must say.
+        wanted: String,
+    },
+    /// Its end is near or past, by the node's clock.
+    #[error("it ends at {exp} (Unix seconds), and the node's clock says {time}; have a new one issued")]
+    Expired {
+        /// `exp`.
+        exp: u64,
+        /// The node's clock.
+        time: u64,
+    },
+}
+
+impl Credentials {
+    /// An issuer's key, PKCS#8 of P-256 in PEM or DER. `kid` names it in the issuer's JWKS, and `audience` is what nodes demand of bearers.
+    ///
+    /// # Errors
+    /// [`Error::IssuerKey`].
+    pub fn of_issuer(key: &[u8], kid: Option<String>, audience: Option<String>) -> Result<Self, Error> {
+        Ok(Self { signer: Some(Signer::read(key, kid, audience)?), ..Self::default() })
+    }
+
+    /// Tokens that were issued elsewhere.
+    #[must_use]
+    pub fn given(grant: Option<Token>, bearer: Option<Token>) -> Self {
+        Self { signer: None, grant, bearer }
+    }
+
+    /// Whether there is something to create keys with, and to speak for the owner with: known before anyone is dialled.
+    pub(crate) fn check(&self, creates: bool) -> Result<(), CredentialError> {
+        let has = |token: &Option<Token>| token.is_some() || self.signer.is_some();
+        if creates && !has(&self.grant) {
+            return Err(CredentialError::NoGrant);
+        }
+        if has(&self.bearer) { Ok(()) } else { Err(CredentialError::NoBearer) }
+    }
+
+    /// The policy that the given grant carries.
+    #[must_use]
+    pub fn granted_policy(&self) -> Option<Value> {
+        self.grant.as_ref()?.claims()?.get("policy").cloned()
+    }
+
+    /// Speaks for `owner`; whoever the bearer names, if none is given.
+    pub(crate) fn bearer(&self, owner: Option<&Owner>, time: u64) -> Result<Lent<'_>, CredentialError> {
+        if let Some(token) = &self.bearer {
+            check_bearer(token, owner, time).map_err(CredentialError::Bearer)?;
+            return Ok(Lent::Given(token));
+        }
+        let signer = self.signer.as_ref().ok_or(CredentialError::NoBearer)?;
+        Ok(Lent::Made(signer.bearer(owner.ok_or(CredentialError::NoOwner)?, time)?))
+    }
+
+    /// Grants one key, at a node whose clock says `time`.
+    pub(crate) fn grant(&self, owner: &Owner, granted: &Granted<'_>, time: u64) -> Result<Lent<'_>, CredentialError> {
+        if let Some(token) = &self.grant {
+            check_grant(token, owner, granted, time).map_err(CredentialError::Grant)?;
+            return Ok(Lent::Given(token));
+        }
+        let signer = self.signer.as_ref().ok_or(CredentialError::NoGrant)?;
+        Ok(Lent::Made(signer.grant(owner, granted, time)?))
+    }
+}
+
+fn check_bearer(token: &Token, owner: Option<&Owner>, time: u64) -> Result<(), TokenMistake> {
+    let claims = token.claims().ok_or(TokenMistake::Claims)?;
+    if let Some(owner) = owner {
+        expect(&claims, "iss", &owner.issuer)?;
+        expect(&claims, "sub", &owner.sub)?;
+    }
+    check_life(&claims, time)
+}
+
+fn check_grant(token: &Token, owner: &Owner, granted: &Granted<'_>, time: u64) -> Result<(), TokenMistake> {
+    let claims = token.claims().ok_or(TokenMistake::Claims)?;
+    expect(&claims, "iss", &owner.issuer)?;
+    expect(&claims, "aud", GRANT_AUDIENCE)?;
+    expect(&claims, "sub", &owner.sub)?;
+    expect(&claims, "key_type", "RawShare")?;
+    let wrong = |claim, wanted: String| {
+        let found = claims.get(claim).map_or_else(|| "absent".to_owned(), |value| vault::operator::escape(&value.to_string()));
+        TokenMistake::Claim { claim, found, wanted }
+    };
+    if claims.get("exportable") != Some(&Value::Bool(true)) {
+        return Err(wrong("exportable", "true".to_owned()));
+    }
+    let scope = claims.get("scope").and_then(Value::as_str).unwrap_or_default();
+    let is_inside = |scope: &str| granted.handle.strip_prefix(scope).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    if scope.is_empty() || !is_inside(scope) {
+        return Err(wrong("scope", format!("{} or what it begins with before a slash", granted.handle)));
+    }
+    // Without cnf the grant would be bound to an attested app, which an operator is not.
+    if claims.pointer("/cnf/x5t#S256").and_then(Value::as_str) != Some(granted.thumbprint) {
+        return Err(wrong("cnf", format!("{{\"x5t#S256\":\"{}\"}}, the hash of --client-key", granted.thumbprint)));
+    }
+    let differences = policy::differences(granted.policy, claims.get("policy").unwrap_or(&Value::Null));
+    if let Some(difference) = differences.first() {
+        return Err(TokenMistake::Claim {
+            claim: "policy",
+            found: format!("another at {}", difference.place),
+            wanted: "the policy that was given".to_owned(),
+        });
+    }
+    check_life(&claims, time)
+}
+
+fn expect(claims: &Value, claim: &'static str, wanted: &str) -> Result<(), TokenMistake> {
+    let found = claims.get(claim);
+    if found.and_then(Value::as_str) == Some(wanted) {
+        return Ok(());
+    }
+    let found = found.map_or_else(|| "absent".to_owned(), |value| vault::operator::escape(&value.to_string()));
+    Err(TokenMistake::Claim { claim, found, wanted: format!("\"{wanted}\"") })
+}
+
+fn check_life(claims: &Value, time: u64) -> Result<(), TokenMistake> {
+    // RFC 7519: a NumericDate may have a fraction.
+    let exp = claims.get("exp").and_then(|exp| exp.as_u64().or_else(|| exp.as_f64()?.trunc().to_string().parse().ok()));
+    match exp {
+        Some(exp) if exp > time + LIFE_MIN => Ok(()),
+        exp => Err(TokenMistake::Expired { exp: exp.unwrap_or(0), time }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde_json::json;
+
+    use super::*;
+
+    fn owner() -> Owner {
+        Owner { issuer: "https://issuer.example".to_owned(), sub: "owner-1".to_owned(), roles: Vec::new() }
+    }
+
+    fn token(claims: &Value) -> Token {
+        Token::new(format!("e30.{}.AA", URL_SAFE_NO_PAD.encode(claims.to_string())).as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn wrong_grants_are_seen_before_they_are_sent() {
+        let policy = json!({ "version": 1 });
+        let granted = Granted { handle: "apps/a/key", policy: &policy, thumbprint: "print" };
+        let good = json!({
+            "iss": "https://issuer.example", "aud": "privasys-vault-keycreate", "sub": "owner-1", "scope": "apps/a",
+            "key_type": "RawShare", "exportable": true, "policy": policy, "exp": 2000, "cnf": { "x5t#S256": "print" },
+        });
+        let with = |claim: &str, value: Value| {
+            let mut claims = good.clone();
+            claims[claim] = value;
+            check_grant(&token(&claims), &owner(), &granted, 1000).map_err(|mistake| mistake.to_string())
+        };
+        assert_eq!(with("scope", json!("apps/a/key")), Ok(()));
+        let cases = [
+            (
+                "iss",
+                json!("https://other.example"),
+                "its claim iss is \"https://other.example\"; expected \"https://issuer.example\"",
+            ),
+            ("aud", json!(["privasys-vault-keycreate"]), "its claim aud is [\"privasys-vault-keycreate\"]; expected"),
+            ("sub", json!("\u{1b}[2J"), "its claim sub is \"\\u001b[2J\"; expected \"owner-1\""),
+            ("scope", json!("apps/a/k"), "its claim scope is \"apps/a/k\"; expected apps/a/key or"),
+            ("scope", json!(""), "its claim scope is \"\"; expected"),
+            ("key_type", json!("Aes256GcmKey"), "its claim key_type is"),
+            ("exportable", json!("true"), "its claim exportable is \"true\"; expected true"),
+            ("cnf", json!(null), "its claim cnf is null; expected {\"x5t#S256\":\"print\"}"),
+            ("policy", json!({ "version": 2 }), "its claim policy is another at /version"),
+            ("exp", json!(1060), "it ends at 1060 (Unix seconds), and the node's clock says 1000"),
+            ("exp", json!("soon"), "it ends at 0"),
+        ];
+        for (claim, value, want) in cases {
+            let said = with(claim, value.clone()).unwrap_err();
+            assert!(said.starts_with(want), "{claim} {value}: {said}");
+        }
+    }
+
+    #[test]
+    fn bearers_must_speak_for_the_owner_for_a_while_longer() {
+        let with = |iss: &str, sub: &str, exp: Value, owner: Option<&Owner>| {
+            check_bearer(&token(&json!({ "iss": iss, "sub": sub, "exp": exp })), owner, 1000).is_ok()
+        };
+        let (owner, issuer) = (owner(), "https://issuer.example");
+        assert!(with(issuer, "owner-1", json!(1500), Some(&owner)) && with(issuer, "owner-1", json!(1500.5), Some(&owner)));
+        assert!(!with(issuer, "owner-2", json!(1500), Some(&owner)) && with(issuer, "owner-2", json!(1500), None));
+        assert!(!with("https://x.example", "owner-1", json!(1500), Some(&owner)));
+        assert!(!with(issuer, "owner-1", json!(1001), Some(&owner)) && !with(issuer, "owner-1", json!(null), None));
+        let nothing = Credentials::default();
+        assert!(matches!(nothing.bearer(Some(&owner), 0), Err(CredentialError::NoBearer)));
+        assert!(check_bearer(&Token::new(b"a.b.c").unwrap(), None, 0) == Err(TokenMistake::Claims));
+    }
+}

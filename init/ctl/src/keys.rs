@@ -1,0 +1,130 @@
+//! Keys that exist: what vaults say of them, and deleting them.
+
+use vault::Identity;
+use vault::operator::{AuditLog, KeyInfo, KeyServer, ListedKey, PolicyInForce, Token};
+
+use crate::nodes::Proved;
+use crate::policy::Owner;
+use crate::{Cause, Credentials, Error, Failure, Node, Nodes};
+
+/// Whom to ask, and as whom.
+pub struct Request {
+    /// The vaults, and what they must prove before they see the owner's bearer.
+    pub nodes: Nodes,
+    /// What speaks for the owner.
+    pub credentials: Credentials,
+    /// The owner whom an issuer's key signs for; not needed with a bearer that was given.
+    pub owner: Option<Owner>,
+    /// The client key that is kept; a fresh one otherwise.
+    pub client_key: Option<Identity>,
+}
+
+/// What each vault answered, in the order of the list.
+pub type Answers<T> = Vec<Result<(Node, T), Failure>>;
+
+/// A vault and the bearer that it will be shown.
+struct Asked<'a> {
+    vault: Proved,
+    bearer: crate::credentials::Lent<'a>,
+}
+
+impl Request {
+    /// Asks every vault. One that fails does not keep the others from answering.
+    pub(crate) fn ask<T>(&self, question: impl Fn(&mut dyn KeyServer, &Token) -> Result<T, Cause>) -> Result<Answers<T>, Error> {
+        Ok(self.prove()?.into_iter().map(|asked| answer(asked?, &question)).collect())
+    }
+
+    fn prove(&self) -> Result<Vec<Result<Asked<'_>, Failure>>, Error> {
+        self.credentials.check(false)?;
+        let identity = crate::identity(self.client_key.as_ref())?;
+        let with_bearer = |vault: Proved| match self.credentials.bearer(self.owner.as_ref(), vault.node.time) {
+            Ok(bearer) => Ok(Asked { vault, bearer }),
+            Err(error) => Err(vault.failed(error.into())),
+        };
+        Ok(self.nodes.prove(&identity).into_iter().map(|proved| proved.and_then(with_bearer)).collect())
+    }
+}
+
+fn answer<T>(
+    mut asked: Asked<'_>,
+    question: &impl Fn(&mut dyn KeyServer, &Token) -> Result<T, Cause>,
+) -> Result<(Node, T), Failure> {
+    match question(&mut asked.vault.server, &asked.bearer) {
+        Ok(answer) => Ok((asked.vault.node, answer)),
+        Err(cause) => Err(asked.vault.failed(cause)),
+    }
+}
+
+/// The keys that the bearer owns at each vault.
+///
+/// # Errors
+/// What is wrong with the request itself, before anyone is dialled; as in every function here.
+pub fn list(request: &Request) -> Result<Answers<Vec<ListedKey>>, Error> {
+    request.ask(|server, bearer| Ok(server.list_keys(bearer)?))
+}
+
+/// What each vault says of a key.
+///
+/// # Errors
+/// As [`list`].
+pub fn info(request: &Request, handle: &str) -> Result<Answers<KeyInfo>, Error> {
+    request.ask(|server, bearer| Ok(server.key_info(handle, bearer)?))
+}
+
+/// The policy in force at each vault.
+///
+/// # Errors
+/// As [`list`].
+pub fn policy(request: &Request, handle: &str) -> Result<Answers<PolicyInForce>, Error> {
+    request.ask(|server, bearer| Ok(server.policy(handle, bearer)?))
+}
+
+/// What was asked of a key at each vault, from entry `since` on, at most `limit` entries.
+///
+/// # Errors
+/// As [`list`].
+pub fn audit(request: &Request, handle: &str, since: u64, limit: u32) -> Result<Answers<AuditLog>, Error> {
+    request.ask(|server, bearer| Ok(server.audit_log(handle, since, limit, bearer)?))
+}
+
+/// What became of a key at a vault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deleted {
+    /// It is gone.
+    Now,
+    /// It was not there.
+    Absent,
+}
+
+/// Deletes a key. Unless `complete`, it is deleted only if a vault that proved itself has no such key: then it is no key that a disk needs,
+/// but the rest of a dealing that ended halfway. Can be repeated until no vault has it.
+///
+/// # Errors
+/// As [`list`].
+pub fn delete(request: &Request, handle: &str, complete: bool) -> Result<Answers<Deleted>, Error> {
+    let looked: Vec<_> = request.prove()?.into_iter().map(|asked| look(asked?, handle)).collect();
+    let is_rest = looked.iter().flatten().any(|(_, is_there)| !is_there);
+    let delete = |(mut asked, is_there): (Asked<'_>, bool)| {
+        if !is_there {
+            return Ok((asked.vault.node, Deleted::Absent));
+        }
+        if !complete && !is_rest {
+            return Err(asked.vault.failed(Cause::Complete));
+        }
+        match asked.vault.server.delete_key(handle, &asked.bearer) {
+            Ok(()) => Ok((asked.vault.node, Deleted::Now)),
+            Err(error) if error.is_absent() => Ok((asked.vault.node, Deleted::Absent)),
+            Err(error) => Err(asked.vault.failed(error.into())),
+        }
+    };
+    Ok(looked.into_iter().map(|looked| looked.and_then(delete)).collect())
+}
+
+/// Whether the vault has the key.
+fn look<'a>(mut asked: Asked<'a>, handle: &str) -> Result<(Asked<'a>, bool), Failure> {
+    match asked.vault.server.key_info(handle, &asked.bearer) {
+        Ok(_) => Ok((asked, true)),
+        Err(error) if error.is_absent() => Ok((asked, false)),
+        Err(error) => Err(asked.vault.failed(error.into())),
+    }
+}

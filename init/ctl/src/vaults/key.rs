@@ -1,0 +1,132 @@
+//! `cvmctl key`: a line for each vault, or JSON.
+
+use std::process::ExitCode;
+
+use cvmctl::keys::{self, Deleted};
+use serde_json::{Value, json};
+use vault::operator::{AuditEntry, KeyInfo, ListedKey};
+
+use super::{nodes, owner, seal_memory, secrets};
+use crate::args::{Key, KeyAudit, KeyOf, Keys};
+use crate::run::Error;
+use crate::show::{self, date};
+
+pub(crate) fn key(command: Key) -> Result<ExitCode, Error> {
+    match command {
+        Key::List(args) => {
+            let (request, json) = request(args)?;
+            show::answers(
+                &keys::list(&request)?,
+                json,
+                |keys| keys.iter().map(listed_line).collect(),
+                |keys| json!({ "keys": keys.iter().map(listed_json).collect::<Vec<_>>() }),
+            )
+        }
+        Key::Info(args) => {
+            let (request, json) = request(args.keys)?;
+            let answers = keys::info(&request, &args.handle)?;
+            show::answers(&answers, json, |info| vec![info_line(info)], info_json)
+        }
+        Key::Policy(args) => policy(args),
+        Key::Delete(args) => {
+            let (request, json) = request(args.key.keys)?;
+            let answers = keys::delete(&request, &args.key.handle, args.complete)?;
+            let line = |deleted: &Deleted| if *deleted == Deleted::Now { "deleted" } else { "absent" };
+            show::answers(&answers, json, |deleted| vec![line(deleted).to_owned()], |deleted| json!({ "key": line(deleted) }))
+        }
+        Key::Audit(args) => audit(args),
+    }
+}
+
+fn request(args: Keys) -> Result<(keys::Request, bool), Error> {
+    let request = keys::Request {
+        nodes: nodes(args.nodes)?,
+        credentials: secrets::credentials(&args.credentials, None)?,
+        owner: owner(args.owner),
+        client_key: secrets::identity(&args.client)?,
+    };
+    seal_memory()?;
+    Ok((request, args.json))
+}
+
+/// One policy on stdout, fit to be changed and given to `cvmctl promote`; which vault has which version on stderr.
+fn policy(args: KeyOf) -> Result<ExitCode, Error> {
+    let (request, json) = request(args.keys)?;
+    let answers = keys::policy(&request, &args.handle)?;
+    if json {
+        let value =
+            |read: &vault::operator::PolicyInForce| json!({ "policy": read.policy, "policy_version": read.policy_version });
+        return show::answers(&answers, true, |_| Vec::new(), value);
+    }
+    let lines: Vec<_> = answers
+        .iter()
+        .map(|answer| match answer {
+            Ok((node, read)) => format!("{}: policy version {}", node.address, read.policy_version),
+            Err(failure) => failure.to_string(),
+        })
+        .collect();
+    show::problem(&lines)?;
+    let mut policies = answers.iter().flatten().map(|(_, read)| &read.policy);
+    let Some(first) = policies.next() else { return Ok(ExitCode::FAILURE) };
+    if policies.any(|other| other != first) {
+        return Err(Error::Policies);
+    }
+    show::json(first)?;
+    Ok(show::exit_code(&answers))
+}
+
+fn audit(args: KeyAudit) -> Result<ExitCode, Error> {
+    let (request, json) = request(args.key.keys)?;
+    let answers = keys::audit(&request, &args.key.handle, args.since, args.limit)?;
+    let lines = |log: &vault::operator::AuditLog| {
+        let more = format!("next --since {}", log.next_seq);
+        log.entries.iter().map(audit_line).chain(std::iter::once(more)).collect()
+    };
+    show::answers(
+        &answers,
+        json,
+        lines,
+        |log| json!({ "entries": log.entries.iter().map(audit_json).collect::<Vec<_>>(), "next_seq": log.next_seq }),
+    )
+}
+
+fn listed_line(key: &ListedKey) -> String {
+    format!("{} {} until {}", key.handle, key.key_type, date(key.expires_at))
+}
+
+fn listed_json(key: &ListedKey) -> Value {
+    json!({ "handle": key.handle.as_str(), "key_type": key.key_type.as_str(), "expires_at": key.expires_at })
+}
+
+fn info_line(info: &KeyInfo) -> String {
+    let exportable = if info.exportable { "exportable" } else { "not exportable" };
+    let (made, end) = (date(info.created_at), date(info.expires_at));
+    format!("{} {exportable}, made {made}, until {end}, policy version {}", info.key_type, info.policy_version)
+}
+
+fn info_json(info: &KeyInfo) -> Value {
+    json!({
+        "handle": info.handle.as_str(),
+        "key_type": info.key_type.as_str(),
+        "exportable": info.exportable,
+        "created_at": info.created_at,
+        "expires_at": info.expires_at,
+        "policy_version": info.policy_version,
+    })
+}
+
+fn audit_line(entry: &AuditEntry) -> String {
+    let AuditEntry { seq, ts, op, caller, decision, reason } = entry;
+    format!("{seq} {} {decision} {op} by {caller}: {reason}", date(*ts))
+}
+
+fn audit_json(entry: &AuditEntry) -> Value {
+    json!({
+        "seq": entry.seq,
+        "ts": entry.ts,
+        "op": entry.op.as_str(),
+        "caller": entry.caller.as_str(),
+        "decision": entry.decision.as_str(),
+        "reason": entry.reason.as_str(),
+    })
+}

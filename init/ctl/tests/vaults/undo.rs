@@ -1,0 +1,180 @@
+//! Vaults that fail or lie after they were sent a share: what was dealt is deleted, and what cannot be deleted is named.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use cvmctl::keys::{self, Deleted};
+use cvmctl::provision::{Request, provision};
+use cvmctl::{Cause, Error};
+use serde_json::{Value, json};
+
+use crate::scripted::{Reply, Scripted};
+use crate::world::{HANDLE, World};
+
+/// Two honest vaults, and a third one that behaves as scripted.
+fn with_third(world: &World, node: &Scripted) -> Request {
+    let mut request = world.request();
+    request.nodes.vaults[2] = node.address.to_string();
+    request
+}
+
+fn unfinished(request: &Request) -> (String, Vec<String>, Vec<String>) {
+    let error = provision(request).unwrap_err();
+    let said = error.to_string();
+    match error {
+        Error::Unfinished { deleted, left, .. } => (said, deleted, left.iter().map(ToString::to_string).collect()),
+        _ => (said, Vec::new(), vec!["another error".to_owned()]),
+    }
+}
+
+#[test]
+fn honest_nodes_of_the_first_build_get_their_shares_without_evidence_of_ours() {
+    let world = World::new();
+    let node = Scripted::start(&world.pki, |_, _, honest| honest);
+    assert_eq!(provision(&with_third(&world, &node)).unwrap().vaults.len(), 3);
+    assert_eq!(node.asked(), ["GetKeyInfo", "CreateKey", "GetPolicy"]);
+}
+
+#[test]
+fn each_lie_after_a_share_was_sent_undoes_the_dealing() {
+    type Case = (&'static str, fn(&str, &Value, Reply) -> Reply, &'static str, bool);
+    let cases: [Case; 9] = [
+        ("dies with the answer", |name, _, honest| if name == "CreateKey" { Reply::Close } else { honest }, "connection", true),
+        (
+            "echoes",
+            |name, fields, honest| if name == "CreateKey" { Reply::json(&json!({ name: fields })) } else { honest },
+            "echoed",
+            true,
+        ),
+        (
+            "nonsense",
+            |name, _, honest| if name == "CreateKey" { Reply::Body(b"<html>\x1b[2J".to_vec()) } else { honest },
+            "expected an answer of a vault, got something else at line 1 column 1",
+            true,
+        ),
+        (
+            "another key",
+            |name, _, honest| {
+                let other = json!({ "KeyCreated": { "handle": "other", "expires_at": 1 } });
+                if name == "CreateKey" { Reply::json(&other) } else { honest }
+            },
+            "the node answered another request, or for another key",
+            true,
+        ),
+        (
+            "stored, and then an error",
+            |name, _, honest| if name == "CreateKey" { Reply::error("kv owner index: full \u{1b}[31m") } else { honest },
+            "unknown refusal; the node says: \"kv owner index: full \\u{1b}[31m\"",
+            true,
+        ),
+        ("503", |name, _, honest| if name == "CreateKey" { Reply::Status(503, "busy") } else { honest }, "got 503", true),
+        (
+            "another policy",
+            |name, _, honest| {
+                let policy = json!({ "Policy": { "policy": { "version": 1, "backdoor": true }, "policy_version": 1 } });
+                if name == "GetPolicy" { Reply::json(&policy) } else { honest }
+            },
+            "/backdoor: the node added it, as true",
+            true,
+        ),
+        (
+            "no policy",
+            |name, _, honest| if name == "GetPolicy" { Reply::error("caller is not in policy.principals") } else { honest },
+            "denied by the key's policy; the node says: \"caller is not in policy.principals\"",
+            true,
+        ),
+        (
+            "huge",
+            |name, _, honest| if name == "GetPolicy" { Reply::Body(vec![b'x'; 2 << 20]) } else { honest },
+            "answer too long",
+            true,
+        ),
+    ];
+    let world = World::new();
+    for (name, script, want, undone) in cases {
+        let node = Scripted::start(&world.pki, script);
+        let (said, deleted, left) = unfinished(&with_third(&world, &node));
+        assert!(said.contains(want), "{name}: {said}");
+        assert!(said.len() < 2000 && said.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{name}: {said}");
+        let third = node.address.to_string();
+        let want = [&world.vaults()[..2], &[third]].concat();
+        assert_eq!((deleted, left.is_empty()), (want, undone), "{name}: {said}");
+        assert!(!node.has(HANDLE) && world.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn a_refusal_before_anything_is_stored_leaves_nothing_to_undo_there() {
+    let world = World::new();
+    let node = Scripted::start(&world.pki, |name, _, honest| {
+        let denied = "key-creation grant verification failed: no key for kid";
+        if name == "CreateKey" { Reply::error(denied) } else { honest }
+    });
+    let (said, deleted, left) = unfinished(&with_third(&world, &node));
+    assert!(said.contains("grant refused: signature; the node says: ") && said.contains("compare --kid"), "{said}");
+    assert_eq!((deleted, left.len()), (world.vaults()[..2].to_vec(), 0));
+    assert_eq!(node.asked(), ["GetKeyInfo", "CreateKey"]);
+}
+
+/// The node answers no one any more after it took its share.
+#[test]
+fn what_could_not_be_undone_is_named_and_deleted_later() {
+    let world = World::new();
+    let asked = AtomicU32::new(0);
+    let node = Scripted::start(&world.pki, move |_, _, honest| {
+        // The second request is CreateKey; the fourth is the first that comes later, from `key delete`.
+        if (1..3).contains(&asked.fetch_add(1, Ordering::SeqCst)) { Reply::Close } else { honest }
+    });
+    let request = with_third(&world, &node);
+    let (said, deleted, left) = unfinished(&request);
+    assert_eq!((deleted, left.len()), (world.vaults()[..2].to_vec(), 1), "{said}");
+    let all = request.nodes.vaults.join(",");
+    assert!(said.contains(&format!("Undo it later with: cvmctl key delete --handle {HANDLE} --vault {all}, with")), "{said}");
+    assert!(node.has(HANDLE));
+
+    let mut owner = world.as_owner();
+    owner.nodes.vaults = request.nodes.vaults;
+    let answers = keys::delete(&owner, HANDLE, false).unwrap();
+    let found: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().1).collect();
+    assert_eq!(found, [Deleted::Absent, Deleted::Absent, Deleted::Now]);
+    assert!(!node.has(HANDLE));
+}
+
+/// The program was killed after some of the shares, or after all of them.
+#[test]
+fn a_killed_dealing_is_deleted_and_a_whole_key_only_when_that_is_meant() {
+    let world = World::new();
+    let delete = |complete| keys::delete(&world.as_owner(), HANDLE, complete).unwrap();
+    for held in 0..2 {
+        world.nodes[held].put_key(HANDLE, vec![7; 49], world.policy(&[])).unwrap();
+    }
+    let found: Vec<_> = delete(false).into_iter().map(|answer| answer.unwrap().1).collect();
+    assert_eq!(found, [Deleted::Now, Deleted::Now, Deleted::Absent]);
+    assert!(delete(false).into_iter().all(|answer| answer.unwrap().1 == Deleted::Absent), "it can be repeated");
+
+    provision(&world.request()).unwrap();
+    for answer in delete(false) {
+        assert!(matches!(answer.unwrap_err().cause, Cause::Complete));
+    }
+    assert!(world.export(0, &crate::world::OLD_IMAGE).is_ok());
+    assert!(delete(true).into_iter().all(|answer| answer.unwrap().1 == Deleted::Now));
+    assert!(world.is_empty());
+}
+
+/// A key that appears between the look and the share is another's.
+#[test]
+fn an_older_key_of_the_same_name_is_left_alone() {
+    let world = World::new();
+    let asked = AtomicU32::new(0);
+    let node = Scripted::start(&world.pki, move |name, _, honest| match (name, asked.fetch_add(1, Ordering::SeqCst)) {
+        ("CreateKey", _) => Reply::Close,
+        ("GetKeyInfo", 2..) => Reply::json(&json!({ "KeyInfo": {
+            "handle": HANDLE, "key_type": "RawShare", "exportable": true, "created_at": 1_700_000_000, "expires_at": 1,
+            "policy_version": 1, "public_key": null,
+        } })),
+        _ => honest,
+    });
+    let (said, deleted, left) = unfinished(&with_third(&world, &node));
+    assert!(left[0].contains("created there before this dealing (at 1700000000"), "{said}");
+    assert_eq!(deleted, world.vaults()[..2]);
+    assert!(!node.asked().contains(&"DeleteKey".to_owned()));
+}
