@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 pub(crate) use header::{Expected, Header, HeaderCheck, HeaderRestore, HeaderSave};
-pub(crate) use key::{Key, KeyAudit, KeyOf, Keys};
+pub(crate) use key::{Key, KeyAudit, KeyOf, Keys, Profile, ProfileOf, ProfileSourceName, ProfileStage};
 pub(crate) use measure::{Fold, Log, LogShow, LogVerify, Measure, SecureBootState};
 pub(crate) use vaults::{
     ClientArgs, ClientKey, CredentialArgs, FactArgs, GuestArgs, ImageArgs, NodeArgs, OwnerArgs, Policy, Promote, Provision,
@@ -40,6 +40,9 @@ pub(crate) enum Command {
     /// Keys at the vaults: list, info, policy, delete, audit
     #[command(subcommand)]
     Key(Box<Key>),
+    /// Staged attestation profiles of a key: stage, list, promote, revoke. To promote one adds its guests to those that the policy lets in
+    #[command(subcommand)]
+    Profile(Box<Profile>),
     /// Make a client key if there is none, and print the hash that a grant's cnf must have
     ClientKey(ClientKey),
     /// The guest's command line

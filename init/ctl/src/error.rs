@@ -60,6 +60,9 @@ pub enum Error {
         /// The command that deletes it later.
         undo: String,
     },
+    /// Staged profiles have numbers of their own at each node.
+    #[error("a number names a profile at one node only: give one --vault, or the profile itself with --profile")]
+    ProfileNumber,
 }
 
 /// One vault that did not do its part.
@@ -120,6 +123,9 @@ pub enum Cause {
     /// The policy that the node evaluates is another than it was sent.
     #[error("the node does not have the policy that was sent: {}", list(.0))]
     PolicyDiffers(Vec<Problem>),
+    /// What is staged would cost the key or let in more than was meant.
+    #[error("the staged profile is not promoted: {}", list(.0))]
+    Profile(Vec<Problem>),
     /// Somebody else changed the policy meanwhile.
     #[error("the node has policy version {found}; expected {expected}: someone changed it meanwhile")]
     Version {
@@ -133,6 +139,12 @@ pub enum Cause {
         "a key of this name was created there before this dealing (at {0}, Unix seconds by the node's clock); it is left alone"
     )]
     Older(u64),
+    /// No profile like this one is staged.
+    #[error("this profile is not staged there; stage it first (cvmctl profile stage)")]
+    NotStaged,
+    /// The node says that it is promoted, and its policy does not have it.
+    #[error("the node says that the profile is in force, and the policy that it answers does not have it")]
+    NotInForce,
     /// Every vault that was asked holds a share: it may be a key in use.
     #[error(
         "not deleted: every vault that answered holds a share, so this may be the key of a disk in use. A disk whose key is deleted \

@@ -11,6 +11,7 @@ mod error;
 pub mod keys;
 mod nodes;
 pub mod policy;
+pub mod profiles;
 pub mod promote;
 pub mod provision;
 mod token;

@@ -98,6 +98,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Policy(args) => vaults::show_policy(args),
         Command::Promote(args) => vaults::promote(*args),
         Command::Key(command) => vaults::key(*command),
+        Command::Profile(command) => vaults::profile(*command),
         Command::ClientKey(args) => vaults::client_key(&args),
         Command::Cmdline(Cmdline::Check { words }) => check(&words.join(" ")),
         Command::Cmdline(Cmdline::Explain { words }) => explain(&words.join(" ")),

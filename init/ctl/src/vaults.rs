@@ -18,7 +18,7 @@ use crate::args::{FactArgs, GuestArgs, ImageArgs, NodeArgs, OwnerArgs, Policy, P
 use crate::run::{self, Error, floors, read};
 use crate::{log, show};
 
-pub(crate) use key::key;
+pub(crate) use key::{key, profile};
 pub(crate) use secrets::client_key;
 
 pub(crate) fn provision(args: Provision) -> Result<ExitCode, Error> {

@@ -1,8 +1,10 @@
-//! What is said to `cvmctl key`.
+//! What is said to `cvmctl key` and `cvmctl profile`.
 
-use clap::{Args, Subcommand};
+use std::path::PathBuf;
 
-use super::{ClientArgs, CredentialArgs, NodeArgs, OwnerArgs};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+
+use super::{ClientArgs, CredentialArgs, FactArgs, NodeArgs, OwnerArgs};
 
 #[derive(Subcommand)]
 pub(crate) enum Key {
@@ -63,4 +65,52 @@ pub(crate) struct KeyAudit {
     /// How many entries
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) limit: u32,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Profile {
+    /// Propose a profile at each vault; it gets nothing until it is promoted
+    Stage(ProfileStage),
+    /// List the profiles that are staged and not promoted
+    List(KeyOf),
+    /// Let the guests of a staged profile have the key, beside those that have it already
+    Promote(ProfileOf),
+    /// Drop a staged profile
+    Revoke(ProfileOf),
+}
+
+#[derive(Args)]
+pub(crate) struct ProfileStage {
+    #[command(flatten)]
+    pub(crate) key: KeyOf,
+    /// The profile, JSON: what stands under Tee in a key policy
+    #[arg(long, value_name = "FILE")]
+    pub(crate) profile: PathBuf,
+    /// Where it comes from
+    #[arg(long, value_name = "SOURCE", default_value = "manual-import")]
+    pub(crate) source: ProfileSourceName,
+    #[command(flatten)]
+    pub(crate) facts: FactArgs,
+}
+
+/// As vaults know sources; they decide nothing on it.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProfileSourceName {
+    PlatformBuild,
+    ManualImport,
+}
+
+#[derive(Args)]
+#[command(group = ArgGroup::new("which").required(true).args(["profile", "id"]))]
+pub(crate) struct ProfileOf {
+    #[command(flatten)]
+    pub(crate) key: KeyOf,
+    /// The profile, JSON, as it was staged; each vault's number for it is looked up
+    #[arg(long, value_name = "FILE")]
+    pub(crate) profile: Option<PathBuf>,
+    /// Its number, at the one vault that is given
+    #[arg(long, value_name = "N")]
+    pub(crate) id: Option<u32>,
+    #[command(flatten)]
+    pub(crate) facts: FactArgs,
 }

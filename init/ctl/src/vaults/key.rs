@@ -1,14 +1,15 @@
-//! `cvmctl key`: a line for each vault, or JSON.
+//! `cvmctl key` and `cvmctl profile`: a line for each vault, or JSON.
 
 use std::process::ExitCode;
 
 use cvmctl::keys::{self, Deleted};
+use cvmctl::profiles::{self, Which};
 use serde_json::{Value, json};
-use vault::operator::{AuditEntry, KeyInfo, ListedKey};
+use vault::operator::{AuditEntry, KeyInfo, ListedKey, PendingProfile, ProfileSource};
 
-use super::{nodes, owner, seal_memory, secrets};
-use crate::args::{Key, KeyAudit, KeyOf, Keys};
-use crate::run::Error;
+use super::{facts, nodes, owner, seal_memory, secrets};
+use crate::args::{Key, KeyAudit, KeyOf, Keys, Profile, ProfileOf, ProfileSourceName, ProfileStage};
+use crate::run::{self, Error};
 use crate::show::{self, date};
 
 pub(crate) fn key(command: Key) -> Result<ExitCode, Error> {
@@ -38,6 +39,35 @@ pub(crate) fn key(command: Key) -> Result<ExitCode, Error> {
     }
 }
 
+pub(crate) fn profile(command: Profile) -> Result<ExitCode, Error> {
+    match command {
+        Profile::Stage(args) => stage(args),
+        Profile::List(args) => {
+            let (request, json) = request(args.keys)?;
+            let answers = profiles::list(&request, &args.handle)?;
+            show::answers(
+                &answers,
+                json,
+                |pending| pending.iter().map(pending_line).collect(),
+                |pending| json!({ "pending": pending.iter().map(pending_json).collect::<Vec<_>>() }),
+            )
+        }
+        Profile::Promote(args) => {
+            let which = which(&args)?;
+            let (request, json) = request(args.key.keys)?;
+            let answers = profiles::promote(&request, &args.key.handle, &which, &facts(args.facts))?;
+            let line = |version: &u64| vec![format!("policy version {version}")];
+            show::answers(&answers, json, line, |version| json!({ "policy_version": version }))
+        }
+        Profile::Revoke(args) => {
+            let which = which(&args)?;
+            let (request, json) = request(args.key.keys)?;
+            let answers = profiles::revoke(&request, &args.key.handle, &which)?;
+            show::answers(&answers, json, |()| vec!["revoked".to_owned()], |()| json!({ "revoked": true }))
+        }
+    }
+}
+
 fn request(args: Keys) -> Result<(keys::Request, bool), Error> {
     let request = keys::Request {
         nodes: nodes(args.nodes)?,
@@ -47,6 +77,13 @@ fn request(args: Keys) -> Result<(keys::Request, bool), Error> {
     };
     seal_memory()?;
     Ok((request, args.json))
+}
+
+fn which(args: &ProfileOf) -> Result<Which, Error> {
+    match (&args.profile, args.id) {
+        (Some(path), _) => run::json(path).map(Which::Profile),
+        (None, id) => Ok(Which::Number(id.unwrap_or_default())),
+    }
 }
 
 /// One policy on stdout, fit to be changed and given to `cvmctl promote`; which vault has which version on stderr.
@@ -90,6 +127,30 @@ fn audit(args: KeyAudit) -> Result<ExitCode, Error> {
     )
 }
 
+fn stage(args: ProfileStage) -> Result<ExitCode, Error> {
+    let profile = run::json(&args.profile)?;
+    let (request, json) = request(args.key.keys)?;
+    let source = match args.source {
+        ProfileSourceName::PlatformBuild => ProfileSource::PlatformBuild,
+        ProfileSourceName::ManualImport => ProfileSource::ManualImport,
+    };
+    let answers = profiles::stage(&request, &args.key.handle, &profile, source, &facts(args.facts))?;
+    let line = |staged: &vault::operator::Staged| {
+        vec![if staged.auto_promoted {
+            format!("in force already, policy version {}", staged.policy_version)
+        } else {
+            format!("staged as {}", staged.pending_id)
+        }]
+    };
+    show::answers(&answers, json, line, |staged| {
+        json!({
+            "id": (!staged.auto_promoted).then_some(staged.pending_id),
+            "in_force": staged.auto_promoted,
+            "policy_version": staged.policy_version,
+        })
+    })
+}
+
 fn listed_line(key: &ListedKey) -> String {
     format!("{} {} until {}", key.handle, key.key_type, date(key.expires_at))
 }
@@ -128,5 +189,23 @@ fn audit_json(entry: &AuditEntry) -> Value {
         "caller": entry.caller.as_str(),
         "decision": entry.decision.as_str(),
         "reason": entry.reason.as_str(),
+    })
+}
+
+fn pending_line(pending: &PendingProfile) -> String {
+    let platform = if pending.staged_by_platform { " (the platform, not the owner)" } else { "" };
+    let name = cvmctl::NodeText::new(pending.profile.get("name").and_then(Value::as_str).unwrap_or_default());
+    let (id, by, at) = (pending.id, &pending.staged_by_sub, date(pending.staged_at));
+    format!("{id} {name}: staged {at} by {by}{platform}, source {}", pending.source)
+}
+
+fn pending_json(pending: &PendingProfile) -> Value {
+    json!({
+        "id": pending.id,
+        "profile": pending.profile,
+        "source": pending.source.as_str(),
+        "staged_at": pending.staged_at,
+        "staged_by_sub": pending.staged_by_sub.as_str(),
+        "staged_by_platform": pending.staged_by_platform,
     })
 }

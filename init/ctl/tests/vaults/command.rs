@@ -247,6 +247,40 @@ fn keys_are_listed_described_and_deleted() {
     );
 }
 
+#[test]
+fn profiles_are_staged_promoted_and_revoked() {
+    let desk = Desk::new();
+    desk.provision();
+    let profile = |image: &cvmctl::policy::Image| desk.world.policy(&[*image])["principals"]["tees"][0]["Tee"].clone();
+    let (file, bad) = (desk.path("profile.json"), desk.path("bad.json"));
+    fs::write(&file, profile(&NEW_IMAGE).to_string()).unwrap();
+    let mut wrong = profile(&NEW_IMAGE);
+    wrong["required_oids"] = serde_json::json!([{ "oid": "1.3.6.1.4.1.65230.3.2", "value": "00" }]);
+    fs::write(&bad, wrong.to_string()).unwrap();
+
+    let refused = desk.own("profile stage", &["--profile", &bad]);
+    assert!(text(&refused.stderr).contains("/required_oids/0/oid: expected 1.3.6.1.4.1.65230.4.1"), "{}", text(&refused.stderr));
+    let early = desk.own("profile promote", &["--profile", &file]);
+    assert_eq!(text(&early.stderr).matches("this profile is not staged there").count(), 3, "{}", text(&early.stderr));
+    let staged = desk.own("profile stage", &["--profile", &file]);
+    assert_eq!(text(&staged.stdout).matches(": staged as ").count(), 3, "{}", text(&staged.stderr));
+    let listed = desk.own("profile list", &[]);
+    assert_eq!(text(&listed.stdout).matches(" by owner-1, source ManualImport\n").count(), 3, "{}", text(&listed.stdout));
+    assert!(desk.world.export(0, &NEW_IMAGE).is_err());
+    let numbered = desk.own("profile promote", &["--id", "0"]);
+    assert!(text(&numbered.stderr).contains("a number names a profile at one node only"), "{}", text(&numbered.stderr));
+    let promoted = desk.own("profile promote", &["--profile", &file]);
+    assert_eq!(text(&promoted.stdout).matches(": policy version 2\n").count(), 3, "{}", text(&promoted.stderr));
+    assert!(desk.world.export(0, &NEW_IMAGE).is_ok() && desk.world.export(0, &OLD_IMAGE).is_ok(), "it is added");
+
+    let third = cvmctl::policy::Image { rtmr2: [4; 48], ..OLD_IMAGE };
+    fs::write(&file, profile(&third).to_string()).unwrap();
+    desk.own("profile stage", &["--profile", &file]);
+    let revoked = desk.own("profile revoke", &["--profile", &file]);
+    assert_eq!(text(&revoked.stdout).matches(": revoked\n").count(), 3, "{}", text(&revoked.stderr));
+    assert_eq!(text(&desk.own("profile list", &[]).stdout).matches(": none\n").count(), 3);
+}
+
 /// The issuer is somebody else's: the operator has a client key, a grant bound to it, and a bearer.
 #[test]
 fn tokens_of_an_identity_provider_come_by_descriptor() {
