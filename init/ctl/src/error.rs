@@ -145,12 +145,12 @@ pub enum Cause {
     /// The node says that it is promoted, and its policy does not have it.
     #[error("the node says that the profile is in force, and the policy that it answers does not have it")]
     NotInForce,
-    /// Every vault that was asked holds a share: it may be a key in use.
+    /// Every vault that was asked has the key, or one gave it out or was told another policy.
     #[error(
-        "not deleted: every vault that answered holds a share, so this may be the key of a disk in use. A disk whose key is deleted \
-         can never be opened again; if that is meant, give --complete"
+        "not deleted: this may be the key of a disk in use, which could never be opened again. Every vault that answered has it, or one has \
+         given it out or has another policy than the first. If that is meant, give --even-in-use"
     )]
-    Complete,
+    InUse,
 }
 
 impl From<DialError> for Cause {

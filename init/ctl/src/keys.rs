@@ -7,6 +7,9 @@ use crate::nodes::Proved;
 use crate::policy::Owner;
 use crate::{Cause, Credentials, Error, Failure, Node, Nodes};
 
+/// The most entries of a log that a node gives at once.
+const LOG_MAX: u32 = 1024;
+
 /// Whom to ask, and as whom.
 pub struct Request {
     /// The vaults, and what they must prove before they see the owner's bearer.
@@ -96,20 +99,23 @@ pub enum Deleted {
     Absent,
 }
 
-/// Deletes a key. Unless `complete`, it is deleted only if a vault that proved itself has no such key: then it is no key that a disk needs,
-/// but the rest of a dealing that ended halfway. Can be repeated until no vault has it.
+/// Deletes a key. Unless `even_in_use`, only the rest of a dealing that ended halfway is deleted: a vault that proved itself must have no such
+/// key, and no vault may have given it out or have been told another policy. A vault that lost its share would else make a key in use
+/// look like such a rest. Can be repeated until no vault has it.
 ///
 /// # Errors
 /// As [`list`].
-pub fn delete(request: &Request, handle: &str, complete: bool) -> Result<Answers<Deleted>, Error> {
+pub fn delete(request: &Request, handle: &str, even_in_use: bool) -> Result<Answers<Deleted>, Error> {
     let looked: Vec<_> = request.prove()?.into_iter().map(|asked| look(asked?, handle)).collect();
-    let is_rest = looked.iter().flatten().any(|(_, is_there)| !is_there);
-    let delete = |(mut asked, is_there): (Asked<'_>, bool)| {
-        if !is_there {
+    let is_somewhere_absent = looked.iter().flatten().any(|(_, state)| *state == State::Absent);
+    let is_somewhere_used = looked.iter().flatten().any(|(_, state)| *state == State::Used);
+    let is_rest = is_somewhere_absent && !is_somewhere_used;
+    let delete = |(mut asked, state): (Asked<'_>, State)| {
+        if state == State::Absent {
             return Ok((asked.vault.node, Deleted::Absent));
         }
-        if !complete && !is_rest {
-            return Err(asked.vault.failed(Cause::Complete));
+        if !even_in_use && !is_rest {
+            return Err(asked.vault.failed(Cause::InUse));
         }
         match asked.vault.server.delete_key(handle, &asked.bearer) {
             Ok(()) => Ok((asked.vault.node, Deleted::Now)),
@@ -120,11 +126,29 @@ pub fn delete(request: &Request, handle: &str, complete: bool) -> Result<Answers
     Ok(looked.into_iter().map(|looked| looked.and_then(delete)).collect())
 }
 
-/// Whether the vault has the key.
-fn look<'a>(mut asked: Asked<'a>, handle: &str) -> Result<(Asked<'a>, bool), Failure> {
-    match asked.vault.server.key_info(handle, &asked.bearer) {
-        Ok(_) => Ok((asked, true)),
-        Err(error) if error.is_absent() => Ok((asked, false)),
+/// What a vault says of a key that is to be deleted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Absent,
+    /// Nothing was done with it since it was made.
+    Fresh,
+    Used,
+}
+
+/// Looks at a key and at its log. A log too long to be read whole is one of a key in use.
+fn look<'a>(mut asked: Asked<'a>, handle: &str) -> Result<(Asked<'a>, State), Failure> {
+    let server = &mut asked.vault.server;
+    let looked = match server.key_info(handle, &asked.bearer) {
+        Err(error) if error.is_absent() => Ok(State::Absent),
+        Err(error) => Err(error),
+        Ok(info) if info.policy_version != 1 => Ok(State::Used),
+        Ok(_) => server.audit_log(handle, 0, LOG_MAX, &asked.bearer).map(|log| {
+            let gave_out = log.entries.iter().any(|entry| entry.op.is("ExportKey") && entry.decision.is("Allowed"));
+            if gave_out || log.next_seq >= LOG_MAX.into() { State::Used } else { State::Fresh }
+        }),
+    };
+    match looked {
+        Ok(state) => Ok((asked, state)),
         Err(error) => Err(asked.vault.failed(error.into())),
     }
 }

@@ -1,7 +1,7 @@
 //! Dealing a fresh disk key to vaults: every node proves itself, then the key is made, then each node gets one share.
 //!
 //! Crash points. Before the first CreateKey nothing is anywhere. From then until the words are printed, vaults may hold shares of a key that
-//! nobody knows: `cvmctl key delete` deletes them (with `--complete` when every vault has its share already). A failure of a vault is
+//! nobody knows: `cvmctl key delete` deletes them (with `--even-in-use` when every vault has its share already). A failure of a vault is
 //! undone here, as far as the vaults answer. After the words are printed the key is in use.
 
 mod undo;
@@ -222,7 +222,7 @@ fn hand_out(mut vaults: Vec<Ready<'_>>, shares: &[Share], undo: &Undo<'_>) -> Re
     };
     let vaults = vaults.into_iter().enumerate().map(|(index, vault)| (vault, state(index))).collect();
     let (deleted, left) = undo.run(vaults);
-    let all = if left.len() == undo.request.nodes.vaults.len() { " --complete" } else { "" };
+    let all = if left.len() == undo.request.nodes.vaults.len() { " --even-in-use" } else { "" };
     let (handle, addresses) = (&undo.request.handle, undo.request.nodes.vaults.join(","));
     let undo = format!("cvmctl key delete --handle {handle} --vault {addresses}{all}, with the other options of this command");
     Err(Error::Unfinished { failure, deleted, left, undo })

@@ -49,10 +49,10 @@ pub(crate) struct KeyOf {
 pub(crate) struct KeyDelete {
     #[command(flatten)]
     pub(crate) key: KeyOf,
-    /// Also delete a key that every vault that answers has: it may be the key of a disk in use, which can never be opened again. Without
-    /// it only the rest of a dealing that ended halfway is deleted
+    /// Also delete a key that may be in use: a disk under it can never be opened again. Without it only the rest of a dealing that ended
+    /// halfway is deleted: a vault has no such key, and none has given it out or has another policy than the first
     #[arg(long)]
-    pub(crate) complete: bool,
+    pub(crate) even_in_use: bool,
 }
 
 #[derive(Args)]

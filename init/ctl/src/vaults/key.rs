@@ -31,7 +31,7 @@ pub(crate) fn key(command: Key) -> Result<ExitCode, Error> {
         Key::Policy(args) => policy(args),
         Key::Delete(args) => {
             let (request, json) = request(args.key.keys)?;
-            let answers = keys::delete(&request, &args.key.handle, args.complete)?;
+            let answers = keys::delete(&request, &args.key.handle, args.even_in_use)?;
             let line = |deleted: &Deleted| if *deleted == Deleted::Now { "deleted" } else { "absent" };
             show::answers(&answers, json, |deleted| vec![line(deleted).to_owned()], |deleted| json!({ "key": line(deleted) }))
         }

@@ -231,12 +231,12 @@ fn keys_are_listed_described_and_deleted() {
 
     let kept = desk.own("key delete", &[]);
     assert_eq!(
-        (kept.status.code(), text(&kept.stderr).matches("give --complete").count()),
+        (kept.status.code(), text(&kept.stderr).matches("give --even-in-use").count()),
         (Some(1), 3),
         "{}",
         text(&kept.stderr)
     );
-    let deleted = desk.own("key delete", &["--complete"]);
+    let deleted = desk.own("key delete", &["--even-in-use"]);
     assert_eq!(lines(&deleted), vaults.iter().map(|vault| of(vault, "deleted")).collect::<Vec<_>>());
     assert_eq!(lines(&desk.own("key delete", &[])), vaults.iter().map(|vault| of(vault, "absent")).collect::<Vec<_>>());
     let gone = desk.own("key info", &["--json"]);
@@ -320,7 +320,7 @@ fn tokens_of_an_identity_provider_come_by_descriptor() {
     assert_eq!(text(&run(&["key", "info"], &[]).stdout).lines().count(), 3);
     let secret = fs::read_to_string(&bearer).unwrap();
     assert!(!text(&output.stderr).contains(secret.trim()) && !text(&output.stdout).contains(secret.trim()));
-    assert_eq!(text(&run(&["key", "delete"], &["--complete"]).stdout).matches(": deleted").count(), 3);
+    assert_eq!(text(&run(&["key", "delete"], &["--even-in-use"]).stdout).matches(": deleted").count(), 3);
 
     fs::remove_file(&key).unwrap();
     let other = print();

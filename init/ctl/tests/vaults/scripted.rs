@@ -180,6 +180,7 @@ impl State {
                 "expires_at": key.created_at + 86_400, "policy_version": key.version, "public_key": null,
             } })),
             "GetPolicy" => Reply::json(&json!({ "Policy": { "policy": key.policy, "policy_version": key.version } })),
+            "ReadAuditLog" => Reply::json(&json!({ "AuditLog": { "entries": [], "next_seq": 1 } })),
             "UpdatePolicy" => {
                 key.policy = normalised(fields["new_policy"].clone());
                 key.version += 1;

@@ -153,10 +153,13 @@ fn a_killed_dealing_is_deleted_and_a_whole_key_only_when_that_is_meant() {
 
     provision(&world.request()).unwrap();
     for answer in delete(false) {
-        assert!(matches!(answer.unwrap_err().cause, Cause::Complete));
+        assert!(matches!(answer.unwrap_err().cause, Cause::InUse));
     }
     assert!(world.export(0, &crate::world::OLD_IMAGE).is_ok());
-    assert!(delete(true).into_iter().all(|answer| answer.unwrap().1 == Deleted::Now));
+    world.nodes[2].drop_key(HANDLE).unwrap();
+    let answers = delete(false);
+    assert!(answers[..2].iter().all(|answer| matches!(answer.as_ref().unwrap_err().cause, Cause::InUse)), "a guest has read it");
+    assert!(delete(true).into_iter().all(|answer| answer.is_ok()));
     assert!(world.is_empty());
 }
 
