@@ -137,14 +137,15 @@ impl ShareCollection {
     /// The time, once enough nodes took our evidence; `now` by the caller's monotonic clock.
     #[must_use]
     pub fn time(&self, now: Duration) -> Option<AgreedTime> {
-        let mut nodes: Vec<&Node> = Vec::with_capacity(self.slots.len());
-        for node in self.slots.iter().filter_map(Slot::voice) {
-            if nodes.iter().all(|other| other.identity != node.identity) {
-                nodes.push(node);
-            }
-        }
-        let voices: Vec<Voice> = nodes.into_iter().map(Node::voice).collect();
+        let voices: Vec<Voice> = distinct(self.slots.iter().filter_map(Slot::voice)).into_iter().map(Node::voice).collect();
         AgreedTime::of(&voices, self.collector.needed(), self.built, now)
+    }
+
+    /// How many nodes' words on the time are here, or come from a node that is being asked.
+    fn voices_to_come(&self) -> usize {
+        let asked = self.slots.iter().zip(self.fates()).filter(|(_, fate)| **fate == Fate::Asked);
+        let asked = asked.filter_map(|(slot, _)| slot.connected.as_ref());
+        distinct(self.slots.iter().filter_map(Slot::voice).chain(asked)).len()
     }
 
     /// Whether nothing that may still arrive makes a key: fewer vaults than it takes are dialled. What any of them said counts for
@@ -192,11 +193,25 @@ impl ShareCollection {
         let same = others.into_iter().find(|other| self.slots.get(*other).is_some_and(|slot| slot.is(&node.identity)));
         if let Some(other) = same {
             self.redial(other, RedialReason::SameNode, step);
+            if self.is_outdated_by(other, &node) {
+                self.change(other, |slot| (slot.served, slot.held) = (None, None));
+                self.collector.lost(other);
+                return self.verified(vault, node, step);
+            }
             step.commands.push((vault, Command::Redial(RedialReason::SameNode)));
         } else {
             self.change(vault, |slot| (slot.connected, slot.accepted, slot.idle) = (Some(node), false, false));
             self.collector.ready(vault);
         }
+    }
+
+    /// Whether a share that `node` gave over another connection waits for its evidence to become valid, and the evidence of this
+    /// connection is valid at other times. The share would keep the node out otherwise: the host led a dial to it with old collateral.
+    fn is_outdated_by(&self, other: usize, node: &Node) -> bool {
+        let Some(slot) = self.slots.get(other).filter(|slot| slot.held.is_some() && slot.connected.is_none()) else {
+            return false;
+        };
+        slot.served.as_ref().is_some_and(|served| !served.is_valid_at(node.valid.0) || !served.is_valid_at(node.valid.1))
     }
 
     /// Looks at shares whose evidence is valid at the time that is known by now, and frees the addresses of those that are of no use.
@@ -245,6 +260,11 @@ impl ShareCollection {
         while let Progress::Ask(vault) = self.collector.ask_next() {
             step.commands.push((vault, Command::Ask));
         }
+        // Shares that are held wait for the time: so many nodes are asked that it becomes known.
+        while self.voices_to_come() < self.collector.needed() {
+            let Some(vault) = self.collector.ask_another() else { return };
+            step.commands.push((vault, Command::Ask));
+        }
     }
 
     fn change(&mut self, vault: usize, how: impl FnOnce(&mut Slot)) {
@@ -252,6 +272,17 @@ impl ShareCollection {
             how(slot);
         }
     }
+}
+
+/// The same nodes, each once.
+fn distinct<'a>(nodes: impl Iterator<Item = &'a Node>) -> Vec<&'a Node> {
+    let mut distinct: Vec<&Node> = Vec::new();
+    for node in nodes {
+        if distinct.iter().all(|other| other.identity != node.identity) {
+            distinct.push(node);
+        }
+    }
+    distinct
 }
 
 #[cfg(test)]

@@ -127,12 +127,22 @@ impl Collector {
         let first = turn(false).filter(|_| new < wanted);
         let other = turn(true).filter(|_| new + replacing < wanted);
         let next = first.into_iter().chain(other).min_by_key(|vault| self.times_asked(*vault));
-        let Some(next) = next else { return Progress::Wait };
-        self.set(next, Fate::Asked);
-        if let Some(times) = self.asked.get_mut(next) {
+        next.map_or(Progress::Wait, |next| Progress::Ask(self.asks(next)))
+    }
+
+    /// A vault that waits to be asked, whatever shares are here or coming: for its word on the time.
+    pub(crate) fn ask_another(&mut self) -> Option<usize> {
+        let next = [false, true].into_iter().flat_map(|has_share| self.of(Fate::Ready, has_share));
+        let next = next.min_by_key(|vault| self.times_asked(*vault))?;
+        Some(self.asks(next))
+    }
+
+    fn asks(&mut self, vault: usize) -> usize {
+        self.set(vault, Fate::Asked);
+        if let Some(times) = self.asked.get_mut(vault) {
             *times += 1;
         }
-        Progress::Ask(next)
+        vault
     }
 
     fn times_asked(&self, vault: usize) -> u32 {

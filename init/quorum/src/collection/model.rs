@@ -1,11 +1,13 @@
 //! The host as a player: it leads any dial to any node, in any order, and has connections break wherever it likes.
 //!
 //! Every state that it can reach in a few dials is visited, and in each the promises of [`ShareCollection`] are held: no other key
-//! than the one committed to, no time before an honest voice, no right clock moved, no end while there is hope, and from wherever the
-//! host leaves off the key is found once t honest nodes are reachable. States are told apart by what the next event can depend on.
+//! than the one committed to, no share of a node whose evidence had expired, no time before an honest voice, no right clock moved, no
+//! end while there is hope, and from wherever the host leaves off the key is found once t honest nodes are reachable. States are told
+//! apart by what the next event can depend on.
 //!
 //! Who plays: honest nodes; the same without trusted time (a host can bring any node to that); a set of the same build under an owner
-//! of the host's, whose code is honest about the time; fewer than t vaults that choose shares and times jointly.
+//! of the host's, whose code is honest about the time; fewer than t vaults that choose shares and times jointly; whoever holds a node's
+//! key and share of old, under evidence that has expired, or is not valid yet.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -24,14 +26,24 @@ struct Player {
     clock: u64,
     /// Which share it gives; none: it takes no evidence.
     share: Option<usize>,
+    /// From when until when its evidence is valid.
+    valid: (u64, u64),
 }
 
 const fn player(identity: u8, clock: u64, share: usize) -> Player {
-    Player { identity, clock, share: Some(share) }
+    Player { identity, clock, share: Some(share), valid: (NOW - 10 * DAY, NOW + 20 * DAY) }
 }
 
 const fn frozen(identity: u8) -> Player {
-    Player { identity, clock: NOW - YEAR, share: None }
+    Player { share: None, ..player(identity, NOW - YEAR, 0) }
+}
+
+const fn expired(identity: u8, clock: u64, share: usize) -> Player {
+    Player { valid: (NOW - 10 * DAY, NOW - DAY), ..player(identity, clock, share) }
+}
+
+const fn not_yet_valid(identity: u8, clock: u64, share: usize) -> Player {
+    Player { valid: (NOW + DAY, NOW + 20 * DAY), ..player(identity, clock, share) }
 }
 
 /// What a vault's connection does.
@@ -55,9 +67,9 @@ enum Move {
     Break,
 }
 
-/// Of one vault: its connection, how often it was asked, its share, whose that is, whether it is held, idle, with the collector, and
-/// what the collector takes it for.
-type State = (Line, u8, Option<usize>, Option<(u8, u64)>, [bool; 3], Fate);
+/// Of one vault: its connection, how often it was asked, its share, whose that is and until when it is valid, whether it is held, idle,
+/// with the collector, and what the collector takes it for.
+type State = (Line, u8, Option<usize>, Option<(u8, u64, u64)>, [bool; 3], Fate);
 
 struct Game {
     threshold: Threshold,
@@ -83,6 +95,7 @@ struct Table<'a> {
     dials: usize,
     done: bool,
     wrong_key: bool,
+    expired_share: bool,
 }
 
 impl<'a> Table<'a> {
@@ -90,7 +103,7 @@ impl<'a> Table<'a> {
         let vaults = game.threshold.dealt();
         let collection = ShareCollection::new(game.threshold, Rule::Commitment(game.commitment), 0);
         let (lines, shares, asked) = (vec![Line::Dialling; vaults], vec![None; vaults], vec![0; vaults]);
-        Self { game, collection, lines, shares, asked, dials: 0, done: false, wrong_key: false }
+        Self { game, collection, lines, shares, asked, dials: 0, done: false, wrong_key: false, expired_share: false }
     }
 
     /// The same again, to be played on in another way.
@@ -125,7 +138,7 @@ impl<'a> Table<'a> {
                 self.lines[vault] = Line::Waiting(player);
                 Event::Verified(Node {
                     identity: vec![player.identity],
-                    valid: (NOW - 10 * DAY, NOW + 20 * DAY),
+                    valid: player.valid,
                     issued: NOW - 10 * DAY,
                     quote_time: player.clock,
                     at: Duration::ZERO,
@@ -150,7 +163,12 @@ impl<'a> Table<'a> {
 
     fn tell(&mut self, vault: usize, event: Event) {
         let never = |_: &Dek| -> bool { unreachable!("a commitment needs no disk") };
+        let served = matches!(event, Event::Served(_)).then_some(vault);
+        let held: Vec<_> =
+            (0..self.lines.len()).filter(|at| self.collection.slots[*at].held.is_some() || served == Some(*at)).collect();
         let step = self.collection.take(vault, event, Duration::ZERO, never);
+        let taken = held.into_iter().map(|vault| &self.collection.slots[vault]).filter(|slot| slot.held.is_none());
+        self.expired_share |= taken.into_iter().any(|slot| slot.served.as_ref().is_some_and(|node| node.valid.1 < NOW));
         for (vault, command) in step.commands {
             match (command, self.lines[vault]) {
                 (Command::Ask, Line::Waiting(player)) => {
@@ -175,6 +193,9 @@ impl<'a> Table<'a> {
     fn broken(&self) -> Option<String> {
         if self.wrong_key {
             return Some("another key than the one that policy commits to".to_owned());
+        }
+        if self.expired_share {
+            return Some("a share of a node whose evidence had expired is used".to_owned());
         }
         if self.collection.is_hopeless() {
             return Some("a final verdict, while other nodes may answer".to_owned());
@@ -210,7 +231,7 @@ impl<'a> Table<'a> {
     fn state(&self) -> Vec<State> {
         let one = |vault: usize| {
             let (slot, fate) = (&self.collection.slots[vault], self.collection.fates()[vault]);
-            let served = slot.served.as_ref().map(|node| (node.identity[0], node.quote_time));
+            let served = slot.served.as_ref().map(|node| (node.identity[0], node.quote_time, node.valid.1));
             let marks = [slot.held.is_some(), slot.idle, self.collection.collector.has_share_of(vault)];
             (self.lines[vault], self.asked[vault], self.shares[vault], served, marks, fate)
         };
@@ -278,6 +299,18 @@ fn clocks_of_liars_and_frozen_nodes_cost_time_only() {
     let (commitment, shares) = deal(0x5a, threshold);
     let honest = vec![player(0, NOW, 0), player(1, NOW, 1)];
     let lies = vec![player(2, NOW - YEAR, 2), player(2, NOW + YEAR, 2), frozen(0), frozen(1)];
+    let players = [honest.clone(), lies].concat();
+    let states = Game { threshold, shares, players, honest, commitment, dials: 4 }.explore();
+    assert!(states > 1_000, "{states} states");
+}
+
+/// A node's own share under evidence that has expired, or is not valid yet, at whatever time its clock says.
+#[test]
+fn shares_under_evidence_that_is_not_valid_are_not_used() {
+    let threshold = Threshold::new(2, 3).unwrap();
+    let (commitment, shares) = deal(0x5a, threshold);
+    let honest = vec![player(0, NOW, 0), player(1, NOW, 1)];
+    let lies = vec![expired(2, NOW - YEAR, 2), expired(0, NOW, 0), not_yet_valid(3, NOW + YEAR, 2), not_yet_valid(1, NOW, 1)];
     let players = [honest.clone(), lies].concat();
     let states = Game { threshold, shares, players, honest, commitment, dials: 4 }.explore();
     assert!(states > 1_000, "{states} states");
