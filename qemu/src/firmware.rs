@@ -32,12 +32,19 @@ impl Firmware {
         let mut variables = OsString::from("if=pflash,unit=1,format=raw,file=");
         variables.push(escaped(&self.variables));
         arguments.pair("-drive", variables);
-        let mut socket = OsString::from("socket,id=tpm,path=");
-        socket.push(escaped(&self.tpm));
-        arguments.pair("-chardev", socket);
-        arguments.pair("-tpmdev", "emulator,id=tpm,chardev=tpm");
-        arguments.pair("-device", "tpm-tis,tpmdev=tpm");
+        arguments.0.extend(device(&self.tpm).into_iter().flatten());
     }
+}
+
+/// The TPM that listens at `socket`, as QEMU's options.
+fn device(socket: &Path) -> [[OsString; 2]; 3] {
+    let mut chardev = OsString::from("socket,id=tpm,path=");
+    chardev.push(escaped(socket));
+    [
+        ["-chardev".into(), chardev],
+        ["-tpmdev".into(), "emulator,id=tpm,chardev=tpm".into()],
+        ["-device".into(), "tpm-tis,tpmdev=tpm".into()],
+    ]
 }
 
 /// An emulated TPM 2.0 for one boot. Ends, with its state, when dropped.
@@ -73,6 +80,12 @@ impl Tpm {
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.dir.path().join("socket")
+    }
+
+    /// More arguments for a machine without firmware in flash.
+    #[must_use]
+    pub fn arguments(&self) -> Vec<OsString> {
+        device(&self.socket()).into_iter().flatten().collect()
     }
 }
 

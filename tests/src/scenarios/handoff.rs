@@ -1,9 +1,11 @@
 //! What the real init takes over, and what it never gets to see.
 
+use machine::Tpm;
 use vault_node::Misbehaviour;
 
 use super::Stage;
-use crate::{Boot, DataDisk, Failure, Vaults};
+use super::root::assert_field;
+use crate::{Boot, DataDisk, Doing, Ended, Failure, Vaults};
 
 /// The longest that threads may take to end while no quote is under way, in milliseconds, under emulation.
 const AT_ONCE: u64 = 1500;
@@ -21,6 +23,18 @@ pub(super) fn leaves_nothing_of_its_own(stage: &Stage) -> Result<(), Failure> {
     if took > AT_ONCE {
         return Err(Failure(format!("the threads took {took} ms to end")));
     }
+    nothing_is_left(&ended)?;
+
+    // The C library that speaks to a TPM opens the device without CLOEXEC.
+    let tpm = Tpm::start().doing("a TPM")?;
+    let ended = Boot::new(stage).production().arguments(tpm.arguments()).word("cvm.measure=tpm").tasks("alone").run()?;
+    ended.reached_the_real_system()?;
+    assert_field(&ended.receipt()?, "/measured/pcr/number", &15)?;
+    nothing_is_left(&ended)
+}
+
+/// The real init, a shell, has nothing but what the kernel gives to a first program.
+fn nothing_is_left(ended: &Ended) -> Result<(), Failure> {
     ended.line("cvm-tests: looked at task")?;
     let seen = |mark: &str| -> Vec<String> {
         let lines = ended.lines.iter().filter_map(|line| line.split_once(mark));
