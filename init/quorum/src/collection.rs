@@ -1,13 +1,13 @@
 //! One collection of shares: what the vaults' connections report goes in, what to tell them comes out, a proved key in the end.
 //!
 //! The host leads any connection to any node, so an address says nothing of who answers, and what one node said says nothing of who
-//! answers there next. Hence three rules. A node counts once, by what makes it that node. A node's time counts once it took our
-//! evidence: one without trusted time of its own serves an old one, and takes none. A share that makes no key is no end: its address
-//! is dialled again. No clock, no socket, no thread.
+//! answers there next. Hence three rules. A node counts once, by what makes it that node. Shares are combined only of nodes whose
+//! evidence is valid at the time that these nodes agree on: whoever holds fewer than t shares, on as many nodes as it likes, has an
+//! honest one among them. A share that makes no key is no end: its address is dialled again. No clock, no socket, no thread.
 
 use std::time::Duration;
 
-use crate::time::{AgreedTime, Voice};
+use crate::time::{AgreedTime, Bounds, Voice};
 use crate::{Collector, Dek, Fate, Progress, Quorum, Rule, Share, Threshold};
 
 /// A node that proved itself.
@@ -32,7 +32,7 @@ impl Node {
     }
 
     fn voice(&self) -> Voice {
-        Voice { at: self.at, unix_seconds: self.quote_time, issued: self.issued }
+        Voice { at: self.at, unix_seconds: self.quote_time }
     }
 }
 
@@ -40,9 +40,8 @@ impl Node {
 pub enum Event {
     /// A node proved itself at its address, and waits to be asked.
     Verified(Node),
-    /// That node took our evidence.
-    Accepted,
-    /// It gave a share, and its connection waits to be told what next.
+    /// That node took our evidence and gave a share, and its connection waits to be told what next. One that has no trusted time takes
+    /// no evidence, so its clock counts for nothing.
     Served(Share),
     /// The connection is over, and the address is dialled again.
     Lost,
@@ -64,7 +63,7 @@ pub enum Command {
 pub enum RedialReason {
     /// Another vault of the list is the same node. The address may lead elsewhere later.
     SameNode,
-    /// Its evidence is not valid at the time that the vaults agree on. It may fetch newer collateral.
+    /// Its evidence is not valid at the time that the vaults whose shares are here agree on. It may fetch newer collateral.
     Stale,
     /// Its share makes no key with the others. Another node may answer next time, there or elsewhere.
     Unfit,
@@ -75,8 +74,8 @@ pub enum RedialReason {
 pub struct Step {
     /// What to tell which vault, in this order.
     pub commands: Vec<(usize, Command)>,
-    /// The key, once it is proved.
-    pub key: Option<Quorum>,
+    /// The key, once it is proved, and the time by the nodes whose shares made it.
+    pub key: Option<(Quorum, AgreedTime)>,
 }
 
 /// One vault of the list.
@@ -84,34 +83,35 @@ pub struct Step {
 struct Slot {
     /// The node at the other end of the connection, until it served.
     connected: Option<Node>,
-    /// It took our evidence.
-    accepted: bool,
-    /// The node whose share is here, held or with the collector.
+    /// The node whose share the collector has, with the evidence under which it gave it.
     served: Option<Node>,
-    /// Its share, until its evidence is known to be valid.
-    held: Option<Share>,
     /// Its connection waits to be told what next.
     idle: bool,
     /// It is not dialled again.
     ended: bool,
 }
 
-impl Slot {
-    /// The node whose time counts: one that took our evidence and was not lost since.
-    fn voice(&self) -> Option<&Node> {
-        self.served.as_ref().or(self.connected.as_ref().filter(|_| self.accepted))
-    }
+/// Whether this node is that one.
+fn is(node: Option<&Node>, other: &Node) -> bool {
+    node.is_some_and(|node| node.identity == other.identity)
+}
 
-    fn is(&self, identity: &[u8]) -> bool {
-        [&self.connected, &self.served].into_iter().flatten().any(|node| node.identity == identity)
-    }
+/// The time by the nodes whose shares these vaults gave, the `needed`-th smallest of theirs; `None`: too few of them gave one.
+fn agreed(slots: &[Slot], vaults: &[usize], needed: usize, bounds: Bounds, now: Duration) -> Option<AgreedTime> {
+    let nodes = vaults.iter().filter_map(|vault| slots.get(*vault)?.served.as_ref());
+    AgreedTime::of(&nodes.map(Node::voice).collect::<Vec<_>>(), needed, bounds, now)
+}
+
+/// Whether the evidence under which this vault gave its share is valid at `time`.
+fn is_valid(slot: &Slot, time: &AgreedTime) -> bool {
+    slot.served.as_ref().is_some_and(|node| node.is_valid_at(time.unix_seconds))
 }
 
 /// Shares on their way to a key.
 pub struct ShareCollection {
     collector: Collector,
     slots: Vec<Slot>,
-    built: u64,
+    bounds: Bounds,
 }
 
 impl ShareCollection {
@@ -119,7 +119,7 @@ impl ShareCollection {
     #[must_use]
     pub fn new(threshold: Threshold, rule: Rule, built: u64) -> Self {
         let slots = (0..threshold.dealt()).map(|_| Slot::default()).collect();
-        Self { collector: Collector::new(threshold, rule), slots, built }
+        Self { collector: Collector::new(threshold, rule), slots, bounds: Bounds { issued: 0, built } }
     }
 
     /// What became of each vault, as far as the shares say.
@@ -128,24 +128,17 @@ impl ShareCollection {
         self.collector.fates()
     }
 
-    /// How many vaults' shares are here that were looked at, good or bad.
+    /// How many shares are here, good or bad, of vaults whose evidence is valid at `now`, by the caller's monotonic clock.
     #[must_use]
-    pub fn shares(&self) -> usize {
-        self.collector.shares()
+    pub fn shares(&self, now: Duration) -> usize {
+        let time = self.time(now);
+        self.slots.iter().filter(|slot| slot.served.is_some() && time.as_ref().is_none_or(|time| is_valid(slot, time))).count()
     }
 
-    /// The time, once enough nodes took our evidence; `now` by the caller's monotonic clock.
-    #[must_use]
-    pub fn time(&self, now: Duration) -> Option<AgreedTime> {
-        let voices: Vec<Voice> = distinct(self.slots.iter().filter_map(Slot::voice)).into_iter().map(Node::voice).collect();
-        AgreedTime::of(&voices, self.collector.needed(), self.built, now)
-    }
-
-    /// How many nodes' words on the time are here, or come from a node that is being asked.
-    fn voices_to_come(&self) -> usize {
-        let asked = self.slots.iter().zip(self.fates()).filter(|(_, fate)| **fate == Fate::Asked);
-        let asked = asked.filter_map(|(slot, _)| slot.connected.as_ref());
-        distinct(self.slots.iter().filter_map(Slot::voice).chain(asked)).len()
+    /// The time by all whose shares are here: it tells whose evidence is out of date, and proves nothing.
+    fn time(&self, now: Duration) -> Option<AgreedTime> {
+        let vaults: Vec<usize> = (0..self.slots.len()).collect();
+        agreed(&self.slots, &vaults, self.collector.needed(), self.bounds, now)
     }
 
     /// Whether nothing that may still arrive makes a key: fewer vaults than it takes are dialled. What any of them said counts for
@@ -169,81 +162,66 @@ impl ShareCollection {
         let mut step = Step::default();
         match event {
             Event::Verified(node) => self.verified(vault, node, &mut step),
-            Event::Accepted => self.change(vault, |slot| slot.accepted = true),
-            Event::Served(share) => self.change(vault, |slot| {
-                slot.served = slot.connected.take();
-                (slot.accepted, slot.held, slot.idle) = (false, Some(share), true);
-            }),
+            Event::Served(share) => self.served(vault, share, now, opens, &mut step),
             Event::Lost | Event::Ended => {
                 let ended = matches!(event, Event::Ended);
-                self.change(vault, |slot| (slot.connected, slot.accepted, slot.idle, slot.ended) = (None, false, false, ended));
+                self.change(vault, |slot| (slot.connected, slot.idle, slot.ended) = (None, false, ended));
                 self.collector.lost(vault);
             }
         }
-        self.settle(now, opens, &mut step);
         if step.key.is_none() {
             self.ask(&mut step);
         }
         step
     }
 
-    /// One node behind two addresses is one vault. Where it is the share's of another address, that address is free for its own.
+    /// One node behind two addresses is one vault. Where its share came over another address, that address is free for its own; and
+    /// where it came under other evidence, the newer evidence counts: else the host could keep a node out by old collateral.
     fn verified(&mut self, vault: usize, node: Node, step: &mut Step) {
-        let others = (0..self.slots.len()).filter(|other| *other != vault);
-        let same = others.into_iter().find(|other| self.slots.get(*other).is_some_and(|slot| slot.is(&node.identity)));
-        if let Some(other) = same {
+        self.bounds.issued = self.bounds.issued.max(node.issued);
+        let others = || self.slots.iter().enumerate().filter(|(other, _)| *other != vault);
+        let is_connected = others().any(|(_, slot)| is(slot.connected.as_ref(), &node));
+        let gave = others().find(|(_, slot)| is(slot.served.as_ref(), &node));
+        let gave = gave.map(|(other, slot)| (other, slot.served.as_ref().map(|node| node.valid)));
+        if let Some((other, valid)) = gave {
             self.redial(other, RedialReason::SameNode, step);
-            if self.is_outdated_by(other, &node) {
-                self.change(other, |slot| (slot.served, slot.held) = (None, None));
-                self.collector.lost(other);
-                return self.verified(vault, node, step);
+            if !is_connected && valid != Some(node.valid) {
+                self.change(other, |slot| slot.served = None);
+                self.collector.forget(other);
+                // Another node may be at the other end by now.
+                if self.slots.get(other).is_some_and(|slot| slot.connected.is_none()) {
+                    self.collector.lost(other);
+                }
             }
+        }
+        if is_connected || gave.is_some_and(|(_, valid)| valid == Some(node.valid)) {
             step.commands.push((vault, Command::Redial(RedialReason::SameNode)));
         } else {
-            self.change(vault, |slot| (slot.connected, slot.accepted, slot.idle) = (Some(node), false, false));
+            self.change(vault, |slot| (slot.connected, slot.idle) = (Some(node), false));
             self.collector.ready(vault);
         }
     }
 
-    /// Whether a share that `node` gave over another connection waits for its evidence to become valid, and the evidence of this
-    /// connection is valid at other times. The share would keep the node out otherwise: the host led a dial to it with old collateral.
-    fn is_outdated_by(&self, other: usize, node: &Node) -> bool {
-        let Some(slot) = self.slots.get(other).filter(|slot| slot.held.is_some() && slot.connected.is_none()) else {
-            return false;
+    /// Looks at a share, and frees the addresses of those that are of no use.
+    fn served(&mut self, vault: usize, share: Share, now: Duration, opens: impl FnMut(&Dek) -> bool, step: &mut Step) {
+        self.change(vault, |slot| (slot.served, slot.idle) = (slot.connected.take(), true));
+        let (slots, bounds) = (&self.slots, self.bounds);
+        let time = |vaults: &[usize]| {
+            let time = agreed(slots, vaults, vaults.len(), bounds, now)?;
+            vaults.iter().all(|vault| slots.get(*vault).is_some_and(|slot| is_valid(slot, &time))).then_some(time)
         };
-        slot.served.as_ref().is_some_and(|served| !served.is_valid_at(node.valid.0) || !served.is_valid_at(node.valid.1))
-    }
-
-    /// Looks at shares whose evidence is valid at the time that is known by now, and frees the addresses of those that are of no use.
-    fn settle(&mut self, now: Duration, mut opens: impl FnMut(&Dek) -> bool, step: &mut Step) {
-        let Some(time) = self.time(now).map(|time| time.unix_seconds) else { return };
-        let mut looked_at = false;
-        for vault in 0..self.slots.len() {
-            let Some(slot) = self.slots.get_mut(vault) else { continue };
-            if !slot.served.as_ref().is_some_and(|node| node.is_valid_at(time)) {
-                // Kept: with the word of more vaults the time can become earlier.
-                if slot.held.is_some() {
-                    // It is not coming any more, unless another connection is being asked.
-                    if slot.connected.is_none() {
-                        self.collector.lost(vault);
-                    }
-                    self.redial(vault, RedialReason::Stale, step);
-                }
-                continue;
-            }
-            let Some(share) = slot.held.take() else { continue };
-            looked_at = true;
-            // Of the connection that it came over; another may be waiting already, or be asked.
-            if slot.connected.is_none() {
-                self.collector.served(vault);
-            }
-            step.key = self.collector.take(vault, share, &mut opens);
-            if step.key.is_some() {
-                return;
-            }
+        if let Some(quorum) = self.collector.take(vault, share, |vaults| time(vaults).is_some(), opens) {
+            step.key = time(&quorum.vaults).map(|time| (quorum, time));
+            return;
         }
-        if looked_at && self.collector.shares() >= self.collector.needed() {
-            (0..self.slots.len()).for_each(|vault| self.redial(vault, RedialReason::Unfit, step));
+        let Some(time) = self.time(now) else { return };
+        let enough = self.shares(now) >= self.collector.needed();
+        for vault in 0..self.slots.len() {
+            match self.slots.get(vault) {
+                Some(slot) if !is_valid(slot, &time) => self.redial(vault, RedialReason::Stale, step),
+                Some(_) if enough => self.redial(vault, RedialReason::Unfit, step),
+                _ => {}
+            }
         }
     }
 
@@ -260,11 +238,6 @@ impl ShareCollection {
         while let Progress::Ask(vault) = self.collector.ask_next() {
             step.commands.push((vault, Command::Ask));
         }
-        // Shares that are held wait for the time: so many nodes are asked that it becomes known.
-        while self.voices_to_come() < self.collector.needed() {
-            let Some(vault) = self.collector.ask_another() else { return };
-            step.commands.push((vault, Command::Ask));
-        }
     }
 
     fn change(&mut self, vault: usize, how: impl FnOnce(&mut Slot)) {
@@ -272,17 +245,6 @@ impl ShareCollection {
             how(slot);
         }
     }
-}
-
-/// The same nodes, each once.
-fn distinct<'a>(nodes: impl Iterator<Item = &'a Node>) -> Vec<&'a Node> {
-    let mut distinct: Vec<&Node> = Vec::new();
-    for node in nodes {
-        if distinct.iter().all(|other| other.identity != node.identity) {
-            distinct.push(node);
-        }
-    }
-    distinct
 }
 
 #[cfg(test)]

@@ -46,6 +46,8 @@ pub struct Quorum {
     pub dek: Dek,
     /// Which dealing it is of.
     pub generation: Generation,
+    /// The vaults whose shares made it, by their place in the list.
+    pub vaults: Vec<usize>,
 }
 
 /// What to do next.
@@ -127,22 +129,12 @@ impl Collector {
         let first = turn(false).filter(|_| new < wanted);
         let other = turn(true).filter(|_| new + replacing < wanted);
         let next = first.into_iter().chain(other).min_by_key(|vault| self.times_asked(*vault));
-        next.map_or(Progress::Wait, |next| Progress::Ask(self.asks(next)))
-    }
-
-    /// A vault that waits to be asked, whatever shares are here or coming: for its word on the time.
-    pub(crate) fn ask_another(&mut self) -> Option<usize> {
-        let next = [false, true].into_iter().flat_map(|has_share| self.of(Fate::Ready, has_share));
-        let next = next.min_by_key(|vault| self.times_asked(*vault))?;
-        Some(self.asks(next))
-    }
-
-    fn asks(&mut self, vault: usize) -> usize {
-        self.set(vault, Fate::Asked);
-        if let Some(times) = self.asked.get_mut(vault) {
+        let Some(next) = next else { return Progress::Wait };
+        self.set(next, Fate::Asked);
+        if let Some(times) = self.asked.get_mut(next) {
             *times += 1;
         }
-        vault
+        Progress::Ask(next)
     }
 
     fn times_asked(&self, vault: usize) -> u32 {
@@ -158,22 +150,31 @@ impl Collector {
     /// Takes a vault's share, in place of one that was here: an address may lead to another node than before. `opens` tries a
     /// candidate against the disk; it is called only under [`Rule::Disk`].
     pub fn received(&mut self, vault: usize, share: Share, opens: impl FnMut(&Dek) -> bool) -> Progress {
-        self.served(vault);
-        self.take(vault, share, opens).map_or_else(|| self.ask_next(), Progress::Done)
+        self.take(vault, share, |_| true, opens).map_or_else(|| self.ask_next(), Progress::Done)
     }
 
-    /// The vault that was asked gave its share.
-    pub(crate) fn served(&mut self, vault: usize) {
-        self.set(vault, Fate::Spare);
-    }
-
-    /// Looks at a share, whatever its vault's connection does by now; returns the key when it is found.
-    pub(crate) fn take(&mut self, vault: usize, share: Share, mut opens: impl FnMut(&Dek) -> bool) -> Option<Quorum> {
+    /// The share of this vault counts no more.
+    pub(crate) fn forget(&mut self, vault: usize) {
         self.shares.retain(|(other, _)| *other != vault);
+    }
+
+    /// Looks at a share; returns the key when it is found. Only the shares of vaults that `may_combine` together are tried.
+    pub(crate) fn take(
+        &mut self,
+        vault: usize,
+        share: Share,
+        may_combine: impl Fn(&[usize]) -> bool,
+        mut opens: impl FnMut(&Dek) -> bool,
+    ) -> Option<Quorum> {
+        self.forget(vault);
+        self.set(vault, Fate::Spare);
         self.shares.push((vault, share));
         let newest = self.shares.len() - 1;
         let candidates: Vec<_> = subsets::with(newest, self.shares.len(), self.threshold.needed()).collect();
         for subset in candidates {
+            if !may_combine(&self.vaults(&subset)) {
+                continue;
+            }
             let Some(dek) = self.combine(&subset) else { continue };
             let proved = match self.rule {
                 Rule::Commitment(commitment) => dek.commitment() == commitment,
@@ -184,6 +185,11 @@ impl Collector {
             }
         }
         None
+    }
+
+    /// Whose shares these are.
+    fn vaults(&self, subset: &[usize]) -> Vec<usize> {
+        subset.iter().filter_map(|index| self.shares.get(*index)).map(|(vault, _)| *vault).collect()
     }
 
     /// The X of each share of a subset.
@@ -205,7 +211,7 @@ impl Collector {
 
     /// Names every vault whose share is here, and gives the key away.
     fn finish(&mut self, subset: &[usize], dek: Dek) -> Quorum {
-        let taken = self.points(subset);
+        let (taken, vaults) = (self.points(subset), self.vaults(subset));
         let verdicts: Vec<_> = (0..self.shares.len())
             .filter_map(|index| {
                 let (vault, share) = self.shares.get(index)?;
@@ -223,7 +229,7 @@ impl Collector {
         }
         let generation = subset.first().and_then(|index| self.shares.get(*index)).map(|(_, share)| share.generation());
         self.shares.clear();
-        Quorum { dek, generation: generation.unwrap_or(Generation([0; 16])) }
+        Quorum { dek, generation: generation.unwrap_or(Generation([0; 16])), vaults }
     }
 
     fn set(&mut self, vault: usize, fate: Fate) {

@@ -1,6 +1,6 @@
 //! What time it is, by the word of t verified vaults and not by the host's.
 //!
-//! Of n vaults fewer than t lie, so the t-th smallest of their times is no earlier than an honest one's: nobody who does not hold
+//! Of t vaults fewer than t lie, so the latest of their times is no earlier than an honest one's: nobody who does not hold
 //! the key already can make expired collateral look current. What Intel signed, and when the image was built, are lower bounds
 //! that nobody can forge. Intervals are counted by the caller's monotonic clock, which in a trust domain is the TSC.
 //!
@@ -21,8 +21,15 @@ pub(crate) struct Voice {
     pub(crate) at: Duration,
     /// The node's clock, Unix seconds.
     pub(crate) unix_seconds: u64,
-    /// Its evidence did not exist before, Unix seconds.
+}
+
+/// What nobody can forge: it is not earlier. Unix seconds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Bounds {
+    /// The youngest thing that Intel signed for a node that was verified.
     pub(crate) issued: u64,
+    /// When the image was built.
+    pub(crate) built: u64,
 }
 
 impl Voice {
@@ -54,12 +61,12 @@ pub struct AgreedTime {
 }
 
 impl AgreedTime {
-    /// The time at `now` by these voices, once `needed` of them are heard; `built`: the image was built then, Unix seconds.
-    pub(crate) fn of(voices: &[Voice], needed: usize, built: u64, now: Duration) -> Option<Self> {
+    /// The time at `now` by these voices, once `needed` of them are heard.
+    pub(crate) fn of(voices: &[Voice], needed: usize, bounds: Bounds, now: Duration) -> Option<Self> {
         let mut times: Vec<u64> = voices.iter().map(|voice| voice.now(now)).collect();
         times.sort_unstable();
         let by_vaults = *times.get(needed.checked_sub(1)?)?;
-        let issued = voices.iter().map(|voice| voice.issued).max().unwrap_or(0);
+        let Bounds { issued, built } = bounds;
         let candidates = [(by_vaults, TimeSource::Vaults), (issued, TimeSource::Issued), (built, TimeSource::Build)];
         // The first of equals: what the vaults say, where it is enough.
         let (unix_seconds, source) = candidates.into_iter().reduce(|best, next| if next.0 > best.0 { next } else { best })?;
@@ -98,12 +105,12 @@ mod tests {
     const YEAR: u64 = 31_536_000;
     const START: Duration = Duration::from_secs(7);
 
-    fn voices(times: &[u64], issued: u64) -> Vec<Voice> {
-        times.iter().map(|time| Voice { at: START, unix_seconds: *time, issued }).collect()
+    fn voices(times: &[u64]) -> Vec<Voice> {
+        times.iter().map(|time| Voice { at: START, unix_seconds: *time }).collect()
     }
 
     fn time(times: &[u64], needed: usize, (issued, built): (u64, u64)) -> Option<AgreedTime> {
-        AgreedTime::of(&voices(times, issued), needed, built, START)
+        AgreedTime::of(&voices(times), needed, Bounds { issued, built }, START)
     }
 
     #[test]
@@ -125,9 +132,9 @@ mod tests {
 
     #[test]
     fn time_goes_on() {
-        let mut voices = voices(&[NOW], 0);
-        voices.push(Voice { at: START + Duration::from_secs(30), unix_seconds: NOW + 30, issued: 0 });
-        let time = AgreedTime::of(&voices, 2, 0, START + Duration::from_secs(100));
+        let mut voices = voices(&[NOW]);
+        voices.push(Voice { at: START + Duration::from_secs(30), unix_seconds: NOW + 30 });
+        let time = AgreedTime::of(&voices, 2, Bounds::default(), START + Duration::from_secs(100));
         assert_eq!(time.map(|time| time.unix_seconds), Some(NOW + 100));
     }
 

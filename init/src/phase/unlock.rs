@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use ondisk::cmdline::{Data, Handle, KeyCommitment, TcbPolicy, TcbStatus, Vaults};
-use quorum::{Commitment, Dek, Rule, Threshold};
+use quorum::{AgreedTime, Commitment, Dek, Rule, Threshold};
 
 use super::data::{self, Disks, Keys};
 use super::net::Network;
@@ -37,7 +37,7 @@ pub(crate) struct Unlocked {
 struct Proved {
     dek: Dek,
     outcome: Outcome,
-    time: Time,
+    time: AgreedTime,
 }
 
 /// What the time is known by.
@@ -77,6 +77,17 @@ pub(crate) struct Time {
 }
 
 impl Time {
+    /// Sets the machine's clock where no vault agrees with it.
+    fn set(agreed: AgreedTime) -> Self {
+        let host = kernel::clock::host_unix_seconds();
+        let (host_ahead, to) = (agreed.ahead(host), agreed.correction(host));
+        let stepped = to.is_some_and(|to| {
+            log::warn!("unlock: the host's clock is {host_ahead} s ahead of every vault's; setting it to the nearest");
+            kernel::clock::set_unix_seconds(to).inspect_err(|error| log::warn!("unlock: {error}")).is_ok()
+        });
+        Self { unix_seconds: agreed.unix_seconds, source: agreed.source.into(), host_ahead, stepped }
+    }
+
     /// The time in Unix seconds, unless only the host says so.
     fn by_vaults(&self) -> Option<u64> {
         (self.source != TimeSource::Host).then_some(self.unix_seconds)
@@ -152,6 +163,7 @@ pub(crate) fn gather(
     let vaults = &wanted.vaults;
     let gather = |handle, rule| gather_key(handle, rule, disks, (policy, network), vaults, deadline);
     let Proved { dek: current, outcome, time } = gather(&vaults.handle, rule(vaults))?;
+    let time = Time::set(time);
     step("unlock: key proved");
     let Some(previous) = vaults.previous.as_ref().filter(|_| disks.are_formatted()) else {
         return Ok(Unlocked {
@@ -173,7 +185,7 @@ pub(crate) fn gather(
         });
     }
     log::info!("unlock: a disk does not answer to {} yet: asking for {}", vaults.handle.as_str(), previous.handle.as_str());
-    // The first time is the one that counts: by now the machine's clock is set by it.
+    // The first time is the one that counts: nothing is set by another.
     let Proved { dek, outcome: before, .. } = gather(&previous.handle, Rule::Commitment(Commitment(previous.commitment)))?;
     step("unlock: previous key proved");
     Ok(Unlocked {

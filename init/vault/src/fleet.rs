@@ -1,5 +1,7 @@
 //! The fleet's own authority, where a measured anchor names it: one more thing that a node must have, beside its quote.
 
+use std::time::Duration;
+
 use rustls::pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use x509_cert::Certificate;
@@ -19,30 +21,44 @@ impl Fleet {
         Self(authorities.into_iter().map(CertificateDer::from).collect())
     }
 
-    /// From when until when, both included, a leaf that an authority signed is valid: Unix seconds. `None` without an authority: then
-    /// nobody vouches for what a leaf says.
-    pub(crate) fn window(&self, leaf: &CertificateDer<'_>) -> Option<(u64, u64)> {
-        let leaf = Certificate::from_der(leaf).ok().filter(|_| !self.0.is_empty())?;
-        let validity = leaf.tbs_certificate().validity();
-        Some((validity.not_before.to_unix_duration().as_secs(), validity.not_after.to_unix_duration().as_secs()))
+    /// From when until when, both included, a leaf that an authority signed is valid with every certificate between them: Unix seconds.
+    /// `None` without an authority, since then nobody vouches for what a leaf says, and where the authority did not sign it.
+    ///
+    /// Signatures are judged at a time that may be: the host's (`now`), or else when the leaf began. The end of the window is judged with
+    /// that of the node's evidence, at the time that the vaults agree on.
+    pub(crate) fn window(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Option<(u64, u64)> {
+        let began = window_of(leaf).map(|(from, _)| UnixTime::since_unix_epoch(Duration::from_secs(from)));
+        [Some(now), began].into_iter().flatten().find_map(|time| self.window_at(leaf, intermediates, time))
     }
 
-    /// Whether an authority signed the leaf, at a time that may be: the host's, or else when the leaf began. Its end is judged with
-    /// that of the node's evidence, at the time that the vaults agree on ([`Fleet::window`]).
-    pub(crate) fn has_signed(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], now: UnixTime) -> bool {
-        let began = Certificate::from_der(leaf).map(|leaf| leaf.tbs_certificate().validity().not_before.to_unix_duration());
-        let times = [Some(now), began.ok().map(UnixTime::since_unix_epoch)];
-        self.0.is_empty() || times.into_iter().flatten().any(|time| self.signs(leaf, intermediates, time))
+    /// Whether a node with this leaf may be spoken to.
+    pub(crate) fn admits(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], now: UnixTime) -> bool {
+        self.0.is_empty() || self.window(leaf, intermediates, now).is_some()
     }
 
-    fn signs(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], time: UnixTime) -> bool {
+    fn window_at(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], time: UnixTime) -> Option<(u64, u64)> {
         let anchors: Vec<_> = self.0.iter().filter_map(|authority| anchor_from_trusted_cert(authority).ok()).collect();
         let intermediates = intermediates.get(..intermediates.len().min(INTERMEDIATES_MAX)).unwrap_or_default();
         let algorithms = &[webpki::ring::ECDSA_P256_SHA256];
-        EndEntityCert::try_from(leaf).is_ok_and(|leaf| {
-            leaf.verify_for_usage(algorithms, &anchors, intermediates, time, KeyUsage::server_auth(), None, None).is_ok()
+        let end = EndEntityCert::try_from(leaf).ok()?;
+        let path = end.verify_for_usage(algorithms, &anchors, intermediates, time, KeyUsage::server_auth(), None, None).ok()?;
+        path.intermediate_certificates().try_fold(window_of(leaf)?, |(from, until), certificate| {
+            let (begins, ends) = window_of(&certificate.der())?;
+            Some((from.max(begins), until.min(ends)))
         })
     }
+}
+
+/// From when until when, both included, a certificate says that it is valid: Unix seconds.
+fn window_of(certificate: &CertificateDer<'_>) -> Option<(u64, u64)> {
+    let certificate = Certificate::from_der(certificate).ok()?;
+    let validity = certificate.tbs_certificate().validity();
+    Some((validity.not_before.to_unix_duration().as_secs(), validity.not_after.to_unix_duration().as_secs()))
 }
 
 #[cfg(test)]
@@ -50,6 +66,13 @@ mod tests {
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
     use super::*;
+
+    /// September 2026.
+    const IN_TIME: u64 = 1_790_000_000;
+
+    fn at(seconds: u64) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+    }
 
     fn authority() -> (KeyPair, CertificateParams, Vec<u8>) {
         let key = KeyPair::generate().unwrap();
@@ -71,15 +94,28 @@ mod tests {
     fn leaf_must_be_signed_by_the_authority_if_there_is_one() {
         let (ours, others) = (authority(), authority());
         let (own, foreign) = (leaf(&ours.0, &ours.1), leaf(&others.0, &others.1));
-        let at = |seconds| UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
         let fleet = Fleet::of(vec![ours.2.clone()]);
-        let in_time = 1_790_000_000; // September 2026
-        assert!(fleet.has_signed(&own, &[], at(in_time)) && !fleet.has_signed(&foreign, &[], at(in_time)));
-        assert!(fleet.has_signed(&own, &[], at(in_time + 31_536_000)), "a host's clock ahead keeps nobody out");
-        assert_eq!(fleet.window(&own), Some((1_767_225_600, 1_798_675_200)), "2026-01-01 to 2026-12-31");
-        assert_eq!((Fleet::default().window(&own), fleet.window(&CertificateDer::from(vec![1]))), (None, None));
-        assert!(Fleet::default().has_signed(&foreign, &[], at(in_time)));
-        assert!(Fleet::of(vec![others.2, ours.2]).has_signed(&own, &[], at(in_time)), "one of two");
-        assert!(!Fleet::of(vec![b"not a certificate".to_vec()]).has_signed(&own, &[], at(in_time)));
+        assert!(fleet.admits(&own, &[], at(IN_TIME)) && !fleet.admits(&foreign, &[], at(IN_TIME)));
+        assert!(fleet.admits(&own, &[], at(IN_TIME + 31_536_000)), "a host's clock ahead keeps nobody out");
+        assert_eq!(fleet.window(&own, &[], at(IN_TIME)), Some((1_767_225_600, 1_798_675_200)), "2026-01-01 to 2026-12-31");
+        assert_eq!(Fleet::default().window(&own, &[], at(IN_TIME)), None);
+        assert_eq!(fleet.window(&CertificateDer::from(vec![1]), &[], at(IN_TIME)), None);
+        assert!(Fleet::default().admits(&foreign, &[], at(IN_TIME)));
+        assert!(Fleet::of(vec![others.2, ours.2]).admits(&own, &[], at(IN_TIME)), "one of two");
+        assert!(!Fleet::of(vec![b"not a certificate".to_vec()]).admits(&own, &[], at(IN_TIME)));
+    }
+
+    /// Whoever has the key of an authority that expired can date a leaf as it likes.
+    #[test]
+    fn window_of_a_leaf_is_no_wider_than_that_of_an_authority_in_between() {
+        let (key, params, root) = authority();
+        let between = KeyPair::generate().unwrap();
+        let mut old = params.clone();
+        old.distinguished_name.push(rcgen::DnType::CommonName, "between");
+        (old.not_before, old.not_after) = (rcgen::date_time_ymd(2026, 1, 1), rcgen::date_time_ymd(2026, 2, 1));
+        let old_der = old.signed_by(&between, &Issuer::from_params(&params, &key)).unwrap().der().clone();
+        let leaf = leaf(&between, &old);
+        let window = Fleet::of(vec![root]).window(&leaf, &[old_der], at(IN_TIME));
+        assert_eq!(window, Some((1_767_225_600, 1_769_904_000)), "2026-01-01 to 2026-02-01");
     }
 }

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use attest::VerifiedNode;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{ClientConnection, StreamOwned};
 use serde_json::json;
 
@@ -37,7 +37,7 @@ pub struct Handshaken<T: Transport> {
     stream: Stream<T>,
     node_spki: Vec<u8>,
     own_spki: Vec<u8>,
-    /// The window of the node's leaf, where the fleet's authority vouches for it.
+    /// The window of the node's leaf and of those who signed it, where the fleet's authority vouches for it.
     window: Option<(u64, u64)>,
 }
 
@@ -75,10 +75,10 @@ impl<T: Transport> Handshaken<T> {
         while connection.is_handshaking() {
             connection.complete_io(&mut transport).map_err(|e| Error::stream(Step::Handshake, &e))?;
         }
-        let leaf = connection.peer_certificates().and_then(<[_]>::first);
-        let leaf = leaf.ok_or(Error::Protocol(Step::Handshake, "no leaf"))?;
+        let chain = connection.peer_certificates().and_then(<[_]>::split_first);
+        let (leaf, intermediates) = chain.ok_or(Error::Protocol(Step::Handshake, "no leaf"))?;
         let node_spki = tls::p256_spki(leaf).map_err(|_| Error::Protocol(Step::Handshake, "leaf key is not P-256"))?;
-        let window = fleet.window(leaf);
+        let window = fleet.window(leaf, intermediates, UnixTime::now());
         Ok(Self { stream: StreamOwned::new(connection, transport), node_spki, own_spki: identity.spki().to_vec(), window })
     }
 

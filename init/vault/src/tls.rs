@@ -94,7 +94,7 @@ impl ServerCertVerifier for LeafOnly {
         let refused = |e: LeafError| rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(e))));
         p256_spki(leaf).map_err(refused)?;
         no_evidence(leaf).map_err(refused)?;
-        if !self.fleet.has_signed(leaf, intermediates, now) {
+        if !self.fleet.admits(leaf, intermediates, now) {
             return Err(refused(LeafError::Fleet));
         }
         Ok(ServerCertVerified::assertion())

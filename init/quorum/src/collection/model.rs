@@ -6,8 +6,8 @@
 //! apart by what the next event can depend on.
 //!
 //! Who plays: honest nodes; the same without trusted time (a host can bring any node to that); a set of the same build under an owner
-//! of the host's, whose code is honest about the time; fewer than t vaults that choose shares and times jointly; whoever holds a node's
-//! key and share of old, under evidence that has expired, or is not valid yet.
+//! of the host's, whose code is honest about the time; fewer than t vaults that choose shares and times jointly, each as as many nodes
+//! as it likes; whoever holds a node's key and share of old, under evidence that has expired, or is not valid yet.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -53,23 +53,26 @@ enum Line {
     /// Verified, and not asked yet.
     Waiting(Player),
     Asked(Player),
-    Accepted(Player),
     /// It served, and was not told what next.
     Idle,
+    /// It is not dialled any more, for a reason of the guest's own.
+    Ended,
 }
 
 /// What the host lets happen next at a vault's address.
 #[derive(Debug, Clone, Copy)]
 enum Move {
     Lead(Player),
-    Accept,
     Serve,
     Break,
+    End,
+    /// It is slow, which the guest notices once.
+    Stall,
 }
 
-/// Of one vault: its connection, how often it was asked, its share, whose that is and until when it is valid, whether it is held, idle,
-/// with the collector, and what the collector takes it for.
-type State = (Line, u8, Option<usize>, Option<(u8, u64, u64)>, [bool; 3], Fate);
+/// Of one vault: its connection, how often it was asked, who gave the share that is here, whether it is idle, and what the collector
+/// takes it for.
+type State = (Line, u8, Option<(u8, u64, (u64, u64))>, [bool; 2], Fate);
 
 struct Game {
     threshold: Threshold,
@@ -81,6 +84,8 @@ struct Game {
     commitment: Commitment,
     /// How many dials the host leads in all.
     dials: usize,
+    /// Whether one address may be given up, and one vault be slow.
+    ends: bool,
 }
 
 /// A game as far as it was played.
@@ -88,46 +93,45 @@ struct Table<'a> {
     game: &'a Game,
     collection: ShareCollection,
     lines: Vec<Line>,
-    /// Which share is here of each vault.
-    shares: Vec<Option<usize>>,
     /// How often each vault was asked.
     asked: Vec<u8>,
     dials: usize,
-    done: bool,
-    wrong_key: bool,
-    expired_share: bool,
+    stalled: bool,
+    /// What came of it: whether the key is the right one, the time, and how many nodes made it and until when their evidence is valid.
+    done: Option<(bool, AgreedTime, usize, u64)>,
 }
 
 impl<'a> Table<'a> {
     fn of(game: &'a Game) -> Self {
         let vaults = game.threshold.dealt();
         let collection = ShareCollection::new(game.threshold, Rule::Commitment(game.commitment), 0);
-        let (lines, shares, asked) = (vec![Line::Dialling; vaults], vec![None; vaults], vec![0; vaults]);
-        Self { game, collection, lines, shares, asked, dials: 0, done: false, wrong_key: false, expired_share: false }
+        let (lines, asked) = (vec![Line::Dialling; vaults], vec![0; vaults]);
+        Self { game, collection, lines, asked, dials: 0, stalled: false, done: None }
     }
 
     /// The same again, to be played on in another way.
     fn again(&self) -> Self {
-        let slot = |slot: &Slot| Slot {
-            connected: slot.connected.clone(),
-            served: slot.served.clone(),
-            held: slot.held.as_ref().and_then(|share| Share::parse(&share.expose_material()).ok()),
-            ..*slot
-        };
-        let ShareCollection { collector, slots, built } = &self.collection;
-        let collection = ShareCollection { collector: collector.again(), slots: slots.iter().map(slot).collect(), built: *built };
-        let (lines, shares, asked) = (self.lines.clone(), self.shares.clone(), self.asked.clone());
-        Self { collection, lines, shares, asked, ..*self }
+        let slot = |slot: &Slot| Slot { connected: slot.connected.clone(), served: slot.served.clone(), ..*slot };
+        let ShareCollection { collector, slots, bounds } = &self.collection;
+        let collection =
+            ShareCollection { collector: collector.again(), slots: slots.iter().map(slot).collect(), bounds: *bounds };
+        Self { collection, lines: self.lines.clone(), asked: self.asked.clone(), ..*self }
     }
 
     /// What the host can do at an address, in any order.
     fn moves(&self, vault: usize) -> Vec<Move> {
+        let can_end = self.game.ends && !self.lines.contains(&Line::Ended);
         match self.lines[vault] {
-            Line::Dialling if self.dials < self.game.dials => self.game.players.iter().copied().map(Move::Lead).collect(),
-            Line::Asked(player) if player.share.is_some() => vec![Move::Accept, Move::Break],
-            Line::Asked(_) => vec![Move::Break],
-            Line::Accepted(_) => vec![Move::Serve, Move::Break],
-            Line::Dialling | Line::Waiting(_) | Line::Idle => Vec::new(),
+            Line::Dialling => {
+                let lead = self.game.players.iter().copied().map(Move::Lead).filter(|_| self.dials < self.game.dials);
+                lead.chain(can_end.then_some(Move::End)).collect()
+            }
+            Line::Asked(player) => {
+                let (serve, stall) =
+                    (player.share.map(|_| Move::Serve), (!self.stalled && self.game.ends).then_some(Move::Stall));
+                [Some(Move::Break), serve, stall].into_iter().flatten().collect()
+            }
+            Line::Waiting(_) | Line::Idle | Line::Ended => Vec::new(),
         }
     }
 
@@ -144,17 +148,22 @@ impl<'a> Table<'a> {
                     at: Duration::ZERO,
                 })
             }
-            (Move::Accept, Line::Asked(player)) => {
-                self.lines[vault] = Line::Accepted(player);
-                Event::Accepted
-            }
-            (Move::Serve, Line::Accepted(player)) => {
-                (self.lines[vault], self.shares[vault]) = (Line::Idle, player.share);
+            (Move::Serve, Line::Asked(player)) => {
+                self.lines[vault] = Line::Idle;
                 Event::Served(Share::parse(&self.game.shares[player.share.unwrap()]).ok().unwrap())
             }
             (Move::Break, _) => {
                 self.lines[vault] = Line::Dialling;
                 Event::Lost
+            }
+            (Move::End, _) => {
+                self.lines[vault] = Line::Ended;
+                Event::Ended
+            }
+            (Move::Stall, _) => {
+                self.stalled = true;
+                let step = self.collection.stalled();
+                return self.told(step);
             }
             (next, line) => panic!("{next:?} of {line:?}"),
         };
@@ -163,12 +172,11 @@ impl<'a> Table<'a> {
 
     fn tell(&mut self, vault: usize, event: Event) {
         let never = |_: &Dek| -> bool { unreachable!("a commitment needs no disk") };
-        let served = matches!(event, Event::Served(_)).then_some(vault);
-        let held: Vec<_> =
-            (0..self.lines.len()).filter(|at| self.collection.slots[*at].held.is_some() || served == Some(*at)).collect();
         let step = self.collection.take(vault, event, Duration::ZERO, never);
-        let taken = held.into_iter().map(|vault| &self.collection.slots[vault]).filter(|slot| slot.held.is_none());
-        self.expired_share |= taken.into_iter().any(|slot| slot.served.as_ref().is_some_and(|node| node.valid.1 < NOW));
+        self.told(step);
+    }
+
+    fn told(&mut self, step: Step) {
         for (vault, command) in step.commands {
             match (command, self.lines[vault]) {
                 (Command::Ask, Line::Waiting(player)) => {
@@ -183,26 +191,26 @@ impl<'a> Table<'a> {
                 (command, line) => panic!("{command:?} to {line:?}"),
             }
         }
-        if let Some(quorum) = step.key {
-            self.wrong_key |= quorum.dek.commitment() != self.game.commitment;
-            self.done = true;
+        if let Some((quorum, time)) = step.key {
+            let nodes = quorum.vaults.iter().map(|vault| self.collection.slots[*vault].served.as_ref().unwrap());
+            let who: HashSet<_> = nodes.clone().map(|node| &node.identity).collect();
+            let right = quorum.dek.commitment() == self.game.commitment;
+            self.done = Some((right, time, who.len(), nodes.map(|node| node.valid.1).min().unwrap()));
         }
     }
 
-    /// A promise of every state that is broken in this one.
+    /// A promise that is broken in this state.
     fn broken(&self) -> Option<String> {
-        if self.wrong_key {
-            return Some("another key than the one that policy commits to".to_owned());
-        }
-        if self.expired_share {
-            return Some("a share of a node whose evidence had expired is used".to_owned());
-        }
-        if self.collection.is_hopeless() {
+        let dialled = self.lines.iter().filter(|line| **line != Line::Ended).count();
+        if self.collection.is_hopeless() && dialled >= self.game.threshold.needed() {
             return Some("a final verdict, while other nodes may answer".to_owned());
         }
-        let time = self.collection.time(Duration::ZERO)?;
+        let (right, time, nodes, until) = self.done?;
         let moved = |clock: u64| time.correction(clock).map_or(0, |to| to.abs_diff(NOW));
         match () {
+            () if !right => Some("another key than the one that policy commits to".to_owned()),
+            () if nodes < self.game.threshold.needed() => Some("shares of one node make the key".to_owned()),
+            () if until < NOW => Some("a share of a node whose evidence had expired is used".to_owned()),
             () if time.unix_seconds < NOW => Some(format!("a time before every honest voice: {time:?}")),
             () if time.correction(NOW + 30).is_some() => Some(format!("a clock that is right is set: {time:?}")),
             () if moved(NOW + YEAR).max(moved(NOW - YEAR)) > YEAR => Some(format!("a wrong clock becomes worse: {time:?}")),
@@ -215,25 +223,30 @@ impl<'a> Table<'a> {
         for _ in 0..40 {
             for vault in 0..self.lines.len() {
                 let own = self.game.honest.get(vault).copied();
-                match (self.done, self.lines[vault], own) {
-                    (true, ..) => return,
-                    (_, Line::Dialling, Some(own)) => self.play(vault, Move::Lead(own)),
-                    (_, Line::Asked(player), Some(own)) if player == own => self.play(vault, Move::Accept),
-                    (_, Line::Accepted(player), Some(own)) if player == own => self.play(vault, Move::Serve),
-                    (_, Line::Asked(_) | Line::Accepted(_), _) => self.play(vault, Move::Break),
+                match (self.lines[vault], own) {
+                    _ if self.done.is_some() => return,
+                    (Line::Dialling, Some(own)) => self.play(vault, Move::Lead(own)),
+                    (Line::Asked(player), Some(own)) if player == own => self.play(vault, Move::Serve),
+                    (Line::Asked(_), _) => self.play(vault, Move::Break),
                     _ => {}
                 }
             }
         }
     }
 
+    /// Whether honest nodes that are still dialled hold enough shares.
+    fn is_possible(&self) -> bool {
+        let dialled = (0..self.game.honest.len()).filter(|vault| self.lines[*vault] != Line::Ended).count();
+        dialled >= self.game.threshold.needed()
+    }
+
     /// What the next event can depend on.
     fn state(&self) -> Vec<State> {
         let one = |vault: usize| {
             let (slot, fate) = (&self.collection.slots[vault], self.collection.fates()[vault]);
-            let served = slot.served.as_ref().map(|node| (node.identity[0], node.quote_time, node.valid.1));
-            let marks = [slot.held.is_some(), slot.idle, self.collection.collector.has_share_of(vault)];
-            (self.lines[vault], self.asked[vault], self.shares[vault], served, marks, fate)
+            let served = slot.served.as_ref().map(|node| (node.identity[0], node.quote_time, node.valid));
+            let marks = [slot.idle, self.collection.collector.has_share_of(vault)];
+            (self.lines[vault], self.asked[vault], served, marks, fate)
         };
         (0..self.lines.len()).map(one).collect()
     }
@@ -244,18 +257,19 @@ impl Game {
     fn explore(&self) -> usize {
         let (mut seen, mut open) = (HashSet::new(), VecDeque::from([(Table::of(self), Vec::new())]));
         while let Some((table, moves)) = open.pop_front() {
-            let unused = self.honest.len() >= self.threshold.needed() && {
+            let unused = table.is_possible() && {
                 let mut fair = table.again();
                 fair.play_fair();
-                !fair.done
+                fair.done.is_none()
             };
             let broken = table.broken().or(unused.then(|| "an honest quorum is reachable and is not used".to_owned()));
             assert_eq!(broken, None, "after {moves:?}");
-            for vault in (0..table.lines.len()).filter(|_| !table.done) {
+            for vault in (0..table.lines.len()).filter(|_| table.done.is_none()) {
                 for next in table.moves(vault) {
                     let mut played = table.again();
                     played.play(vault, next);
-                    if seen.insert((played.dials, played.done, played.wrong_key, played.state())) {
+                    let state = (played.dials, played.stalled, played.done.map(|(right, ..)| right), played.state());
+                    if seen.insert(state) {
                         open.push_back((played, [moves.as_slice(), &[(vault, next)]].concat()));
                     }
                 }
@@ -288,7 +302,19 @@ fn shares_of_liars_and_of_another_owner_cost_time_only() {
     shares.push(changed(&shares[2], 1));
     let honest = vec![player(0, NOW, 0), player(1, NOW, 1)];
     let players = [honest.clone(), vec![player(10, NOW, 3), player(11, NOW, 4), player(2, NOW, 6)]].concat();
-    let states = Game { threshold, shares, players, honest, commitment, dials: 4 }.explore();
+    let states = Game { threshold, shares, players, honest, commitment, dials: 4, ends: false }.explore();
+    assert!(states > 1_000, "{states} states");
+}
+
+/// Three honest vaults, one of which is given up or slow.
+#[test]
+fn addresses_that_are_given_up_or_slow_do_not_end_hope() {
+    let threshold = Threshold::new(2, 3).unwrap();
+    let (commitment, mut shares) = deal(0x5a, threshold);
+    shares.push(changed(&shares[2], 1));
+    let honest = vec![player(0, NOW, 0), player(1, NOW, 1), player(2, NOW, 2)];
+    let players = [honest.clone(), vec![player(3, NOW, 3)]].concat();
+    let states = Game { threshold, shares, players, honest, commitment, dials: 4, ends: true }.explore();
     assert!(states > 1_000, "{states} states");
 }
 
@@ -298,9 +324,9 @@ fn clocks_of_liars_and_frozen_nodes_cost_time_only() {
     let threshold = Threshold::new(2, 3).unwrap();
     let (commitment, shares) = deal(0x5a, threshold);
     let honest = vec![player(0, NOW, 0), player(1, NOW, 1)];
-    let lies = vec![player(2, NOW - YEAR, 2), player(2, NOW + YEAR, 2), frozen(0), frozen(1)];
+    let lies = vec![player(2, NOW - YEAR, 2), player(3, NOW - YEAR, 2), player(2, NOW + YEAR, 2), frozen(0), frozen(1)];
     let players = [honest.clone(), lies].concat();
-    let states = Game { threshold, shares, players, honest, commitment, dials: 4 }.explore();
+    let states = Game { threshold, shares, players, honest, commitment, dials: 4, ends: false }.explore();
     assert!(states > 1_000, "{states} states");
 }
 
@@ -312,7 +338,7 @@ fn shares_under_evidence_that_is_not_valid_are_not_used() {
     let honest = vec![player(0, NOW, 0), player(1, NOW, 1)];
     let lies = vec![expired(2, NOW - YEAR, 2), expired(0, NOW, 0), not_yet_valid(3, NOW + YEAR, 2), not_yet_valid(1, NOW, 1)];
     let players = [honest.clone(), lies].concat();
-    let states = Game { threshold, shares, players, honest, commitment, dials: 4 }.explore();
+    let states = Game { threshold, shares, players, honest, commitment, dials: 4, ends: false }.explore();
     assert!(states > 1_000, "{states} states");
 }
 
@@ -327,6 +353,6 @@ fn shares_that_are_chosen_jointly_make_no_other_key() {
     let honest = vec![player(2, NOW, 2), player(3, NOW, 3)];
     let lies = vec![player(0, NOW, 4), player(1, NOW - YEAR, 5)];
     let players = [honest.clone(), lies].concat();
-    let states = Game { threshold, shares, players, honest, commitment, dials: 4 }.explore();
+    let states = Game { threshold, shares, players, honest, commitment, dials: 4, ends: false }.explore();
     assert!(states > 1_000, "{states} states");
 }

@@ -42,17 +42,43 @@ fn one_node_behind_two_addresses_is_one_vault() {
 }
 
 #[test]
-fn voice_counts_once_the_node_took_our_evidence_and_goes_with_it() {
-    let (mut collection, _) = collection();
-    for (vault, identity) in [(0, 7), (1, 8)] {
-        take(&mut collection, vault, node(identity));
+fn time_is_by_the_nodes_whose_shares_made_the_key() {
+    let (mut collection, mut shares) = collection();
+    // One liar as two nodes, with shares of its own making: two voices that are a year behind, and the key of neither.
+    let liar = |identity| {
+        let Event::Verified(liar) = node(identity) else { unreachable!() };
+        Event::Verified(Node { quote_time: NOW - 31_536_000, valid: (0, u64::MAX), issued: 0, ..liar })
+    };
+    let spoiled = |share: &Share, by| {
+        let mut material = share.expose_material();
+        material[20] ^= by;
+        Share::parse(&material).ok().unwrap()
+    };
+    for (vault, identity) in [(0, 1), (1, 2)] {
+        take(&mut collection, vault, liar(identity));
+        let share = spoiled(&shares[vault], 1 + identity);
+        take(&mut collection, vault, Event::Served(share));
     }
-    take(&mut collection, 0, Event::Accepted);
-    assert_eq!(collection.time(Duration::ZERO), None);
-    take(&mut collection, 1, Event::Accepted);
-    assert_eq!(collection.time(Duration::ZERO).map(|time| time.unix_seconds), Some(NOW));
-    take(&mut collection, 0, Event::Lost);
-    assert_eq!(collection.time(Duration::ZERO), None);
+    take(&mut collection, 2, node(7));
+    take(&mut collection, 2, Event::Served(shares.remove(2)));
+    take(&mut collection, 1, node(8));
+    let step = take(&mut collection, 1, Event::Served(shares.remove(1)));
+    let (quorum, time) = step.key.unwrap();
+    assert_eq!((quorum.vaults.len(), time.unix_seconds, time.interval), (2, NOW, (NOW, NOW + 60)));
+}
+
+/// Old collateral at the first dial; new collateral at the next, wherever it led.
+#[test]
+fn newer_evidence_of_a_node_counts_in_place_of_the_older() {
+    let (mut collection, mut shares) = collection();
+    let fresh = || node(7);
+    let Event::Verified(old) = fresh() else { unreachable!() };
+    take(&mut collection, 2, Event::Verified(Node { valid: (0, NOW - 60), ..old }));
+    take(&mut collection, 2, Event::Served(shares.remove(0)));
+    assert_eq!(collection.fates()[2], Fate::Spare);
+    let step = take(&mut collection, 0, fresh());
+    assert_eq!(step.commands, [(2, Command::Redial(RedialReason::SameNode)), (0, Command::Ask)]);
+    assert_eq!((collection.fates(), collection.shares(Duration::ZERO)), (&[Fate::Asked, Fate::Waiting, Fate::Lost][..], 0));
 }
 
 #[test]
@@ -66,7 +92,6 @@ fn shares_that_make_no_key_have_their_addresses_dialled_again() {
     let mut shares = shares.into_iter().map(Some).collect::<Vec<_>>();
     for (vault, identity) in [(0, 7), (1, 8)] {
         take(&mut collection, vault, node(identity));
-        take(&mut collection, vault, Event::Accepted);
     }
     assert!(take(&mut collection, 0, Event::Served(wrong)).commands.is_empty());
     let step = take(&mut collection, 1, Event::Served(shares[1].take().unwrap()));
@@ -74,25 +99,24 @@ fn shares_that_make_no_key_have_their_addresses_dialled_again() {
     assert_eq!(step.commands, [redial(0), redial(1)]);
     assert!(step.key.is_none() && !collection.is_hopeless());
     assert_eq!(take(&mut collection, 0, node(9)).commands, [(0, Command::Ask)]);
-    take(&mut collection, 0, Event::Accepted);
     assert!(take(&mut collection, 0, Event::Served(shares[0].take().unwrap())).key.is_some());
     assert_eq!(collection.fates(), [Fate::Served, Fate::Served, Fate::Waiting]);
 }
 
 #[test]
-fn share_whose_evidence_is_not_valid_at_the_agreed_time_waits() {
+fn share_whose_evidence_is_not_valid_at_the_agreed_time_is_not_used() {
     let (mut collection, mut shares) = collection();
     let late = Node { identity: vec![9], valid: (NOW, NOW + 900), issued: NOW, quote_time: NOW + 600, at: Duration::ZERO };
     take(&mut collection, 0, node(7));
-    take(&mut collection, 0, Event::Accepted);
     take(&mut collection, 0, Event::Served(shares.remove(0)));
     take(&mut collection, 1, Event::Verified(late));
-    // Two voices, the second smallest of which is ten minutes late.
-    let step = take(&mut collection, 1, Event::Accepted);
-    assert_eq!(step.commands, [(0, Command::Redial(RedialReason::Stale))]);
+    // Two voices, the later of which is ten minutes late.
+    let step = take(&mut collection, 1, Event::Served(shares.remove(0)));
+    assert!(step.key.is_none(), "the evidence of the first is not valid then");
+    assert_eq!((step.commands, collection.shares(Duration::ZERO)), (vec![(0, Command::Redial(RedialReason::Stale))], 1));
     take(&mut collection, 2, node(8));
-    take(&mut collection, 2, Event::Accepted);
-    assert!(take(&mut collection, 2, Event::Served(shares.remove(1))).key.is_some(), "the time became earlier");
+    let (quorum, time) = take(&mut collection, 2, Event::Served(shares.remove(0))).key.unwrap();
+    assert_eq!((quorum.vaults, time.unix_seconds), (vec![2, 0], NOW), "two that agree");
 }
 
 #[test]
@@ -110,13 +134,15 @@ fn only_addresses_that_are_not_dialled_any_more_end_all_hope() {
 /// The authority of the nodes, or one that plays it, can date a leaf as it likes: that narrows the node's window and moves no time.
 #[test]
 fn only_what_intel_signed_is_a_bound_of_the_time() {
-    let (mut collection, _) = collection();
-    for vault in [0, 1] {
-        let identity = vec![u8::try_from(vault).unwrap()];
-        let valid = (NOW + 31_536_000, NOW + 63_072_000);
-        let late = Node { identity, valid, issued: NOW - 60, quote_time: NOW, at: Duration::ZERO };
-        take(&mut collection, vault, Event::Verified(late));
-        take(&mut collection, vault, Event::Accepted);
+    for (issued, until, want) in [(NOW - 60, NOW + 60, NOW), (NOW + 30, NOW + 60, NOW + 30)] {
+        let (mut collection, mut shares) = collection();
+        let mut step = Step::default();
+        for (vault, from) in [(0, NOW - 60), (1, NOW)] {
+            let identity = vec![u8::try_from(vault).unwrap()];
+            let node = Node { identity, valid: (from, until), issued, quote_time: NOW, at: Duration::ZERO };
+            take(&mut collection, vault, Event::Verified(node));
+            step = take(&mut collection, vault, Event::Served(shares.remove(0)));
+        }
+        assert_eq!(step.key.map(|(_, time)| time.unix_seconds), Some(want));
     }
-    assert_eq!(collection.time(Duration::ZERO).map(|time| time.unix_seconds), Some(NOW));
 }

@@ -32,7 +32,8 @@ pub(crate) enum Error {
     Connect(io::ErrorKind),
 }
 
-/// Where somebody answered who was not the one that was looked for: tried last from then on, of the addresses of a name.
+/// Where somebody answered who did not bring what was looked for: tried last from then on, of the addresses of a name, the latest of
+/// them at the very end.
 #[derive(Default)]
 pub(crate) struct Distrusted(Vec<IpAddr>);
 
@@ -41,10 +42,14 @@ impl Distrusted {
     const MAX: usize = 16;
 
     pub(crate) fn add(&mut self, peer: IpAddr) {
-        if !self.0.contains(&peer) {
-            self.0.truncate(Self::MAX - 1);
-            self.0.insert(0, peer);
-        }
+        self.0.retain(|other| *other != peer);
+        self.0.truncate(Self::MAX - 1);
+        self.0.insert(0, peer);
+    }
+
+    /// How late a place is tried.
+    fn turn(&self, ip: IpAddr) -> usize {
+        self.0.iter().position(|peer| *peer == ip).map_or(0, |place| Self::MAX - place)
     }
 }
 
@@ -83,10 +88,9 @@ impl Reach {
             VaultAddress::V6(address) => (Host::V6(*address.ip()), address.port()),
             VaultAddress::Name { host, port } => (Host::Name(host.clone()), *port),
         };
-        let Places(places, stop) = self.places(&host, port, deadline)?;
-        let (last, mut first): (Vec<_>, Vec<_>) = places.into_iter().partition(|place| distrusted.0.contains(&place.ip()));
-        first.extend(last);
-        Places(first, stop).connect(deadline)
+        let Places(mut places, stop) = self.places(&host, port, deadline)?;
+        places.sort_by_key(|place| distrusted.turn(place.ip()));
+        Places(places, stop).connect(deadline)
     }
 
     /// The signal that ends everything that is under way.

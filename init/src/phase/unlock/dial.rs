@@ -43,9 +43,7 @@ pub(super) enum Event {
     Ready(usize, Box<Ready>),
     /// It has our quote and owes an answer.
     Presented(usize),
-    /// It took our quote, which it does only if it knows what time it is.
-    Accepted(usize),
-    /// It gave its share, with the key's expiry in Unix seconds. The thread waits to be told what next; its channel's end means: stop.
+    /// It took our quote, which it does only if it knows what time it is, and gave its share, with the key's expiry in Unix seconds. The thread waits to be told what next; its channel's end means: stop.
     Served(usize, Share, u64),
     /// It cannot be used now; whether it is tried again.
     Lost(usize, Error, bool),
@@ -124,7 +122,19 @@ impl Dialer {
         inbox: &Receiver<Command>,
         events: &Sender<Event>,
     ) -> Result<(), Error> {
-        let challenged = self.prove(address, distrusted)?;
+        let stream = self.reach.vault(address, distrusted, self.step())?;
+        let peer = stream.peer();
+        let end = self.serve_over(stream, index, inbox, events);
+        // Whoever answered did not bring the key, so of several addresses of a name another one comes first next time.
+        if let Some(peer) = peer {
+            distrusted.add(peer);
+        }
+        end
+    }
+
+    /// The same over a stream.
+    fn serve_over(&self, stream: Wire, index: usize, inbox: &Receiver<Command>, events: &Sender<Event>) -> Result<(), Error> {
+        let challenged = self.prove(stream)?;
         let ready = Ready {
             node: challenged.node().clone(),
             key: *challenged.node_key(),
@@ -148,19 +158,13 @@ impl Dialer {
         inbox.recv_timeout(left).map_err(|_| Error::Stopped)
     }
 
-    /// Connects and has the node prove itself.
-    fn prove(&self, address: &VaultAddress, distrusted: &mut Distrusted) -> Result<Challenged<Wire>, Error> {
-        let stream = self.reach.vault(address, distrusted, self.step())?;
-        let peer = stream.peer();
+    /// Has the node prove itself.
+    fn prove(&self, stream: Wire) -> Result<Challenged<Wire>, Error> {
         let mut context = [0; 32];
         kernel::clock::random(&mut context).map_err(Error::Random)?;
         let expected = Expectation { anchor: &self.anchor, policy: &self.nodes, clock: self.clock, collateral: &self.collateral };
-        let proved = Handshaken::connect_within(&self.fleet, stream, &self.identity, self.step())
-            .and_then(|handshaken| handshaken.challenge(&context, &expected, self.step()));
-        if let (Err(_), Some(peer)) = (&proved, peer) {
-            distrusted.add(peer); // of several addresses of a name, another one comes first next time
-        }
-        Ok(proved?)
+        let handshaken = Handshaken::connect_within(&self.fleet, stream, &self.identity, self.step())?;
+        Ok(handshaken.challenge(&context, &expected, self.step())?)
     }
 
     /// Shows our quote and fetches the share.
@@ -173,7 +177,6 @@ impl Dialer {
             Ok(own)
         };
         let mut session = challenged.present(own, STEP)?;
-        events.send(Event::Accepted(index)).map_err(|_| Error::Stopped)?;
         let key = session.export_key(&self.handle, self.step())?;
         Ok((Share::parse(&key.material)?, key.expires_at))
     }

@@ -5,11 +5,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use ondisk::cmdline::{Distinct, Handle, Vaults};
-use quorum::{Command, Dek, Node, Quorum, RedialReason, Rule, ShareCollection, Step, Threshold};
+use quorum::{AgreedTime, Command, Dek, Node, Quorum, RedialReason, Rule, ShareCollection, Step, Threshold};
 
 use super::dial::{Event, Ready};
 use super::outcome::Outcome;
-use super::{Disks, Error, Measured, Proved, Time, data};
+use super::{Disks, Error, Measured, Proved, data};
 use crate::watchdog;
 
 /// How long a vault that has our quote may take before the next one is asked as well. Vaults answer in milliseconds, and the
@@ -69,16 +69,17 @@ impl Gathering {
                 Ok(event) => self.take(event, &mut trial),
                 Err(RecvTimeoutError::Timeout) => self.hedge(),
                 // Every thread has ended: what is here is all there will be.
-                Err(RecvTimeoutError::Disconnected) => return Err(self.outcome.failure(&self.collection)),
+                Err(RecvTimeoutError::Disconnected) => return Err(self.failure()),
             };
             if let Some(error) = trial.broken {
                 return Err(Error::Disk(error));
             }
-            if let Some(quorum) = key {
-                return Ok(self.proved(quorum));
+            if let Some((quorum, time)) = key {
+                self.outcome.proved(self.collection.fates(), quorum.generation, time.unix_seconds);
+                return Ok(Proved { dek: quorum.dek, outcome: self.outcome, time });
             }
             if Instant::now() >= deadline || self.collection.is_hopeless() {
-                return Err(self.outcome.failure(&self.collection));
+                return Err(self.failure());
             }
             if Instant::now() >= report {
                 report = Instant::now() + REPORT;
@@ -89,7 +90,7 @@ impl Gathering {
     }
 
     /// Takes one event into the collection and into what will be told of the vault; returns the key when it is found.
-    fn take(&mut self, event: Event, trial: &mut Trial<'_>) -> Option<Quorum> {
+    fn take(&mut self, event: Event, trial: &mut Trial<'_>) -> Option<(Quorum, AgreedTime)> {
         let (index, event) = match event {
             Event::Presented(index) => {
                 self.owes(index, Some(Instant::now()));
@@ -99,7 +100,6 @@ impl Gathering {
                 self.outcome.verified(index, &ready);
                 (index, quorum::Event::Verified(self.node(&ready)))
             }
-            Event::Accepted(index) => (index, quorum::Event::Accepted),
             Event::Served(index, share, expires_at) => {
                 self.owes(index, None);
                 self.outcome.served(index, expires_at);
@@ -129,7 +129,7 @@ impl Gathering {
     }
 
     /// Sends out what the collection wants done.
-    fn tell(&mut self, step: Step) -> Option<Quorum> {
+    fn tell(&mut self, step: Step) -> Option<(Quorum, AgreedTime)> {
         for (index, command) in step.commands {
             match command {
                 Command::Ask => self.outcome.asked(index),
@@ -156,7 +156,7 @@ impl Gathering {
     }
 
     /// Counts each vault that owes an answer for too long, once.
-    fn hedge(&mut self) -> Option<Quorum> {
+    fn hedge(&mut self) -> Option<(Quorum, AgreedTime)> {
         let stalled = |line: &&mut Line| line.presented.is_some_and(|presented| presented.elapsed() >= HEDGE);
         let slow = self.lines.iter_mut().filter(stalled).map(|line| line.presented = None).count();
         (0..slow).find_map(|_| {
@@ -165,32 +165,9 @@ impl Gathering {
         })
     }
 
-    /// The last words on every vault, and the machine's clock set by theirs where none of them agrees with it.
-    fn proved(mut self, quorum: Quorum) -> Proved {
-        let host = kernel::clock::host_unix_seconds();
-        let time = match self.collection.time(self.start.elapsed()) {
-            Some(agreed) => {
-                let (host_ahead, to) = (agreed.ahead(host), agreed.correction(host));
-                let stepped = to.is_some_and(|to| step_clock(host_ahead, to));
-                Time { unix_seconds: agreed.unix_seconds, source: agreed.source.into(), host_ahead, stepped }
-            }
-            // No share is looked at before the time is known.
-            None => Time { unix_seconds: host, source: super::TimeSource::Host, host_ahead: 0, stepped: false },
-        };
-        self.outcome.proved(self.collection.fates(), quorum.generation, time.unix_seconds);
-        Proved { dek: quorum.dek, outcome: self.outcome, time }
-    }
-}
-
-/// Sets the machine's clock; whether it was set.
-fn step_clock(host_ahead: i64, to: u64) -> bool {
-    log::warn!("unlock: the host's clock is {host_ahead} s ahead of every vault's; setting it to the nearest");
-    match kernel::clock::set_unix_seconds(to) {
-        Ok(()) => true,
-        Err(error) => {
-            log::warn!("unlock: {error}");
-            false
-        }
+    /// Why no key was found.
+    fn failure(self) -> Error {
+        self.outcome.failure(self.collection.shares(self.start.elapsed()), self.collection.is_hopeless())
     }
 }
 

@@ -4,7 +4,7 @@ mod measured;
 
 use attest::Tcb;
 use ondisk::cmdline::{Handle, TcbPolicy, Vaults};
-use quorum::{Fate, Generation, Rule, ShareCollection};
+use quorum::{Fate, Generation, Rule};
 use serde::Serialize;
 use vault::Refused;
 
@@ -115,9 +115,9 @@ pub(crate) struct VaultOutcome {
     quote_time: Option<u64>,
     /// When it will forget the key, Unix seconds.
     key_expires: Option<u64>,
-    /// It gave a share.
+    /// What was to be told when it gave the share that is here: another node may have proved itself at the address since.
     #[serde(skip)]
-    gave: bool,
+    gave: Option<Box<Self>>,
 }
 
 /// The unlock as a whole.
@@ -187,9 +187,8 @@ impl Outcome {
     pub(super) fn served(&mut self, index: usize, expires_at: u64) {
         let Some(vault) = self.vaults.get_mut(index) else { return };
         log::info!("vault {}: gave a share", vault.address);
-        vault.gave = true;
-        vault.key_expires = Some(expires_at);
-        vault.verdict = Verdict::Spare;
+        (vault.key_expires, vault.verdict, vault.gave) = (Some(expires_at), Verdict::Spare, None);
+        vault.gave = Some(Box::new(vault.clone()));
     }
 
     /// Notes that a vault gave a share, and that its evidence is not valid at the time that is known by now.
@@ -229,7 +228,7 @@ impl Outcome {
     pub(super) fn proved(&mut self, fates: &[Fate], generation: Generation, now: u64) {
         self.generation = Some(hex(&generation.0));
         for (vault, fate) in self.vaults.iter_mut().zip(fates) {
-            vault.verdict = match fate {
+            let verdict = match fate {
                 Fate::Lost | Fate::Waiting | Fate::Asked => continue,
                 Fate::Ready => Verdict::Ready,
                 Fate::Served => Verdict::Served,
@@ -237,6 +236,10 @@ impl Outcome {
                 Fate::BadShare => Verdict::BadShare,
                 Fate::Duplicate => Verdict::Duplicate,
             };
+            if let Some(gave) = vault.gave.take().filter(|_| verdict != Verdict::Ready) {
+                *vault = *gave;
+            }
+            vault.verdict = verdict;
             vault.reason = None; // of an earlier connection
             if matches!(fate, Fate::BadShare | Fate::Duplicate) {
                 log::warn!("vault {}: {}", vault.address, vault.verdict.as_str());
@@ -259,14 +262,15 @@ impl Outcome {
         format!("{self}; awaited: {}", awaited.join(" "))
     }
 
-    /// The reason that stands before the others: what would have to change for the unlock to succeed.
-    pub(super) fn failure(mut self, collection: &ShareCollection) -> Error {
-        self.hopeless = collection.is_hopeless();
+    /// The reason that stands before the others: what would have to change for the unlock to succeed. `shares`: so many are here of vaults
+    /// whose evidence is valid; `hopeless`: nothing that may still arrive makes a key.
+    pub(super) fn failure(mut self, shares: usize, hopeless: bool) -> Error {
+        self.hopeless = hopeless;
         let needed = usize::from(self.threshold);
         let count = |verdicts: &[Verdict]| self.vaults.iter().filter(|vault| verdicts.contains(&vault.verdict)).count();
         let can_serve = |without: &[Verdict]| self.vaults.len() - count(without) >= needed;
         let stands_first = |verdict, others: &[Verdict]| count(&[verdict]) > 0 && !can_serve(others);
-        if collection.shares() >= needed {
+        if shares >= needed {
             Error::Unproved(Box::new(self))
         } else if stands_first(Verdict::Forged, &[Verdict::Forged]) {
             Error::NotBelieved(Box::new(self))
@@ -276,7 +280,7 @@ impl Outcome {
             Error::Stale(Box::new(self))
         } else if count(&[Verdict::NoQuote]) > 0 {
             Error::OwnQuote(Box::new(self))
-        } else if count(&[Verdict::Denied]) > 0 && count(&[Verdict::Denied]) + collection.shares() >= needed {
+        } else if count(&[Verdict::Denied]) > 0 && count(&[Verdict::Denied]) + shares >= needed {
             Error::Denied(Box::new(self))
         } else {
             Error::TooFew(Box::new(self))
@@ -287,7 +291,7 @@ impl Outcome {
 impl std::fmt::Display for Outcome {
     /// `1 of 2 shares`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let shares = self.vaults.iter().filter(|vault| vault.gave).count();
+        let shares = self.vaults.iter().filter(|vault| vault.gave.is_some()).count();
         write!(f, "{shares} of {} shares", self.threshold)
     }
 }
@@ -311,7 +315,7 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use ondisk::cmdline::{self, Policy};
-    use quorum::{Commitment, Event, Rule, Threshold};
+    use quorum::{Commitment, Rule};
 
     use super::*;
 
@@ -369,29 +373,50 @@ mod tests {
         for (name, errors, code) in cases {
             let (policy, rule) = (policy(), Rule::Commitment(Commitment([0; 32])));
             let vaults = &policy.data.as_ref().unwrap().vaults;
-            let mut collection = ShareCollection::new(Threshold::new(2, 3).unwrap(), rule, 0);
             let mut outcome = Outcome::new(vaults, &vaults.handle, &policy.tcb, rule);
             for (index, error) in errors.iter().enumerate() {
                 let error = error();
                 outcome.lost(index, &error, error.may_pass());
-                collection.take(index, Event::Lost, std::time::Duration::ZERO, |_| false);
             }
-            let error = outcome.failure(&collection);
+            let error = outcome.failure(0, false);
             // Whatever was answered: another may be the next to answer at that address.
             assert_eq!((error.code(), error.may_pass()), (code, true), "{name}");
         }
     }
 
     #[test]
-    fn only_vaults_that_are_not_dialled_any_more_end_all_hope() {
+    fn only_lost_hope_is_final() {
         let (policy, rule) = (policy(), Rule::Commitment(Commitment([0; 32])));
         let vaults = &policy.data.as_ref().unwrap().vaults;
-        for (ended, may_pass) in [(1, true), (2, false)] {
-            let mut collection = ShareCollection::new(Threshold::new(2, 3).unwrap(), rule, 0);
-            (0..ended).for_each(|index| drop(collection.take(index, Event::Ended, std::time::Duration::ZERO, |_| false)));
+        for (shares, hopeless, want) in [(0, false, (50, true)), (0, true, (50, false)), (2, false, (52, true))] {
             let outcome = Outcome::new(vaults, &vaults.handle, &policy.tcb, rule);
-            assert_eq!(outcome.failure(&collection).may_pass(), may_pass, "{ended}");
+            let error = outcome.failure(shares, hopeless);
+            assert_eq!((error.code(), error.may_pass()), want, "{shares} {hopeless}");
         }
+    }
+
+    /// A vault that gave its share; then another node proved itself at its address.
+    #[test]
+    fn what_is_told_of_a_share_is_what_the_node_was_that_gave_it() {
+        let policy = policy();
+        let vaults = &policy.data.as_ref().unwrap().vaults;
+        let mut outcome = Outcome::new(vaults, &vaults.handle, &policy.tcb, Rule::Disk);
+        let platform = |outcome: &mut Outcome, index: usize, platform: &str| {
+            outcome.vaults[index].platform = Some(platform.to_owned());
+        };
+        for (index, name) in ["aa", "bb", "cc"].into_iter().enumerate() {
+            platform(&mut outcome, index, name);
+        }
+        outcome.served(0, 1_000);
+        outcome.served(1, 2_000);
+        outcome.lost(0, &away(), true);
+        platform(&mut outcome, 0, "ff");
+        outcome.proved(&[Fate::Served, Fate::Served, Fate::Ready], Generation([0; 16]), 0);
+        let told = outcome.measured();
+        let vault = |index: usize| (told["vaults"][index]["verdict"].clone(), told["vaults"][index]["platform"].clone());
+        assert_eq!(vault(0), ("served".into(), "aa".into()));
+        assert_eq!(vault(1), ("served".into(), "bb".into()));
+        assert_eq!((vault(2), outcome.key_expires), (("ready".into(), serde_json::Value::Null), Some(1_000)));
     }
 
     #[test]
