@@ -30,10 +30,10 @@ pub(crate) enum Error {
     #[error("cvm.measure={0}: this machine has no such register")]
     Absent(&'static str),
     #[error(
-        "cvm.measure=auto: this kernel does not let the TD extend RTMR2 and RTMR3, as Linux 6.16 and later do: what runs after the handoff \
+        "cvm.measure={0}: this kernel does not let the TD extend RTMR2 and RTMR3, as Linux 6.16 and later do: what runs after the handoff \
          could get the key. cvm.measure=off accepts that"
     )]
-    NoCap,
+    NoCap(&'static str),
     #[error("cvm.measure={0}: TPM")]
     Unusable(&'static str, #[source] tpm::Error),
     #[error("cvm.measured=require: {0}")]
@@ -53,7 +53,7 @@ pub(crate) enum Error {
 impl Error {
     pub(crate) const fn code(&self) -> u8 {
         match self {
-            Self::Absent(_) | Self::NoCap | Self::Unusable(..) => 90,
+            Self::Absent(_) | Self::NoCap(_) | Self::Unusable(..) => 90,
             Self::Rtmr(..) | Self::Lost(..) | Self::Tpm(_) | Self::Event(_) | Self::Log(_) => 96,
             Self::NotMeasured(_) => 97,
         }
@@ -163,10 +163,12 @@ fn decide<R>(wanted: Measure, vaults: bool, rtmrs: Option<R>, machine: Machine) 
     let of_tpm = |tpm: bool| if tpm { Tpm::Needed } else { Tpm::None };
     match wanted {
         Measure::Off => Ok((None, Tpm::None)),
-        Measure::Rtmr if rtmrs.is_some() => Ok((rtmrs, Tpm::None)),
-        Measure::Tpm if tpm => Ok((None, Tpm::Needed)),
-        Measure::Rtmr | Measure::Tpm => Err(Error::Absent(wanted.as_str())),
-        Measure::Auto if td && vaults && rtmrs.is_none() => Err(Error::NoCap),
+        Measure::Rtmr if rtmrs.is_none() => Err(Error::Absent(wanted.as_str())),
+        Measure::Tpm if !tpm => Err(Error::Absent(wanted.as_str())),
+        // Without a cap the key is open to whatever runs later: `off` alone accepts that.
+        _ if td && vaults && rtmrs.is_none() => Err(Error::NoCap(wanted.as_str())),
+        Measure::Rtmr => Ok((rtmrs, Tpm::None)),
+        Measure::Tpm => Ok((rtmrs, Tpm::Needed)),
         // The TPM is the host's: PID 1 has no C code parse its answers unless policy names it.
         Measure::Auto if confidential => Ok((rtmrs, Tpm::None)),
         Measure::Auto => Ok((rtmrs, of_tpm(tpm))),
@@ -249,7 +251,7 @@ mod tests {
         let td_with_tpm = Machine { tpm: true, ..td };
         let snp = Machine { confidential: true, ..Machine::default() };
         let (with_tpm, bare) = (Machine { tpm: true, ..Machine::default() }, Machine::default());
-        let cases: [Case<'_>; 14] = [
+        let cases: [Case<'_>; 15] = [
             ("off, and everything there", Measure::Off, rtmrs, td_with_tpm, Ok((none, Tpm::None))),
             ("off in a TD whose kernel has no registers", Measure::Off, none, td, Ok((none, Tpm::None))),
             ("a TD alone", Measure::Auto, rtmrs, td, Ok((rtmrs, Tpm::None))),
@@ -261,7 +263,8 @@ mod tests {
             ("a machine with nothing", Measure::Auto, none, bare, Ok((none, Tpm::None))),
             ("RTMRs by name leave the TPM alone", Measure::Rtmr, rtmrs, td_with_tpm, Ok((rtmrs, Tpm::None))),
             ("RTMRs by name, and none", Measure::Rtmr, none, td_with_tpm, Err(90)),
-            ("the TPM by name leaves RTMRs alone", Measure::Tpm, rtmrs, td_with_tpm, Ok((none, Tpm::Needed))),
+            ("the TPM by name does not leave out the cap", Measure::Tpm, rtmrs, td_with_tpm, Ok((rtmrs, Tpm::Needed))),
+            ("the TPM by name where there can be no cap", Measure::Tpm, none, td_with_tpm, Err(90)),
             ("the TPM by name, and none", Measure::Tpm, rtmrs, td, Err(90)),
             ("the TPM by name on a machine", Measure::Tpm, none, with_tpm, Ok((none, Tpm::Needed))),
         ];
@@ -270,6 +273,7 @@ mod tests {
         }
         // Without vaults there is no key to protect.
         assert!(matches!(decide(Measure::Auto, false, none, td), Ok((None, Tpm::None))));
+        assert!(matches!(decide(Measure::Tpm, false, none, td_with_tpm), Ok((None, Tpm::Needed))));
     }
 
     #[test]
