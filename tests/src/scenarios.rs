@@ -80,7 +80,6 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "reads-no-sector-that-was-never-written", play: stress::reads_no_sector_that_was_never_written },
     Scenario { name: "boots-a-signed-uki-through-firmware", play: image::boots_a_signed_uki },
     Scenario { name: "boots-shim-and-grub-through-firmware", play: image::boots_shim_and_grub },
-    Scenario { name: "boots-grub-without-secure-boot", play: image::boots_grub_without_secure_boot },
     Scenario { name: "measures-into-a-tpm-under-real-firmware", play: measure::measures_into_a_tpm },
     Scenario { name: "finds-its-command-line-in-a-ccel", play: measure::finds_its_command_line_in_a_ccel },
     Scenario { name: "nothing-after-the-handoff-gets-the-key", play: measure::nothing_after_the_handoff_gets_the_key },
@@ -210,7 +209,6 @@ pub const ALL: &[Scenario] = &[
 pub const OF_ONE_KERNEL: &[&str] = &[
     "boots-a-signed-uki-through-firmware",
     "boots-shim-and-grub-through-firmware",
-    "boots-grub-without-secure-boot",
     "firmware-refuses-a-changed-uki",
     "boots-an-image-of-another-project",
     "stops-where-the-kernel-offers-no-registers",
@@ -236,7 +234,6 @@ pub const LEFT_TO_ALL: &[&str] = &[
     "power-cuts-while-the-file-system-grows",
     "power-cut-and-a-spoiled-journal-are-never-wrong-data",
     "boots-shim-and-grub-through-firmware",
-    "boots-grub-without-secure-boot",
     "gives-up-a-disk-that-does-not-answer",
     "watchdog-that-is-fed-lets-the-boot-through",
     "formats-until-a-time-and-opens-one-uuid",
