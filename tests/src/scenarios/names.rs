@@ -9,7 +9,7 @@ use vault_node::Misbehaviour;
 use super::Stage;
 use super::net::{HOST6, boot, patience_was};
 use crate::lan::dns::{self, Says, Zone};
-use crate::lan::{Fate, Lan, dhcp};
+use crate::lan::{Fate, Lan, dhcp, frame};
 use crate::{DataDisk, Doing, Failure, Vaults, relay};
 
 /// Where the vaults are, in IPv4.
@@ -23,14 +23,15 @@ const HOLE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 200));
 
 /// A link whose DHCP names `server`, and a name server there that knows `zone`.
 fn lan(zone: Zone, server: Ipv4Addr) -> Result<Lan, Failure> {
-    Lan::start(move |bytes| {
-        if let Some((kind, asked)) = dhcp::asked(bytes) {
-            let mut options = dhcp::honest();
-            options.push((6, server.octets().to_vec()));
-            return Fate::Answer(dhcp::serve(kind, &asked, &options));
-        }
-        dns::answers(&zone, bytes).map_or(Fate::Pass, Fate::Answer)
-    })
+    Lan::start(move |bytes| with_server(bytes, server).or_else(|| dns::answers(&zone, bytes)).map_or(Fate::Pass, Fate::Answer))
+}
+
+/// The answers to a question of DHCP; `server` is the name server.
+fn with_server(bytes: &[u8], server: Ipv4Addr) -> Option<Vec<Vec<u8>>> {
+    let (kind, asked) = dhcp::asked(bytes)?;
+    let mut options = dhcp::honest();
+    options.push((6, server.octets().to_vec()));
+    Some(dhcp::serve(kind, &asked, &options))
 }
 
 /// Vaults under names of their own.
@@ -82,19 +83,40 @@ pub(super) fn silent_name_servers_end_with_patience(stage: &Stage) -> Result<(),
 }
 
 pub(super) fn names_that_lead_to_others_first_cost_time_only(stage: &Stage) -> Result<(), Failure> {
-    let (data, mut vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
-    // By IPv4, which is there first, each name leads to a node of another build; by IPv6 to the right one.
+    let (data, mut vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 3, 3)?);
+    // By IPv6, which is there first and stays in front, each name leads to a node of the host's, by IPv4 to the right one: a node of another
+    // build; a genuine one that denies; a genuine one that gives a share of another owner's key.
     let others =
-        (0..3).fold(Vaults::up(&stage.artifacts, 2, 3)?, |others, i| others.misbehaving(i, Misbehaviour::WrongMrenclave));
+        Vaults::up(&stage.artifacts, 3, 3)?.misbehaving(0, Misbehaviour::WrongMrenclave).misbehaving(1, Misbehaviour::Deny);
     for index in 0..3 {
-        let port = others.node(index)?.addr().port();
-        relay::from(&format!("[::1]:{port}"), vaults.node(index)?.addr()).doing("a relay on ::1")?;
+        let port = vaults.node(index)?.addr().port();
+        relay::from(&format!("[::1]:{port}"), others.node(index)?.addr()).doing("a relay on ::1")?;
         vaults = vaults.called(index, |_| format!("vault-{index}.example:{port}"));
     }
     let both = || Says::At(vec![HOST, HOST6.into()]);
     let zone: Zone = vec![("vault-0.example", both()), ("vault-1.example", both()), ("vault-2.example", both())];
-    let ended = boot(stage, &data, &vaults).lan(&lan(zone, UDP_ONLY)?).word("cvm.net=dual").tasks("mounts").run()?;
+    let (mut has_ipv6, mut is_dialled) = (false, false);
+    let lan = Lan::start(move |bytes| {
+        // A neighbour solicitation for an address of the guest's that is not the link's own.
+        let wanted =
+            frame::icmpv6(bytes).filter(|icmp| icmp.message.first() == Some(&135)).and_then(|icmp| icmp.message.get(8..10));
+        has_ipv6 |= wanted.is_some_and(|address| address != [0xfe, 0x80]);
+        let to = frame::tcp_to(bytes);
+        is_dialled |= to.is_some_and(|to| to.is_ipv6());
+        match (to, dns::answers(&zone, bytes)) {
+            (Some(to), _) if to.is_ipv4() && !is_dialled => Fate::Drop,
+            (_, Some(_)) if !has_ipv6 => Fate::Drop,
+            (_, Some(answers)) => Fate::Answer(answers),
+            _ => with_server(bytes, UDP_ONLY).map_or(Fate::Pass, Fate::Answer),
+        }
+    })?;
+    let boot = boot(stage, &data, &vaults).lan(&lan).word("cvm.net=dual").tasks("mounts");
+    others.grant(&boot.measurement()?)?;
+    let ended = boot.run()?;
     ended.line("forged: challenge: node not believed: mrenclave is not on the list; trying again")?;
+    ended.line("denied by the key's policy; trying again")?;
+    ended.line("vault vault-2.example")?;
+    ended.line("its share and the others make no key that fits; trying again")?;
     ended.reached_the_real_system()?;
     ended.line("mounts| /dev/mapper/data-crypt /data ext4")?;
     Ok(())

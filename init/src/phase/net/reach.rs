@@ -88,9 +88,13 @@ impl Reach {
             VaultAddress::V6(address) => (Host::V6(*address.ip()), address.port()),
             VaultAddress::Name { host, port } => (Host::Name(host.clone()), *port),
         };
-        let Places(mut places, stop) = self.places(&host, port, deadline)?;
-        places.sort_by_key(|place| distrusted.turn(place.ip()));
-        Places(places, stop).connect(deadline)
+        let Places(places, stop) = self.places(&host, port, deadline)?;
+        let mut ordered: Vec<SocketAddr> = Vec::with_capacity(places.len());
+        for place in places {
+            let at = ordered.partition_point(|before| distrusted.turn(before.ip()) <= distrusted.turn(place.ip()));
+            ordered.insert(at, place);
+        }
+        Places(ordered, stop).connect(deadline)
     }
 
     /// The signal that ends everything that is under way.
