@@ -155,7 +155,7 @@ const WORDS: &[(&str, Refusal)] = &[
     ("component count mismatch", Refusal::DocumentMalformed(TCB_INFO)),
     ("tcbDate", Refusal::DocumentMalformed(TCB_INFO)),
     ("platform TCB date", Refusal::DocumentMalformed(TCB_INFO)),
-    ("TCB status is invalid: Revoked", Refusal::TcbStatus(TcbStatus::Revoked)),
+    ("TCB status is invalid: Revoked", Refusal::status(TcbStatus::Revoked)),
     ("Debug mode is enabled", Refusal::Debug),
     ("TD profiling is enabled", Refusal::Domain("profiling")),
     ("Reserved bits in TD attributes", Refusal::Domain("reserved attributes")),

@@ -17,6 +17,7 @@ mod frame;
 mod node;
 mod policy;
 mod refusal;
+mod shortfall;
 mod signature;
 mod verdict;
 
@@ -27,6 +28,7 @@ pub use frame::{Frame, FrameError, Tee};
 pub use node::{VerifiedNode, verify_node};
 pub use policy::{Anchor, DomainPolicy, EnclavePolicy, Floors, PlatformProperty, Policy, TcbDemand, TcbStatus};
 pub use refusal::{Crl, Dated, Document, Refusal, Role};
+pub use shortfall::{TcbDetails, TcbRefusal};
 pub use verdict::{Evidence, Platform, Tcb, earliest, verify};
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,6 +1,6 @@
 //! Why a quote is not believed: one kind a rule, in words of our own. Nothing that a peer sent is quoted.
 
-use crate::{FrameError, TcbStatus};
+use crate::{FrameError, TcbRefusal, TcbStatus};
 
 /// Whose certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,8 +142,8 @@ pub enum Refusal {
     #[error("TDX module: {0}")]
     TdxModule(&'static str),
     /// A TCB status that policy does not accept.
-    #[error("tcb status {0}")]
-    TcbStatus(TcbStatus),
+    #[error("{0}")]
+    TcbStatus(TcbRefusal),
     /// An advisory that policy denies applies to the platform.
     #[error("an advisory on the deny-list applies")]
     Advisory,
@@ -174,6 +174,12 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// A status that policy does not accept, with nothing that explains it.
+    #[must_use]
+    pub const fn status(status: TcbStatus) -> Self {
+        Self::TcbStatus(TcbRefusal::bare(status))
+    }
+
     /// Whether another time of verification could change the answer.
     #[must_use]
     pub fn is_about_time(&self) -> bool {

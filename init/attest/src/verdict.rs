@@ -13,7 +13,7 @@ use crate::checks::Checks;
 use crate::diagnosis::Refused;
 use crate::policy::{Anchor, Floors, PlatformProperty, Policy, TcbDemand, TcbStatus};
 use crate::refusal::{Dated, Document, Refusal, Role};
-use crate::{Collateral, Frame, FrameError, Tee, domain, enclave, hex, signature};
+use crate::{Collateral, Frame, FrameError, TcbRefusal, Tee, domain, enclave, hex, signature};
 
 /// What is known of a platform's TCB.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -244,7 +244,7 @@ fn assess(
     }
     let status = claims.tcb.status;
     if status == TcbStatus::Revoked || !statuses.contains(&status) {
-        return Err(Refusal::TcbStatus(status));
+        return Err(Refusal::TcbStatus(TcbRefusal::of(claims, &info, statuses)));
     }
     checks.passed("TCB status", || format!("{status} is accepted"));
     let advisories = &claims.tcb.advisory_ids;
@@ -265,6 +265,16 @@ fn assess(
         },
         valid,
     })
+}
+
+/// The security versions of a trust domain's module; an enclave has none.
+pub(crate) fn tee_tcb_svn(report: &Report) -> Option<&[u8; 16]> {
+    match report {
+        Report::SgxEnclave(_) => None,
+        Report::TD10(report) => Some(&report.tee_tcb_svn),
+        Report::TD15(report) => Some(&report.base.tee_tcb_svn),
+        Report::TD15Ex(report) => Some(&report.base.base.tee_tcb_svn),
+    }
 }
 
 /// When every part is valid: after the last was issued, until before the first expires. A list is no longer good in the very second

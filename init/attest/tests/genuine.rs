@@ -73,7 +73,7 @@ fn each_is_believed_at_its_own_time_with_the_status_that_intel_gives() {
         assert_eq!(earliest_of(name), Some(from), "{name}");
         if *want != UpToDate {
             let strict = believe(name, TcbDemand::Statuses(vec![UpToDate]), *now);
-            assert_eq!(strict, Err(Refusal::TcbStatus(*want)), "{name}");
+            assert!(matches!(strict, Err(Refusal::TcbStatus(refused)) if refused.status == *want), "{name}");
         }
     }
 }

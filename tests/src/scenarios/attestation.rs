@@ -32,7 +32,7 @@ pub(super) fn names_every_vault_that_lies(stage: &Stage) -> Result<(), Failure> 
         (Misbehaviour::DebugEnclave, believed("debug")),
         (Misbehaviour::WrongMrenclave, believed("mrenclave is not on the list")),
         (Misbehaviour::RevokedPck, believed("PCK leaf: certificate revoked")),
-        (Misbehaviour::OutOfDate, believed("tcb status OutOfDate")),
+        (Misbehaviour::OutOfDate, believed("TCB status OutOfDate is not accepted")),
         (Misbehaviour::ForeignRoot, believed("chain ends in another root")),
         (Misbehaviour::ForeignCollateral, believed("chain ends in another root")),
     ];

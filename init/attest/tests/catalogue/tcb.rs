@@ -4,7 +4,7 @@ use attest::{Refusal, TcbDemand, TcbStatus};
 use sim_dcap::{Level, ModuleLevel, QeLevel};
 
 use crate::world::Kind::{Sgx, Tdx, Tdx15};
-use crate::world::{Case, judge};
+use crate::world::{Case, Plot, judge, judge_in_detail};
 
 const STATUSES: [(&str, TcbStatus); 7] = [
     ("UpToDate", TcbStatus::UpToDate),
@@ -25,16 +25,60 @@ fn a_status_is_accepted_exactly_when_policy_names_it() {
                 plot.collateral.tcb_info.tcb_levels[0].tcb_status = name.to_owned();
                 plot.policy.tcb = TcbDemand::Statuses(vec![accepted]);
             });
-            let want = if status == accepted && status != TcbStatus::Revoked { Ok(()) } else { Err(Refusal::TcbStatus(status)) };
+            let want = if status == accepted && status != TcbStatus::Revoked { Ok(()) } else { Err(Refusal::status(status)) };
             assert_eq!(verdict.map(|_| ()), want, "{name} where {accepted} is accepted");
         }
     }
 }
 
+/// An operator reads which word accepts the platform, which collateral said so, and what to update.
+#[test]
+fn refused_status_says_what_it_comes_of() {
+    type Change = fn(&mut Plot);
+    let cases: [(&str, crate::world::Kind, Change, &str); 4] = [
+        (
+            "a processor on the lower level",
+            Sgx,
+            |p| {
+                let mut components = p.platform.extension.components;
+                components[0] = 255;
+                p.collateral.tcb_info.tcb_levels[0] = Level::new(&components, 99, &[], "UpToDate");
+                p.collateral.tcb_info.tcb_levels[1].advisories = vec!["INTEL-SA-00001".to_owned(), "INTEL-SA-00002".to_owned()];
+            },
+            "TCB status OutOfDate is not accepted (the word that accepts it: OutOfDate); TCB evaluation set 20; below an accepted level: \
+             CPUSVN[0] 3 of 255 PCESVN 13 of 99; advisories: INTEL-SA-00001 INTEL-SA-00002",
+        ),
+        (
+            "a domain's module on the lower level",
+            Tdx,
+            |p| p.td.tee_tcb_svn[2] = 2,
+            "TCB status OutOfDate is not accepted (the word that accepts it: OutOfDate); TCB evaluation set 20; below an accepted level: \
+             TEE_TCB_SVN[2] 2 of 3; advisories: INTEL-SA-00960",
+        ),
+        (
+            "nothing of the platform",
+            Sgx,
+            |p| p.collateral.qe_identity.tcb_levels = vec![QeLevel::new(8, "OutOfDate")],
+            "TCB status OutOfDate is not accepted (the word that accepts it: OutOfDate); TCB evaluation set 20; TDX module, quoting enclave or \
+             configuration; advisories: none",
+        ),
+        (
+            "revoked",
+            Sgx,
+            |p| p.collateral.tcb_info.tcb_levels[0].tcb_status = "Revoked".to_owned(),
+            "TCB status Revoked is not accepted",
+        ),
+    ];
+    for (name, kind, change, want) in cases {
+        let refusal = judge_in_detail(kind, change).unwrap_err();
+        assert_eq!(refusal.to_string(), want, "{name}");
+    }
+}
+
 #[test]
 fn platform_quoting_enclave_and_module_all_count() {
-    let outdated = Refusal::TcbStatus(TcbStatus::OutOfDate);
-    let revoked = Refusal::TcbStatus(TcbStatus::Revoked);
+    let outdated = Refusal::status(TcbStatus::OutOfDate);
+    let revoked = Refusal::status(TcbStatus::Revoked);
     let cases: [Case; 19] = [
         (
             "T1",

@@ -56,6 +56,14 @@ pub(crate) fn honest(_plot: &mut Plot) {}
 
 /// Lets `change` act on the honest world and gives the verdict.
 pub(crate) fn judge(kind: Kind, change: impl FnOnce(&mut Plot)) -> Result<Evidence, Refusal> {
+    judge_in_detail(kind, change).map_err(|refusal| match refusal {
+        Refusal::TcbStatus(refused) => Refusal::status(refused.status),
+        refusal => refusal,
+    })
+}
+
+/// The same with what a status comes of.
+pub(crate) fn judge_in_detail(kind: Kind, change: impl FnOnce(&mut Plot)) -> Result<Evidence, Refusal> {
     let (pki, platform) = WORLD.clone();
     let anchor = Anchor::from_der(pki.root_der().to_vec());
     let collateral =

@@ -1,0 +1,74 @@
+//! Why a platform's TCB is not good enough: what an operator has to update, or to accept.
+
+use dcap_qvl::tcb_info::TcbInfo;
+use dcap_qvl::{QuoteClaims, SvnComponent, SvnShortfall};
+
+use crate::policy::TcbStatus;
+use crate::verdict::tee_tcb_svn;
+
+/// A TCB status that policy does not accept, and what it comes of. Intel signed all of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TcbRefusal {
+    /// What the platform, the TDX module and the quoting enclave have together.
+    pub status: TcbStatus,
+    /// The rest; absent where the platform is revoked.
+    pub details: Option<Box<TcbDetails>>,
+}
+
+/// What a status comes of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TcbDetails {
+    /// `tcbEvaluationDataNumber` of the collateral.
+    pub evaluation: u32,
+    /// What is below the nearest level of the platform that policy accepts; empty: nothing, so the TDX module, the quoting enclave or the
+    /// configuration is what counts.
+    pub short: Vec<SvnShortfall>,
+    /// Intel's advisories that apply.
+    pub advisories: Vec<String>,
+}
+
+impl TcbRefusal {
+    /// A status with nothing that explains it.
+    #[must_use]
+    pub const fn bare(status: TcbStatus) -> Self {
+        Self { status, details: None }
+    }
+
+    pub(crate) fn of(claims: &QuoteClaims, info: &TcbInfo, accepted: &[TcbStatus]) -> Self {
+        if claims.tcb.status == TcbStatus::Revoked {
+            return Self::bare(TcbStatus::Revoked); // which no word accepts
+        }
+        let pck = &claims.platform.pck;
+        let levels = info.tcb_levels.iter().filter(|level| accepted.contains(&level.tcb_status));
+        let short = levels.filter_map(|level| level.shortfalls(&pck.cpu_svn, pck.pce_svn, tee_tcb_svn(&claims.report)).ok());
+        let details = TcbDetails {
+            evaluation: claims.tcb.eval_data_number,
+            short: short.min_by_key(Vec::len).unwrap_or_default(),
+            advisories: claims.tcb.advisory_ids.clone(),
+        };
+        Self { status: claims.tcb.status, details: Some(Box::new(details)) }
+    }
+}
+
+impl std::error::Error for TcbRefusal {}
+
+impl std::fmt::Display for TcbRefusal {
+    /// `TCB status OutOfDate is not accepted; TCB evaluation set 17; short of an accepted level: CPUSVN[0] is 9 of 11; advisories: ...`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TCB status {} is not accepted", self.status)?;
+        let Some(TcbDetails { evaluation, short, advisories }) = self.details.as_deref() else { return Ok(()) };
+        write!(f, " (the word that accepts it: {}); TCB evaluation set {evaluation}; ", self.status)?;
+        f.write_str(if short.is_empty() { "TDX module, quoting enclave or configuration" } else { "below an accepted level:" })?;
+        for SvnShortfall { component, have, needs } in short {
+            match component {
+                SvnComponent::Sgx(index) => write!(f, " CPUSVN[{index}]"),
+                SvnComponent::Tdx(index) => write!(f, " TEE_TCB_SVN[{index}]"),
+                SvnComponent::PceSvn => f.write_str(" PCESVN"),
+                SvnComponent::TdxModuleIsvSvn => f.write_str(" TDX module"),
+            }?;
+            write!(f, " {have} of {needs}")?;
+        }
+        f.write_str("; advisories:")?;
+        if advisories.is_empty() { f.write_str(" none") } else { advisories.iter().try_for_each(|id| write!(f, " {id}")) }
+    }
+}
