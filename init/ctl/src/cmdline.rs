@@ -54,6 +54,11 @@ fn about(key: Key) -> About {
         Key::VaultPreviousCommit => {
             ("64 lower-case hexadecimal digits", "no rotation", "what the key that is rotated away from must hash to")
         }
+        Key::VaultPreviousVaults => ("as cvm.vault", "those of cvm.vault", "where the vaults of that key may be: hints"),
+        Key::VaultPreviousMrenclave => {
+            ("as cvm.vault.mrenclave", "those of cvm.vault.mrenclave", "which builds are vaults of that key")
+        }
+        Key::VaultPreviousThreshold => ("as cvm.vault.threshold", "that of cvm.vault.threshold", "how many shares make that key"),
         Key::VaultCommit => (
             "64 lower-case hexadecimal digits, as cvmctl provision prints them; or none, which only opens disks that others made",
             "(required)",

@@ -68,6 +68,12 @@ keys! {
     VaultPrevious = "cvm.vault.previous",
     /// The commitment to the key that is rotated away from.
     VaultPreviousCommit = "cvm.vault.previous.key-commitment",
+    /// Where the vaults of the key that is rotated away from are.
+    VaultPreviousVaults = "cvm.vault.previous.vaults",
+    /// Which builds those are.
+    VaultPreviousMrenclave = "cvm.vault.previous.mrenclave",
+    /// How many shares that key takes.
+    VaultPreviousThreshold = "cvm.vault.previous.threshold",
     /// The commitment to the disk's key.
     VaultCommit = "cvm.vault.commit",
     /// Who we are to the vaults.
@@ -146,7 +152,7 @@ mod tests {
 
     #[test]
     fn only_data_and_vault_keys_are_about_data() {
-        assert_eq!(Key::ALL.iter().filter(|key| key.is_about_data()).count(), 24);
+        assert_eq!(Key::ALL.iter().filter(|key| key.is_about_data()).count(), 27);
         assert!(!Key::Data.is_about_data() && Key::DataMount.is_about_data() && Key::Vault.is_about_data());
     }
 }

@@ -95,14 +95,14 @@ pub enum Conflict {
         vaults: usize,
     },
     /// The handle that is rotated away from is the one that is rotated to.
-    #[error("{} equals {}", Key::VaultPrevious, Key::VaultHandle)]
+    #[error("{} equals {}, at the same vaults", Key::VaultPrevious, Key::VaultHandle)]
     SameHandle,
     /// The key that is rotated away from is the one that is rotated to.
     #[error("{} equals {}: deal a new key to rotate to", Key::VaultPreviousCommit, Key::VaultCommit)]
     SameCommitment,
-    /// A commitment to a key that is not named.
-    #[error("{} without {}", Key::VaultPreviousCommit, Key::VaultPrevious)]
-    NoPrevious,
+    /// A word about a key that is rotated away from, and none that names it.
+    #[error("{} without {}", .0, Key::VaultPrevious)]
+    NoPrevious(Key),
     /// A key that nothing proves would become a disk's key.
     #[error("{commit}=none with {0}: give the commitment that cvmctl provision printed", commit = Key::VaultCommit)]
     Uncommitted(Key),

@@ -130,6 +130,12 @@ pub struct PreviousKey {
     pub handle: Handle,
     /// SHA-256 commitment to it.
     pub commitment: [u8; 32],
+    /// Where its vaults may be; those of the current key unless it has its own.
+    pub addresses: Vec<VaultAddress>,
+    /// The enclave measurements that are vaults of it.
+    pub mrenclaves: Vec<[u8; 32]>,
+    /// How many shares it takes.
+    pub threshold: Threshold,
 }
 
 impl Policy {
@@ -253,45 +259,76 @@ impl Data {
     }
 }
 
+fn addresses(text: &str) -> Option<Vec<VaultAddress>> {
+    list(text, MOST_VAULTS, VaultAddress::parse)
+}
+
+fn mrenclaves(text: &str) -> Option<Vec<[u8; 32]>> {
+    list(text, MOST_MRENCLAVES, text::hex)
+}
+
 fn vaults(words: &Words, format: Format) -> Result<Vaults, Error> {
-    let vaults = Vaults {
-        addresses: words.required(Key::Vault, |text| list(text, MOST_VAULTS, VaultAddress::parse))?,
-        mrenclaves: words.required(Key::VaultMrenclave, |text| list(text, MOST_MRENCLAVES, text::hex))?,
+    let mut vaults = Vaults {
+        addresses: words.required(Key::Vault, addresses)?,
+        mrenclaves: words.required(Key::VaultMrenclave, mrenclaves)?,
         handle: words.required(Key::VaultHandle, Handle::parse)?,
         commitment: words.required(Key::VaultCommit, KeyCommitment::parse)?,
-        previous: previous(words)?,
+        previous: None,
         platforms: words.optional(Key::VaultPlatforms, |text| list(text, MOST_PLATFORMS, text::hex))?.unwrap_or_default(),
         app: words.required(Key::VaultApp, |text| Guid::parse(text).map(|guid| *guid.as_bytes()))?,
         threshold: words.optional(Key::VaultThreshold, Threshold::parse)?.unwrap_or_default(),
         distinct: words.optional(Key::VaultDistinct, Distinct::parse)?.unwrap_or(Distinct::Key),
         patience: words.optional(Key::VaultPatience, patience)?.unwrap_or(PATIENCE),
     };
+    vaults.previous = previous(words, &vaults)?;
     vaults.check(format)?;
     Ok(vaults)
 }
 
-fn previous(words: &Words) -> Result<Option<PreviousKey>, Error> {
+/// The key that is rotated away from: at the same vaults, unless it has its own.
+fn previous(words: &Words, current: &Vaults) -> Result<Option<PreviousKey>, Error> {
     let handle = words.optional(Key::VaultPrevious, Handle::parse)?;
     let commitment = words.optional(Key::VaultPreviousCommit, text::hex)?;
-    match (handle, commitment) {
-        (Some(handle), Some(commitment)) => Ok(Some(PreviousKey { handle, commitment })),
-        (Some(_), None) => Err(Error::Missing(Key::VaultPreviousCommit)),
-        (None, Some(_)) => Err(Conflict::NoPrevious.into()),
-        (None, None) => Ok(None),
-    }
+    let own_addresses = words.optional(Key::VaultPreviousVaults, addresses)?;
+    let own_mrenclaves = words.optional(Key::VaultPreviousMrenclave, mrenclaves)?;
+    let own_threshold = words.optional(Key::VaultPreviousThreshold, Threshold::parse)?;
+    let Some(handle) = handle else {
+        let stray = words.keys().find(|key| key.as_str().starts_with(Key::VaultPrevious.as_str()));
+        return stray.map_or(Ok(None), |key| Err(Conflict::NoPrevious(key).into()));
+    };
+    Ok(Some(PreviousKey {
+        handle,
+        commitment: commitment.ok_or(Error::Missing(Key::VaultPreviousCommit))?,
+        addresses: own_addresses.unwrap_or_else(|| current.addresses.clone()),
+        mrenclaves: own_mrenclaves.unwrap_or_else(|| current.mrenclaves.clone()),
+        threshold: own_threshold.unwrap_or(current.threshold),
+    }))
 }
 
 impl Vaults {
+    /// The vaults of the key that is rotated away from, if any, with that key.
+    #[must_use]
+    pub fn before(&self) -> Option<Self> {
+        let PreviousKey { handle, commitment, addresses, mrenclaves, threshold } = self.previous.clone()?;
+        let commitment = KeyCommitment::Sha256(commitment);
+        Some(Self { handle, commitment, addresses, mrenclaves, threshold, previous: None, ..self.clone() })
+    }
+
     fn check(&self, format: Format) -> Result<(), Conflict> {
-        let (threshold, vaults) = (self.threshold.get(), self.addresses.len());
-        if usize::from(threshold) > vaults {
-            return Err(Conflict::TooFewVaults { threshold, vaults });
+        let previous = self.previous.iter().map(|previous| (previous.threshold, &previous.addresses));
+        for (threshold, addresses) in std::iter::once((self.threshold, &self.addresses)).chain(previous) {
+            let (threshold, vaults) = (threshold.get(), addresses.len());
+            if usize::from(threshold) > vaults {
+                return Err(Conflict::TooFewVaults { threshold, vaults });
+            }
         }
-        if self.previous.as_ref().is_some_and(|previous| previous.handle == self.handle) {
-            return Err(Conflict::SameHandle);
-        }
-        if self.previous.as_ref().is_some_and(|previous| self.commitment == KeyCommitment::Sha256(previous.commitment)) {
-            return Err(Conflict::SameCommitment);
+        if let Some(previous) = &self.previous {
+            if previous.handle == self.handle && previous.addresses == self.addresses {
+                return Err(Conflict::SameHandle);
+            }
+            if self.commitment == KeyCommitment::Sha256(previous.commitment) {
+                return Err(Conflict::SameCommitment);
+            }
         }
         // A key that nothing proves opens a disk that answers to it, and becomes no disk's key.
         match self.commitment {
@@ -302,7 +339,8 @@ impl Vaults {
     }
 
     fn need_network(&self) -> bool {
-        self.addresses.iter().any(|address| !matches!(address, VaultAddress::Vsock { .. }))
+        let previous = self.previous.iter().flat_map(|previous| &previous.addresses);
+        self.addresses.iter().chain(previous).any(|address| !matches!(address, VaultAddress::Vsock { .. }))
     }
 }
 

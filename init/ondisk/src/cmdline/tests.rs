@@ -191,6 +191,9 @@ fn keys_are_held_against_each_other() {
     let one = data.replace("10.0.0.1:8443,10.0.0.2:8443,vault.example:1", "vsock:2:1");
     let before = format!("cvm.vault.previous.key-commitment={}", "1e".repeat(32));
     let none = data.replace(&"0f".repeat(32), "none");
+    // The same handle, at another fleet.
+    let moves =
+        format!("cvm.vault.previous=apps.example/1/kek/v1 {before} cvm.vault.previous.vaults=old1.example:1,old2.example:1");
     let cases = [
         (format!("{data} cvm.vault.threshold=3"), None),
         (format!("{data} cvm.vault.threshold=4"), Some(Conflict::TooFewVaults { threshold: 4, vaults: 3 })),
@@ -198,7 +201,11 @@ fn keys_are_held_against_each_other() {
         (format!("{data} cvm.vault.previous=apps.example/1/kek/v1 {before}"), Some(Conflict::SameHandle)),
         (format!("{data} cvm.vault.previous=apps.example/1/kek/v0 {before}"), None),
         (format!("{data} cvm.vault.previous=v0 {}", before.replace("1e", "0f")), Some(Conflict::SameCommitment)),
-        (format!("{data} {before}"), Some(Conflict::NoPrevious)),
+        (format!("{data} {before}"), Some(Conflict::NoPrevious(Key::VaultPreviousCommit))),
+        (format!("{data} cvm.vault.previous.vaults=a:1"), Some(Conflict::NoPrevious(Key::VaultPreviousVaults))),
+        (format!("{data} {moves}"), None),
+        (format!("{data} {moves} cvm.vault.previous.threshold=3"), Some(Conflict::TooFewVaults { threshold: 3, vaults: 2 })),
+        (format!("{one} {moves}").replace("vsock:2:1", "vsock:2:1,vsock:2:2 cvm.net=none"), Some(Conflict::NoNetwork)),
         (none.clone(), None),
         (format!("{none} cvm.data.format=if-blank"), Some(Conflict::Uncommitted(Key::DataFormat))),
         (format!("{none} cvm.vault.previous=v0 {before}"), Some(Conflict::Uncommitted(Key::VaultPrevious))),
@@ -363,6 +370,23 @@ fn numbers_are_bounded() {
 }
 
 #[test]
+fn previous_key_is_at_the_same_vaults_unless_it_has_its_own() {
+    let before = format!("cvm.vault.previous=v0 cvm.vault.previous.key-commitment={}", "1e".repeat(32));
+    let vaults = |words: &str| with_data(&format!("{before} {words}")).unwrap().vaults;
+    let same = vaults("");
+    let old = same.before().unwrap();
+    assert_eq!((&old.addresses, &old.mrenclaves, old.threshold), (&same.addresses, &same.mrenclaves, same.threshold));
+    assert_eq!((old.handle.as_str(), old.commitment, old.previous.is_some()), ("v0", KeyCommitment::Sha256([0x1e; 32]), false));
+    assert_eq!((old.app, old.platforms.len(), old.patience), (same.app, same.platforms.len(), same.patience));
+    let own = "cvm.vault.previous.vaults=old1.example:1,[fd00::1]:2,vsock:2:1 cvm.vault.previous.threshold=3";
+    let moved = vaults(&format!("{own} cvm.vault.previous.mrenclave={}", "2d".repeat(32)));
+    let old = moved.before().unwrap();
+    assert_eq!((old.addresses.len(), old.threshold.get(), old.mrenclaves), (3, 3, vec![[0x2d; 32]]));
+    assert_eq!((moved.addresses, moved.threshold), (same.addresses, same.threshold));
+    assert_eq!(with_data("").unwrap().vaults.before(), None);
+}
+
+#[test]
 fn handles_commitments_and_apps_have_one_spelling() {
     let before = format!("cvm.vault.previous.key-commitment={}", "1e".repeat(32));
     let handle = |length: usize| format!("{before} cvm.vault.previous={}", "h".repeat(length));
@@ -444,7 +468,7 @@ fn errors_read_as_links_of_a_chain() {
         (Error::TooLong, "longer than 2046 bytes"),
         (Error::Repeated(Key::RootHash), "roothash is repeated"),
         (Conflict::WithoutData(Key::Vault).into(), "cvm.vault without cvm.data"),
-        (Conflict::SameHandle.into(), "cvm.vault.previous equals cvm.vault.handle"),
+        (Conflict::SameHandle.into(), "cvm.vault.previous equals cvm.vault.handle, at the same vaults"),
     ];
     for (error, want) in cases {
         assert_eq!(error.to_string(), want);
