@@ -34,6 +34,10 @@ pub struct Vaults {
     handle: String,
     /// The key that is rotated away from, if any, with its name.
     previous: Option<(String, Key)>,
+    /// The fleet that is moved away from, if any.
+    before: Option<Box<Vaults>>,
+    /// What the nodes run.
+    mrenclave: [u8; 32],
     pub(crate) pki: Arc<Pki>,
     nodes: Vec<NodeHandle>,
     /// The machines that they run on.
@@ -114,10 +118,16 @@ impl Vaults {
         Ok(self)
     }
 
+    /// Names the vaults and the key of another fleet as those that are rotated away from.
+    #[must_use]
+    pub(crate) fn moving_from(self, before: Self) -> Self {
+        Self { before: Some(Box::new(before)), ..self }
+    }
+
     /// Names the current key only.
     #[must_use]
     pub fn rotated(self) -> Self {
-        Self { previous: None, ..self }
+        Self { previous: None, before: None, ..self }
     }
 
     /// The passphrase of the key, for a disk that is made by others with it.
@@ -186,11 +196,14 @@ impl Vaults {
         let configs = (1..=dealt).map(config).collect::<Result<Vec<_>, Failure>>()?;
         let is_stapling = configs.iter().any(|config| config.extensions.staple_collateral);
         let platforms = configs.iter().map(|config| config.platform.clone()).collect();
+        let mrenclave = configs.first().map_or(MRENCLAVE, |config| config.mrenclave);
         let nodes = configs.into_iter().map(|config| Node::start(config).doing("starting a vault"));
         let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
         let vaults = Self {
             handle: HANDLE.to_owned(),
             previous: None,
+            before: None,
+            mrenclave,
             pki: Arc::clone(&pki),
             addresses: nodes.iter().map(NodeHandle::addr).collect(),
             nodes,
@@ -308,13 +321,9 @@ impl Vaults {
     /// The words of the command line that name these vaults.
     #[must_use]
     pub fn words(&self) -> Vec<String> {
-        let host = machine::spec::HOST_IN_GUEST;
-        let usual = |address: &SocketAddr| format!("{host}:{}", address.port());
-        let addresses = self.addresses.iter().zip(&self.called).map(|(at, called)| called.clone().unwrap_or_else(|| usual(at)));
-        let addresses: Vec<_> = addresses.collect();
         let mut words = vec![
-            format!("cvm.vault={}", addresses.join(",")),
-            format!("cvm.vault.mrenclave={}", hex(&MRENCLAVE)),
+            format!("cvm.vault={}", self.places()),
+            format!("cvm.vault.mrenclave={}", hex(&self.mrenclave)),
             format!("cvm.vault.handle={}", self.handle),
             format!("cvm.vault.threshold={}", self.threshold),
             "cvm.vault.app=00112233-4455-6677-8899-aabbccddeeff".to_owned(),
@@ -326,7 +335,22 @@ impl Vaults {
             words.push(format!("cvm.vault.previous={handle}"));
             words.push(format!("cvm.vault.previous.key-commitment={}", hex(&key.commitment())));
         }
+        if let Some(before) = &self.before {
+            words.push(format!("cvm.vault.previous={}", before.handle));
+            words.push(format!("cvm.vault.previous.key-commitment={}", hex(&before.key.commitment())));
+            words.push(format!("cvm.vault.previous.vaults={}", before.places()));
+            words.push(format!("cvm.vault.previous.mrenclave={}", hex(&before.mrenclave)));
+            words.push(format!("cvm.vault.previous.threshold={}", before.threshold));
+        }
         words
+    }
+
+    /// Where the guest is told that the nodes are.
+    fn places(&self) -> String {
+        let host = machine::spec::HOST_IN_GUEST;
+        let usual = |address: &SocketAddr| format!("{host}:{}", address.port());
+        let places = self.addresses.iter().zip(&self.called).map(|(at, called)| called.clone().unwrap_or_else(|| usual(at)));
+        places.collect::<Vec<_>>().join(",")
     }
 
     /// Lets guests of these measurements have the key, and no others.
@@ -334,6 +358,9 @@ impl Vaults {
     /// # Errors
     /// When a node does not take it.
     pub fn grant(&self, td: &TdInfo) -> Result<(), Failure> {
+        if let Some(before) = &self.before {
+            before.grant(td)?;
+        }
         let [_, rtmr1, rtmr2, _] = td.rtmrs;
         let policy = self.policy(vec![Image { mrtd: td.mrtd.0, rtmr0: None, rtmr1: rtmr1.0, rtmr2: rtmr2.0 }]);
         if let Some((handle, Key::Dealt { shares, .. })) = &self.previous {
@@ -393,7 +420,7 @@ impl Vaults {
         Ok(Nodes {
             vaults: self.nodes.iter().map(|node| node.addr().to_string()).collect(),
             anchor: self.pki.root_der().to_vec(),
-            mrenclaves: vec![MRENCLAVE],
+            mrenclaves: vec![self.mrenclave],
             statuses: vec![TcbStatus::UpToDate],
             floors: Floors::default(),
             at: clock::now(),
@@ -407,7 +434,8 @@ impl Vaults {
 
     /// Everything that must never be seen, as far as it is known here.
     pub(crate) fn secrets(&self) -> Vec<Vec<u8>> {
-        std::iter::once(&self.key).chain(self.previous.iter().map(|(_, key)| key)).flat_map(Key::secrets).collect()
+        let keys = std::iter::once(&self.key).chain(self.previous.iter().map(|(_, key)| key));
+        keys.flat_map(Key::secrets).chain(self.before.iter().flat_map(|before| before.secrets())).collect()
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use ondisk::cmdline::{Data, Handle, KeyCommitment, TcbPolicy, TcbStatus, Vaults};
+use ondisk::cmdline::{Data, KeyCommitment, TcbPolicy, TcbStatus, Vaults};
 use quorum::{AgreedTime, Commitment, Dek, Rule, Threshold};
 
 use super::data::{self, Disks, Keys};
@@ -106,7 +106,7 @@ pub(crate) enum Error {
     NotBelieved(Box<Outcome>),
     #[error("{0}: vaults' collateral is missing or out of date")]
     Stale(Box<Outcome>),
-    #[error("{0}: no quote of our own")]
+    #[error("{0}: no evidence of our own that a vault takes")]
     OwnQuote(Box<Outcome>),
     #[error("{0}: the key's life is over")]
     Expired(Box<Outcome>),
@@ -152,7 +152,7 @@ impl Error {
 }
 
 /// Gathers shares until they make the key that policy commits to, until `deadline`. Where the
-/// policy names a previous handle and the disk does not answer to the current one's key yet, gathers that one as well.
+/// policy names a previous key and the disk does not answer to the current one's key yet, gathers that one as well.
 pub(crate) fn gather(
     network: &Network,
     disks: &Disks,
@@ -161,11 +161,11 @@ pub(crate) fn gather(
     deadline: Instant,
 ) -> Result<Unlocked, Error> {
     let vaults = &wanted.vaults;
-    let gather = |handle, rule| gather_key(handle, rule, disks, (policy, network), vaults, deadline);
-    let Proved { dek: current, outcome, time } = gather(&vaults.handle, rule(vaults))?;
+    let gather = |vaults| gather_key(vaults, disks, (policy, network), deadline);
+    let Proved { dek: current, outcome, time } = gather(vaults)?;
     let time = Time::set(time);
     step("unlock: key proved");
-    let Some(previous) = vaults.previous.as_ref().filter(|_| disks.are_formatted()) else {
+    let Some(previous) = vaults.before().filter(|_| disks.are_formatted()) else {
         return Ok(Unlocked {
             keys: Keys { current, previous: None, time: time.by_vaults() },
             outcome,
@@ -186,7 +186,7 @@ pub(crate) fn gather(
     }
     log::info!("unlock: a disk does not answer to {} yet: asking for {}", vaults.handle.as_str(), previous.handle.as_str());
     // The first time is the one that counts: nothing is set by another.
-    let Proved { dek, outcome: before, .. } = gather(&previous.handle, Rule::Commitment(Commitment(previous.commitment)))?;
+    let Proved { dek, outcome: before, .. } = gather(&previous)?;
     step("unlock: previous key proved");
     Ok(Unlocked {
         keys: Keys { current, previous: Some(dek), time: time.by_vaults() },
@@ -198,17 +198,15 @@ pub(crate) fn gather(
 }
 
 fn gather_key(
-    handle: &Handle,
-    rule: Rule,
+    vaults: &Vaults,
     disks: &Disks,
     (policy, network): (&Measured, &Network),
-    vaults: &Vaults,
     deadline: Instant,
 ) -> Result<Proved, Error> {
     let (needed, dealt) = (usize::from(vaults.threshold.get()), vaults.addresses.len());
     let threshold = Threshold::new(needed, dealt).ok_or(Error::Threshold(needed, dealt))?;
-    let (lines, events) = dial_all((policy, network), vaults, handle, deadline)?;
-    Gathering::new(threshold, rule, policy, (vaults, handle), lines).run(&events, disks, deadline)
+    let (lines, events) = dial_all((policy, network), vaults, deadline)?;
+    Gathering::new(threshold, rule(vaults), policy, vaults, lines).run(&events, disks, deadline)
 }
 
 /// What proves a candidate: the measured commitment, unless policy says that there is none.
@@ -230,7 +228,6 @@ fn rule(vaults: &Vaults) -> Rule {
 fn dial_all(
     (policy, network): (&Measured, &Network),
     vaults: &Vaults,
-    handle: &Handle,
     deadline: Instant,
 ) -> Result<(Vec<Line>, Receiver<Event>), Error> {
     let host = kernel::clock::host_unix_seconds();
@@ -248,7 +245,7 @@ fn dial_all(
         nodes,
         clock: vault::Clock { not_before: policy.floors.built, machine: host, is_trusted: false },
         collateral: collateral::Sources::new(policy.line.pccs.as_ref(), network.reach()),
-        handle: handle.as_str().to_owned(),
+        handle: vaults.handle.as_str().to_owned(),
         tsm: Mutex::new(kernel::tsm::Tsm::system()),
         reach: network.reach().clone(),
         deadline,

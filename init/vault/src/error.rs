@@ -58,11 +58,16 @@ pub enum Error {
     /// Our own quote could not be had.
     #[error("present: own quote: {0}")]
     OwnQuote(String),
-    /// The node refused our evidence.
-    #[error("present: own evidence refused")]
+    /// The node says that our quote is not of this connection: status 403, and nothing else is.
+    #[error("present: our quote is not of this connection, says the node (http status 403)")]
     EvidenceRefused,
+    /// The node does not take our evidence as it stands: status 400. No denial, since nobody looked at what is measured.
+    #[error(
+        "present: our evidence is not taken (http status 400): the node's clock changed meanwhile, or it does not know this kind of quote"
+    )]
+    EvidenceMalformed,
     /// The vault refused the request.
-    #[error("request: {0}")]
+    #[error("request")]
     Refused(#[source] Refused),
 }
 

@@ -138,7 +138,8 @@ impl<T: Transport> Challenged<T> {
     /// clock here is the host's.
     ///
     /// # Errors
-    /// [`Error::OwnQuote`] as `quote` says, [`Error::EvidenceRefused`] on a 403; a node that wants no evidence of a guest is
+    /// [`Error::OwnQuote`] as `quote` says, [`Error::EvidenceMalformed`] on a 400, [`Error::EvidenceRefused`] on a 403, and any other
+    /// status as it is: 503 is a node without trusted time; a node that wants no evidence of a guest is
     /// [`Error::Protocol`], since it would grant nothing either.
     pub fn present(
         mut self,
@@ -155,6 +156,7 @@ impl<T: Transport> Challenged<T> {
         let reply = http::post(&mut self.stream, Step::Present, PATH_ATTEST, None, &body, ANSWER_MAX)?;
         match reply.status {
             204 => Ok(Session(self.stream)),
+            400 => Err(Error::EvidenceMalformed),
             403 => Err(Error::EvidenceRefused),
             status => Err(Error::Status(Step::Present, status)),
         }

@@ -24,14 +24,13 @@ const SPKI_P256_PREFIX: [u8; 27] = [
 ];
 /// Extensions that carry evidence, which in RA-TLS v2 no leaf does: a leaf with one is RA-TLS v1 or another protocol. Other
 /// extensions stay: nodes put hashes of their configuration under 1.3.6.1.4.1.65230.
-const EVIDENCE_OIDS: [&str; 7] = [
+const EVIDENCE_OIDS: [&str; 6] = [
     "1.2.840.113741.1.13.1.0",  // SGX quote
     "1.2.840.113741.1.5.5.1.6", // TDX quote
     "1.2.840.113741.1337.6",    // SGX quote, Gramine's
     "1.2.840.113741.1337.7",    // SGX quote, others'
     "2.23.133.5.4.2",           // TCG DICE endorsements
     "2.23.133.5.4.9",           // TCG DICE conceptual message wrapper
-    "1.3.6.1.4.1.65230.5.1",    // GPU evidence
 ];
 
 /// The configuration of every connection with `identity`, to nodes of `fleet`.
@@ -149,12 +148,13 @@ mod tests {
     #[test]
     fn leaf_with_a_quote_is_refused_and_one_with_configuration_hashes_is_not() {
         type Case<'a> = (&'a str, Option<&'a [u64]>, Result<(), LeafError>);
-        let cases: [Case<'_>; 6] = [
+        let cases: [Case<'_>; 7] = [
             ("plain", None, Ok(())),
             ("SGX quote", Some(&[1, 2, 840, 113_741, 1, 13, 1, 0]), Err(LeafError::Evidence)),
             ("TDX quote", Some(&[1, 2, 840, 113_741, 1, 5, 5, 1, 6]), Err(LeafError::Evidence)),
             ("Gramine", Some(&[1, 2, 840, 113_741, 1337, 6]), Err(LeafError::Evidence)),
             ("configuration root", Some(&[1, 3, 6, 1, 4, 1, 65230, 1, 1]), Ok(())),
+            ("workload's configuration root", Some(&[1, 3, 6, 1, 4, 1, 65230, 5, 1]), Ok(())),
             ("app", Some(&[1, 3, 6, 1, 4, 1, 65230, 4, 1]), Ok(())),
         ];
         for (name, oid, want) in cases {

@@ -104,7 +104,7 @@ fn node_is_told_its_own_time() {
 #[test]
 fn each_lie_of_a_node_ends_the_exchange_with_its_reason() {
     type Check = fn(&Error) -> bool;
-    let cases: [(Misbehaviour, Check); 25] = [
+    let cases: [(Misbehaviour, Check); 27] = [
         (Misbehaviour::Down, |e| matches!(e, Error::Stream(Step::Handshake, _) | Error::Tls(_))),
         (Misbehaviour::HangAfterAccept, |e| matches!(e, Error::Deadline(Step::Handshake))),
         (Misbehaviour::HangAfterHandshake, |e| matches!(e, Error::Deadline(Step::Challenge))),
@@ -127,7 +127,9 @@ fn each_lie_of_a_node_ends_the_exchange_with_its_reason() {
         (Misbehaviour::ForeignRoot, |e| matches!(e, Error::Node(Refusal::Anchor))),
         (Misbehaviour::RevokedPck, |e| matches!(e, Error::Node(Refusal::Revoked(Role::PckLeaf)))),
         (Misbehaviour::OutOfDate, |e| matches!(e, Error::Node(Refusal::TcbStatus(_)))),
-        (Misbehaviour::PresentStatus(400), |e| matches!(e, Error::Status(Step::Present, 400))),
+        (Misbehaviour::PresentStatus(400), |e| matches!(e, Error::EvidenceMalformed)),
+        (Misbehaviour::PresentStatus(403), |e| matches!(e, Error::EvidenceRefused)),
+        (Misbehaviour::PresentStatus(500), |e| matches!(e, Error::Status(Step::Present, 500))),
         (Misbehaviour::FrozenClock(-60), |e| matches!(e, Error::Status(Step::Present, 503))),
         (Misbehaviour::Slow(Duration::from_secs(5)), |e| matches!(e, Error::Deadline(_))),
     ];

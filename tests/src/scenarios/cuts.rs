@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::Stage;
+use super::root::assert_field;
 use crate::cuts::{Chance, Log};
 use crate::{Boot, DataDisk, Doing, Failure, Vaults};
 
@@ -138,18 +139,25 @@ pub(super) fn while_the_file_system_grows(stage: &Stage) -> Result<(), Failure> 
     recorded.try_all(&cuts, |disk| first_boot(stage, disk, &vaults).word("cvm.data.grow=yes"), &mut None)
 }
 
-/// While one key takes the place of the other.
+/// While one key takes the place of the other, that of another fleet: other addresses, another build, another threshold, the same handle.
 pub(super) fn in_a_rotation(stage: &Stage) -> Result<(), Failure> {
-    let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
+    let old = Vaults::up(&stage.artifacts, 2, 3)?;
     let data = DataDisk::blank(&stage.folder)?;
-    first_boot(stage, &data, &vaults).tasks("files:kept:1").run()?.reached_the_real_system()?;
-    let vaults = vaults.rotating()?;
+    first_boot(stage, &data, &old).tasks("files:kept:1").run()?.reached_the_real_system()?;
+    let vaults = Vaults::configured(&stage.artifacts, 3, 4, |config| config.mrenclave = [0xc2; 32])?.moving_from(old);
     let mut recorded = record(stage, rotating(stage, &data, &vaults).tasks("check"), &data, &["data: other keyslots removed"])?;
     // This file was there before anything of the log.
     recorded.marks.push(("cvm-tests: synced kept-1".to_owned(), 0));
     let rotated = recorded.at("data: other keyslots removed")?;
     let cuts = pick(&mut Chance::of(seed() + 3), 0..rotated + 1, 4)?;
-    recorded.try_all(&cuts, |disk| rotating(stage, disk, &vaults), &mut None)
+    recorded.try_all(&cuts, |disk| rotating(stage, disk, &vaults), &mut None)?;
+    // The disk as the whole rotation left it needs the new fleet alone.
+    let vaults = vaults.rotated();
+    let moved = rotating(stage, &data, &vaults).tasks("check").run()?;
+    moved.reached_the_real_system()?;
+    moved.line("cvm-tests: whole kept-1")?;
+    assert_field(&moved.receipt()?, "/data/what", &"opened")?;
+    assert_field(&moved.receipt()?, "/unlock/threshold", &3)
 }
 
 fn rotating<'a>(stage: &'a Stage, data: &'a DataDisk, vaults: &'a Vaults) -> Boot<'a> {

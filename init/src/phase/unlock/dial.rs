@@ -16,6 +16,10 @@ use crate::phase::net::{Distrusted, Reach, ReachError, Wire};
 
 /// The longest that one step of the exchange may take.
 const STEP: Duration = Duration::from_secs(10);
+/// The longest that a vault may take to give its share: its attestation server judges our quote meanwhile, one guest after the other.
+const EXPORT: Duration = Duration::from_secs(40);
+/// How long a connection is kept on which the vault waits to be asked: the nodes' proxies drop one after 300 s.
+const IDLE: Duration = Duration::from_secs(240);
 /// The longest that our own quote may take: the kernel gives the host's quoting service 30 s, and it may need a second try.
 const QUOTE: Duration = Duration::from_secs(70);
 /// The ceiling of the first pause before dialling again, and of the longest: with full jitter in between.
@@ -74,6 +78,8 @@ pub(super) enum Error {
     SameNode,
     #[error("collateral is not valid at the vaults' time")]
     Stale,
+    #[error("not asked for {} s, and its connection would be dropped", IDLE.as_secs())]
+    Idle,
     /// The collector wants no more.
     #[error("stopped")]
     Stopped,
@@ -142,7 +148,7 @@ impl Dialer {
             at: Instant::now(),
         };
         events.send(Event::Ready(index, Box::new(ready))).map_err(|_| Error::Stopped)?;
-        match self.told(inbox)? {
+        match self.asked(inbox)? {
             Command::Ask => {}
             Command::Redial(RedialReason::Stale) => return Err(Error::Stale),
             Command::Redial(RedialReason::SameNode | RedialReason::Unfit) => return Err(Error::SameNode),
@@ -150,6 +156,15 @@ impl Dialer {
         let (share, expires_at) = self.fetch(index, challenged, events)?;
         events.send(Event::Served(index, share, expires_at)).map_err(|_| Error::Stopped)?;
         self.told(inbox).map(|_| ())
+    }
+
+    /// Waits to be told that the vault is asked.
+    fn asked(&self, inbox: &Receiver<Command>) -> Result<Command, Error> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        match inbox.recv_timeout(left.min(IDLE)) {
+            Err(RecvTimeoutError::Timeout) if left > IDLE => Err(Error::Idle),
+            word => word.map_err(|_| Error::Stopped),
+        }
     }
 
     /// Waits for the next word of the shell.
@@ -177,7 +192,7 @@ impl Dialer {
             Ok(own)
         };
         let mut session = challenged.present(own, STEP)?;
-        let key = session.export_key(&self.handle, self.step())?;
+        let key = session.export_key(&self.handle, self.deadline.min(Instant::now() + EXPORT))?;
         Ok((Share::parse(&key.material)?, key.expires_at))
     }
 

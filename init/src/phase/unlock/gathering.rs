@@ -4,7 +4,7 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use ondisk::cmdline::{Distinct, Handle, Vaults};
+use ondisk::cmdline::{Distinct, Vaults};
 use quorum::{AgreedTime, Command, Dek, Node, Quorum, RedialReason, Rule, ShareCollection, Step, Threshold};
 
 use super::dial::{Event, Ready};
@@ -42,16 +42,10 @@ pub(super) struct Gathering {
 }
 
 impl Gathering {
-    pub(super) fn new(
-        threshold: Threshold,
-        rule: Rule,
-        policy: &Measured,
-        (vaults, handle): (&Vaults, &Handle),
-        lines: Vec<Line>,
-    ) -> Self {
+    pub(super) fn new(threshold: Threshold, rule: Rule, policy: &Measured, vaults: &Vaults, lines: Vec<Line>) -> Self {
         Self {
             collection: ShareCollection::new(threshold, rule, policy.floors.built),
-            outcome: Outcome::new(vaults, handle, &policy.line.tcb, rule),
+            outcome: Outcome::new(vaults, &policy.line.tcb, rule),
             lines,
             distinct: vaults.distinct,
             start: Instant::now(),

@@ -3,7 +3,7 @@
 mod measured;
 
 use attest::Tcb;
-use ondisk::cmdline::{Handle, TcbPolicy, Vaults};
+use ondisk::cmdline::{TcbPolicy, Vaults};
 use quorum::{Fate, Generation, Rule};
 use serde::Serialize;
 use vault::Refused;
@@ -48,6 +48,8 @@ pub(crate) enum Verdict {
     Duplicate,
     /// Nothing of its doing: we have no quote to show it.
     NoQuote,
+    /// It does not take our evidence as it stands, whatever is measured in it.
+    Rejected,
 }
 
 impl Verdict {
@@ -66,6 +68,7 @@ impl Verdict {
             Self::BadShare => "bad share",
             Self::Duplicate => "duplicate",
             Self::NoQuote => "no quote",
+            Self::Rejected => "rejected",
         }
     }
 
@@ -76,7 +79,8 @@ impl Verdict {
             dial::Error::Vault(error) => match error {
                 V::OwnQuote(_) => Self::NoQuote,
                 V::Refused(Refused::Expired) => Self::Expired,
-                V::Refused(_) | V::EvidenceRefused => Self::Denied,
+                V::Refused(_) => Self::Denied,
+                V::EvidenceMalformed | V::EvidenceRefused => Self::Rejected,
                 V::Node(refusal) if refusal.is_about_time() => Self::Stale,
                 V::Collateral(None) => Self::Stale,
                 V::Node(_) | V::Collateral(Some(_)) => Self::Forged,
@@ -87,6 +91,7 @@ impl Verdict {
             dial::Error::Share(_) => Self::Garbled,
             dial::Error::SameNode => Self::Duplicate,
             dial::Error::Stale => Self::Stale,
+            dial::Error::Idle => Self::Ready,
             dial::Error::Reach(ReachError::Connect(std::io::ErrorKind::TimedOut)) => Self::Slow,
             dial::Error::Reach(_) | dial::Error::Random(_) | dial::Error::Stopped => Self::Down,
         }
@@ -140,11 +145,11 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    pub(super) fn new(vaults: &Vaults, handle: &Handle, tcb: &TcbPolicy, rule: Rule) -> Self {
+    pub(super) fn new(vaults: &Vaults, tcb: &TcbPolicy, rule: Rule) -> Self {
         let entry =
             |address: &ondisk::cmdline::VaultAddress| VaultOutcome { address: address.to_string(), ..VaultOutcome::default() };
         Self {
-            handle: handle.as_str().to_owned(),
+            handle: vaults.handle.as_str().to_owned(),
             threshold: vaults.threshold.get(),
             key_proof: match rule {
                 Rule::Commitment(_) => "commitment",
@@ -278,7 +283,7 @@ impl Outcome {
             Error::Expired(Box::new(self))
         } else if stands_first(Verdict::Stale, &[Verdict::Stale, Verdict::Forged]) {
             Error::Stale(Box::new(self))
-        } else if count(&[Verdict::NoQuote]) > 0 {
+        } else if count(&[Verdict::NoQuote, Verdict::Rejected]) > 0 {
             Error::OwnQuote(Box::new(self))
         } else if count(&[Verdict::Denied]) > 0 && count(&[Verdict::Denied]) + shares >= needed {
             Error::Denied(Box::new(self))
@@ -351,6 +356,14 @@ mod tests {
         dial::Error::Vault(vault::Error::OwnQuote("quoting service".to_owned()))
     }
 
+    fn rejected() -> dial::Error {
+        dial::Error::Vault(vault::Error::EvidenceMalformed)
+    }
+
+    fn without_time() -> dial::Error {
+        dial::Error::Vault(vault::Error::Status(vault::Step::Present, 503))
+    }
+
     fn spoiled() -> dial::Error {
         dial::Error::Vault(vault::Error::Protocol(vault::Step::Request, "answer is no vault's"))
     }
@@ -358,7 +371,7 @@ mod tests {
     #[test]
     fn reason_is_what_would_have_to_change() {
         type Lost = fn() -> dial::Error;
-        let cases: [(&str, [Lost; 3], u8); 10] = [
+        let cases: [(&str, [Lost; 3], u8); 12] = [
             ("all away", [away, away, away], 50),
             ("one away, two denied", [away, denied, denied], 51),
             ("two away, one denied", [away, away, denied], 50),
@@ -369,11 +382,13 @@ mod tests {
             ("one without collateral, two away", [bare, away, away], 50),
             ("no quote", [no_quote, no_quote, away], 54),
             ("two that answer nonsense", [spoiled, spoiled, away], 50),
+            ("our evidence is not taken", [rejected, rejected, away], 54),
+            ("no node has trusted time", [without_time, without_time, without_time], 50),
         ];
         for (name, errors, code) in cases {
             let (policy, rule) = (policy(), Rule::Commitment(Commitment([0; 32])));
             let vaults = &policy.data.as_ref().unwrap().vaults;
-            let mut outcome = Outcome::new(vaults, &vaults.handle, &policy.tcb, rule);
+            let mut outcome = Outcome::new(vaults, &policy.tcb, rule);
             for (index, error) in errors.iter().enumerate() {
                 let error = error();
                 outcome.lost(index, &error, error.may_pass());
@@ -389,7 +404,7 @@ mod tests {
         let (policy, rule) = (policy(), Rule::Commitment(Commitment([0; 32])));
         let vaults = &policy.data.as_ref().unwrap().vaults;
         for (shares, hopeless, want) in [(0, false, (50, true)), (0, true, (50, false)), (2, false, (52, true))] {
-            let outcome = Outcome::new(vaults, &vaults.handle, &policy.tcb, rule);
+            let outcome = Outcome::new(vaults, &policy.tcb, rule);
             let error = outcome.failure(shares, hopeless);
             assert_eq!((error.code(), error.may_pass()), want, "{shares} {hopeless}");
         }
@@ -400,7 +415,7 @@ mod tests {
     fn what_is_told_of_a_share_is_what_the_node_was_that_gave_it() {
         let policy = policy();
         let vaults = &policy.data.as_ref().unwrap().vaults;
-        let mut outcome = Outcome::new(vaults, &vaults.handle, &policy.tcb, Rule::Disk);
+        let mut outcome = Outcome::new(vaults, &policy.tcb, Rule::Disk);
         let platform = |outcome: &mut Outcome, index: usize, platform: &str| {
             outcome.vaults[index].platform = Some(platform.to_owned());
         };
@@ -423,7 +438,7 @@ mod tests {
     fn receipt_has_addresses_and_reasons_and_no_state_of_ours() {
         let policy = policy();
         let vaults = &policy.data.as_ref().unwrap().vaults;
-        let mut outcome = Outcome::new(vaults, &vaults.handle, &policy.tcb, Rule::Disk);
+        let mut outcome = Outcome::new(vaults, &policy.tcb, Rule::Disk);
         outcome.lost(1, &not_believed(), true);
         let json = serde_json::to_value(&outcome).unwrap();
         assert_eq!(json["vaults"][1]["verdict"], "forged");
