@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use attest::{Anchor, Floors, Policy, Refusal, Role, TcbDemand, TcbStatus};
 use sim_dcap::{Pki, TdQuote};
-use vault::{Clock, Error, Expectation, Handshaken, Identity, OwnEvidence, Refused, Step};
+use vault::{Clock, Error, Expectation, Fleet, Handshaken, Identity, OwnEvidence, Refused, Step};
 use vault_node::{Extensions, Issuer, Misbehaviour, Node, NodeConfig, NodeHandle};
 
 const MRENCLAVE: [u8; 32] = [0x11; 32];
@@ -91,6 +91,28 @@ fn leaf_carries_the_app_id_as_policies_require_it() {
     };
     assert_eq!(world(&hex(&[9; 16])).exchange().unwrap(), vec![7; 49]);
     assert!(matches!(world(&hex(&[8; 16])).exchange(), Err(Error::Refused(Refused::Denied))));
+}
+
+/// Whoever has the key of an old leaf is not the node any more, and a leaf's dates move no time.
+#[test]
+fn node_is_believed_no_longer_than_its_leaf_where_an_authority_vouches_for_it() {
+    let world = World::with(Misbehaviour::None);
+    let prove = |fleet: &Fleet| {
+        let anchor = Anchor::from_der(world.pki.root_der().to_vec());
+        let policy = Policy::of_nodes(vec![MRENCLAVE], TcbDemand::Statuses(vec![TcbStatus::UpToDate]), Floors::default());
+        let clock = Clock { not_before: 0, machine: now(), is_trusted: true };
+        let expected = Expectation { anchor: &anchor, policy: &policy, clock, collateral: &() };
+        let (stream, deadline) = (TcpStream::connect(world.node.addr()).unwrap(), Instant::now() + Duration::from_secs(2));
+        let handshaken = Handshaken::connect_within(fleet, stream, &world.identity, deadline)?;
+        handshaken.challenge(&[3; 32], &expected, deadline).map(|challenged| challenged.node().clone())
+    };
+    let alone = prove(&Fleet::default()).unwrap();
+    let vouched = prove(&Fleet::of(vec![world.node.ca_der()])).unwrap();
+    let in_two_days = now() + 2 * 86_400;
+    assert!(alone.is_valid_at(in_two_days) && vouched.is_valid_at(now()) && !vouched.is_valid_at(in_two_days));
+    assert_eq!((vouched.issued(), vouched.tcb()), (alone.issued(), alone.tcb()));
+    let other = World::with(Misbehaviour::None);
+    assert!(matches!(prove(&Fleet::of(vec![other.node.ca_der()])), Err(Error::Tls(_))));
 }
 
 /// It takes evidence of its own last day only, and the machine's clock is the host's.

@@ -1,6 +1,7 @@
 //! The node's TLS leaves: a key that turns every 24 hours, under a CA of the node's own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -9,6 +10,7 @@ use rcgen::{
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use sim_dcap::{DAY, Key, sha256};
+use time::OffsetDateTime;
 
 use crate::{Error, tls};
 
@@ -16,6 +18,8 @@ use crate::{Error, tls};
 const TURN: u64 = DAY;
 /// How much longer a challenge may name the leaf before, in seconds. Source: wire.md section 6.
 const GRACE: u64 = 15 * 60;
+/// For how long a leaf is valid before it is made, in seconds: clocks differ.
+const SKEW: u64 = 5 * 60;
 /// 1.3.6.1.4.1.65230, under which nodes put hashes of their configuration.
 const ARC: [u64; 7] = [1, 3, 6, 1, 4, 1, 65_230];
 
@@ -78,7 +82,7 @@ impl Leaf {
         let key = Key::generate()?;
         let (params, signer) = (ca_params(), pair(ca)?);
         let issuer = rcgen::Issuer::from_params(&params, &signer);
-        let der = leaf_params(workload_oid).signed_by(&pair(&key)?, &issuer)?.der().clone();
+        let der = leaf_params(now, workload_oid).signed_by(&pair(&key)?, &issuer)?.der().clone();
         Ok(Self { tls: tls::server(vec![der, ca_der.clone()], &key)?, key, made_at: now })
     }
 }
@@ -101,9 +105,12 @@ fn ca_params() -> CertificateParams {
     params
 }
 
-/// As real leaves: configuration hashes under 2.1 to 2.3, and with a workload the root of its configuration under 5.1.
-fn leaf_params(workload_oid: bool) -> CertificateParams {
+/// As real leaves: valid for as long as a challenge may name it, configuration hashes under 2.1 to 2.3, and with a workload the root of its
+/// configuration under 5.1.
+fn leaf_params(now: u64, workload_oid: bool) -> CertificateParams {
     let mut params = named("simulated vault");
+    let at = |seconds: u64| OffsetDateTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    (params.not_before, params.not_after) = (at(now.saturating_sub(SKEW)), at(now.saturating_add(TURN + GRACE)));
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let workload: &[[u64; 2]] = if workload_oid { &[[5, 1]] } else { &[] };
