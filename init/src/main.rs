@@ -5,13 +5,13 @@ mod error;
 mod journal;
 mod phase;
 mod receipt;
-mod threads;
 mod watchdog;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use error::{BootError, Verdict};
 use journal::Journal;
+use kernel::threads::OnceEach;
 
 fn main() -> ! {
     let journal = Arc::new(Journal::default());
@@ -27,20 +27,19 @@ fn main() -> ! {
 }
 
 /// Held by what ends PID 1: a failure, or the exec of the real init. The first takes all, and a failure never gives it back.
-static LAST_ACT: Mutex<()> = Mutex::new(());
-
-/// Waits until nobody else ends PID 1; after a failure, for ever.
-fn last_act() -> MutexGuard<'static, ()> {
-    LAST_ACT.lock().unwrap_or_else(PoisonError::into_inner)
-}
+static LAST_ACT: OnceEach = OnceEach::new();
 
 /// Says why on the console and ends the machine: by the error's own verdict, unless the measured policy has another.
 fn end(error: &BootError) -> ! {
-    let _only = last_act();
+    let only = LAST_ACT.enter();
     let verdict = journal::verdict().unwrap_or_else(|| error.verdict());
     if verdict == Verdict::Park {
         watchdog::disarm(); // it would end the reading
     }
     journal::last_words(&format!("{} ({})", error.line(), verdict.meaning()));
-    kernel::power::end(verdict.power())
+    match only {
+        Some(_) => kernel::power::end(verdict.power()),
+        // A panic while this thread ended PID 1: what it was about to do is not tried again.
+        None => kernel::power::end_at_once(verdict.power()),
+    }
 }

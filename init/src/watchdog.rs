@@ -50,9 +50,13 @@ pub(crate) fn stop_at_exec() {
     }
 }
 
-/// Stops it before the machine is parked.
+/// Stops it before the machine is parked, also where the thread that ends PID 1 is the one that has the lock.
 pub(crate) fn disarm() {
-    if let Some(Err(error)) = lock().take().map(Watchdog::disarm) {
+    let done = match WATCHDOG.try_lock() {
+        Ok(mut open) => open.take().map(Watchdog::disarm),
+        Err(_) => return kernel::watchdog::disarm_open(),
+    };
+    if let Some(Err(error)) = done {
         log::warn!("watchdog: {error}");
     }
 }

@@ -7,7 +7,6 @@ use std::sync::OnceLock;
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use rustix::io::Errno;
-use rustix::system::{RebootCommand, reboot};
 
 use crate::power::Power;
 use crate::{Error, watchdog};
@@ -56,15 +55,11 @@ extern "C" fn crashed(_signal: std::ffi::c_int) {
     if let Some(words) = words {
         (&words.log).write_all(&words.line).unwrap_or_default();
     }
-    match words.map(|words| words.how) {
-        Some(Power::Restart) => reboot(RebootCommand::Restart).unwrap_or_default(),
-        Some(Power::Park) => {
-            watchdog::disarm_in_crash();
-            // All of the machine: the other threads must not go on without this one.
-            reboot(RebootCommand::Halt).unwrap_or_default();
-        }
-        Some(Power::Off) | None => reboot(RebootCommand::PowerOff).unwrap_or_default(),
+    let how = words.map_or(Power::Off, |words| words.how);
+    if how == Power::Park {
+        watchdog::disarm_open();
     }
+    how.ask();
     loop {
         rustix::event::pause();
     }

@@ -31,6 +31,7 @@ pub mod swap;
 pub mod sysctl;
 pub mod tasks;
 pub mod tdx;
+pub mod threads;
 pub mod tsm;
 pub mod uevent;
 pub mod watchdog;

@@ -20,8 +20,9 @@ const SET_TIMEOUT: rustix::ioctl::Opcode = opcode::read_write::<i32>(b'W', 6);
 /// The descriptor of the open one, for a signal handler; -1: none.
 static OPEN: AtomicI32 = AtomicI32::new(-1);
 
-/// Disarms the open one, from a signal handler of a machine that is to be parked.
-pub(crate) fn disarm_in_crash() {
+/// Disarms the open one where no lock can be taken: in a signal handler, or in a panic of the thread that has the lock. The machine is
+/// about to be parked.
+pub fn disarm_open() {
     let descriptor = OPEN.load(Ordering::Relaxed);
     if descriptor >= 0 {
         // SAFETY: whoever opened it closes it only after it took the number back; the process ends here.

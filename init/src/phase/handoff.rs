@@ -68,7 +68,7 @@ pub(crate) fn switch_root(
     mount::enter_root(sysroot).map_err(Error::Move)?;
     watchdog::stop_at_exec();
     log::info!("handoff: {} takes over after {:.1} s", init.as_str(), kernel::clock::since_kernel_start().as_secs_f64());
-    let _only = crate::last_act();
+    let _only = crate::LAST_ACT.enter();
     Err(Error::Exec(successor.become_it()))
 }
 

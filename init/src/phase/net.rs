@@ -20,8 +20,8 @@ use ondisk::cmdline::{Data, Policy, VaultAddress};
 
 use super::api::{self, Api};
 use crate::journal::step;
-use crate::threads;
 use candidate::Plan;
+use kernel::threads;
 use manager::Manager;
 pub(crate) use reach::{Distrusted, Error as ReachError, Reach, Wire};
 use status::{Status, Trouble};

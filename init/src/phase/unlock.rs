@@ -17,7 +17,7 @@ use super::data::{self, Disks, Keys};
 use super::net::Network;
 use super::policy::Measured;
 use crate::journal::step;
-use crate::threads;
+use kernel::threads;
 use dial::{Dialer, Event};
 use gathering::{Gathering, Line};
 pub(crate) use outcome::Outcome;

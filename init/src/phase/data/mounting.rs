@@ -1,6 +1,7 @@
 //! The mount of the open disk, and what a file system does when it meets an error.
 
 use std::path::Path;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use kernel::mount::{Attr, Detached, MountOption};
@@ -85,20 +86,25 @@ pub(super) fn watched<T: Send>(
     what: &'static str,
     work: impl FnOnce() -> Result<T, kernel::Error> + Send,
 ) -> Result<T, kernel::Error> {
-    let (sender, done) = std::sync::mpsc::channel();
+    let mut outcome = None;
+    watch(mapped, label, what, Box::new(|| outcome = Some(work())))?;
+    // None: its thread ended without a word: its panic is told by the panic hook.
+    outcome.unwrap_or_else(|| Err(kernel::Error::io(what, mapped.path(), &std::io::ErrorKind::Other.into())))
+}
+
+fn watch(mapped: &Mapped, label: &str, what: &'static str, work: Box<dyn FnOnce() + Send + '_>) -> Result<(), kernel::Error> {
+    let (sender, done) = std::sync::mpsc::channel::<()>();
+    let work = move || {
+        work();
+        drop(sender);
+    };
     std::thread::scope(|scope| {
-        scope.spawn(move || drop(sender.send(work())));
+        let thread = std::thread::Builder::new().name("mount".to_owned()).spawn_scoped(scope, work);
+        thread.map_err(|error| kernel::Error::io("clone", what, &error))?;
         let start = Instant::now();
         let (mut moved, mut report) = (mapped.transferred(), start + REPORT);
-        loop {
-            match done.recv_timeout(LOOK) {
-                Ok(result) => return result,
-                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
-                // The thread ended without a word: its panic is told by the panic hook.
-                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
-                    return Err(kernel::Error::io(what, mapped.path(), &std::io::ErrorKind::Other.into()));
-                }
-            }
+        // Nothing is sent: the end is the end of the sender.
+        while let Err(RecvTimeoutError::Timeout) = done.recv_timeout(LOOK) {
             let now = mapped.transferred();
             if now != moved {
                 watchdog::alive();
@@ -109,5 +115,6 @@ pub(super) fn watched<T: Send>(
                 report = Instant::now() + REPORT;
             }
         }
+        Ok(())
     })
 }

@@ -77,7 +77,7 @@ pub(super) fn extend(events: &[String]) -> Result<Extended, Error> {
 /// A command that hangs keeps its thread, and ends the boot.
 fn in_time<T: Send + 'static>(visit: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
     let (sender, answer) = mpsc::channel();
-    let thread = crate::threads::spawn("tpm", Box::new(move || drop(sender.send(visit())))).map_err(Error::Thread)?;
+    let thread = kernel::threads::spawn("tpm", Box::new(move || drop(sender.send(visit())))).map_err(Error::Thread)?;
     let answer = answer.recv_timeout(PATIENCE).map_err(|_| Error::Late)?;
     thread.join().map_err(|_| Error::Late)?; // it has nothing left to do
     answer
