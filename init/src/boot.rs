@@ -30,6 +30,7 @@ pub(crate) fn boot(journal: &Arc<Journal>) -> Result<Infallible, BootError> {
         move |journal, policy| unlock_disk(journal, api, policy), //                                   t of n shares, proved
     )?;
     receipt.root(&root);
+    quiesce::disks_answer()?; //                                               else nothing can be handed off, nor need it be formatted
 
     let opened = match disks {
         Some((disks, unlocked)) => {

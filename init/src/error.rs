@@ -94,13 +94,15 @@ impl BootError {
 
     pub(crate) fn verdict(&self) -> Verdict {
         let may_pass = match self {
+            Self::Api(e) => e.may_pass(),
+            Self::Policy(e) => e.may_pass(),
             Self::Net(e) => e.may_pass(),
             Self::Unlock(e) => e.may_pass(),
             Self::Data(e) => e.may_pass(),
             Self::Root(e) => e.may_pass(),
             Self::Scratch(e) => e.may_pass(),
             Self::Quiesce(e) => e.may_pass(),
-            Self::Api(_) | Self::Policy(_) | Self::Measure(_) | Self::Handoff(_) | Self::Internal(_) => false,
+            Self::Measure(_) | Self::Handoff(_) | Self::Internal(_) => false,
         };
         if may_pass { Verdict::Reboot } else { Verdict::PowerOff }
     }

@@ -1,9 +1,9 @@
-//! QEMU's monitor (QMP), of which this crate needs: why the guest stopped, its links' cables, its power button, the size of its disks.
+//! QEMU's monitor (QMP), of which this crate needs: why the guest stopped, its links' cables, its power button, the size and the speed of its disks.
 //!
 //! QEMU's exit code is 0 for a power-off and for a reset alike.
 //!
-//! Source: QEMU docs/interop/qmp-spec.rst; event `SHUTDOWN` in qapi/run-state.json, commands `set_link` in qapi/net.json and
-//! `block_resize` in qapi/block-core.json.
+//! Source: QEMU docs/interop/qmp-spec.rst; event `SHUTDOWN` in qapi/run-state.json, commands `set_link` in qapi/net.json,
+//! `block_resize` and `block_set_io_throttle` in qapi/block-core.json.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -57,6 +57,15 @@ impl Monitor {
     /// Gives the disk `id` another size, in bytes.
     pub(crate) fn resize_disk(&self, id: &str, bytes: u64) -> io::Result<()> {
         self.order(&serde_json::json!({ "execute": "block_resize", "arguments": { "device": id, "size": bytes } }))
+    }
+
+    /// Lets the disk `id` answer nothing any more: it may move a byte a second, and a read of QEMU's own used up what it may for a day.
+    pub(crate) fn silence_disk(&self, id: &str) -> io::Result<()> {
+        let limits =
+            serde_json::json!({ "device": id, "bps": 1, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0 });
+        self.order(&serde_json::json!({ "execute": "block_set_io_throttle", "arguments": limits }))?;
+        let read = serde_json::json!({ "command-line": format!("qemu-io {id} \"read 0 128k\"") });
+        self.order(&serde_json::json!({ "execute": "human-monitor-command", "arguments": read }))
     }
 
     fn order(&self, order: &serde_json::Value) -> io::Result<()> {

@@ -148,10 +148,26 @@ impl Vm {
     /// # Errors
     /// When QEMU does not listen.
     pub fn resize_disk(&self, number: usize, bytes: u64) -> Result<(), Error> {
+        self.order(number, |monitor, id| monitor.resize_disk(id, bytes), "resizing a disk")
+    }
+
+    /// Lets disk `number` answer nothing any more, until the machine ends.
+    ///
+    /// # Errors
+    /// When QEMU does not listen.
+    pub fn silence_disk(&self, number: usize) -> Result<(), Error> {
+        self.order(number, Monitor::silence_disk, "silencing a disk")
+    }
+
+    fn order(
+        &self,
+        number: usize,
+        order: impl FnOnce(&Monitor, &str) -> std::io::Result<()>,
+        what: &'static str,
+    ) -> Result<(), Error> {
         let monitor = self.monitor.as_ref().ok_or(std::io::ErrorKind::NotConnected);
-        let resized =
-            monitor.map_err(std::io::Error::from).and_then(|monitor| monitor.resize_disk(&format!("disk{number}"), bytes));
-        resized.map_err(Error::system("resizing a disk"))
+        let done = monitor.map_err(std::io::Error::from).and_then(|monitor| order(monitor, &format!("disk{number}")));
+        done.map_err(Error::system(what))
     }
 
     /// COM1.

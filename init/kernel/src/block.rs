@@ -5,15 +5,16 @@ mod disk;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::Error;
-use crate::readiness::Stop;
+use crate::threads::{self, ANSWER, lock};
 use disk::text;
-pub use disk::{Disk, KernelPartition, disks, disks_in};
+pub use disk::{Disk, KernelPartition, busy, disks, disks_in};
 
 /// Offsets, lengths and buffers of direct transfers are multiples of this many bytes.
 pub const DIRECT_ALIGN: usize = 4096;
@@ -21,8 +22,8 @@ pub const DIRECT_ALIGN: usize = 4096;
 /// The largest single transfer, in bytes: what is read from a disk is never larger than its caller asked in pieces.
 const TRANSFER_MAX: usize = 1 << 20;
 
-/// How often a read without an answer is reported, and when it is given up: disks of clouds have been seen to stop for half a minute.
-const ANSWER: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+/// Devices with a request that was given up, and that lives for as long as its thread waits for the answer.
+static UNANSWERED: Mutex<Vec<(PathBuf, Weak<()>)>> = Mutex::new(Vec::new());
 
 /// An open block device (or a file in its place) that is read and written past the page cache.
 #[derive(Debug)]
@@ -44,18 +45,19 @@ impl Device {
     /// Opens `path` with `O_DIRECT`.
     ///
     /// # Errors
-    /// As open(2).
+    /// As open(2); `ETIMEDOUT` when it does not open in a minute, as while the kernel waits for an answer of the disk.
     pub fn open(path: &Path, access: Access) -> Result<Self, Error> {
         let flags = i32::try_from((OFlags::DIRECT | OFlags::CLOEXEC).bits()).unwrap_or_default();
-        let file = File::options().read(true).write(access == Access::ReadWrite).custom_flags(flags).open(path);
-        Ok(Self { file: file.map_err(|e| Error::io("open", path.display(), &e))?, path: path.to_owned() })
+        let wanted = path.to_owned();
+        let open = move || File::options().read(true).write(access == Access::ReadWrite).custom_flags(flags).open(wanted);
+        Ok(Self { file: in_time("open", path, ANSWER, open)?, path: path.to_owned() })
     }
 
     /// Reads exactly `length` bytes at `offset`, both multiples of [`DIRECT_ALIGN`].
     ///
     /// # Errors
     /// `EIO` when the device says so or ends before; `EINVAL` when the range is not aligned; `ETIMEDOUT` when it answers nothing for a
-    /// minute.
+    /// minute, and for as long as it has not answered an earlier request.
     pub fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::with_capacity(length);
         self.for_each_piece(offset, length, |piece| bytes.extend_from_slice(piece))?;
@@ -77,17 +79,13 @@ impl Device {
         Ok(())
     }
 
-    /// Reads in a thread of its own: no read can be given up by the thread that is in it, and a host may never answer one. The thread
-    /// of such a read stays, with its buffer, and PID 1 measures nothing any more.
     fn read_piece(&self, at: u64, size: usize) -> Result<Aligned, Error> {
-        let failed = |e: &std::io::Error| Error::io("read", self.path.display(), e);
-        let file = self.file.try_clone().map_err(|e| failed(&e))?;
-        let work = move || {
+        let file = self.file.try_clone().map_err(|e| Error::io("dup", self.path.display(), &e))?;
+        let read = move || {
             let mut buffer = Aligned::new(size);
             file.read_exact_at(buffer.get(size), at).map(|()| buffer)
         };
-        let read = in_time(&self.path.display().to_string(), ANSWER, Box::new(work))?;
-        read.ok_or_else(|| Error::new("read", self.path.display(), Errno::TIMEDOUT))?.map_err(|e| failed(&e))
+        in_time("read", &self.path, ANSWER, read)
     }
 
     /// Writes `bytes` at `offset`; both offset and length are multiples of [`DIRECT_ALIGN`].
@@ -134,28 +132,46 @@ impl Device {
     }
 }
 
-/// What a thread reads.
-type Work = Box<dyn FnOnce() -> std::io::Result<Aligned> + Send>;
-
-/// Does `work` in a thread, and says every few seconds that it is not done; `None` when it is not done after the longest time.
-fn in_time(on: &str, (report, longest): (Duration, Duration), work: Work) -> Result<Option<std::io::Result<Aligned>>, Error> {
-    let done = Stop::new()?;
-    let signal = done.clone();
-    let work = move || {
+/// Does `work` on the device in a thread of its own: no request can be given up by the thread that made it, and a host may never answer
+/// one. The thread of such a request stays, with its buffer: see [`unanswered`].
+fn in_time<T: Send + 'static>(
+    call: &'static str,
+    path: &Path,
+    times: (Duration, Duration),
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, Error> {
+    let (on, silent) = (path.display().to_string(), || Error::new(call, path.display(), Errno::TIMEDOUT));
+    if !unanswered(Some(path)).is_empty() {
+        return Err(silent());
+    }
+    let lives = Arc::new(());
+    let life = Arc::downgrade(&lives);
+    let alive = move || {
         let outcome = work();
-        signal.signal();
+        drop(lives);
         outcome
     };
-    let name = format!("read {}", on.rsplit('/').next().unwrap_or(on));
-    let thread = std::thread::Builder::new().name(name).spawn(work).map_err(|e| Error::io("clone", on, &e))?;
-    let start = Instant::now();
-    while !done.within(report.min(longest.saturating_sub(start.elapsed()))) {
-        if start.elapsed() >= longest {
-            return Ok(None);
-        }
-        log::warn!(target: "kernel", "{on}: a read has no answer for {} s", start.elapsed().as_secs());
+    let waiting = |seconds| log::warn!(target: "kernel", "{on}: a request to {call} has no answer for {seconds} s");
+    let name = format!("{call} {}", on.rsplit('/').next().unwrap_or(&on));
+    let Some(outcome) = threads::in_time(&name, times, alive, &waiting)? else {
+        lock(&UNANSWERED).push((path.to_owned(), life));
+        return Err(silent());
+    };
+    outcome.map_err(|e| Error::io(call, path.display(), &e))
+}
+
+/// The devices (or whether `of` is one of them) that have not answered a request yet that was given up, separated by commas. A thread waits for
+/// the answer, and an exec of this process for the thread.
+#[must_use]
+pub fn unanswered(of: Option<&Path>) -> String {
+    let mut names = String::new();
+    let mut given_up = lock(&UNANSWERED);
+    given_up.retain(|(_, life)| life.strong_count() > 0);
+    for (path, _) in given_up.iter().filter(|(path, _)| of.is_none_or(|of| of == path)) {
+        names.push_str(if names.is_empty() { "" } else { ", " });
+        names.push_str(&path.to_string_lossy());
     }
-    thread.join().map(Some).map_err(|_| Error::new("read", on, Errno::IO))
+    names
 }
 
 /// A buffer whose bytes start at a multiple of [`DIRECT_ALIGN`] in memory.
@@ -257,15 +273,24 @@ mod tests {
     }
 
     #[test]
-    fn read_that_has_no_answer_is_given_up() {
-        let times = (Duration::from_millis(5), Duration::from_millis(20));
-        let (answer, never) = std::sync::mpsc::channel::<()>();
-        let hangs = move || never.recv().map(|()| Aligned::new(1)).map_err(std::io::Error::other);
-        assert!(matches!(in_time("/dev/vda", times, Box::new(hangs)), Ok(None)));
-        drop(answer);
-        let fails = || Err(std::io::ErrorKind::UnexpectedEof.into());
-        assert!(matches!(in_time("/dev/vda", times, Box::new(fails)), Ok(Some(Err(_)))));
-        assert!(matches!(in_time("/dev/vda", ANSWER, Box::new(|| Ok(Aligned::new(1)))), Ok(Some(Ok(_)))));
+    fn device_that_has_not_answered_is_not_asked_again_until_it_does() {
+        let file = tempfile::NamedTempFile::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        file.as_file().set_len(4096).unwrap();
+        let device = Device::open(file.path(), Access::Read).unwrap();
+        let (times, path) = ((Duration::from_millis(5), Duration::from_millis(20)), file.path());
+        let (answer, never) = std::sync::mpsc::channel();
+        let hangs = in_time("read", path, times, move || never.recv().map_err(std::io::Error::other));
+        assert_eq!(hangs, Err(Error::new("read", path.display(), Errno::TIMEDOUT)));
+        assert_eq!(unanswered(Some(path)), path.display().to_string());
+        assert!(unanswered(None).contains(&unanswered(Some(path))));
+        assert_eq!(device.read(0, 4096).unwrap_err().errno(), Errno::TIMEDOUT);
+        assert_eq!(Device::open(path, Access::Read).unwrap_err().errno(), Errno::TIMEDOUT);
+        assert_eq!(unanswered(Some(Path::new("/dev/vda"))), "");
+        answer.send(()).unwrap();
+        while !unanswered(Some(path)).is_empty() {
+            std::thread::yield_now();
+        }
+        assert_eq!(device.read(0, 4096).unwrap(), [0; 4096]);
     }
 
     #[test]

@@ -29,10 +29,16 @@ impl Error {
         [Errno::NOENT, Errno::NODEV, Errno::NXIO].contains(&self.errno)
     }
 
-    /// Whether the device failed to read or write (`EIO`).
+    /// Whether the device failed to read or write (`EIO`), or did not answer (`ETIMEDOUT`).
     #[must_use]
     pub fn is_io(&self) -> bool {
-        self.errno == Errno::IO
+        [Errno::IO, Errno::TIMEDOUT].contains(&self.errno)
+    }
+
+    /// Whether there was no answer in time (`ETIMEDOUT`).
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        self.errno == Errno::TIMEDOUT
     }
 
     /// Whether the device may be usable later although nothing is wrong with it: it, its node or its medium is not there yet,

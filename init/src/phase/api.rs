@@ -25,6 +25,8 @@ pub(crate) enum Error {
     Module(#[source] kernel::Error),
     #[error("module {0} finds no device")]
     NoDevice(String),
+    #[error("module {0}: disks that do not answer: {1}")]
+    Silent(String, String, #[source] kernel::Error),
 }
 
 impl Error {
@@ -34,7 +36,13 @@ impl Error {
             Self::Log(_) => 11,
             Self::List(_) | Self::Line(_) => 12,
             Self::Module(_) | Self::NoDevice(_) => 13,
+            Self::Silent(..) => 14,
         }
+    }
+
+    /// A disk may answer its driver after the next start.
+    pub(crate) const fn may_pass(&self) -> bool {
+        matches!(self, Self::Silent(..))
     }
 }
 
@@ -96,7 +104,10 @@ pub(crate) fn load(_api: Api, group: &str) -> Result<(), Error> {
 fn load_group(group: Option<&str>) -> Result<(), Error> {
     let list = std::fs::read_to_string(MODULES).map_err(Error::List)?;
     for Module { name, required, .. } in parse_modules(&list)?.into_iter().filter(|module| module.group == group) {
-        let outcome = modules::load(&Path::new(MODULE_FOLDER).join(name), "").map_err(Error::Module)?;
+        let outcome = modules::load(&Path::new(MODULE_FOLDER).join(name), "");
+        let outcome = outcome.map_err(|error| {
+            if error.is_timeout() { Error::Silent(name.to_owned(), kernel::block::busy(), error) } else { Error::Module(error) }
+        })?;
         if outcome == Outcome::NoDevice && required {
             return Err(Error::NoDevice(name.to_owned()));
         }

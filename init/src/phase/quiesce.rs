@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use kernel::{tasks, tsm::Tsm};
+use kernel::{block::unanswered, tasks, tsm::Tsm};
 
 use crate::watchdog;
 
@@ -25,6 +25,12 @@ pub(crate) enum Error {
     Threads(String),
     #[error("a request for a quote was not removed: {0}")]
     Request(String),
+    #[error(
+        "a disk did not answer and still does not after {seconds} s: {0}: the real init cannot start while a thread of PID 1 waits for it; \
+         detach the disk if it is not needed",
+        seconds = LONGEST.as_secs()
+    )]
+    Disks(String),
     #[error("counting threads and requests")]
     Kernel(#[source] kernel::Error),
 }
@@ -32,13 +38,14 @@ pub(crate) enum Error {
 impl Error {
     pub(crate) const fn code(&self) -> u8 {
         match self {
+            Self::Disks(_) => 39,
             Self::Threads(_) | Self::Request(_) | Self::Kernel(_) => 98,
         }
     }
 
     /// Whatever a thread waits for is the host's, and may answer after the next start.
     pub(crate) const fn may_pass(&self) -> bool {
-        matches!(self, Self::Threads(_))
+        matches!(self, Self::Disks(_) | Self::Threads(_))
     }
 }
 
@@ -47,29 +54,41 @@ pub(crate) fn wait() -> Result<Quiescent, Error> {
     wait_for(tasks::others, &Tsm::system(), Instant::now() + LONGEST)
 }
 
+/// Waits until no disk owes an answer. Any disk: one that is none of this machine's and did not answer while it was searched for a
+/// partition is passed over, but the thread that asked it waits on, no signal ends it, and the exec of the real init waits for it. So the
+/// boot ends here, before a disk is written to, and not behind that.
+pub(crate) fn disks_answer() -> Result<(), Error> {
+    end_of(&|| Ok(unanswered(None)), Instant::now() + LONGEST, Error::Disks)
+}
+
 fn wait_for(others: impl Fn() -> Result<String, kernel::Error>, tsm: &Tsm, deadline: Instant) -> Result<Quiescent, Error> {
+    end_of(&others, deadline, Error::Threads)?;
+    match tsm.left().map_err(Error::Kernel)? {
+        None => Ok(Quiescent(())),
+        Some(request) => Err(Error::Request(request)),
+    }
+}
+
+/// Waits until `left` names nothing; at `deadline`, `late` makes an error of what it names.
+fn end_of(left: &dyn Fn() -> Result<String, kernel::Error>, deadline: Instant, late: fn(String) -> Error) -> Result<(), Error> {
     let (mut pause, mut report) = (PAUSES.0, Instant::now() + REPORT);
     loop {
-        let left = others().map_err(Error::Kernel)?;
+        let left = left().map_err(Error::Kernel)?;
         if left.is_empty() {
-            break;
+            return Ok(());
         }
         let now = Instant::now();
         if now >= deadline {
-            return Err(Error::Threads(left));
+            return Err(late(left));
         }
         watchdog::alive(); // the deadline is this wait's own bound
         if now >= report {
             let seconds = deadline.saturating_duration_since(now).as_secs();
-            log::info!("quiesce: waiting for the end of {left}; {seconds} s left");
+            log::info!("quiesce: waiting for {left}; {seconds} s left");
             report = now + REPORT;
         }
         std::thread::park_timeout(pause.min(deadline.saturating_duration_since(now)));
         pause = (pause * 2).min(PAUSES.1);
-    }
-    match tsm.left().map_err(Error::Kernel)? {
-        None => Ok(Quiescent(())),
-        Some(request) => Err(Error::Request(request)),
     }
 }
 
@@ -83,6 +102,15 @@ mod tests {
         let soon = Instant::now() + Duration::from_millis(20);
         let waited = wait_for(|| Ok(threads()), tsm, soon);
         waited.map(drop).map_err(|error| (error.code(), error.may_pass(), error.to_string()))
+    }
+
+    #[test]
+    fn disk_that_owes_an_answer_is_named_and_may_answer_the_next_time() {
+        let soon = Instant::now() + Duration::from_millis(5);
+        let error = end_of(&|| Ok("/dev/vdc".to_owned()), soon, Error::Disks).unwrap_err();
+        assert_eq!((error.code(), error.may_pass()), (39, true));
+        assert!(error.to_string().contains("still does not after 40 s: /dev/vdc: "), "{error}");
+        assert!(disks_answer().is_ok());
     }
 
     #[test]

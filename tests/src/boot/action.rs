@@ -28,9 +28,9 @@ impl Action {
     pub(crate) const fn after(code: u8) -> &'static [Self] {
         match code {
             // The policy, the image or the disk is wrong, and stays so.
-            10..=29 | 31..=36 | 38 | 55 | 62 | 63 | 73..=75 | 78 | 79 | 84 | 85 | 89..=97 | 99 => &[Self::PowerOff],
+            10..=13 | 20..=29 | 31..=36 | 38 | 55 | 62 | 63 | 73..=75 | 78 | 79 | 84 | 85 | 89..=97 | 99 => &[Self::PowerOff],
             // Disks, links, vaults and quoting services come back, and addresses lead elsewhere.
-            30 | 37 | 40..=45 | 50..=54 | 56 | 57 | 71 => &[Self::Reboot],
+            14 | 30 | 37 | 39 | 40..=45 | 50..=54 | 56 | 57 | 71 => &[Self::Reboot],
             // It depends on what the disk, the kernel or the clock did.
             60 | 61 | 64..=66 | 70 | 72 | 76 | 77 | 80..=83 | 86 | 87 | 98 => &[Self::PowerOff, Self::Reboot],
             _ => &[],

@@ -1,10 +1,14 @@
 //! Disks that are none of the machine's, odd ones, and ones that are not there.
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use super::Stage;
 use super::root::assert_field;
 use crate::{Boot, DataDisk, Doing, Failure, Vaults};
+
+/// How long the guest may take to a line of its console.
+const READY: Duration = Duration::from_secs(120);
 
 pub(super) fn boots_beside_damaged_disks(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
@@ -50,6 +54,39 @@ pub(super) fn gives_up_a_disk_that_does_not_answer(stage: &Stage) -> Result<(), 
     ended.stopped_with(71)?;
     ended.line("a read has no answer for 5 s")?;
     ended.line("rebooting: another try may help").map(drop)
+}
+
+pub(super) fn reboots_when_a_disk_does_not_answer_its_driver(stage: &Stage) -> Result<(), Failure> {
+    // The kernel reads the partition table inside of the call that loads the driver: the second of these reads is never answered.
+    let spare = DataDisk::named(&stage.folder, "spare.raw", 64 << 20)?;
+    let ended = Boot::new(stage).disk(spare.attached_as("spare")).run_with(|vm| {
+        vm.console().wait_for("Linux version", READY).doing("the kernel's start")?;
+        vm.silence_disk(1).doing("silencing the disk")
+    })?;
+    ended.stopped_with(14)?;
+    ended.line("virtio_blk.ko").map(drop)
+}
+
+pub(super) fn reboots_beside_a_disk_that_stops_answering(stage: &Stage) -> Result<(), Failure> {
+    // It is none of the machine's; the search for the root's partitions reads it. Nothing may be written for a boot that cannot end well.
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
+    let spare = DataDisk::named(&stage.folder, "spare.raw", 64 << 20)?;
+    let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").disk(spare.attached_as("spare"));
+    let ended = boot.word("cvm.debug=pause:root").for_at_most(Duration::from_secs(240)).run_with(|vm| {
+        vm.console().wait_for("paused before root", READY).doing("the pause")?;
+        vm.silence_disk(2).doing("silencing the disk")?;
+        vm.console().send("\n").doing("typing")
+    })?;
+    ended.stopped_with(39)?;
+    ended.line("/dev/vdc: a request to read has no answer for 5 s")?;
+    ended.line("disk is not searched for partitions: vdc: read /dev/vdc: Connection timed out")?;
+    ended.line("phase root: ")?;
+    // Each search would wait a minute for it, if it were asked again.
+    let waits = ended.lines.iter().filter(|line| line.contains("has no answer for 5 s")).count();
+    if waits != 1 {
+        return Err(Failure(format!("the disk was asked {waits} times")));
+    }
+    if data.is_blank()? { Ok(()) } else { Err(Failure("the data disk was written to".to_owned())) }
 }
 
 pub(super) fn finds_large_sectors_and_long_serials(stage: &Stage) -> Result<(), Failure> {

@@ -85,6 +85,22 @@ pub fn disks_in(root: &Path, dev: &Path) -> Result<Vec<Disk>, Error> {
     Ok(found)
 }
 
+/// The names of the disks that have not answered a request yet, separated by commas.
+///
+/// Source: Documentation/ABI/stable/sysfs-block: `inflight` has reads and writes.
+#[must_use]
+pub fn busy() -> String {
+    let disks = disks().unwrap_or_default();
+    let waits =
+        |disk: &&Disk| text(&disk.sysfs.join("inflight")).is_ok_and(|counts| counts.split_whitespace().any(|count| count != "0"));
+    let mut names = String::new();
+    for disk in disks.iter().filter(waits) {
+        names.push_str(if names.is_empty() { "" } else { ", " });
+        names.push_str(&disk.name);
+    }
+    names
+}
+
 impl Disk {
     /// The device node.
     #[must_use]

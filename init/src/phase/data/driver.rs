@@ -18,6 +18,17 @@ pub(crate) enum Error {
     Load(#[source] kernel::Error),
 }
 
+impl Error {
+    /// Whether something did not answer or read, and not what the image brings along.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Read(_, error) => kernel::Error::io("read", "", error).is_io(),
+            Self::Load(error) => error.is_io(),
+            Self::Missing(_) => false,
+        }
+    }
+}
+
 /// Loads the driver of `kind` and what it needs, unless the kernel has it.
 pub(super) fn load(root: &Root, kind: FileSystem) -> Result<(), Error> {
     let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| Error::Read(path.display().to_string(), e));
