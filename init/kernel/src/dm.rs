@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use devicemapper::{DM, DevId, DmFlags, DmName, DmNameBuf, DmOptions};
+use devicemapper::{DM, DevId, DmFlags, DmNameBuf, DmOptions};
 use rustix::io::Errno;
 
 use crate::Error;
@@ -33,7 +33,7 @@ impl Mapped {
     pub fn read_only(name: &str, target: &Target) -> Result<Self, Error> {
         let dm = context()?;
         let name = DmNameBuf::new(name.to_owned()).map_err(|_| Error::new("dm create", name, Errno::INVAL))?;
-        let device = dm.device_create(&name, None, DmOptions::default()).map_err(|e| refused("dm create", &name, &e))?;
+        let device = dm.device_create(&name, None, DmOptions::default()).map_err(|e| refused("dm create", &&*name, &e))?;
         let mapped = Self { minor: device.device().minor, name };
         match mapped.load(&dm, target) {
             Ok(()) => Ok(mapped),
@@ -52,13 +52,23 @@ impl Mapped {
         self.load(&context()?, target)
     }
 
+    /// What its target says of it now: of dm-verity `V` while each block was what was hashed, and `C` since one was not.
+    ///
+    /// # Errors
+    /// `ENXIO` when it is gone.
+    pub fn status(&self) -> Result<String, Error> {
+        let status = context()?.table_status(&DevId::Name(&self.name), DmOptions::default());
+        let (_, targets) = status.map_err(|e| refused("dm table status", &&*self.name, &e))?;
+        Ok(targets.into_iter().next().map(|(_, _, _, status)| status).unwrap_or_default())
+    }
+
     fn load(&self, dm: &DM, target: &Target) -> Result<(), Error> {
         let id = DevId::Name(&self.name);
         let line = (0, target.sectors, target.kind.to_owned(), target.params.clone());
         dm.table_load(&id, &[line], DmOptions::default().set_flags(DmFlags::DM_READONLY))
-            .map_err(|e| refused("dm table load", &self.name, &e))?;
+            .map_err(|e| refused("dm table load", &&*self.name, &e))?;
         // Without DM_SUSPEND this ioctl resumes, which swaps the loaded table in.
-        dm.device_suspend(&id, DmOptions::default()).map_err(|e| refused("dm resume", &self.name, &e))?;
+        dm.device_suspend(&id, DmOptions::default()).map_err(|e| refused("dm resume", &&*self.name, &e))?;
         Ok(())
     }
 
@@ -70,7 +80,7 @@ impl Mapped {
         context()?
             .device_remove(&DevId::Name(&self.name), DmOptions::default())
             .map(drop)
-            .map_err(|e| refused("dm remove", &self.name, &e))
+            .map_err(|e| refused("dm remove", &&*self.name, &e))
     }
 
     /// The node that devtmpfs made, as `/dev/dm-0`.
@@ -80,12 +90,21 @@ impl Mapped {
     }
 }
 
+/// The version of the target `kind` that the kernel has: it tells what options it knows. `None` when it has no such target.
+///
+/// # Errors
+/// As the ioctl.
+pub fn target_version(kind: &str) -> Result<Option<(u32, u32, u32)>, Error> {
+    let listed = context()?.list_versions().map_err(|e| refused("dm list versions", &kind, &e))?;
+    Ok(listed.into_iter().find(|(name, ..)| name == kind).map(|(_, major, minor, patch)| (major, minor, patch)))
+}
+
 fn context() -> Result<DM, Error> {
     DM::new().map_err(|_| Error::new("open", "/dev/mapper/control", Errno::NODEV))
 }
 
 /// The crate's error text holds the errno among pages of debug output; only the errno is wanted.
-fn refused(call: &'static str, name: &DmName, error: &devicemapper::DmError) -> Error {
+fn refused(call: &'static str, name: &dyn std::fmt::Display, error: &devicemapper::DmError) -> Error {
     let errno = match error {
         devicemapper::DmError::Core(devicemapper::errors::Error::Ioctl(_, _, _, errno)) => {
             Errno::from_io_error(&std::io::Error::from(**errno))

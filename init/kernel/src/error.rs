@@ -54,12 +54,6 @@ impl Error {
         [Errno::ACCESS, Errno::PERM, Errno::ROFS].contains(&self.errno)
     }
 
-    /// Whether the kernel does not know what was asked of it (`EINVAL`).
-    #[must_use]
-    pub fn is_invalid(&self) -> bool {
-        self.errno == Errno::INVAL
-    }
-
     /// The errno, for the few callers that branch on it.
     #[must_use]
     pub fn errno(&self) -> Errno {

@@ -195,6 +195,23 @@ pub const fn options(on_corruption: OnCorruption, errors: bool) -> &'static str 
     }
 }
 
+/// Whether the kernel's target of this version knows what to do about a block that is not read (`errors` of [`options`]): 6.12 has 1.10.0,
+/// and the long-term kernels before it have 1.9.0 and lower.
+///
+/// Source: `verity_target` in drivers/md/dm-verity-target.c.
+#[must_use]
+pub fn knows_errors(version: Option<(u32, u32, u32)>) -> bool {
+    version >= Some((1, 10, 0))
+}
+
+/// Whether the status of a mapped device says that a block was not what was hashed.
+///
+/// Source: `verity_status` in drivers/md/dm-verity-target.c: `V` or `C`; behind it the count of repaired blocks, where blocks are.
+#[must_use]
+pub fn is_corrupt(status: &str) -> bool {
+    status.starts_with('C')
+}
+
 fn salt(block: &[u8; SUPERBLOCK_LEN]) -> Result<Vec<u8>, Error> {
     let length = usize::from(bytes::le_u16(block, 80).ok_or(Error::Length)?);
     let (field, after) = block.get(88..).and_then(|rest| rest.split_at_checked(256)).ok_or(Error::Length)?;
@@ -321,6 +338,23 @@ mod tests {
     fn tree_has_as_many_blocks_as_its_levels_add_up_to() {
         for (data, want) in [(0, 0), (1, 0), (2, 1), (128, 1), (129, 3), (16384, 129), (16385, 132)] {
             assert_eq!(blocks(data).hash_blocks(), want, "{data}");
+        }
+    }
+
+    #[test]
+    fn version_tells_the_options_and_the_status_what_was_seen() {
+        for (version, want) in [
+            (None, false),
+            (Some((1, 9, 0)), false),
+            (Some((1, 9, 99)), false),
+            (Some((1, 10, 0)), true),
+            (Some((1, 13, 0)), true),
+            (Some((2, 0, 0)), true),
+        ] {
+            assert_eq!(super::knows_errors(version), want, "{version:?}");
+        }
+        for (status, want) in [("V", false), ("C", true), ("C 3", true), ("", false)] {
+            assert_eq!(super::is_corrupt(status), want, "{status}");
         }
     }
 

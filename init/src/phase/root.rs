@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use kernel::block::{Access, DIRECT_ALIGN, Device};
-use kernel::dm::{Mapped, Target};
+use kernel::dm::{self, Mapped, Target};
 use kernel::mount::{Attr, Detached, MountOption};
 use ondisk::cmdline::{self, OnCorruption, RootHash, RootSelector};
 use ondisk::erofs;
@@ -47,8 +47,10 @@ pub(crate) enum Error {
     Number(String),
     #[error("activating")]
     Activate(#[source] kernel::Error),
-    #[error("the first block does not match the measured root hash")]
-    Hash(#[source] kernel::Error),
+    #[error("{0} does not match the measured root hash")]
+    Hash(&'static str, #[source] kernel::Error),
+    #[error("the disk does not read {0}")]
+    Unread(&'static str, #[source] kernel::Error),
     #[error("the first block")]
     FileSystem(#[source] erofs::Error),
     #[error("mounting")]
@@ -67,9 +69,9 @@ impl Error {
             },
             Self::Superblock(_) => 33,
             Self::Activate(_) | Self::Number(_) => 34,
-            Self::Hash(_) => 35,
+            Self::Hash(..) => 35,
             Self::FileSystem(_) | Self::Mount(_) => 36,
-            Self::Read(_) => 37,
+            Self::Read(_) | Self::Unread(..) => 37,
         }
     }
 
@@ -77,7 +79,7 @@ impl Error {
     pub(crate) const fn may_pass(&self) -> bool {
         match self {
             Self::Disk(error) => error.may_pass(),
-            error => matches!(error, Self::Read(_)),
+            error => matches!(error, Self::Read(_) | Self::Unread(..)),
         }
     }
 }
@@ -96,7 +98,7 @@ pub(crate) fn verify(_api: Api, wanted: &cmdline::Root) -> Result<Root, Error> {
 
     // First with errors, so that a wrong hash ends here with its own code; then as policy says, where a bad block is fatal.
     let mapped = Mapped::read_only(NAME, &target("")).map_err(Error::Activate)?;
-    let first = probe(&mapped).map_err(Error::Hash)?;
+    let first = probe(&mapped).map_err(|error| failed_read(&mapped, "the first block", error))?;
     let bytes = erofs::size(&first).map_err(Error::FileSystem)?;
     superblock.check_size(bytes).map_err(Error::Superblock)?;
     make_fatal(&mapped, target, wanted.on_corruption).map_err(Error::Activate)?;
@@ -106,7 +108,9 @@ pub(crate) fn verify(_api: Api, wanted: &cmdline::Root) -> Result<Root, Error> {
     let options = [MountOption::Value("source", &source), MountOption::Flag("ro")];
     let attr = Attr::MOUNT_ATTR_RDONLY | Attr::MOUNT_ATTR_NODEV;
     let mount = || Detached::new("erofs", &options, attr)?.attach(Path::new(SYSROOT));
-    mount().map_err(Error::Mount)?;
+    mount().map_err(|error| {
+        if error.is_io() { failed_read(&mapped, "a block of the file system", error) } else { Error::Mount(error) }
+    })?;
     step("root: mounted");
     Ok(Root { hash: wanted.hash, path: Path::new(SYSROOT) })
 }
@@ -114,16 +118,20 @@ pub(crate) fn verify(_api: Api, wanted: &cmdline::Root) -> Result<Root, Error> {
 /// Has dm-verity do what policy says about a bad block, and about one that the disk does not read: it is the host that refuses it, and
 /// a boot that goes on without a file is another than the one that was measured.
 fn make_fatal(mapped: &Mapped, target: impl Fn(&'static str) -> Target, on: OnCorruption) -> Result<(), kernel::Error> {
-    match mapped.replace(&target(verity::options(on, true))) {
-        Err(error) if error.is_invalid() => {
-            log::warn!("root: this kernel's dm-verity does not end the machine when the disk does not read: such a read is EIO");
-            mapped.replace(&target(verity::options(on, false)))
-        }
-        done => done,
+    let ends_at_errors = verity::knows_errors(dm::target_version("verity")?);
+    if !ends_at_errors {
+        log::warn!("root: this kernel's dm-verity does not end the machine when the disk does not read: such a read is EIO");
     }
+    mapped.replace(&target(verity::options(on, ends_at_errors)))
 }
 
-/// Reads the first block of the mapped device past the cache: dm-verity answers EIO unless it hashes to the root.
+/// Tells a block that is not what was hashed from one that was not read. Both are EIO; what dm-verity has seen of the first kind it remembers.
+fn failed_read(mapped: &Mapped, what: &'static str, error: kernel::Error) -> Error {
+    let is_corrupt = !error.is_timeout() && mapped.status().is_ok_and(|status| verity::is_corrupt(&status));
+    if is_corrupt { Error::Hash(what, error) } else { Error::Unread(what, error) }
+}
+
+/// Reads the first block of the mapped device past the cache: dm-verity answers EIO unless the disk reads it and it hashes to the root.
 fn probe(mapped: &Mapped) -> Result<Vec<u8>, kernel::Error> {
     Device::open(&mapped.path(), Access::Read)?.read(0, DIRECT_ALIGN)
 }

@@ -48,8 +48,17 @@ pub(super) fn panics_at_a_block_that_the_host_does_not_read(stage: &Stage) -> Re
     ended.no_line("cvm-tests: done")?;
     match stage.artifacts.line {
         KernelLine::Backports => ended.no_line("cvm-init: E").and(panicked(&ended)),
-        KernelLine::Stable => ended.stopped_with(35),
-    }
+        KernelLine::Stable => unread(&ended),
+    }?;
+    // The first block of data, which PID 1 reads to tell a wrong root from a right one: a disk that does not read is neither.
+    unread(&Boot::new(stage).root(RootDisk::unreadable_at(&stage.artifacts, stage.artifacts.root.0)).run()?)
+}
+
+/// The disk did not read the first block, and nothing says that the root is another.
+fn unread(ended: &Ended) -> Result<(), Failure> {
+    ended.stopped_with(37)?;
+    ended.no_line("does not match the measured root hash")?;
+    ended.line("E37 root: the disk does not read the first block: read /dev/dm-0: ").map(drop)
 }
 
 /// Where in the image the task program begins, whose first comment no other file has.
