@@ -17,9 +17,9 @@ use super::data::{self, Disks, Keys};
 use super::net::Network;
 use super::policy::Measured;
 use crate::journal::step;
-use kernel::threads;
 use dial::{Dialer, Event};
 use gathering::{Gathering, Line};
+use kernel::threads;
 pub(crate) use outcome::Outcome;
 
 /// Keys that were proved, with what there is to say about how they came. Only [`gather`] makes one.
@@ -146,7 +146,9 @@ impl Error {
             | Self::Stale(outcome)
             | Self::OwnQuote(outcome)
             | Self::Expired(outcome) => !outcome.is_hopeless(),
-            Self::Disk(_) | Self::Identity(_) | Self::Thread(_) | Self::Threshold(..) => false,
+            // A disk that does not read while a key is tried on it may read the next time.
+            Self::Disk(error) => error.may_pass(),
+            Self::Identity(_) | Self::Thread(_) | Self::Threshold(..) => false,
         }
     }
 }
@@ -275,4 +277,18 @@ fn demand(policy: &TcbPolicy) -> attest::TcbDemand {
         TcbStatus::TdRelaunchAdvisedConfigurationNeeded => attest::TcbStatus::TDRelaunchAdvisedConfigurationNeeded,
     });
     attest::TcbDemand::Statuses(statuses.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disk_that_does_not_read_in_a_trial_may_read_the_next_time() {
+        let trial = |error| Error::Disk(data::Error::Read(error));
+        let error = trial(kernel::Error::io("read", "/dev/vdb", &std::io::ErrorKind::TimedOut.into()));
+        assert_eq!((error.code(), error.may_pass()), (71, true));
+        let foreign = Error::Disk(data::Error::Foreign);
+        assert_eq!((foreign.code(), foreign.may_pass()), (73, false));
+    }
 }

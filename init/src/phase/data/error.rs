@@ -103,10 +103,13 @@ impl Error {
         match self {
             Self::Of(_, error) => error.may_pass(),
             Self::Disk(error) => error.may_pass(),
+            Self::Modules(error) => error.may_pass(),
+            Self::Driver(error) => error.may_pass(),
             Self::Read(_) | Self::NoTime(_) | Self::InUse => true,
             // A read that fails may come through the next time; what was read and is wrong stays wrong.
             Self::Open(error) => error.is_io(),
-            Self::Mount(error) => error.is_io(),
+            Self::Mount(error) | Self::Write(error) => error.is_io(),
+            Self::Format(error) => error.may_pass(),
             Self::Check(error) => error.may_pass(),
             Self::Unwritten(error) => error.may_pass(),
             Self::Size(error) => error.may_pass(),

@@ -47,6 +47,16 @@ impl Error {
             Self::FileSystem(_) => 82,
         }
     }
+
+    /// Whether the disk failed to read or write: the next boot formats it from the start.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Header(error) => error.is_io(),
+            Self::Write(error) => error.is_io(),
+            Self::FileSystem(error) => error.is_io(),
+            Self::Random(_) | Self::Changed => false,
+        }
+    }
 }
 
 /// What a disk is before it is formatted.

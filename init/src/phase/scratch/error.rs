@@ -52,6 +52,7 @@ impl Error {
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Disk(error) => error.may_pass(),
+            Self::Modules(error) => error.may_pass(),
             // A disk that is attached read-only stays so.
             Self::Read(error) | Self::Write(error) => !error.is_denial(),
             Self::Open(error) => error.is_io(),
