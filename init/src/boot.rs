@@ -26,7 +26,11 @@ pub(crate) fn boot(journal: &Arc<Journal>) -> Result<Infallible, BootError> {
 
     let (root, disks) = side_by_side(
         (journal, &policy),
-        move |journal, policy| Ok(journal.phase("root", || root::verify(api, &policy.line.root))?), // dm-verity over erofs
+        move |journal, policy| {
+            let root = journal.phase("root", || root::verify(api, &policy.line.root))?; //                dm-verity over erofs
+            handoff::check(&root, &policy.line.init)?; //                                                before a disk is written to
+            Ok(root)
+        },
         move |journal, policy| unlock_disk(journal, api, policy), //                                   t of n shares, proved
     )?;
     receipt.root(&root);

@@ -102,7 +102,8 @@ impl BootError {
             Self::Root(e) => e.may_pass(),
             Self::Scratch(e) => e.may_pass(),
             Self::Quiesce(e) => e.may_pass(),
-            Self::Measure(_) | Self::Handoff(_) | Self::Internal(_) => false,
+            Self::Handoff(e) => e.may_pass(),
+            Self::Measure(_) | Self::Internal(_) => false,
         };
         if may_pass { Verdict::Reboot } else { Verdict::PowerOff }
     }

@@ -18,6 +18,7 @@ pub mod integrity;
 pub mod intent;
 pub mod luks2;
 pub mod pe;
+pub mod program;
 pub mod register;
 pub mod scratch;
 mod text;

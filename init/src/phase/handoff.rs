@@ -1,5 +1,7 @@
 //! The other side: mounts move into the verified root, the initramfs is emptied, and PID 1 becomes the real init.
 
+mod program;
+
 use std::convert::Infallible;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -22,7 +24,7 @@ const MOVED: [&str; 4] = ["/dev", "/proc", "/sys", "/run"];
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("init={0} is no program of the verified root: correct the command line, or the image")]
-    NoInit(String, #[source] kernel::Error),
+    NoInit(String, #[source] program::Error),
     #[error("receipt")]
     Receipt(#[source] std::io::Error),
     #[error("moving mounts")]
@@ -43,6 +45,21 @@ impl Error {
             Self::Exec(_) => 95,
         }
     }
+
+    /// A program that was not read, where policy has such a read as an error and no panic, may be read the next time.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::NoInit(_, error) => error.is_io(),
+            Self::Exec(error) => error.is_io(),
+            Self::Receipt(_) | Self::Move(_) | Self::Empty(_) => false,
+        }
+    }
+}
+
+/// Looks whether `init` can be started in `root`. Asked when the root is verified, so that no disk is formatted for a root without an
+/// init, and again when the data disks are mounted in it, which may hide one.
+pub(crate) fn check(root: &Root, init: &InitPath) -> Result<(), Error> {
+    program::check(root.path(), Path::new(init.as_str())).map_err(|error| Error::NoInit(init.as_str().to_owned(), error))
 }
 
 /// Leaves the receipt in `/run`, moves the mounts, makes `root` the root of everything, and execs `init` in it.
@@ -55,8 +72,7 @@ pub(crate) fn switch_root(
     receipt: Receipt,
 ) -> Result<Infallible, Error> {
     let sysroot = root.path();
-    let program = Path::new(init.as_str());
-    mount::program_in(sysroot, program).map_err(|error| Error::NoInit(init.as_str().to_owned(), error))?;
+    check(root, init)?;
     receipt.leave(journal).map_err(Error::Receipt)?;
     for place in MOVED {
         mount::relocate(Path::new(place), &sysroot.join(place.trim_start_matches('/'))).map_err(Error::Move)?;
