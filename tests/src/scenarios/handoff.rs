@@ -1,6 +1,8 @@
 //! What the real init takes over, and what it never gets to see.
 
-use machine::Tpm;
+use std::time::Duration;
+
+use machine::{Exit, Habits, QuoteAnswer, QuoteSource, Tpm};
 use vault_node::Misbehaviour;
 
 use super::Stage;
@@ -84,4 +86,35 @@ pub(super) fn stops_at_an_init_that_is_no_program(stage: &Stage) -> Result<(), F
     let boot = Boot::new(stage).data(&data, &vaults).systemd().word("cvm.data.format=if-blank");
     boot.word("init=/sbin/no-such-init").run()?.stopped_with(94)?;
     if data.is_blank()? { Ok(()) } else { Err(Failure("the disk was formatted for a root without an init".to_owned())) }
+}
+
+pub(super) fn reboots_when_a_quote_has_no_end(stage: &Stage) -> Result<(), Failure> {
+    // All take so long for each answer that a third is asked; its quote is the one that the host never makes, and the key comes without.
+    let slow = || Misbehaviour::Slow(Duration::from_millis(1500));
+    let vaults = Vaults::up(&stage.artifacts, 2, 3)?.misbehaving(0, slow()).misbehaving(1, slow()).misbehaving(2, slow());
+    let data = DataDisk::blank(&stage.folder)?;
+    let habits = Habits { timeout: Duration::from_secs(120), ..Habits::default() };
+    let two = |platform| {
+        let (mut honest, mut quotes) = (crate::boot::honest(platform), 0);
+        move |report: &[u8; 1024]| {
+            quotes += 1;
+            if quotes > 2 { QuoteAnswer::Silent } else { QuoteSource::quote(&mut honest, report) }
+        }
+    };
+    let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").habits(habits).quotes(two);
+    let ended = boot.run()?;
+    ended.rebooted_with(98)?;
+    ended.line("threads of PID 1 did not end in 40 s: vault ")?;
+    ended.no_line("phase measure").map(drop)
+}
+
+pub(super) fn ends_where_the_kernel_refuses_threads(stage: &Stage) -> Result<(), Failure> {
+    // As many as the kernel has by itself: what needs one fails, and the end needs none.
+    let ended = Boot::new(stage).word("sysctl.kernel.threads-max=20").run()?;
+    ended.line("cvm-init: E")?;
+    ended.line("Resource temporarily unavailable")?;
+    match ended.exit {
+        Exit::PoweredOff => Ok(()),
+        _ => Err(Failure(format!("ended by {:?}", ended.exit))),
+    }
 }
