@@ -1,18 +1,19 @@
 //! Block devices as sysfs lists them, and reads and writes that pass no cache (`O_DIRECT`).
 
+mod answer;
 mod disk;
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::Error;
-use crate::threads::{self, ANSWER, lock};
+use crate::threads::ANSWER;
+use answer::in_time;
+pub use answer::unanswered;
 use disk::text;
 pub use disk::{Disk, KernelPartition, busy, disks, disks_in};
 
@@ -21,9 +22,6 @@ pub const DIRECT_ALIGN: usize = 4096;
 
 /// The largest single transfer, in bytes: what is read from a disk is never larger than its caller asked in pieces.
 const TRANSFER_MAX: usize = 1 << 20;
-
-/// Devices with a request that was given up, and that lives for as long as its thread waits for the answer.
-static UNANSWERED: Mutex<Vec<(PathBuf, Weak<()>)>> = Mutex::new(Vec::new());
 
 /// An open block device (or a file in its place) that is read and written past the page cache.
 #[derive(Debug)]
@@ -132,48 +130,6 @@ impl Device {
     }
 }
 
-/// Does `work` on the device in a thread of its own: no request can be given up by the thread that made it, and a host may never answer
-/// one. The thread of such a request stays, with its buffer: see [`unanswered`].
-fn in_time<T: Send + 'static>(
-    call: &'static str,
-    path: &Path,
-    times: (Duration, Duration),
-    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-) -> Result<T, Error> {
-    let (on, silent) = (path.display().to_string(), || Error::new(call, path.display(), Errno::TIMEDOUT));
-    if !unanswered(Some(path)).is_empty() {
-        return Err(silent());
-    }
-    let lives = Arc::new(());
-    let life = Arc::downgrade(&lives);
-    let alive = move || {
-        let outcome = work();
-        drop(lives);
-        outcome
-    };
-    let waiting = |seconds| log::warn!(target: "kernel", "{on}: a request to {call} has no answer for {seconds} s");
-    let name = format!("{call} {}", on.rsplit('/').next().unwrap_or(&on));
-    let Some(outcome) = threads::in_time(&name, times, alive, &waiting)? else {
-        lock(&UNANSWERED).push((path.to_owned(), life));
-        return Err(silent());
-    };
-    outcome.map_err(|e| Error::io(call, path.display(), &e))
-}
-
-/// The devices (or whether `of` is one of them) that have not answered a request yet that was given up, separated by commas. A thread waits for
-/// the answer, and an exec of this process for the thread.
-#[must_use]
-pub fn unanswered(of: Option<&Path>) -> String {
-    let mut names = String::new();
-    let mut given_up = lock(&UNANSWERED);
-    given_up.retain(|(_, life)| life.strong_count() > 0);
-    for (path, _) in given_up.iter().filter(|(path, _)| of.is_none_or(|of| of == path)) {
-        names.push_str(if names.is_empty() { "" } else { ", " });
-        names.push_str(&path.to_string_lossy());
-    }
-    names
-}
-
 /// A buffer whose bytes start at a multiple of [`DIRECT_ALIGN`] in memory.
 struct Aligned {
     memory: Vec<u8>,
@@ -270,27 +226,6 @@ mod tests {
         file.write_all_at(&[1; 4096], 8192).unwrap();
         assert_eq!(next_extent(file, 0).unwrap(), Some((8192, 12288)));
         assert_eq!(next_extent(file, 12288).unwrap(), None);
-    }
-
-    #[test]
-    fn device_that_has_not_answered_is_not_asked_again_until_it_does() {
-        let file = tempfile::NamedTempFile::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        file.as_file().set_len(4096).unwrap();
-        let device = Device::open(file.path(), Access::Read).unwrap();
-        let (times, path) = ((Duration::from_millis(5), Duration::from_millis(20)), file.path());
-        let (answer, never) = std::sync::mpsc::channel();
-        let hangs = in_time("read", path, times, move || never.recv().map_err(std::io::Error::other));
-        assert_eq!(hangs, Err(Error::new("read", path.display(), Errno::TIMEDOUT)));
-        assert_eq!(unanswered(Some(path)), path.display().to_string());
-        assert!(unanswered(None).contains(&unanswered(Some(path))));
-        assert_eq!(device.read(0, 4096).unwrap_err().errno(), Errno::TIMEDOUT);
-        assert_eq!(Device::open(path, Access::Read).unwrap_err().errno(), Errno::TIMEDOUT);
-        assert_eq!(unanswered(Some(Path::new("/dev/vda"))), "");
-        answer.send(()).unwrap();
-        while !unanswered(Some(path)).is_empty() {
-            std::thread::yield_now();
-        }
-        assert_eq!(device.read(0, 4096).unwrap(), [0; 4096]);
     }
 
     #[test]

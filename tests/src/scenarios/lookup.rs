@@ -52,7 +52,7 @@ pub(super) fn gives_up_a_disk_that_does_not_answer(stage: &Stage) -> Result<(), 
     let boot = Boot::new(stage).data(&data, &vaults).data_disks("serial=silent").arguments(arguments);
     let ended = boot.word("cvm.data.format=if-blank").word("cvm.debug=timeline").run()?;
     ended.stopped_with(71)?;
-    ended.line("a read has no answer for 5 s")?;
+    ended.line("a request to read has no answer for 5 s")?;
     ended.line("rebooting: another try may help").map(drop)
 }
 

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::answer::in_time;
 use crate::Error;
+use crate::threads::ANSWER;
 
 /// Bytes of a serial number that a virtio-blk disk can tell. Source: virtio 1.2, section 5.2.6, `VIRTIO_BLK_T_GET_ID`.
 const VIRTIO_SERIAL_LEN: usize = 20;
@@ -85,18 +87,22 @@ pub fn disks_in(root: &Path, dev: &Path) -> Result<Vec<Disk>, Error> {
     Ok(found)
 }
 
-/// The names of the disks that have not answered a request yet, separated by commas.
+/// The names of the disks that have not answered a request yet, separated by commas. Nothing here asks a disk.
 ///
 /// Source: Documentation/ABI/stable/sysfs-block: `inflight` has reads and writes.
 #[must_use]
 pub fn busy() -> String {
-    let disks = disks().unwrap_or_default();
-    let waits =
-        |disk: &&Disk| text(&disk.sysfs.join("inflight")).is_ok_and(|counts| counts.split_whitespace().any(|count| count != "0"));
+    busy_in(Path::new("/sys/block"))
+}
+
+fn busy_in(root: &Path) -> String {
     let mut names = String::new();
-    for disk in disks.iter().filter(waits) {
-        names.push_str(if names.is_empty() { "" } else { ", " });
-        names.push_str(&disk.name);
+    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+        let counts = text(&entry.path().join("inflight")).unwrap_or_default();
+        if counts.split_whitespace().any(|count| count != "0") {
+            names.push_str(if names.is_empty() { "" } else { ", " });
+            names.push_str(&entry.file_name().to_string_lossy());
+        }
     }
     names
 }
@@ -166,7 +172,13 @@ fn is_virtio_blk(sysfs: &Path) -> bool {
 /// What is not UTF-8 becomes U+FFFD, which no serial number of a policy contains.
 fn serial(sysfs: &Path) -> Option<String> {
     let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let plain = || ["serial", "device/serial"].iter().find_map(|name| fs::read(sysfs.join(name)).ok()).map(|bytes| lossy(&bytes));
+    // virtio_blk asks the disk each time that this is read, and waits for its answer.
+    let virtio = || {
+        let path = sysfs.join("serial");
+        let wanted = path.clone();
+        in_time("read", &path, ANSWER, move || fs::read(wanted)).ok()
+    };
+    let plain = || virtio().or_else(|| fs::read(sysfs.join("device/serial")).ok()).map(|bytes| lossy(&bytes));
     let scsi = || fs::read(sysfs.join("device/vpd_pg80")).ok()?.get(4..).map(lossy);
     let serial = plain().or_else(scsi)?;
     let serial = serial.trim_matches(|c: char| c == '\0' || c.is_whitespace());
@@ -221,6 +233,14 @@ mod tests {
                 ("vdc".to_owned(), 4096, 512, Some("a\u{fffd}".to_owned())),
             ]
         );
+    }
+
+    #[test]
+    fn disks_with_requests_under_way_are_named() {
+        let root =
+            sysfs(&[("vda/inflight", b"       0        0\n"), ("vdb/inflight", b"       1        0\n"), ("vdc/size", b"8")]);
+        assert_eq!(busy_in(root.path()), "vdb");
+        assert_eq!(busy_in(&root.path().join("none")), "");
     }
 
     #[test]

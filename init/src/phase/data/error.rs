@@ -117,3 +117,29 @@ impl Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disk_that_fails_may_do_better_the_next_time_and_one_that_is_read_only_may_not() {
+        let error = |number| kernel::Error::io("write", "/dev/vdb", &std::io::Error::from_raw_os_error(number));
+        let (failed, silent, read_only) = (error(5), error(110), error(30));
+        let cases = [
+            (Error::Write(failed.clone()), 81, true),
+            (Error::Write(read_only.clone()), 81, false),
+            (Error::Format(format::Error::Write(silent.clone())), 81, true),
+            (Error::Format(format::Error::Write(read_only)), 81, false),
+            (Error::Format(format::Error::Header(luks::Error::Superblock(silent.clone()))), 80, true),
+            (Error::Format(format::Error::Header(luks::Error::Key)), 80, false),
+            (Error::Format(format::Error::Changed), 80, false),
+            (Error::Open(luks::Error::Superblock(failed)), 76, true),
+            (Error::Modules(api::Error::Silent("a.ko".to_owned(), "vdb".to_owned(), silent.clone())), 14, true),
+            (Error::Modules(api::Error::Module(silent)), 13, false),
+        ];
+        for (error, code, may_pass) in cases {
+            assert_eq!((error.code(), error.may_pass()), (code, may_pass), "{error:?}");
+        }
+    }
+}

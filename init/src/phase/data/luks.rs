@@ -2,13 +2,14 @@
 //! never writes one there.
 
 pub(in crate::phase) mod ephemeral;
+mod refusal;
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use kernel::block::{Access, DIRECT_ALIGN, Device};
+use kernel::block::{Access, Device};
 use kernel::sysctl::AnyAlgorithm;
 use libcryptsetup_rs::consts::flags::{CryptActivate, CryptDeactivate, CryptPbkdf, CryptVolumeKey};
 use libcryptsetup_rs::consts::vals::{CryptKdf, CryptRng, EncryptionFormat, KeyslotsSize, MetadataSize};
@@ -213,7 +214,7 @@ impl HeaderFile {
     /// Opens the disk under `name`, with dm-integrity's journal or without.
     pub(super) fn activate(&self, name: &str, dek: &Dek, disk: &Path, journal: Journal) -> Result<Mapped, Error> {
         let mut open = || self.find_slot(Some((name, journal)), dek, disk);
-        again_if_refused(&mut open, &|| reads(disk))?.ok_or(Error::Key)?;
+        refusal::again_if_refused(&mut open, &|| refusal::reads(disk))?.ok_or(Error::Key)?;
         Mapped::named(name)
     }
 
@@ -237,30 +238,6 @@ impl HeaderFile {
         let input = place.map_or(TokenInput::AddToken(token), |place| TokenInput::ReplaceToken(place, token));
         self.loaded(disk)?.token_handle().json_set(input).map(drop).map_err(library("token"))
     }
-}
-
-/// Opens, and once more when libcryptsetup refused although the disk reads: it says `EINVAL` or `ENODEV` also when it, or the kernel, failed
-/// to read dm-integrity's superblock, and one read that fails says nothing final about a disk.
-///
-/// Source: cryptsetup 2.7.5, `INTEGRITY_read_superblock` in lib/integrity/integrity.c, `_dm_create_device` in lib/libdevmapper.c.
-fn again_if_refused(
-    open: &mut dyn FnMut() -> Result<Option<u32>, Error>,
-    reads: &dyn Fn() -> Result<(), Error>,
-) -> Result<Option<u32>, Error> {
-    match open() {
-        Err(Error::Library { io: false, text, .. }) => {
-            log::warn!("data: {text}: reading the disk, and opening it once more");
-            reads()?;
-            open()
-        }
-        outcome => outcome,
-    }
-}
-
-/// Whether the block of `disk` that dm-integrity's superblock is in can be read.
-fn reads(disk: &Path) -> Result<(), Error> {
-    let read = || Device::open(disk, Access::Read)?.read(DATA_OFFSET, DIRECT_ALIGN);
-    read().map(drop).map_err(Error::Superblock)
 }
 
 /// Tries the key: `false` when it does not open the keyslot, which is not an error of the disk. Without a name nothing is
@@ -334,34 +311,5 @@ impl Mapped {
     pub(super) fn close(self) -> Result<(), Error> {
         let mut device = CryptInit::init_by_name_and_header(&self.name, None).map_err(library("init by name"))?;
         device.activate_handle().deactivate(&self.name, CryptDeactivate::empty()).map_err(library("deactivate"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What each try comes to, and what the disk does in between; how it ends, and whether that may pass.
-    type Case = (Vec<Result<Option<u32>, Error>>, fn() -> Result<(), Error>, Result<Option<u32>, bool>);
-
-    #[test]
-    fn one_read_that_fails_never_ends_an_activation_for_good() {
-        let refused = |io| Error::Library { call: "activate", text: "Invalid argument".to_owned(), io };
-        let unread = || Err(Error::Superblock(kernel::Error::io("read", "/dev/vdb", &std::io::ErrorKind::TimedOut.into())));
-        let cases: Vec<Case> = vec![
-            (vec![Ok(Some(1))], unread, Ok(Some(1))),
-            (vec![Ok(None)], unread, Ok(None)),
-            (vec![Err(refused(false)), Ok(Some(1))], || Ok(()), Ok(Some(1))),
-            (vec![Err(refused(false)), Err(refused(false))], || Ok(()), Err(false)),
-            (vec![Err(refused(false))], unread, Err(true)),
-            (vec![Err(refused(true))], unread, Err(true)),
-            (vec![Err(Error::Key)], unread, Err(false)),
-        ];
-        for (number, (tries, reads, want)) in cases.into_iter().enumerate() {
-            let mut tries = tries.into_iter();
-            let ended = again_if_refused(&mut || tries.next().unwrap(), &reads);
-            assert_eq!(ended.map_err(|error| error.is_io()), want, "{number}");
-            assert_eq!(tries.count(), 0, "{number}");
-        }
     }
 }

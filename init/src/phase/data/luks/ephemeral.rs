@@ -7,7 +7,7 @@ use libcryptsetup_rs::consts::flags::CryptActivate;
 use ondisk::cmdline::DataCipher;
 use zeroize::Zeroizing;
 
-use super::{Error, HeaderFile, Mapped, library, names, reads};
+use super::{Error, HeaderFile, Mapped, library, names, refusal};
 
 /// Makes the integrity area of `disk` behind its first 16 MiB and opens it under `name` with a new key from the kernel. The rest of
 /// its sectors cannot be read before they are written, whatever an earlier boot left there.
@@ -20,7 +20,7 @@ pub(in crate::phase) fn open(name: &str, disk: &Path) -> Result<Mapped, Error> {
     let (_header, mut device) = HeaderFile::without_keyslot(disk, None, CIPHER, Either::Left(&key))?;
     let opened = device.activate_handle().activate_by_volume_key(Some(name), Some(&key), CryptActivate::NO_JOURNAL);
     if let Err(refused) = opened.map_err(library("activate")) {
-        reads(disk)?; // what libcryptsetup says of a read that failed says nothing of it
+        refusal::reads(disk)?; // what libcryptsetup says of a read that failed says nothing of it
         return Err(refused);
     }
     Mapped::named(name)

@@ -1,0 +1,82 @@
+//! Requests to devices that may have no answer: given up, remembered, and not made again before the first one is answered.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use crate::Error;
+use crate::threads::{self, lock};
+
+/// Devices with a request that was given up, and that lives for as long as its thread waits for the answer.
+static UNANSWERED: Mutex<Vec<(PathBuf, Weak<()>)>> = Mutex::new(Vec::new());
+
+/// Does `work` on the device in a thread of its own: no request can be given up by the thread that made it, and a host may never answer
+/// one. The thread of such a request stays, with its buffer: see [`unanswered`].
+pub(super) fn in_time<T: Send + 'static>(
+    call: &'static str,
+    path: &Path,
+    times: (Duration, Duration),
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, Error> {
+    let (on, silent) = (path.display().to_string(), || Error::new(call, path.display(), Errno::TIMEDOUT));
+    if !unanswered(Some(path)).is_empty() {
+        return Err(silent());
+    }
+    let lives = Arc::new(());
+    let life = Arc::downgrade(&lives);
+    let alive = move || {
+        let outcome = work();
+        drop(lives);
+        outcome
+    };
+    let waiting = |seconds| log::warn!(target: "kernel", "{on}: a request to {call} has no answer for {seconds} s");
+    let name = format!("{call} {}", on.rsplit('/').next().unwrap_or(&on));
+    let Some(outcome) = threads::in_time(&name, times, alive, &waiting)? else {
+        lock(&UNANSWERED).push((path.to_owned(), life));
+        return Err(silent());
+    };
+    outcome.map_err(|e| Error::io(call, path.display(), &e))
+}
+
+/// The devices (or whether `of` is one of them) that have not answered a request yet that was given up, separated by commas. A thread waits for
+/// the answer, and an exec of this process for the thread.
+#[must_use]
+pub fn unanswered(of: Option<&Path>) -> String {
+    let mut names = String::new();
+    let mut given_up = lock(&UNANSWERED);
+    given_up.retain(|(_, life)| life.strong_count() > 0);
+    for (path, _) in given_up.iter().filter(|(path, _)| of.is_none_or(|of| of == path)) {
+        names.push_str(if names.is_empty() { "" } else { ", " });
+        names.push_str(&path.to_string_lossy());
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::{Access, Device};
+
+    #[test]
+    fn device_that_has_not_answered_is_not_asked_again_until_it_does() {
+        let file = tempfile::NamedTempFile::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        file.as_file().set_len(4096).unwrap();
+        let device = Device::open(file.path(), Access::Read).unwrap();
+        let (times, path) = ((Duration::from_millis(5), Duration::from_millis(20)), file.path());
+        let (answer, never) = std::sync::mpsc::channel();
+        let hangs = in_time("read", path, times, move || never.recv().map_err(std::io::Error::other));
+        assert_eq!(hangs, Err(Error::new("read", path.display(), Errno::TIMEDOUT)));
+        assert_eq!(unanswered(Some(path)), path.display().to_string());
+        assert!(unanswered(None).contains(&unanswered(Some(path))));
+        assert_eq!(device.read(0, 4096).unwrap_err().errno(), Errno::TIMEDOUT);
+        assert_eq!(Device::open(path, Access::Read).unwrap_err().errno(), Errno::TIMEDOUT);
+        assert_eq!(unanswered(Some(Path::new("/dev/vda"))), "");
+        answer.send(()).unwrap();
+        while !unanswered(Some(path)).is_empty() {
+            std::thread::yield_now();
+        }
+        assert_eq!(device.read(0, 4096).unwrap(), [0; 4096]);
+    }
+}
