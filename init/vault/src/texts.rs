@@ -1,7 +1,7 @@
 //! The texts by which vaults refuse: the only place where they are told apart. Answers carry no code, so a part of the text decides.
 //!
-//! Source: Enclave Vault node (enclave-os-mini, crates/enclave-os-vault/src: lib.rs, grant.rs, policy.rs), commit f19b769, September 2026,
-//! and wire.md sections 3 and 6. An unknown text is never a reason to believe anything.
+//! Source: Enclave Vault node (enclave-os-mini, crates/enclave-os-vault/src: lib.rs, grant.rs, policy.rs), commit f19b769, 2026-08-21,
+//! and what later builds were seen to say (key-server-protocol.md, section 3.8). An unknown text is never a reason to believe anything.
 
 use crate::Refused;
 #[cfg(feature = "operator")]
@@ -27,8 +27,7 @@ const OPERATOR: [(&str, Refusal); 22] = [
     ("grant audience must be", Refusal::GrantAudience),
     ("key-creation grant has expired", Refusal::GrantExpired),
     ("grant cnf (holder-of-key) does not match", Refusal::GrantHolder),
-    ("no app-id (OID 3.6) and the grant has no cnf", Refusal::GrantHolder),
-    ("carries no app-id and the grant has no cnf", Refusal::GrantHolder),
+    ("and the grant has no cnf", Refusal::GrantHolder),
     ("does not match grant scope app-id", Refusal::GrantHolder),
     ("requires a mutual-RA-TLS peer certificate", Refusal::GrantHolder),
     ("is outside the grant scope", Refusal::GrantScope),
@@ -38,6 +37,7 @@ const OPERATOR: [(&str, Refusal); 22] = [
     ("OIDC authentication required", Refusal::NoBearer),
     ("is immutable", Refusal::Immutable),
     ("is not allowed to change", Refusal::Immutable),
+    ("cannot stage/revoke pending profiles", Refusal::Immutable),
     ("may only be changed by the key owner", Refusal::Immutable),
     ("required_oids are append/strengthen-only", Refusal::RequiredOid),
     ("pending profile id", Refusal::NotPending),
@@ -86,7 +86,10 @@ mod tests {
             ("grant policy owner does not match the grant subject", Refusal::GrantOwner),
             ("handles starting with '__' are reserved for internal use", Refusal::Handle),
             ("OIDC authentication required to list keys", Refusal::NoBearer),
+            ("caller RA-TLS certificate carries no app-id and the grant has no cnf binding", Refusal::GrantHolder),
             ("policy field Owner is immutable", Refusal::Immutable),
+            ("caller role Tee cannot stage/revoke pending profiles", Refusal::Immutable),
+            ("caller role Auditor is not allowed to change any policy field", Refusal::Immutable),
             ("caller role Owner is not allowed to change policy field Mutability", Refusal::Immutable),
             ("PolicyField::PendingProfiles is immutable on this key", Refusal::Immutable),
             ("required OID 1.2.3 cannot be dropped: required_oids are append/strengthen-only", Refusal::RequiredOid),
