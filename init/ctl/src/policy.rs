@@ -1,4 +1,4 @@
-//! Key policies, version 1: which images may have a key, and who may change that (wire.md, section 3).
+//! Key policies, version 1: which images may have a key, and who may change that (key-server-protocol.md, section 5).
 
 mod check;
 mod compare;
@@ -125,7 +125,7 @@ pub(crate) fn names_a_guest(policy: &Value) -> bool {
 pub(crate) mod tests {
     use super::*;
 
-    /// The sample of wire.md, section 3.
+    /// The sample of key-server-protocol.md, section 5.1.
     const SAMPLE: &str = r#"{"version":1,
      "principals":{"owner":{"Oidc":{"issuer":"https://issuer.example","sub":"owner-1","required_roles":[]}},"managers":[],"auditors":[],
        "tees":[{"Tee":{"name":"guest-v1","measurements":[{"Tdx":{"mrtd":"MRTD","rtmr1":"RTMR1","rtmr2":"RTMR2"}}],

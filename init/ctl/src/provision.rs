@@ -29,7 +29,7 @@ pub struct Request {
     pub threshold: usize,
     /// The key's name at every vault.
     pub handle: String,
-    /// The key policy (wire.md, section 3); its owner is whom the grant is for.
+    /// The key policy (key-server-protocol.md, section 5); its owner is whom the grant is for.
     pub policy: Value,
     /// What the policy is for.
     pub facts: Facts,

@@ -1,6 +1,6 @@
 //! Grants that create keys, and bearers that say who owns them: JWTs, ES256, of an issuer whose key is at hand.
 //!
-//! Source: RFC 7515 (compact form), RFC 7518 section 3.4 (raw `r || s`), wire.md sections 3 and 6 (claims).
+//! Source: RFC 7515 (compact form), RFC 7518 section 3.4 (raw `r || s`), key-server-protocol.md, section 4 (claims).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;

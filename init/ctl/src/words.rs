@@ -8,7 +8,7 @@ use crate::{Error, Nodes};
 /// What a guest accepts without being told.
 const USUAL: [TcbStatus; 2] = [TcbStatus::UpToDate, TcbStatus::SWHardeningNeeded];
 
-/// The words, one each, in the order of the design's table.
+/// The words, one each, in the order of the README's table.
 pub(crate) fn guest(nodes: &Nodes, handle: &str, threshold: usize, commitment: &[u8; 32]) -> Vec<String> {
     let word = |key: Key, value: String| format!("{key}={value}");
     let mut words = vec![

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 /// Bytes of the key.
 pub(crate) const DEK_BYTES: usize = 32;
 
-/// Domain separation of the commitment: storage.md, section 2.
+/// Domain separation of the commitment: key-server-protocol.md, section 6.
 const COMMITMENT_LABEL: &[u8] = b"cvm-init dek commit v1";
 
 /// The data disk's key: 32 random bytes on the heap, wiped on drop.
@@ -37,7 +37,7 @@ impl Dek {
         &self.0
     }
 
-    /// The LUKS passphrase: 64 lower-case hex characters, no newline (wire.md, section 4).
+    /// The LUKS passphrase: 64 lower-case hex characters, no newline (key-server-protocol.md, section 6).
     #[must_use]
     pub fn expose_passphrase(&self) -> Zeroizing<[u8; 2 * DEK_BYTES]> {
         let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };

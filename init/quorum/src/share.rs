@@ -1,6 +1,6 @@
 //! One vault's share: generation (16 bytes) || X (1) || data (32), and what t of them combine to.
 //!
-//! Arithmetic is in GF(2^8) modulo x^8+x^4+x^3+x+1 (0x11b), one polynomial a byte, the secret at x = 0 (wire.md, section 4).
+//! Arithmetic is in GF(2^8) modulo x^8+x^4+x^3+x+1 (0x11b), one polynomial a byte, the secret at x = 0 (key-server-protocol.md, section 6).
 
 use std::num::NonZeroU8;
 

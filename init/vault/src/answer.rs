@@ -1,4 +1,4 @@
-//! A vault's answers to ExportKey. Failures come with status 200 and a text, from which clients tell kinds by substring (wire.md, section 3).
+//! A vault's answers to ExportKey. Failures come with status 200 and a text, from which clients tell kinds by substring (key-server-protocol.md, section 3.8).
 
 use serde::Deserialize;
 use serde::de::{SeqAccess, Visitor};

@@ -2,7 +2,7 @@
 //!
 //! report_data = SHA-512( SHA-256(SPKI DER) || context || hctx ), 64 bytes, where hctx is 32 bytes of TLS exporter (RFC 8446,
 //! section 7.5) under a label for each direction: so neither end's quote can be passed off as the other's.
-//! Source: RA-TLS v2, docs/ratls-v2.md (wire.md, section 2).
+//! Source: RA-TLS v2, key-server-protocol.md, section 2.3.
 
 use ring::digest::{SHA256, SHA512, digest};
 

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::Error;
 
-/// The app UUID: 16 raw bytes, no inner DER, not critical (wire.md, section 1).
+/// The app UUID: 16 raw bytes, no inner DER, not critical (key-server-protocol.md, section 1.2).
 const OID_APP: &[u64] = &[1, 3, 6, 1, 4, 1, 65230, 4, 1];
 
 /// One key for the life of the process; never written anywhere.

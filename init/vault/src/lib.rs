@@ -3,7 +3,7 @@
 //! Threat model: whoever answers may be anyone, and may pass our bytes on. The node proves itself first; until then nothing but
 //! the challenge is sent. Evidence is bound to the exporter of this very TLS session and to the node's own key, computed here,
 //! never taken from the peer. Every step has a deadline, every length a bound, and a reply in the wrong place ends the
-//! connection. The wire is in shared design text `wire.md`: RA-TLS v2 of Privasys.
+//! connection. The protocol is in `init/docs/key-server-protocol.md`.
 //!
 //! The seam: PID 1 and `cvmctl` know a key server through this crate only. A guest attests ([`Handshaken`], [`Challenged`]) and exports
 //! ([`Session::export_key`]); an operator creates and deletes keys and manages their policies (`operator::KeyServer`, in a feature that

@@ -19,7 +19,7 @@ pub const CLIENT_LABEL: &[u8] = b"EXPORTER-privasys-ratls-attest-v2-client";
 /// `SHA-512( SHA-256(spki) || context || hctx )`: the report data that ties a quote to one key, one nonce and one
 /// connection. `spki` is the DER `SubjectPublicKeyInfo`, 91 bytes for P-256; `hctx` the exporter's output for `context`.
 ///
-/// Source: RA-TLS v2, docs/ratls-v2.md; wire.md section 2.
+/// Source: key-server-protocol.md, section 2.3.
 #[must_use]
 pub fn binding(spki: &[u8], context: &[u8; 32], hctx: &[u8; 32]) -> [u8; 64] {
     let mut out = [0; 64];

@@ -17,7 +17,7 @@ pub(crate) fn now(offset: i64) -> u64 {
 
 /// Whether a node whose clock says `now` takes evidence of this minute: at most 24 h 05 min old, and at most 5 min ahead.
 ///
-/// Source: wire.md section 6.
+/// Source: key-server-protocol.md, section 2.8.
 pub(crate) fn is_recent(text: &str, now: u64) -> bool {
     parse(text).is_some_and(|minute| minute <= now.saturating_add(AHEAD) && now.saturating_sub(minute) <= OLDEST)
 }

@@ -12,7 +12,7 @@ use crate::{Error, Issuer, Misbehaviour};
 
 /// After how long the host's proxy drops a connection on which nothing is said.
 ///
-/// Source: wire.md section 6.
+/// Source: key-server-protocol.md, section 1.4.
 const IDLE: Duration = Duration::from_secs(300);
 
 /// What a node is.
@@ -48,7 +48,7 @@ pub struct NodeConfig {
 
 /// Which clients are told `client_evidence: "required"`.
 ///
-/// Source: wire.md section 6.
+/// Source: key-server-protocol.md, section 2.5.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EvidenceRule {
     /// Those whose certificate carries the app extension: today's builds.

@@ -27,7 +27,7 @@ impl GuestEvidence {
     /// Reads an SGX quote of version 3, a TDX quote of version 4, or with `is_snp` an SEV-SNP report, and its report data. A TDX
     /// quote of version 5 is refused, as the node's parser does.
     ///
-    /// Source: wire.md section 6; `sgx_quote_3.h`, `sgx_quote_4.h`; AMD 56860, ATTESTATION_REPORT.
+    /// Source: key-server-protocol.md, section 2.6; `sgx_quote_3.h`, `sgx_quote_4.h`; AMD 56860, ATTESTATION_REPORT.
     pub(crate) fn read(quote: Vec<u8>, is_snp: bool) -> Option<(Self, [u8; 64])> {
         let version = u16::from_le_bytes(field(&quote, 0)?);
         let (measurements, report_data) = match version {

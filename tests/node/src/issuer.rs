@@ -108,7 +108,7 @@ impl Issuer {
 
     /// The claims of a token that a key of the JWKS signed: the one that its `kid` names, and without one the first.
     ///
-    /// Source: wire.md section 6.
+    /// Source: key-server-protocol.md, section 4.1.
     pub(crate) fn claims(&self, token: &str) -> Result<Value, &'static str> {
         let header = jwt::header(token).ok_or("malformed token")?;
         let mut keys = self.keys_before.iter().map(|(kid, key)| (kid, key)).chain([(&self.kid, &self.key)]);

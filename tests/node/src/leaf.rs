@@ -14,9 +14,9 @@ use time::OffsetDateTime;
 
 use crate::{Error, tls};
 
-/// After how long a leaf's key turns, in seconds. Source: wire.md section 6.
+/// After how long a leaf's key turns, in seconds. Source: key-server-protocol.md, section 1.2.
 const TURN: u64 = DAY;
-/// How much longer a challenge may name the leaf before, in seconds. Source: wire.md section 6.
+/// How much longer a challenge may name the leaf before, in seconds. Source: key-server-protocol.md, section 1.2.
 const GRACE: u64 = 15 * 60;
 /// For how long a leaf is valid before it is made, in seconds: clocks differ.
 const SKEW: u64 = 5 * 60;

@@ -1,6 +1,6 @@
 //! What a change of policy may change.
 //!
-//! Source: wire.md section 6; where it is silent, policy.rs of the vault crate (texts.rs).
+//! Source: key-server-protocol.md, section 5.4; where it is silent, policy.rs of the vault crate (texts.rs).
 
 use crate::policy::{Policy, PolicyField, PrincipalRef};
 use crate::profile::AttestationProfile;

@@ -1,6 +1,6 @@
 //! Key policies, version 1, as nodes keep them: what they have no field for is lost.
 //!
-//! Source: wire.md sections 3 and 6; where they are silent, types.rs of the vault crate (texts.rs).
+//! Source: key-server-protocol.md, section 5; where they are silent, types.rs of the vault crate (texts.rs).
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
 //! Resolves a caller to a principal of a policy, and evaluates the policy's rules.
 //!
-//! Source: wire.md sections 3 and 6; where they are silent, policy.rs of the vault crate (texts.rs).
+//! Source: key-server-protocol.md, section 5.2; where they are silent, policy.rs of the vault crate (texts.rs).
 
 use serde_json::Value;
 

@@ -1,6 +1,6 @@
 //! Attestation profiles: what a guest must show to be a principal of a policy.
 //!
-//! Source: wire.md sections 3 and 6; where they are silent, types.rs of the vault crate (texts.rs).
+//! Source: key-server-protocol.md, section 5.3; where they are silent, types.rs of the vault crate (texts.rs).
 
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,5 @@
 //! The catalogue of hostile quotes, through the entry points of production: each entry changes an honest world in one respect and
-//! must be refused for that reason and no other. The ids are those of the design's attestation text, section 7.
+//! must be refused for that reason and no other. An id names one group of lies.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects")]
 
 mod chain;

@@ -1,4 +1,4 @@
-//! Answers as nodes write them (wire.md, sections 3 and 6; VaultResponse of the node's types.rs).
+//! Answers as nodes write them (key-server-protocol.md, section 3; VaultResponse of the node's types.rs).
 
 use serde::Deserialize;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! Requests as nodes read them: externally tagged JSON, bytes in base64url without padding (wire.md, section 3).
+//! Requests as nodes read them: externally tagged JSON, bytes in base64url without padding (key-server-protocol.md, section 3.1).
 
 use std::io;
 
@@ -92,7 +92,7 @@ mod tests {
 
     use super::*;
 
-    /// The forms of wire.md, section 3, and of the node's own VaultRequest.
+    /// The forms of key-server-protocol.md, section 3, and of the node's own VaultRequest.
     #[test]
     fn requests_are_written_as_nodes_read_them() {
         let (grant, value) = (Token::new(b"a.b.c").unwrap(), json!({ "version": 1 }));
