@@ -1,15 +1,20 @@
 //! A cache of collateral on the loopback, as a PCCS answers: bodies as Intel signed them, issuer chains percent-encoded in headers.
 
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use sim_dcap::SignedCollateral;
 
 /// A running cache; serves until the process ends.
 pub(crate) struct Pccs {
     pub(crate) address: SocketAddr,
+    /// `http`, or `https` with a certificate that the cache made itself, as a stock PCCS does.
+    pub(crate) scheme: &'static str,
     asked: Arc<AtomicUsize>,
 }
 
@@ -19,6 +24,25 @@ impl Pccs {
     /// # Errors
     /// As bind(2).
     pub(crate) fn start(collateral: SignedCollateral) -> io::Result<Self> {
+        Self::listen("http", move |client: TcpStream| answer(client, &collateral))
+    }
+
+    /// The same over TLS.
+    ///
+    /// # Errors
+    /// As bind(2).
+    pub(crate) fn start_tls(collateral: SignedCollateral) -> io::Result<Self> {
+        let config = Arc::new(own_certificate()?);
+        Self::listen("https", move |client: TcpStream| {
+            let connection = ServerConnection::new(Arc::clone(&config)).map_err(io::Error::other)?;
+            let mut stream = StreamOwned::new(connection, client);
+            answer(&mut stream, &collateral)?;
+            stream.conn.send_close_notify();
+            stream.conn.complete_io(&mut stream.sock).map(drop)
+        })
+    }
+
+    fn listen(scheme: &'static str, serve: impl Fn(TcpStream) -> io::Result<()> + Send + 'static) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let asked = Arc::new(AtomicUsize::new(0));
@@ -27,10 +51,10 @@ impl Pccs {
             for client in listener.incoming().map_while(Result::ok) {
                 counter.fetch_add(1, Ordering::Relaxed);
                 // A guest that hangs up has its reasons; the next is served all the same.
-                answer(client, &collateral).unwrap_or_default();
+                serve(client).unwrap_or_default();
             }
         });
-        Ok(Self { address, asked })
+        Ok(Self { address, scheme, asked })
     }
 
     /// How many requests came.
@@ -39,10 +63,22 @@ impl Pccs {
     }
 }
 
-fn answer(mut client: TcpStream, collateral: &SignedCollateral) -> io::Result<()> {
-    let mut head = BufReader::new(client.try_clone()?).lines();
+/// A server's configuration with a new key and a certificate that it signed itself.
+fn own_certificate() -> io::Result<ServerConfig> {
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(vec!["pccs".to_owned()]).map_err(io::Error::other)?;
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()));
+    let config = config.with_protocol_versions(&[&rustls::version::TLS13]).map_err(io::Error::other)?.with_no_client_auth();
+    let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
+    config.with_single_cert(vec![cert.der().clone()], key.into()).map_err(io::Error::other)
+}
+
+fn answer(mut client: impl Read + Write, collateral: &SignedCollateral) -> io::Result<()> {
+    // Nothing follows the head of a request, so that nothing is lost with the reader.
+    let mut head = BufReader::new(&mut client).lines();
     let request = head.next().transpose()?.unwrap_or_default();
     while head.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
+    drop(head);
     let path = request.split(' ').nth(1).unwrap_or_default();
     let signed = |name: &str, document: &str, signature: &[u8]| {
         format!("{{\"{name}\":{document},\"signature\":\"{}\"}}", crate::vaults::hex(signature)).into_bytes()

@@ -330,7 +330,7 @@ impl Vaults {
         ];
         let commitment = if self.committed { hex(&self.key.commitment()) } else { "none".to_owned() };
         words.push(format!("cvm.vault.commit={commitment}"));
-        words.extend(self.cache.iter().map(|(place, _)| format!("cvm.pccs=http://{place}")));
+        words.extend(self.cache.iter().map(|(place, cache)| format!("cvm.pccs={}://{place}", cache.scheme)));
         if let Some((handle, key)) = &self.previous {
             words.push(format!("cvm.vault.previous={handle}"));
             words.push(format!("cvm.vault.previous.key-commitment={}", hex(&key.commitment())));
@@ -416,7 +416,7 @@ impl Vaults {
     }
 
     fn as_operator_sees_them(&self) -> Result<Nodes, Failure> {
-        let caches: Vec<_> = self.cache.iter().map(|(_, cache)| format!("http://{}", cache.address)).collect();
+        let caches: Vec<_> = self.cache.iter().map(|(_, cache)| format!("{}://{}", cache.scheme, cache.address)).collect();
         Ok(Nodes {
             vaults: self.nodes.iter().map(|node| node.addr().to_string()).collect(),
             anchor: self.pki.root_der().to_vec(),

@@ -80,7 +80,9 @@ fn about(key: Key) -> About {
             "uptodate,SWHardeningNeeded",
             "which platforms may be vaults",
         ),
-        Key::Pccs => ("http://ADDRESS:PORT or http://NAME:PORT", "no cache", "where collateral is had that no vault brings"),
+        Key::Pccs => {
+            ("http:// or https://, then ADDRESS:PORT or NAME:PORT", "no cache", "where collateral is had that no vault brings")
+        }
         Key::Net => (
             "dhcp, slaac, dual, static:ADDRESS/LENGTH[,gw=] with [,dns=][,if=NAME|MAC], or none",
             "dhcp",

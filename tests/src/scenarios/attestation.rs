@@ -243,8 +243,9 @@ pub(super) fn signatures_are_enough_where_policy_says_so(stage: &Stage) -> Resul
     if statuses >= 2 { Ok(()) } else { Err(Failure(format!("{statuses} vaults verified by signature"))) }
 }
 
+/// A stock PCCS speaks HTTPS with a certificate of its own making; all other scenarios have one that speaks HTTP.
 pub(super) fn collateral_comes_from_a_cache_once(stage: &Stage) -> Result<(), Failure> {
-    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
+    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?.caching_over_tls()?);
     let ended = boot(stage, &data, &vaults).tasks("write:x").run()?;
     ended.reached_the_real_system()?;
     // Four answers make one set, and one set is enough for all vaults of a platform type.

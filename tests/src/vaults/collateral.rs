@@ -28,6 +28,16 @@ impl Vaults {
         Ok(self)
     }
 
+    /// Has the cache speak TLS, with a certificate of its own making.
+    ///
+    /// # Errors
+    /// When the cache does not start.
+    pub(crate) fn caching_over_tls(mut self) -> Result<Self, Failure> {
+        let collateral = self.collateral()?.sign(&self.pki).doing("signing collateral")?;
+        self.cache = Some(placed(Pccs::start_tls(collateral).doing("starting a cache of collateral")?));
+        Ok(self)
+    }
+
     /// Collateral for the nodes' platforms, which are of one type.
     ///
     /// # Errors
@@ -60,6 +70,9 @@ pub(super) fn staple(config: &mut NodeConfig) {
 
 /// A cache that serves this, and where a guest finds it by IPv4.
 fn cache(collateral: &SignedCollateral) -> Result<(String, Pccs), Failure> {
-    let cache = Pccs::start(collateral.clone()).doing("starting a cache of collateral")?;
-    Ok((format!("{}:{}", machine::spec::HOST_IN_GUEST, cache.address.port()), cache))
+    Ok(placed(Pccs::start(collateral.clone()).doing("starting a cache of collateral")?))
+}
+
+fn placed(cache: Pccs) -> (String, Pccs) {
+    (format!("{}:{}", machine::spec::HOST_IN_GUEST, cache.address.port()), cache)
 }

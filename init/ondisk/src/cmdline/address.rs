@@ -78,9 +78,11 @@ impl VaultAddress {
     }
 }
 
-/// A cache of collateral, spoken to in plain HTTP: what it serves is signed.
+/// A cache of collateral, in plain HTTP or over TLS. What it serves is signed, so that its certificate is not looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pccs {
+    /// Whether it speaks TLS, as a stock PCCS does.
+    pub is_tls: bool,
     /// The machine.
     pub host: Host,
     /// Its TCP port.
@@ -89,9 +91,10 @@ pub struct Pccs {
 
 impl Pccs {
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let rest = text.strip_prefix("http://")?;
+        let tls = text.strip_prefix("https://");
+        let rest = tls.or_else(|| text.strip_prefix("http://"))?;
         let (host, port) = Host::parse_with_port(rest.strip_suffix('/').unwrap_or(rest))?;
-        Some(Self { host, port })
+        Some(Self { is_tls: tls.is_some(), host, port })
     }
 }
 
@@ -222,14 +225,22 @@ mod tests {
     }
 
     #[test]
-    fn pccs_is_plain_http_with_a_port_and_no_path() {
-        let cache = Pccs { host: Host::Name("pccs.example".to_owned()), port: 8081 };
-        assert_eq!(Pccs::parse("http://pccs.example:8081"), Some(cache.clone()));
-        assert_eq!(Pccs::parse("http://pccs.example:8081/"), Some(cache));
-        assert_eq!(Pccs::parse("http://[::1]:80"), Some(Pccs { host: Host::V6(Ipv6Addr::LOCALHOST), port: 80 }));
-        for text in
-            ["pccs.example:1", "https://a:1", "http://a", "http://a:1//", "http://a:1/x", "http://u@a:1", "http://vsock:2:1"]
-        {
+    fn pccs_has_a_scheme_a_port_and_no_path() {
+        let cache = |is_tls| Some(Pccs { is_tls, host: Host::Name("pccs.example".to_owned()), port: 8081 });
+        assert_eq!(Pccs::parse("http://pccs.example:8081"), cache(false));
+        assert_eq!(Pccs::parse("http://pccs.example:8081/"), cache(false));
+        assert_eq!(Pccs::parse("https://pccs.example:8081/"), cache(true));
+        assert_eq!(Pccs::parse("http://[::1]:80"), Some(Pccs { is_tls: false, host: Host::V6(Ipv6Addr::LOCALHOST), port: 80 }));
+        for text in [
+            "pccs.example:1",
+            "https://a",
+            "ftp://a:1",
+            "http://a",
+            "http://a:1//",
+            "http://a:1/x",
+            "http://u@a:1",
+            "http://vsock:2:1",
+        ] {
             assert_eq!(Pccs::parse(text), None, "{text}");
         }
     }

@@ -2,15 +2,16 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use attest::{Claimed, Collateral};
 use ondisk::cmdline::Host;
-use vault::{CollateralSource, Pccs, PccsError};
+use vault::{CollateralSource, Pccs, PccsError, Transport, UnverifiedTls};
 
-use crate::phase::net::{Reach, ReachError};
+use crate::phase::net::{Reach, ReachError, Wire};
 
 /// Where the packer puts collateral, as JSON of dcap-qvl's form or as a PCS's answers by name.
 const BUNDLE: &str = "/etc/cvm-init/collateral";
@@ -34,6 +35,8 @@ type Said = (Instant, Option<Arc<Collateral>>);
 /// The policy's cache and the way to it.
 struct Cache {
     pccs: Pccs,
+    /// Its name or address alone.
+    name: String,
     place: ondisk::cmdline::Pccs,
     reach: Reach,
 }
@@ -46,11 +49,49 @@ impl Cache {
             log::warn!("unlock: collateral cache: {error}");
         }
         let connect = |deadline| match places.as_ref().map(|places| places.connect(deadline)) {
-            Ok(Ok(wire)) => Ok(wire),
+            Ok(Ok(wire)) if self.place.is_tls => Ok(Line::Tls(Box::new(UnverifiedTls::connect(wire, &self.name, deadline)?))),
+            Ok(Ok(wire)) => Ok(Line::Plain(wire)),
             Ok(Err(ReachError::Connect(kind))) => Err(kind.into()),
             Ok(Err(ReachError::NoLink | ReachError::Name(_))) | Err(_) => Err(std::io::ErrorKind::HostUnreachable.into()),
         };
         self.pccs.fetch(&claimed, connect, deadline)
+    }
+}
+
+/// A connection to a cache.
+enum Line {
+    Plain(Wire),
+    Tls(Box<UnverifiedTls<Wire>>),
+}
+
+impl Line {
+    fn transport(&mut self) -> &mut dyn Transport {
+        match self {
+            Self::Plain(wire) => wire,
+            Self::Tls(tls) => &mut **tls,
+        }
+    }
+}
+
+impl io::Read for Line {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.transport().read(buffer)
+    }
+}
+
+impl io::Write for Line {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.transport().write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.transport().flush()
+    }
+}
+
+impl Transport for Line {
+    fn bound(&mut self, left: Duration) -> io::Result<()> {
+        self.transport().bound(left)
     }
 }
 
@@ -67,13 +108,13 @@ impl Sources {
     /// The measured policy's cache, if it names one, and the bundle of this initrd, if it has one.
     pub(super) fn new(cache: Option<&ondisk::cmdline::Pccs>, reach: &Reach) -> Self {
         let cache = cache.map(|place| {
-            let host = match &place.host {
-                Host::V4(ip) => ip.to_string(),
-                Host::V6(ip) => format!("[{ip}]"),
-                Host::Name(name) => name.clone(),
+            let (name, host) = match &place.host {
+                Host::V4(ip) => (ip.to_string(), ip.to_string()),
+                Host::V6(ip) => (ip.to_string(), format!("[{ip}]")),
+                Host::Name(name) => (name.clone(), name.clone()),
             };
             let pccs = Pccs::at(format!("{host}:{}", place.port));
-            Cache { pccs, place: place.clone(), reach: reach.clone() }
+            Cache { pccs, name, place: place.clone(), reach: reach.clone() }
         });
         let files = read(Path::new(BUNDLE)).unwrap_or_else(|error| {
             log::warn!("unlock: collateral in the initrd: {error}");
@@ -125,7 +166,7 @@ impl Sources {
 }
 
 /// The files of a folder by name, bounded; none when there is no such folder.
-fn read(folder: &Path) -> std::io::Result<Vec<(String, Vec<u8>)>> {
+fn read(folder: &Path) -> io::Result<Vec<(String, Vec<u8>)>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
