@@ -18,6 +18,15 @@ pub(crate) enum Key {
     Delete(KeyDelete),
     /// Print what was asked of a key, and whether it was allowed
     Audit(KeyAudit),
+    /// Print what a key hashes to, for cvm.vault.commit or cvm.vault.previous.key-commitment. Asks nobody
+    Commitment(KeyCommitment),
+}
+
+#[derive(Args)]
+pub(crate) struct KeyCommitment {
+    /// The descriptor on which the passphrase comes: 64 lower-case hex digits
+    #[arg(long, value_name = "N")]
+    pub(crate) passphrase_fd: u32,
 }
 
 /// Whom to ask, and as whom.

@@ -74,7 +74,7 @@ fn area_length() -> usize {
 }
 
 /// Reads the passphrase into memory that is wiped and that no core dump holds.
-fn passphrase(descriptor: u32) -> Result<Dek, Error> {
+pub(crate) fn passphrase(descriptor: u32) -> Result<Dek, Error> {
     let path = PathBuf::from(format!("/proc/self/fd/{descriptor}"));
     let failed = |source| Error::File { path: path.clone(), source };
     // Opened before the process becomes not dumpable: from then on /proc/self belongs to root, and other users could not.

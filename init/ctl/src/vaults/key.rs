@@ -4,11 +4,13 @@ use std::process::ExitCode;
 
 use cvmctl::keys::{self, Deleted};
 use cvmctl::profiles::{self, Which};
+use quorum::Commitment;
 use serde_json::{Value, json};
 use vault::operator::{AuditEntry, KeyInfo, ListedKey, PendingProfile, ProfileSource};
 
 use super::{facts, nodes, owner, seal_memory, secrets};
 use crate::args::{Key, KeyAudit, KeyOf, Keys, Profile, ProfileOf, ProfileSourceName, ProfileStage};
+use crate::header::passphrase;
 use crate::run::{self, Error};
 use crate::show::{self, date};
 
@@ -29,6 +31,11 @@ pub(crate) fn key(command: Key) -> Result<ExitCode, Error> {
             show::answers(&answers, json, |info| vec![info_line(info)], info_json)
         }
         Key::Policy(args) => policy(args),
+        Key::Commitment(args) => {
+            let Commitment(hash) = passphrase(args.passphrase_fd)?.commitment();
+            show::lines(&[hex::encode(hash)])?;
+            Ok(ExitCode::SUCCESS)
+        }
         Key::Delete(args) => {
             let (request, json) = request(args.key.keys)?;
             let answers = keys::delete(&request, &args.key.handle, args.even_in_use)?;

@@ -94,6 +94,25 @@ fn disk_is_judged_by_policy_and_key() {
     }
 }
 
+/// An owner of a disk that others made has a passphrase, and needs what a rotation away from it commits to. Expected is what
+/// `printf 'cvm-init dek commit v1' | cat - key | sha256sum` prints for a key of 32 bytes 07.
+#[test]
+fn commitment_to_a_key_is_printed() {
+    let commitment = |passphrase: &[u8]| {
+        let pass = tempfile::NamedTempFile::new().unwrap();
+        fs::write(pass.path(), passphrase).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cvmctl"));
+        command.args(["key", "commitment", "--passphrase-fd", "0"]).stdin(Stdio::from(pass.reopen().unwrap()));
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let expected = "20bf090675f4e6029fa1a42c7c924031db1953a6b8809b65bd7ee355f730f964\n";
+    assert_eq!(commitment("07".repeat(32).as_bytes()), (Some(0), expected.to_owned()));
+    for wrong in ["07".repeat(31), "0G".repeat(32), "0A".repeat(32), String::new()] {
+        assert_eq!(commitment(wrong.as_bytes()), (Some(1), String::new()), "{wrong}");
+    }
+}
+
 #[test]
 fn words_and_passphrases_are_read_strictly() {
     let (code, text) = check(&unsealed(), "cvm.data.cipher=null", None);
