@@ -1,6 +1,6 @@
 //! How the machine ends.
 //!
-//! Nothing here may panic, wait for ever or need a thread: it runs when something else has failed already.
+//! Nothing here may panic, wait for ever or need a thread to succeed: it runs when something else has failed already.
 
 use std::time::Duration;
 

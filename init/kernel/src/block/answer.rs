@@ -1,6 +1,6 @@
 //! Requests to devices that may have no answer: given up, remembered, and not made again before the first one is answered.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -10,7 +10,14 @@ use crate::Error;
 use crate::threads::{self, lock};
 
 /// Devices with a request that was given up, and that lives for as long as its thread waits for the answer.
-static UNANSWERED: Mutex<Vec<(PathBuf, Weak<()>)>> = Mutex::new(Vec::new());
+static UNANSWERED: Mutex<Vec<(String, Weak<()>)>> = Mutex::new(Vec::new());
+
+/// The device that a request goes to: the kernel asks a disk for what stands below its folder in sysfs, too.
+fn device_of(path: &Path) -> String {
+    let below = path.strip_prefix("/sys/block").ok().and_then(|below| below.components().next());
+    let name = below.map(std::path::Component::as_os_str).or(path.file_name());
+    name.unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
 
 /// Does `work` on the device in a thread of its own: no request can be given up by the thread that made it, and a host may never answer
 /// one. The thread of such a request stays, with its buffer: see [`unanswered`].
@@ -34,7 +41,7 @@ pub(super) fn in_time<T: Send + 'static>(
     let waiting = |seconds| log::warn!(target: "kernel", "{on}: a request to {call} has no answer for {seconds} s");
     let name = format!("{call} {}", on.rsplit('/').next().unwrap_or(&on));
     let Some(outcome) = threads::in_time(&name, times, alive, &waiting)? else {
-        lock(&UNANSWERED).push((path.to_owned(), life));
+        lock(&UNANSWERED).push((device_of(path), life));
         return Err(silent());
     };
     outcome.map_err(|e| Error::io(call, path.display(), &e))
@@ -47,9 +54,9 @@ pub fn unanswered(of: Option<&Path>) -> String {
     let mut names = String::new();
     let mut given_up = lock(&UNANSWERED);
     given_up.retain(|(_, life)| life.strong_count() > 0);
-    for (path, _) in given_up.iter().filter(|(path, _)| of.is_none_or(|of| of == path)) {
+    for (name, _) in given_up.iter().filter(|(name, _)| of.is_none_or(|of| device_of(of) == *name)) {
         names.push_str(if names.is_empty() { "" } else { ", " });
-        names.push_str(&path.to_string_lossy());
+        names.push_str(name);
     }
     names
 }
@@ -68,7 +75,11 @@ mod tests {
         let (answer, never) = std::sync::mpsc::channel();
         let hangs = in_time("read", path, times, move || never.recv().map_err(std::io::Error::other));
         assert_eq!(hangs, Err(Error::new("read", path.display(), Errno::TIMEDOUT)));
-        assert_eq!(unanswered(Some(path)), path.display().to_string());
+        assert_eq!(unanswered(Some(path)), device_of(path));
+        assert_eq!(
+            (device_of(Path::new("/sys/block/vdc/serial")), device_of(Path::new("/dev/vdc"))),
+            ("vdc".to_owned(), "vdc".to_owned())
+        );
         assert!(unanswered(None).contains(&unanswered(Some(path))));
         assert_eq!(device.read(0, 4096).unwrap_err().errno(), Errno::TIMEDOUT);
         assert_eq!(Device::open(path, Access::Read).unwrap_err().errno(), Errno::TIMEDOUT);
