@@ -31,6 +31,13 @@ impl Node {
         (from..=until).contains(&time)
     }
 
+    /// Whether this evidence ends later than that, or begins earlier where both end together. No two each are so of the other, so that two
+    /// that speak for one node do not take turns.
+    fn is_valid_longer_than(&self, other: &Self) -> bool {
+        let ((from, until), (other_from, other_until)) = (self.valid, other.valid);
+        until > other_until || (until == other_until && from < other_from)
+    }
+
     fn voice(&self) -> Voice {
         Voice { at: self.at, unix_seconds: self.quote_time }
     }
@@ -176,16 +183,16 @@ impl ShareCollection {
     }
 
     /// One node behind two addresses is one vault. Where its share came over another address, that address is free for its own; and
-    /// where it came under other evidence, the newer evidence counts: else the host could keep a node out by old collateral.
+    /// where it came under evidence that ends earlier, it is asked again: else the host could keep a node out by old collateral.
     fn verified(&mut self, vault: usize, node: Node, step: &mut Step) {
         self.bounds.issued = self.bounds.issued.max(node.issued);
         let others = || self.slots.iter().enumerate().filter(|(other, _)| *other != vault);
         let is_connected = others().any(|(_, slot)| is(slot.connected.as_ref(), &node));
         let gave = others().find(|(_, slot)| is(slot.served.as_ref(), &node));
-        let gave = gave.map(|(other, slot)| (other, slot.served.as_ref().map(|node| node.valid)));
-        if let Some((other, valid)) = gave {
+        let gave = gave.map(|(other, slot)| (other, slot.served.as_ref().is_some_and(|old| node.is_valid_longer_than(old))));
+        if let Some((other, is_better)) = gave {
             self.redial(other, RedialReason::SameNode, step);
-            if !is_connected && valid != Some(node.valid) {
+            if !is_connected && is_better {
                 self.change(other, |slot| slot.served = None);
                 self.collector.forget(other);
                 // Another node may be at the other end by now.
@@ -194,7 +201,7 @@ impl ShareCollection {
                 }
             }
         }
-        if is_connected || gave.is_some_and(|(_, valid)| valid == Some(node.valid)) {
+        if is_connected || gave.is_some_and(|(_, is_better)| !is_better) {
             step.commands.push((vault, Command::Redial(RedialReason::SameNode)));
         } else {
             self.change(vault, |slot| (slot.connected, slot.idle) = (Some(node), false));
