@@ -36,9 +36,14 @@ impl Fleet {
         [Some(now), began].into_iter().flatten().find_map(|time| self.window_at(leaf, intermediates, time))
     }
 
+    /// Whether no authority is named, so that any node may answer.
+    pub(crate) fn is_anyone(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether a node with this leaf may be spoken to.
     pub(crate) fn admits(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], now: UnixTime) -> bool {
-        self.0.is_empty() || self.window(leaf, intermediates, now).is_some()
+        self.is_anyone() || self.window(leaf, intermediates, now).is_some()
     }
 
     fn window_at(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], time: UnixTime) -> Option<(u64, u64)> {

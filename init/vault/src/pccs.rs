@@ -1,4 +1,4 @@
-//! Collateral from a cache that speaks Intel's PCS v4 paths in plain HTTP. All of it is Intel-signed, so nothing here is trusted.
+//! Collateral from a cache that speaks Intel's PCS v4 paths, over any stream. All of it is Intel-signed, so nothing here is trusted.
 //!
 //! Source: Intel PCCS design guide, revision 3.22, section 4; the paths of api.trustedservices.intel.com, version 4.
 

@@ -3,7 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -15,27 +15,29 @@ use crate::Transport;
 use crate::transport::Timed;
 
 /// A TLS 1.3 stream to anyone.
-pub struct UnverifiedTls<T: Transport>(StreamOwned<ClientConnection, T>);
+pub struct UnverifiedTls<T: Transport>(StreamOwned<ClientConnection, Timed<T>>);
 
 impl<T: Transport> UnverifiedTls<T> {
     /// Shakes hands over `transport` until `deadline`. `host` is a name or an address; a name is sent (SNI).
     ///
     /// # Errors
     /// As the stream; `InvalidInput` for a host that is neither.
-    pub fn connect(transport: T, host: &str, deadline: std::time::Instant) -> io::Result<Self> {
+    pub fn connect(transport: T, host: &str, deadline: Instant) -> io::Result<Self> {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| io::ErrorKind::InvalidInput)?;
         let mut connection = ClientConnection::new(config().map_err(io::Error::other)?, name).map_err(io::Error::other)?;
         let mut timed = Timed { inner: transport, deadline };
         while connection.is_handshaking() {
             connection.complete_io(&mut timed)?;
         }
-        Ok(Self(StreamOwned::new(connection, timed.inner)))
+        Ok(Self(StreamOwned::new(connection, timed)))
     }
 }
 
 impl<T: Transport> Transport for UnverifiedTls<T> {
     fn bound(&mut self, left: Duration) -> io::Result<()> {
-        self.0.sock.bound(left)
+        // TLS reads a record in many pieces: the deadline is that of all of them, and no piece moves it.
+        self.0.sock.deadline = Instant::now() + left;
+        Ok(())
     }
 }
 
