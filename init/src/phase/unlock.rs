@@ -255,11 +255,11 @@ fn dial_all(
     let (sender, events) = mpsc::channel();
     let mut lines = Vec::with_capacity(vaults.addresses.len());
     for (index, address) in vaults.addresses.iter().enumerate() {
-        let (commands, inbox) = mpsc::channel();
+        let (words, inbox) = mpsc::channel();
         let (dialer, sender, address) = (Arc::clone(&dialer), sender.clone(), address.clone());
         let work = move || dialer.serve(index, &address, &inbox, &sender);
         threads::spawn(&format!("vault {index}"), Box::new(work)).map_err(Error::Thread)?;
-        lines.push(Line::new(commands));
+        lines.push(Line::new(words));
     }
     Ok((lines, events))
 }

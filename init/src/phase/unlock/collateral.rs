@@ -136,10 +136,15 @@ impl CollateralSource for Sources {
             if let Some((_, said)) = fresh {
                 return said.clone();
             }
-            let found = match cache.fetch(claimed, deadline.min(Instant::now() + CACHE)) {
+            let latest = Instant::now() + CACHE;
+            let found = match cache.fetch(claimed, deadline.min(latest)) {
                 Ok(collateral) => Some(Arc::new(collateral)),
                 Err(error) => {
                     log::warn!("unlock: collateral cache: {error}");
+                    // It was not given its time: that says nothing to other vaults.
+                    if deadline < latest {
+                        return None;
+                    }
                     None
                 }
             };

@@ -14,12 +14,15 @@ use super::collateral::Sources;
 use super::quote;
 use crate::phase::net::{Distrusted, Reach, ReachError, Wire};
 
-/// The longest that one step of the exchange may take.
-const STEP: Duration = Duration::from_secs(10);
+/// The longest that connecting may take, TLS included.
+const CONNECT: Duration = Duration::from_secs(10);
+/// The longest that a vault may take for its evidence, and for ours: it serves one request at a time, and others wait for its attestation
+/// server.
+const STEP: Duration = Duration::from_secs(30);
 /// The longest that a vault may take to give its share: its attestation server judges our quote meanwhile, one guest after the other.
 const EXPORT: Duration = Duration::from_secs(40);
-/// How long a connection is kept on which the vault waits to be asked: the nodes' proxies drop one after 300 s.
-const IDLE: Duration = Duration::from_secs(240);
+/// How long a connection is kept on which the vault waits to be asked: the nodes' proxies drop one after 300 s, and our quote may take 70 s.
+const IDLE: Duration = Duration::from_secs(200);
 /// The longest that our own quote may take: the kernel gives the host's quoting service 30 s, and it may need a second try.
 const QUOTE: Duration = Duration::from_secs(70);
 /// The ceiling of the first pause before dialling again, and of the longest: with full jitter in between.
@@ -53,8 +56,13 @@ pub(super) enum Event {
     Lost(usize, Error, bool),
 }
 
+/// What a thread is told, and over which of its connections: a word that comes late is not taken for the next one.
+pub(super) type Word = (u32, Command);
+
 /// A node that proved itself.
 pub(super) struct Ready {
+    /// The number of the connection, of all that its thread made.
+    pub(super) connection: u32,
     pub(super) node: VerifiedNode,
     /// SHA-256 of its public key.
     pub(super) key: [u8; 32],
@@ -95,11 +103,13 @@ impl Error {
 
 impl Dialer {
     /// Serves the vault at `index` until the shell hangs up or the time is over.
-    pub(super) fn serve(&self, index: usize, address: &VaultAddress, inbox: &Receiver<Command>, events: &Sender<Event>) {
+    pub(super) fn serve(&self, index: usize, address: &VaultAddress, inbox: &Receiver<Word>, events: &Sender<Event>) {
+        let mut inbox = Inbox { words: inbox, connection: 0 };
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut distrusted = Distrusted::default();
         loop {
-            match self.attempt(index, address, &mut distrusted, inbox, events) {
+            inbox.connection += 1;
+            match self.attempt(index, address, &mut distrusted, &inbox, events) {
                 Ok(()) => {}                   // it served, and its address is dialled again
                 Err(Error::Stopped) => return, // the time is up, or no more is wanted: that says nothing of the vault
                 Err(error) => {
@@ -113,7 +123,7 @@ impl Dialer {
             let pause = backoff.pause(random());
             let left = self.deadline.saturating_duration_since(Instant::now());
             // Waited out even if nothing follows: a try that begins at the deadline would only overwrite what is known of the vault.
-            if !waited(inbox, pause.min(left)) || pause >= left {
+            if !inbox.waited(pause.min(left)) || pause >= left {
                 return;
             }
         }
@@ -125,10 +135,10 @@ impl Dialer {
         index: usize,
         address: &VaultAddress,
         distrusted: &mut Distrusted,
-        inbox: &Receiver<Command>,
+        inbox: &Inbox<'_>,
         events: &Sender<Event>,
     ) -> Result<(), Error> {
-        let stream = self.reach.vault(address, distrusted, self.step())?;
+        let stream = self.reach.vault(address, distrusted, self.within(CONNECT))?;
         let peer = stream.peer();
         let end = self.serve_over(stream, index, inbox, events);
         // Whoever answered did not bring the key, so of several addresses of a name another one comes first next time.
@@ -139,9 +149,10 @@ impl Dialer {
     }
 
     /// The same over a stream.
-    fn serve_over(&self, stream: Wire, index: usize, inbox: &Receiver<Command>, events: &Sender<Event>) -> Result<(), Error> {
+    fn serve_over(&self, stream: Wire, index: usize, inbox: &Inbox<'_>, events: &Sender<Event>) -> Result<(), Error> {
         let challenged = self.prove(stream)?;
         let ready = Ready {
+            connection: inbox.connection,
             node: challenged.node().clone(),
             key: *challenged.node_key(),
             time: challenged.quote_time(),
@@ -155,22 +166,20 @@ impl Dialer {
         }
         let (share, expires_at) = self.fetch(index, challenged, events)?;
         events.send(Event::Served(index, share, expires_at)).map_err(|_| Error::Stopped)?;
-        self.told(inbox).map(|_| ())
+        inbox.told(self.left()).map(drop).map_err(|_| Error::Stopped)
     }
 
     /// Waits to be told that the vault is asked.
-    fn asked(&self, inbox: &Receiver<Command>) -> Result<Command, Error> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        match inbox.recv_timeout(left.min(IDLE)) {
+    fn asked(&self, inbox: &Inbox<'_>) -> Result<Command, Error> {
+        let left = self.left();
+        match inbox.told(left.min(IDLE)) {
             Err(RecvTimeoutError::Timeout) if left > IDLE => Err(Error::Idle),
             word => word.map_err(|_| Error::Stopped),
         }
     }
 
-    /// Waits for the next word of the shell.
-    fn told(&self, inbox: &Receiver<Command>) -> Result<Command, Error> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        inbox.recv_timeout(left).map_err(|_| Error::Stopped)
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
     }
 
     /// Has the node prove itself.
@@ -178,8 +187,8 @@ impl Dialer {
         let mut context = [0; 32];
         kernel::clock::random(&mut context).map_err(Error::Random)?;
         let expected = Expectation { anchor: &self.anchor, policy: &self.nodes, clock: self.clock, collateral: &self.collateral };
-        let handshaken = Handshaken::connect_within(&self.fleet, stream, &self.identity, self.step())?;
-        Ok(handshaken.challenge(&context, &expected, self.step())?)
+        let handshaken = Handshaken::connect_within(&self.fleet, stream, &self.identity, self.within(CONNECT))?;
+        Ok(handshaken.challenge(&context, &expected, self.within(STEP))?)
     }
 
     /// Shows our quote and fetches the share.
@@ -192,23 +201,42 @@ impl Dialer {
             Ok(own)
         };
         let mut session = challenged.present(own, STEP)?;
-        let key = session.export_key(&self.handle, self.deadline.min(Instant::now() + EXPORT))?;
+        let key = session.export_key(&self.handle, self.within(EXPORT))?;
         Ok((Share::parse(&key.material)?, key.expires_at))
     }
 
-    fn step(&self) -> Instant {
-        self.deadline.min(Instant::now() + STEP)
+    fn within(&self, longest: Duration) -> Instant {
+        self.deadline.min(Instant::now() + longest)
     }
 }
 
-/// Waits out a pause; `false` when the shell hung up meanwhile.
-fn waited(inbox: &Receiver<Command>, pause: Duration) -> bool {
-    let end = Instant::now() + pause;
-    loop {
-        match inbox.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            Ok(Command::Ask | Command::Redial(_)) => {} // meant for the connection that is gone
-            Err(RecvTimeoutError::Timeout) => return true,
-            Err(RecvTimeoutError::Disconnected) => return false,
+/// What a thread is told.
+struct Inbox<'a> {
+    words: &'a Receiver<Word>,
+    /// The connection that the thread has.
+    connection: u32,
+}
+
+impl Inbox<'_> {
+    /// The next word for this connection, within `longest`.
+    fn told(&self, longest: Duration) -> Result<Command, RecvTimeoutError> {
+        let end = Instant::now() + longest;
+        loop {
+            let (connection, command) = self.words.recv_timeout(end.saturating_duration_since(Instant::now()))?;
+            if connection == self.connection {
+                return Ok(command);
+            }
+        }
+    }
+
+    /// Waits out a pause; `false` when the shell hung up meanwhile. What is said is for the connection that is gone.
+    fn waited(&self, pause: Duration) -> bool {
+        let end = Instant::now() + pause;
+        loop {
+            match self.words.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(_) => {}
+                Err(end) => return end == RecvTimeoutError::Timeout,
+            }
         }
     }
 }

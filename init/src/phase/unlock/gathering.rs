@@ -7,27 +7,29 @@ use std::time::{Duration, Instant};
 use ondisk::cmdline::{Distinct, Vaults};
 use quorum::{AgreedTime, Command, Dek, Node, Quorum, RedialReason, Rule, ShareCollection, Step, Threshold};
 
-use super::dial::{Event, Ready};
+use super::dial::{Event, Ready, Word};
 use super::outcome::Outcome;
 use super::{Disks, Error, Measured, Proved, data};
 use crate::watchdog;
 
-/// How long a vault that has our quote may take before the next one is asked as well. Vaults answer in milliseconds, and the
-/// price of asking one too many is a quote.
-const HEDGE: Duration = Duration::from_millis(500);
+/// How long a vault that has our quote may take before the next one is asked as well. Its attestation server judges the quote meanwhile,
+/// and the price of asking one too many is a quote.
+const HEDGE: Duration = Duration::from_secs(2);
 /// How often the console says what is awaited.
 const REPORT: Duration = Duration::from_secs(5);
 
 /// One vault as the gathering sees it.
 pub(super) struct Line {
-    commands: Sender<Command>,
+    words: Sender<Word>,
+    /// The connection at which it is ready, or was asked: that of its thread, as far as is known here.
+    connection: u32,
     /// Since when it has our quote and owes an answer.
     presented: Option<Instant>,
 }
 
 impl Line {
-    pub(super) fn new(commands: Sender<Command>) -> Self {
-        Self { commands, presented: None }
+    pub(super) fn new(words: Sender<Word>) -> Self {
+        Self { words, connection: 0, presented: None }
     }
 }
 
@@ -78,7 +80,7 @@ impl Gathering {
             if Instant::now() >= report {
                 report = Instant::now() + REPORT;
                 let left = deadline.saturating_duration_since(Instant::now()).as_secs();
-                log::info!("unlock: {}; {left} s left", self.outcome.progress());
+                log::info!("unlock: {}; {left} s left", self.outcome.progress(self.collection.shares(self.start.elapsed())));
             }
         }
     }
@@ -92,6 +94,9 @@ impl Gathering {
             }
             Event::Ready(index, ready) => {
                 self.outcome.verified(index, &ready);
+                if let Some(line) = self.lines.get_mut(index) {
+                    line.connection = ready.connection;
+                }
                 (index, quorum::Event::Verified(self.node(&ready)))
             }
             Event::Served(index, share, expires_at) => {
@@ -133,7 +138,7 @@ impl Gathering {
             }
             if let Some(line) = self.lines.get(index) {
                 // A thread that has ended has said so in an event that is yet to be read.
-                drop(line.commands.send(command));
+                drop(line.words.send((line.connection, command)));
             }
         }
         step.key

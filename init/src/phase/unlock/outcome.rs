@@ -139,6 +139,9 @@ pub(crate) struct Outcome {
     /// The earliest at which a vault will forget the key, Unix seconds.
     key_expires: Option<u64>,
     vaults: Vec<VaultOutcome>,
+    /// How many shares are here, of vaults whose evidence is valid.
+    #[serde(skip)]
+    shares: usize,
     /// Nothing that may still arrive makes a key.
     #[serde(skip)]
     hopeless: bool,
@@ -159,6 +162,7 @@ impl Outcome {
             generation: None,
             key_expires: None,
             vaults: vaults.addresses.iter().map(entry).collect(),
+            shares: 0,
             hopeless: false,
         }
     }
@@ -261,7 +265,8 @@ impl Outcome {
     }
 
     /// `1 of 2 shares; awaited: ...`.
-    pub(super) fn progress(&self) -> String {
+    pub(super) fn progress(&mut self, shares: usize) -> String {
+        self.shares = shares;
         let awaited = self.vaults.iter().filter(|vault| !matches!(vault.verdict, Verdict::Spare | Verdict::Served));
         let awaited: Vec<_> = awaited.map(|vault| vault.address.as_str()).collect();
         format!("{self}; awaited: {}", awaited.join(" "))
@@ -270,7 +275,7 @@ impl Outcome {
     /// The reason that stands before the others: what would have to change for the unlock to succeed. `shares`: so many are here of vaults
     /// whose evidence is valid; `hopeless`: nothing that may still arrive makes a key.
     pub(super) fn failure(mut self, shares: usize, hopeless: bool) -> Error {
-        self.hopeless = hopeless;
+        (self.hopeless, self.shares) = (hopeless, shares);
         let needed = usize::from(self.threshold);
         let count = |verdicts: &[Verdict]| self.vaults.iter().filter(|vault| verdicts.contains(&vault.verdict)).count();
         let can_serve = |without: &[Verdict]| self.vaults.len() - count(without) >= needed;
@@ -296,8 +301,7 @@ impl Outcome {
 impl std::fmt::Display for Outcome {
     /// `1 of 2 shares`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let shares = self.vaults.iter().filter(|vault| vault.gave.is_some()).count();
-        write!(f, "{shares} of {} shares", self.threshold)
+        write!(f, "{} of {} shares", self.shares, self.threshold)
     }
 }
 
