@@ -151,6 +151,13 @@ pub enum Cause {
          given it out or has another policy than the first. If that is meant, give --even-in-use"
     )]
     InUse,
+    /// A vault that did not answer may have given the key out.
+    #[error(
+        "not deleted: {} did not answer, and may have given the key out, so nobody knows whether a disk in use needs it. Try again when every \
+         vault answers, or give --even-in-use",
+        .0.join(", ")
+    )]
+    Unanswered(Vec<String>),
 }
 
 impl From<DialError> for Cause {

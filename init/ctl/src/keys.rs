@@ -99,23 +99,21 @@ pub enum Deleted {
     Absent,
 }
 
-/// Deletes a key. Unless `even_in_use`, only the rest of a dealing that ended halfway is deleted: a vault that proved itself must have no such
-/// key, and no vault may have given it out or have been told another policy. A vault that lost its share would else make a key in use
-/// look like such a rest. Can be repeated until no vault has it.
+/// Deletes a key. Unless `even_in_use`, only the rest of a dealing that ended halfway is deleted: every vault of the list must answer, one of
+/// them must have no such key, and none may have given it out or have been told another policy. A vault that lost its share would else
+/// make a key in use look like such a rest, and so would a vault that is down and gave the key out. Can be repeated until no vault has it.
 ///
 /// # Errors
 /// As [`list`].
 pub fn delete(request: &Request, handle: &str, even_in_use: bool) -> Result<Answers<Deleted>, Error> {
     let looked: Vec<_> = request.prove()?.into_iter().map(|asked| look(asked?, handle)).collect();
-    let is_somewhere_absent = looked.iter().flatten().any(|(_, state)| *state == State::Absent);
-    let is_somewhere_used = looked.iter().flatten().any(|(_, state)| *state == State::Used);
-    let is_rest = is_somewhere_absent && !is_somewhere_used;
+    let kept = if even_in_use { None } else { why_kept(&looked) };
     let delete = |(mut asked, state): (Asked<'_>, State)| {
         if state == State::Absent {
             return Ok((asked.vault.node, Deleted::Absent));
         }
-        if !even_in_use && !is_rest {
-            return Err(asked.vault.failed(Cause::InUse));
+        if let Some(kept) = &kept {
+            return Err(asked.vault.failed(kept.cause()));
         }
         match asked.vault.server.delete_key(handle, &asked.bearer) {
             Ok(()) => Ok((asked.vault.node, Deleted::Now)),
@@ -124,6 +122,34 @@ pub fn delete(request: &Request, handle: &str, even_in_use: bool) -> Result<Answ
         }
     };
     Ok(looked.into_iter().map(|looked| looked.and_then(delete)).collect())
+}
+
+/// Why a key is not taken for the rest of a dealing that ended halfway.
+enum Kept {
+    InUse,
+    Unanswered(Vec<String>),
+}
+
+impl Kept {
+    fn cause(&self) -> Cause {
+        match self {
+            Self::InUse => Cause::InUse,
+            Self::Unanswered(vaults) => Cause::Unanswered(vaults.clone()),
+        }
+    }
+}
+
+/// Judges what all the vaults said. One that did not answer may be the one that gave the key out.
+fn why_kept(looked: &[Result<(Asked<'_>, State), Failure>]) -> Option<Kept> {
+    let is_somewhere = |wanted| looked.iter().flatten().any(|(_, state)| *state == wanted);
+    if is_somewhere(State::Used) {
+        return Some(Kept::InUse);
+    }
+    let silent: Vec<_> = looked.iter().filter_map(|looked| Some(looked.as_ref().err()?.vault.clone())).collect();
+    if !silent.is_empty() {
+        return Some(Kept::Unanswered(silent));
+    }
+    (!is_somewhere(State::Absent)).then_some(Kept::InUse)
 }
 
 /// What a vault says of a key that is to be deleted.

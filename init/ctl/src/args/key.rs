@@ -59,7 +59,7 @@ pub(crate) struct KeyDelete {
     #[command(flatten)]
     pub(crate) key: KeyOf,
     /// Also delete a key that may be in use: a disk under it can never be opened again. Without it only the rest of a dealing that ended
-    /// halfway is deleted: a vault has no such key, and none has given it out or has another policy than the first
+    /// halfway is deleted: every vault answers, one has no such key, and none has given it out or has another policy than the first
     #[arg(long)]
     pub(crate) even_in_use: bool,
 }

@@ -6,9 +6,10 @@ use cvmctl::keys::{self, Deleted};
 use cvmctl::provision::{Request, provision};
 use cvmctl::{Cause, Error};
 use serde_json::{Value, json};
+use vault_node::Misbehaviour;
 
 use crate::scripted::{Reply, Scripted};
-use crate::world::{HANDLE, World};
+use crate::world::{HANDLE, OLD_IMAGE, World};
 
 /// Two honest vaults, and a third one that behaves as scripted.
 fn with_third(world: &World, node: &Scripted) -> Request {
@@ -161,6 +162,40 @@ fn a_killed_dealing_is_deleted_and_a_whole_key_only_when_that_is_meant() {
     assert!(answers[..2].iter().all(|answer| matches!(answer.as_ref().unwrap_err().cause, Cause::InUse)), "a guest has read it");
     assert!(delete(true).into_iter().all(|answer| answer.is_ok()));
     assert!(world.is_empty());
+}
+
+/// The vault that would show that the key is in use does not answer: the others alone look like the rest of a dealing.
+#[test]
+fn nothing_is_deleted_while_a_vault_that_may_have_given_the_key_out_is_down() {
+    let world = World::new();
+    let is_kept = |index: usize| world.export(index, &OLD_IMAGE).is_ok();
+    for updated in [false, true] {
+        provision(&world.request()).unwrap();
+        if updated {
+            let promoted = cvmctl::promote::promote(&world.promotion(&[OLD_IMAGE])).unwrap();
+            assert!(promoted[0].is_ok());
+        } else {
+            world.export(0, &OLD_IMAGE).unwrap();
+        }
+        world.nodes[0].set_misbehaviour(Misbehaviour::Down);
+        world.nodes[1].drop_key(HANDLE).unwrap();
+        // The third vault has no sign of use of its own.
+        world.nodes[2].drop_key(HANDLE).unwrap();
+        world.nodes[2].put_key(HANDLE, vec![7; 49], world.policy(&[OLD_IMAGE])).unwrap();
+
+        let answers = keys::delete(&world.as_owner(), HANDLE, false).unwrap();
+        let said = answers[2].as_ref().unwrap_err().to_string();
+        let down = &world.vaults()[0];
+        assert!(said.contains(&format!("not deleted: {down} did not answer")) && said.contains("--even-in-use"), "{said}");
+        assert!(answers[0].is_err() && answers[1].as_ref().unwrap().1 == Deleted::Absent, "{updated}");
+        assert!(is_kept(2), "{updated}");
+
+        let answers = keys::delete(&world.as_owner(), HANDLE, true).unwrap();
+        assert!(answers[0].is_err() && answers[2].as_ref().unwrap().1 == Deleted::Now, "{updated}");
+        world.nodes[0].set_misbehaviour(Misbehaviour::None);
+        assert!(is_kept(0), "{updated}");
+        keys::delete(&world.as_owner(), HANDLE, true).unwrap();
+    }
 }
 
 /// A key that appears between the look and the share is another's.
