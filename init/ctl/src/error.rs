@@ -184,7 +184,11 @@ impl Cause {
     /// What to do about it, where that is not said already.
     fn hint(&self) -> String {
         match self {
-            Self::Vault(vault::Error::Node(attest::Refusal::TcbStatus(status))) => format!("; --tcb {status} would accept it"),
+            Self::Vault(vault::Error::Node(attest::Refusal::TcbStatus(refused)))
+                if refused.status != attest::TcbStatus::Revoked =>
+            {
+                format!("; --tcb {} would accept it", refused.status)
+            }
             Self::Vault(vault::Error::Collateral(None)) => {
                 ": the node staples none, as real nodes do; give --collateral DIR|FILE|URL".to_owned()
             }
