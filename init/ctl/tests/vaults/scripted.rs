@@ -21,7 +21,7 @@ use crate::world::{MRENCLAVE, now};
 pub(crate) enum Reply {
     /// HTTP 200 with this body.
     Body(Vec<u8>),
-    Status(u16, &'static str),
+    Status(u16, Vec<u8>),
     /// The connection ends without an answer.
     Close,
 }
@@ -130,7 +130,7 @@ impl State {
             let (status, body) = match reply {
                 Reply::Close => return Ok(()),
                 Reply::Body(body) => (200, body),
-                Reply::Status(status, text) => (status, text.as_bytes().to_vec()),
+                Reply::Status(status, body) => (status, body),
             };
             let stream = tls.get_mut();
             write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n", body.len())?;

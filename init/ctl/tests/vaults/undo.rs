@@ -1,6 +1,7 @@
 //! Vaults that fail or lie after they were sent a share: what was dealt is deleted, and what cannot be deleted is named.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use cvmctl::keys::{self, Deleted};
 use cvmctl::provision::{Request, provision};
@@ -67,7 +68,12 @@ fn each_lie_after_a_share_was_sent_undoes_the_dealing() {
             "unknown refusal; the node says: \"kv owner index: full \\u{1b}[31m\"",
             true,
         ),
-        ("503", |name, _, honest| if name == "CreateKey" { Reply::Status(503, "busy") } else { honest }, "got 503", true),
+        (
+            "503",
+            |name, _, honest| if name == "CreateKey" { Reply::Status(503, b"busy".to_vec()) } else { honest },
+            "got 503",
+            true,
+        ),
         (
             "another policy",
             |name, _, honest| {
@@ -100,6 +106,48 @@ fn each_lie_after_a_share_was_sent_undoes_the_dealing() {
         let want = [&world.vaults()[..2], &[third]].concat();
         assert_eq!((deleted, left.is_empty()), (want, undone), "{name}: {said}");
         assert!(!node.has(HANDLE) && world.is_empty(), "{name}");
+    }
+}
+
+/// Nodes and proxies in front of them quote what they were sent in their errors.
+#[test]
+fn no_quoted_share_is_printed() {
+    type Case = (&'static str, fn(&Value) -> Reply, &'static str);
+    let cases: [Case; 6] = [
+        (
+            "400 with the request",
+            |fields| Reply::Status(400, json!({ "CreateKey": fields }).to_string().into_bytes()),
+            "got 400;",
+        ),
+        ("500 with a text", |fields| Reply::Status(500, format!("bad: {fields}").into_bytes()), "got 500;"),
+        ("quoted input", |fields| Reply::error(&format!("invalid request: {fields}")), "unknown refusal;"),
+        ("material", |fields| Reply::error(&format!("base64: {}", fields["material_b64"])), "unknown refusal;"),
+        (
+            "a piece of the material",
+            |fields| Reply::error(&format!("base64: {}...", &fields["material_b64"].as_str().unwrap()[40..60])),
+            "unknown refusal;",
+        ),
+        ("grant", |fields| Reply::error(&format!("grant: {}", fields["grant"])), "unknown refusal;"),
+    ];
+    let world = World::new();
+    for (name, answer, want) in cases {
+        let sent = Arc::new(Mutex::new(Value::Null));
+        let kept = Arc::clone(&sent);
+        let node = Scripted::start(&world.pki, move |request, fields, honest| {
+            if request != "CreateKey" {
+                return honest;
+            }
+            *kept.lock().unwrap() = fields.clone();
+            answer(fields)
+        });
+        let (said, _, left) = unfinished(&with_third(&world, &node));
+        let sent = sent.lock().unwrap();
+        let secrets = ["material_b64", "grant"].map(|name| sent[name].as_str().unwrap());
+        let is_quoted =
+            |secret: &str| secret.as_bytes().windows(16).any(|piece| said.contains(std::str::from_utf8(piece).unwrap()));
+        assert!(!secrets.into_iter().any(is_quoted), "{name}: {said}");
+        assert!(said.contains(want) && said.contains("bytes, not printed: they may quote what was sent"), "{name}: {said}");
+        assert!(left.is_empty() && world.is_empty(), "{name}: {said}");
     }
 }
 

@@ -110,6 +110,14 @@ impl Error {
         }
     }
 
+    /// The same without a text of the node that quotes one of `secrets`.
+    pub(super) fn without(self, secrets: &[&[u8]]) -> Self {
+        match self {
+            Self::Refused { kind, text } => Self::Refused { kind, text: text.without(secrets) },
+            other => other,
+        }
+    }
+
     /// The kind of refusal, if it is one.
     #[must_use]
     pub fn refusal(&self) -> Option<Refusal> {

@@ -116,12 +116,18 @@ impl<T: Transport> Operator<T> {
 
     fn ask(&mut self, request: &Request<'_>, owner: Option<&Token>) -> Result<Answer, Error> {
         let body = request.encode()?;
-        let reply =
-            self.session.send(&body, owner.map(|owner| owner.expose().as_bytes()), ANSWER_MAX, Instant::now() + self.step)?;
+        let bearer = owner.map(|owner| owner.expose().as_bytes());
+        let reply = self.session.send(&body, bearer, ANSWER_MAX, Instant::now() + self.step)?;
+        let secrets = [bearer.unwrap_or_default(), request.secrets(&body)];
         if reply.status != 200 {
-            return Err(Error::Status { status: reply.status, text: NodeText::of_bytes(&reply.body) });
+            // A proxy or a node may repeat the request in any form; with a share in it nothing of the body is printed.
+            let text = match request {
+                Request::CreateKey(_) => NodeText::withheld(reply.body.len()),
+                _ => NodeText::of_bytes(&reply.body).without(&secrets),
+            };
+            return Err(Error::Status { status: reply.status, text });
         }
-        answer::parse(&body, &reply.body)
+        answer::parse(&body, &reply.body).map_err(|error| error.without(&secrets))
     }
 }
 

@@ -1,11 +1,15 @@
 //! A node's own words, made fit for a terminal.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::{Deserialize, Deserializer};
+use zeroize::Zeroizing;
 
 /// The longest text that is kept, in characters after escaping.
 const LENGTH_MAX: usize = 512;
+/// The longest piece of a secret that is printed, and one more, in characters.
+const PIECE: usize = 16;
 
 /// A text of a node: printable ASCII only, of bounded length. What else a node sent stands in it as an escape, so that it can move no
 /// cursor, change no colour and reverse no line.
@@ -26,6 +30,32 @@ impl NodeText {
             kept.push_str(&escaped);
         }
         Self(kept)
+    }
+
+    /// Stands for `length` bytes that may contain a secret.
+    pub(super) fn withheld(length: usize) -> Self {
+        Self(format!("({length} bytes, not printed: they may quote what was sent)"))
+    }
+
+    /// The text, unless it contains [`PIECE`] characters in a row of one of `secrets`. A secret in base64url is also seen in base64.
+    pub(super) fn without(self, secrets: &[&[u8]]) -> Self {
+        let pieces: HashSet<&[u8]> = secrets.iter().flat_map(|secret| secret.windows(PIECE)).collect();
+        let base64url = |byte: u8| match byte {
+            b'+' => b'-',
+            b'/' => b'_',
+            other => other,
+        };
+        let mut text = Zeroizing::new(self.0.into_bytes());
+        let is_quoting = |text: &[u8]| text.windows(PIECE).any(|piece| pieces.contains(piece));
+        let quotes_as_sent = is_quoting(&text);
+        let quotes = quotes_as_sent || {
+            let converted: Zeroizing<Vec<u8>> = Zeroizing::new(text.iter().copied().map(base64url).collect());
+            is_quoting(&converted)
+        };
+        if quotes {
+            return Self::withheld(text.len());
+        }
+        Self(String::from_utf8(std::mem::take(&mut *text)).unwrap_or_default())
     }
 
     /// Bytes that need not be a text.
@@ -102,6 +132,19 @@ mod tests {
             assert_eq!(NodeText::new(text).as_str(), want);
         }
         assert_eq!(NodeText::of_bytes(&[0xff, b'a']).as_str(), "\\u{fffd}a");
+    }
+
+    #[test]
+    fn a_text_that_quotes_a_secret_is_not_kept() {
+        let secrets: [&[u8]; 3] = [b"", b"abcdefgh-jklmnop_rstuvwx", b"short"];
+        let is_kept = |text: &str| NodeText::new(text).without(&secrets).is(text);
+        for kept in ["", "key not found", "abcdefgh-jklmno", "short", "abcdefgh jklmnopqrstuvwx"] {
+            assert!(is_kept(kept), "{kept}");
+        }
+        for quoting in ["bcdefgh-jklmnop_", "invalid value \"abcdefgh-jklmnop_rstuvwx\"", "field: fgh+jklmnop/rstuvwx"] {
+            let text = NodeText::new(quoting).without(&secrets);
+            assert_eq!(text.as_str(), format!("({} bytes, not printed: they may quote what was sent)", quoting.len()));
+        }
     }
 
     #[test]
