@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use attest::{Anchor, Floors, Policy, Tcb, TcbDemand, TcbStatus};
 use ring::rand::{SecureRandom, SystemRandom};
 use vault::operator::Operator;
-use vault::{Clock, Expectation, Handshaken, Identity};
+use vault::{Clock, Expectation, Fleet, Handshaken, Identity};
 
 use crate::collateral::Sources;
 use crate::{Cause, Failure, dial};
@@ -27,6 +27,10 @@ pub struct Nodes {
     pub anchor: Vec<u8>,
     /// Builds that are vaults, 32 bytes each.
     pub mrenclaves: Vec<[u8; 32]>,
+    /// Certificates of which one must have signed a vault's leaf, DER; none: any leaf.
+    pub authorities: Vec<Vec<u8>>,
+    /// Platform instance ids or PPIDs that may run a vault, 16 bytes each; none: any platform.
+    pub platforms: Vec<Vec<u8>>,
     /// TCB statuses that are good enough.
     pub statuses: Vec<TcbStatus>,
     /// What collateral may not be rolled back behind.
@@ -76,9 +80,11 @@ impl Nodes {
         let anchor = Anchor::from_der(self.anchor.clone());
         let demand = TcbDemand::Statuses(self.statuses.clone());
         let policy = Policy::of_nodes(self.mrenclaves.clone(), demand, self.floors.clone());
+        let policy = Policy { platforms: self.platforms.clone(), ..policy };
+        let fleet = Fleet::of(self.authorities.clone());
         let clock = Clock { not_before: self.floors.built, machine: self.at, is_trusted: true };
         let expected = Expectation { anchor: &anchor, policy: &policy, clock, collateral: &*self.collateral };
-        Proved::dial(address, identity, &expected, STEP + self.collateral.timeout()).map_err(|cause| {
+        Proved::dial(address, identity, &fleet, &expected, STEP + self.collateral.timeout()).map_err(|cause| {
             let is_about_evidence = matches!(cause, Cause::Vault(vault::Error::Collateral(_) | vault::Error::Node(_)));
             let caches = if is_about_evidence { self.collateral.problems() } else { Vec::new() };
             let cause = if caches.is_empty() { cause } else { Cause::Unverified { why: Box::new(cause), caches } };
@@ -108,11 +114,17 @@ impl Node {
 }
 
 impl Proved {
-    fn dial(address: &str, identity: &Identity, expected: &Expectation<'_>, verification: Duration) -> Result<Self, Cause> {
+    fn dial(
+        address: &str,
+        identity: &Identity,
+        fleet: &Fleet,
+        expected: &Expectation<'_>,
+        verification: Duration,
+    ) -> Result<Self, Cause> {
         let stream = dial::connect(address, Instant::now() + STEP)?;
         let mut context = [0; 32];
         SystemRandom::new().fill(&mut context).map_err(|_| Cause::Random)?;
-        let handshaken = Handshaken::connect(stream, identity, Instant::now() + STEP)?;
+        let handshaken = Handshaken::connect_within(fleet, stream, identity, Instant::now() + STEP)?;
         let challenged = handshaken.challenge(&context, expected, Instant::now() + verification)?;
         let proved = challenged.node();
         let node = Node {

@@ -12,6 +12,8 @@ use cvmctl::collateral::Sources;
 use cvmctl::policy::{self, Facts, Image, Owner, Terms, refused_attributes};
 use cvmctl::{Credentials, Floors, Nodes, promote, provision};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
 use crate::args::{FactArgs, GuestArgs, ImageArgs, NodeArgs, OwnerArgs, Policy, Promote, Provision, TermArgs};
@@ -33,6 +35,10 @@ pub(crate) fn provision(args: Provision) -> Result<ExitCode, Error> {
         credentials,
         client_key: secrets::identity(&args.client)?,
     };
+    if request.nodes.platforms.is_empty() && request.nodes.authorities.is_empty() {
+        let any = "warning: any enclave of this build may hold a share: --platform or --fleet-anchor names the owner's machines";
+        show::problem(&[any.to_owned()])?;
+    }
     seal_memory()?;
     let done = provision::provision(&request)?;
     // First what cannot be had again: the commitment is nowhere else.
@@ -134,12 +140,21 @@ pub(crate) fn of_images(images: Vec<Image>, args: TermArgs, owner: Option<Owner>
     Terms { name: args.name, images, owner, attestation_servers: args.attestation_servers, ttl_seconds: args.ttl }
 }
 
+/// The certificates of a PEM file, or the one of a DER file.
+fn authorities(path: &Path) -> Result<Vec<Vec<u8>>, Error> {
+    let bytes = read(path)?;
+    let found: Vec<_> = CertificateDer::pem_slice_iter(&bytes).flatten().map(|one| one.to_vec()).collect();
+    Ok(if found.is_empty() { vec![bytes.to_vec()] } else { found })
+}
+
 fn nodes(args: NodeArgs) -> Result<Nodes, Error> {
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let floors = args.floors.as_deref().map_or(Ok(Floors::default()), floors)?;
     Ok(Nodes {
         vaults: args.vaults,
         anchor: read(&args.anchor)?.to_vec(),
+        authorities: args.fleet_anchors.iter().map(|path| authorities(path)).collect::<Result<Vec<_>, _>>()?.concat(),
+        platforms: args.platforms,
         mrenclaves: args.mrenclaves,
         statuses: args.statuses,
         at: args.at.unwrap_or_else(now).max(floors.built),

@@ -18,6 +18,9 @@ pub(crate) fn guest(nodes: &Nodes, handle: &str, threshold: usize, commitment: &
         word(Key::VaultThreshold, threshold.to_string()),
         word(Key::VaultCommit, hex::encode(commitment)),
     ];
+    if !nodes.platforms.is_empty() {
+        words.push(word(Key::VaultPlatforms, nodes.platforms.iter().map(hex::encode).collect::<Vec<_>>().join(",")));
+    }
     // A guest always accepts UpToDate; what this tool accepted beyond its default, the guest must be told to accept.
     if nodes.statuses.iter().any(|status| !USUAL.contains(status)) {
         words.push(word(Key::Tcb, nodes.statuses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")));
@@ -55,6 +58,8 @@ mod tests {
             vaults: vaults.iter().map(ToString::to_string).collect(),
             anchor: Vec::new(),
             mrenclaves: vec![[0x11; 32]],
+            authorities: Vec::new(),
+            platforms: Vec::new(),
             statuses: statuses.to_vec(),
             floors: Floors::default(),
             at: 0,

@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args};
 use cvmctl::TcbStatus;
 use cvmctl::policy::TTL_SECONDS;
 
-use super::{at, bits, bytes, tcb, uuid};
+use super::{at, bits, bytes, platform, tcb, uuid};
 
 #[derive(Args)]
 #[command(group = ArgGroup::new("grant").required(true).args(["issuer_key", "grant_fd"]))]
@@ -136,6 +136,13 @@ pub(crate) struct NodeArgs {
     /// A build that is a vault
     #[arg(long = "mrenclave", value_name = "HEX", required = true, value_delimiter = ',', value_parser = bytes::<32>)]
     pub(crate) mrenclaves: Vec<[u8; 32]>,
+    /// A certificate authority of the vaults, PEM or DER: one of them must have signed a vault's leaf. The same as the initrd's
+    /// anchors/fleet-*.der. Can be repeated; default: any leaf
+    #[arg(long = "fleet-anchor", value_name = "FILE")]
+    pub(crate) fleet_anchors: Vec<PathBuf>,
+    /// The platform instance id or PPID of a machine that may run a vault, as in cvm.vault.platforms; default: any machine
+    #[arg(long = "platform", value_name = "HEX", value_delimiter = ',', value_parser = platform)]
+    pub(crate) platforms: Vec<std::vec::Vec<u8>>,
     /// A TCB status that is good enough
     #[arg(long = "tcb", value_name = "STATUS", value_delimiter = ',', value_parser = tcb)]
     #[arg(default_values = ["UpToDate", "SWHardeningNeeded"])]

@@ -82,6 +82,31 @@ fn a_vault_whose_platform_falls_short_is_refused_with_what_would_accept_it() {
     assert!(provision(&request).unwrap().words[5].starts_with("cvm.tcb=UpToDate,OutOfDate"));
 }
 
+/// A host can run a genuine vault of the same build on a machine of its own.
+#[test]
+fn a_vault_on_another_platform_or_of_another_authority_gets_no_share() {
+    let world = World::new();
+    let nodes = keys::list(&world.as_owner()).unwrap().into_iter().map(|answer| answer.unwrap().0);
+    let platforms: Vec<_> = nodes.map(|node| node.platform).collect();
+    let authorities = || world.nodes.iter().map(|node| node.ca_der().to_vec());
+    let refused = |request: &Request| {
+        let Error::NotReady(failures) = provision(request).unwrap_err() else { panic!("shares were sent") };
+        assert!(world.is_empty());
+        failures.into_iter().map(|failure| failure.vault).collect::<Vec<_>>()
+    };
+    let mut request = world.request();
+    request.nodes.platforms = platforms[..2].to_vec();
+    assert_eq!(refused(&request), world.vaults()[2..]);
+    request.nodes.platforms = Vec::new();
+    request.nodes.authorities = authorities().skip(1).collect();
+    assert_eq!(refused(&request), world.vaults()[..1]);
+
+    request.nodes.platforms = platforms.clone();
+    request.nodes.authorities = authorities().collect();
+    let want = platforms.iter().map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>()).collect::<Vec<_>>();
+    assert_eq!(provision(&request).unwrap().words[5], format!("cvm.vault.platforms={}", want.join(",")));
+}
+
 /// Tokens are made for each node by its own clock: a node a day off takes them.
 #[test]
 fn nodes_whose_clocks_are_off_take_their_tokens() {

@@ -78,6 +78,8 @@ impl World {
             vaults: self.vaults(),
             anchor: self.pki.root_der().to_vec(),
             mrenclaves: vec![MRENCLAVE],
+            authorities: Vec::new(),
+            platforms: Vec::new(),
             statuses: vec![TcbStatus::UpToDate],
             floors: Floors::default(),
             at: now(),
