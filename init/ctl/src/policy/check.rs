@@ -166,12 +166,23 @@ fn check_oids(profile: &Value, place: &str, facts: &Facts, problems: &mut Vec<Pr
     }
 }
 
+/// Whether the list under `name` contains `word`.
+fn has(value: &Value, name: &str, word: &str) -> bool {
+    list(value.get(name)).iter().any(|one| one.as_str() == Some(word))
+}
+
 fn check_rules(policy: &Value, tees: usize, problems: &mut Vec<Problem>) {
-    let rules = list(policy.get("operations"));
-    let has = |rule: &Value, list_name: &str, word: &str| list(rule.get(list_name)).iter().any(|one| one.as_str() == Some(word));
-    if !rules.iter().any(|rule| has(rule, "ops", "DeleteKey") && has(rule, "principals", "Owner")) {
-        problems
-            .push(Problem::at("/operations", "no rule lets the Owner do DeleteKey: a dealing that fails could not be undone"));
+    // A rule with conditions serves neither guests nor this tool: neither sends approvals.
+    let rules: Vec<_> = list(policy.get("operations")).iter().filter(|rule| list(rule.get("requires")).is_empty()).collect();
+    let owner_may = |op: &str| rules.iter().any(|rule| has(rule, "ops", op) && has(rule, "principals", "Owner"));
+    if !owner_may("DeleteKey") {
+        problems.push(Problem::at(
+            "/operations",
+            "no rule without `requires` lets the Owner do DeleteKey: a dealing that fails could not be undone",
+        ));
+    }
+    if tees == 0 {
+        check_growth(policy, &owner_may, problems);
     }
     let names_a_guest = |rule: &Value| {
         let named = list(rule.get("principals")).iter();
@@ -183,7 +194,28 @@ fn check_rules(policy: &Value, tees: usize, problems: &mut Vec<Problem>) {
     if tees > 0 && !rules.iter().any(|rule| has(rule, "ops", "ExportKey") && names_a_guest(rule)) {
         problems.push(Problem::at(
             "/operations",
-            "no rule lets a guest of principals.tees do ExportKey: every guest would be denied",
+            "no rule without `requires` lets a guest of principals.tees do ExportKey: every guest would be denied",
+        ));
+    }
+}
+
+/// Whether the owner can add the first guest to a policy that names none. Otherwise no guest ever gets the key.
+fn check_growth(policy: &Value, owner_may: &dyn Fn(&str) -> bool, problems: &mut Vec<Problem>) {
+    // Without mutability nodes assume their own, which lets the owner change both fields.
+    let can_change = |field: &str| {
+        policy.get("mutability").is_none_or(|fields| has(fields, "owner_can", field) && !has(fields, "immutable", field))
+    };
+    if !owner_may("UpdatePolicy") && !(owner_may("PromoteProfile") && can_change("PendingProfiles")) {
+        problems.push(Problem::at(
+            "/operations",
+            "principals.tees is empty, and no rule without `requires` lets the Owner add a guest: expected UpdatePolicy, or \
+             PromoteProfile with PendingProfiles in mutability.owner_can",
+        ));
+    }
+    if !can_change("Tees") {
+        problems.push(Problem::at(
+            "/mutability",
+            "principals.tees is empty, and the Owner cannot add a guest: expected Tees in owner_can and not in immutable",
         ));
     }
 }
@@ -230,6 +262,7 @@ mod tests {
         let none = Facts::default();
         assert_eq!(check(&sample(), &none), []);
         let tdx = format!("{TEE}/measurements/0/Tdx");
+        let approval = json!([{ "ManagerApproval": { "manager": 0, "fresh_for_seconds": 60 } }]);
         let upper = json!("AB".repeat(48));
         let oid = |oid: &str, value: &str| json!([{ "oid": oid, "value": value }]);
         let cases: Vec<(String, Value, &str)> = vec![
@@ -258,12 +291,37 @@ mod tests {
             ("/operations/1/ops".to_owned(), json!(["UpdatePolicy"]), "!/operations"),
             ("/operations/0/principals".to_owned(), json!([{ "Tee": 1 }]), "!/operations"),
             ("/operations/0/ops".to_owned(), json!(["Export"]), "/0"),
+            ("/operations/0/requires".to_owned(), approval.clone(), "!/operations"),
+            ("/operations/1/requires".to_owned(), approval.clone(), "!/operations"),
             ("/comment".to_owned(), json!("x"), ""),
         ];
         for (place, value, more) in cases {
             let want = more.strip_prefix('!').map_or_else(|| format!("{place}{more}"), str::to_owned);
             assert_eq!(wrong(&place, value.clone(), &none), [want], "{place} {value}");
         }
+    }
+
+    #[test]
+    fn a_policy_without_guests_lets_its_owner_add_one() {
+        let places = |ops: &[&str], owner_can: &[&str], immutable: &[&str]| {
+            let mut policy = sample();
+            policy["principals"]["tees"] = json!([]);
+            policy["operations"][1]["ops"] = json!([&["DeleteKey"], ops].concat());
+            policy["mutability"]["owner_can"] = json!(owner_can);
+            policy["mutability"]["immutable"] = json!(immutable);
+            check(&policy, &Facts::default()).into_iter().map(|problem| problem.place).collect::<Vec<_>>()
+        };
+        let (none, rule, field) = (Vec::<String>::new(), vec!["/operations".to_owned()], vec!["/mutability".to_owned()]);
+        assert_eq!(places(&["UpdatePolicy"], &["Tees"], &["Owner"]), none);
+        assert_eq!(places(&["PromoteProfile"], &["Tees", "PendingProfiles"], &[]), none);
+        assert_eq!(places(&[], &["Tees", "PendingProfiles"], &[]), rule);
+        assert_eq!(places(&["PromoteProfile"], &["Tees"], &[]), rule);
+        assert_eq!(places(&["PromoteProfile"], &["Tees", "PendingProfiles"], &["PendingProfiles"]), rule);
+        assert_eq!(places(&["UpdatePolicy"], &["Lifecycle"], &[]), field);
+        assert_eq!(places(&["UpdatePolicy"], &["Tees"], &["Tees"]), field);
+        let mut policy = sample();
+        policy["principals"]["tees"] = json!([]);
+        assert!(policy.as_object_mut().unwrap().remove("mutability").is_some() && check(&policy, &Facts::default()).is_empty());
     }
 
     #[test]
