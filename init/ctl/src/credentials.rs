@@ -108,6 +108,11 @@ impl Credentials {
         if has(&self.bearer) { Ok(()) } else { Err(CredentialError::NoBearer) }
     }
 
+    /// Whether bearers are signed here, which takes the owner's name.
+    pub(crate) fn signs(&self) -> bool {
+        self.bearer.is_none()
+    }
+
     /// The policy that the given grant carries.
     #[must_use]
     pub fn granted_policy(&self) -> Option<Value> {

@@ -222,9 +222,7 @@ fn hand_out(mut vaults: Vec<Ready<'_>>, shares: &[Share], undo: &Undo<'_>) -> Re
     };
     let vaults = vaults.into_iter().enumerate().map(|(index, vault)| (vault, state(index))).collect();
     let (deleted, left) = undo.run(vaults);
-    let all = if left.len() == undo.request.nodes.vaults.len() { " --even-in-use" } else { "" };
-    let (handle, addresses) = (&undo.request.handle, undo.request.nodes.vaults.join(","));
-    let undo = format!("cvmctl key delete --handle {handle} --vault {addresses}{all}, with the other options of this command");
+    let undo = undo.command(left.len() == undo.request.nodes.vaults.len());
     Err(Error::Unfinished { failure, deleted, left, undo })
 }
 

@@ -23,6 +23,13 @@ pub(super) struct Undo<'a> {
     pub(super) owner: &'a Owner,
 }
 
+/// A text as one word of a shell.
+fn quoted(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:,@%+=[]".contains(&byte);
+    let text = vault::operator::NodeText::new(text).to_string();
+    if !text.is_empty() && text.bytes().all(is_plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
 impl Undo<'_> {
     /// Deletes the key at each vault that holds or may hold a share; where that was done, and where it was not.
     pub(super) fn run(&self, vaults: Vec<(Ready<'_>, Held)>) -> (Vec<String>, Vec<Failure>) {
@@ -35,6 +42,35 @@ impl Undo<'_> {
             }
         }
         (deleted, left)
+    }
+
+    /// The command that deletes later what was left. It takes not all options of `provision`, and others besides.
+    pub(super) fn command(&self, everywhere: bool) -> String {
+        let Request { nodes, handle, credentials, .. } = self.request;
+        let list = |ids: &mut dyn Iterator<Item = String>| ids.collect::<Vec<_>>().join(",");
+        let mut command = format!("cvmctl key delete --handle {} --vault {}", quoted(handle), quoted(&nodes.vaults.join(",")));
+        if everywhere {
+            command += " --even-in-use";
+        }
+        command += &format!(" --mrenclave {}", list(&mut nodes.mrenclaves.iter().map(hex::encode)));
+        if !nodes.platforms.is_empty() {
+            command += &format!(" --platform {}", list(&mut nodes.platforms.iter().map(hex::encode)));
+        }
+        command += &format!(" --tcb {}", list(&mut nodes.statuses.iter().map(ToString::to_string)));
+        command += " --anchor FILE --collateral FILE";
+        if credentials.signs() {
+            let (issuer, sub) = (quoted(&self.owner.issuer), quoted(&self.owner.sub));
+            command += &format!(" --issuer-key FILE --issuer {issuer} --owner-sub {sub}");
+            for role in &self.owner.roles {
+                command += &format!(" --owner-role {}", quoted(role));
+            }
+        } else {
+            command += " --bearer-fd N";
+        }
+        if !nodes.authorities.is_empty() {
+            command += " --fleet-anchor FILE";
+        }
+        command + " (each FILE and N as for provision; also --kid, --audience, --floors and --client-key, if they were given)"
     }
 
     fn delete(&self, mut ready: Ready<'_>, held: Held) -> Result<(), Cause> {

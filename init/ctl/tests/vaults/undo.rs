@@ -177,7 +177,13 @@ fn what_could_not_be_undone_is_named_and_deleted_later() {
     let (said, deleted, left) = unfinished(&request);
     assert_eq!((deleted, left.len()), (world.vaults()[..2].to_vec(), 1), "{said}");
     let all = request.nodes.vaults.join(",");
-    assert!(said.contains(&format!("Undo it later with: cvmctl key delete --handle {HANDLE} --vault {all}, with")), "{said}");
+    assert!(
+        said.contains(&format!("Undo it later with: cvmctl key delete --handle {HANDLE} --vault {all} --mrenclave 1111")),
+        "{said}"
+    );
+    let owner = format!("--issuer-key FILE --issuer {} --owner-sub owner-1 (each FILE", world.issuer.url);
+    assert!(said.contains(" --anchor FILE --collateral FILE ") && said.contains(&owner), "{said}");
+    assert!(!said.contains("--threshold") && !said.contains("other options of this command"), "{said}");
     assert!(node.has(HANDLE));
 
     let mut owner = world.as_owner();
