@@ -1,7 +1,7 @@
 //! Who vouches for the operator at the nodes: an issuer's key that is at hand, or tokens that an identity provider issued.
 
 use serde_json::Value;
-use vault::operator::Token;
+use vault::operator::{NodeText, Token};
 
 use crate::Error;
 use crate::policy::{self, Owner};
@@ -188,7 +188,7 @@ fn expect(claims: &Value, claim: &'static str, wanted: &str) -> Result<(), Token
         return Ok(());
     }
     let found = found.map_or_else(|| "absent".to_owned(), |value| vault::operator::escape(&value.to_string()));
-    Err(TokenMistake::Claim { claim, found, wanted: format!("\"{wanted}\"") })
+    Err(TokenMistake::Claim { claim, found, wanted: format!("\"{}\"", NodeText::new(wanted)) })
 }
 
 fn check_life(claims: &Value, time: u64) -> Result<(), TokenMistake> {
@@ -238,6 +238,7 @@ mod tests {
             ),
             ("aud", json!(["privasys-vault-keycreate"]), "its claim aud is [\"privasys-vault-keycreate\"]; expected"),
             ("sub", json!("\u{1b}[2J"), "its claim sub is \"\\u001b[2J\"; expected \"owner-1\""),
+            ("iss", json!("x"), "its claim iss is \"x\"; expected \"https://issuer.example\""),
             ("scope", json!("apps/a/k"), "its claim scope is \"apps/a/k\"; expected apps/a/key or"),
             ("scope", json!(""), "its claim scope is \"\"; expected"),
             ("key_type", json!("Aes256GcmKey"), "its claim key_type is"),
@@ -265,6 +266,9 @@ mod tests {
         assert!(!with(issuer, "owner-1", json!(1001), Some(&owner)) && !with(issuer, "owner-1", json!(null), None));
         let nothing = Credentials::default();
         assert!(matches!(nothing.bearer(Some(&owner), 0), Err(CredentialError::NoBearer)));
+        let hostile = Owner { issuer: "\u{1b}[2J".to_owned(), ..owner.clone() };
+        let said = check_bearer(&token(&json!({ "iss": "x" })), Some(&hostile), 0).unwrap_err().to_string();
+        assert_eq!(said, "its claim iss is \"x\"; expected \"\\u{1b}[2J\"", "a policy file may be someone else's");
         assert!(check_bearer(&Token::new(b"a.b.c").unwrap(), None, 0) == Err(TokenMistake::Claims));
     }
 }
