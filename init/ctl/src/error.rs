@@ -139,6 +139,17 @@ pub enum Cause {
         "a key of this name was created there before this dealing (at {0}, Unix seconds by the node's clock); it is left alone"
     )]
     Older(u64),
+    /// Its clock ends a share before it is sent.
+    #[error(
+        "its clock is {seconds} s behind this machine's and the share lives {ttl} s by that clock, so it would be over already; have the \
+         node's clock set, or this machine's if that one is wrong"
+    )]
+    ClockBehind {
+        /// How far.
+        seconds: u64,
+        /// `lifecycle.ttl_seconds`.
+        ttl: u64,
+    },
     /// No profile like this one is staged.
     #[error("this profile is not staged there; stage it first (cvmctl profile stage)")]
     NotStaged,

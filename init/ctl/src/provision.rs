@@ -21,6 +21,9 @@ use crate::{Cause, Credentials, Error, Node, Nodes, words};
 
 use undo::{Held, Undo};
 
+/// How far a node's clock may be off before the operator is told, in seconds.
+const CLOCK_OFF: u64 = 300;
+
 /// One key that shall come to be.
 pub struct Request {
     /// The vaults, one share each, and what they must prove.
@@ -37,6 +40,8 @@ pub struct Request {
     pub credentials: Credentials,
     /// The client key that is kept, and that a given grant is bound to; a fresh one otherwise.
     pub client_key: Option<Identity>,
+    /// The operator's clock, Unix seconds: when the shares end is a node's to judge, and a wrong clock ends them early.
+    pub now: u64,
 }
 
 /// A key that came to be. Nothing in it is secret.
@@ -63,6 +68,17 @@ pub struct Holder {
     pub node: Node,
     /// When it will forget the share, Unix seconds.
     pub expires_at: u64,
+    /// How far its clock was ahead of the operator's, in seconds; negative: behind.
+    pub clock_ahead: i64,
+}
+
+impl Holder {
+    /// When it will forget the share by the operator's clock, Unix seconds, if its own clock is more than five minutes off.
+    #[must_use]
+    pub fn end_despite_clock(&self) -> Option<u64> {
+        (self.clock_ahead.unsigned_abs() > CLOCK_OFF)
+            .then(|| self.expires_at.saturating_add_signed(self.clock_ahead.saturating_neg()))
+    }
 }
 
 /// One dealing: the shares, and what of them may be told. The key itself is gone by then.
@@ -161,6 +177,7 @@ fn ready<'a>(request: &'a Request, identity: &Identity, owner: &Owner) -> Result
     let granted = Granted { handle: &request.handle, policy: &request.policy, thumbprint: &thumbprint };
     for proved in request.nodes.prove(identity) {
         let vault = proved.and_then(|mut vault| {
+            outlives(request, vault.node.time).map_err(|cause| vault.failed(cause))?;
             let tokens = tokens(request, owner, &granted, vault.node.time).map_err(|cause| vault.failed(cause))?;
             vacant(&mut vault, &request.handle, &tokens.1).map_err(|cause| vault.failed(cause))?;
             Ok(Ready { vault, grant: tokens.0, bearer: tokens.1 })
@@ -171,6 +188,13 @@ fn ready<'a>(request: &'a Request, identity: &Identity, owner: &Owner) -> Result
         }
     }
     if failures.is_empty() { Ok(vaults) } else { Err(Error::NotReady(failures)) }
+}
+
+/// Refuses a node whose clock, `time`, is so far behind that the share is over by the operator's clock from the start: the operator would
+/// take the printed end for a real one.
+fn outlives(request: &Request, time: u64) -> Result<(), Cause> {
+    let ttl = request.policy.pointer("/lifecycle/ttl_seconds").and_then(Value::as_u64).unwrap_or(0);
+    if time.saturating_add(ttl) > request.now { Ok(()) } else { Err(Cause::ClockBehind { seconds: request.now - time, ttl }) }
 }
 
 /// Grant and bearer for a node whose clock says `time`.
@@ -207,7 +231,11 @@ fn hand_out(mut vaults: Vec<Ready<'_>>, shares: &[Share], undo: &Undo<'_>) -> Re
     let mut failed = None;
     for (vault, share) in vaults.iter_mut().zip(shares) {
         match give(vault, share, undo.request) {
-            Ok(expires_at) => holders.push(Holder { node: vault.vault.node.clone(), expires_at }),
+            Ok(expires_at) => {
+                let node = vault.vault.node.clone();
+                let clock_ahead = node.time.cast_signed().saturating_sub(undo.request.now.cast_signed());
+                holders.push(Holder { node, expires_at, clock_ahead });
+            }
             Err((held, cause)) => {
                 failed = Some((held, Box::new(vault.vault.failed(cause))));
                 break;

@@ -32,6 +32,16 @@ pub(crate) fn provisioned(done: &Provisioned) -> io::Result<()> {
             if node.advisories().is_empty() { String::new() } else { format!(" ({})", node.advisories().join(", ")) };
         writeln!(err, "{}: tcb {}{advisories}, share until {expiry}", node.address, node.status())?;
     }
+    for holder in &done.vaults {
+        if let Some(end) = holder.end_despite_clock() {
+            let (seconds, way) = (holder.clock_ahead.unsigned_abs(), if holder.clock_ahead < 0 { "behind" } else { "ahead of" });
+            let (address, end) = (&holder.node.address, date(end));
+            writeln!(
+                err,
+                "warning: {address}: its clock is {seconds} s {way} this machine's; the share ends at {end} by this machine's"
+            )?;
+        }
+    }
     for platform in done.shared_platforms() {
         writeln!(err, "warning: platform {} holds more than one share", hex::encode(platform))?;
     }

@@ -34,6 +34,7 @@ pub(crate) fn provision(args: Provision) -> Result<ExitCode, Error> {
         facts: facts(args.facts),
         credentials,
         client_key: secrets::identity(&args.client)?,
+        now: now(),
     };
     if request.nodes.platforms.is_empty() && request.nodes.authorities.is_empty() {
         let any = "warning: any enclave of this build may hold a share: --platform or --fleet-anchor names the owner's machines";
@@ -140,6 +141,10 @@ pub(crate) fn of_images(images: Vec<Image>, args: TermArgs, owner: Option<Owner>
     Terms { name: args.name, images, owner, attestation_servers: args.attestation_servers, ttl_seconds: args.ttl }
 }
 
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 /// The certificates of a PEM file, or the one of a DER file.
 fn authorities(path: &Path) -> Result<Vec<Vec<u8>>, Error> {
     let bytes = read(path)?;
@@ -148,7 +153,6 @@ fn authorities(path: &Path) -> Result<Vec<Vec<u8>>, Error> {
 }
 
 fn nodes(args: NodeArgs) -> Result<Nodes, Error> {
-    let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let floors = args.floors.as_deref().map_or(Ok(Floors::default()), floors)?;
     Ok(Nodes {
         vaults: args.vaults,

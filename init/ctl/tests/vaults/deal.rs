@@ -110,11 +110,25 @@ fn a_vault_on_another_platform_or_of_another_authority_gets_no_share() {
 /// Tokens are made for each node by its own clock: a node a day off takes them.
 #[test]
 fn nodes_whose_clocks_are_off_take_their_tokens() {
-    let world = World::with(|config, index| config.clock_offset = [-86_400, 0, 86_400][index]);
+    let world = World::with(|config, index| config.clock_offset = [-80_000, 0, 86_400][index]);
     let done = provision(&world.request()).unwrap();
     let expiry = |index: usize| done.vaults[index].expires_at.abs_diff(now());
-    assert!(expiry(0) < 600 && expiry(2).abs_diff(2 * 86_400) < 600, "{done:?}");
+    assert!(expiry(0).abs_diff(6_400) < 600 && expiry(2).abs_diff(2 * 86_400) < 600, "{done:?}");
+    let ends = done.vaults.iter().map(|holder| holder.end_despite_clock().map(|end| end.abs_diff(now() + 86_400) < 600));
+    assert_eq!(ends.collect::<Vec<_>>(), [Some(true), None, Some(true)], "{done:?}");
     assert!(keys::info(&world.as_owner(), HANDLE).unwrap().iter().all(Result::is_ok));
+}
+
+#[test]
+fn a_vault_whose_clock_ends_a_share_before_it_is_sent_gets_none() {
+    let world = World::new();
+    let late = Request { now: now() + 86_400 + 120, ..world.request() };
+    let said = provision(&late).unwrap_err().to_string();
+    assert!(said.starts_with("no share was sent to any vault: "), "{said}");
+    assert_eq!(said.matches("and the share lives 86400 s by that clock, so it would be over already").count(), 3, "{said}");
+    assert!(world.is_empty());
+    let in_time = Request { now: now() + 86_400 - 600, ..world.request() };
+    assert!(provision(&in_time).unwrap().vaults.iter().all(|holder| holder.end_despite_clock().is_some()));
 }
 
 #[test]

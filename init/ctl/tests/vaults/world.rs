@@ -102,6 +102,7 @@ impl World {
             facts: Facts::default(),
             credentials: self.credentials(),
             client_key: None,
+            now: now(),
         }
     }
 
