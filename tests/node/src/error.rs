@@ -32,7 +32,7 @@ pub enum Error {
     #[error("policy: {0}")]
     Policy(String),
     /// A misbehaviour nobody has.
-    #[error("no misbehaviour is called {0:?}")]
+    #[error("no misbehaviour is called {0:?}; expected one of: {names}", names = crate::misbehaviour::names())]
     UnknownMisbehaviour(String),
 }
 

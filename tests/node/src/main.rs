@@ -96,7 +96,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
                     "--issuer" => issuer = Some(PathBuf::from(value)),
                     "--state" => state = Some(PathBuf::from(value)),
                     "--name" => name = Some(value),
-                    "--misbehave" => misbehaviour = value.parse().map_err(|_| wrong())?,
+                    "--misbehave" => misbehaviour = value.parse().map_err(|error: vault_node::Error| error.to_string())?,
                     "--clock-offset" => clock_offset = value.parse().map_err(|_| wrong())?,
                     "--audience" => audience = Some(value),
                     "--idle" => idle = Some(Duration::from_secs(value.parse().map_err(|_| wrong())?)),

@@ -102,6 +102,20 @@ impl FromStr for Misbehaviour {
     }
 }
 
+/// Every name, those that take a value with an example of it.
+pub(crate) fn names() -> String {
+    let valued = [
+        "slow=3",
+        "slow-attestation=3",
+        "present-status=400",
+        "foreign-x=2",
+        "length=17",
+        "wrong-clock=-86400",
+        "frozen-clock=-86400",
+    ];
+    NAMES.iter().map(|(name, _)| *name).chain(valued).collect::<Vec<_>>().join(", ")
+}
+
 const NAMES: &[(&str, Misbehaviour)] = &[
     ("none", Misbehaviour::None),
     ("down", Misbehaviour::Down),
@@ -137,6 +151,8 @@ mod tests {
 
     #[test]
     fn names_are_read_with_and_without_values() {
+        let said = "nothing-known".parse::<Misbehaviour>().unwrap_err().to_string();
+        assert!(said.contains("expected one of: none, down, ") && said.contains("wrong-clock=-86400"), "{said}");
         let read = |text: &str| text.parse::<Misbehaviour>().ok();
         assert_eq!(read("wrong-share"), Some(Misbehaviour::WrongShare));
         assert_eq!(read("slow=3"), Some(Misbehaviour::Slow(Duration::from_secs(3))));
