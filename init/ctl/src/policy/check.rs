@@ -205,7 +205,8 @@ fn check_growth(policy: &Value, owner_may: &dyn Fn(&str) -> bool, problems: &mut
     let can_change = |field: &str| {
         policy.get("mutability").is_none_or(|fields| has(fields, "owner_can", field) && !has(fields, "immutable", field))
     };
-    if !owner_may("UpdatePolicy") && !(owner_may("PromoteProfile") && can_change("PendingProfiles")) {
+    let may_add = owner_may("UpdatePolicy") || (owner_may("PromoteProfile") && can_change("PendingProfiles"));
+    if !may_add {
         problems.push(Problem::at(
             "/operations",
             "principals.tees is empty, and no rule without `requires` lets the Owner add a guest: expected UpdatePolicy, or \

@@ -48,29 +48,29 @@ impl Undo<'_> {
     pub(super) fn command(&self, everywhere: bool) -> String {
         let Request { nodes, handle, credentials, .. } = self.request;
         let list = |ids: &mut dyn Iterator<Item = String>| ids.collect::<Vec<_>>().join(",");
-        let mut command = format!("cvmctl key delete --handle {} --vault {}", quoted(handle), quoted(&nodes.vaults.join(",")));
+        let (handle, vaults) = (quoted(handle), quoted(&nodes.vaults.join(",")));
+        let mut words = vec![format!("cvmctl key delete --handle {handle} --vault {vaults}")];
         if everywhere {
-            command += " --even-in-use";
+            words.push("--even-in-use".to_owned());
         }
-        command += &format!(" --mrenclave {}", list(&mut nodes.mrenclaves.iter().map(hex::encode)));
+        words.push(format!("--mrenclave {}", list(&mut nodes.mrenclaves.iter().map(hex::encode))));
         if !nodes.platforms.is_empty() {
-            command += &format!(" --platform {}", list(&mut nodes.platforms.iter().map(hex::encode)));
+            words.push(format!("--platform {}", list(&mut nodes.platforms.iter().map(hex::encode))));
         }
-        command += &format!(" --tcb {}", list(&mut nodes.statuses.iter().map(ToString::to_string)));
-        command += " --anchor FILE --collateral FILE";
+        words.push(format!("--tcb {}", list(&mut nodes.statuses.iter().map(ToString::to_string))));
+        words.push("--anchor FILE --collateral FILE".to_owned());
         if credentials.signs() {
             let (issuer, sub) = (quoted(&self.owner.issuer), quoted(&self.owner.sub));
-            command += &format!(" --issuer-key FILE --issuer {issuer} --owner-sub {sub}");
-            for role in &self.owner.roles {
-                command += &format!(" --owner-role {}", quoted(role));
-            }
+            words.push(format!("--issuer-key FILE --issuer {issuer} --owner-sub {sub}"));
+            words.extend(self.owner.roles.iter().map(|role| format!("--owner-role {}", quoted(role))));
         } else {
-            command += " --bearer-fd N";
+            words.push("--bearer-fd N".to_owned());
         }
         if !nodes.authorities.is_empty() {
-            command += " --fleet-anchor FILE";
+            words.push("--fleet-anchor FILE".to_owned());
         }
-        command + " (each FILE and N as for provision; also --kid, --audience, --floors and --client-key, if they were given)"
+        let rest = "(each FILE and N as for provision; also --kid, --audience, --floors and --client-key, if they were given)";
+        format!("{} {rest}", words.join(" "))
     }
 
     fn delete(&self, mut ready: Ready<'_>, held: Held) -> Result<(), Cause> {
