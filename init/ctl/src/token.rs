@@ -10,6 +10,7 @@ use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject;
 use serde_json::{Value, json};
 use vault::operator::Token;
+use zeroize::Zeroizing;
 
 use crate::Error;
 use crate::credentials::CredentialError;
@@ -43,8 +44,8 @@ impl Signer {
     /// Reads PKCS#8, PEM or DER.
     pub(crate) fn read(bytes: &[u8], kid: Option<String>, audience: Option<String>) -> Result<Self, Error> {
         let random = SystemRandom::new();
-        let pem = PrivatePkcs8KeyDer::from_pem_slice(bytes).ok();
-        let der = pem.as_ref().map_or(bytes, PrivatePkcs8KeyDer::secret_pkcs8_der);
+        let pem = PrivatePkcs8KeyDer::from_pem_slice(bytes).ok().map(Zeroizing::new);
+        let der = pem.as_ref().map_or(bytes, |pem| pem.secret_pkcs8_der());
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der, &random).map_err(|_| Error::IssuerKey)?;
         Ok(Self { pair, random, kid, audience: audience.unwrap_or_else(|| OWNER_AUDIENCE.to_owned()) })
     }
@@ -82,7 +83,7 @@ impl Signer {
         }
         let signed = format!("{}.{}", BASE64URL.encode(header.to_string()), BASE64URL.encode(claims.to_string()));
         let signature = self.pair.sign(&self.random, signed.as_bytes()).map_err(|_| CredentialError::Sign)?;
-        let token = zeroize::Zeroizing::new(format!("{signed}.{}", BASE64URL.encode(signature)));
+        let token = Zeroizing::new(format!("{signed}.{}", BASE64URL.encode(signature)));
         Token::new(token.as_bytes()).map_err(|_| CredentialError::Sign)
     }
 }

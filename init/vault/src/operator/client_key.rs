@@ -40,8 +40,10 @@ impl Identity {
     /// [`Error::Identity`] unless it has a P-256 key in PKCS#8 and a certificate of that key.
     pub fn from_operator_pem(pem: &[u8]) -> Result<Self, Error> {
         let key = PrivatePkcs8KeyDer::from_pem_slice(pem).map_err(|_| Error::Identity)?;
+        // The type does not wipe itself.
+        let key = Zeroizing::new(PrivateKeyDer::from(key));
         let leaf = CertificateDer::from_pem_slice(pem).map_err(|_| Error::Identity)?;
-        let signing = rustls::crypto::ring::sign::any_ecdsa_type(&PrivateKeyDer::from(key)).map_err(|_| Error::Identity)?;
+        let signing = rustls::crypto::ring::sign::any_ecdsa_type(&key).map_err(|_| Error::Identity)?;
         let spki = crate::tls::p256_spki(&leaf).map_err(|_| Error::Identity)?;
         if signing.public_key().is_none_or(|public| *public != *spki) {
             return Err(Error::Identity);
