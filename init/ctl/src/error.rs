@@ -14,7 +14,7 @@ const LISTED_MAX: usize = 32;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No threshold: 2 <= t <= n <= 255.
-    #[error("a threshold of {needed} of {dealt} vaults")]
+    #[error("a threshold of {needed} of {dealt} vaults: expected 2 <= t <= n <= 255, for --threshold t and n times --vault")]
     Threshold {
         /// t.
         needed: usize,
@@ -153,6 +153,9 @@ pub enum Cause {
     /// No profile like this one is staged.
     #[error("this profile is not staged there; stage it first (cvmctl profile stage)")]
     NotStaged,
+    /// No profile like this one is staged, so none can be dropped.
+    #[error("this profile is not staged there, nothing to revoke")]
+    NothingToRevoke,
     /// The node says that it is promoted, and its policy does not have it.
     #[error("the node says that the profile is in force, and the policy that it answers does not have it")]
     NotInForce,

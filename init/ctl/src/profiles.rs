@@ -78,7 +78,10 @@ pub fn promote(request: &Request, handle: &str, which: &Which, facts: &Facts) ->
 pub fn revoke(request: &Request, handle: &str, which: &Which) -> Result<Answers<()>, Error> {
     check_number(request, which)?;
     request.ask(|server, bearer| {
-        let pending = find(server, handle, which, bearer)?;
+        let pending = find(server, handle, which, bearer).map_err(|cause| match cause {
+            Cause::NotStaged => Cause::NothingToRevoke,
+            other => other,
+        })?;
         Ok(server.revoke_profile(handle, pending.id, bearer)?)
     })
 }

@@ -117,7 +117,13 @@ pub fn provision(request: &Request) -> Result<Provisioned, Error> {
     let undo = Undo { request, identity: &identity, owner: &owner };
     let holders = hand_out(vaults, &dealing.shares, &undo)?;
     Ok(Provisioned {
-        words: words::guest(&request.nodes, &request.handle, request.threshold, &dealing.commitment.0),
+        words: words::guest(
+            &request.nodes,
+            &request.handle,
+            request.threshold,
+            &dealing.commitment.0,
+            request.facts.app.as_ref(),
+        ),
         handle: request.handle.clone(),
         threshold: request.threshold,
         commitment: dealing.commitment,

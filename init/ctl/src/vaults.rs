@@ -46,6 +46,9 @@ pub(crate) fn provision(args: Provision) -> Result<ExitCode, Error> {
     let written = if args.json { show::json(&done.to_json()) } else { show::lines(&done.words) };
     written.map_err(|source| Error::WordsLost { words: done.words.join(" "), source })?;
     show::provisioned(&done)?;
+    if request.facts.app.is_none() {
+        show::problem(&["cvm.vault.app=UUID is required as well: --app UUID prints it among the words".to_owned()])?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -9,7 +9,7 @@ use crate::{Error, Nodes};
 const USUAL: [TcbStatus; 2] = [TcbStatus::UpToDate, TcbStatus::SWHardeningNeeded];
 
 /// The words, one each, in the order of the README's table.
-pub(crate) fn guest(nodes: &Nodes, handle: &str, threshold: usize, commitment: &[u8; 32]) -> Vec<String> {
+pub(crate) fn guest(nodes: &Nodes, handle: &str, threshold: usize, commitment: &[u8; 32], app: Option<&[u8; 16]>) -> Vec<String> {
     let word = |key: Key, value: String| format!("{key}={value}");
     let mut words = vec![
         word(Key::Vault, nodes.vaults.join(",")),
@@ -18,6 +18,9 @@ pub(crate) fn guest(nodes: &Nodes, handle: &str, threshold: usize, commitment: &
         word(Key::VaultThreshold, threshold.to_string()),
         word(Key::VaultCommit, hex::encode(commitment)),
     ];
+    if let Some(app) = app {
+        words.insert(3, word(Key::VaultApp, uuid(app)));
+    }
     if !nodes.platforms.is_empty() {
         words.push(word(Key::VaultPlatforms, nodes.platforms.iter().map(hex::encode).collect::<Vec<_>>().join(",")));
     }
@@ -28,11 +31,20 @@ pub(crate) fn guest(nodes: &Nodes, handle: &str, threshold: usize, commitment: &
     words
 }
 
+/// As RFC 9562 writes it.
+fn uuid(id: &[u8; 16]) -> String {
+    let mut text = hex::encode(id);
+    for at in [20, 16, 12, 8] {
+        text.insert(at, '-');
+    }
+    text
+}
+
 /// Holds the words that a dealing would end in against the guest's own parser, before anything is dealt.
 pub(crate) fn check(nodes: &Nodes, handle: &str, threshold: usize) -> Result<(), Error> {
-    let words = guest(nodes, handle, threshold, &[0; 32]).join(" ");
+    let words = guest(nodes, handle, threshold, &[0; 32], Some(&[0; 16])).join(" ");
     // What else such a line must have, whatever the key.
-    let rest = format!("roothash={} cvm.data=serial=x cvm.vault.app=00000000-0000-4000-8000-000000000000", "0".repeat(64));
+    let rest = format!("roothash={} cvm.data=serial=x", "0".repeat(64));
     let policy = cmdline::parse(&format!("{rest} {words}")).map_err(Error::Words)?;
     // A space or a comma in a value would make two of one.
     let vaults = policy.data.map(|data| data.vaults);
@@ -69,7 +81,7 @@ mod tests {
 
     #[test]
     fn tcb_is_a_word_only_when_the_guest_must_be_told() {
-        let last = |statuses: &[TcbStatus]| guest(&nodes(&["a:1", "b:2"], statuses), "h", 2, &[0xcd; 32]).pop().unwrap();
+        let last = |statuses: &[TcbStatus]| guest(&nodes(&["a:1", "b:2"], statuses), "h", 2, &[0xcd; 32], None).pop().unwrap();
         let commit = format!("cvm.vault.commit={}", "cd".repeat(32));
         assert_eq!(last(&USUAL), commit);
         assert_eq!(last(&[TcbStatus::UpToDate]), commit);

@@ -119,6 +119,7 @@ fn policy_provision_and_promote_work_hand_in_hand() {
         assert!(text(&output.stderr).contains(&format!("{vault}: tcb UpToDate, share until 20")), "{}", text(&output.stderr));
     }
 
+    assert!(text(&output.stderr).contains("cvm.vault.app=UUID is required as well"), "{}", text(&output.stderr));
     let again = desk.run("provision", &["--threshold", "2", "--policy", &file]);
     assert_eq!((again.status.code(), again.stdout.len()), (Some(1), 0));
     assert_eq!(text(&again.stderr).matches("key already exists").count(), 3, "{}", text(&again.stderr));
@@ -263,6 +264,8 @@ fn profiles_are_staged_promoted_and_revoked() {
     assert!(text(&refused.stderr).contains("/required_oids/0/oid: expected 1.3.6.1.4.1.65230.4.1"), "{}", text(&refused.stderr));
     let early = desk.own("profile promote", &["--profile", &file]);
     assert_eq!(text(&early.stderr).matches("this profile is not staged there").count(), 3, "{}", text(&early.stderr));
+    let nothing = desk.own("profile revoke", &["--profile", &file]);
+    assert_eq!(text(&nothing.stderr).matches("not staged there, nothing to revoke").count(), 3, "{}", text(&nothing.stderr));
     let staged = desk.own("profile stage", &["--profile", &file]);
     assert_eq!(text(&staged.stdout).matches(": staged as ").count(), 3, "{}", text(&staged.stderr));
     let listed = desk.own("profile list", &[]);

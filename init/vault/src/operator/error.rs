@@ -135,7 +135,11 @@ impl Error {
 }
 
 fn bearer_hint(status: u16) -> &'static str {
-    if status == 401 { " (the bearer: compare its issuer, audience, key id and times with the node's configuration)" } else { "" }
+    if status == 401 {
+        " (the bearer: compare its issuer, audience, key id and times with the node's configuration, and sign with the key of the node's issuer)"
+    } else {
+        ""
+    }
 }
 
 /// What to do about it.
