@@ -270,7 +270,9 @@ pub(super) fn a_cache_can_say_that_a_platform_is_bad(stage: &Stage) -> Result<()
     let vaults = vaults.caching(old)?;
     let ended = boot(stage, &data, &vaults).word("cvm.vault.patience=12s").run()?;
     ended.stopped_with(53)?;
-    (0..3).try_for_each(|index| said_of(&ended, &vaults, index, "forged: challenge: node not believed: tcb status OutOfDate"))
+    (0..3).try_for_each(|index| {
+        said_of(&ended, &vaults, index, "forged: challenge: node not believed: TCB status OutOfDate is not accepted")
+    })
 }
 
 pub(super) fn collateral_comes_stapled(stage: &Stage) -> Result<(), Failure> {

@@ -68,10 +68,18 @@ fn program_says_where_it_listens_and_serves_as_it_is_told() {
 #[test]
 fn words_that_the_program_does_not_know_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    for more in [&["--no-staple"][..], &["--idle", "soon"], &["--misbehave", "kindly"], &["--audience"]] {
+    // One that is not known among many is answered with those that are.
+    let usage = "vault-node --pki DIR";
+    let cases = [
+        (&["--no-staple"][..], usage),
+        (&["--idle", "soon"], usage),
+        (&["--misbehave", "kindly"], "expected one of: none, down,"),
+        (&["--audience"], usage),
+    ];
+    for (more, want) in cases {
         let mut program = Program::start(dir.path(), more);
         let mut said = String::new();
         program.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-        assert!(!program.0.wait().unwrap().success() && said.contains("vault-node --pki DIR"), "{more:?}: {said}");
+        assert!(!program.0.wait().unwrap().success() && said.contains(want), "{more:?}: {said}");
     }
 }
