@@ -172,6 +172,7 @@ impl Vaults {
             facts: policy::Facts::default(),
             credentials: vaults.credentials()?,
             client_key: None,
+            now: clock::now(),
         });
         let provisioned = provisioned.map_err(|error| Failure(format!("cvmctl provision: {}", cvmctl::chain(&error))))?;
         vaults.key = Key::Provisioned { commitment: provisioned.commitment.0 };
@@ -421,6 +422,8 @@ impl Vaults {
             vaults: self.nodes.iter().map(|node| node.addr().to_string()).collect(),
             anchor: self.pki.root_der().to_vec(),
             mrenclaves: vec![self.mrenclave],
+            authorities: self.nodes.iter().map(NodeHandle::ca_der).collect(),
+            platforms: self.platforms.iter().map(id_of).collect(),
             statuses: vec![TcbStatus::UpToDate],
             floors: Floors::default(),
             at: clock::now(),
@@ -437,6 +440,12 @@ impl Vaults {
         let keys = std::iter::once(&self.key).chain(self.previous.iter().map(|(_, key)| key));
         keys.flat_map(Key::secrets).chain(self.before.iter().flat_map(|before| before.secrets())).collect()
     }
+}
+
+/// What tells a platform from another: its instance id, else its PPID.
+fn id_of(platform: &Platform) -> Vec<u8> {
+    let extension = &platform.extension;
+    extension.platform_instance.clone().unwrap_or_else(|| extension.ppid.clone())
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
