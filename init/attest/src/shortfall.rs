@@ -36,7 +36,7 @@ impl TcbRefusal {
 
     pub(crate) fn of(claims: &QuoteClaims, info: &TcbInfo, accepted: &[TcbStatus]) -> Self {
         if claims.tcb.status == TcbStatus::Revoked {
-            return Self::bare(TcbStatus::Revoked); // which no word accepts
+            return Self::bare(TcbStatus::Revoked); // never accepted
         }
         let pck = &claims.platform.pck;
         let levels = info.tcb_levels.iter().filter(|level| accepted.contains(&level.tcb_status));
@@ -53,11 +53,12 @@ impl TcbRefusal {
 impl std::error::Error for TcbRefusal {}
 
 impl std::fmt::Display for TcbRefusal {
-    /// `TCB status OutOfDate is not accepted; TCB evaluation set 17; short of an accepted level: CPUSVN[0] is 9 of 11; advisories: ...`.
+    /// `TCB status OutOfDate is not accepted (to accept it, add OutOfDate to the list); TCB evaluation set 20; below an accepted level:
+    /// CPUSVN[0] 9 of 11; advisories: ...`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "TCB status {} is not accepted", self.status)?;
         let Some(TcbDetails { evaluation, short, advisories }) = self.details.as_deref() else { return Ok(()) };
-        write!(f, " (the word that accepts it: {}); TCB evaluation set {evaluation}; ", self.status)?;
+        write!(f, " (to accept it, add {} to the list); TCB evaluation set {evaluation}; ", self.status)?;
         f.write_str(if short.is_empty() { "TDX module, quoting enclave or configuration" } else { "below an accepted level:" })?;
         for SvnShortfall { component, have, needs } in short {
             match component {

@@ -13,8 +13,10 @@ use vault::{Clock, Expectation, Fleet, Handshaken, Identity};
 use crate::collateral::Sources;
 use crate::{Cause, Failure, dial};
 
-/// The longest that one step of an exchange may take.
-const STEP: Duration = Duration::from_secs(10);
+/// The longest that connecting may take, and then TLS.
+const CONNECT: Duration = Duration::from_secs(10);
+/// The longest that the evidence of a node may take, without the time for caches of collateral: a node serves one request at a time.
+const EVIDENCE: Duration = Duration::from_secs(30);
 /// The longest that a request may take: a node serves one at a time, and asks its identity provider for keys meanwhile.
 const REQUEST: Duration = Duration::from_secs(30);
 
@@ -84,7 +86,7 @@ impl Nodes {
         let fleet = Fleet::of(self.authorities.clone());
         let clock = Clock { not_before: self.floors.built, machine: self.at, is_trusted: true };
         let expected = Expectation { anchor: &anchor, policy: &policy, clock, collateral: &*self.collateral };
-        Proved::dial(address, identity, &fleet, &expected, STEP + self.collateral.timeout()).map_err(|cause| {
+        Proved::dial(address, identity, &fleet, &expected, EVIDENCE + self.collateral.timeout()).map_err(|cause| {
             let is_about_evidence = matches!(cause, Cause::Vault(vault::Error::Collateral(_) | vault::Error::Node(_)));
             let caches = if is_about_evidence { self.collateral.problems() } else { Vec::new() };
             let cause = if caches.is_empty() { cause } else { Cause::Unverified { why: Box::new(cause), caches } };
@@ -121,10 +123,10 @@ impl Proved {
         expected: &Expectation<'_>,
         verification: Duration,
     ) -> Result<Self, Cause> {
-        let stream = dial::connect(address, Instant::now() + STEP)?;
+        let stream = dial::connect(address, Instant::now() + CONNECT)?;
         let mut context = [0; 32];
         SystemRandom::new().fill(&mut context).map_err(|_| Cause::Random)?;
-        let handshaken = Handshaken::connect_within(fleet, stream, identity, Instant::now() + STEP)?;
+        let handshaken = Handshaken::connect_within(fleet, stream, identity, Instant::now() + CONNECT)?;
         let challenged = handshaken.challenge(&context, expected, Instant::now() + verification)?;
         let proved = challenged.node();
         let node = Node {

@@ -96,8 +96,8 @@ fn genuine_quote_is_believed_at_its_time_and_not_later() {
     let strict = ["verify", REAL, "--anchor", ROOT, "--collateral", REAL_COLLATERAL, "--at", REAL_TIME];
     let (code, said) = verdict(&strict);
     assert_eq!(code, Some(1));
-    let want = "REFUSED TCB status ConfigurationAndSWHardeningNeeded is not accepted (the word that accepts it: \
-        ConfigurationAndSWHardeningNeeded); TCB evaluation set 17; below an accepted level: CPUSVN[6] 0 of 12; \
+    let want = "REFUSED TCB status ConfigurationAndSWHardeningNeeded is not accepted (to accept it, \
+        add ConfigurationAndSWHardeningNeeded to the list); TCB evaluation set 17; below an accepted level: CPUSVN[6] 0 of 12; \
         advisories: INTEL-SA-00289 INTEL-SA-00615";
     assert_eq!(said, want);
     assert_eq!(verdict(&["verify", REAL, "--anchor", ROOT, "--tcb", "signature", "--at", REAL_TIME]), believed);

@@ -2,8 +2,8 @@
 //!
 //! The host leads any connection to any node, so an address says nothing of who answers, and what one node said says nothing of who
 //! answers there next. Hence three rules. A node counts once, by what makes it that node. Shares are combined only of nodes whose
-//! evidence is valid at the time that these nodes agree on: whoever holds fewer than t shares, on as many nodes as it likes, has an
-//! honest one among them. A share that makes no key is no end: its address is dialled again. No clock, no socket, no thread.
+//! evidence is valid at the time that these nodes agree on: an attacker with fewer than t shares cannot fill such a set with its own
+//! nodes, however many it runs, so one of them is honest. A share that makes no key is no end: its address is dialled again. No clock, no socket, no thread.
 
 use std::time::Duration;
 
@@ -31,8 +31,8 @@ impl Node {
         (from..=until).contains(&time)
     }
 
-    /// Whether this evidence ends later than that, or begins earlier where both end together. No two each are so of the other, so that two
-    /// that speak for one node do not take turns.
+    /// Whether this evidence ends later than the other, or begins earlier if both end together. This is a strict order, so that two pieces
+    /// of evidence for one node never replace each other in turn.
     fn is_valid_longer_than(&self, other: &Self) -> bool {
         let ((from, until), (other_from, other_until)) = (self.valid, other.valid);
         until > other_until || (until == other_until && from < other_from)
@@ -99,12 +99,12 @@ struct Slot {
 }
 
 /// Whether this node is that one.
-fn is(node: Option<&Node>, other: &Node) -> bool {
+fn is_same_node(node: Option<&Node>, other: &Node) -> bool {
     node.is_some_and(|node| node.identity == other.identity)
 }
 
 /// The time by the nodes whose shares these vaults gave, the `needed`-th smallest of theirs; `None`: too few of them gave one.
-fn agreed(slots: &[Slot], vaults: &[usize], needed: usize, bounds: Bounds, now: Duration) -> Option<AgreedTime> {
+fn agreed_time(slots: &[Slot], vaults: &[usize], needed: usize, bounds: Bounds, now: Duration) -> Option<AgreedTime> {
     let nodes = vaults.iter().filter_map(|vault| slots.get(*vault)?.served.as_ref());
     AgreedTime::of(&nodes.map(Node::voice).collect::<Vec<_>>(), needed, bounds, now)
 }
@@ -145,7 +145,7 @@ impl ShareCollection {
     /// The time by all whose shares are here: it tells whose evidence is out of date, and proves nothing.
     fn time(&self, now: Duration) -> Option<AgreedTime> {
         let vaults: Vec<usize> = (0..self.slots.len()).collect();
-        agreed(&self.slots, &vaults, self.collector.needed(), self.bounds, now)
+        agreed_time(&self.slots, &vaults, self.collector.needed(), self.bounds, now)
     }
 
     /// Whether nothing that may still arrive makes a key: fewer vaults than it takes are dialled. What any of them said counts for
@@ -187,8 +187,8 @@ impl ShareCollection {
     fn verified(&mut self, vault: usize, node: Node, step: &mut Step) {
         self.bounds.issued = self.bounds.issued.max(node.issued);
         let others = || self.slots.iter().enumerate().filter(|(other, _)| *other != vault);
-        let is_connected = others().any(|(_, slot)| is(slot.connected.as_ref(), &node));
-        let gave = others().find(|(_, slot)| is(slot.served.as_ref(), &node));
+        let is_connected = others().any(|(_, slot)| is_same_node(slot.connected.as_ref(), &node));
+        let gave = others().find(|(_, slot)| is_same_node(slot.served.as_ref(), &node));
         let gave = gave.map(|(other, slot)| (other, slot.served.as_ref().is_some_and(|old| node.is_valid_longer_than(old))));
         if let Some((other, is_better)) = gave {
             self.redial(other, RedialReason::SameNode, step);
@@ -214,7 +214,7 @@ impl ShareCollection {
         self.change(vault, |slot| (slot.served, slot.idle) = (slot.connected.take(), true));
         let (slots, bounds) = (&self.slots, self.bounds);
         let time = |vaults: &[usize]| {
-            let time = agreed(slots, vaults, vaults.len(), bounds, now)?;
+            let time = agreed_time(slots, vaults, vaults.len(), bounds, now)?;
             vaults.iter().all(|vault| slots.get(*vault).is_some_and(|slot| is_valid(slot, &time))).then_some(time)
         };
         if let Some(quorum) = self.collector.take(vault, share, |vaults| time(vaults).is_some(), opens) {

@@ -167,7 +167,7 @@ pub(crate) fn gather(
     let Proved { dek: current, outcome, time } = gather(vaults)?;
     let time = Time::set(time);
     step("unlock: key proved");
-    let Some(previous) = vaults.before().filter(|_| disks.are_formatted()) else {
+    let Some(previous) = vaults.previous_vaults().filter(|_| disks.are_formatted()) else {
         return Ok(Unlocked {
             keys: Keys { current, previous: None, time: time.by_vaults() },
             outcome,
@@ -255,11 +255,11 @@ fn dial_all(
     let (sender, events) = mpsc::channel();
     let mut lines = Vec::with_capacity(vaults.addresses.len());
     for (index, address) in vaults.addresses.iter().enumerate() {
-        let (words, inbox) = mpsc::channel();
+        let (messages, inbox) = mpsc::channel();
         let (dialer, sender, address) = (Arc::clone(&dialer), sender.clone(), address.clone());
         let work = move || dialer.serve(index, &address, &inbox, &sender);
         threads::spawn(&format!("vault {index}"), Box::new(work)).map_err(Error::Thread)?;
-        lines.push(Line::new(words));
+        lines.push(Line::new(messages));
     }
     Ok((lines, events))
 }

@@ -36,14 +36,14 @@ impl Fleet {
         [Some(now), began].into_iter().flatten().find_map(|time| self.window_at(leaf, intermediates, time))
     }
 
-    /// Whether no authority is named, so that any node may answer.
-    pub(crate) fn is_anyone(&self) -> bool {
+    /// Whether no authority is configured, so that any node is accepted.
+    pub(crate) fn is_unrestricted(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Whether a node with this leaf may be spoken to.
     pub(crate) fn admits(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], now: UnixTime) -> bool {
-        self.is_anyone() || self.window(leaf, intermediates, now).is_some()
+        self.is_unrestricted() || self.window(leaf, intermediates, now).is_some()
     }
 
     fn window_at(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], time: UnixTime) -> Option<(u64, u64)> {
@@ -110,7 +110,7 @@ mod tests {
         assert!(!Fleet::of(vec![b"not a certificate".to_vec()]).admits(&own, &[], at(IN_TIME)));
     }
 
-    /// Whoever has the key of an authority that expired can date a leaf as it likes.
+    /// An attacker with the key of an expired authority can put any dates into a leaf.
     #[test]
     fn window_of_a_leaf_is_no_wider_than_that_of_an_authority_in_between() {
         let (key, params, root) = authority();

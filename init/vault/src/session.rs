@@ -78,9 +78,9 @@ impl<T: Transport> Handshaken<T> {
         let chain = connection.peer_certificates().and_then(<[_]>::split_first);
         let (leaf, intermediates) = chain.ok_or(Error::Protocol(Step::Handshake, "no leaf"))?;
         let node_spki = tls::p256_spki(leaf).map_err(|_| Error::Protocol(Step::Handshake, "leaf key is not P-256"))?;
-        // Judged once more, since the handshake may have begun at another time: what is not known to be valid then has no window.
+        // The verifier accepted the chain at the start of the handshake. If it does not verify now, its window is unknown: refuse it.
         let window = fleet.window(leaf, intermediates, UnixTime::now());
-        if window.is_none() && !fleet.is_anyone() {
+        if window.is_none() && !fleet.is_unrestricted() {
             return Err(Error::Tls(rustls::Error::InvalidCertificate(rustls::CertificateError::Expired)));
         }
         Ok(Self { stream: StreamOwned::new(connection, transport), node_spki, own_spki: identity.spki().to_vec(), window })

@@ -1,5 +1,5 @@
-//! TLS to a server whose certificate nobody vouches for: a stock PCCS makes its own. It hides the request from who only listens and
-//! proves nothing: what comes over it must carry its own signatures, as collateral does.
+//! TLS to a server whose certificate nobody vouches for: a stock PCCS makes its own. The connection is not
+//! authenticated: data from it must carry its own signatures, as collateral does.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -67,7 +67,7 @@ fn config() -> Result<Arc<ClientConfig>, rustls::Error> {
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anyone(schemes)))
+        .with_custom_certificate_verifier(Arc::new(AcceptAny(schemes)))
         .with_no_client_auth();
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
@@ -76,9 +76,9 @@ fn config() -> Result<Arc<ClientConfig>, rustls::Error> {
 /// Accepts every certificate, unread: OpenSSL's usual command for a self-signed one makes X.509 v1, which webpki refuses. The signature of
 /// the handshake is made with the key of a certificate that nobody vouches for, so verifying it would prove nothing either.
 #[derive(Debug)]
-struct Anyone(Vec<SignatureScheme>);
+struct AcceptAny(Vec<SignatureScheme>);
 
-impl ServerCertVerifier for Anyone {
+impl ServerCertVerifier for AcceptAny {
     fn verify_server_cert(
         &self,
         _leaf: &CertificateDer<'_>,

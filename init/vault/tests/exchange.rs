@@ -93,7 +93,7 @@ fn leaf_carries_the_app_id_as_policies_require_it() {
     assert!(matches!(world(&hex(&[8; 16])).exchange(), Err(Error::Refused(Refused::Denied))));
 }
 
-/// Whoever has the key of an old leaf is not the node any more, and a leaf's dates move no time.
+/// An old leaf key does not authenticate the node, and the dates of a leaf do not affect the agreed time.
 #[test]
 fn node_is_believed_no_longer_than_its_leaf_where_an_authority_vouches_for_it() {
     let world = World::with(Misbehaviour::None);

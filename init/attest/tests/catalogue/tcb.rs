@@ -45,21 +45,21 @@ fn refused_status_says_what_it_comes_of() {
                 p.collateral.tcb_info.tcb_levels[0] = Level::new(&components, 99, &[], "UpToDate");
                 p.collateral.tcb_info.tcb_levels[1].advisories = vec!["INTEL-SA-00001".to_owned(), "INTEL-SA-00002".to_owned()];
             },
-            "TCB status OutOfDate is not accepted (the word that accepts it: OutOfDate); TCB evaluation set 20; below an accepted level: \
+            "TCB status OutOfDate is not accepted (to accept it, add OutOfDate to the list); TCB evaluation set 20; below an accepted level: \
              CPUSVN[0] 3 of 255 PCESVN 13 of 99; advisories: INTEL-SA-00001 INTEL-SA-00002",
         ),
         (
             "a domain's module on the lower level",
             Tdx,
             |p| p.td.tee_tcb_svn[2] = 2,
-            "TCB status OutOfDate is not accepted (the word that accepts it: OutOfDate); TCB evaluation set 20; below an accepted level: \
+            "TCB status OutOfDate is not accepted (to accept it, add OutOfDate to the list); TCB evaluation set 20; below an accepted level: \
              TEE_TCB_SVN[2] 2 of 3; advisories: INTEL-SA-00960",
         ),
         (
             "nothing of the platform",
             Sgx,
             |p| p.collateral.qe_identity.tcb_levels = vec![QeLevel::new(8, "OutOfDate")],
-            "TCB status OutOfDate is not accepted (the word that accepts it: OutOfDate); TCB evaluation set 20; TDX module, quoting enclave or \
+            "TCB status OutOfDate is not accepted (to accept it, add OutOfDate to the list); TCB evaluation set 20; TDX module, quoting enclave or \
              configuration; advisories: none",
         ),
         (

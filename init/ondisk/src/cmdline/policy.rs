@@ -308,7 +308,7 @@ fn previous(words: &Words, current: &Vaults) -> Result<Option<PreviousKey>, Erro
 impl Vaults {
     /// The vaults of the key that is rotated away from, if any, with that key.
     #[must_use]
-    pub fn before(&self) -> Option<Self> {
+    pub fn previous_vaults(&self) -> Option<Self> {
         let PreviousKey { handle, commitment, addresses, mrenclaves, threshold } = self.previous.clone()?;
         let commitment = KeyCommitment::Sha256(commitment);
         Some(Self { handle, commitment, addresses, mrenclaves, threshold, previous: None, ..self.clone() })

@@ -374,16 +374,16 @@ fn previous_key_is_at_the_same_vaults_unless_it_has_its_own() {
     let before = format!("cvm.vault.previous=v0 cvm.vault.previous.key-commitment={}", "1e".repeat(32));
     let vaults = |words: &str| with_data(&format!("{before} {words}")).unwrap().vaults;
     let same = vaults("");
-    let old = same.before().unwrap();
+    let old = same.previous_vaults().unwrap();
     assert_eq!((&old.addresses, &old.mrenclaves, old.threshold), (&same.addresses, &same.mrenclaves, same.threshold));
     assert_eq!((old.handle.as_str(), old.commitment, old.previous.is_some()), ("v0", KeyCommitment::Sha256([0x1e; 32]), false));
     assert_eq!((old.app, old.platforms.len(), old.patience), (same.app, same.platforms.len(), same.patience));
     let own = "cvm.vault.previous.vaults=old1.example:1,[fd00::1]:2,vsock:2:1 cvm.vault.previous.threshold=3";
     let moved = vaults(&format!("{own} cvm.vault.previous.mrenclave={}", "2d".repeat(32)));
-    let old = moved.before().unwrap();
+    let old = moved.previous_vaults().unwrap();
     assert_eq!((old.addresses.len(), old.threshold.get(), old.mrenclaves), (3, 3, vec![[0x2d; 32]]));
     assert_eq!((moved.addresses, moved.threshold), (same.addresses, same.threshold));
-    assert_eq!(with_data("").unwrap().vaults.before(), None);
+    assert_eq!(with_data("").unwrap().vaults.previous_vaults(), None);
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //!
 //! Who plays: honest nodes; the same without trusted time (a host can bring any node to that); a set of the same build under an owner
 //! of the host's, whose code is honest about the time; fewer than t vaults that choose shares and times jointly, each as as many nodes
-//! as it likes; whoever holds a node's key and share of old, under evidence that has expired, or is not valid yet.
+//! as it likes; an attacker with a node's key and share under evidence that has expired or is not valid yet.
 
 use std::collections::{HashSet, VecDeque};
 

@@ -49,8 +49,10 @@ impl Cache {
             log::warn!("unlock: collateral cache: {error}");
         }
         let connect = |deadline| match places.as_ref().map(|places| places.connect(deadline)) {
-            Ok(Ok(wire)) if self.place.is_tls => Ok(Line::Tls(Box::new(UnverifiedTls::connect(wire, &self.name, deadline)?))),
-            Ok(Ok(wire)) => Ok(Line::Plain(wire)),
+            Ok(Ok(wire)) if self.place.is_tls => {
+                Ok(CacheStream::Tls(Box::new(UnverifiedTls::connect(wire, &self.name, deadline)?)))
+            }
+            Ok(Ok(wire)) => Ok(CacheStream::Plain(wire)),
             Ok(Err(ReachError::Connect(kind))) => Err(kind.into()),
             Ok(Err(ReachError::NoLink | ReachError::Name(_))) | Err(_) => Err(std::io::ErrorKind::HostUnreachable.into()),
         };
@@ -59,12 +61,12 @@ impl Cache {
 }
 
 /// A connection to a cache.
-enum Line {
+enum CacheStream {
     Plain(Wire),
     Tls(Box<UnverifiedTls<Wire>>),
 }
 
-impl Line {
+impl CacheStream {
     fn transport(&mut self) -> &mut dyn Transport {
         match self {
             Self::Plain(wire) => wire,
@@ -73,13 +75,13 @@ impl Line {
     }
 }
 
-impl io::Read for Line {
+impl io::Read for CacheStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.transport().read(buffer)
     }
 }
 
-impl io::Write for Line {
+impl io::Write for CacheStream {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         self.transport().write(buffer)
     }
@@ -89,7 +91,7 @@ impl io::Write for Line {
     }
 }
 
-impl Transport for Line {
+impl Transport for CacheStream {
     fn bound(&mut self, left: Duration) -> io::Result<()> {
         self.transport().bound(left)
     }

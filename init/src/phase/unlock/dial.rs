@@ -56,8 +56,8 @@ pub(super) enum Event {
     Lost(usize, Error, bool),
 }
 
-/// What a thread is told, and over which of its connections: a word that comes late is not taken for the next one.
-pub(super) type Word = (u32, Command);
+/// A command with the number of the connection that it is for: one that comes late is not applied to the next connection.
+pub(super) type Message = (u32, Command);
 
 /// A node that proved itself.
 pub(super) struct Ready {
@@ -103,8 +103,8 @@ impl Error {
 
 impl Dialer {
     /// Serves the vault at `index` until the shell hangs up or the time is over.
-    pub(super) fn serve(&self, index: usize, address: &VaultAddress, inbox: &Receiver<Word>, events: &Sender<Event>) {
-        let mut inbox = Inbox { words: inbox, connection: 0 };
+    pub(super) fn serve(&self, index: usize, address: &VaultAddress, inbox: &Receiver<Message>, events: &Sender<Event>) {
+        let mut inbox = Inbox { messages: inbox, connection: 0 };
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut distrusted = Distrusted::default();
         loop {
@@ -123,7 +123,7 @@ impl Dialer {
             let pause = backoff.pause(random());
             let left = self.deadline.saturating_duration_since(Instant::now());
             // Waited out even if nothing follows: a try that begins at the deadline would only overwrite what is known of the vault.
-            if !inbox.waited(pause.min(left)) || pause >= left {
+            if !inbox.pause(pause.min(left)) || pause >= left {
                 return;
             }
         }
@@ -141,7 +141,7 @@ impl Dialer {
         let stream = self.reach.vault(address, distrusted, self.within(CONNECT))?;
         let peer = stream.peer();
         let end = self.serve_over(stream, index, inbox, events);
-        // Whoever answered did not bring the key, so of several addresses of a name another one comes first next time.
+        // This peer did not provide a share that was used, so another address of the name is tried first next time.
         if let Some(peer) = peer {
             distrusted.add(peer);
         }
@@ -166,15 +166,15 @@ impl Dialer {
         }
         let (share, expires_at) = self.fetch(index, challenged, events)?;
         events.send(Event::Served(index, share, expires_at)).map_err(|_| Error::Stopped)?;
-        inbox.told(self.left()).map(drop).map_err(|_| Error::Stopped)
+        inbox.receive(self.left()).map(drop).map_err(|_| Error::Stopped)
     }
 
     /// Waits to be told that the vault is asked.
     fn asked(&self, inbox: &Inbox<'_>) -> Result<Command, Error> {
         let left = self.left();
-        match inbox.told(left.min(IDLE)) {
+        match inbox.receive(left.min(IDLE)) {
             Err(RecvTimeoutError::Timeout) if left > IDLE => Err(Error::Idle),
-            word => word.map_err(|_| Error::Stopped),
+            command => command.map_err(|_| Error::Stopped),
         }
     }
 
@@ -210,30 +210,30 @@ impl Dialer {
     }
 }
 
-/// What a thread is told.
+/// The commands for one thread.
 struct Inbox<'a> {
-    words: &'a Receiver<Word>,
+    messages: &'a Receiver<Message>,
     /// The connection that the thread has.
     connection: u32,
 }
 
 impl Inbox<'_> {
-    /// The next word for this connection, within `longest`.
-    fn told(&self, longest: Duration) -> Result<Command, RecvTimeoutError> {
+    /// Waits at most `longest` for the next command for this connection.
+    fn receive(&self, longest: Duration) -> Result<Command, RecvTimeoutError> {
         let end = Instant::now() + longest;
         loop {
-            let (connection, command) = self.words.recv_timeout(end.saturating_duration_since(Instant::now()))?;
+            let (connection, command) = self.messages.recv_timeout(end.saturating_duration_since(Instant::now()))?;
             if connection == self.connection {
                 return Ok(command);
             }
         }
     }
 
-    /// Waits out a pause; `false` when the shell hung up meanwhile. What is said is for the connection that is gone.
-    fn waited(&self, pause: Duration) -> bool {
+    /// Waits out a pause and drops commands for the connection that has ended; `false` when the sender is gone.
+    fn pause(&self, pause: Duration) -> bool {
         let end = Instant::now() + pause;
         loop {
-            match self.words.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            match self.messages.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(_) => {}
                 Err(end) => return end == RecvTimeoutError::Timeout,
             }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ondisk::cmdline::{Distinct, Vaults};
 use quorum::{AgreedTime, Command, Dek, Node, Quorum, RedialReason, Rule, ShareCollection, Step, Threshold};
 
-use super::dial::{Event, Ready, Word};
+use super::dial::{Event, Message, Ready};
 use super::outcome::Outcome;
 use super::{Disks, Error, Measured, Proved, data};
 use crate::watchdog;
@@ -20,7 +20,7 @@ const REPORT: Duration = Duration::from_secs(5);
 
 /// One vault as the gathering sees it.
 pub(super) struct Line {
-    words: Sender<Word>,
+    messages: Sender<Message>,
     /// The connection at which it is ready, or was asked: that of its thread, as far as is known here.
     connection: u32,
     /// Since when it has our quote and owes an answer.
@@ -28,8 +28,8 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(words: Sender<Word>) -> Self {
-        Self { words, connection: 0, presented: None }
+    pub(super) fn new(messages: Sender<Message>) -> Self {
+        Self { messages, connection: 0, presented: None }
     }
 }
 
@@ -138,7 +138,7 @@ impl Gathering {
             }
             if let Some(line) = self.lines.get(index) {
                 // A thread that has ended has said so in an event that is yet to be read.
-                drop(line.words.send((line.connection, command)));
+                drop(line.messages.send((line.connection, command)));
             }
         }
         step.key
