@@ -60,22 +60,35 @@ impl Console {
         mut copy: Option<Box<dyn Write + Send>>,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared::new());
-        let writer = Arc::clone(&shared);
-        std::thread::Builder::new().name("console".into()).spawn(move || {
+        shared.read("console", move |print| {
             let mut chunk = [0; 4096];
             // Any error is the machine's end.
             while let Ok(len @ 1..) = output.read(&mut chunk) {
                 let Some(bytes) = chunk.get(..len) else { break };
-                writer.print(bytes);
-                // A reader who went away does not stop the machine.
+                print(bytes);
+                // A reader that went away does not stop the machine.
                 if copy.as_mut().is_some_and(|copy| write_through(copy, bytes).is_err()) {
                     copy = None;
                 }
             }
-            writer.lock().ended = true;
-            writer.changed.notify_all();
         })?;
         Ok(Self { shared, input: Mutex::new(input) })
+    }
+
+    /// Also reads what `open` gives, on a thread of its own: its whole lines come between those of the console and are never cut by
+    /// them. The console ends when both have ended.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub(crate) fn add<R: Read>(&self, open: impl FnOnce() -> io::Result<R> + Send + 'static) -> io::Result<()> {
+        self.shared.read("reports", move |print| {
+            let Ok(mut output) = open() else { return };
+            let mut chunk = [0; 4096];
+            while let Ok(len @ 1..) = output.read(&mut chunk) {
+                let Some(bytes) = chunk.get(..len) else { break };
+                print(bytes);
+            }
+        })
     }
 
     /// Waits for a whole line that contains `pattern`, printed before or after this call.
@@ -118,7 +131,7 @@ impl Console {
         self.wait("end of console", within, |state| {
             let panic = state.lines.iter().skip(first).find(|line| line.text.contains(PANIC)).cloned();
             first = state.lines.len();
-            panic.map(Some).or_else(|| state.ended.then_some(None))
+            panic.map(Some).or_else(|| state.ended().then_some(None))
         })
     }
 
@@ -131,11 +144,11 @@ impl Console {
             }
             let waited = started.elapsed();
             let left = within.saturating_sub(waited);
-            if state.ended || left.is_zero() {
+            if state.ended() || left.is_zero() {
                 let last = state.lines.len().saturating_sub(SHOWN);
                 let mut last: Vec<String> = state.lines.iter().skip(last).map(|line| line.text.clone()).collect();
                 last.extend(Some(state.unfinished()).filter(|text| !text.is_empty()));
-                return Err(Missing { pattern: pattern.into(), waited, ended: state.ended, last });
+                return Err(Missing { pattern: pattern.into(), waited, ended: state.ended(), last });
             }
             state = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -147,10 +160,10 @@ impl Console {
         self.shared.lock().lines.clone()
     }
 
-    /// Everything so far as it came; at most 16 MiB, from the beginning.
+    /// Everything so far as it came, the console first; at most 16 MiB of each source, from the beginning.
     #[must_use]
     pub fn raw(&self) -> Vec<u8> {
-        self.shared.lock().raw.clone()
+        self.shared.lock().sources.iter().flat_map(|source| source.raw.iter().copied()).collect()
     }
 
     /// Types `text`.
@@ -173,11 +186,18 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    raw: Vec<u8>,
     lines: Vec<Line>,
+    /// The console, and what was added to it.
+    sources: Vec<Source>,
+    /// How many of them may still print.
+    open: usize,
+}
+
+#[derive(Default)]
+struct Source {
+    raw: Vec<u8>,
     unfinished: Vec<u8>,
     escape: Escape,
-    ended: bool,
 }
 
 impl Shared {
@@ -189,14 +209,36 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn print(&self, bytes: &[u8]) {
+    /// Runs `reader` on a thread, as one more source.
+    fn read(
+        self: &Arc<Self>,
+        name: &str,
+        reader: impl FnOnce(&mut dyn FnMut(&[u8])) + Send + 'static,
+    ) -> io::Result<()> {
+        let shared = Arc::clone(self);
+        let mut state = self.lock();
+        let number = state.sources.len();
+        std::thread::Builder::new().name(name.into()).spawn(move || {
+            reader(&mut |bytes| shared.print(number, bytes));
+            shared.lock().open -= 1;
+            shared.changed.notify_all();
+        })?;
+        state.sources.push(Source::default());
+        state.open += 1;
+        Ok(())
+    }
+
+    fn print(&self, source: usize, bytes: &[u8]) {
         let at = self.opened.elapsed();
         let mut state = self.lock();
-        let room = KEPT.saturating_sub(state.raw.len());
-        let kept = bytes.get(..room).unwrap_or(bytes);
-        state.raw.extend_from_slice(kept);
-        for byte in kept {
-            state.take(*byte, at);
+        let State { lines, sources, .. } = &mut *state;
+        if let Some(source) = sources.get_mut(source) {
+            let room = KEPT.saturating_sub(source.raw.len());
+            let kept = bytes.get(..room).unwrap_or(bytes);
+            source.raw.extend_from_slice(kept);
+            for byte in kept {
+                source.take(*byte, at, lines);
+            }
         }
         drop(state);
         self.changed.notify_all();
@@ -204,14 +246,24 @@ impl Shared {
 }
 
 impl State {
-    fn take(&mut self, byte: u8, at: Duration) {
+    fn ended(&self) -> bool {
+        self.open == 0
+    }
+
+    /// The last line of the console itself, as far as it came.
+    fn unfinished(&self) -> String {
+        self.sources.first().map(Source::unfinished).unwrap_or_default()
+    }
+}
+
+impl Source {
+    fn take(&mut self, byte: u8, at: Duration, lines: &mut Vec<Line>) {
         if self.escape.swallows(byte) {
             return;
         }
         match byte {
             b'\n' => {
-                let line = Line { at, text: self.unfinished(), number: self.lines.len() };
-                self.lines.push(line);
+                lines.push(Line { at, text: self.unfinished(), number: lines.len() });
                 self.unfinished.clear();
             }
             b'\r' => {}
@@ -313,6 +365,25 @@ mod tests {
         machine.write_all(b"same 1\nsame 2\n").unwrap();
         let first = console.wait_for("same", LATE).unwrap();
         assert_eq!(console.wait_for_after(&first, "same", LATE).unwrap().text, "same 2");
+    }
+
+    #[test]
+    fn a_second_source_cuts_no_line_and_ends_with_the_console() {
+        let (console, mut machine) = console();
+        let (mut port, reader) = UnixStream::pair().unwrap();
+        console.add(move || Ok(reader)).unwrap();
+        machine.write_all(b"half a ").unwrap();
+        console.wait_for_prompt("half a ", LATE).unwrap();
+        port.write_all(b"report\n").unwrap();
+        assert_eq!(console.wait_for("", LATE).unwrap().text, "report");
+        machine.write_all(b"line\n").unwrap();
+        drop(machine);
+        assert_eq!(console.wait_for("half", LATE).unwrap().text, "half a line");
+        assert!(!console.wait_for("late", SOON).unwrap_err().ended);
+        port.write_all(b"late\n").unwrap();
+        drop(port);
+        assert_eq!(console.wait_for_end(LATE), Ok(None));
+        assert_eq!(console.raw(), b"half a line\nreport\nlate\n");
     }
 
     #[test]

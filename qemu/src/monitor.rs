@@ -75,7 +75,7 @@ impl Monitor {
 }
 
 /// Accepts QEMU's connection, unless QEMU ends before it connects.
-fn accept(listener: &UnixListener, qemu: &OwnedFd) -> io::Result<UnixStream> {
+pub(crate) fn accept(listener: &UnixListener, qemu: &OwnedFd) -> io::Result<UnixStream> {
     let mut either = [PollFd::new(listener, PollFlags::IN), PollFd::new(qemu, PollFlags::IN)];
     poll(&mut either, None)?;
     listener.set_nonblocking(true)?;

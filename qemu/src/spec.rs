@@ -39,6 +39,8 @@ pub struct Machine {
     pub network: Network,
     /// Who types on the console.
     pub keyboard: Keyboard,
+    /// Whether there is a COM3 (`/dev/ttyS2`) beside the console. No kernel message cuts a line that a program of the guest writes there.
+    pub reports: bool,
     /// More arguments for QEMU, after all others: firmware in flash, a TPM, a vsock.
     pub arguments: Vec<OsString>,
 }
@@ -56,6 +58,7 @@ impl Default for Machine {
             cpus: 2,
             network: Network::default(),
             keyboard: Keyboard::Console,
+            reports: false,
             arguments: Vec::new(),
         }
     }

@@ -12,7 +12,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::{
     console::Console,
-    monitor::Monitor,
+    monitor::{Monitor, accept},
     qemu::{Error, Qemu, end_child, wait_for_child},
     quoting::QuotingService,
     spec::{Arguments, Keyboard, Machine, escaped},
@@ -88,6 +88,15 @@ impl Vm {
         arguments.pair("-chardev", unix_chardev("qmp", &monitor_path));
         arguments.pair("-mon", "chardev=qmp,mode=control");
 
+        let reports_path = dir.path().join("reports.sock");
+        let reports = machine.reports.then(|| UnixListener::bind(&reports_path)).transpose();
+        let reports = reports.map_err(Error::system("listening for the machine's reports"))?;
+        if reports.is_some() {
+            arguments.pair("-chardev", unix_chardev("reports", &reports_path));
+            // QEMU gives COM3 the interrupt of COM1, and two edge-triggered devices at one ISA interrupt lose some.
+            arguments.pair("-device", "isa-serial,chardev=reports,index=2,irq=5");
+        }
+
         let mut command = qemu.start(&arguments.0)?;
         // QEMU puts overlays into TMPDIR, else into /var/tmp, which the build tree lacks.
         command.env("TMPDIR", dir.path()).stdout(Stdio::piped()).stdin(match machine.keyboard {
@@ -95,12 +104,13 @@ impl Vm {
             Keyboard::Terminal => Stdio::inherit(),
         });
         let child = command.spawn().map_err(Error::system("starting QEMU"))?;
-        Self::watch(child, listener, copy, dir)
+        Self::watch(child, listener, reports, copy, dir)
     }
 
     fn watch(
         mut child: Child,
         listener: UnixListener,
+        reports: Option<UnixListener>,
         copy: Option<Box<dyn Write + Send>>,
         dir: tempfile::TempDir,
     ) -> Result<Self, Error> {
@@ -110,7 +120,12 @@ impl Vm {
             let (Some(output), Some(errors)) = (child.stdout.take(), child.stderr.take()) else {
                 return Err(std::io::ErrorKind::NotConnected.into());
             };
-            Ok((Console::open(output, input, copy)?, Console::open(errors, None, None)?, Monitor::attend(listener, process)?))
+            let console = Console::open(output, input, copy)?;
+            if let Some(reports) = reports {
+                let process = process.try_clone()?;
+                console.add(move || accept(&reports, &process))?;
+            }
+            Ok((console, Console::open(errors, None, None)?, Monitor::attend(listener, process)?))
         };
         match attach(&mut child) {
             Ok((console, complaints, monitor)) => {

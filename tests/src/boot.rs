@@ -326,6 +326,7 @@ impl<'a> Boot<'a> {
             kernel: direct.then(|| self.artifacts.kernel.clone()),
             initrd: direct.then(|| self.initrd.clone()),
             append: self.words(),
+            reports: true,
             disks: std::iter::once(Disk { bus: self.bus, sector_bytes: self.root_sector_bytes, ..self.root.attached() })
                 .chain(self.data.map(|data| {
                     let serial: String = self.serial.as_deref().unwrap_or("data").chars().take(20).collect();

@@ -111,6 +111,7 @@ fn run(flags: Flags) -> Result<Exit, Box<dyn std::error::Error>> {
         cpus: flags.cpus,
         network: Network::default(),
         keyboard: Keyboard::Terminal,
+        reports: false,
         arguments: Vec::new(),
     };
     let firmware = flags.firmware.map_or_else(|| Ok(STAND_IN_FIRMWARE.to_vec()), std::fs::read)?;
