@@ -11,7 +11,7 @@ use crate::phase::policy::Measured;
 use crate::phase::unlock::Unlocked;
 use crate::phase::{api, data, handoff, measure, net, policy, quiesce, root, scratch, unlock};
 use crate::receipt::Receipt;
-use kernel::threads;
+use linux::threads;
 
 /// Takes the machine from the kernel's first instruction to the real init.
 ///

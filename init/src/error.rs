@@ -2,8 +2,8 @@
 
 use std::error::Error as _;
 
-use kernel::power::Power;
-use ondisk::cmdline::FailVerdict;
+use cmdline::FailVerdict;
+use linux::power::Power;
 
 use crate::phase::{api, data, handoff, measure, net, policy, quiesce, root, scratch, unlock};
 
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn line_is_code_phase_and_the_chain_of_causes() {
-        let error = BootError::from(policy::Error::Line(ondisk::cmdline::Error::Repeated(ondisk::cmdline::Key::RootHash)));
+        let error = BootError::from(policy::Error::Line(cmdline::Error::Repeated(cmdline::Key::RootHash)));
         assert_eq!(error.line(), "E22 policy: command line: roothash is repeated");
         assert_eq!(error.verdict(), Verdict::PowerOff);
     }

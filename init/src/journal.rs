@@ -3,9 +3,9 @@
 use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
-use kernel::kmsg::Kmsg;
+use cmdline::{LogLevel, Phase, Policy};
+use linux::kmsg::Kmsg;
 use log::{Level, LevelFilter, Metadata, Record};
-use ondisk::cmdline::{LogLevel, Phase, Policy};
 
 use crate::error::{BootError, Verdict};
 use crate::watchdog;
@@ -63,7 +63,7 @@ impl Journal {
     fn pause(&self, place: &str, name: &str) {
         if self.pauses.get().is_some_and(|pauses| pauses.iter().any(|phase| phase.as_str() == name)) {
             log::warn!("paused {place} {name}: a line on the console goes on");
-            if let Err(error) = kernel::console::wait_for_line() {
+            if let Err(error) = linux::console::wait_for_line() {
                 log::warn!("no line can come: {error}");
             }
         }
@@ -102,14 +102,14 @@ pub(crate) fn open(kmsg: Kmsg) {
 fn outlive_crashes() {
     let error = BootError::Internal(": it crashed".to_owned());
     let verdict = verdict().unwrap_or_else(|| error.verdict());
-    if let Err(error) = kernel::crash::last_words(&format!("{} ({})", error.line(), verdict.meaning()), verdict.power()) {
+    if let Err(error) = linux::crash::last_words(&format!("{} ({})", error.line(), verdict.meaning()), verdict.power()) {
         log::warn!("a crash would be the kernel's panic: {error}");
     }
 }
 
 /// Marks a step of the timeline (`cvm.debug=timeline`).
 pub(crate) fn step(what: impl std::fmt::Display) {
-    log::debug!(target: TIMELINE, "{:.3} s {what}", kernel::clock::since_kernel_start().as_secs_f64());
+    log::debug!(target: TIMELINE, "{:.3} s {what}", linux::clock::since_kernel_start().as_secs_f64());
 }
 
 /// The line that says why the boot ended: critical, so that `quiet` does not hide it.

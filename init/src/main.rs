@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use error::{BootError, Verdict};
 use journal::Journal;
-use kernel::threads::OnceEach;
+use linux::threads::OnceEach;
 
 fn main() -> ! {
     let journal = Arc::new(Journal::default());
@@ -38,8 +38,8 @@ fn end(error: &BootError) -> ! {
     }
     journal::last_words(&format!("{} ({})", error.line(), verdict.meaning()));
     match only {
-        Some(_) => kernel::power::end(verdict.power()),
+        Some(_) => linux::power::end(verdict.power()),
         // A panic while this thread ended PID 1: what it was about to do is not tried again.
-        None => kernel::power::end_at_once(verdict.power()),
+        None => linux::power::end_at_once(verdict.power()),
     }
 }

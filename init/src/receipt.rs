@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use ondisk::cmdline::Key;
+use cmdline::Key;
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 
@@ -99,7 +99,7 @@ impl Receipt {
     pub(crate) fn new(measured: &Measured) -> Self {
         let policy = &measured.line;
         let log = policy.given().any(|key| key == Key::Log).then(|| format!("log:{}", policy.log.as_str()));
-        let (host, built) = (kernel::clock::host_unix_seconds(), measured.floors.built);
+        let (host, built) = (linux::clock::host_unix_seconds(), measured.floors.built);
         let pauses = policy.debug.pauses.iter().map(|phase| format!("pause:{}", phase.as_str()));
         let timeline = policy.debug.timeline.then(|| "timeline".to_owned());
         Self {
@@ -120,7 +120,7 @@ impl Receipt {
                 source: if host < built { TimeSource::Build } else { TimeSource::Host },
                 host_ahead_seconds: 0,
                 stepped: false,
-                clocksource: kernel::clock::source(),
+                clocksource: linux::clock::source(),
             },
             phases: Vec::new(),
         }

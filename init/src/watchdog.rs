@@ -6,7 +6,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kernel::watchdog::Watchdog;
+use linux::watchdog::Watchdog;
 
 use crate::phase::api::{self, Api};
 
@@ -20,7 +20,7 @@ pub(crate) enum Error {
     #[error("modules")]
     Modules(#[source] api::Error),
     #[error(transparent)]
-    Kernel(kernel::Error),
+    Kernel(linux::Error),
 }
 
 fn lock() -> MutexGuard<'static, Option<Watchdog>> {
@@ -54,7 +54,7 @@ pub(crate) fn stop_at_exec() {
 pub(crate) fn disarm() {
     let done = match WATCHDOG.try_lock() {
         Ok(mut open) => open.take().map(Watchdog::disarm),
-        Err(_) => return kernel::watchdog::disarm_open(),
+        Err(_) => return linux::watchdog::disarm_open(),
     };
     if let Some(Err(error)) = done {
         log::warn!("watchdog: {error}");

@@ -210,11 +210,7 @@ impl Shared {
     }
 
     /// Runs `reader` on a thread, as one more source.
-    fn read(
-        self: &Arc<Self>,
-        name: &str,
-        reader: impl FnOnce(&mut dyn FnMut(&[u8])) + Send + 'static,
-    ) -> io::Result<()> {
+    fn read(self: &Arc<Self>, name: &str, reader: impl FnOnce(&mut dyn FnMut(&[u8])) + Send + 'static) -> io::Result<()> {
         let shared = Arc::clone(self);
         let mut state = self.lock();
         let number = state.sources.len();

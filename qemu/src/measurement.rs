@@ -3,7 +3,7 @@
 //! The host asserts it here and the stand-in driver believes it; on hardware the TDX module and the firmware measure, and this recipe
 //! is what a verifier predicts.
 
-use ondisk::register::Hash;
+use eventlog::register::Hash;
 use predict::direct::Boot;
 use predict::{Firmware, Prediction};
 

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use ondisk::Guid;
 use ondisk::gpt::{Header, Partition};
+use uuid::Uuid;
 
 use crate::{Doing, Failure};
 
@@ -96,7 +96,7 @@ impl Artifacts {
         let sector = u64::try_from(SECTOR).doing("sector size")?;
         let range = |partition: &Partition| (partition.first * sector, partition.sectors() * sector);
         // systemd-repart names the partitions by the two halves of the root hash.
-        let half = |uuid: &Guid| uuid.to_string().replace('-', "");
+        let half = |uuid: &Uuid| uuid.to_string().replace('-', "");
         let command_line = std::fs::read_to_string(folder.join("cvm.cmdline")).doing("the image's command line")?;
         let words = command_line.split(' ').filter(|word| !word.starts_with("roothash=")).map(str::to_owned);
         Ok(Self {

@@ -1,6 +1,6 @@
 //! The guest's command line, read by the guest's own parser: what is wrong, where, what would be right; and what a good one means.
 
-use ondisk::cmdline::{self, Error, Key, Policy};
+use cmdline::{Error, Key, Policy};
 
 /// What there is to say about a key.
 struct About {

@@ -23,7 +23,7 @@ pub enum Error {
     },
     /// A guest would refuse the words that name this key.
     #[error("the guest's command line")]
-    Words(#[source] ondisk::cmdline::Error),
+    Words(#[source] cmdline::Error),
     /// A mistake that nodes accept and that costs the key. No vault was dialled.
     #[error("the key policy is refused before it is sent: {}", list(.0))]
     Policy(Vec<Problem>),

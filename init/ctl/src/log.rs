@@ -8,7 +8,7 @@ mod verdict;
 use std::path::Path;
 use std::process::ExitCode;
 
-use ondisk::register::Hash;
+use eventlog::register::Hash;
 use serde_json::{Value, json};
 
 use crate::args::{LogShow, LogVerify};

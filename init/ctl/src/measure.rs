@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use cvmctl::policy::{Image, key_policy};
-use ondisk::cel::CAP;
-use ondisk::register::Hash;
+use eventlog::cel::CAP;
+use eventlog::register::Hash;
 use predict::{Chain, Event, Firmware, Prediction, SecureBoot, direct};
 use serde_json::{Map, Value, json};
 

@@ -59,7 +59,7 @@ pub(crate) enum Error {
     #[error("no quote")]
     Quote(#[source] attest::FrameError),
     #[error("policy words")]
-    Words(#[source] ondisk::cmdline::Error),
+    Words(#[source] ::cmdline::Error),
     #[error("the passphrase is not 64 lower-case hexadecimal digits")]
     Passphrase,
     #[error("{path}")]
@@ -67,9 +67,9 @@ pub(crate) enum Error {
     #[error("{path}")]
     Firmware { path: PathBuf, source: predict::MrtdError },
     #[error("{path} is no event log: as a firmware's: {firmware}; as one of user space: {user}")]
-    Log { path: PathBuf, firmware: ondisk::eventlog::Error, user: ondisk::cel::Error },
+    Log { path: PathBuf, firmware: eventlog::ccel::Error, user: eventlog::cel::Error },
     #[error("{path}")]
-    FirmwareLog { path: PathBuf, source: ondisk::eventlog::Error },
+    FirmwareLog { path: PathBuf, source: eventlog::ccel::Error },
     #[error("{0} is neither a TDX quote nor a TDREPORT")]
     NoDomain(PathBuf),
     #[error("{path}, line {line}: no PCR")]

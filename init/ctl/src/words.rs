@@ -1,7 +1,7 @@
 //! The words of the guest's command line that name a key and its vaults.
 
 use attest::TcbStatus;
-use ondisk::cmdline::{self, Key};
+use cmdline::Key;
 
 use crate::{Error, Nodes};
 

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use base64::engine::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use ondisk::register::Hash;
+use eventlog::register::Hash;
 use serde_json::Value;
 
 #[expect(clippy::disallowed_methods, reason = "the program under test is a program")]

@@ -1,6 +1,6 @@
 //! Whether a disk is blank: a fact about its bytes, never a guess from something that did not open.
 
-use crate::bytes;
+use encoding::fields;
 use std::ops::Range;
 
 /// What is looked at in front: both LUKS2 headers with the keyslot area, and the first block of data behind them.
@@ -31,7 +31,7 @@ pub const fn ranges(device_bytes: u64) -> Result<[Range<u64>; 2], TooSmall> {
 /// True when every byte of `chunk` is zero. An empty chunk says nothing about a disk and is not blank.
 #[must_use]
 pub fn is_blank(chunk: &[u8]) -> bool {
-    !chunk.is_empty() && bytes::is_zero(chunk)
+    !chunk.is_empty() && fields::is_zero(chunk)
 }
 
 #[cfg(test)]

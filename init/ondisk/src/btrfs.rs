@@ -2,7 +2,7 @@
 //!
 //! Source: btrfs' on-disk format, "Superblock" and "DEV_ITEM"; little-endian.
 
-use crate::bytes::{array, le_u64};
+use encoding::fields::{array, le_u64};
 
 /// Where the first superblock is, in bytes.
 pub const SUPERBLOCK_OFFSET: u64 = 64 << 10;

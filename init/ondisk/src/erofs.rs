@@ -2,7 +2,7 @@
 //!
 //! Source: `struct erofs_super_block` in the kernel's fs/erofs/erofs_fs.h; little-endian.
 
-use crate::bytes;
+use encoding::fields;
 
 /// Where the superblock is, in bytes.
 const OFFSET: usize = 1024;
@@ -29,7 +29,7 @@ pub enum Error {
 /// Anything but an erofs superblock with a sensible block size.
 pub fn size(start: &[u8]) -> Result<u64, Error> {
     let superblock = start.get(OFFSET..).ok_or(Error::Magic)?;
-    let number = |at| bytes::le_u32(superblock, at).ok_or(Error::Magic);
+    let number = |at| fields::le_u32(superblock, at).ok_or(Error::Magic);
     if number(0)? != MAGIC {
         return Err(Error::Magic);
     }
@@ -37,7 +37,7 @@ pub fn size(start: &[u8]) -> Result<u64, Error> {
     if !BLOCK_BITS.contains(&bits) {
         return Err(Error::BlockSize(bits));
     }
-    let high = if number(80)? & LARGE == 0 { 0 } else { bytes::le_u16(superblock, 14).ok_or(Error::Magic)? };
+    let high = if number(80)? & LARGE == 0 { 0 } else { fields::le_u16(superblock, 14).ok_or(Error::Magic)? };
     // No overflow: 48 bits and 16 more.
     Ok((u64::from(high) << 32 | u64::from(number(36)?)) << bits)
 }

@@ -10,7 +10,7 @@
 //! Source: drivers/md/dm-integrity.c of Linux 6.12 (`struct superblock`, `calculate_journal_section_size`,
 //! `calculate_device_limits`, `get_provided_data_sectors`).
 
-use crate::bytes::{le_u16, le_u32, le_u64};
+use encoding::fields::{le_u16, le_u32, le_u64};
 
 /// What the kernel reads and writes at once at the start of the area, in bytes.
 pub const SUPERBLOCK_BYTES: usize = 4096;
@@ -48,7 +48,7 @@ impl Superblock {
     /// Reads the superblock; `None` where there is none, or one that the kernel would refuse.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let [version, log2_interleave] = crate::bytes::array(bytes, 8)?;
+        let [version, log2_interleave] = encoding::fields::array(bytes, 8)?;
         let superblock = Self {
             provided: le_u64(bytes, PROVIDED.start)?,
             tag_bytes: le_u16(bytes, 10)?.into(),

@@ -7,7 +7,8 @@
 //! it spoils, has the disk formatted: what it also has by zeroing the disk.
 
 use crate::luks2::DATA_OFFSET;
-use crate::{Guid, bytes};
+use encoding::fields;
+use uuid::Uuid;
 
 /// The size of the block that the record is in, in bytes; all behind the record is zero.
 pub const BLOCK: usize = 4096;
@@ -27,7 +28,7 @@ const END: usize = MAC + 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Intent {
     /// The identifier of the disk to be.
-    pub uuid: Guid,
+    pub uuid: Uuid,
     /// HMAC-SHA256 over [`message`], 32 bytes.
     pub mac: [u8; 32],
 }
@@ -38,10 +39,10 @@ impl Intent {
     pub fn parse(block: &[u8]) -> Option<Self> {
         let block: &[u8; BLOCK] = block.try_into().ok()?;
         let rest = block.get(END..)?;
-        if !block.starts_with(MAGIC) || !bytes::is_zero(rest) {
+        if !block.starts_with(MAGIC) || !fields::is_zero(rest) {
             return None;
         }
-        Some(Self { uuid: Guid::from_bytes(bytes::array(block, UUID)?), mac: bytes::array(block, MAC)? })
+        Some(Self { uuid: Uuid::from_bytes(fields::array(block, UUID)?), mac: fields::array(block, MAC)? })
     }
 
     /// The record in the block that belongs at [`OFFSET`].
@@ -56,18 +57,19 @@ impl Intent {
 
 /// The bytes that the MAC of a record for the disk `uuid` is over.
 #[must_use]
-pub fn message(uuid: Guid) -> Vec<u8> {
+pub fn message(uuid: Uuid) -> Vec<u8> {
     [MAGIC.as_slice(), uuid.as_bytes()].concat()
 }
 
 #[cfg(test)]
 mod tests {
     use super::{BLOCK, Intent, OFFSET, message};
-    use crate::{Guid, blank};
+    use crate::blank;
     use proptest::prelude::*;
+    use uuid::Uuid;
 
     fn record() -> Intent {
-        Intent { uuid: Guid::from_bytes([0x11; 16]), mac: [0x22; 32] }
+        Intent { uuid: Uuid::from_bytes([0x11; 16]), mac: [0x22; 32] }
     }
 
     #[test]

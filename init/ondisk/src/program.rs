@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use crate::bytes::{array, le_u16, le_u32, le_u64};
+use encoding::fields::{array, le_u16, le_u32, le_u64};
 
 /// The bytes of a file that the kernel looks at to find out what it is: `BINPRM_BUF_SIZE`.
 pub const HEAD: Range<u64> = 0..256;

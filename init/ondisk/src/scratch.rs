@@ -3,8 +3,9 @@
 //! A host decides which disk carries which serial number, and operators make mistakes: a scratch disk is made anew at each boot, so
 //! a data disk that is taken for one is lost. Only a blank disk, or one with this mark and nothing else in front, is taken.
 
+use crate::intent;
 use crate::luks2::DATA_OFFSET;
-use crate::{bytes, intent};
+use encoding::fields;
 
 /// The size of the mark's block, in bytes. What is not zero in it fits in one sector of 512 bytes, which a disk writes whole.
 pub const BLOCK: usize = 4096;
@@ -40,11 +41,11 @@ pub fn mark() -> [u8; BLOCK] {
 /// Says what the first [`FRONT`] bytes of a disk are.
 #[must_use]
 pub fn judge(front: &[u8]) -> Front {
-    if bytes::is_zero(front) {
+    if fields::is_zero(front) {
         return Front::Zero;
     }
     match front.split_at_checked(BLOCK) {
-        Some((block, rest)) if block == mark() && bytes::is_zero(rest) => Front::Marked,
+        Some((block, rest)) if block == mark() && fields::is_zero(rest) => Front::Marked,
         _ => Front::Other(signature(front)),
     }
 }

@@ -3,9 +3,10 @@
 //! The superblock is the host's word. It only says how the tree is laid out: the measured root hash decides whether a
 //! tree laid out so is the right one.
 
-use crate::cmdline::{OnCorruption, RootHash};
-use crate::{Guid, bytes, text};
+use cmdline::{OnCorruption, RootHash};
+use encoding::{fields, hex};
 use std::fmt;
+use uuid::Uuid;
 
 /// Size of the superblock, in bytes.
 pub const SUPERBLOCK_LEN: usize = 512;
@@ -80,7 +81,7 @@ impl fmt::Display for Device {
 /// The layout of a hash tree: SHA-256, blocks of 4096 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Superblock {
-    uuid: Guid,
+    uuid: Uuid,
     data_blocks: u64,
     salt: Vec<u8>,
 }
@@ -94,7 +95,7 @@ impl Superblock {
     /// Source: `struct verity_sb` in cryptsetup's lib/verity/verity.c; little-endian.
     pub fn parse(superblock: &[u8]) -> Result<Self, Error> {
         let block: &[u8; SUPERBLOCK_LEN] = superblock.try_into().map_err(|_| Error::Length)?;
-        let number = |at| bytes::le_u32(block, at).ok_or(Error::Length);
+        let number = |at| fields::le_u32(block, at).ok_or(Error::Length);
         if !block.starts_with(b"verity\0\0") {
             return Err(Error::Signature);
         }
@@ -104,22 +105,22 @@ impl Superblock {
         if number(12)? != 1 {
             return Err(Error::HashType);
         }
-        if bytes::array(block, 32) != Some(algorithm()) {
+        if fields::array(block, 32) != Some(algorithm()) {
             return Err(Error::Algorithm);
         }
         if [u64::from(number(64)?), u64::from(number(68)?)] != [BLOCK; 2] {
             return Err(Error::BlockSize);
         }
         Ok(Self {
-            uuid: Guid::from_bytes(bytes::array(block, 16).ok_or(Error::Length)?),
-            data_blocks: bytes::le_u64(block, 72).ok_or(Error::Length)?,
+            uuid: Uuid::from_bytes(fields::array(block, 16).ok_or(Error::Length)?),
+            data_blocks: fields::le_u64(block, 72).ok_or(Error::Length)?,
             salt: salt(block)?,
         })
     }
 
     /// The identifier of this tree. The host's word: nothing depends on it.
     #[must_use]
-    pub const fn uuid(&self) -> Guid {
+    pub const fn uuid(&self) -> Uuid {
         self.uuid
     }
 
@@ -161,8 +162,8 @@ impl Superblock {
     #[must_use]
     pub fn table_params(&self, data: Device, hashes: Device, root: &RootHash, options: &str) -> String {
         let blocks = self.data_blocks;
-        let root = text::to_hex(&root.0);
-        let salt = if self.salt.is_empty() { "-".to_owned() } else { text::to_hex(&self.salt) };
+        let root = hex::encode(&root.0);
+        let salt = if self.salt.is_empty() { "-".to_owned() } else { hex::encode(&self.salt) };
         // The tree starts in block 1, behind the superblock.
         format!("1 {data} {hashes} {BLOCK} {BLOCK} {blocks} 1 sha256 {root} {salt}{options}")
     }
@@ -213,11 +214,11 @@ pub fn is_corrupt(status: &str) -> bool {
 }
 
 fn salt(block: &[u8; SUPERBLOCK_LEN]) -> Result<Vec<u8>, Error> {
-    let length = usize::from(bytes::le_u16(block, 80).ok_or(Error::Length)?);
+    let length = usize::from(fields::le_u16(block, 80).ok_or(Error::Length)?);
     let (field, after) = block.get(88..).and_then(|rest| rest.split_at_checked(256)).ok_or(Error::Length)?;
     let (salt, unused) = field.split_at_checked(length).ok_or(Error::Salt)?;
-    let before: [u8; 6] = bytes::array(block, 82).ok_or(Error::Length)?;
-    if ![before.as_slice(), unused, after].into_iter().all(bytes::is_zero) {
+    let before: [u8; 6] = fields::array(block, 82).ok_or(Error::Length)?;
+    if ![before.as_slice(), unused, after].into_iter().all(fields::is_zero) {
         return Err(Error::Padding);
     }
     Ok(salt.to_vec())
@@ -233,7 +234,7 @@ fn algorithm() -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::{Device, Error, OnCorruption, RootHash, Superblock};
-    use crate::text;
+    use encoding::hex;
     use proptest::prelude::*;
 
     const DATA: Device = Device { major: 254, minor: 1 };
@@ -249,7 +250,7 @@ mod tests {
 
     fn golden() -> [u8; 512] {
         let mut block = [0; 512];
-        block[..128].copy_from_slice(&text::hex::<128>(SUPERBLOCK).unwrap());
+        block[..128].copy_from_slice(&hex::decode::<128>(SUPERBLOCK).unwrap());
         block
     }
 
@@ -362,8 +363,8 @@ mod tests {
     fn table_line_is_that_of_the_kernels_documentation() {
         // The example in Documentation/admin-guide/device-mapper/verity.rst (Linux 6.12), with its devices by number.
         let mut superblock = blocks(262_144);
-        superblock.salt = text::hex::<32>("1234000000000000000000000000000000000000000000000000000000000000").unwrap().to_vec();
-        let root = text::hex("4392712ba01368efdf14b05c76f9e4df0d53664630b5d48632ed17a137f39076").unwrap();
+        superblock.salt = hex::decode::<32>("1234000000000000000000000000000000000000000000000000000000000000").unwrap().to_vec();
+        let root = hex::decode("4392712ba01368efdf14b05c76f9e4df0d53664630b5d48632ed17a137f39076").unwrap();
         assert_eq!(superblock.mapped_sectors(), 2_097_152);
         assert_eq!(
             superblock.table_params(DATA, HASHES, &RootHash(root), ""),
@@ -378,7 +379,7 @@ mod tests {
         // veritysetup 2.7.5, Debian's kernel 6.12.117, 2026-11-23. The start and the length are not parameters.
         let line = "1 254:0 254:16 4096 4096 2560 1 sha256 626568aa6ba0d7d80da2fd4a63a613e8438b5f6e9c788dbcb9ebbf3720c84b39 \
                     abababababababababababababababababababababababababababababababab";
-        let root = RootHash(text::hex("626568aa6ba0d7d80da2fd4a63a613e8438b5f6e9c788dbcb9ebbf3720c84b39").unwrap());
+        let root = RootHash(hex::decode("626568aa6ba0d7d80da2fd4a63a613e8438b5f6e9c788dbcb9ebbf3720c84b39").unwrap());
         let cases = [
             (OnCorruption::Panic, " 1 panic_on_corruption"),
             (OnCorruption::Restart, " 1 restart_on_corruption"),

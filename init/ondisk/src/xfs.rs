@@ -2,7 +2,7 @@
 //!
 //! Source: XFS Algorithms & Data Structures, "Superblocks"; big-endian.
 
-use crate::bytes;
+use encoding::fields;
 use std::ops::Range;
 
 /// The size of what is read of a superblock here, in bytes.
@@ -38,11 +38,11 @@ impl Superblock {
     /// # Errors
     /// [`NoSuperblock`].
     pub fn parse(bytes: &[u8]) -> Result<Self, NoSuperblock> {
-        let word = |at| bytes::array(bytes, at).map(u32::from_be_bytes).map(u64::from);
+        let word = |at| fields::array(bytes, at).map(u32::from_be_bytes).map(u64::from);
         let read = || {
             let (magic, block, group, groups) = (word(0)?, word(4)?, word(84)?, word(88)?);
             let superblock = Self {
-                bytes: bytes::array(bytes, 8).map(u64::from_be_bytes)?.checked_mul(block)?,
+                bytes: fields::array(bytes, 8).map(u64::from_be_bytes)?.checked_mul(block)?,
                 block_bytes: block,
                 inode_percent: u32::from(*bytes.get(127)?),
                 group_bytes: block.checked_mul(group)?,

@@ -1,6 +1,6 @@
 //! What a host may try, against the public face of the crate: each attack as a whole, not one field at a time.
 
-use ondisk::cmdline::{self, Conflict, DataCipher, Key};
+use cmdline::{Conflict, DataCipher, Key};
 use ondisk::luks2::{self, Expect, Header};
 use ondisk::{blank, gpt, verity};
 use proptest::prelude::*;

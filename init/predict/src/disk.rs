@@ -2,8 +2,8 @@
 
 use std::io::{Read, Seek, SeekFrom};
 
+use eventlog::pe;
 use ondisk::gpt::{Header, Partition};
-use ondisk::pe;
 
 use crate::esp::Esp;
 use crate::{Error, Event, Prediction, SecureBoot, firmware_begins, firmware_ends, grub, uki};

@@ -7,7 +7,7 @@
 
 use std::io::{Read, Seek};
 
-use ondisk::pe::Section;
+use eventlog::pe::Section;
 
 use crate::esp::Esp;
 use crate::{Error, Event, SecureBoot, direct, wide};

@@ -11,8 +11,8 @@ mod grub;
 mod mrtd;
 mod uki;
 
-use ondisk::pe;
-use ondisk::register::Hash;
+use eventlog::pe;
+use eventlog::register::Hash;
 
 pub use disk::{Chain, image};
 pub use mrtd::{Error as MrtdError, mrtd};

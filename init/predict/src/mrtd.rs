@@ -1,6 +1,6 @@
 //! MRTD: what the TDX module measures while the hypervisor puts the firmware into the memory of a new domain.
 
-use ondisk::register::Hash;
+use eventlog::register::Hash;
 
 /// A page, and what `TDH.MR.EXTEND` takes at once, in bytes.
 const PAGE: usize = 4096;

@@ -4,7 +4,7 @@
 
 use std::io::{Read, Seek};
 
-use ondisk::pe::Section;
+use eventlog::pe::Section;
 
 use crate::disk::FIRST;
 use crate::esp::Esp;

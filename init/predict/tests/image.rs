@@ -4,8 +4,8 @@
 
 use std::io::{Cursor, Write as _};
 
+use eventlog::register::Hash;
 use fatfs::{FileSystem, FormatVolumeOptions, FsOptions, format_volume};
-use ondisk::register::Hash;
 use predict::{Chain, Error, Firmware, SecureBoot, image};
 
 /// Where the EFI system partition begins, and how long it is, in bytes.

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use kernel::modules::{self, Outcome};
-use kernel::mount::{Attr, Detached, MountOption};
+use linux::modules::{self, Outcome};
+use linux::mount::{Attr, Detached, MountOption};
 
 use crate::journal::{self, step};
 
@@ -14,19 +14,19 @@ pub(crate) struct Api(());
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("mount")]
-    Mount(#[source] kernel::Error),
+    Mount(#[source] linux::Error),
     #[error("kernel log")]
-    Log(#[source] kernel::Error),
+    Log(#[source] linux::Error),
     #[error("module list")]
     List(#[source] std::io::Error),
     #[error("module list: line {0} is malformed")]
     Line(usize),
     #[error("module")]
-    Module(#[source] kernel::Error),
+    Module(#[source] linux::Error),
     #[error("module {0} finds no device")]
     NoDevice(String),
     #[error("module {0}: disks that do not answer: {1}")]
-    Silent(String, String, #[source] kernel::Error),
+    Silent(String, String, #[source] linux::Error),
 }
 
 impl Error {
@@ -86,7 +86,7 @@ const MODULE_FOLDER: &str = "/lib/modules";
 /// Mounts the table and loads the listed modules.
 pub(crate) fn mount() -> Result<Api, Error> {
     TABLE.iter().try_for_each(attach)?;
-    journal::open(kernel::kmsg::Kmsg::open().map_err(Error::Log)?);
+    journal::open(linux::kmsg::Kmsg::open().map_err(Error::Log)?);
     step("api: mounted");
     load_group(None)?;
     attach(&CONFIGFS)?;
@@ -106,7 +106,7 @@ fn load_group(group: Option<&str>) -> Result<(), Error> {
     for Module { name, required, .. } in parse_modules(&list)?.into_iter().filter(|module| module.group == group) {
         let outcome = modules::load(&Path::new(MODULE_FOLDER).join(name), "");
         let outcome = outcome.map_err(|error| {
-            if error.is_timeout() { Error::Silent(name.to_owned(), kernel::block::busy(), error) } else { Error::Module(error) }
+            if error.is_timeout() { Error::Silent(name.to_owned(), linux::block::busy(), error) } else { Error::Module(error) }
         })?;
         if outcome == Outcome::NoDevice && required {
             return Err(Error::NoDevice(name.to_owned()));

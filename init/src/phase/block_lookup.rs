@@ -15,10 +15,10 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use kernel::block::{Disk, disks};
-use kernel::uevent::Uevents;
-use ondisk::Guid;
-use ondisk::cmdline::DiskSelector;
+use cmdline::DiskSelector;
+use linux::block::{Disk, disks};
+use linux::uevent::Uevents;
+use uuid::Uuid;
 
 pub(crate) use error::Error;
 use survey::Survey;
@@ -55,7 +55,7 @@ pub(crate) enum DeviceQuery<'a> {
     /// The whole disk with this serial number.
     Serial(&'a str),
     /// The partition with this identifier.
-    Uuid(Guid),
+    Uuid(Uuid),
     /// The partition with this label.
     Label(&'a str),
 }
@@ -98,8 +98,8 @@ pub(crate) fn locate(query: &DeviceQuery<'_>, deadline: Instant) -> Result<Block
 fn look_until(
     deadline: Instant,
     query: &DeviceQuery<'_>,
-    list: impl Fn() -> Result<Vec<Disk>, kernel::Error>,
-    mut wait: impl FnMut(Instant) -> Result<(), kernel::Error>,
+    list: impl Fn() -> Result<Vec<Disk>, linux::Error>,
+    mut wait: impl FnMut(Instant) -> Result<(), linux::Error>,
 ) -> Result<BlockDevice, Error> {
     let mut report_at = Instant::now() + REPORT;
     loop {

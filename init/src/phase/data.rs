@@ -21,11 +21,11 @@ pub(super) mod zeros;
 
 use std::path::Path;
 
-use kernel::block::Device;
-use ondisk::Guid;
-use ondisk::cmdline::{self, DataCipher, DataDisk, FileSystem, Format, OpenMode};
+use cmdline::{DataCipher, DataDisk, FileSystem, Format, OpenMode};
+use linux::block::Device;
 use ondisk::luks2;
 use quorum::Dek;
+use uuid::Uuid;
 
 use super::block_lookup::BlockDevice;
 use super::root::Root;
@@ -63,7 +63,7 @@ struct DiskKeys<'a> {
 pub(crate) struct Opened {
     /// Its name; `None` for the disk whose key is the vaults' key itself.
     pub(crate) name: Option<String>,
-    pub(crate) uuid: Guid,
+    pub(crate) uuid: Uuid,
     pub(crate) how: How,
     pub(crate) sealed: bool,
     pub(crate) sector_bytes: u32,
@@ -186,7 +186,7 @@ fn recover_before_repair(mapped: &Mapped, wanted: &cmdline::Data) {
 
 /// What the kernel logged of this boot. A log that cannot be read is said to be so; it stops nothing.
 fn authentication_errors() -> usize {
-    let count = kernel::kmsg::records_with(AUTHENTICATION_ERROR).unwrap_or_else(|error| {
+    let count = linux::kmsg::records_with(AUTHENTICATION_ERROR).unwrap_or_else(|error| {
         log::warn!("data: the kernel's log is not read: {error}");
         0
     });
@@ -266,7 +266,7 @@ impl Opened {
     pub(crate) fn sample(name: Option<&str>, how: How) -> Self {
         Self {
             name: name.map(str::to_owned),
-            uuid: Guid::from_bytes([7; 16]),
+            uuid: Uuid::from_bytes([7; 16]),
             how,
             sealed: true,
             sector_bytes: 4096,

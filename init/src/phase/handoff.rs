@@ -7,9 +7,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use kernel::child::Successor;
-use kernel::mount;
-use ondisk::cmdline::InitPath;
+use cmdline::InitPath;
+use linux::child::Successor;
+use linux::mount;
 
 use super::api::Api;
 use super::quiesce::Quiescent;
@@ -28,11 +28,11 @@ pub(crate) enum Error {
     #[error("receipt")]
     Receipt(#[source] std::io::Error),
     #[error("moving mounts")]
-    Move(#[source] kernel::Error),
+    Move(#[source] linux::Error),
     #[error("emptying the initramfs")]
     Empty(#[source] std::io::Error),
     #[error("starting the real init")]
-    Exec(#[source] kernel::Error),
+    Exec(#[source] linux::Error),
 }
 
 impl Error {
@@ -83,7 +83,7 @@ pub(crate) fn switch_root(
     let successor = Successor::new(init.as_str(), &words).map_err(Error::Exec)?;
     mount::enter_root(sysroot).map_err(Error::Move)?;
     watchdog::stop_at_exec();
-    log::info!("handoff: {} takes over after {:.1} s", init.as_str(), kernel::clock::since_kernel_start().as_secs_f64());
+    log::info!("handoff: {} takes over after {:.1} s", init.as_str(), linux::clock::since_kernel_start().as_secs_f64());
     let _only = crate::LAST_ACT.enter();
     Err(Error::Exec(successor.become_it()))
 }

@@ -13,10 +13,10 @@ mod tpm;
 
 use std::collections::BTreeMap;
 
-use kernel::measurements::{REGISTER_BYTES, Rtmr};
-use ondisk::cel::{Record, Register};
-use ondisk::cmdline::{Measure, Measured as Demand, Policy};
-use ondisk::register::Hash;
+use cmdline::{Measure, Measured as Demand, Policy};
+use eventlog::cel::{Record, Register};
+use eventlog::register::Hash;
+use linux::measurements::{REGISTER_BYTES, Rtmr};
 use serde::Serialize;
 
 use super::api::Api;
@@ -39,7 +39,7 @@ pub(crate) enum Error {
     #[error("cvm.measured=require: {0}")]
     NotMeasured(Finding),
     #[error("RTMR{0}")]
-    Rtmr(u32, #[source] kernel::Error),
+    Rtmr(u32, #[source] linux::Error),
     #[error("RTMR{0}: expected {1} after the extension, read {2}")]
     Lost(u32, String, String),
     #[error("TPM")]

@@ -15,13 +15,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
-use kernel::readiness::Stop;
-use ondisk::cmdline::{Data, Policy, VaultAddress};
+use cmdline::{Data, Policy, VaultAddress};
+use linux::readiness::Stop;
 
 use super::api::{self, Api};
 use crate::journal::step;
 use candidate::Plan;
-use kernel::threads;
+use linux::threads;
 use manager::Manager;
 pub(crate) use reach::{Distrusted, Error as ReachError, Reach, Wire};
 use status::{Status, Trouble};
@@ -50,7 +50,7 @@ pub(crate) enum Error {
     #[error("{0}")]
     Duplicate(String),
     #[error("link")]
-    Kernel(#[source] kernel::Error),
+    Kernel(#[source] linux::Error),
     #[error("vsock")]
     Modules(#[source] api::Error),
 }
@@ -111,7 +111,7 @@ pub(crate) fn up(api: Api, policy: &Policy, data: &Data, deadline: Instant) -> R
     let net = policy.net.clone();
     let plan = Plan { mode: net.mode, dns: net.dns, link_local: vaults.iter().any(local) };
     let status = Arc::new(Status::default());
-    let socket = |error: std::io::Error| Error::Kernel(kernel::Error::io("socketpair", "net", &error));
+    let socket = |error: std::io::Error| Error::Kernel(linux::Error::io("socketpair", "net", &error));
     let (ours, theirs) = UnixStream::pair().map_err(socket)?;
     let manager = Manager::new(net.link, plan, Arc::clone(&status), theirs).map_err(Error::Kernel)?;
     let (ended, end) = mpsc::channel();
@@ -146,7 +146,7 @@ impl Network {
         self.reach.stop.signal();
         if let Some(status) = &self.reach.status {
             // Whoever waits for a link waits for nothing.
-            status.broke(kernel::Error::io("wait", "net", &std::io::ErrorKind::Interrupted.into()));
+            status.broke(linux::Error::io("wait", "net", &std::io::ErrorKind::Interrupted.into()));
         }
         let Some((end, ended)) = self.thread else { return };
         drop(end); // the thread reads its end
@@ -157,8 +157,8 @@ impl Network {
 }
 
 /// A random number: transaction and question numbers that another could guess are an invitation to answer first.
-fn random() -> Result<u32, kernel::Error> {
+fn random() -> Result<u32, linux::Error> {
     let mut bytes = [0; 4];
-    kernel::clock::random(&mut bytes)?;
+    linux::clock::random(&mut bytes)?;
     Ok(u32::from_ne_bytes(bytes))
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use attest::{Anchor, Floors};
-use ondisk::cmdline::{self, Policy, TcbPolicy};
+use cmdline::{Policy, TcbPolicy};
 
 use super::api::Api;
 use crate::watchdog;

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use kernel::{block::unanswered, tasks, tsm::Tsm};
+use linux::{block::unanswered, tasks, tsm::Tsm};
 
 use crate::watchdog;
 
@@ -32,7 +32,7 @@ pub(crate) enum Error {
     )]
     Disks(String),
     #[error("counting threads and requests")]
-    Kernel(#[source] kernel::Error),
+    Kernel(#[source] linux::Error),
 }
 
 impl Error {
@@ -61,7 +61,7 @@ pub(crate) fn disks_answer() -> Result<(), Error> {
     end_of(&|| Ok(unanswered(None)), Instant::now() + LONGEST, Error::Disks)
 }
 
-fn wait_for(others: impl Fn() -> Result<String, kernel::Error>, tsm: &Tsm, deadline: Instant) -> Result<Quiescent, Error> {
+fn wait_for(others: impl Fn() -> Result<String, linux::Error>, tsm: &Tsm, deadline: Instant) -> Result<Quiescent, Error> {
     end_of(&others, deadline, Error::Threads)?;
     match tsm.left().map_err(Error::Kernel)? {
         None => Ok(Quiescent(())),
@@ -70,7 +70,7 @@ fn wait_for(others: impl Fn() -> Result<String, kernel::Error>, tsm: &Tsm, deadl
 }
 
 /// Waits until `left` names nothing; at `deadline`, `late` makes an error of what it names.
-fn end_of(left: &dyn Fn() -> Result<String, kernel::Error>, deadline: Instant, late: fn(String) -> Error) -> Result<(), Error> {
+fn end_of(left: &dyn Fn() -> Result<String, linux::Error>, deadline: Instant, late: fn(String) -> Error) -> Result<(), Error> {
     let (mut pause, mut report) = (PAUSES.0, Instant::now() + REPORT);
     loop {
         let left = left().map_err(Error::Kernel)?;

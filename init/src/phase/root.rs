@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use kernel::block::{Access, DIRECT_ALIGN, Device};
-use kernel::dm::{self, Mapped, Target};
-use kernel::mount::{Attr, Detached, MountOption};
-use ondisk::cmdline::{self, OnCorruption, RootHash, RootSelector};
+use cmdline::{OnCorruption, RootHash, RootSelector};
+use linux::block::{Access, DIRECT_ALIGN, Device};
+use linux::dm::{self, Mapped, Target};
+use linux::mount::{Attr, Detached, MountOption};
 use ondisk::erofs;
 use ondisk::verity::{self, SUPERBLOCK_LEN, Superblock};
 
@@ -40,21 +40,21 @@ pub(crate) enum Error {
     #[error(transparent)]
     Disk(#[from] block_lookup::Error),
     #[error("reading the superblock")]
-    Read(#[source] kernel::Error),
+    Read(#[source] linux::Error),
     #[error("verity superblock")]
     Superblock(#[source] verity::Error),
     #[error("device number of {0}")]
     Number(String),
     #[error("activating")]
-    Activate(#[source] kernel::Error),
+    Activate(#[source] linux::Error),
     #[error("{0} does not match the measured root hash")]
-    Hash(&'static str, #[source] kernel::Error),
+    Hash(&'static str, #[source] linux::Error),
     #[error("the disk does not read {0}")]
-    Unread(&'static str, #[source] kernel::Error),
+    Unread(&'static str, #[source] linux::Error),
     #[error("the first block")]
     FileSystem(#[source] erofs::Error),
     #[error("mounting")]
-    Mount(#[source] kernel::Error),
+    Mount(#[source] linux::Error),
 }
 
 impl Error {
@@ -117,7 +117,7 @@ pub(crate) fn verify(_api: Api, wanted: &cmdline::Root) -> Result<Root, Error> {
 
 /// Has dm-verity do what policy says about a bad block, and about one that the disk does not read: it is the host that refuses it, and
 /// a boot that goes on without a file is another than the one that was measured.
-fn make_fatal(mapped: &Mapped, target: impl Fn(&'static str) -> Target, on: OnCorruption) -> Result<(), kernel::Error> {
+fn make_fatal(mapped: &Mapped, target: impl Fn(&'static str) -> Target, on: OnCorruption) -> Result<(), linux::Error> {
     let ends_at_errors = verity::knows_errors(dm::target_version("verity")?);
     if !ends_at_errors {
         log::warn!("root: this kernel's dm-verity does not end the machine when the disk does not read: such a read is EIO");
@@ -126,13 +126,13 @@ fn make_fatal(mapped: &Mapped, target: impl Fn(&'static str) -> Target, on: OnCo
 }
 
 /// Tells a block that is not what was hashed from one that was not read. Both are EIO; what dm-verity has seen of the first kind it remembers.
-fn failed_read(mapped: &Mapped, what: &'static str, error: kernel::Error) -> Error {
+fn failed_read(mapped: &Mapped, what: &'static str, error: linux::Error) -> Error {
     let is_corrupt = !error.is_timeout() && mapped.status().is_ok_and(|status| verity::is_corrupt(&status));
     if is_corrupt { Error::Hash(what, error) } else { Error::Unread(what, error) }
 }
 
 /// Reads the first block of the mapped device past the cache: dm-verity answers EIO unless the disk reads it and it hashes to the root.
-fn probe(mapped: &Mapped) -> Result<Vec<u8>, kernel::Error> {
+fn probe(mapped: &Mapped) -> Result<Vec<u8>, linux::Error> {
     Device::open(&mapped.path(), Access::Read)?.read(0, DIRECT_ALIGN)
 }
 

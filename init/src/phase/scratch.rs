@@ -6,8 +6,8 @@
 mod error;
 mod examine;
 
-use kernel::block::Device;
-use ondisk::cmdline::{self, DataCipher, FileSystem, OnError, ScratchUse};
+use cmdline::{DataCipher, FileSystem, OnError, ScratchUse};
+use linux::block::Device;
 use ondisk::scratch;
 use serde::Serialize;
 
@@ -81,5 +81,5 @@ fn swap(mapped: &Mapped, target: &Device, bytes: u64) -> Result<(), Error> {
     };
     write().map_err(Error::Write)?;
     // By the kernel's own name: udev puts a link in the place of the other, and the list of swap areas would show a deleted file.
-    kernel::swap::enable(&format!("/dev/{}", mapped.kernel_name())).map_err(Error::Swap)
+    linux::swap::enable(&format!("/dev/{}", mapped.kernel_name())).map_err(Error::Swap)
 }

@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use ondisk::cmdline::{Data, KeyCommitment, TcbPolicy, TcbStatus, Vaults};
+use cmdline::{Data, KeyCommitment, TcbPolicy, TcbStatus, Vaults};
 use quorum::{AgreedTime, Commitment, Dek, Rule, Threshold};
 
 use super::data::{self, Disks, Keys};
@@ -19,7 +19,7 @@ use super::policy::Measured;
 use crate::journal::step;
 use dial::{Dialer, Event};
 use gathering::{Gathering, Line};
-use kernel::threads;
+use linux::threads;
 pub(crate) use outcome::Outcome;
 
 /// Keys that were proved, with what there is to say about how they came. Only [`gather`] makes one.
@@ -79,11 +79,11 @@ pub(crate) struct Time {
 impl Time {
     /// Sets the machine's clock where no vault agrees with it.
     fn set(agreed: AgreedTime) -> Self {
-        let host = kernel::clock::host_unix_seconds();
+        let host = linux::clock::host_unix_seconds();
         let (host_ahead, to) = (agreed.ahead(host), agreed.correction(host));
         let stepped = to.is_some_and(|to| {
             log::warn!("unlock: the host's clock is {host_ahead} s ahead of every vault's; setting it to the nearest");
-            kernel::clock::set_unix_seconds(to).inspect_err(|error| log::warn!("unlock: {error}")).is_ok()
+            linux::clock::set_unix_seconds(to).inspect_err(|error| log::warn!("unlock: {error}")).is_ok()
         });
         Self { unix_seconds: agreed.unix_seconds, source: agreed.source.into(), host_ahead, stepped }
     }
@@ -115,7 +115,7 @@ pub(crate) enum Error {
     #[error("client key")]
     Identity(#[source] vault::Error),
     #[error("thread")]
-    Thread(#[source] kernel::Error),
+    Thread(#[source] linux::Error),
     #[error("a threshold of {0} of {1}")]
     Threshold(usize, usize),
 }
@@ -232,7 +232,7 @@ fn dial_all(
     vaults: &Vaults,
     deadline: Instant,
 ) -> Result<(Vec<Line>, Receiver<Event>), Error> {
-    let host = kernel::clock::host_unix_seconds();
+    let host = linux::clock::host_unix_seconds();
     if host < policy.floors.built {
         log::warn!("unlock: the host's clock is before the image was built; verifying at the build time");
     }
@@ -248,7 +248,7 @@ fn dial_all(
         clock: vault::Clock { not_before: policy.floors.built, machine: host, is_trusted: false },
         collateral: collateral::Sources::new(policy.line.pccs.as_ref(), network.reach()),
         handle: vaults.handle.as_str().to_owned(),
-        tsm: Mutex::new(kernel::tsm::Tsm::system()),
+        tsm: Mutex::new(linux::tsm::Tsm::system()),
         reach: network.reach().clone(),
         deadline,
     });
@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn disk_that_does_not_read_in_a_trial_may_read_the_next_time() {
         let trial = |error| Error::Disk(data::Error::Read(error));
-        let error = trial(kernel::Error::io("read", "/dev/vdb", &std::io::ErrorKind::TimedOut.into()));
+        let error = trial(linux::Error::io("read", "/dev/vdb", &std::io::ErrorKind::TimedOut.into()));
         assert_eq!((error.code(), error.may_pass()), (71, true));
         let foreign = Error::Disk(data::Error::Foreign);
         assert_eq!((foreign.code(), foreign.may_pass()), (73, false));

@@ -10,8 +10,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use attest::{Anchor, Floors, Policy, TcbDemand, TcbStatus};
-use kernel::tsm::Tsm;
-use ondisk::cmdline::{self, VaultAddress, Vaults};
+use cmdline::{VaultAddress, Vaults};
+use linux::tsm::Tsm;
 use vault::{Clock, Expectation, Handshaken, Identity, OwnEvidence};
 
 /// Put there by qemu/build: the initrd's own is gone.
@@ -30,7 +30,7 @@ enum Error {
     #[error("not an address")]
     Address,
     #[error("kernel")]
-    Kernel(#[from] kernel::Error),
+    Kernel(#[from] linux::Error),
     #[error("vault")]
     Vault(#[from] vault::Error),
 }
@@ -59,10 +59,10 @@ fn ask(address: &VaultAddress, vaults: &Vaults, identity: &Identity, anchor: &An
     let place = address.to_string().parse().map_err(|_| Error::Address)?;
     let stream = TcpStream::connect_timeout(&place, STEP)?;
     let mut context = [0; 32];
-    kernel::clock::random(&mut context)?;
+    linux::clock::random(&mut context)?;
     let demand = TcbDemand::Statuses(vec![TcbStatus::UpToDate]);
     let policy = Policy::of_nodes(vaults.mrenclaves.clone(), demand, Floors::default());
-    let clock = Clock { not_before: 0, machine: kernel::clock::host_unix_seconds(), is_trusted: true };
+    let clock = Clock { not_before: 0, machine: linux::clock::host_unix_seconds(), is_trusted: true };
     let expected = Expectation { anchor, policy: &policy, clock, collateral: &() };
     let until = || Instant::now() + STEP;
     let challenged = Handshaken::connect(stream, identity, until())?.challenge(&context, &expected, until())?;

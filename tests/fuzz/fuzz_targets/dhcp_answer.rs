@@ -3,4 +3,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| netconf::fuzzing::dhcp_answer(bytes));
+fuzz_target!(|bytes: &[u8]| ipconfig::fuzzing::dhcp_answer(bytes));

@@ -2,9 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ondisk::eventlog::{Kind, Log, describe};
-use ondisk::register::Hash;
-use ondisk::{cel, pe};
+use eventlog::ccel::{Kind, Log, describe};
+use eventlog::register::Hash;
+use eventlog::{cel, pe};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(log) = Log::parse(bytes) {

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ondisk::cmdline::DataCipher;
+use cmdline::DataCipher;
 use ondisk::intent::{BLOCK, Intent};
 use ondisk::luks2::{DATA_OFFSET, Expect, Header, SealState, check, examine, repair, seal_message};
 

@@ -3,4 +3,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| kernel::fuzzing::rtnetlink(bytes));
+fuzz_target!(|bytes: &[u8]| linux::fuzzing::rtnetlink(bytes));

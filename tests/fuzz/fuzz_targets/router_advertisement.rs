@@ -3,4 +3,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| netconf::fuzzing::router_advertisement(bytes));
+fuzz_target!(|bytes: &[u8]| ipconfig::fuzzing::router_advertisement(bytes));

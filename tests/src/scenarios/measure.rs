@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use eventlog::ccel::Log;
+use eventlog::cel::{self, Record, Register};
+use eventlog::register::Hash;
 use machine::measurement::ccel;
-use ondisk::cel::{self, Record, Register};
-use ondisk::eventlog::Log;
-use ondisk::register::Hash;
 use predict::Prediction;
 use serde_json::Value;
 

@@ -1,6 +1,6 @@
 //! Which header areas are saved and restored: those that the guest would accept, whose first format is finished.
 
-use ondisk::cmdline::{Data, KeyCommitment, Seal};
+use cmdline::{Data, KeyCommitment, Seal};
 use ondisk::intent::{self, Intent};
 use ondisk::luks2::{self, Checked, DATA_OFFSET, Expect, Header, PARTS, SealState, Violation};
 use quorum::{Dek, Purpose};

@@ -5,8 +5,8 @@ use std::io::{Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 use std::process::ExitCode;
 
+use cmdline::{Data, Format, Seal};
 use ondisk::blank;
-use ondisk::cmdline::{Data, Format, Seal};
 use ondisk::intent::{self, Intent};
 use ondisk::luks2::{self, Checked, DATA_OFFSET, Expect, Header, PARTS, SealState};
 use quorum::{Dek, Purpose};

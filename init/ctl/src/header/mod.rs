@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::PathBuf;
 
-use ondisk::cmdline::{self, Data, DataDisk, KeyCommitment};
+use cmdline::{Data, DataDisk, KeyCommitment};
 use ondisk::luks2::DATA_OFFSET;
 use quorum::Dek;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Seek as _, SeekFrom};
 use std::process::ExitCode;
 
-use ondisk::cmdline::Data;
+use cmdline::Data;
 use ondisk::luks2::{self, DATA_OFFSET, Restore};
 use quorum::Dek;
 

@@ -1,6 +1,6 @@
 //! Whether a saved header belongs on a disk, by what the disk has in its place.
 
-use ondisk::cmdline::Data;
+use cmdline::Data;
 use ondisk::luks2::{self, DATA_OFFSET, Expect, Header};
 use ondisk::{blank, intent};
 

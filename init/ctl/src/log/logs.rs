@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::path::PathBuf;
 
-use ondisk::cel::{self, Record};
-use ondisk::eventlog::{Error as NotALog, Event, Kind, LOG_MAX, Log, describe};
-use ondisk::register::Hash;
+use eventlog::ccel::{Error as NotALog, Event, Kind, LOG_MAX, Log, describe};
+use eventlog::cel::{self, Record};
+use eventlog::register::Hash;
 use serde_json::{Value, json};
 
 use super::register::Register;

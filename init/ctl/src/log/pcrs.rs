@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ondisk::register::Hash;
+use eventlog::register::Hash;
 
 use super::register::Register;
 use crate::run::{Error, read as read_file};

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use ondisk::cel;
-use ondisk::eventlog::Kind;
-use ondisk::register::Hash;
+use eventlog::ccel::Kind;
+use eventlog::cel;
+use eventlog::register::Hash;
 
 /// Of a trust domain or of a TPM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

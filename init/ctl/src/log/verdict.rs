@@ -1,6 +1,6 @@
 //! Whether logs explain registers: each that is compared, and none of theirs left out but by name.
 
-use ondisk::register::Hash;
+use eventlog::register::Hash;
 use serde_json::{Value, json};
 
 use super::Held;

@@ -3,11 +3,12 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
+use ondisk::blank;
 use ondisk::intent::{self, Intent};
 use ondisk::luks2::{DATA_OFFSET, SealState};
-use ondisk::{Guid, blank};
 use quorum::Purpose;
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::world::{SIZE, dek, metadata, seal_with, sealed, unsealed, with};
 
@@ -51,7 +52,7 @@ fn disk_is_judged_by_policy_and_key() {
         with(unsealed(), &json)
     };
     let record = {
-        let uuid = Guid::from_bytes([9; 16]);
+        let uuid = Uuid::from_bytes([9; 16]);
         let mac = dek(7).authenticator(Purpose::FormatIntent, &uuid.to_string()).mac(&intent::message(uuid));
         let mut area = sealed(SealState::Formatting);
         let at = usize::try_from(intent::OFFSET).unwrap();

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use ondisk::cmdline::DataCipher;
+use cmdline::DataCipher;
 use ondisk::intent::{self, Intent};
 use ondisk::luks2::{self, Checked, DATA_OFFSET, Expect, Header, SealState, SealToken, seal_message};
 use quorum::{Dek, Purpose};
@@ -121,7 +121,7 @@ pub(crate) fn two_slots(area: Vec<u8>) -> Vec<u8> {
 /// The area with the record of a begun format, which nobody's key made.
 pub(crate) fn recorded(mut area: Vec<u8>) -> Vec<u8> {
     let at = usize::try_from(intent::OFFSET).unwrap();
-    let uuid = ondisk::Guid::from_bytes([9; 16]);
+    let uuid = uuid::Uuid::from_bytes([9; 16]);
     area[at..at + intent::BLOCK].copy_from_slice(&Intent { uuid, mac: [1; 32] }.block());
     area
 }

@@ -112,7 +112,7 @@ fn policy_provision_and_promote_work_hand_in_hand() {
     let line = words.replace('\n', " ");
     let guest =
         format!("roothash={} cvm.data=serial=d cvm.vault.app=00112233-4455-6677-8899-aabbccddeeff {line}", "ab".repeat(32));
-    let policy = ondisk::cmdline::parse(&guest).unwrap();
+    let policy = cmdline::parse(&guest).unwrap();
     assert_eq!(policy.data.unwrap().vaults.handle.as_str(), HANDLE);
     assert_eq!(words.lines().count(), 5);
     for vault in desk.world.vaults() {

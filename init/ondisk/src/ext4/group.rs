@@ -2,7 +2,7 @@
 
 use super::superblock::Superblock;
 use super::{BLOCK_BYTES, Blocks, Error, joined};
-use crate::bytes::{le_u16, le_u32};
+use encoding::fields::{le_u16, le_u32};
 
 /// Flags of a descriptor.
 const INODES_UNINITIALISED: u16 = 1;

@@ -2,7 +2,7 @@
 
 use super::group::Group;
 use super::{BLOCK_BYTES, Blocks, Error, set_bits};
-use crate::bytes::{le_u16, le_u32};
+use encoding::fields::{le_u16, le_u32};
 
 /// Where the primary superblock is, in bytes.
 pub const SUPERBLOCK_OFFSET: u64 = 1024;

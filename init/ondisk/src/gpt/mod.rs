@@ -7,7 +7,8 @@ pub(crate) mod crc;
 #[cfg(test)]
 mod tests;
 
-use crate::{Guid, bytes};
+use encoding::fields;
+use uuid::Uuid;
 
 /// Partitions in one table: twice what everybody writes.
 const MOST_ENTRIES: u16 = 256;
@@ -72,7 +73,7 @@ pub enum Error {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     sector_size: u32,
-    disk: Guid,
+    disk: Uuid,
     first_usable: u64,
     last_usable: u64,
     entries_offset: u64,
@@ -86,9 +87,9 @@ pub struct Partition {
     /// Its number, from 1, as the kernel counts.
     pub number: u16,
     /// What it is for.
-    pub kind: Guid,
+    pub kind: Uuid,
     /// Which one it is.
-    pub uuid: Guid,
+    pub uuid: Uuid,
     /// Its first sector.
     pub first: u64,
     /// Its last sector.
@@ -119,8 +120,8 @@ impl Header {
             _ => return Err(Error::SectorSize),
         };
         check_frame(lba1)?;
-        let short = |at| bytes::le_u32(lba1, at).ok_or(Error::SectorSize);
-        let long = |at| bytes::le_u64(lba1, at).ok_or(Error::SectorSize);
+        let short = |at| fields::le_u32(lba1, at).ok_or(Error::SectorSize);
+        let long = |at| fields::le_u64(lba1, at).ok_or(Error::SectorSize);
         let (my_lba, alternate, first_usable, last_usable, entries_lba) = (long(24)?, long(32)?, long(40)?, long(48)?, long(72)?);
         let entries = entry_count(short(80)?, short(84)?)?;
         if short(20)? != 0 || my_lba != 1 {
@@ -137,7 +138,7 @@ impl Header {
         }
         Ok(Self {
             sector_size,
-            disk: Guid::from_gpt(bytes::array(lba1, 56).ok_or(Error::SectorSize)?),
+            disk: Uuid::from_bytes_le(fields::array(lba1, 56).ok_or(Error::SectorSize)?),
             first_usable,
             last_usable,
             entries_offset: entries_lba.checked_mul(sector_size.into()).ok_or(Error::EntriesPlace)?,
@@ -154,7 +155,7 @@ impl Header {
 
     /// The identifier of the disk.
     #[must_use]
-    pub const fn disk(&self) -> Guid {
+    pub const fn disk(&self) -> Uuid {
         self.disk
     }
 
@@ -191,8 +192,8 @@ impl Header {
 
     /// One entry; `None` when it is unused.
     fn partition(&self, number: u16, entry: &[u8]) -> Result<Option<Partition>, Error> {
-        let guid = |at| bytes::array(entry, at).map(Guid::from_gpt).ok_or(Error::EntriesLength);
-        let sector = |at| bytes::le_u64(entry, at).ok_or(Error::EntriesLength);
+        let guid = |at| fields::array(entry, at).map(Uuid::from_bytes_le).ok_or(Error::EntriesLength);
+        let sector = |at| fields::le_u64(entry, at).ok_or(Error::EntriesLength);
         let kind = guid(0)?;
         if kind.is_nil() {
             return Ok(None);
@@ -211,15 +212,15 @@ fn check_frame(lba1: &[u8]) -> Result<(), Error> {
     if !lba1.starts_with(b"EFI PART") {
         return Err(Error::Signature);
     }
-    if bytes::le_u32(lba1, 8) != Some(0x0001_0000) {
+    if fields::le_u32(lba1, 8) != Some(0x0001_0000) {
         return Err(Error::Revision);
     }
-    let size = bytes::le_u32(lba1, 12).and_then(|size| usize::try_from(size).ok()).filter(|size| (92..=512).contains(size));
+    let size = fields::le_u32(lba1, 12).and_then(|size| usize::try_from(size).ok()).filter(|size| (92..=512).contains(size));
     let header = size.and_then(|size| lba1.get(..size)).ok_or(Error::HeaderSize)?;
     // The checksum covers the header with its own field as zeros.
     let around = (header.get(..16), header.get(20..));
     let (Some(before), Some(after)) = around else { return Err(Error::HeaderSize) };
-    if bytes::le_u32(lba1, 16) != Some(crc::crc32([before, &[0; 4], after])) {
+    if fields::le_u32(lba1, 16) != Some(crc::crc32([before, &[0; 4], after])) {
         return Err(Error::HeaderChecksum);
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Tables of real disks, and of ones that a host would like us to read.
 
 use super::*;
-use crate::text::hex;
+use encoding::hex::decode;
 use proptest::prelude::*;
 
 /// `sfdisk --sector-size 512` (util-linux 2.41.5, Debian trixie) on a file of 64 MiB: two partitions with given
@@ -30,7 +30,7 @@ const SECTORS_512: u64 = 131_072;
 const SECTORS_4096: u64 = 16_384;
 
 fn bytes_of(text: &str) -> Vec<u8> {
-    text.as_bytes().chunks(2).map(|pair| hex::<1>(std::str::from_utf8(pair).unwrap()).unwrap()[0]).collect()
+    text.as_bytes().chunks(2).map(|pair| decode::<1>(std::str::from_utf8(pair).unwrap()).unwrap()[0]).collect()
 }
 
 fn sector(header: &str, size: usize) -> Vec<u8> {
@@ -83,7 +83,7 @@ fn table_of_sfdisk_is_read_with_both_sector_sizes() {
         assert_eq!(header.sector_size(), u32::try_from(size).unwrap());
         assert_eq!(header.disk().to_string(), "11111111-2222-3333-4444-555555555555");
         assert_eq!(header.entries_range(), (2 * u64::from(header.sector_size()), 128 * 128));
-        let guid = |text| Guid::parse(text).unwrap();
+        let guid = |text| encoding::text::uuid(text).unwrap();
         let want = [
             Partition {
                 number: 1,

@@ -1,10 +1,11 @@
 //! The binary part of the header: 4096 bytes in front of the JSON, twice.
 
 use super::Error;
-use crate::{Guid, bytes};
+use encoding::fields;
 use ring::digest::{Context, SHA256};
 use std::fmt;
 use std::ops::Range;
+use uuid::Uuid;
 
 /// Size of the binary part, in bytes; the JSON area is the rest of a copy.
 pub(super) const BINARY_LEN: u64 = 4096;
@@ -61,7 +62,7 @@ pub(super) struct Binary<'a> {
     pub(super) seqid: u64,
     pub(super) label: &'a str,
     pub(super) subsystem: &'a str,
-    pub(super) uuid: Guid,
+    pub(super) uuid: Uuid,
     pub(super) json: &'a str,
 }
 
@@ -71,11 +72,11 @@ impl<'a> Binary<'a> {
         let start = usize::try_from(at).map_err(|_| Error::Truncated)?;
         let image = image.get(start..).ok_or(Error::Truncated)?;
         let field = |range: Range<usize>| image.get(range).ok_or(Error::Truncated);
-        let number = |at| bytes::array(image, at).map(u64::from_be_bytes).ok_or(Error::Truncated);
+        let number = |at| fields::array(image, at).map(u64::from_be_bytes).ok_or(Error::Truncated);
         if field(MAGIC)? != copy.magic() {
             return Err(Error::Magic(copy));
         }
-        if bytes::array(image, VERSION).map(u16::from_be_bytes) != Some(2) {
+        if fields::array(image, VERSION).map(u16::from_be_bytes) != Some(2) {
             return Err(Error::Version(copy));
         }
         let size = number(SIZE)?;
@@ -94,7 +95,7 @@ impl<'a> Binary<'a> {
         if checksum(whole)? != field(CHECKSUM)? {
             return Err(Error::Checksum(copy));
         }
-        if !bytes::is_zero(field(PADDING)?) || !bytes::is_zero(field(MORE_PADDING)?) {
+        if !fields::is_zero(field(PADDING)?) || !fields::is_zero(field(MORE_PADDING)?) {
             return Err(Error::Padding(copy));
         }
         Ok(Self {
@@ -102,7 +103,7 @@ impl<'a> Binary<'a> {
             seqid: number(SEQID)?,
             label: text(LABEL)?,
             subsystem: text(SUBSYSTEM)?,
-            uuid: Guid::parse(text(UUID)?).ok_or(Error::Text(copy))?,
+            uuid: encoding::text::uuid(text(UUID)?).ok_or(Error::Text(copy))?,
             json: whole.get(MORE_PADDING.end..).and_then(json_of).ok_or(Error::JsonArea(copy))?,
         })
     }
@@ -111,11 +112,11 @@ impl<'a> Binary<'a> {
 impl Binary<'_> {
     /// The identifier in what is left of a copy at `at`: its magic and this field are there, whatever else is not.
     /// In a header of LUKS1 the field is at the same place.
-    pub(super) fn identifier(image: &[u8], at: u64) -> Option<Guid> {
+    pub(super) fn identifier(image: &[u8], at: u64) -> Option<Uuid> {
         let image = image.get(usize::try_from(at).ok()?..)?;
         let magic = image.get(MAGIC)?;
         let is_header = [Copy::Primary, Copy::Secondary].iter().any(|copy| magic == copy.magic());
-        is_header.then(|| image.get(UUID).and_then(text_of).and_then(Guid::parse))?
+        is_header.then(|| image.get(UUID).and_then(text_of).and_then(encoding::text::uuid))?
     }
 }
 
@@ -208,7 +209,7 @@ pub(super) fn checksum(copy: &[u8]) -> Result<[u8; 64], Error> {
 fn text_of(field: &[u8]) -> Option<&str> {
     let end = field.iter().position(|byte| *byte == 0)?;
     let (text, rest) = field.split_at_checked(end)?;
-    if bytes::is_zero(rest) { std::str::from_utf8(text).ok() } else { None }
+    if fields::is_zero(rest) { std::str::from_utf8(text).ok() } else { None }
 }
 
 /// One JSON object and nothing else: serde would take white space around it, cryptsetup does not.

@@ -1,7 +1,7 @@
 //! The metadata: every field that LUKS2 has for disks like ours, and no other.
 
 use super::{Error, fields};
-use crate::text;
+use encoding::text;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -28,9 +28,9 @@ pub use restore::{Restore, SoundCopy, identifiers, is_other_volume_key, restore,
 pub use seal::{SEAL_TOKEN, SealState, SealToken, seal_message};
 pub use write::{Area, clear_unused, writes};
 
-use crate::Guid;
 use json::Metadata;
 use serde_json::Value;
+use uuid::Uuid;
 
 /// Why bytes are not a LUKS2 header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -92,7 +92,7 @@ pub struct Header {
     seqid: u64,
     label: String,
     subsystem: String,
-    uuid: Guid,
+    uuid: Uuid,
     metadata: Metadata,
     json: Value,
 }
@@ -146,7 +146,7 @@ impl Header {
 
     /// The identifier of the disk.
     #[must_use]
-    pub const fn uuid(&self) -> Guid {
+    pub const fn uuid(&self) -> Uuid {
         self.uuid
     }
 

@@ -4,9 +4,9 @@
 //! 2025; CVE-2025-59054, CVE-2025-58356): whatever is not known to be good here is refused.
 
 use super::{Excerpt, Header, SealToken, rules};
-use crate::Guid;
-use crate::cmdline::DataCipher;
+use cmdline::DataCipher;
 use std::ops::Range;
+use uuid::Uuid;
 
 /// Where data starts on disks that cryptsetup formats, in bytes.
 pub const DATA_OFFSET: u64 = 16 * 1024 * 1024;
@@ -25,7 +25,7 @@ pub struct Expect {
 /// A header on which every rule holds. Only [`check`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
-    uuid: Guid,
+    uuid: Uuid,
     seqid: u64,
     sector_size: u32,
     slots: Vec<Slot>,
@@ -71,7 +71,7 @@ impl Kdf {
 impl Checked {
     /// The identifier of the disk.
     #[must_use]
-    pub const fn uuid(&self) -> Guid {
+    pub const fn uuid(&self) -> Uuid {
         self.uuid
     }
 

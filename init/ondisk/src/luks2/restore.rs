@@ -3,7 +3,7 @@
 use super::binary::{self, Binary};
 use super::write::{Area, writes};
 use super::{Checked, Copy, Error, Header};
-use crate::Guid;
+use uuid::Uuid;
 
 /// What to write, and in which order.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ pub struct SoundCopy {
     /// Which of the two.
     pub copy: Copy,
     /// The identifier of the disk.
-    pub uuid: Guid,
+    pub uuid: Uuid,
     /// How often the header was written.
     pub seqid: u64,
 }
@@ -107,6 +107,6 @@ pub fn is_other_volume_key(found: &[u8], header: &Header) -> bool {
 /// The identifiers of LUKS headers of which something is left in `image`, also of broken ones and of version 1. They say whose
 /// header it may have been, and nothing else.
 #[must_use]
-pub fn identifiers(image: &[u8]) -> Vec<Guid> {
+pub fn identifiers(image: &[u8]) -> Vec<Uuid> {
     binary::places().filter_map(|at| Binary::identifier(image, at)).collect()
 }

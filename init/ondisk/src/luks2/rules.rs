@@ -3,7 +3,7 @@
 use super::json::{Digest, Id, Integrity, Kdf as JsonKdf, Keyslot, Metadata, Segment, Size};
 use super::policy::{Expect, Kdf, Slot, Violation};
 use super::{Header, SEAL_TOKEN, SealToken, binary, fields, seal};
-use crate::cmdline::DataCipher;
+use cmdline::DataCipher;
 use std::ops::Range;
 
 /// A locator that other tools leave behind. Nothing vouches for it, so it is known only to be ignored.

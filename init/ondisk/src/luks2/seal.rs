@@ -1,7 +1,7 @@
 //! The token in which this init keeps its seal, and the bytes that the seal is over.
 
 use super::{Checked, Header};
-use crate::text;
+use encoding::hex;
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 use serde_json::Value;
@@ -49,14 +49,14 @@ impl SealToken {
     pub(super) fn read(id: u32, token: &Value) -> Option<Self> {
         let token = Token::deserialize(token).ok()?;
         let ours = token.kind == SEAL_TOKEN && token.keyslots.is_empty() && token.version == 1;
-        let mac = text::hex(&token.mac)?;
+        let mac = hex::decode(&token.mac)?;
         ours.then_some(Self { id, state: token.state, mac })
     }
 
     /// A token as it stands in the header, without its name.
     #[must_use]
     pub fn json(state: SealState, mac: &[u8; 32]) -> Value {
-        let mac = text::to_hex(mac);
+        let mac = hex::encode(mac);
         serde_json::json!({ "type": SEAL_TOKEN, "keyslots": [], "version": 1, "state": state.as_str(), "mac": mac })
     }
 }

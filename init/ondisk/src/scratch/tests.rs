@@ -44,7 +44,7 @@ fn what_is_seen_is_named() {
     // An md member behind a mark is not scratch space any more, nor is a partitioned disk.
     let behind = front(&[(0, &mark()), (4096, b"\xfc\x4e\x2b\xa9")]);
     assert!(matches!(judge(&behind), Front::Other(_)));
-    let record = intent::Intent { uuid: crate::Guid::from_bytes([1; 16]), mac: [2; 32] }.block();
+    let record = intent::Intent { uuid: uuid::Uuid::from_bytes([1; 16]), mac: [2; 32] }.block();
     let begun = judge(&front(&[(usize::try_from(intent::OFFSET).unwrap(), &record)]));
     assert_eq!(begun, Front::Other("a first format of a data disk that was cut short"));
 }

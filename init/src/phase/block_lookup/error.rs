@@ -8,7 +8,7 @@ const LISTED: usize = 8;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("disks")]
-    Kernel(#[source] kernel::Error),
+    Kernel(#[source] linux::Error),
     /// No disk has it. The list has the serial numbers that were seen, or the disks that were not searched.
     #[error("{0} did not appear{1}")]
     Missing(String, List),
@@ -20,7 +20,7 @@ pub(crate) enum Error {
     Unreadable(String, List),
     /// It is there and did not open before the deadline.
     #[error("{0} was found but cannot be opened")]
-    NotOpen(String, #[source] kernel::Error),
+    NotOpen(String, #[source] linux::Error),
     #[error("{0} is partition {1} of {2}, but the kernel has no partition there")]
     Disagree(String, u16, String),
     #[error(

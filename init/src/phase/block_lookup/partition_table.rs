@@ -1,6 +1,6 @@
 //! Reads the partition table of one disk. The host wrote it: a name in it decides where to look, and is not evidence.
 
-use kernel::block::{Access, DIRECT_ALIGN, Device, Disk};
+use linux::block::{Access, DIRECT_ALIGN, Device, Disk};
 use ondisk::gpt::{self, Partition};
 
 /// What is read first: sector 1, where the header is, ends here for sectors of 512 and of 4,096 bytes.
@@ -22,7 +22,7 @@ pub(super) struct PartitionTable {
 pub(super) enum Problem {
     /// The disk cannot be opened or read.
     #[error("{0}")]
-    Unreadable(#[from] kernel::Error),
+    Unreadable(#[from] linux::Error),
     /// It has a table, or sectors, that the rules refuse.
     #[error("partition table: {0}")]
     Damaged(#[from] gpt::Error),

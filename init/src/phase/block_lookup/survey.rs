@@ -1,6 +1,6 @@
 //! One look at all disks: which devices have the wanted name, whether they can be used, and which disks cannot be searched.
 
-use kernel::block::{Access, Device, Disk};
+use linux::block::{Access, Device, Disk};
 use ondisk::gpt::Partition;
 
 use super::error::{Error, List};
@@ -25,7 +25,7 @@ pub(super) struct Survey {
 #[derive(Debug, Clone)]
 pub(super) enum NotReady {
     /// It cannot be opened.
-    NotOpen(kernel::Error),
+    NotOpen(linux::Error),
     /// The table has the partition and the kernel does not: the number of the partition, the name of the disk.
     NotMade(u16, String),
     /// The table was made for so many bytes a sector, the disk of this name has so many.

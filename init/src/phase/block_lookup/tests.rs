@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use kernel::block::{Disk, disks_in};
+use linux::block::{Disk, disks_in};
 
 use super::survey::Survey;
 use super::*;
@@ -94,7 +94,7 @@ fn damaged() -> Vec<u8> {
 }
 
 fn wanted() -> DeviceQuery<'static> {
-    DeviceQuery::Uuid(Guid::from_bytes(WANTED))
+    DeviceQuery::Uuid(Uuid::from_bytes(WANTED))
 }
 
 #[test]

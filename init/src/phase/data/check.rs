@@ -7,8 +7,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
-use kernel::child::Program;
-use ondisk::cmdline::{Check, DiskName, FileSystem};
+use cmdline::{Check, DiskName, FileSystem};
+use linux::child::Program;
 
 use super::luks::Mapped;
 use super::tool::{self, DISK, Workplace};
@@ -29,7 +29,7 @@ pub(crate) enum Error {
     #[error("{0}")]
     Output(String, #[source] std::io::Error),
     #[error("running {0}")]
-    Run(&'static str, #[source] kernel::Error),
+    Run(&'static str, #[source] linux::Error),
     #[error(
         "{0} ended with {1}: errors are left; cvm.data.check=force repairs what it can, cvm.data.open=no-mount leaves the disk to you"
     )]
@@ -171,7 +171,7 @@ pub(super) fn run(
 
 /// How many failed reads of the open disk the kernel logged in this boot; it does not log each.
 fn failed_reads(mapped: &Mapped) -> usize {
-    kernel::kmsg::records_with(&format!("I/O error on dev {},", mapped.kernel_name())).unwrap_or(0)
+    linux::kmsg::records_with(&format!("I/O error on dev {},", mapped.kernel_name())).unwrap_or(0)
 }
 
 fn output(log: &str) -> std::io::Result<File> {

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use kernel::block::{Access, Device};
+use cmdline::{Format, Seal};
+use linux::block::{Access, Device};
 use ondisk::blank;
-use ondisk::cmdline::{self, Format, Seal};
 use ondisk::intent::{self, Intent};
 use ondisk::luks2::SealState;
 use quorum::{Dek, Purpose};
@@ -79,7 +79,7 @@ fn may_format(content: Content, wanted: &cmdline::Data, what: &'static str) -> R
 }
 
 /// Whether every byte of the ranges is zero. An I/O error is an error, never "not blank" and never "blank".
-pub(in crate::phase) fn is_blank(device: &Device, ranges: &[std::ops::Range<u64>]) -> Result<bool, kernel::Error> {
+pub(in crate::phase) fn is_blank(device: &Device, ranges: &[std::ops::Range<u64>]) -> Result<bool, linux::Error> {
     for range in ranges {
         let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
         let mut zero = true;

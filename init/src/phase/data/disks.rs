@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ondisk::cmdline::{self, DataDisk, Format, OpenMode};
+use cmdline::{DataDisk, Format, OpenMode};
 use quorum::Dek;
 
 use super::content::{self, Content};
@@ -73,7 +73,7 @@ impl Disk {
     fn prepare(&self, root: &Root) -> Result<(), Error> {
         if self.wanted.open == OpenMode::Mount {
             let folder = Path::new(self.which.mount.as_str());
-            kernel::mount::folder_without_links(root.path(), folder).map_err(Error::NoMountpoint)?;
+            linux::mount::folder_without_links(root.path(), folder).map_err(Error::NoMountpoint)?;
         }
         Ok(driver::load(root, self.wanted.fs)?)
     }

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use kernel::modules;
-use ondisk::cmdline::FileSystem;
+use cmdline::FileSystem;
+use linux::modules;
 
 use crate::journal::step;
 use crate::phase::root::Root;
@@ -15,14 +15,14 @@ pub(crate) enum Error {
     #[error("the image has no driver for {0}")]
     Missing(&'static str),
     #[error("loading")]
-    Load(#[source] kernel::Error),
+    Load(#[source] linux::Error),
 }
 
 impl Error {
     /// Whether something did not answer or read, and not what the image brings along.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::Read(_, error) => kernel::Error::io("read", "", error).is_io(),
+            Self::Read(_, error) => linux::Error::io("read", "", error).is_io(),
             Self::Load(error) => error.is_io(),
             Self::Missing(_) => false,
         }
@@ -35,7 +35,7 @@ pub(super) fn load(root: &Root, kind: FileSystem) -> Result<(), Error> {
     if is_registered(&read(Path::new("/proc/filesystems"))?, kind) {
         return Ok(());
     }
-    let folder = root.path().join("usr/lib/modules").join(kernel::modules::release());
+    let folder = root.path().join("usr/lib/modules").join(linux::modules::release());
     let order = load_order(&read(&folder.join("modules.dep"))?, kind).ok_or(Error::Missing(kind.as_str()))?;
     for file in order {
         modules::load(&folder.join(file), "").map_err(Error::Load)?;

@@ -1,7 +1,8 @@
 //! Why the data disk is not opened.
 
-use ondisk::cmdline::DataDisk;
-use ondisk::{Guid, blank, luks2};
+use cmdline::DataDisk;
+use ondisk::{blank, luks2};
+use uuid::Uuid;
 
 use super::{check, driver, format, luks, size, unwritten};
 use crate::phase::{api, block_lookup};
@@ -13,9 +14,9 @@ pub(crate) enum Error {
     #[error(transparent)]
     Modules(#[from] api::Error),
     #[error("reading")]
-    Read(#[source] kernel::Error),
+    Read(#[source] linux::Error),
     #[error("writing")]
-    Write(#[source] kernel::Error),
+    Write(#[source] linux::Error),
     #[error("{0}")]
     TooSmall(blank::TooSmall),
     #[error("{0} and cvm.data.format is never")]
@@ -35,9 +36,9 @@ pub(crate) enum Error {
     #[error("driver")]
     Driver(#[from] driver::Error),
     #[error("mounting")]
-    Mount(#[source] kernel::Error),
+    Mount(#[source] linux::Error),
     #[error("the mount point of the image (links are not followed)")]
-    NoMountpoint(#[source] kernel::Error),
+    NoMountpoint(#[source] linux::Error),
     #[error("check of the file system")]
     Check(#[from] check::Error),
     #[error("examining the inode tables")]
@@ -49,7 +50,7 @@ pub(crate) enum Error {
     #[error("data disk {0}")]
     Of(String, #[source] Box<Self>),
     #[error("the disk's LUKS UUID is {0}, and cvm.data.uuid is {1}")]
-    OtherUuid(Guid, Guid),
+    OtherUuid(Uuid, Uuid),
     #[error("{0} and cvm.data.format-until is over: the vaults' time is {1} s after it")]
     TooLate(&'static str, u64),
     #[error("{0} and cvm.data.format-until needs the vaults' time, which is not known")]
@@ -124,7 +125,7 @@ mod tests {
 
     #[test]
     fn disk_that_fails_may_do_better_the_next_time_and_one_that_is_read_only_may_not() {
-        let error = |number| kernel::Error::io("write", "/dev/vdb", &std::io::Error::from_raw_os_error(number));
+        let error = |number| linux::Error::io("write", "/dev/vdb", &std::io::Error::from_raw_os_error(number));
         let (failed, silent, read_only) = (error(5), error(110), error(30));
         let cases = [
             (Error::Write(failed.clone()), 81, true),

@@ -9,9 +9,9 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use kernel::block::{DIRECT_ALIGN, Device};
-use kernel::child::Program;
-use ondisk::cmdline::{FileSystem, FsOption, OnError};
+use cmdline::{FileSystem, FsOption, OnError};
+use linux::block::{DIRECT_ALIGN, Device};
+use linux::child::Program;
 
 use super::settings::FsSettings;
 use super::tool::{self, Workplace};
@@ -45,13 +45,13 @@ pub(crate) enum Error {
     #[error(transparent)]
     Tool(#[from] tool::Error),
     #[error("starting {0}")]
-    Start(&'static str, #[source] kernel::Error),
+    Start(&'static str, #[source] linux::Error),
     #[error("{0} ended with {1:?}: {2}")]
     Failed(&'static str, Option<i32>, String),
     #[error("the layout that mkfs made")]
     Layout(#[from] unwritten::Error),
     #[error("copying")]
-    Copy(#[source] kernel::Error),
+    Copy(#[source] linux::Error),
     #[error("{0} bytes at {1} do not read back")]
     ReadBack(usize, u64),
 }
@@ -82,7 +82,7 @@ impl<'a> FsImage<'a> {
     pub(in crate::phase) fn make(root: &'a Root, bytes: u64, wanted: FsSettings<'_>) -> Result<Self, Error> {
         let workplace = Workplace::new(root, MEMORY_BYTES + bytes / DEVICE_BYTES_PER_MEMORY_BYTE, None)?;
         let image = workplace.create(IMAGE)?;
-        image.set_len(bytes).map_err(|e| Error::Copy(kernel::Error::io("ftruncate", IMAGE, &e)))?;
+        image.set_len(bytes).map_err(|e| Error::Copy(linux::Error::io("ftruncate", IMAGE, &e)))?;
         let (tool, arguments) = (tool(wanted.kind), arguments(wanted, bytes));
         let arguments: Vec<&str> = arguments.split(' ').collect();
         let program = Program { path: tool, arguments: &arguments, output: None };
@@ -119,7 +119,7 @@ impl<'a> FsImage<'a> {
         let mut expected = vec![0; DIRECT_ALIGN];
         for Range { start, end } in ranges {
             for at in [start, end.saturating_sub(align)] {
-                self.image.read_exact_at(&mut expected, at).map_err(|e| Error::Copy(kernel::Error::io("read", IMAGE, &e)))?;
+                self.image.read_exact_at(&mut expected, at).map_err(|e| Error::Copy(linux::Error::io("read", IMAGE, &e)))?;
                 same(at, &expected)?;
             }
         }
@@ -131,7 +131,7 @@ impl<'a> FsImage<'a> {
         let align = u64::try_from(DIRECT_ALIGN).unwrap_or(u64::MAX);
         let (mut taken, mut at) = (0, 0);
         let mut buffer = vec![0; usize::try_from(PIECE).unwrap_or(0)];
-        while let Some((start, end)) = kernel::block::next_extent(&self.image, at).map_err(Error::Copy)? {
+        while let Some((start, end)) = linux::block::next_extent(&self.image, at).map_err(Error::Copy)? {
             let mut from = start - start % align;
             let until = end.next_multiple_of(align).min(self.bytes);
             while from < until {
@@ -139,7 +139,7 @@ impl<'a> FsImage<'a> {
                 let length = PIECE.min(until - from);
                 let piece = buffer.get_mut(..usize::try_from(length).unwrap_or(0)).unwrap_or_default();
                 let read = self.image.read_exact_at(piece, from);
-                read.map_err(|e| Error::Copy(kernel::Error::io("read", IMAGE, &e)))?;
+                read.map_err(|e| Error::Copy(linux::Error::io("read", IMAGE, &e)))?;
                 take(from, piece)?;
                 taken += length;
                 from += length;

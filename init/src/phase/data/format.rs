@@ -10,12 +10,12 @@
 
 use std::path::Path;
 
-use kernel::block::{Access, Device};
-use ondisk::Guid;
-use ondisk::cmdline::{Data, DataCipher, Wipe};
+use cmdline::{Data, DataCipher, Wipe};
+use linux::block::{Access, Device};
 use ondisk::intent::{self, Intent};
 use ondisk::luks2::{DATA_OFFSET, SealState};
 use quorum::{Dek, Purpose};
+use uuid::Uuid;
 
 use super::content::{self, Content};
 use super::filesystem::{self, FsImage};
@@ -32,9 +32,9 @@ pub(crate) enum Error {
     #[error("making the header")]
     Header(#[source] luks::Error),
     #[error("random numbers")]
-    Random(#[source] kernel::Error),
+    Random(#[source] linux::Error),
     #[error("writing")]
-    Write(#[source] kernel::Error),
+    Write(#[source] linux::Error),
     #[error("file system")]
     FileSystem(#[from] filesystem::Error),
 }
@@ -133,7 +133,7 @@ fn area(place: &BlockDevice, before: Before, wanted: &Data, dek: &Dek) -> Result
 }
 
 /// Writes the intent record; returns the header area as it is then, and the record's block.
-fn begin(disk: &Path, mut found: Vec<u8>, uuid: Guid, dek: &Dek) -> Result<(Vec<u8>, [u8; intent::BLOCK]), Error> {
+fn begin(disk: &Path, mut found: Vec<u8>, uuid: Uuid, dek: &Dek) -> Result<(Vec<u8>, [u8; intent::BLOCK]), Error> {
     let mac = dek.authenticator(Purpose::FormatIntent, &uuid.to_string()).mac(&intent::message(uuid));
     let record = Intent { uuid, mac }.block();
     let write = || {
@@ -175,11 +175,11 @@ fn fill_open<'a>(root: &'a Root, mapped: &Mapped, wanted: &Data) -> Result<FsIma
 }
 
 /// A random UUID. Source: RFC 9562, section 5.4.
-fn uuid() -> Result<Guid, kernel::Error> {
+fn uuid() -> Result<Uuid, linux::Error> {
     let mut bytes = [0; 16];
-    kernel::clock::random(&mut bytes)?;
+    linux::clock::random(&mut bytes)?;
     let [.., version, _, variant, _, _, _, _, _, _, _] = &mut bytes;
     *version = *version & 0x0f | 0x40;
     *variant = *variant & 0x3f | 0x80;
-    Ok(Guid::from_bytes(bytes))
+    Ok(Uuid::from_bytes(bytes))
 }

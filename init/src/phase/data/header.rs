@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use kernel::block::{Access, Device};
-use ondisk::cmdline::Data;
+use cmdline::Data;
+use linux::block::{Access, Device};
 use ondisk::intent::{self, Intent};
 use ondisk::luks2::{self, Checked, DATA_OFFSET, Expect, Header, SealState, SealToken, seal_message};
 use quorum::{Dek, Purpose};

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use kernel::block::{Access, Device};
+use linux::block::{Access, Device};
 use ondisk::integrity;
 use ondisk::luks2::DATA_OFFSET;
 use ring::digest::{Context, SHA256};

@@ -9,18 +9,19 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use kernel::block::{Access, Device};
-use kernel::sysctl::AnyAlgorithm;
+use cmdline::DataCipher;
 use libcryptsetup_rs::consts::flags::{CryptActivate, CryptDeactivate, CryptPbkdf, CryptVolumeKey};
 use libcryptsetup_rs::consts::vals::{CryptKdf, CryptRng, EncryptionFormat, KeyslotsSize, MetadataSize};
 use libcryptsetup_rs::{
     CryptDevice, CryptInit, CryptParamsLuks2, CryptParamsLuks2Ref, CryptPbkdfType, Either, LibcryptErr, TokenInput,
 };
-use ondisk::cmdline::DataCipher;
+use linux::block::{Access, Device};
+use linux::sysctl::AnyAlgorithm;
+use ondisk::blank;
 use ondisk::luks2::{DATA_OFFSET, Kdf, Slot};
-use ondisk::{Guid, blank};
 use quorum::Dek;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::memory;
 use crate::watchdog;
@@ -41,9 +42,9 @@ pub(crate) enum Error {
     #[error("header copy")]
     Copy(#[source] std::io::Error),
     #[error("AF_ALG: {0}")]
-    Algorithms(kernel::Error),
+    Algorithms(linux::Error),
     #[error("random numbers")]
-    Random(#[source] kernel::Error),
+    Random(#[source] linux::Error),
     #[error("{call}: {text}")]
     Library {
         /// The call of libcryptsetup.
@@ -54,7 +55,7 @@ pub(crate) enum Error {
         io: bool,
     },
     #[error("reading dm-integrity's superblock")]
-    Superblock(#[source] kernel::Error),
+    Superblock(#[source] linux::Error),
     #[error("no device node of {0}")]
     Node(String),
     #[error("key does not open the keyslot")]
@@ -106,7 +107,7 @@ const fn names(cipher: DataCipher) -> ((&'static str, &'static str), &'static st
 impl HeaderFile {
     /// Takes a copy of `image`, the whole header area, which has these keyslots.
     pub(super) fn new(image: &[u8], slots: &[Slot]) -> Result<Self, Error> {
-        let file = kernel::memory::anonymous_file("luks2-header").map_err(Error::Copy)?;
+        let file = linux::memory::anonymous_file("luks2-header").map_err(Error::Copy)?;
         file.set_len(u64::try_from(image.len()).unwrap_or(u64::MAX)).map_err(Error::Copy)?;
         // Most of it is zero, and a hole costs nothing.
         for (number, piece) in image.chunks(PIECE).enumerate().filter(|(_, piece)| !blank::is_blank(piece)) {
@@ -119,7 +120,7 @@ impl HeaderFile {
 
     /// A header for a new disk with one keyslot for `dek`, PBKDF2 at the minimum, data from 16 MiB on. The integrity area of
     /// `disk` is made as well: its superblock and its journal are written behind the header area.
-    pub(super) fn format(dek: &Dek, disk: &Path, uuid: Guid, cipher: DataCipher) -> Result<Self, Error> {
+    pub(super) fn format(dek: &Dek, disk: &Path, uuid: Uuid, cipher: DataCipher) -> Result<Self, Error> {
         let (file, mut device) = Self::without_keyslot(disk, Some(uuid), cipher, Either::Right(names(cipher).2))?;
         let passphrase = dek.expose_passphrase();
         let added = device.keyslot_handle().add_by_key(None, None, passphrase.as_slice(), CryptVolumeKey::empty());
@@ -131,7 +132,7 @@ impl HeaderFile {
     /// The same before it has a keyslot, for this volume key or, given a size, for one that libcryptsetup makes up.
     fn without_keyslot(
         disk: &Path,
-        uuid: Option<Guid>,
+        uuid: Option<Uuid>,
         cipher: DataCipher,
         key: Either<&[u8], usize>,
     ) -> Result<(Self, CryptDevice), Error> {
@@ -275,7 +276,7 @@ pub(in crate::phase) struct Mapped {
 impl Mapped {
     fn named(name: &str) -> Result<Self, Error> {
         let path = format!("/dev/mapper/{name}");
-        let minor = kernel::block::minor(Path::new(&path)).map_err(|_| Error::Node(name.to_owned()))?;
+        let minor = linux::block::minor(Path::new(&path)).map_err(|_| Error::Node(name.to_owned()))?;
         Ok(Self { name: name.to_owned(), kernel_name: format!("dm-{minor}"), path })
     }
 
@@ -291,20 +292,20 @@ impl Mapped {
 
     /// How many sectors it has read and written since it was opened; changes while there is progress.
     pub(super) fn transferred(&self) -> Option<(u64, u64)> {
-        kernel::block::sectors_transferred(&self.kernel_name)
+        linux::block::sectors_transferred(&self.kernel_name)
     }
 
     /// Opens the device past the page cache, with its size in bytes. Read-ahead, which would go into sectors that were never written,
     /// is off until it is mounted.
-    pub(in crate::phase) fn device(&self) -> Result<(Device, u64), kernel::Error> {
+    pub(in crate::phase) fn device(&self) -> Result<(Device, u64), linux::Error> {
         self.set_read_ahead(0)?;
         let device = Device::open(Path::new(&self.path), Access::ReadWrite)?;
         let bytes = device.bytes()?;
         Ok((device, bytes))
     }
 
-    pub(in crate::phase) fn set_read_ahead(&self, kib: u32) -> Result<(), kernel::Error> {
-        kernel::block::set_read_ahead(&self.kernel_name, kib)
+    pub(in crate::phase) fn set_read_ahead(&self, kib: u32) -> Result<(), linux::Error> {
+        linux::block::set_read_ahead(&self.kernel_name, kib)
     }
 
     /// Closes it again.

@@ -3,7 +3,7 @@
 //! Argon2 takes as much memory as the header asks for. Without this check a machine that has less ends in the kernel's panic, since
 //! the kernel cannot kill PID 1 to get memory back.
 
-use kernel::memory::available_kib;
+use linux::memory::available_kib;
 use ondisk::luks2::Slot;
 
 /// A keyslot whose derivation takes more memory than there is.

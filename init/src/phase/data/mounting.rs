@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use kernel::mount::{Attr, Detached, MountOption};
-use ondisk::cmdline::{FileSystem, FsOption, OnError};
+use cmdline::{FileSystem, FsOption, OnError};
+use linux::mount::{Attr, Detached, MountOption};
 
 use super::luks::Mapped;
 use super::settings::FsSettings;
@@ -21,11 +21,11 @@ const REPORT: Duration = Duration::from_secs(5);
 const XFS_SHUTDOWNS: &str = "112";
 
 /// Mounts the file system of the policy at `target`. The running system may see it from here on.
-pub(in crate::phase) fn mount_at(mapped: &Mapped, target: &Path, wanted: FsSettings<'_>) -> Result<(), kernel::Error> {
+pub(in crate::phase) fn mount_at(mapped: &Mapped, target: &Path, wanted: FsSettings<'_>) -> Result<(), linux::Error> {
     // Nothing probed the device before: read-ahead into sectors never written would only log errors that mean nothing.
     mapped.set_read_ahead(0)?;
     if (wanted.kind, wanted.on_error) == (FileSystem::Xfs, OnError::Panic) {
-        kernel::sysctl::set("fs/xfs/panic_mask", XFS_SHUTDOWNS)?;
+        linux::sysctl::set("fs/xfs/panic_mask", XFS_SHUTDOWNS)?;
     }
     watched(mapped, wanted.label, "the mount", || mounted(mapped, wanted)?.attach(target))?;
     if wanted.kind == FileSystem::Xfs {
@@ -36,14 +36,14 @@ pub(in crate::phase) fn mount_at(mapped: &Mapped, target: &Path, wanted: FsSetti
 
 /// Mounts and unmounts it, so that its journal is recovered and empty. Nothing else sees it. An error in it leaves the file system to
 /// the check that follows, whatever policy says of the running system: a panic here would keep the check from it at every boot.
-pub(super) fn recover(mapped: &Mapped, wanted: FsSettings<'_>) -> Result<(), kernel::Error> {
+pub(super) fn recover(mapped: &Mapped, wanted: FsSettings<'_>) -> Result<(), linux::Error> {
     let wanted = FsSettings { on_error: OnError::RemountReadOnly, ..wanted };
     mapped.set_read_ahead(0)?;
     watched(mapped, wanted.label, "the recovery of its journal", || mounted(mapped, wanted).map(drop))
 }
 
 /// Mounts it where nobody sees it; it is unmounted when this is dropped.
-pub(super) fn mounted(mapped: &Mapped, wanted: FsSettings<'_>) -> Result<Detached, kernel::Error> {
+pub(super) fn mounted(mapped: &Mapped, wanted: FsSettings<'_>) -> Result<Detached, linux::Error> {
     let mut options = vec![MountOption::Value("source", mapped.path())];
     match (wanted.kind, wanted.on_error) {
         // Said here too: a disk of an earlier version has another word in its superblock.
@@ -69,11 +69,11 @@ pub(super) fn mounted(mapped: &Mapped, wanted: FsSettings<'_>) -> Result<Detache
 }
 
 /// xfs repeats metadata writes that fail for ever, unless it is told to shut down.
-fn shut_down_at_once(mapped: &Mapped) -> Result<(), kernel::Error> {
+fn shut_down_at_once(mapped: &Mapped) -> Result<(), linux::Error> {
     let folder = format!("/sys/fs/xfs/{}/error/metadata", mapped.kernel_name());
     for kind in ["EIO", "default"] {
         let path = format!("{folder}/{kind}/max_retries");
-        std::fs::write(&path, "0").map_err(|e| kernel::Error::io("write", &path, &e))?;
+        std::fs::write(&path, "0").map_err(|e| linux::Error::io("write", &path, &e))?;
     }
     Ok(())
 }
@@ -84,15 +84,15 @@ pub(super) fn watched<T: Send>(
     mapped: &Mapped,
     label: &str,
     what: &'static str,
-    work: impl FnOnce() -> Result<T, kernel::Error> + Send,
-) -> Result<T, kernel::Error> {
+    work: impl FnOnce() -> Result<T, linux::Error> + Send,
+) -> Result<T, linux::Error> {
     let mut outcome = None;
     watch(mapped, label, what, Box::new(|| outcome = Some(work())))?;
     // None: its thread ended without a word: its panic is told by the panic hook.
-    outcome.unwrap_or_else(|| Err(kernel::Error::io(what, mapped.path(), &std::io::ErrorKind::Other.into())))
+    outcome.unwrap_or_else(|| Err(linux::Error::io(what, mapped.path(), &std::io::ErrorKind::Other.into())))
 }
 
-fn watch(mapped: &Mapped, label: &str, what: &'static str, work: Box<dyn FnOnce() + Send + '_>) -> Result<(), kernel::Error> {
+fn watch(mapped: &Mapped, label: &str, what: &'static str, work: Box<dyn FnOnce() + Send + '_>) -> Result<(), linux::Error> {
     let (sender, done) = std::sync::mpsc::channel::<()>();
     let work = move || {
         work();
@@ -100,7 +100,7 @@ fn watch(mapped: &Mapped, label: &str, what: &'static str, work: Box<dyn FnOnce(
     };
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("mount".to_owned()).spawn_scoped(scope, work);
-        thread.map_err(|error| kernel::Error::io("clone", what, &error))?;
+        thread.map_err(|error| linux::Error::io("clone", what, &error))?;
         let start = Instant::now();
         let (mut moved, mut report) = (mapped.transferred(), start + REPORT);
         // Nothing is sent: the end is the end of the sender.

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use ondisk::cmdline::Data;
+use cmdline::Data;
 use ondisk::luks2::SealState;
 use quorum::Dek;
 

@@ -1,6 +1,6 @@
 //! A file system of an open disk: which, under which name, and what an error in it does.
 
-use ondisk::cmdline::{Data, FileSystem, FsOption, OnError};
+use cmdline::{Data, FileSystem, FsOption, OnError};
 
 /// What policy says of it.
 #[derive(Clone, Copy)]

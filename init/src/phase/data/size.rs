@@ -13,9 +13,9 @@
 use std::ops::Range;
 use std::path::Path;
 
-use kernel::block::{Access, Device};
-use kernel::resize::{self, Growth};
-use ondisk::cmdline::{Data, FileSystem, OnError};
+use cmdline::{Data, FileSystem, OnError};
+use linux::block::{Access, Device};
+use linux::resize::{self, Growth};
 use ondisk::luks2::DATA_OFFSET;
 use ondisk::{btrfs, ext4, integrity, xfs};
 
@@ -35,9 +35,9 @@ const LEAST: u64 = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("reading")]
-    Read(#[source] kernel::Error),
+    Read(#[source] linux::Error),
     #[error("writing")]
-    Write(#[source] kernel::Error),
+    Write(#[source] linux::Error),
     #[error(
         "the disk is too small: its file system has {needed} bytes and the disk has room for {there}; give the disk its former size"
     )]

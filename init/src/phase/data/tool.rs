@@ -5,8 +5,8 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use kernel::child::{Ended, Program};
-use kernel::mount::{self, Attr, Detached, MountOption};
+use linux::child::{Ended, Program};
+use linux::mount::{self, Attr, Detached, MountOption};
 
 use super::luks::Mapped;
 use crate::phase::root::Root;
@@ -18,14 +18,14 @@ pub(super) const DISK: &str = "/dev/data";
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("memory for a tool")]
-    Memory(#[source] kernel::Error),
+    Memory(#[source] linux::Error),
     #[error("the image has no {0}")]
-    Missing(&'static str, #[source] kernel::Error),
+    Missing(&'static str, #[source] linux::Error),
 }
 
 /// Whether the verified root has `tool` at all.
 pub(super) fn find(root: &Root, tool: &'static str) -> Result<(), Error> {
-    let missing = |e: std::io::Error| Error::Missing(tool, kernel::Error::io("stat", tool, &e));
+    let missing = |e: std::io::Error| Error::Missing(tool, linux::Error::io("stat", tool, &e));
     let path = root.path().join(tool.trim_start_matches('/'));
     let Ok(link) = std::fs::read_link(&path) else {
         return std::fs::symlink_metadata(&path).map(drop).map_err(missing);
@@ -73,12 +73,12 @@ impl<'a> Workplace<'a> {
             Mounted::at(inside("/proc"), "4k", Attr::MOUNT_ATTR_NODEV)?,
         ];
         // btrfs' tools will not go on before they have read which devices are mounted: here, none.
-        let failed = |call: &'static str| move |e: std::io::Error| Error::Memory(kernel::Error::io(call, "/proc/self", &e));
+        let failed = |call: &'static str| move |e: std::io::Error| Error::Memory(linux::Error::io(call, "/proc/self", &e));
         std::fs::create_dir(inside("/proc/self")).map_err(failed("mkdir"))?;
         File::create(inside("/proc/self/mounts")).map_err(failed("open"))?;
         if let Some(disk) = disk {
             mounts.push(Mounted::at(inside("/dev"), "4k", Attr::empty())?);
-            let number = kernel::block::number_of(disk.kernel_name()).map_err(Error::Memory)?;
+            let number = linux::block::number_of(disk.kernel_name()).map_err(Error::Memory)?;
             mount::make_block_node(&inside(DISK), &number).map_err(Error::Memory)?;
         }
         Ok(Self { root, _mounts: mounts })
@@ -88,7 +88,7 @@ impl<'a> Workplace<'a> {
     pub(super) fn create(&self, path: &str) -> Result<File, Error> {
         let place = self.root.path().join(path.trim_start_matches('/'));
         let file = File::options().read(true).write(true).create_new(true).open(place);
-        file.map_err(|e| Error::Memory(kernel::Error::io("open", path, &e)))
+        file.map_err(|e| Error::Memory(linux::Error::io("open", path, &e)))
     }
 
     /// Runs `program` to its end, for at most `longest`, and says every five seconds that it runs. `alive` is asked then whether
@@ -98,7 +98,7 @@ impl<'a> Workplace<'a> {
         program: &Program<'_>,
         longest: Duration,
         mut alive: impl FnMut() -> bool,
-    ) -> Result<Ended, kernel::Error> {
+    ) -> Result<Ended, linux::Error> {
         let start = Instant::now();
         let waiting = || {
             if alive() {
@@ -106,6 +106,6 @@ impl<'a> Workplace<'a> {
             }
             log::info!("{} runs for {} s", program.path, start.elapsed().as_secs());
         };
-        kernel::child::run_in(self.root.path(), program, start + longest, waiting)
+        linux::child::run_in(self.root.path(), program, start + longest, waiting)
     }
 }

@@ -13,8 +13,8 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use kernel::block::Device;
-use ondisk::cmdline::FileSystem;
+use cmdline::FileSystem;
+use linux::block::Device;
 use ondisk::ext4::{self, BLOCK_BYTES, Blocks, Group, SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET, Superblock};
 use ondisk::xfs;
 
@@ -27,15 +27,15 @@ pub(super) const EDGE: u64 = 8 << 20;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("reading")]
-    Read(#[source] kernel::Error),
+    Read(#[source] linux::Error),
     #[error("ext4")]
     Layout(#[from] ext4::Error),
     #[error(transparent)]
     Xfs(#[from] xfs::NoSuperblock),
     #[error("writing")]
-    Write(#[source] kernel::Error),
+    Write(#[source] linux::Error),
     #[error("mounting for the recovery of its journal")]
-    Recover(#[source] kernel::Error),
+    Recover(#[source] linux::Error),
     #[error("its journal is not empty after a recovery")]
     StillDirty,
 }
@@ -48,7 +48,7 @@ impl Error {
 }
 
 /// Reads so many bytes at an offset, both multiples of 4,096.
-type Read<'a> = &'a dyn Fn(u64, usize) -> Result<Vec<u8>, kernel::Error>;
+type Read<'a> = &'a dyn Fn(u64, usize) -> Result<Vec<u8>, linux::Error>;
 
 /// What programs that look for signatures may read of a device of `bytes`: ranges in bytes, sorted.
 pub(in crate::phase) fn edges(bytes: u64) -> Vec<Range<u64>> {
@@ -66,7 +66,7 @@ pub(super) fn of_image(image: &File, kind: FileSystem, bytes: u64) -> Result<Vec
     let read = |offset, length| {
         let mut bytes = vec![0; length];
         let read = image.read_exact_at(&mut bytes, offset);
-        read.map(|()| bytes).map_err(|e| kernel::Error::io("read", "image", &e))
+        read.map(|()| bytes).map_err(|e| linux::Error::io("read", "image", &e))
     };
     if kind == FileSystem::Xfs {
         let heads = xfs::Superblock::parse(&read_block(&read, 0)?)?.group_heads(end)?;
@@ -88,7 +88,7 @@ pub(super) fn of_image(image: &File, kind: FileSystem, bytes: u64) -> Result<Vec
 /// versions and other people's mkfs leave them; a file system whose tables are all written is not touched. `recover` mounts it once and
 /// unmounts it, which is only done where a journal must be recovered first. Returns the bytes written; `None` for a file system that was not
 /// examined.
-pub(super) fn initialise(target: &Device, recover: impl FnOnce() -> Result<(), kernel::Error>) -> Result<Option<u64>, Error> {
+pub(super) fn initialise(target: &Device, recover: impl FnOnce() -> Result<(), linux::Error>) -> Result<Option<u64>, Error> {
     let bytes = target.bytes().map_err(Error::Read)?;
     let read = |offset, length| target.read(offset, length);
     let (mut superblock, mut groups) = match layout(&read, bytes) {

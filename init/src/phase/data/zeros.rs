@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use kernel::block::Device;
+use linux::block::Device;
 
 use crate::watchdog;
 
@@ -15,7 +15,7 @@ const REPORT: Duration = Duration::from_secs(5);
 
 /// Writes zeros to `ranges` (bytes, multiples of 4,096) of `target`, and waits until they are on the medium. `what` is what the
 /// console says while it lasts, as in `data: wiping`. Returns the bytes written.
-pub(in crate::phase) fn write(target: &Device, ranges: &[Range<u64>], what: &str) -> Result<u64, kernel::Error> {
+pub(in crate::phase) fn write(target: &Device, ranges: &[Range<u64>], what: &str) -> Result<u64, linux::Error> {
     let of = ranges.iter().map(|range| range.end.saturating_sub(range.start)).sum();
     let start = Instant::now();
     let (mut report, mut done) = (start + REPORT, 0);

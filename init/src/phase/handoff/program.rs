@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use kernel::mount;
+use linux::mount;
 use ondisk::program::{self, HEAD, Program};
 
 /// How many interpreters the kernel follows before it says `ELOOP` (`exec_binprm` in fs/exec.c).
@@ -15,7 +15,7 @@ const INTERPRETERS_MAX: usize = 5;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(transparent)]
-    Open(#[from] kernel::Error),
+    Open(#[from] linux::Error),
     #[error("reading")]
     Read(#[source] std::io::Error),
     #[error(transparent)]
@@ -31,7 +31,7 @@ impl Error {
     pub(super) fn is_io(&self) -> bool {
         match self {
             Self::Open(error) => error.is_io(),
-            Self::Read(error) => kernel::Error::io("read", "", error).is_io(),
+            Self::Read(error) => linux::Error::io("read", "", error).is_io(),
             Self::Needs(_, error) => error.is_io(),
             Self::Refused(_) | Self::Endless => false,
         }

@@ -109,7 +109,7 @@ mod tests {
             r#"{"cvm-init":"vaults","outcome":"none"}"#,
             r#"{"cvm-init":"disk","what":"none"}"#,
             r#"{"cvm-init":"debug","words":["pause:unlock","timeline"]}"#,
-            ondisk::cel::CAP,
+            eventlog::cel::CAP,
         ];
         assert_eq!(records(&Facts { debug: &words, ..facts() }).unwrap(), want);
     }

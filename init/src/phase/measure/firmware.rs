@@ -4,11 +4,11 @@
 use std::fmt;
 use std::path::Path;
 
-use ondisk::eventlog::{Kind, LOG_MAX, Log};
-use ondisk::register::Hash;
+use eventlog::ccel::{Kind, LOG_MAX, Log};
+use eventlog::register::Hash;
 use serde::Serialize;
 
-/// RTMR0 to RTMR3 in what identifies a domain (`kernel::tdx::identity`).
+/// RTMR0 to RTMR3 in what identifies a domain (`linux::tdx::identity`).
 const RTMRS_AT: usize = 208;
 /// Those of a TPM that firmware, boot loader and kernel write, but for 10, which is the integrity measurement architecture's.
 const PCRS: [u32; 15] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15];
@@ -60,8 +60,8 @@ const SNP_GUEST: &str = "/dev/sev-guest";
 ///
 /// # Errors
 /// When there is a module, and it does not say.
-pub(super) fn domain() -> Result<Option<Vec<u8>>, kernel::Error> {
-    match kernel::tdx::identity() {
+pub(super) fn domain() -> Result<Option<Vec<u8>>, linux::Error> {
+    match linux::tdx::identity() {
         Ok(identity) => Ok(Some(identity)),
         Err(error) if error.is_absence() => Ok(None),
         Err(error) => Err(error),
@@ -81,7 +81,7 @@ pub(super) fn is_confidential() -> bool {
 /// Looks. In a confidential machine only its own log counts: a TPM beside it is the host's.
 pub(super) fn look(command_line: &str) -> Finding {
     let Ok(domain) = domain() else { return Finding::Unknown(Reason::NoRegisters(CCEL)) };
-    match kernel::firmware_log::ccel(LOG_MAX) {
+    match linux::firmware_log::ccel(LOG_MAX) {
         Ok(Some(bytes)) => {
             let rtmrs = domain.as_deref().and_then(|domain| domain.get(RTMRS_AT..));
             let registers = |_: &Log<'_>| Some((Hash::Sha384, of_domain(rtmrs?)));
@@ -93,7 +93,7 @@ pub(super) fn look(command_line: &str) -> Finding {
     if domain.is_some() || Path::new(SNP_GUEST).exists() {
         return Finding::Unknown(Reason::NoLog);
     }
-    match kernel::firmware_log::tpm(LOG_MAX) {
+    match linux::firmware_log::tpm(LOG_MAX) {
         Ok(Some(bytes)) => judge(TPM, &bytes, command_line, Kind::Tpm, strongest_bank),
         Ok(None) => Finding::Unknown(Reason::NoLog),
         Err(_) => Finding::Unknown(Reason::Unreadable(TPM)),
@@ -112,7 +112,7 @@ fn of_domain(rtmrs: &[u8]) -> Held {
 }
 
 fn of_tpm(hash: Hash) -> Option<Held> {
-    PCRS.into_iter().map(|number| Some((number, kernel::firmware_log::pcr(hash.name(), number)?))).collect()
+    PCRS.into_iter().map(|number| Some((number, linux::firmware_log::pcr(hash.name(), number)?))).collect()
 }
 
 /// The log is evidence only if it makes every register what it is.

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use ondisk::cel::{Record, Register};
+use eventlog::cel::{Record, Register};
 
 use super::Digests;
 
@@ -22,8 +22,8 @@ pub(super) fn record(register: Register, digests: Digests, text: &str) -> Record
         digests,
         string: Some(text.to_owned()),
         event_type: Some(EVENT_TYPE.to_owned()),
-        boot_id: kernel::clock::boot_id().ok(),
-        timestamp: u64::try_from(kernel::clock::since_boot().as_micros()).ok(),
+        boot_id: linux::clock::boot_id().ok(),
+        timestamp: u64::try_from(linux::clock::since_boot().as_micros()).ok(),
     }
 }
 

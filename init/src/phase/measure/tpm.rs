@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use ondisk::register::Hash;
+use eventlog::register::Hash;
 use tss_esapi::Context;
 use tss_esapi::constants::CapabilityType;
 use tss_esapi::handles::PcrHandle;
@@ -43,7 +43,7 @@ pub(crate) enum Error {
     #[error("the PCR does not hold what was extended")]
     Lost,
     #[error("thread")]
-    Thread(#[source] kernel::Error),
+    Thread(#[source] linux::Error),
     #[error("no answer in {} s", PATIENCE.as_secs())]
     Late,
 }
@@ -77,7 +77,7 @@ pub(super) fn extend(events: &[String]) -> Result<Extended, Error> {
 /// A command that hangs keeps its thread, and ends the boot.
 fn in_time<T: Send + 'static>(visit: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
     let (sender, answer) = mpsc::channel();
-    let thread = kernel::threads::spawn("tpm", Box::new(move || drop(sender.send(visit())))).map_err(Error::Thread)?;
+    let thread = linux::threads::spawn("tpm", Box::new(move || drop(sender.send(visit())))).map_err(Error::Thread)?;
     let answer = answer.recv_timeout(PATIENCE).map_err(|_| Error::Late)?;
     thread.join().map_err(|_| Error::Late)?; // it has nothing left to do
     answer

@@ -3,9 +3,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use kernel::link::{Detection, Ethernet, Links};
-use netconf::Route;
-use ondisk::cmdline::NetMode;
+use cmdline::NetMode;
+use ipconfig::Route;
+use linux::link::{Detection, Ethernet, Links};
 
 use super::candidate::{Offer, Plan};
 use super::random;
@@ -67,7 +67,7 @@ impl Applied {
         }
     }
 
-    fn try_apply(&mut self, offer: &Offer, plan: &Plan, links: &mut Links) -> Result<(), kernel::Error> {
+    fn try_apply(&mut self, offer: &Offer, plan: &Plan, links: &mut Links) -> Result<(), linux::Error> {
         let mtu = offer.lease.as_ref().and_then(|lease| lease.mtu);
         let mtu = mtu.or(offer.said.as_ref().and_then(|(said, _)| said.mtu));
         if mtu.is_some() && mtu != self.mtu {
@@ -101,7 +101,7 @@ impl Applied {
     }
 
     /// Sets all again: what is applied may have been replaced while the link was without a carrier.
-    pub(super) fn again(&mut self, links: &mut Links) -> Result<(), kernel::Error> {
+    pub(super) fn again(&mut self, links: &mut Links) -> Result<(), linux::Error> {
         if let Some(v4) = self.v4.take() {
             self.set_v4(v4, links)?;
             // What could be routed before can be again; a route that never could is no news.
@@ -115,7 +115,7 @@ impl Applied {
         self.look(links).map(drop)
     }
 
-    fn set_v4(&mut self, wanted: Own, links: &mut Links) -> Result<(), kernel::Error> {
+    fn set_v4(&mut self, wanted: Own, links: &mut Links) -> Result<(), linux::Error> {
         let before = self.v4.take();
         let is_new = before.as_ref().is_none_or(|before| (before.address, before.prefix) != (wanted.address, wanted.prefix));
         if let Some(before) = before {
@@ -134,13 +134,13 @@ impl Applied {
     }
 
     /// Adds all routes that the kernel takes, and says of the first that it does not.
-    fn route_v4(&self, links: &mut Links) -> Result<(), kernel::Error> {
+    fn route_v4(&self, links: &mut Links) -> Result<(), linux::Error> {
         let routes = self.v4.iter().flat_map(|v4| &v4.routes);
         let add = |route: &Route| links.add_route(self.link.index, route.destination, route.prefix, route.gateway);
         routes.map(add).fold(Ok(()), Result::and)
     }
 
-    fn set_v6(&mut self, wanted: Own, links: &mut Links) -> Result<(), kernel::Error> {
+    fn set_v6(&mut self, wanted: Own, links: &mut Links) -> Result<(), linux::Error> {
         match &mut self.v6 {
             // The same address, of a router that says more now.
             Some(v6) if v6.own.address == wanted.address && v6.own.prefix == wanted.prefix => {
@@ -158,7 +158,7 @@ impl Applied {
     }
 
     /// Takes what the kernel has found out of the IPv6 address; `false` when it is somebody else's and gone.
-    fn look(&mut self, links: &mut Links) -> Result<bool, kernel::Error> {
+    fn look(&mut self, links: &mut Links) -> Result<bool, linux::Error> {
         let Some(v6) = &mut self.v6 else { return Ok(true) };
         let IpAddr::V6(address) = v6.own.address else { return Ok(true) };
         if !v6.is_proved {
@@ -192,7 +192,7 @@ impl Applied {
     }
 
     /// The IPv6 address to have: none when there is no offer, or when too many were somebody else's.
-    fn wanted6(&self, offer: &Offer, plan: &Plan) -> Result<Option<Own>, kernel::Error> {
+    fn wanted6(&self, offer: &Offer, plan: &Plan) -> Result<Option<Own>, linux::Error> {
         if let NetMode::Static { address: address @ IpAddr::V6(_), prefix, gateway } = plan.mode {
             let routes = gateway.map(|gateway| everywhere(Ipv6Addr::UNSPECIFIED.into(), gateway)).into_iter().collect();
             return Ok((self.duplicates == 0).then_some(Own { address, prefix, routes }));

@@ -5,12 +5,12 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use kernel::link::{Ethernet, Links};
-use kernel::packet::{Ethertype, PacketSocket};
-use kernel::sysctl;
-use netconf::dhcp::{Client, Lease, Taken};
-use netconf::slaac::{Advertisement, Solicitor};
-use ondisk::cmdline::NetMode;
+use cmdline::NetMode;
+use ipconfig::dhcp::{Client, Lease, Taken};
+use ipconfig::slaac::{Advertisement, Solicitor};
+use linux::link::{Ethernet, Links};
+use linux::packet::{Ethertype, PacketSocket};
+use linux::sysctl;
 
 use super::random;
 use super::status::Trouble;
@@ -147,7 +147,7 @@ impl Candidate {
         }
     }
 
-    fn try_start(&mut self, plan: &Plan, wanted: Option<std::net::Ipv4Addr>, now: Instant) -> Result<(), kernel::Error> {
+    fn try_start(&mut self, plan: &Plan, wanted: Option<std::net::Ipv4Addr>, now: Instant) -> Result<(), linux::Error> {
         if plan.dhcp() {
             let socket = PacketSocket::open(self.found.index, Ethertype::Ipv4)?;
             self.dhcp = Some((socket, Client::new(self.found.mac, wanted, now, random()?)));
@@ -178,7 +178,7 @@ impl Candidate {
         self.again = Some(now + REST.mul_f64(1.0 + f64::from(jitter) / f64::from(u32::MAX)));
     }
 
-    pub(super) fn kernel_trouble(&self, error: kernel::Error) -> Trouble {
+    pub(super) fn kernel_trouble(&self, error: linux::Error) -> Trouble {
         Trouble::Kernel { link: self.found.name.clone(), error }
     }
 
@@ -226,7 +226,7 @@ impl Candidate {
         }
     }
 
-    fn lease(&mut self, now: Instant) -> Result<(), kernel::Error> {
+    fn lease(&mut self, now: Instant) -> Result<(), linux::Error> {
         if self.renew.is_some_and(|renew| now >= renew) {
             self.renew = None;
             let wanted = self.offer.lease.as_ref().map(|lease| lease.address);
@@ -256,7 +256,7 @@ impl Candidate {
     }
 
     /// Takes the first advertisement that an address can be made of, and goes on until one is of a router that forwards.
-    fn listen(&mut self, now: Instant) -> Result<(), kernel::Error> {
+    fn listen(&mut self, now: Instant) -> Result<(), linux::Error> {
         let Some((socket, solicitor)) = &mut self.slaac else { return Ok(()) };
         if let Some(frame) = solicitor.due(now, random()?) {
             socket.send(&frame)?;

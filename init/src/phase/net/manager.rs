@@ -6,9 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kernel::link::{Ethernet, Links};
-use kernel::readiness;
-use ondisk::cmdline::LinkSelector;
+use cmdline::LinkSelector;
+use linux::link::{Ethernet, Links};
+use linux::readiness;
 
 use super::applied::Applied;
 use super::candidate::{Candidate, Plan};
@@ -52,7 +52,7 @@ impl Manager {
         plan: Plan,
         status: Arc<Status>,
         end: UnixStream,
-    ) -> Result<Self, kernel::Error> {
+    ) -> Result<Self, linux::Error> {
         Ok(Self { links: Links::open()?, wanted, plan, status, candidates: Vec::new(), in_use: None, end })
     }
 
@@ -85,7 +85,7 @@ impl Manager {
         }
     }
 
-    fn serve(&mut self, failures: &mut u32) -> Result<(), kernel::Error> {
+    fn serve(&mut self, failures: &mut u32) -> Result<(), linux::Error> {
         let mut is_news = true;
         loop {
             let now = Instant::now();
@@ -124,7 +124,7 @@ impl Manager {
     }
 
     /// Looks what links there are, and whether they have a carrier.
-    fn look(&mut self, now: Instant) -> Result<(), kernel::Error> {
+    fn look(&mut self, now: Instant) -> Result<(), linux::Error> {
         let there = self.links.ethernet()?;
         self.candidates.retain(|candidate| {
             let stays = there.iter().any(|link| link.index == candidate.index());

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
-use kernel::connect::Stream;
-use kernel::readiness::Stop;
-use netconf::eyeballs;
-use ondisk::cmdline::{Host, VaultAddress};
+use cmdline::{Host, VaultAddress};
+use ipconfig::eyeballs;
+use linux::connect::Stream;
+use linux::readiness::Stop;
 use vault::Transport;
 
 use super::resolver;

@@ -6,9 +6,9 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use kernel::connect::Stream;
-use kernel::readiness::Stop;
-use netconf::dns::{ANSWER_MAX, Answer, Kind, Question};
+use ipconfig::dns::{ANSWER_MAX, Answer, Kind, Question};
+use linux::connect::Stream;
+use linux::readiness::Stop;
 
 use super::random;
 

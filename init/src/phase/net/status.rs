@@ -34,7 +34,7 @@ pub(super) enum Trouble {
     #[error("{link}: waiting for the address to be proved unique")]
     Unproved { link: String },
     #[error("{link}: {error}")]
-    Kernel { link: String, error: kernel::Error },
+    Kernel { link: String, error: linux::Error },
 }
 
 #[derive(Default)]
@@ -42,7 +42,7 @@ struct State {
     up: Option<Up>,
     trouble: Trouble,
     /// The thread has ended: nothing will change any more.
-    broken: Option<kernel::Error>,
+    broken: Option<linux::Error>,
 }
 
 /// Shared between the network's thread and everybody else.
@@ -64,7 +64,7 @@ impl Status {
         self.changed.notify_all();
     }
 
-    pub(super) fn broke(&self, error: kernel::Error) {
+    pub(super) fn broke(&self, error: linux::Error) {
         let mut state = self.lock();
         (state.up, state.broken) = (None, Some(error));
         self.changed.notify_all();
@@ -119,7 +119,7 @@ mod tests {
         let up = Up { index: 2, name: "eth0".to_owned(), resolvers: Vec::new() };
         status.set(Some(up.clone()), Trouble::NoLink);
         assert_eq!(status.ready_or_why(Duration::from_secs(9), soon()).ok(), Some(up));
-        status.broke(kernel::Error::io("socket", "rtnetlink", &std::io::ErrorKind::OutOfMemory.into()));
+        status.broke(linux::Error::io("socket", "rtnetlink", &std::io::ErrorKind::OutOfMemory.into()));
         assert_eq!(status.ready_or_why(Duration::from_secs(9), soon()).unwrap_err().code(), 43);
     }
 

@@ -12,9 +12,9 @@ pub(crate) enum Error {
     #[error(transparent)]
     Modules(#[from] api::Error),
     #[error("reading")]
-    Read(#[source] kernel::Error),
+    Read(#[source] linux::Error),
     #[error("writing")]
-    Write(#[source] kernel::Error),
+    Write(#[source] linux::Error),
     #[error(
         "{0} holds {1}: a scratch disk must be blank or carry the scratch mark alone. Nothing was written. If nothing on the disk is \
          needed, write zeros to its first 17 MiB and its last 1 MiB; else correct cvm.scratch"
@@ -23,15 +23,15 @@ pub(crate) enum Error {
     #[error("a disk of {0} bytes is too small: 32 MiB is the least")]
     Small(u64),
     #[error("the mount point of the image (links are not followed)")]
-    NoMountpoint(#[source] kernel::Error),
+    NoMountpoint(#[source] linux::Error),
     #[error("opening")]
     Open(#[source] luks::Error),
     #[error("file system")]
     FileSystem(#[from] filesystem::Error),
     #[error("mounting")]
-    Mount(#[source] kernel::Error),
+    Mount(#[source] linux::Error),
     #[error("swap area")]
-    Swap(#[source] kernel::Error),
+    Swap(#[source] linux::Error),
 }
 
 impl Error {

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use kernel::block::{Access, Device};
+use cmdline::{DiskSelector, ScratchUse};
+use linux::block::{Access, Device};
 use ondisk::blank;
-use ondisk::cmdline::{self, DiskSelector, ScratchUse};
 use ondisk::scratch::{self, Front};
 
 use super::super::block_lookup::{self, BlockDevice, DeviceQuery};
@@ -27,7 +27,7 @@ pub(super) struct Examined<'a> {
 pub(super) fn all<'a>(root: &Root, wanted: &'a [cmdline::Scratch]) -> Result<Vec<Examined<'a>>, Error> {
     for path in wanted.iter().filter_map(|scratch| scratch.purpose.mount()) {
         let path = Path::new(path.as_str());
-        kernel::mount::folder_without_links(root.path(), path).map_err(Error::NoMountpoint)?;
+        linux::mount::folder_without_links(root.path(), path).map_err(Error::NoMountpoint)?;
     }
     if wanted.iter().any(|scratch| scratch.purpose != ScratchUse::Swap) {
         filesystem::check_tool(root, SETTINGS.kind)?;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use attest::{Claimed, Collateral};
-use ondisk::cmdline::Host;
+use cmdline::Host;
 use vault::{CollateralSource, Pccs, PccsError, Transport, UnverifiedTls};
 
 use crate::phase::net::{Reach, ReachError, Wire};
@@ -37,7 +37,7 @@ struct Cache {
     pccs: Pccs,
     /// Its name or address alone.
     name: String,
-    place: ondisk::cmdline::Pccs,
+    place: cmdline::Pccs,
     reach: Reach,
 }
 
@@ -108,7 +108,7 @@ pub(super) struct Sources {
 
 impl Sources {
     /// The measured policy's cache, if it names one, and the bundle of this initrd, if it has one.
-    pub(super) fn new(cache: Option<&ondisk::cmdline::Pccs>, reach: &Reach) -> Self {
+    pub(super) fn new(cache: Option<&cmdline::Pccs>, reach: &Reach) -> Self {
         let cache = cache.map(|place| {
             let (name, host) = match &place.host {
                 Host::V4(ip) => (ip.to_string(), ip.to_string()),

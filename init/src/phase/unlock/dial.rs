@@ -5,8 +5,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use attest::{Anchor, VerifiedNode};
-use kernel::tsm::Tsm;
-use ondisk::cmdline::VaultAddress;
+use cmdline::VaultAddress;
+use linux::tsm::Tsm;
 use quorum::{Backoff, Command, RedialReason, Share, ShareError};
 use vault::{Challenged, Expectation, Fleet, Handshaken, Identity, QuoteTime};
 
@@ -81,7 +81,7 @@ pub(super) enum Error {
     #[error(transparent)]
     Share(#[from] ShareError),
     #[error("random numbers")]
-    Random(#[source] kernel::Error),
+    Random(#[source] linux::Error),
     #[error("the same node as another vault")]
     SameNode,
     #[error("collateral is not valid at the vaults' time")]
@@ -185,7 +185,7 @@ impl Dialer {
     /// Has the node prove itself.
     fn prove(&self, stream: Wire) -> Result<Challenged<Wire>, Error> {
         let mut context = [0; 32];
-        kernel::clock::random(&mut context).map_err(Error::Random)?;
+        linux::clock::random(&mut context).map_err(Error::Random)?;
         let expected = Expectation { anchor: &self.anchor, policy: &self.nodes, clock: self.clock, collateral: &self.collateral };
         let handshaken = Handshaken::connect_within(&self.fleet, stream, &self.identity, self.within(CONNECT))?;
         Ok(handshaken.challenge(&context, &expected, self.within(STEP))?)
@@ -244,5 +244,5 @@ impl Inbox<'_> {
 /// What jitters a pause. Without random numbers all pauses are as long as they can be, and no harm is done.
 pub(super) fn random() -> u32 {
     let mut bytes = [0; 4];
-    kernel::clock::random(&mut bytes).map_or(u32::MAX, |()| u32::from_ne_bytes(bytes))
+    linux::clock::random(&mut bytes).map_or(u32::MAX, |()| u32::from_ne_bytes(bytes))
 }

@@ -4,7 +4,7 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use ondisk::cmdline::{Distinct, Vaults};
+use cmdline::{Distinct, Vaults};
 use quorum::{AgreedTime, Command, Dek, Node, Quorum, RedialReason, Rule, ShareCollection, Step, Threshold};
 
 use super::dial::{Event, Message, Ready};

@@ -3,7 +3,7 @@
 mod measured;
 
 use attest::Tcb;
-use ondisk::cmdline::{TcbPolicy, Vaults};
+use cmdline::{TcbPolicy, Vaults};
 use quorum::{Fate, Generation, Rule};
 use serde::Serialize;
 use vault::Refused;
@@ -149,8 +149,7 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     pub(super) fn new(vaults: &Vaults, tcb: &TcbPolicy, rule: Rule) -> Self {
-        let entry =
-            |address: &ondisk::cmdline::VaultAddress| VaultOutcome { address: address.to_string(), ..VaultOutcome::default() };
+        let entry = |address: &cmdline::VaultAddress| VaultOutcome { address: address.to_string(), ..VaultOutcome::default() };
         Self {
             handle: vaults.handle.as_str().to_owned(),
             threshold: vaults.threshold.get(),
@@ -323,7 +322,7 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ondisk::cmdline::{self, Policy};
+    use cmdline::Policy;
     use quorum::{Commitment, Rule};
 
     use super::*;

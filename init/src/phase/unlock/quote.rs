@@ -4,8 +4,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use attest::{Frame, FrameError, Tee};
-use kernel::readiness::Stop;
-use kernel::tsm::{REPORT_DATA_BYTES, Report, Tsm};
+use linux::readiness::Stop;
+use linux::tsm::{REPORT_DATA_BYTES, Report, Tsm};
 use quorum::Backoff;
 use vault::OwnEvidence;
 
@@ -21,9 +21,9 @@ const SNP_REPORT_DATA: usize = 0x50;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error("quoting service: {0}")]
-    Service(kernel::Error),
+    Service(linux::Error),
     #[error("no report interface: {0}")]
-    Interface(kernel::Error),
+    Interface(linux::Error),
     #[error("answer of the quoting service: {0}")]
     Frame(FrameError),
     #[error("answer of the quoting service: no SEV-SNP report")]
@@ -89,11 +89,9 @@ pub(super) fn own(
 fn attempt(tsm: &Tsm, report_data: &[u8; REPORT_DATA_BYTES]) -> Result<OwnEvidence, Error> {
     let report = tsm
         .report(report_data)
-        .map_err(|error| if kernel::tsm::may_pass(&error) { Error::Service(error) } else { Error::Interface(error) })?;
+        .map_err(|error| if linux::tsm::may_pass(&error) { Error::Service(error) } else { Error::Interface(error) })?;
     let (quote, tee) = match report.provider.as_str() {
-        "tdx_guest" => {
-            (trust_domain(&report, report_data, kernel::tdx::identity().map_err(Error::Interface)?.as_slice())?, "tdx")
-        }
+        "tdx_guest" => (trust_domain(&report, report_data, linux::tdx::identity().map_err(Error::Interface)?.as_slice())?, "tdx"),
         "sev_guest" => (snp_guest(&report, report_data)?, "sev-snp"),
         _ => return Err(Error::Provider),
     };

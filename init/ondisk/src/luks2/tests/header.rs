@@ -2,7 +2,7 @@
 
 use super::image::{AEGIS, ARGON2ID, GCM, Image, NEW, OLD, PLAIN, SIZED_512, UUID, XTS_HMAC, put, seal_json, sign};
 use crate::luks2::{Copy, Error, Excerpt, Header};
-use crate::text::to_hex;
+use encoding::hex::encode;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ fn headers_of_cryptsetup_are_read() {
 }
 
 fn checksums(bytes: &[u8]) -> [String; 2] {
-    [448, 16384 + 448].map(|at| to_hex(&bytes[at..at + 32]))
+    [448, 16384 + 448].map(|at| encode(&bytes[at..at + 32]))
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A writer of LUKS2 headers, proved by headers of the real one.
 
-use crate::cmdline::DataCipher;
-use crate::text::hex;
+use cmdline::DataCipher;
+use encoding::hex::decode;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
@@ -78,7 +78,7 @@ impl Golden {
     }
 
     pub(super) fn image(self) -> Image {
-        let salts = self.copies().map(|(salt, _)| hex(salt).unwrap());
+        let salts = self.copies().map(|(salt, _)| decode(salt).unwrap());
         Image {
             size: 16384,
             seqid: self.seqid,

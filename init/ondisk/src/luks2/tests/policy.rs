@@ -1,8 +1,8 @@
 //! The allow-list: a good header, and one word of it changed at a time.
 
 use super::image::{AEGIS, ARGON2ID, GCM, Image, NEW, OLD, PLAIN, SIZED_512, UUID, XTS_HMAC, seal_json};
-use crate::cmdline::DataCipher;
 use crate::luks2::{Checked, DATA_OFFSET, Excerpt, Expect, Header, Kdf, SealState, SealToken, Slot, Violation, check};
+use cmdline::DataCipher;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

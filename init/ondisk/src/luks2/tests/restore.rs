@@ -1,12 +1,11 @@
 //! A saved header written back, with power cuts.
 
 use super::image::{Image, UUID, XTS_HMAC, put};
-use crate::Guid;
-use crate::cmdline::DataCipher;
 use crate::luks2::{
     Checked, Copy, DATA_OFFSET, Expect, Header, Restore, SoundCopy, check, identifiers, is_other_volume_key, repair, restore,
     sound_copies,
 };
+use cmdline::DataCipher;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -132,7 +131,7 @@ fn only_whole_copy_is_written_last() {
 
 #[test]
 fn sound_copies_and_the_volume_key_are_told() {
-    let uuid = Guid::parse(UUID).unwrap();
+    let uuid = encoding::text::uuid(UUID).unwrap();
     let one = |copy, seqid| SoundCopy { copy, uuid, seqid };
     let mut other = XTS_HMAC.json();
     other["digests"]["0"]["salt"] = json!(format!("{}=", "A".repeat(43)));
@@ -157,7 +156,7 @@ fn sound_copies_and_the_volume_key_are_told() {
 
 #[test]
 fn identifiers_are_read_from_what_is_left() {
-    let uuid = Guid::parse(UUID).unwrap();
+    let uuid = encoding::text::uuid(UUID).unwrap();
     let mut second_only = area(5, 0, 0);
     second_only[..16384].fill(0);
     let mut luks1 = area(5, 0, 0)[..4096].to_vec();

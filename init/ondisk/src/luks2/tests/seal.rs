@@ -2,10 +2,10 @@
 
 use super::image::{Image, XTS_HMAC, put, seal_json};
 use super::policy::two_slots;
-use crate::cmdline::DataCipher;
 use crate::luks2::{
     Checked, DATA_OFFSET, Expect, Header, SealState, SealToken, check, clear_unused, examine, repair, seal_message, writes,
 };
+use cmdline::DataCipher;
 use proptest::prelude::*;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};

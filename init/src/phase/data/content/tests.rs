@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::FileExt;
 
-use ondisk::Guid;
+use uuid::Uuid;
 
 use super::*;
 
@@ -44,7 +44,7 @@ type Case<'a> = (&'a str, &'a [(u64, &'a [u8])], &'a str, Result<&'a str, u8>);
 
 #[test]
 fn disk_is_formatted_only_when_it_is_blank_or_a_format_was_begun() {
-    let record = Intent { uuid: Guid::from_bytes([9; 16]), mac: [1; 32] }.block();
+    let record = Intent { uuid: Uuid::from_bytes([9; 16]), mac: [1; 32] }.block();
     let mut spoiled = record;
     spoiled[0] ^= 1;
     let mut torn = HEADER.to_vec();

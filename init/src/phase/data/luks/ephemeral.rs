@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use cmdline::DataCipher;
 use libcryptsetup_rs::Either;
 use libcryptsetup_rs::consts::flags::CryptActivate;
-use ondisk::cmdline::DataCipher;
 use zeroize::Zeroizing;
 
 use super::{Error, HeaderFile, Mapped, library, names, refusal};
@@ -16,7 +16,7 @@ use super::{Error, HeaderFile, Mapped, library, names, refusal};
 pub(in crate::phase) fn open(name: &str, disk: &Path) -> Result<Mapped, Error> {
     const CIPHER: DataCipher = DataCipher::XtsHmac;
     let mut key = Zeroizing::new(vec![0; names(CIPHER).2]);
-    kernel::clock::random(&mut key).map_err(Error::Random)?;
+    linux::clock::random(&mut key).map_err(Error::Random)?;
     let (_header, mut device) = HeaderFile::without_keyslot(disk, None, CIPHER, Either::Left(&key))?;
     let opened = device.activate_handle().activate_by_volume_key(Some(name), Some(&key), CryptActivate::NO_JOURNAL);
     if let Err(refused) = opened.map_err(library("activate")) {

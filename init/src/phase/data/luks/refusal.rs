@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kernel::block::{Access, DIRECT_ALIGN, Device};
+use linux::block::{Access, DIRECT_ALIGN, Device};
 use ondisk::luks2::DATA_OFFSET;
 
 use super::Error;
@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn one_read_that_fails_never_ends_an_activation_for_good() {
         let refused = |io| Error::Library { call: "activate", text: "Invalid argument".to_owned(), io };
-        let unread = || Err(Error::Superblock(kernel::Error::io("read", "/dev/vdb", &std::io::ErrorKind::TimedOut.into())));
+        let unread = || Err(Error::Superblock(linux::Error::io("read", "/dev/vdb", &std::io::ErrorKind::TimedOut.into())));
         let cases: Vec<Case> = vec![
             (vec![Ok(Some(1))], unread, Ok(Some(1))),
             (vec![Ok(None)], unread, Ok(None)),

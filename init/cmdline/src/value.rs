@@ -1,8 +1,9 @@
 //! Values that are more than one of a few words.
 
 use super::{Phase, TcbStatus};
-use crate::{Guid, text};
+use encoding::{hex, text};
 use std::time::Duration;
+use uuid::Uuid;
 
 /// A path of ours on the command line, in bytes; `PATH_MAX` is more than the line can hold.
 const MOST_PATH: usize = 255;
@@ -13,18 +14,18 @@ pub struct RootHash(pub [u8; 32]);
 
 impl RootHash {
     pub(super) fn parse(text: &str) -> Option<Self> {
-        text::hex(text).map(Self)
+        hex::decode(text).map(Self)
     }
 
     /// The partition UUIDs of the root and of its hash tree: the first and the last 128 bits of the hash.
     ///
     /// Source: UAPI.2 Discoverable Partitions Specification, "Partition UUIDs of verity partitions".
     #[must_use]
-    pub fn partitions(&self) -> [Guid; 2] {
+    pub fn partitions(&self) -> [Uuid; 2] {
         let (mut first, mut last) = ([0; 16], [0; 16]);
         first.iter_mut().zip(&self.0).for_each(|(to, from)| *to = *from);
         last.iter_mut().zip(self.0.iter().skip(16)).for_each(|(to, from)| *to = *from);
-        [Guid::from_bytes(first), Guid::from_bytes(last)]
+        [Uuid::from_bytes(first), Uuid::from_bytes(last)]
     }
 }
 
@@ -115,7 +116,7 @@ pub enum DiskSelector {
     /// `serial=`: the whole disk with this serial number.
     Serial(Serial),
     /// `PARTUUID=`: the partition with this identifier.
-    PartUuid(Guid),
+    PartUuid(Uuid),
     /// `PARTLABEL=`: the partition with this label.
     PartLabel(PartLabel),
 }
@@ -124,7 +125,7 @@ impl DiskSelector {
     pub(super) fn parse(text: &str) -> Option<Self> {
         match text.split_once('=')? {
             ("serial", value) => Serial::parse(value).map(Self::Serial),
-            ("PARTUUID", value) => Guid::parse(value).map(Self::PartUuid),
+            ("PARTUUID", value) => text::uuid(value).map(Self::PartUuid),
             ("PARTLABEL", value) => PartLabel::parse(value).map(Self::PartLabel),
             _ => None,
         }
@@ -163,7 +164,7 @@ pub enum KeyCommitment {
 
 impl KeyCommitment {
     pub(super) fn parse(text: &str) -> Option<Self> {
-        if text == "none" { Some(Self::None) } else { text::hex(text).map(Self::Sha256) }
+        if text == "none" { Some(Self::None) } else { hex::decode(text).map(Self::Sha256) }
     }
 }
 

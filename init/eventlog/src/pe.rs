@@ -6,8 +6,8 @@
 //! edk2 `MeasurePeImageAndExtend`, which firmware for TDX uses. Checked once against Debian's signed vmlinuz 6.12.117-1: with SHA-256,
 //! these spans give the digest inside its signature.
 
-use crate::bytes::{le_u16, le_u32};
 use crate::register::Hash;
+use encoding::fields::{le_u16, le_u32};
 
 const DOS_SIGNATURE: &[u8] = b"MZ";
 const PE_SIGNATURE: &[u8] = b"PE\0\0";

@@ -3,7 +3,6 @@
 mod values;
 
 use super::*;
-use crate::Guid;
 use proptest::prelude::*;
 use std::time::Duration;
 

@@ -3,7 +3,8 @@
 use super::value::{DiskSelector, Mountpoint};
 use super::words::Words;
 use super::{Conflict, Error, Key};
-use crate::{Guid, text};
+use encoding::text;
+use uuid::Uuid;
 
 /// Data disks of one machine: each has a header of 16 MiB that is kept in memory while the key is gathered.
 const DISKS_MAX: usize = 8;
@@ -36,7 +37,7 @@ pub struct DataDisk {
     /// Where it is mounted.
     pub mount: Mountpoint,
     /// The LUKS UUID that it must have.
-    pub uuid: Option<Guid>,
+    pub uuid: Option<Uuid>,
 }
 
 /// A value, and of which disk it is.
@@ -61,7 +62,7 @@ fn names<T>(text: &str, read: impl Fn(&str) -> Option<T>) -> Option<Vec<Named<T>
 pub(super) fn disks(words: &Words) -> Result<Option<Vec<DataDisk>>, Error> {
     let Some(selectors) = words.optional(Key::Data, |text| names(text, DiskSelector::parse))? else { return Ok(None) };
     let mounts = words.optional(Key::DataMount, |text| names(text, Mountpoint::parse))?.unwrap_or_default();
-    let uuids = words.optional(Key::DataUuid, |text| names(text, Guid::parse))?.unwrap_or_default();
+    let uuids = words.optional(Key::DataUuid, |text| names(text, text::uuid))?.unwrap_or_default();
     let is_disk = |name: &Option<DiskName>| selectors.iter().any(|(disk, _)| disk == name);
     let strays = [
         (Key::DataMount, mounts.iter().all(|(name, _)| is_disk(name))),

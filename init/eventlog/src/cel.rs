@@ -5,6 +5,7 @@
 //!
 //! Source: TCG Canonical Event Log Format 1.0, section 5; systemd 257, src/shared/tpm2-util.c (`tpm2_userspace_log`).
 
+use encoding::hex;
 use serde::{Deserialize, Serialize};
 
 use crate::register::Hash;
@@ -113,7 +114,8 @@ impl Record {
             Register::Pcr(number) => (Some(number), None),
             Register::Rtmr(number) => (None, Some(number)),
         };
-        let digests = self.digests.iter().map(|(hash, digest)| WireDigest { hash: hash.name().to_owned(), digest: hex(digest) });
+        let digests =
+            self.digests.iter().map(|(hash, digest)| WireDigest { hash: hash.name().to_owned(), digest: hex::encode(digest) });
         let content = Systemd {
             string: self.string.clone(),
             boot_id: self.boot_id.clone(),
@@ -165,7 +167,8 @@ fn record(number: usize, text: &str) -> Result<Record, Error> {
     for WireDigest { hash, digest } in wire.digests {
         if let Some(hash) = Hash::of_name(&hash) {
             let malformed = || Error::Digest(number, hash.name());
-            let bytes = unhex(&digest).filter(|bytes| bytes.len() == hash.bytes()).ok_or_else(malformed)?;
+            let bytes =
+                hex::decode_any_case(digest.as_bytes()).filter(|bytes| bytes.len() == hash.bytes()).ok_or_else(malformed)?;
             digests.push((hash, bytes));
         }
     }
@@ -176,16 +179,6 @@ fn record(number: usize, text: &str) -> Result<Record, Error> {
     };
     let Systemd { string, boot_id, timestamp, event_type } = content;
     Ok(Record { register, digests, string, event_type, boot_id, timestamp })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    rest.is_empty().then(|| pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()).flatten()
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod policy;
 mod scratch;
 #[cfg(test)]
 mod tests;
+mod time;
 mod value;
 mod words;
 

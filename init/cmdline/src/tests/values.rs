@@ -48,7 +48,7 @@ fn every_closed_key_refuses_other_words() {
 
 #[test]
 fn root_is_named_or_discoverable() {
-    let uuid = Guid::parse(APP).unwrap();
+    let uuid = encoding::text::uuid(APP).unwrap();
     assert_eq!(
         with_root(&format!("cvm.root=PARTUUID={APP}")).unwrap().root.selector,
         RootSelector::Named(DiskSelector::PartUuid(uuid))

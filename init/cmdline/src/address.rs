@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::text;
+use encoding::text;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 
 /// A machine on an IP network.

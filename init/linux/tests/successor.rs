@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 
-use kernel::child::Successor;
+use linux::child::Successor;
 use rustix::io::{FdFlags, dup, fcntl_getfd};
 
 /// Whether this process ignores SIGPIPE, signal 13.

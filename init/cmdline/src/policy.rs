@@ -9,7 +9,8 @@ use super::{
     Handle, InitPath, Key, KeyCommitment, LogLevel, Measure, Measured, Net, NetMode, OnCorruption, OnError, OpenMode, Pccs,
     RootHash, RootSelector, Scratch, Seal, TcbPolicy, Threshold, VaultAddress, Wipe,
 };
-use crate::{Guid, text, time};
+use crate::time;
+use encoding::{hex, text};
 use std::time::Duration;
 
 /// Vaults on one line; a quorum of more has no use.
@@ -264,7 +265,7 @@ fn addresses(text: &str) -> Option<Vec<VaultAddress>> {
 }
 
 fn mrenclaves(text: &str) -> Option<Vec<[u8; 32]>> {
-    list(text, MOST_MRENCLAVES, text::hex)
+    list(text, MOST_MRENCLAVES, hex::decode)
 }
 
 fn vaults(words: &Words, format: Format) -> Result<Vaults, Error> {
@@ -274,8 +275,8 @@ fn vaults(words: &Words, format: Format) -> Result<Vaults, Error> {
         handle: words.required(Key::VaultHandle, Handle::parse)?,
         commitment: words.required(Key::VaultCommit, KeyCommitment::parse)?,
         previous: None,
-        platforms: words.optional(Key::VaultPlatforms, |text| list(text, MOST_PLATFORMS, text::hex))?.unwrap_or_default(),
-        app: words.required(Key::VaultApp, |text| Guid::parse(text).map(|guid| *guid.as_bytes()))?,
+        platforms: words.optional(Key::VaultPlatforms, |text| list(text, MOST_PLATFORMS, hex::decode))?.unwrap_or_default(),
+        app: words.required(Key::VaultApp, |text| text::uuid(text).map(|guid| *guid.as_bytes()))?,
         threshold: words.optional(Key::VaultThreshold, Threshold::parse)?.unwrap_or_default(),
         distinct: words.optional(Key::VaultDistinct, Distinct::parse)?.unwrap_or(Distinct::Key),
         patience: words.optional(Key::VaultPatience, patience)?.unwrap_or(PATIENCE),
@@ -288,7 +289,7 @@ fn vaults(words: &Words, format: Format) -> Result<Vaults, Error> {
 /// The key that is rotated away from: at the same vaults, unless it has its own.
 fn previous(words: &Words, current: &Vaults) -> Result<Option<PreviousKey>, Error> {
     let handle = words.optional(Key::VaultPrevious, Handle::parse)?;
-    let commitment = words.optional(Key::VaultPreviousCommit, text::hex)?;
+    let commitment = words.optional(Key::VaultPreviousCommit, hex::decode)?;
     let own_addresses = words.optional(Key::VaultPreviousVaults, addresses)?;
     let own_mrenclaves = words.optional(Key::VaultPreviousMrenclave, mrenclaves)?;
     let own_threshold = words.optional(Key::VaultPreviousThreshold, Threshold::parse)?;

@@ -1,7 +1,7 @@
 //! How the network comes up.
 
 use super::address::{ipv4, ipv6};
-use crate::text;
+use encoding::{hex, text};
 use std::net::IpAddr;
 
 /// The network of this boot.
@@ -112,7 +112,7 @@ impl LinkSelector {
     fn parse(text: &str) -> Option<Self> {
         if text.contains(':') {
             let shaped = text.len() == 17 && text.split(':').all(|part| part.len() == 2);
-            return shaped.then(|| text::hex(&text.replace(':', "")).map(Self::Mac))?;
+            return shaped.then(|| hex::decode(&text.replace(':', "")).map(Self::Mac))?;
         }
         let named = text::is_name(text, 15, "._-") && text != "." && text != "..";
         named.then(|| Self::Name(text.to_owned()))

@@ -10,8 +10,8 @@ mod tests;
 
 pub use command_line::Found;
 
-use crate::bytes::{le_u16, le_u32};
 use crate::register::Hash;
+use encoding::fields::{le_u16, le_u32};
 
 /// The most that is read of a log, in bytes: firmware sets aside 64 KiB to 1 MiB.
 pub const LOG_MAX: u64 = 4 << 20;

@@ -1,27 +1,32 @@
-//! Fixed-width fields of binary structures. A field outside of the bytes is `None`, never a panic.
+//! Fixed-width fields of binary structures. A field that ends outside of the bytes is `None`, never a panic.
 
 /// The `N` bytes at the offset `at`.
-pub(crate) fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+#[must_use]
+pub fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk().copied()
 }
 
 /// The little-endian number at the offset `at`.
-pub(crate) fn le_u16(bytes: &[u8], at: usize) -> Option<u16> {
+#[must_use]
+pub fn le_u16(bytes: &[u8], at: usize) -> Option<u16> {
     array(bytes, at).map(u16::from_le_bytes)
 }
 
 /// The little-endian number at the offset `at`.
-pub(crate) fn le_u32(bytes: &[u8], at: usize) -> Option<u32> {
+#[must_use]
+pub fn le_u32(bytes: &[u8], at: usize) -> Option<u32> {
     array(bytes, at).map(u32::from_le_bytes)
 }
 
 /// The little-endian number at the offset `at`.
-pub(crate) fn le_u64(bytes: &[u8], at: usize) -> Option<u64> {
+#[must_use]
+pub fn le_u64(bytes: &[u8], at: usize) -> Option<u64> {
     array(bytes, at).map(u64::from_le_bytes)
 }
 
 /// True when every byte is zero.
-pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+#[must_use]
+pub fn is_zero(bytes: &[u8]) -> bool {
     // Words first: this looks at megabytes of a disk, and the first word that is not zero ends it.
     let (words, rest) = bytes.as_chunks::<16>();
     words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|byte| *byte == 0)

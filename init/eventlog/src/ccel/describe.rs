@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::{EV_NO_ACTION, Event};
-use crate::bytes::{le_u16, le_u64};
 use crate::register::Hash;
+use encoding::fields::{le_u16, le_u64};
 
 /// As much of an event's text as a line holds.
 const TEXT_MAX: usize = 120;
