@@ -1,9 +1,6 @@
-//! A chain for people, a number for machines, a verdict for what comes next.
+//! Why a boot ends: the chain of causes for the operator, the code for programs, and what the machine does next.
 
-use std::error::Error as _;
-
-use cmdline::FailVerdict;
-use linux::power::Power;
+use failure::{ErrorCode, FailureAction};
 
 use crate::phase::{api, data, handoff, measure, net, policy, quiesce, root, scratch, unlock};
 
@@ -34,49 +31,9 @@ pub(crate) enum BootError {
     Internal(String),
 }
 
-/// What happens next. PID 1 never exits: the kernel would panic with a worse message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// The image, its policy or the disk is wrong, or tampered with: trying again cannot help.
-    PowerOff,
-    /// Vaults or network may come back.
-    Reboot,
-    /// Stay, with the console readable: only when policy says so.
-    Park,
-}
-
-impl Verdict {
-    pub(crate) fn power(self) -> Power {
-        match self {
-            Self::PowerOff => Power::Off,
-            Self::Reboot => Power::Restart,
-            Self::Park => Power::Park,
-        }
-    }
-
-    /// What the failure line ends with, so that its reader knows whether to wait.
-    pub(crate) fn meaning(self) -> &'static str {
-        match self {
-            Self::PowerOff => "powering off: another try cannot help",
-            Self::Reboot => "rebooting: another try may help",
-            Self::Park => "parked",
-        }
-    }
-}
-
-impl From<FailVerdict> for Verdict {
-    fn from(word: FailVerdict) -> Self {
-        match word {
-            FailVerdict::Reboot => Self::Reboot,
-            FailVerdict::PowerOff => Self::PowerOff,
-            FailVerdict::Park => Self::Park,
-        }
-    }
-}
-
 impl BootError {
-    /// A stable number, printed as `E<n>`: never reuse one. The README has the table.
-    pub(crate) fn code(&self) -> u8 {
+    /// The row of the table of error codes (`init/docs/error-codes.md`).
+    pub(crate) fn code(&self) -> ErrorCode {
         match self {
             Self::Api(e) => e.code(),
             Self::Policy(e) => e.code(),
@@ -88,36 +45,30 @@ impl BootError {
             Self::Quiesce(e) => e.code(),
             Self::Measure(e) => e.code(),
             Self::Handoff(e) => e.code(),
-            Self::Internal(_) => 99,
+            Self::Internal(_) => ErrorCode::Defect,
         }
     }
 
-    pub(crate) fn verdict(&self) -> Verdict {
-        let may_pass = match self {
-            Self::Api(e) => e.may_pass(),
-            Self::Policy(e) => e.may_pass(),
-            Self::Net(e) => e.may_pass(),
-            Self::Unlock(e) => e.may_pass(),
-            Self::Data(e) => e.may_pass(),
-            Self::Root(e) => e.may_pass(),
-            Self::Scratch(e) => e.may_pass(),
-            Self::Quiesce(e) => e.may_pass(),
-            Self::Handoff(e) => e.may_pass(),
-            Self::Measure(_) | Self::Internal(_) => false,
-        };
-        if may_pass { Verdict::Reboot } else { Verdict::PowerOff }
+    /// What the machine does next, unless the command line decides it (`cvm.fail`).
+    pub(crate) fn action(&self) -> FailureAction {
+        self.code().action().unwrap_or(if self.is_transient() { FailureAction::Reboot } else { FailureAction::PowerOff })
     }
 
-    /// `E42 net: cause: cause`.
-    pub(crate) fn line(&self) -> String {
-        let mut line = format!("E{} {self}", self.code());
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            line.push_str(": ");
-            line.push_str(&error.to_string());
-            cause = error.source();
+    /// Whether another try may help, for codes of which the table does not say it.
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Unlock(e) => e.is_transient(),
+            Self::Data(e) => e.is_transient(),
+            Self::Scratch(e) => e.is_transient(),
+            Self::Quiesce(e) => e.is_transient(),
+            Self::Handoff(e) => e.is_transient(),
+            Self::Api(_) | Self::Policy(_) | Self::Root(_) | Self::Net(_) | Self::Measure(_) | Self::Internal(_) => false,
         }
-        line
+    }
+
+    /// The failure line: `E53 phase: cause: cause (what happens next)`.
+    pub(crate) fn line(&self, action: FailureAction) -> String {
+        format!("{} {} ({})", self.code(), failure::chain(self), action.announcement())
     }
 }
 
@@ -128,7 +79,10 @@ mod tests {
     #[test]
     fn line_is_code_phase_and_the_chain_of_causes() {
         let error = BootError::from(policy::Error::Line(cmdline::Error::Repeated(cmdline::Key::RootHash)));
-        assert_eq!(error.line(), "E22 policy: command line: roothash is repeated");
-        assert_eq!(error.verdict(), Verdict::PowerOff);
+        assert_eq!(error.action(), FailureAction::PowerOff);
+        assert_eq!(
+            error.line(error.action()),
+            "E22 policy: command line: roothash is repeated (powering off: another try cannot help)"
+        );
     }
 }

@@ -4,10 +4,11 @@ use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
 use cmdline::{LogLevel, Phase, Policy};
+use failure::FailureAction;
 use linux::kmsg::Kmsg;
 use log::{Level, LevelFilter, Metadata, Record};
 
-use crate::error::{BootError, Verdict};
+use crate::error::BootError;
 use crate::watchdog;
 
 /// Lines of the timeline go to this target.
@@ -15,11 +16,11 @@ const TIMELINE: &str = "timeline";
 
 static KMSG: OnceLock<Kmsg> = OnceLock::new();
 /// Where a panic finds it too.
-static VERDICT: OnceLock<Option<Verdict>> = OnceLock::new();
+static ACTION: OnceLock<Option<FailureAction>> = OnceLock::new();
 
-/// What the measured policy wants done after a failure, once there is a policy and if it says.
-pub(crate) fn verdict() -> Option<Verdict> {
-    VERDICT.get().copied().flatten()
+/// What the machine does after a failure by the measured policy (`cvm.fail`), once it is read and if it says so.
+pub(crate) fn action() -> Option<FailureAction> {
+    ACTION.get().copied().flatten()
 }
 
 /// The `log` crate's way to the kernel's log.
@@ -50,7 +51,7 @@ impl Journal {
             logger.timeline = policy.debug.timeline;
         }
         log::set_max_level(LevelFilter::Debug);
-        let taken = self.pauses.set(policy.debug.pauses.clone()).is_ok() && VERDICT.set(policy.fail.map(Verdict::from)).is_ok();
+        let taken = self.pauses.set(policy.debug.pauses.clone()).is_ok() && ACTION.set(policy.fail).is_ok();
         debug_assert!(taken, "one policy a boot");
         if policy.fail.is_some() {
             outlive_crashes();
@@ -101,8 +102,8 @@ pub(crate) fn open(kmsg: Kmsg) {
 /// From here on a crash ends as any other failure does.
 fn outlive_crashes() {
     let error = BootError::Internal(": it crashed".to_owned());
-    let verdict = verdict().unwrap_or_else(|| error.verdict());
-    if let Err(error) = linux::crash::last_words(&format!("{} ({})", error.line(), verdict.meaning()), verdict.power()) {
+    let action = action().unwrap_or_else(|| error.action());
+    if let Err(error) = linux::crash::last_words(&error.line(action), action) {
         log::warn!("a crash would be the kernel's panic: {error}");
     }
 }

@@ -9,7 +9,8 @@ mod watchdog;
 
 use std::sync::Arc;
 
-use error::{BootError, Verdict};
+use error::BootError;
+use failure::FailureAction;
 use journal::Journal;
 use linux::threads::OnceEach;
 
@@ -29,17 +30,17 @@ fn main() -> ! {
 /// Held by what ends PID 1: a failure, or the exec of the real init. The first takes all, and a failure never gives it back.
 static LAST_ACT: OnceEach = OnceEach::new();
 
-/// Says why on the console and ends the machine: by the error's own verdict, unless the measured policy has another.
+/// Prints why on the console and ends the machine: by the error's own action, unless the measured policy decides it.
 fn end(error: &BootError) -> ! {
     let only = LAST_ACT.enter();
-    let verdict = journal::verdict().unwrap_or_else(|| error.verdict());
-    if verdict == Verdict::Park {
-        watchdog::disarm(); // it would end the reading
+    let action = journal::action().unwrap_or_else(|| error.action());
+    if action == FailureAction::Halt {
+        watchdog::disarm(); // else it resets the machine while the operator reads the console
     }
-    journal::last_words(&format!("{} ({})", error.line(), verdict.meaning()));
+    journal::last_words(&error.line(action));
     match only {
-        Some(_) => linux::power::end(verdict.power()),
+        Some(_) => linux::power::end(action),
         // A panic while this thread ended PID 1: what it was about to do is not tried again.
-        None => linux::power::end_at_once(verdict.power()),
+        None => linux::power::end_at_once(action),
     }
 }

@@ -130,15 +130,6 @@ keywords! {
         /// Always.
         Require = "require",
     }
-    /// What happens after a failure.
-    FailVerdict {
-        /// Try again from the firmware.
-        Reboot = "reboot",
-        /// Power off.
-        PowerOff = "poweroff",
-        /// Stay, and do nothing.
-        Park = "park",
-    }
     /// How much is logged.
     LogLevel {
         /// Failures.

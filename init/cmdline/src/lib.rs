@@ -18,10 +18,11 @@ mod words;
 
 pub use address::{Host, Pccs, VaultAddress};
 pub use disks::{DataDisk, DiskName};
+pub use failure::FailureAction;
 pub use key::Key;
 pub use keyword::{
-    Check, DataCipher, Distinct, FailVerdict, FileSystem, Format, FsOption, LogLevel, Measure, Measured, OnCorruption, OnError,
-    OpenMode, Phase, Seal, TcbStatus, Wipe,
+    Check, DataCipher, Distinct, FileSystem, Format, FsOption, LogLevel, Measure, Measured, OnCorruption, OnError, OpenMode,
+    Phase, Seal, TcbStatus, Wipe,
 };
 pub use net::{LinkSelector, Net, NetMode};
 pub use policy::{Data, Policy, PreviousKey, Root, Vaults};

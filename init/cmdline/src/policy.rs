@@ -5,9 +5,9 @@ use super::scratch;
 use super::value::{list, patience, watchdog};
 use super::words::Words;
 use super::{
-    Check, Conflict, DataCipher, DataDisk, DebugFlags, DiskSelector, Distinct, Error, FailVerdict, FileSystem, Format, FsOption,
-    Handle, InitPath, Key, KeyCommitment, LogLevel, Measure, Measured, Net, NetMode, OnCorruption, OnError, OpenMode, Pccs,
-    RootHash, RootSelector, Scratch, Seal, TcbPolicy, Threshold, VaultAddress, Wipe,
+    Check, Conflict, DataCipher, DataDisk, DebugFlags, DiskSelector, Distinct, Error, FailureAction, FileSystem, Format,
+    FsOption, Handle, InitPath, Key, KeyCommitment, LogLevel, Measure, Measured, Net, NetMode, OnCorruption, OnError, OpenMode,
+    Pccs, RootHash, RootSelector, Scratch, Seal, TcbPolicy, Threshold, VaultAddress, Wipe,
 };
 use crate::time;
 use encoding::{hex, text};
@@ -49,7 +49,7 @@ pub struct Policy {
     /// The real init.
     pub init: InitPath,
     /// What happens after a failure; `None`: it depends on the failure.
-    pub fail: Option<FailVerdict>,
+    pub fail: Option<FailureAction>,
     /// How much is logged.
     pub log: LogLevel,
     /// What helps to debug.
@@ -189,7 +189,7 @@ pub(super) fn build(words: Words) -> Result<Policy, Error> {
         measured: words.optional(Key::Measured, Measured::parse)?.unwrap_or(Measured::Auto),
         watchdog: words.optional(Key::Watchdog, watchdog)?,
         init: words.optional(Key::Init, InitPath::parse)?.unwrap_or_default(),
-        fail: words.optional(Key::Fail, FailVerdict::parse)?,
+        fail: words.optional(Key::Fail, FailureAction::parse)?,
         log: words.optional(Key::Log, LogLevel::parse)?.unwrap_or(LogLevel::Info),
         debug: words.optional(Key::Debug, DebugFlags::parse)?.unwrap_or_default(),
         words,

@@ -93,7 +93,7 @@ fn about(key: Key) -> About {
         Key::Measured => ("auto or require", "auto", "whether this line must be in the firmware's log"),
         Key::Watchdog => ("seconds, 10 to 3600", "no watchdog", "how long there may be no progress before the machine is reset"),
         Key::Init => ("an absolute path", "/sbin/init", "the real init"),
-        Key::Fail => ("reboot, poweroff or park", "by the failure", "what happens after a failure"),
+        Key::Fail => ("reboot, poweroff or halt", "by the failure", "what happens after a failure"),
         Key::Log => ("error, warn, info or debug", "info", "how much is logged; shows in the receipt"),
         Key::Debug => ("pause:PHASE and timeline, separated by commas", "nothing", "what helps to debug; shows in the receipt"),
     };
@@ -222,7 +222,7 @@ mod tests {
             (String::new(), "", "right would be roothash= and 64 lower-case hexadecimal digits"),
             (format!("{hash} x=\"y z\""), "^", "right would be no quotes: no value of ours has white space"),
             (
-                format!("{hash} -- cvm.fail=park"),
+                format!("{hash} -- cvm.fail=halt"),
                 "^^^",
                 "right would be cvm.fail before the --: what follows it are init's arguments",
             ),

@@ -5,10 +5,11 @@ use std::fs::File;
 use std::io::Write as _;
 use std::sync::OnceLock;
 
+use failure::FailureAction;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use rustix::io::Errno;
 
-use crate::power::Power;
+use crate::power;
 use crate::{Error, watchdog};
 
 /// What a processor or the C library does to a program that is broken.
@@ -18,20 +19,20 @@ const SIGNALS: [Signal; 6] = [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, S
 struct LastWords {
     log: File,
     line: Vec<u8>,
-    how: Power,
+    action: FailureAction,
 }
 
 /// The first is from before there was a policy. Read in a signal handler: set once each, never taken away.
 static LAST_WORDS: [OnceLock<LastWords>; 2] = [OnceLock::new(), OnceLock::new()];
 
-/// From here on a crash says `line` in the kernel's log, as critical, and ends the machine by `how`. May be called twice: the second
+/// From here on a crash says `line` in the kernel's log, as critical, and ends the machine by `action`. May be called twice: the second
 /// call is the policy's.
 ///
 /// # Errors
 /// As opening `/dev/kmsg`, and sigaction(2).
-pub fn last_words(line: &str, how: Power) -> Result<(), Error> {
+pub fn last_words(line: &str, action: FailureAction) -> Result<(), Error> {
     let log = File::options().write(true).open("/dev/kmsg").map_err(|e| Error::io("open", "/dev/kmsg", &e))?;
-    let words = LastWords { log, line: format!("<2>cvm-init: {line}\n").into_bytes(), how };
+    let words = LastWords { log, line: format!("<2>cvm-init: {line}\n").into_bytes(), action };
     let [first, second] = &LAST_WORDS;
     if let Err(words) = first.set(words) {
         second.set(words).map_err(|_| Error::new("sigaction", "a third time", Errno::EXIST))?;
@@ -55,11 +56,11 @@ extern "C" fn crashed(_signal: std::ffi::c_int) {
     if let Some(words) = words {
         (&words.log).write_all(&words.line).unwrap_or_default();
     }
-    let how = words.map_or(Power::Off, |words| words.how);
-    if how == Power::Park {
+    let action = words.map_or(FailureAction::PowerOff, |words| words.action);
+    if action == FailureAction::Halt {
         watchdog::disarm_open();
     }
-    how.ask();
+    power::request(action);
     loop {
         rustix::event::pause();
     }

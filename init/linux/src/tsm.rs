@@ -38,7 +38,7 @@ pub struct Report {
 /// Whether asking again can help: the host's quoting service is silent, busy or failing, or somebody else used the entry. Kernels
 /// differ in how they say it (6.12 an empty blob, 7.x EIO), so all of it is treated alike.
 #[must_use]
-pub fn may_pass(error: &Error) -> bool {
+pub fn is_transient(error: &Error) -> bool {
     let passing = [Errno::BUSY, Errno::IO, Errno::INTR, Errno::TIMEDOUT, Errno::NODATA, Errno::STALE, Errno::AGAIN];
     passing.contains(&error.errno())
 }

@@ -29,7 +29,7 @@ fn host_that_appends_to_the_command_line_is_refused() {
         ("its own key", "cvm.vault.commit=none", cmdline::Error::Repeated(Key::VaultCommit)),
         ("another disk", "cvm.data=serial=mine", cmdline::Error::Repeated(Key::Data)),
         ("a quote that hides what follows", "\"x", cmdline::Error::Quoted),
-        ("words behind dashes", "-- cvm.fail=park", cmdline::Error::AfterDashes(Key::Fail)),
+        ("words behind dashes", "-- cvm.fail=halt", cmdline::Error::AfterDashes(Key::Fail)),
         ("revoked platforms", "cvm.tcb=uptodate,Revoked", cmdline::Error::Malformed(Key::Tcb)),
         ("one share", "cvm.vault.threshold=1", cmdline::Error::Malformed(Key::VaultThreshold)),
         ("a threshold nobody reaches", "cvm.vault.threshold=255", too_few(255)),
@@ -58,7 +58,7 @@ fn word_that_the_host_drops_is_missed() {
 #[test]
 fn whatever_the_host_adds_shows_in_the_digested_text() {
     let before = cmdline::parse(&measured()).unwrap().canonical();
-    for word in ["cvm.log=debug", "cvm.debug=timeline", "cvm.fail=park", "init=/bin/sh", "cvm.net.keep=no"] {
+    for word in ["cvm.log=debug", "cvm.debug=timeline", "cvm.fail=halt", "init=/bin/sh", "cvm.net.keep=no"] {
         let after = cmdline::parse(&format!("{} {word}", measured())).unwrap();
         assert_ne!(after.canonical(), before, "{word}");
     }

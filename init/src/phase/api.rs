@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use failure::ErrorCode;
 use linux::modules::{self, Outcome};
 use linux::mount::{Attr, Detached, MountOption};
 
@@ -30,18 +31,18 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    pub(crate) const fn code(&self) -> u8 {
+    pub(crate) const fn code(&self) -> ErrorCode {
         match self {
-            Self::Mount(_) => 10,
-            Self::Log(_) => 11,
-            Self::List(_) | Self::Line(_) => 12,
-            Self::Module(_) | Self::NoDevice(_) => 13,
-            Self::Silent(..) => 14,
+            Self::Mount(_) => ErrorCode::KernelFileSystem,
+            Self::Log(_) => ErrorCode::KernelLog,
+            Self::List(_) | Self::Line(_) => ErrorCode::ModuleList,
+            Self::Module(_) | Self::NoDevice(_) => ErrorCode::Module,
+            Self::Silent(..) => ErrorCode::ModuleSilent,
         }
     }
 
     /// A disk may answer its driver after the next start.
-    pub(crate) const fn may_pass(&self) -> bool {
+    pub(crate) const fn is_transient(&self) -> bool {
         matches!(self, Self::Silent(..))
     }
 }

@@ -299,7 +299,8 @@ mod tests {
             (&wanted(""), Some(0), Err((72, false))),
         ];
         for (wanted, time, want) in cases {
-            let told = may_format_now("the disk is blank", wanted, time).map_err(|error| (error.code(), error.may_pass()));
+            let told =
+                may_format_now("the disk is blank", wanted, time).map_err(|error| (error.code().number(), error.is_transient()));
             assert_eq!(told, want, "{time:?}");
         }
     }

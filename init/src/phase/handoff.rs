@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use cmdline::InitPath;
+use failure::ErrorCode;
 use linux::child::Successor;
 use linux::mount;
 
@@ -36,18 +37,18 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    pub(crate) const fn code(&self) -> u8 {
+    pub(crate) const fn code(&self) -> ErrorCode {
         match self {
-            Self::Receipt(_) => 91,
-            Self::Move(_) => 92,
-            Self::Empty(_) => 93,
-            Self::NoInit(..) => 94,
-            Self::Exec(_) => 95,
+            Self::Receipt(_) => ErrorCode::BootReport,
+            Self::Move(_) => ErrorCode::MoveMounts,
+            Self::Empty(_) => ErrorCode::EmptyInitramfs,
+            Self::NoInit(..) => ErrorCode::NoInit,
+            Self::Exec(_) => ErrorCode::ExecInit,
         }
     }
 
     /// A program that was not read, where policy has such a read as an error and no panic, may be read the next time.
-    pub(crate) fn may_pass(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::NoInit(_, error) => error.is_io(),
             Self::Exec(error) => error.is_io(),

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use cmdline::{Measure, Measured as Demand, Policy};
 use eventlog::cel::{Record, Register};
 use eventlog::register::Hash;
+use failure::ErrorCode;
 use linux::measurements::{REGISTER_BYTES, Rtmr};
 use serde::Serialize;
 
@@ -51,11 +52,11 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    pub(crate) const fn code(&self) -> u8 {
+    pub(crate) const fn code(&self) -> ErrorCode {
         match self {
-            Self::Absent(_) | Self::NoCap(_) | Self::Unusable(..) => 90,
-            Self::Rtmr(..) | Self::Lost(..) | Self::Tpm(_) | Self::Event(_) | Self::Log(_) => 96,
-            Self::NotMeasured(_) => 97,
+            Self::Absent(_) | Self::NoCap(_) | Self::Unusable(..) => ErrorCode::RegisterAbsent,
+            Self::Rtmr(..) | Self::Lost(..) | Self::Tpm(_) | Self::Event(_) | Self::Log(_) => ErrorCode::MeasureFailed,
+            Self::NotMeasured(_) => ErrorCode::CmdlineUnmeasured,
         }
     }
 }
@@ -269,7 +270,7 @@ mod tests {
             ("the TPM by name on a machine", Measure::Tpm, none, with_tpm, Ok((none, Tpm::Needed))),
         ];
         for (name, wanted, rtmrs, machine, want) in cases {
-            assert_eq!(decide(wanted, true, rtmrs, machine).map_err(|error| error.code()), want, "{name}");
+            assert_eq!(decide(wanted, true, rtmrs, machine).map_err(|error| error.code().number()), want, "{name}");
         }
         // Without vaults there is no key to protect.
         assert!(matches!(decide(Measure::Auto, false, none, td), Ok((None, Tpm::None))));
@@ -284,6 +285,6 @@ mod tests {
         let rtmr = Rtmr::at(folder.path(), 3).unwrap();
         let mut records = Vec::new();
         let lost = extend_rtmr(3, &rtmr, &["{}".to_owned()], &mut records);
-        assert_eq!((lost.map(|_| ()).map_err(|error| error.code()), records.len()), (Err(96), 1));
+        assert_eq!((lost.map(|_| ()).map_err(|error| error.code().number()), records.len()), (Err(96), 1));
     }
 }

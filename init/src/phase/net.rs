@@ -16,6 +16,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use cmdline::{Data, Policy, VaultAddress};
+use failure::ErrorCode;
 use linux::readiness::Stop;
 
 use super::api::{self, Api};
@@ -64,21 +65,16 @@ pub(crate) struct Silence {
 }
 
 impl Error {
-    pub(crate) const fn code(&self) -> u8 {
+    pub(crate) const fn code(&self) -> ErrorCode {
         match self {
-            Self::NoLink => 40,
-            Self::NoCarrier(_) => 41,
-            Self::Silence(silence) if silence.by_dhcp => 42,
-            Self::Kernel(_) => 43,
-            Self::Silence(_) => 44,
-            Self::Duplicate(_) => 45,
+            Self::NoLink => ErrorCode::NoLink,
+            Self::NoCarrier(_) => ErrorCode::NoCarrier,
+            Self::Silence(silence) if silence.by_dhcp => ErrorCode::NoLease,
+            Self::Kernel(_) => ErrorCode::LinkRefused,
+            Self::Silence(_) => ErrorCode::NoRouter,
+            Self::Duplicate(_) => ErrorCode::DuplicateAddress,
             Self::Modules(error) => error.code(),
         }
-    }
-
-    /// Links, servers and routers come back, and whoever has our address may go.
-    pub(crate) const fn may_pass(&self) -> bool {
-        !matches!(self, Self::Modules(_))
     }
 
     /// What was missing when there was no more time.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use attest::{Anchor, Floors};
 use cmdline::{Policy, TcbPolicy};
+use failure::ErrorCode;
 
 use super::api::Api;
 use crate::watchdog;
@@ -47,26 +48,21 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    pub(crate) const fn code(&self) -> u8 {
+    pub(crate) const fn code(&self) -> ErrorCode {
         match self {
-            Self::Unreadable(_) => 20,
-            Self::Line(cmdline::Error::Unknown(_) | cmdline::Error::Removed { .. }) => 21,
-            Self::Line(cmdline::Error::Repeated(_)) => 22,
-            Self::Line(cmdline::Error::Malformed(_)) => 23,
-            Self::Line(cmdline::Error::Missing(_)) => 24,
+            Self::Unreadable(_) => ErrorCode::CmdlineUnreadable,
+            Self::Line(cmdline::Error::Unknown(_) | cmdline::Error::Removed { .. }) => ErrorCode::UnknownKey,
+            Self::Line(cmdline::Error::Repeated(_)) => ErrorCode::RepeatedKey,
+            Self::Line(cmdline::Error::Malformed(_)) => ErrorCode::MalformedValue,
+            Self::Line(cmdline::Error::Missing(_)) => ErrorCode::MissingKey,
             Self::Line(
                 cmdline::Error::TooLong | cmdline::Error::NotAscii | cmdline::Error::Quoted | cmdline::Error::AfterDashes(_),
-            ) => 25,
-            Self::Line(cmdline::Error::Conflict(_)) => 26,
-            Self::Watchdog(watchdog::Error::Modules(error)) if error.may_pass() => error.code(),
-            Self::Watchdog(_) => 29,
-            Self::Trust(..) | Self::Anchors(_) | Self::Floors(_) | Self::Signers => 28,
+            ) => ErrorCode::CmdlineForm,
+            Self::Line(cmdline::Error::Conflict(_)) => ErrorCode::KeyConflict,
+            Self::Watchdog(watchdog::Error::Modules(error)) if error.is_transient() => error.code(),
+            Self::Watchdog(_) => ErrorCode::Watchdog,
+            Self::Trust(..) | Self::Anchors(_) | Self::Floors(_) | Self::Signers => ErrorCode::TrustFile,
         }
-    }
-
-    /// What is measured stays as it is; a disk that keeps the watchdog's driver from loading may answer the next time.
-    pub(crate) const fn may_pass(&self) -> bool {
-        matches!(self, Self::Watchdog(watchdog::Error::Modules(error)) if error.may_pass())
     }
 }
 
@@ -135,7 +131,7 @@ mod tests {
         ];
         for (words, code) in cases {
             let line = format!("roothash={} {data} cvm.vault.mrenclave={build} {words}", "ab".repeat(32));
-            assert_eq!(cmdline::parse(&line).err().map(|error| Error::Line(error).code()), code, "{words}");
+            assert_eq!(cmdline::parse(&line).err().map(|error| Error::Line(error).code().number()), code, "{words}");
         }
     }
 

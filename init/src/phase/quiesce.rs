@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use failure::ErrorCode;
 use linux::{block::unanswered, tasks, tsm::Tsm};
 
 use crate::watchdog;
@@ -36,15 +37,15 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    pub(crate) const fn code(&self) -> u8 {
+    pub(crate) const fn code(&self) -> ErrorCode {
         match self {
-            Self::Disks(_) => 39,
-            Self::Threads(_) | Self::Request(_) | Self::Kernel(_) => 98,
+            Self::Disks(_) => ErrorCode::DiskSilent,
+            Self::Threads(_) | Self::Request(_) | Self::Kernel(_) => ErrorCode::Unfinished,
         }
     }
 
     /// Whatever a thread waits for is the host's, and may answer after the next start.
-    pub(crate) const fn may_pass(&self) -> bool {
+    pub(crate) const fn is_transient(&self) -> bool {
         matches!(self, Self::Disks(_) | Self::Threads(_))
     }
 }
@@ -101,14 +102,14 @@ mod tests {
     fn outcome(threads: impl Fn() -> String, tsm: &Tsm) -> Result<(), (u8, bool, String)> {
         let soon = Instant::now() + Duration::from_millis(20);
         let waited = wait_for(|| Ok(threads()), tsm, soon);
-        waited.map(drop).map_err(|error| (error.code(), error.may_pass(), error.to_string()))
+        waited.map(drop).map_err(|error| (error.code().number(), error.is_transient(), error.to_string()))
     }
 
     #[test]
     fn disk_that_owes_an_answer_is_named_and_may_answer_the_next_time() {
         let soon = Instant::now() + Duration::from_millis(5);
         let error = end_of(&|| Ok("/dev/vdc".to_owned()), soon, Error::Disks).unwrap_err();
-        assert_eq!((error.code(), error.may_pass()), (39, true));
+        assert_eq!((error.code().number(), error.is_transient()), (39, true));
         assert!(error.to_string().contains("still does not after 40 s: /dev/vdc: "), "{error}");
         assert!(disks_answer().is_ok());
     }

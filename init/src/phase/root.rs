@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use cmdline::{OnCorruption, RootHash, RootSelector};
+use failure::ErrorCode;
 use linux::block::{Access, DIRECT_ALIGN, Device};
 use linux::dm::{self, Mapped, Target};
 use linux::mount::{Attr, Detached, MountOption};
@@ -58,28 +59,22 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    pub(crate) const fn code(&self) -> u8 {
+    pub(crate) const fn code(&self) -> ErrorCode {
         match self {
             Self::Disk(error) => match error {
-                block_lookup::Error::Missing(..) => 30,
-                block_lookup::Error::Damaged(..) | block_lookup::Error::Disagree(..) => 31,
-                block_lookup::Error::Ambiguous(_) => 32,
-                block_lookup::Error::Kernel(_) | block_lookup::Error::Unreadable(..) | block_lookup::Error::NotOpen(..) => 37,
-                block_lookup::Error::SectorSize { .. } => 38,
+                block_lookup::Error::Missing(..) => ErrorCode::RootMissing,
+                block_lookup::Error::Damaged(..) | block_lookup::Error::Disagree(..) => ErrorCode::RootTable,
+                block_lookup::Error::Ambiguous(_) => ErrorCode::RootAmbiguous,
+                block_lookup::Error::Kernel(_) | block_lookup::Error::Unreadable(..) | block_lookup::Error::NotOpen(..) => {
+                    ErrorCode::RootUnreadable
+                }
+                block_lookup::Error::SectorSize { .. } => ErrorCode::RootSectorSize,
             },
-            Self::Superblock(_) => 33,
-            Self::Activate(_) | Self::Number(_) => 34,
-            Self::Hash(..) => 35,
-            Self::FileSystem(_) | Self::Mount(_) => 36,
-            Self::Read(_) | Self::Unread(..) => 37,
-        }
-    }
-
-    /// A disk that is not there may be there after the next start; one that lies stays a lie.
-    pub(crate) const fn may_pass(&self) -> bool {
-        match self {
-            Self::Disk(error) => error.may_pass(),
-            error => matches!(error, Self::Read(_) | Self::Unread(..)),
+            Self::Superblock(_) => ErrorCode::VeritySuperblock,
+            Self::Activate(_) | Self::Number(_) => ErrorCode::VerityActivation,
+            Self::Hash(..) => ErrorCode::RootHash,
+            Self::FileSystem(_) | Self::Mount(_) => ErrorCode::RootFileSystem,
+            Self::Read(_) | Self::Unread(..) => ErrorCode::RootUnreadable,
         }
     }
 }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use cmdline::{Data, KeyCommitment, TcbPolicy, TcbStatus, Vaults};
+use failure::ErrorCode;
 use quorum::{AgreedTime, Commitment, Dek, Rule, Threshold};
 
 use super::data::{self, Disks, Keys};
@@ -121,23 +122,23 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    pub(crate) fn code(&self) -> u8 {
+    pub(crate) fn code(&self) -> ErrorCode {
         match self {
-            Self::TooFew(_) => 50,
-            Self::Denied(_) => 51,
-            Self::Unproved(_) => 52,
-            Self::NotBelieved(_) => 53,
-            Self::OwnQuote(_) => 54,
-            Self::Identity(_) | Self::Thread(_) | Self::Threshold(..) => 55,
-            Self::Expired(_) => 56,
-            Self::Stale(_) => 57,
+            Self::TooFew(_) => ErrorCode::TooFewShares,
+            Self::Denied(_) => ErrorCode::Denied,
+            Self::Unproved(_) => ErrorCode::KeyUnproved,
+            Self::NotBelieved(_) => ErrorCode::VaultsUntrusted,
+            Self::OwnQuote(_) => ErrorCode::OwnEvidence,
+            Self::Identity(_) | Self::Thread(_) | Self::Threshold(..) => ErrorCode::UnlockSetup,
+            Self::Expired(_) => ErrorCode::KeyExpired,
+            Self::Stale(_) => ErrorCode::CollateralStale,
             Self::Disk(error) => error.code(),
         }
     }
 
     /// What was answered at an address changes nothing: another node may be the next to answer there. So only what fails here is final:
     /// so many vaults that are not dialled any more that the others are too few.
-    pub(crate) fn may_pass(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::TooFew(outcome)
             | Self::Denied(outcome)
@@ -147,7 +148,7 @@ impl Error {
             | Self::OwnQuote(outcome)
             | Self::Expired(outcome) => !outcome.is_hopeless(),
             // A disk that does not read while a key is tried on it may read the next time.
-            Self::Disk(error) => error.may_pass(),
+            Self::Disk(error) => error.is_transient(),
             Self::Identity(_) | Self::Thread(_) | Self::Threshold(..) => false,
         }
     }
@@ -287,8 +288,8 @@ mod tests {
     fn disk_that_does_not_read_in_a_trial_may_read_the_next_time() {
         let trial = |error| Error::Disk(data::Error::Read(error));
         let error = trial(linux::Error::io("read", "/dev/vdb", &std::io::ErrorKind::TimedOut.into()));
-        assert_eq!((error.code(), error.may_pass()), (71, true));
+        assert_eq!((error.code().number(), error.is_transient()), (71, true));
         let foreign = Error::Disk(data::Error::Foreign);
-        assert_eq!((foreign.code(), foreign.may_pass()), (73, false));
+        assert_eq!((foreign.code().number(), foreign.is_transient()), (73, false));
     }
 }

@@ -11,7 +11,7 @@ fn keywords_read_as_they_are_written() {
     for value in DataCipher::ALL {
         assert_eq!(with_data(&format!("cvm.data.cipher={}", value.as_str())).unwrap().cipher, *value);
     }
-    for value in FailVerdict::ALL {
+    for value in FailureAction::ALL {
         assert_eq!(with_root(&format!("cvm.fail={}", value.as_str())).unwrap().fail, Some(*value));
     }
     assert_eq!(with_root("cvm.log=debug").unwrap().log, LogLevel::Debug);

@@ -34,7 +34,7 @@ pub(crate) enum Error {
 
 impl Error {
     /// A disk that is not there, or not readable, may be after the next start; what the disk says stays the same.
-    pub(crate) const fn may_pass(&self) -> bool {
+    pub(crate) const fn is_transient(&self) -> bool {
         match self {
             Self::Kernel(_) | Self::Missing(..) | Self::Unreadable(..) | Self::NotOpen(..) => true,
             Self::Damaged(..) | Self::Disagree(..) | Self::SectorSize { .. } | Self::Ambiguous(_) => false,

@@ -44,7 +44,7 @@ pub(crate) enum Error {
 
 impl Error {
     /// Whether the tool may come through the next time: it could not read the disk, or was ended.
-    pub(super) const fn may_pass(&self) -> bool {
+    pub(super) const fn is_transient(&self) -> bool {
         matches!(self, Self::NotThrough(..) | Self::Unreadable(..))
     }
 }

@@ -20,7 +20,7 @@ pub(crate) enum Error {
 
 impl Error {
     /// Whether something did not answer or read, and not what the image brings along.
-    pub(super) fn may_pass(&self) -> bool {
+    pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Read(_, error) => linux::Error::io("read", "", error).is_io(),
             Self::Load(error) => error.is_io(),

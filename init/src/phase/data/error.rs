@@ -1,6 +1,7 @@
 //! Why the data disk is not opened.
 
 use cmdline::DataDisk;
+use failure::ErrorCode;
 use ondisk::{blank, luks2};
 use uuid::Uuid;
 
@@ -74,46 +75,48 @@ impl Error {
         }
     }
 
-    pub(crate) fn code(&self) -> u8 {
+    pub(crate) fn code(&self) -> ErrorCode {
         match self {
-            Self::Disk(block_lookup::Error::NotOpen(..)) | Self::Read(_) | Self::Unwritten(unwritten::Error::Read(_)) => 71,
-            Self::Disk(_) | Self::SameDisk => 70,
+            Self::Disk(block_lookup::Error::NotOpen(..)) | Self::Read(_) | Self::Unwritten(unwritten::Error::Read(_)) => {
+                ErrorCode::DataUnreadable
+            }
+            Self::Disk(_) | Self::SameDisk => ErrorCode::DataMissing,
             Self::Of(_, error) => error.code(),
             Self::Modules(error) => error.code(),
-            Self::Unformatted(_) | Self::TooLate(..) | Self::NoTime(_) => 72,
-            Self::Foreign => 73,
-            Self::Header(_) => 74,
-            Self::Violation(_) => 75,
-            Self::Open(_) => 76,
-            Self::Driver(_) | Self::Mount(_) => 77,
-            Self::NoMountpoint(_) => 78,
-            Self::TooSmall(_) => 79,
+            Self::Unformatted(_) | Self::TooLate(..) | Self::NoTime(_) => ErrorCode::DataUnformatted,
+            Self::Foreign => ErrorCode::DataForeign,
+            Self::Header(_) => ErrorCode::DataHeader,
+            Self::Violation(_) => ErrorCode::DataPolicy,
+            Self::Open(_) => ErrorCode::DataOpen,
+            Self::Driver(_) | Self::Mount(_) => ErrorCode::DataMount,
+            Self::NoMountpoint(_) => ErrorCode::DataMountpoint,
+            Self::TooSmall(_) => ErrorCode::DataSize,
             Self::Format(error) => error.code(),
-            Self::Write(_) => 81,
-            Self::ReadBack | Self::Changed | Self::InUse => 83,
-            Self::Unsealed => 84,
-            Self::Seal(_) => 85,
-            Self::Check(_) => 86,
-            Self::Unwritten(_) => 87,
+            Self::Write(_) => ErrorCode::FormatWrite,
+            Self::ReadBack | Self::Changed | Self::InUse => ErrorCode::DataChanged,
+            Self::Unsealed => ErrorCode::HeaderUnauthenticated,
+            Self::Seal(_) => ErrorCode::HeaderAuth,
+            Self::Check(_) => ErrorCode::FileSystemCheck,
+            Self::Unwritten(_) => ErrorCode::InodeTables,
             Self::Size(error) => error.code(),
-            Self::OtherUuid(..) => 89,
+            Self::OtherUuid(..) => ErrorCode::DataUuid,
         }
     }
 
-    pub(crate) fn may_pass(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::Of(_, error) => error.may_pass(),
-            Self::Disk(error) => error.may_pass(),
-            Self::Modules(error) => error.may_pass(),
-            Self::Driver(error) => error.may_pass(),
+            Self::Of(_, error) => error.is_transient(),
+            Self::Disk(error) => error.is_transient(),
+            Self::Modules(error) => error.is_transient(),
+            Self::Driver(error) => error.is_transient(),
             Self::Read(_) | Self::NoTime(_) | Self::InUse => true,
             // A read that fails may come through the next time; what was read and is wrong stays wrong.
             Self::Open(error) => error.is_io(),
             Self::Mount(error) | Self::Write(error) => error.is_io(),
-            Self::Format(error) => error.may_pass(),
-            Self::Check(error) => error.may_pass(),
-            Self::Unwritten(error) => error.may_pass(),
-            Self::Size(error) => error.may_pass(),
+            Self::Format(error) => error.is_transient(),
+            Self::Check(error) => error.is_transient(),
+            Self::Unwritten(error) => error.is_transient(),
+            Self::Size(error) => error.is_transient(),
             _ => false,
         }
     }
@@ -139,8 +142,8 @@ mod tests {
             (Error::Modules(api::Error::Silent("a.ko".to_owned(), "vdb".to_owned(), silent.clone())), 14, true),
             (Error::Modules(api::Error::Module(silent)), 13, false),
         ];
-        for (error, code, may_pass) in cases {
-            assert_eq!((error.code(), error.may_pass()), (code, may_pass), "{error:?}");
+        for (error, code, is_transient) in cases {
+            assert_eq!((error.code().number(), error.is_transient()), (code, is_transient), "{error:?}");
         }
     }
 }

@@ -11,6 +11,7 @@
 use std::path::Path;
 
 use cmdline::{Data, DataCipher, Wipe};
+use failure::ErrorCode;
 use linux::block::{Access, Device};
 use ondisk::intent::{self, Intent};
 use ondisk::luks2::{DATA_OFFSET, SealState};
@@ -40,16 +41,16 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    pub(super) const fn code(&self) -> u8 {
+    pub(super) const fn code(&self) -> ErrorCode {
         match self {
-            Self::Header(_) | Self::Random(_) | Self::Changed => 80,
-            Self::Write(_) => 81,
-            Self::FileSystem(_) => 82,
+            Self::Header(_) | Self::Random(_) | Self::Changed => ErrorCode::FormatHeader,
+            Self::Write(_) => ErrorCode::FormatWrite,
+            Self::FileSystem(_) => ErrorCode::FormatFileSystem,
         }
     }
 
     /// Whether the disk failed to read or write: the next boot formats it from the start.
-    pub(super) fn may_pass(&self) -> bool {
+    pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Header(error) => error.is_io(),
             Self::Write(error) => error.is_io(),

@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use cmdline::{Data, FileSystem, OnError};
+use failure::ErrorCode;
 use linux::block::{Access, Device};
 use linux::resize::{self, Growth};
 use ondisk::luks2::DATA_OFFSET;
@@ -50,16 +51,16 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    pub(super) const fn code(&self) -> u8 {
+    pub(super) const fn code(&self) -> ErrorCode {
         match self {
-            Self::Read(_) => 71,
-            Self::Shrunk { .. } | Self::Unreplayed { .. } => 79,
-            Self::Write(_) => 81,
+            Self::Read(_) => ErrorCode::DataUnreadable,
+            Self::Shrunk { .. } | Self::Unreplayed { .. } => ErrorCode::DataSize,
+            Self::Write(_) => ErrorCode::FormatWrite,
         }
     }
 
     /// Whether the disk may be read or written the next time.
-    pub(super) fn may_pass(&self) -> bool {
+    pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Read(_) | Self::Write(_) => true,
             Self::Shrunk { .. } | Self::Unreplayed { .. } => false,

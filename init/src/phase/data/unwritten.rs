@@ -42,7 +42,7 @@ pub(crate) enum Error {
 
 impl Error {
     /// Whether the disk may be read or written the next time.
-    pub(super) fn may_pass(&self) -> bool {
+    pub(super) fn is_transient(&self) -> bool {
         matches!(self, Self::Read(_) | Self::Write(_) | Self::Recover(_))
     }
 }

@@ -156,17 +156,13 @@ mod tests {
                 "needs-loader",
                 "/no-loader, which it needs to start: /lib64/ld-linux-x86-64.so.2, which it needs to start: openat2",
             ),
-            ("itself", "/itself, which it needs to start: /itself, "),
+            ("itself", "/itself, which it needs to start: scripts that name scripts without an end"),
             ("text", "neither an ELF file nor a script"),
             ("script-6", "/script-5, which it needs to start: /script-4, "),
         ] {
             let error = check(root.path(), &Path::new("/").join(path)).unwrap_err();
             assert!(!error.is_io());
-            let (mut told, mut cause) = (error.to_string(), std::error::Error::source(&error));
-            while let Some(error) = cause {
-                told = format!("{told}: {error}");
-                cause = error.source();
-            }
+            let told = failure::chain(&error);
             assert!(told.starts_with(want), "{path}: {told}");
         }
     }

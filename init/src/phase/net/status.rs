@@ -115,12 +115,12 @@ mod tests {
         assert!(status.ready(soon()).is_none());
         status.set(None, Trouble::NoCarrier("eth0".to_owned()));
         let error = status.ready_or_why(Duration::from_millis(5), soon()).unwrap_err();
-        assert_eq!((error.code(), error.to_string().as_str()), (41, "eth0 has no carrier"));
+        assert_eq!((error.code().number(), error.to_string().as_str()), (41, "eth0 has no carrier"));
         let up = Up { index: 2, name: "eth0".to_owned(), resolvers: Vec::new() };
         status.set(Some(up.clone()), Trouble::NoLink);
         assert_eq!(status.ready_or_why(Duration::from_secs(9), soon()).ok(), Some(up));
         status.broke(linux::Error::io("socket", "rtnetlink", &std::io::ErrorKind::OutOfMemory.into()));
-        assert_eq!(status.ready_or_why(Duration::from_secs(9), soon()).unwrap_err().code(), 43);
+        assert_eq!(status.ready_or_why(Duration::from_secs(9), soon()).unwrap_err().code().number(), 43);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Why there is no scratch space.
 
+use failure::ErrorCode;
+
 use super::super::data::{filesystem, luks};
 use crate::phase::{api, block_lookup};
 
@@ -35,24 +37,24 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    pub(crate) const fn code(&self) -> u8 {
+    pub(crate) const fn code(&self) -> ErrorCode {
         match self {
-            Self::Disk(block_lookup::Error::NotOpen(..)) | Self::Read(_) | Self::Write(_) => 61,
-            Self::Disk(_) | Self::SameDisk(..) => 60,
+            Self::Disk(block_lookup::Error::NotOpen(..)) | Self::Read(_) | Self::Write(_) => ErrorCode::ScratchUnusable,
+            Self::Disk(_) | Self::SameDisk(..) => ErrorCode::ScratchMissing,
             Self::Modules(error) => error.code(),
-            Self::InUse(..) => 62,
-            Self::Small(_) | Self::NoMountpoint(_) => 63,
-            Self::Open(_) => 64,
-            Self::FileSystem(_) | Self::Mount(_) => 65,
-            Self::Swap(_) => 66,
+            Self::InUse(..) => ErrorCode::ScratchInUse,
+            Self::Small(_) | Self::NoMountpoint(_) => ErrorCode::ScratchPlace,
+            Self::Open(_) => ErrorCode::ScratchOpen,
+            Self::FileSystem(_) | Self::Mount(_) => ErrorCode::ScratchFileSystem,
+            Self::Swap(_) => ErrorCode::ScratchSwap,
         }
     }
 
     /// A disk that is away, or does not read or write, may do so the next time.
-    pub(crate) fn may_pass(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::Disk(error) => error.may_pass(),
-            Self::Modules(error) => error.may_pass(),
+            Self::Disk(error) => error.is_transient(),
+            Self::Modules(error) => error.is_transient(),
             // A disk that is attached read-only stays so.
             Self::Read(error) | Self::Write(error) => !error.is_denial(),
             Self::Open(error) => error.is_io(),

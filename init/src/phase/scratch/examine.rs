@@ -86,7 +86,7 @@ mod tests {
         let disk = &cmdline::parse(&line).unwrap().scratch[0].disk;
         let told = is_marked(&device, bytes, disk);
         assert_eq!(std::fs::read(file.path()).unwrap(), before);
-        told.map_err(|error| (error.code(), error.may_pass(), error.to_string()))
+        told.map_err(|error| (error.code().number(), error.is_transient(), error.to_string()))
     }
 
     #[test]
@@ -104,8 +104,8 @@ mod tests {
             (&[(0, &mark), (4096, b"x")], "a scratch mark of another version, or other data behind the mark"),
         ];
         for (parts, seen) in cases {
-            let (code, may_pass, text) = told(BYTES, parts).unwrap_err();
-            assert_eq!((code, may_pass), (62, false), "{seen}");
+            let (code, is_transient, text) = told(BYTES, parts).unwrap_err();
+            assert_eq!((code, is_transient), (62, false), "{seen}");
             assert!(text.starts_with(&format!("serial=a holds {seen}: a scratch disk must be blank")), "{text}");
         }
         assert_eq!(told((32 << 20) - 4096, &[]).map_err(|told| told.0), Err(63));

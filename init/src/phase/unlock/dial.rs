@@ -96,7 +96,7 @@ pub(super) enum Error {
 impl Error {
     /// Whether the address is dialled again: after anything that was answered there, or not answered. The host leads it to whom it
     /// likes, so that another may be the next to answer.
-    pub(super) const fn may_pass(&self) -> bool {
+    pub(super) const fn is_transient(&self) -> bool {
         !matches!(self, Self::Random(_) | Self::Stopped)
     }
 }
@@ -113,8 +113,8 @@ impl Dialer {
                 Ok(()) => {}                   // it served, and its address is dialled again
                 Err(Error::Stopped) => return, // the time is up, or no more is wanted: that says nothing of the vault
                 Err(error) => {
-                    let may_pass = error.may_pass();
-                    if events.send(Event::Lost(index, error, may_pass)).is_err() || !may_pass {
+                    let is_transient = error.is_transient();
+                    if events.send(Event::Lost(index, error, is_transient)).is_err() || !is_transient {
                         return;
                     }
                 }

@@ -104,10 +104,10 @@ impl Gathering {
                 self.outcome.served(index, expires_at);
                 (index, quorum::Event::Served(share))
             }
-            Event::Lost(index, error, may_pass) => {
+            Event::Lost(index, error, is_transient) => {
                 self.owes(index, None);
-                self.outcome.lost(index, &error, may_pass);
-                (index, if may_pass { quorum::Event::Lost } else { quorum::Event::Ended })
+                self.outcome.lost(index, &error, is_transient);
+                (index, if is_transient { quorum::Event::Lost } else { quorum::Event::Ended })
             }
         };
         let step = self.collection.take(index, event, self.start.elapsed(), |dek| trial.opens(dek));

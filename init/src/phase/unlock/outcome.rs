@@ -4,6 +4,7 @@ mod measured;
 
 use attest::Tcb;
 use cmdline::{TcbPolicy, Vaults};
+use failure::chain;
 use quorum::{Fate, Generation, Rule};
 use serde::Serialize;
 use vault::Refused;
@@ -214,12 +215,12 @@ impl Outcome {
         }
     }
 
-    /// Notes that a vault cannot be used now; `may_pass`: it is tried again.
-    pub(super) fn lost(&mut self, index: usize, error: &dial::Error, may_pass: bool) {
+    /// Notes that a vault cannot be used now; `is_transient`: it is tried again.
+    pub(super) fn lost(&mut self, index: usize, error: &dial::Error, is_transient: bool) {
         let Some(vault) = self.vaults.get_mut(index) else { return };
         vault.verdict = Verdict::of(error);
         let reason = chain(error);
-        let again = if may_pass { "; trying again" } else { "" };
+        let again = if is_transient { "; trying again" } else { "" };
         log::warn!("vault {}: {}: {reason}{again}", vault.address, vault.verdict.as_str());
         vault.reason = Some(reason);
         if vault.verdict == Verdict::Expired {
@@ -304,18 +305,6 @@ impl std::fmt::Display for Outcome {
     }
 }
 
-/// An error with its causes, `a: b: c`.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -394,11 +383,11 @@ mod tests {
             let mut outcome = Outcome::new(vaults, &policy.tcb, rule);
             for (index, error) in errors.iter().enumerate() {
                 let error = error();
-                outcome.lost(index, &error, error.may_pass());
+                outcome.lost(index, &error, error.is_transient());
             }
             let error = outcome.failure(0, false);
             // Whatever was answered: another may be the next to answer at that address.
-            assert_eq!((error.code(), error.may_pass()), (code, true), "{name}");
+            assert_eq!((error.code().number(), error.is_transient()), (code, true), "{name}");
         }
     }
 
@@ -409,7 +398,7 @@ mod tests {
         for (shares, hopeless, want) in [(0, false, (50, true)), (0, true, (50, false)), (2, false, (52, true))] {
             let outcome = Outcome::new(vaults, &policy.tcb, rule);
             let error = outcome.failure(shares, hopeless);
-            assert_eq!((error.code(), error.may_pass()), want, "{shares} {hopeless}");
+            assert_eq!((error.code().number(), error.is_transient()), want, "{shares} {hopeless}");
         }
     }
 

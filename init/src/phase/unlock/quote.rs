@@ -44,7 +44,7 @@ pub(super) enum Error {
 
 impl Error {
     /// A silent, busy, failing or lying quoting service may be restarted; a machine without one, or with another, stays so.
-    const fn may_pass(&self) -> bool {
+    const fn is_transient(&self) -> bool {
         matches!(self, Self::Service(_) | Self::Frame(_) | Self::Snp | Self::ReportData | Self::OtherDomain)
     }
 }
@@ -75,7 +75,7 @@ pub(super) fn own(
             Err(error) => error,
         };
         let pause = backoff.pause(super::dial::random());
-        if Instant::now() + pause >= until || !error.may_pass() {
+        if Instant::now() + pause >= until || !error.is_transient() {
             return Err(error);
         }
         log::warn!("quote: {error}; asking again");
@@ -89,7 +89,7 @@ pub(super) fn own(
 fn attempt(tsm: &Tsm, report_data: &[u8; REPORT_DATA_BYTES]) -> Result<OwnEvidence, Error> {
     let report = tsm
         .report(report_data)
-        .map_err(|error| if linux::tsm::may_pass(&error) { Error::Service(error) } else { Error::Interface(error) })?;
+        .map_err(|error| if linux::tsm::is_transient(&error) { Error::Service(error) } else { Error::Interface(error) })?;
     let (quote, tee) = match report.provider.as_str() {
         "tdx_guest" => (trust_domain(&report, report_data, linux::tdx::identity().map_err(Error::Interface)?.as_slice())?, "tdx"),
         "sev_guest" => (snp_guest(&report, report_data)?, "sev-snp"),

@@ -35,7 +35,7 @@ fn look_at(content: &[(u64, &[u8])], words: &str) -> Result<&'static str, u8> {
         Ok(Content::Begun(Begun::Record(..))) => Ok("begun by its record"),
         Ok(Content::Begun(Begun::Header(_))) => Ok("begun by its header"),
         Ok(Content::Luks(_)) => Ok("luks"),
-        Err(error) => Err(error.code()),
+        Err(error) => Err(error.code().number()),
     }
 }
 
