@@ -59,6 +59,20 @@ pub(crate) enum Command {
     /// Event logs: what firmware, boot loader and cvm-init say they measured
     #[command(subcommand)]
     Log(Log),
+    /// Explain an error code of the failure line (cvm-init: E53 ...): meaning, action, advice; without a code, list all
+    Explain(Explain),
+}
+
+#[derive(Args)]
+pub(crate) struct Explain {
+    /// The code: E53 or 53
+    pub(crate) code: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print init/docs/error-codes.md
+    #[arg(long, conflicts_with_all = ["code", "json"])]
+    pub(crate) markdown: bool,
 }
 
 #[derive(Subcommand)]

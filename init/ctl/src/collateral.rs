@@ -145,7 +145,7 @@ impl Cache {
         let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
         let result = fetched.entry(claimed).or_insert_with(|| {
             let until = deadline.min(Instant::now() + CACHE_TIMEOUT);
-            self.fetch(claimed, until).map(Arc::new).map_err(|error| format!("{}: {}", self.url, crate::chain(&error)))
+            self.fetch(claimed, until).map(Arc::new).map_err(|error| format!("{}: {}", self.url, failure::chain(&error)))
         });
         result.as_ref().ok().cloned()
     }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use failure::chain;
+
 use crate::credentials::CredentialError;
 use crate::dial::DialError;
 use crate::policy::Problem;
@@ -209,21 +211,6 @@ impl Cause {
             _ => String::new(),
         }
     }
-}
-
-/// An error and its sources, one line; a source that its error already says is not said again.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let more = source.to_string();
-        if !text.ends_with(&more) {
-            text = format!("{text}: {more}");
-        }
-        next = source.source();
-    }
-    text
 }
 
 /// All of them, as far as a reader can use them: a node may have changed a thousand places.

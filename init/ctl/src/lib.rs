@@ -19,7 +19,7 @@ mod words;
 
 pub use attest::{Floors, TcbStatus};
 pub use credentials::{CredentialError, Credentials, TokenMistake};
-pub use error::{Cause, Error, Failure, chain};
+pub use error::{Cause, Error, Failure};
 pub use nodes::{Node, Nodes};
 pub use vault::Identity;
 pub use vault::operator::{NodeText, Token, escape};

@@ -2,6 +2,7 @@
 
 mod args;
 mod cmdline;
+mod explain;
 mod header;
 mod log;
 mod measure;
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
     match run::run(args::Cli::parse()) {
         Ok(code) => code,
         Err(error) => {
-            writeln!(std::io::stderr(), "cvmctl: {}", cvmctl::chain(&error)).ok();
+            writeln!(std::io::stderr(), "cvmctl: {}", failure::chain(&error)).ok();
             ExitCode::FAILURE
         }
     }

@@ -131,7 +131,7 @@ fn usual_floors(anchor: &[u8]) -> Floors {
 fn tell(args: &QuoteVerify, quote: &[u8], checks: &Lines, verdict: &Result<Evidence, Refusal>) -> Result<(), Error> {
     let theirs = checks.0.lines().iter().map(|check| (check.name, check.compared.clone(), check.compares));
     let all: Vec<_> = theirs.chain(checks.1.iter().cloned()).collect();
-    let reason = verdict.as_ref().err().map(|refusal| cvmctl::chain(refusal));
+    let reason = verdict.as_ref().err().map(|refusal| failure::chain(refusal));
     if args.json {
         let checks: Vec<_> =
             all.iter().map(|(name, value, compared)| json!({ "name": name, "value": value, "compared": compared })).collect();

@@ -10,7 +10,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::args::{Cli, Cmdline, Command, Header, Log, Quote};
-use crate::{cmdline, header, log, measure, quote, show, vaults};
+use crate::{cmdline, explain, header, log, measure, quote, show, vaults};
 
 /// A policy file is a few KiB; this only keeps a mistake small.
 const FILE_MAX: usize = 1 << 20;
@@ -86,6 +86,8 @@ pub(crate) enum Error {
     ReadBack(PathBuf),
     #[error("the saved header cannot be planned onto the disk")]
     Plan(#[source] ondisk::luks2::Error),
+    #[error(transparent)]
+    UnknownCode(#[from] explain::UnknownCode),
     #[error("output")]
     Output(#[from] io::Error),
     #[error(transparent)]
@@ -101,7 +103,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Profile(command) => vaults::profile(*command),
         Command::ClientKey(args) => vaults::client_key(&args),
         Command::Cmdline(Cmdline::Check { words }) => check(&words.join(" ")),
-        Command::Cmdline(Cmdline::Explain { words }) => explain(&words.join(" ")),
+        Command::Cmdline(Cmdline::Explain { words }) => explain_cmdline(&words.join(" ")),
         Command::Header(Header::Check(args)) => header::judge(&args),
         Command::Header(Header::Save(args)) => header::save(&args),
         Command::Header(Header::Restore(args)) => header::restore(&args),
@@ -110,6 +112,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Measure(args) => measure::predict(*args),
         Command::Log(Log::Verify(args)) => log::judge(&args),
         Command::Log(Log::Show(args)) => log::show(&args),
+        Command::Explain(args) => explain::explain(&args),
     }
 }
 
@@ -126,7 +129,7 @@ fn check(line: &str) -> Result<ExitCode, Error> {
     }
 }
 
-fn explain(line: &str) -> Result<ExitCode, Error> {
+fn explain_cmdline(line: &str) -> Result<ExitCode, Error> {
     if line.trim().is_empty() {
         show::lines(&cmdline::explanation("", None))?;
         return Ok(ExitCode::SUCCESS);
