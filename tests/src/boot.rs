@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use machine::{Bus, Disk, Habits, Machine, Network, Qemu, QuoteAnswer, QuoteSource, QuotingService, Tpm, Vm};
 use sim_dcap::{Platform, TdQuote};
 
-mod action;
 mod ended;
 mod measured;
 

@@ -51,7 +51,7 @@ fn demo(top: &std::path::Path) -> Result<String, Failure> {
 
     title("third boot: one byte of the root was changed");
     let spoiled = RootDisk::with_flipped_byte(&stage.artifacts, &stage.folder, stage.artifacts.root.0 + 1100)?;
-    boot("read").root(spoiled).run()?.stopped_with(35)?;
+    boot("read").root(spoiled).run()?.powered_off_with(35)?;
 
     let receipt = second.receipt()?;
     let phases = receipt.pointer("/phases").and_then(|phases| phases.as_array()).cloned().unwrap_or_default();

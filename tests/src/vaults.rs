@@ -174,7 +174,7 @@ impl Vaults {
             client_key: None,
             now: clock::now(),
         });
-        let provisioned = provisioned.map_err(|error| Failure(format!("cvmctl provision: {}", cvmctl::chain(&error))))?;
+        let provisioned = provisioned.map_err(|error| Failure(format!("cvmctl provision: {}", failure::chain(&error))))?;
         vaults.key = Key::Provisioned { commitment: provisioned.commitment.0 };
         Ok(vaults)
     }

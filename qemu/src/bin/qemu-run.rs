@@ -155,13 +155,7 @@ fn main() -> ExitCode {
             })
         }
         Err(error) => {
-            eprint!("qemu-run: {error}");
-            let mut cause = error.source();
-            while let Some(source) = cause {
-                eprint!(": {source}");
-                cause = source.source();
-            }
-            eprintln!();
+            eprintln!("qemu-run: {}", failure::chain(&*error));
             ExitCode::FAILURE
         }
     }

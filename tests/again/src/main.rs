@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use attest::{Anchor, Floors, Policy, TcbDemand, TcbStatus};
 use cmdline::{VaultAddress, Vaults};
+use failure::chain;
 use linux::tsm::Tsm;
 use vault::{Clock, Expectation, Handshaken, Identity, OwnEvidence};
 
@@ -75,8 +76,4 @@ fn ask(address: &VaultAddress, vaults: &Vaults, identity: &Identity, anchor: &An
     };
     challenged.present(own, STEP)?.export_key(vaults.handle.as_str(), until())?;
     Ok(())
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {}", chain(cause)))
 }

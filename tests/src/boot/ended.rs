@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use failure::{ErrorCode, FailureAction};
 use machine::Exit;
 use ring::digest::{SHA256, digest};
 
-use super::action::Action;
 use crate::vaults::hex;
 use crate::{Doing, Failure, schema};
 
@@ -42,46 +42,41 @@ impl Ended {
         }
     }
 
-    /// Expects that cvm-init stopped with `code`, and that the machine did what must follow it.
-    ///
-    /// # Errors
-    /// With the end of the console; and of a code that either may follow.
-    pub fn stopped_with(&self, code: u8) -> Result<(), Failure> {
-        match Action::after(code) {
-            [action] => self.stopped(code, *action),
-            _ => Err(Failure(format!("E{code}: the scenario must say whether the machine powers off or reboots"))),
-        }
-    }
-
-    /// Expects that cvm-init stopped with `code`, of which either may follow, and that another try cannot help.
+    /// Expects that cvm-init stopped with `code` and powered off.
     ///
     /// # Errors
     /// With the end of the console.
     pub fn powered_off_with(&self, code: u8) -> Result<(), Failure> {
-        self.stopped(code, Action::PowerOff)
+        self.stopped(code, FailureAction::PowerOff)
     }
 
-    /// Expects that cvm-init stopped with `code`, of which either may follow, and that another try may help.
+    /// Expects that cvm-init stopped with `code` and rebooted.
     ///
     /// # Errors
     /// With the end of the console.
     pub fn rebooted_with(&self, code: u8) -> Result<(), Failure> {
-        self.stopped(code, Action::Reboot)
+        self.stopped(code, FailureAction::Reboot)
     }
 
-    /// Expects that cvm-init stopped with one of `codes`, and that the machine did what may follow it.
+    /// Expects that cvm-init stopped with one of `codes`, and that the machine did what the table of error codes says.
     ///
     /// # Errors
     /// With the end of the console.
     pub fn stopped_with_one_of(&self, codes: &[u8]) -> Result<(), Failure> {
-        let mut each = codes.iter().flat_map(|code| Action::after(*code).iter().map(|action| (*code, *action)));
-        let stopped = each.find_map(|(code, action)| self.stopped(code, action).ok());
-        stopped.ok_or_else(|| Failure(format!("stopped with none of {codes:?}; {}", self.tail())))
+        let mut stops =
+            codes.iter().flat_map(|code| [FailureAction::PowerOff, FailureAction::Reboot].map(|action| (*code, action)));
+        if stops.any(|(code, action)| self.stopped(code, action).is_ok()) {
+            return Ok(());
+        }
+        Err(Failure(format!("stopped with none of {codes:?}; {}", self.tail())))
     }
 
-    fn stopped(&self, code: u8, action: Action) -> Result<(), Failure> {
+    /// The scenario names code and action; the table of error codes must allow the action.
+    fn stopped(&self, code: u8, action: FailureAction) -> Result<(), Failure> {
         let line = self.line(&format!("cvm-init: E{code} "))?;
-        if !Action::after(code).contains(&action) || !line.contains(action.meaning()) || !action.is(&self.exit) {
+        let allowed = ErrorCode::from_number(code).is_some_and(|code| code.action().is_none_or(|always| always == action));
+        let exit = if action == FailureAction::Reboot { Exit::Rebooted } else { Exit::PoweredOff };
+        if !allowed || !line.contains(&format!("({})", action.announcement())) || self.exit != exit {
             return Err(Failure(format!("{action:?} must follow E{code}; {}", self.tail())));
         }
         self.no_line("cvm-tests: real system reached")

@@ -44,7 +44,7 @@ pub(super) fn names_every_vault_that_lies(stage: &Stage) -> Result<(), Failure> 
     }
     let data = DataDisk::blank(&stage.folder)?;
     let ended = boot(stage, &data, &vaults).word("cvm.vault.patience=20s").run()?;
-    ended.stopped_with(53)?;
+    ended.rebooted_with(53)?;
     for (index, (_, what)) in lies.iter().enumerate() {
         said_of(&ended, &vaults, index, what)?;
         // A vault that is not believed is told nothing: no quote of ours, no request.
@@ -113,7 +113,7 @@ pub(super) fn collateral_that_ran_out_is_not_revived_by_the_host(stage: &Stage) 
     let vaults = Vaults::in_the_future(&stage.artifacts, 2, 3, 50 * 86_400)?;
     let data = DataDisk::blank(&stage.folder)?;
     let ended = boot(stage, &data, &vaults).word("cvm.vault.patience=12s").run()?;
-    ended.stopped_with(57)?;
+    ended.rebooted_with(57)?;
     ended.line("stale: collateral is not valid at the vaults' time")?;
     if data.is_blank()? { Ok(()) } else { Err(Failure("the disk was written to".to_owned())) }
 }
@@ -175,7 +175,7 @@ pub(super) fn stops_without_a_quoting_service(stage: &Stage) -> Result<(), Failu
     let habits = Habits { timeout: Duration::from_secs(2), ..Habits::default() };
     let silent = |_| |_: &[u8; 1024]| QuoteAnswer::Silent;
     let boot = boot(stage, &data, &vaults).habits(habits).quotes(silent).word("cvm.vault.patience=15s");
-    boot.run()?.stopped_with(54)
+    boot.run()?.rebooted_with(54)
 }
 
 pub(super) fn one_stalled_vault_is_passed_by(stage: &Stage) -> Result<(), Failure> {
@@ -269,7 +269,7 @@ pub(super) fn a_cache_can_say_that_a_platform_is_bad(stage: &Stage) -> Result<()
     };
     let vaults = vaults.caching(old)?;
     let ended = boot(stage, &data, &vaults).word("cvm.vault.patience=12s").run()?;
-    ended.stopped_with(53)?;
+    ended.rebooted_with(53)?;
     (0..3).try_for_each(|index| {
         said_of(&ended, &vaults, index, "forged: challenge: node not believed: TCB status OutOfDate is not accepted")
     })
@@ -302,6 +302,6 @@ pub(super) fn vaults_run_on_listed_platforms_only(stage: &Stage) -> Result<(), F
     };
     listed([platform(0)?, platform(1)?])?.line("cvm-tests: marker is kept")?;
     let ended = listed([platform(0)?, "00".repeat(16)])?;
-    ended.stopped_with(53)?;
+    ended.rebooted_with(53)?;
     said_of(&ended, &vaults, 1, "forged: challenge: node not believed: platform is not on the list")
 }

@@ -55,14 +55,14 @@ pub(super) fn leaves_a_blank_disk_blank(stage: &Stage) -> Result<(), Failure> {
 pub(super) fn refuses_a_disk_neither_blank_nor_luks(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
     data.write(5 << 20, b"x")?;
-    Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").run()?.stopped_with(73)?;
+    Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").run()?.powered_off_with(73)?;
     if data.read(5 << 20, 1)? == b"x" { Ok(()) } else { Err(Failure("the disk was written to".to_owned())) }
 }
 
 pub(super) fn refuses_to_format_under_a_key_of_anybodys(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?.uncommitted());
     let ended = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").run()?;
-    ended.stopped_with(26)?;
+    ended.powered_off_with(26)?;
     ended.line("cvm.vault.commit=none with cvm.data.format")?;
     if data.is_blank()? { Ok(()) } else { Err(Failure("the disk was written to".to_owned())) }
 }
@@ -117,7 +117,7 @@ pub(super) fn keeps_files_after_a_full_wipe(stage: &Stage) -> Result<(), Failure
 pub(super) fn formats_the_smallest_disk(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank_of(&stage.folder, (32 << 20) - 4096)?, Vaults::up(&stage.artifacts, 2, 3)?);
     let boot = || Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").tasks("write:small");
-    boot().run()?.stopped_with(79)?;
+    boot().run()?.powered_off_with(79)?;
     data.resize(32 << 20)?;
     boot().run()?.reached_the_real_system()
 }
@@ -138,7 +138,7 @@ pub(super) fn opens_a_disk_that_others_made(stage: &Stage) -> Result<(), Failure
     assert_field(&opened.receipt()?, "/unlock/key_proof", &"disk")?;
     opened.line("cvm-init: data: opened").and(opened.line(", unsealed"))?;
     assert_field(&opened.receipt()?, "/data/header", &"unsealed")?;
-    Boot::new(stage).data(&data, &vaults).word("cvm.data.seal=require").run()?.stopped_with(84)?;
+    Boot::new(stage).data(&data, &vaults).word("cvm.data.seal=require").run()?.powered_off_with(84)?;
 
     // Rotation gives it a cheap key derivation, a seal, and a key that is committed to.
     let vaults = vaults.committed().rotating()?;
@@ -167,7 +167,7 @@ pub(super) fn upgrade_is_denied_until_promoted(stage: &Stage) -> Result<(), Fail
     // The new image differs in its command line, so in RTMR2.
     let upgraded = || image().word("cvm.log=debug").word("cvm.vault.patience=15s").tasks("read");
     let denied = upgraded().ungranted().run()?;
-    denied.stopped_with(51)?;
+    denied.rebooted_with(51)?;
     // The old one still is let in: an upgrade that fails is no outage.
     image().tasks("write:kept").ungranted().run()?.reached_the_real_system()?;
     vaults.grant(&upgraded().measurement()?)?;
@@ -262,7 +262,7 @@ pub(super) fn formats_until_a_time_and_opens_one_uuid(stage: &Stage) -> Result<(
     let receipt = first.receipt()?;
     let uuid = receipt.pointer("/data/luks_uuid").and_then(serde_json::Value::as_str).unwrap_or_default();
     boot(&[&format!("cvm.data.uuid={uuid}")])?.reached_the_real_system()?;
-    boot(&["cvm.data.uuid=00112233-4455-6677-8899-aabbccddeeff"])?.stopped_with(89)?;
-    boot(&["cvm.data.mount=/var/data"])?.stopped_with(26)?;
-    boot(&["cvm.data.mount=/srv/none"])?.stopped_with(78)
+    boot(&["cvm.data.uuid=00112233-4455-6677-8899-aabbccddeeff"])?.powered_off_with(89)?;
+    boot(&["cvm.data.mount=/var/data"])?.powered_off_with(26)?;
+    boot(&["cvm.data.mount=/srv/none"])?.powered_off_with(78)
 }

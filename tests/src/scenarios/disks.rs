@@ -53,9 +53,9 @@ pub(super) fn copies_to_a_new_disk_with_a_key_of_its_own(stage: &Stage) -> Resul
     alone.line("cvm-tests: whole kept-3")?;
     assert_field(&alone.receipt()?, "/data/name", &"srv")?;
     // Under another name, or none, it is another key: a host that swaps two disks of one machine gets neither opened.
-    named("")?.stopped_with(85)?;
+    named("")?.powered_off_with(85)?;
     let other = named("opt:")?;
-    other.stopped_with(85)?;
+    other.powered_off_with(85)?;
     other.line("data disk opt").map(drop)
 }
 

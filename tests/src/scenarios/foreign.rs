@@ -49,7 +49,7 @@ fn run(boot: Boot<'_>, host: &Vaults) -> Result<Ended, Failure> {
 
 /// Expects that the host's shares came, made no key, and that nothing came of them.
 fn refused(ended: &Ended, host: &Vaults) -> Result<(), Failure> {
-    ended.stopped_with(52)?;
+    ended.rebooted_with(52)?;
     ended.line("the shares make no key that fits")?;
     ended.no_line("phase data")?;
     match host.node(0)?.served().exports + host.node(1)?.served().exports + host.node(2)?.served().exports {

@@ -76,7 +76,7 @@ pub(super) fn grows_with_its_disk_on_ext4(stage: &Stage) -> Result<(), Failure> 
     assert_field(&stays, "/data/grown_from_bytes", &Value::Null)?;
     let whole = play.data.copy("whole.raw")?;
     let refused = play.boot(SMALL, &[], "check")?;
-    refused.stopped_with(79)?;
+    refused.powered_off_with(79)?;
     refused.line("give the disk its former size")?;
     // The disk gets its size back, with what was on it, and with what the boot on the smaller disk has written.
     whole.write(0, &play.data.read(0, 17 << 20)?)?;
@@ -91,7 +91,7 @@ fn grows_once(stage: &Stage, kind: &str) -> Result<(), Failure> {
     let grown = play.keeps(LARGE, &["cvm.data.grow=yes"], "check,stress:16:60,fsck,close")?;
     number(&grown, "/data/grown_from_bytes")?;
     let refused = play.boot(SMALL, &[], "check")?;
-    refused.stopped_with(79)?;
+    refused.powered_off_with(79)?;
     refused.line("give the disk its former size").map(drop)
 }
 

@@ -76,7 +76,7 @@ pub(super) fn stops_at_an_init_that_is_no_program(stage: &Stage) -> Result<(), F
         ("/usr/lib/cvm-tests/no-interpreter", "/usr/lib/cvm-tests/nobody, which it needs to start: openat2"),
     ] {
         let ended = Boot::new(stage).systemd().word(format!("init={init}")).word("cvm.debug=timeline").run()?;
-        ended.stopped_with(94)?;
+        ended.powered_off_with(94)?;
         ended.line(&format!("init={init} is no program of the verified root"))?;
         ended.line(why)?;
         ended.no_line("handoff: initramfs emptied")?;
@@ -84,7 +84,7 @@ pub(super) fn stops_at_an_init_that_is_no_program(stage: &Stage) -> Result<(), F
     // Before a disk is formatted for it.
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
     let boot = Boot::new(stage).data(&data, &vaults).systemd().word("cvm.data.format=if-blank");
-    boot.word("init=/sbin/no-such-init").run()?.stopped_with(94)?;
+    boot.word("init=/sbin/no-such-init").run()?.powered_off_with(94)?;
     if data.is_blank()? { Ok(()) } else { Err(Failure("the disk was formatted for a root without an init".to_owned())) }
 }
 

@@ -40,12 +40,12 @@ pub(super) fn refuses_a_rewritten_header(stage: &Stage) -> Result<(), Failure> {
         let copy = data.copy("spoiled.raw")?;
         rewrite_header(&copy, from, to)?;
         let ended = image(stage, &copy, &vaults).run()?;
-        let ended = ended.stopped_with(code).and(if asked { Ok(()) } else { ended.no_line("phase unlock") });
+        let ended = ended.powered_off_with(code).and(if asked { Ok(()) } else { ended.no_line("phase unlock") });
         ended.map_err(|failure| Failure(format!("{name}: {failure}")))?;
     }
     // Key material that was changed, under a header that was not.
     data.flip(32768 + 5000)?;
-    image(stage, &data, &vaults).run()?.stopped_with(85)
+    image(stage, &data, &vaults).run()?.powered_off_with(85)
 }
 
 /// The words of the README, typed as they stand: today's header over a backup from before a rotation, and over a disk that has none.
@@ -59,7 +59,7 @@ pub(super) fn restores_a_backup_from_before_a_rotation(stage: &Stage) -> Result<
 
     let vaults = vaults.rotated();
     // The key of today does not open the keyslot of then, and nothing is formatted because of that.
-    image(stage, &backup, &vaults).run()?.stopped_with(85)?;
+    image(stage, &backup, &vaults).run()?.powered_off_with(85)?;
     let header = stage.folder.join("today.header");
     cvmctl(stage, &["header", "save"], &[data.file(), &header])?;
     cvmctl(stage, &["header", "restore", "--unauthenticated"], &[&header, backup.file()])?;
@@ -69,7 +69,7 @@ pub(super) fn restores_a_backup_from_before_a_rotation(stage: &Stage) -> Result<
     restored.line("cvm-tests: whole kept-4")?;
 
     data.write(0, &vec![0; 16 << 20])?;
-    image(stage, &data, &vaults).run()?.stopped_with(73)?;
+    image(stage, &data, &vaults).run()?.powered_off_with(73)?;
     cvmctl(stage, &["header", "restore", "--unauthenticated", "--replace-damaged"], &[&header, data.file()])?;
     let restored = image(stage, &data, &vaults).tasks("read").run()?;
     restored.line("cvm-tests: marker is after").map(drop)
@@ -151,7 +151,7 @@ pub(super) fn blocks(data: &DataDisk, start: u64) -> Result<Vec<u64>, Failure> {
 pub(super) fn swapped_and_cloned_disks_are_refused(stage: &Stage) -> Result<(), Failure> {
     let (vaults, others) = (Vaults::up(&stage.artifacts, 2, 3)?, Vaults::up(&stage.artifacts, 2, 3)?);
     let data = formatted(stage, &vaults)?;
-    image(stage, &data, &others).run()?.stopped_with(85)?;
+    image(stage, &data, &others).run()?.powered_off_with(85)?;
     let clone = data.copy("clone.raw")?;
     let ended = image(stage, &data, &vaults).disk(clone.attached_as("data")).run()?;
     ended.powered_off_with(70)?;
@@ -173,7 +173,7 @@ pub(super) fn other_sizes_end_as_they_must(stage: &Stage) -> Result<(), Failure>
     data.write(JOURNAL, &350_000_u64.to_le_bytes())?;
     let before = data.read(0, 20 << 20)?;
     let unreplayed = image(stage, &data, &vaults).run()?;
-    unreplayed.stopped_with(79)?;
+    unreplayed.powered_off_with(79)?;
     unreplayed.line("its journal still holds what was written behind that")?;
     if data.read(0, 20 << 20)? != before {
         return Err(Failure("the disk was written to".to_owned()));
@@ -181,7 +181,7 @@ pub(super) fn other_sizes_end_as_they_must(stage: &Stage) -> Result<(), Failure>
     data.write(JOURNAL, &unused)?;
     image(stage, &data, &vaults).tasks("read,close").run()?.line("cvm-tests: marker is kept")?;
     data.resize(100 << 20)?;
-    image(stage, &data, &vaults).run()?.stopped_with(79)
+    image(stage, &data, &vaults).run()?.powered_off_with(79)
 }
 
 pub(super) fn an_older_header_is_not_the_current_keys(stage: &Stage) -> Result<(), Failure> {
@@ -198,5 +198,5 @@ pub(super) fn an_older_header_is_not_the_current_keys(stage: &Stage) -> Result<(
     // The host puts the header of before back: an image that knows the new key only refuses it.
     data.write(0, &older)?;
     let vaults = vaults.rotated();
-    Boot::new(stage).data(&data, &vaults).run()?.stopped_with(85)
+    Boot::new(stage).data(&data, &vaults).run()?.powered_off_with(85)
 }

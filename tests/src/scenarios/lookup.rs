@@ -38,7 +38,7 @@ pub(super) fn boots_beside_damaged_disks(stage: &Stage) -> Result<(), Failure> {
     ended.no_line("disk is not searched for partitions: vdd")?;
     // A disk that does not appear: what is there is told.
     let ended = Boot::new(stage).data(&data, &vaults).word("cvm.root=serial=nobody").run()?;
-    ended.stopped_with(30)?;
+    ended.rebooted_with(30)?;
     ended.line("disk with serial nobody did not appear; serials seen: \"root\" (vda), \"data\" (vdb)").map(drop)
 }
 
@@ -51,7 +51,7 @@ pub(super) fn gives_up_a_disk_that_does_not_answer(stage: &Stage) -> Result<(), 
     let arguments = ["-drive".into(), drive, "-device".into(), "virtio-blk-pci,drive=silent,serial=silent".into()];
     let boot = Boot::new(stage).data(&data, &vaults).data_disks("serial=silent").arguments(arguments);
     let ended = boot.word("cvm.data.format=if-blank").word("cvm.debug=timeline").run()?;
-    ended.stopped_with(71)?;
+    ended.rebooted_with(71)?;
     ended.line("a request to read has no answer for 5 s")?;
     ended.line("rebooting: another try may help").map(drop)
 }
@@ -63,7 +63,7 @@ pub(super) fn reboots_when_a_disk_does_not_answer_its_driver(stage: &Stage) -> R
         vm.console().wait_for("Linux version", READY).doing("the kernel's start")?;
         vm.silence_disk(1).doing("silencing the disk")
     })?;
-    ended.stopped_with(14)?;
+    ended.rebooted_with(14)?;
     ended.line("virtio_blk.ko").map(drop)
 }
 
@@ -77,7 +77,7 @@ pub(super) fn reboots_beside_a_disk_that_stops_answering(stage: &Stage) -> Resul
         vm.silence_disk(2).doing("silencing the disk")?;
         vm.console().send("\n").doing("typing")
     })?;
-    ended.stopped_with(39)?;
+    ended.rebooted_with(39)?;
     ended.line("/dev/vdc: a request to read has no answer for 5 s")?;
     ended.line("disk is not searched for partitions: vdc: read /dev/vdc: Connection timed out")?;
     ended.line("phase root: ")?;
@@ -101,6 +101,6 @@ pub(super) fn finds_large_sectors_and_long_serials(stage: &Stage) -> Result<(), 
     assert_field(&second.receipt()?, "/data/what", &"opened")?;
     // The image's table is for sectors of 512 bytes.
     let root = boot("none").root_sectors(4096).run()?;
-    root.stopped_with(38)?;
+    root.powered_off_with(38)?;
     root.line("is in a partition table for 512-byte sectors, but vda has 4096-byte sectors").map(drop)
 }

@@ -102,7 +102,7 @@ pub(super) fn stops_where_the_kernel_offers_no_registers(stage: &Stage) -> Resul
     let (vaults, data) = (Vaults::up(&stage.artifacts, 2, 3)?, DataDisk::blank(&stage.folder)?);
     let boot = |word: &str| Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").word(word);
     let ended = boot("cvm.measure=auto").run()?;
-    ended.stopped_with(90)?;
+    ended.powered_off_with(90)?;
     ended.line("cvm.measure=auto: this kernel does not let the TD extend RTMR2 and RTMR3")?;
     ended.no_line("phase net")?;
     let ended = boot("cvm.measure=off").run()?;
@@ -126,7 +126,7 @@ pub(super) fn finds_its_command_line_in_a_ccel(stage: &Stage) -> Result<(), Fail
 
     // Log and registers agree with one another, and not with the kernel's command line.
     let ended = require().ccel(ccel).measures_another_line("roothash=00 quiet").run()?;
-    ended.stopped_with(97)?;
+    ended.powered_off_with(97)?;
     ended.line("the ccel log has another command line than ours, or none")?;
 
     // A log that the host wrote to please: it has our line, and does not make the registers what they are.
@@ -136,7 +136,7 @@ pub(super) fn finds_its_command_line_in_a_ccel(stage: &Stage) -> Result<(), Fail
         ccel(memory, cpus, &Prediction(events))
     };
     let ended = require().ccel(lie).run()?;
-    ended.stopped_with(97)?;
+    ended.powered_off_with(97)?;
     ended.line("the ccel log does not replay to RTMR1")?;
 
     // Nobody requires it: the boot goes on, and says what it knows.
@@ -150,11 +150,11 @@ pub(super) fn stops_where_a_named_register_is_missing(stage: &Stage) -> Result<(
     // Before anybody is asked for a share: the network is not even up.
     let (vaults, data) = (Vaults::up(&stage.artifacts, 2, 3)?, DataDisk::blank(&stage.folder)?);
     let ended = Boot::new(stage).data(&data, &vaults).word("cvm.measure=tpm").run()?;
-    ended.stopped_with(90)?;
+    ended.powered_off_with(90)?;
     ended.no_line("phase net")?;
-    Boot::new(stage).production().word("cvm.measure=rtmr").run()?.stopped_with(90)?;
+    Boot::new(stage).production().word("cvm.measure=rtmr").run()?.powered_off_with(90)?;
     let ended = Boot::new(stage).data(&data, &vaults).word("cvm.measured=require").run()?;
-    ended.stopped_with(97)?;
+    ended.powered_off_with(97)?;
     ended.line("firmware left no log")?;
     ended.no_line("phase net")
 }

@@ -24,7 +24,7 @@ pub(super) fn boot<'a>(stage: &'a Stage, data: &'a DataDisk, vaults: &'a Vaults)
 
 /// Expects the verdict within 10 % of the patience, counted over both phases, and that another try may help.
 pub(super) fn patience_was(ended: &Ended, seconds: u64, code: u8) -> Result<(), Failure> {
-    ended.stopped_with(code)?;
+    ended.rebooted_with(code)?;
     let took = ended.phase("net")? + ended.phase("unlock").unwrap_or(0);
     // What passes between the two phases is counted in neither.
     let bounds = seconds * 990..=seconds * 1100;

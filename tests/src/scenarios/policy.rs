@@ -9,11 +9,11 @@ use super::root::assert_field;
 use crate::{Boot, DataDisk, Doing, Failure, Vaults};
 
 pub(super) fn refuses_words_it_does_not_know(stage: &Stage) -> Result<(), Failure> {
-    Boot::new(stage).word("cvm.dta=serial=data").run()?.stopped_with(21)
+    Boot::new(stage).word("cvm.dta=serial=data").run()?.powered_off_with(21)
 }
 
 pub(super) fn refuses_a_repeated_root_hash(stage: &Stage) -> Result<(), Failure> {
-    Boot::new(stage).word(format!("roothash={}", "00".repeat(32))).run()?.stopped_with(22)
+    Boot::new(stage).word(format!("roothash={}", "00".repeat(32))).run()?.powered_off_with(22)
 }
 
 pub(super) fn debug_words_work_and_show(stage: &Stage) -> Result<(), Failure> {
@@ -68,16 +68,16 @@ pub(super) fn crash_ends_with_a_word(stage: &Stage) -> Result<(), Failure> {
     let module = stage.artifacts.test_modules.join("crash/crash.ko");
     let initrd = stage.initrd_with("lib/modules/tdx-guest.ko", std::fs::read(module).doing("the module that crashes")?)?;
     let ended = Boot::new(stage).initrd(initrd).run()?;
-    ended.stopped_with(99)?;
+    ended.powered_off_with(99)?;
     ended.line("E99 internal: a defect of cvm-init: it crashed (powering off: another try cannot help)")?;
     ended.no_line("Kernel panic")
 }
 
 pub(super) fn parks_with_the_console_readable(stage: &Stage) -> Result<(), Failure> {
     // The watchdog would end the reading: a parked machine has none.
-    let boot = Boot::new(stage).root_hash("11".repeat(32)).word("cvm.fail=park").word("cvm.watchdog=10");
+    let boot = Boot::new(stage).root_hash("11".repeat(32)).word("cvm.fail=halt").word("cvm.watchdog=10");
     let ended = boot.for_at_most(Duration::from_secs(40)).run()?;
     ended.line("cvm-init: E")?;
-    ended.line("(parked)")?;
+    ended.line("(halted)")?;
     if ended.exit == Exit::TimedOut { Ok(()) } else { Err(Failure(format!("ended by {:?}", ended.exit))) }
 }

@@ -20,12 +20,12 @@ pub(super) fn stops_at_a_wrong_root_hash(stage: &Stage) -> Result<(), Failure> {
     // Every digit is another: a hash may lack any one of them.
     let other = |digit: char| if digit == '0' { '1' } else { '0' };
     let wrong = stage.artifacts.root_hash.chars().map(other).collect();
-    Boot::new(stage).root_hash(wrong).run()?.stopped_with(30)
+    Boot::new(stage).root_hash(wrong).run()?.rebooted_with(30)
 }
 
 pub(super) fn stops_at_a_changed_first_block(stage: &Stage) -> Result<(), Failure> {
     let root = RootDisk::with_flipped_byte(&stage.artifacts, &stage.folder, stage.artifacts.root.0 + 1100)?;
-    Boot::new(stage).root(root).run()?.stopped_with(35)
+    Boot::new(stage).root(root).run()?.powered_off_with(35)
 }
 
 pub(super) fn panics_at_a_changed_block_read_later(stage: &Stage) -> Result<(), Failure> {
@@ -57,7 +57,7 @@ pub(super) fn panics_at_a_block_that_the_host_does_not_read(stage: &Stage) -> Re
 
 /// The disk did not read the first block, and nothing says that the root is another.
 fn unread(ended: &Ended) -> Result<(), Failure> {
-    ended.stopped_with(37)?;
+    ended.rebooted_with(37)?;
     ended.no_line("does not match the measured root hash")?;
     ended.line("E37 root: the disk does not read the first block: read /dev/dm-0: ").map(drop)
 }
@@ -85,7 +85,7 @@ pub(super) fn refuses_fewer_data_blocks_under_the_same_hash(stage: &Stage) -> Re
     let offset = stage.artifacts.hashes.0 + FIELD;
     let root = RootDisk::with_bytes(&stage.artifacts, &stage.folder, offset, &fewer.to_le_bytes())?;
     let ended = Boot::new(stage).root(root).run()?;
-    ended.stopped_with(33)?;
+    ended.powered_off_with(33)?;
     ended.line(&format!("data of {} bytes, and the verified file system has {}", fewer * 4096, blocks * 4096)).map(drop)
 }
 

@@ -88,7 +88,7 @@ pub(super) fn refuses_a_data_disk(stage: &Stage) -> Result<(), Failure> {
         boot.disk(scratch.attached_as("scratch")).word(word).tasks("write:kept").run()
     };
     both(&scratch, "cvm.scratch=serial=scratch")?.reached_the_real_system()?;
-    both(&scratch, "cvm.scratch=serial=data")?.stopped_with(26)?;
+    both(&scratch, "cvm.scratch=serial=data")?.powered_off_with(26)?;
 
     let ext4 = DataDisk::named(&stage.folder, "ext4.raw", SIZE)?;
     let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(ext4.file()).status().doing("mkfs.ext4")?;
@@ -100,7 +100,7 @@ pub(super) fn refuses_a_data_disk(stage: &Stage) -> Result<(), Failure> {
         let before = std::fs::read(wrong.file()).doing("reading the disk")?;
         let boot = Boot::new(stage).disk(scratch.attached_as("swap")).disk(wrong.attached_as("scratch"));
         let ended = boot.word("cvm.scratch=serial=swap:swap,serial=scratch").run()?;
-        ended.stopped_with(62)?;
+        ended.powered_off_with(62)?;
         ended.line(&format!("serial=scratch holds {seen}: a scratch disk must be blank"))?;
         if std::fs::read(wrong.file()).doing("reading the disk")? != before {
             return Err(Failure("the disk was written to".to_owned()));
@@ -108,7 +108,7 @@ pub(super) fn refuses_a_data_disk(stage: &Stage) -> Result<(), Failure> {
     }
     // Nor does a scratch disk become a data disk.
     let as_data = Boot::new(stage).data(&scratch, &vaults).word("cvm.data.format=if-blank");
-    as_data.run()?.stopped_with(73)?;
+    as_data.run()?.powered_off_with(73)?;
     let missing = Boot::new(stage).word("cvm.scratch=serial=nobody:swap").run()?;
     missing.rebooted_with(60)
 }

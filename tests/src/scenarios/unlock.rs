@@ -63,7 +63,7 @@ pub(super) fn stops_when_one_vault_of_three_answers(stage: &Stage) -> Result<(),
     let data = DataDisk::blank(&stage.folder)?;
     let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
     let ended = boot.word("cvm.vault.patience=12s").run()?;
-    ended.stopped_with(50)?;
+    ended.rebooted_with(50)?;
     ended.line("unlock: 1 of 2 shares")?;
     if data.is_blank()? { Ok(()) } else { Err(Failure("the disk was written to".to_owned())) }
 }
@@ -73,7 +73,7 @@ pub(super) fn counts_one_node_behind_two_addresses_once(stage: &Stage) -> Result
     let data = DataDisk::blank(&stage.folder)?;
     let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
     let ended = boot.word("cvm.vault.patience=12s").run()?;
-    ended.stopped_with(50)?;
+    ended.rebooted_with(50)?;
     ended.line("the same node as another vault")?;
     Ok(())
 }
@@ -82,7 +82,7 @@ pub(super) fn stops_when_all_vaults_deny(stage: &Stage) -> Result<(), Failure> {
     let vaults = (0..3).fold(Vaults::up(&stage.artifacts, 2, 3)?, |vaults, i| vaults.misbehaving(i, Misbehaviour::Deny));
     let data = DataDisk::blank(&stage.folder)?;
     let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
-    boot.word("cvm.vault.patience=12s").run()?.stopped_with(51)
+    boot.word("cvm.vault.patience=12s").run()?.rebooted_with(51)
 }
 
 pub(super) fn stops_at_vaults_of_another_build(stage: &Stage) -> Result<(), Failure> {
@@ -90,7 +90,7 @@ pub(super) fn stops_at_vaults_of_another_build(stage: &Stage) -> Result<(), Fail
     let vaults = vaults.misbehaving(0, Misbehaviour::WrongMrenclave).misbehaving(1, Misbehaviour::WrongMrenclave);
     let data = DataDisk::blank(&stage.folder)?;
     let ended = Boot::new(stage).data(&data, &vaults).word("cvm.vault.patience=12s").word("cvm.data.format=if-blank").run()?;
-    ended.stopped_with(53)?;
+    ended.rebooted_with(53)?;
     ended.line("mrenclave is not on the list")?;
     // A vault that is not believed is told nothing: no quote of ours, no request.
     match vaults.node(0)?.served() {
@@ -103,7 +103,7 @@ pub(super) fn intels_anchor_refuses_simulated_vaults(stage: &Stage) -> Result<()
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
     let boot = Boot::new(stage).production().data(&data, &vaults).word("cvm.data.format=if-blank");
     let ended = boot.word("cvm.vault.patience=12s").run()?;
-    ended.stopped_with(53)?;
+    ended.rebooted_with(53)?;
     ended.line("chain ends in another root")?;
     Ok(())
 }
