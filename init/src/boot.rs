@@ -62,7 +62,7 @@ fn unlock_disk(journal: &Journal, api: Api, policy: &Measured) -> Result<Option<
         return Ok(None);
     };
     let disks = data::inspect(api, wanted)?; //                                          one private copy of each header
-    let deadline = Instant::now() + wanted.vaults.patience; //                           for link and key together
+    let deadline = Instant::now() + wanted.vaults.timeout; //                           for link and key together
     let network = journal.phase("net", || net::up(api, &policy.line, wanted, deadline))?; //  the first link that answers
     let gather = || unlock::gather(&network, &disks, policy, wanted, deadline); //       t of n shares, proved
     let unlocked = journal.phase("unlock", gather)?;

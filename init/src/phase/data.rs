@@ -129,10 +129,10 @@ fn mount(root: &Root, open: Open, (which, wanted): (&DataDisk, &cmdline::Data)) 
             grown_from = size::adjust(&mapped, (&device, mapped_bytes), judged.state().is_some(), wanted)?;
             initialised = initialise(&mapped, &device, wanted)?;
             recover_before_repair(&mapped, wanted);
-            checked = check::run(root, &mapped, (wanted.fs, which.name.as_ref()), wanted.check)?;
+            checked = check::run(root, &mapped, (wanted.fstype, which.name.as_ref()), wanted.check)?;
         }
         // Whatever recovered a journal may have brought a later superblock.
-        size::check(&device, mapped_bytes, wanted.fs)?;
+        size::check(&device, mapped_bytes, wanted.fstype)?;
         drop(device);
         let target = root.path().join(mount.trim_start_matches('/'));
         let settings = FsSettings { lazy_tables: initialised != Some(0), ..wanted.into() };
@@ -146,8 +146,8 @@ fn mount(root: &Root, open: Open, (which, wanted): (&DataDisk, &cmdline::Data)) 
         how,
         sealed: judged.state().is_some(),
         sector_bytes: header.sector_size(),
-        cipher: wanted.cipher,
-        file_system: wanted.fs,
+        cipher: header.cipher(),
+        file_system: wanted.fstype,
         checked,
         initialised: initialised.unwrap_or(0),
         mapped_bytes,
@@ -167,7 +167,7 @@ fn mount(root: &Root, open: Open, (which, wanted): (&DataDisk, &cmdline::Data)) 
 
 /// Writes what an earlier version left unwritten and ext4 may read; says how much, as [`unwritten::initialise`].
 fn initialise(mapped: &Mapped, target: &Device, wanted: &cmdline::Data) -> Result<Option<u64>, Error> {
-    if wanted.fs != FileSystem::Ext4 {
+    if wanted.fstype != FileSystem::Ext4 {
         return Ok(Some(0));
     }
     let written = unwritten::initialise(target, || mounting::recover(mapped, wanted.into()))?;
@@ -177,7 +177,7 @@ fn initialise(mapped: &Mapped, target: &Device, wanted: &cmdline::Data) -> Resul
 
 /// xfs_repair refuses a log that is not empty, and a mount empties it. Where that fails the tool says what is wrong.
 fn recover_before_repair(mapped: &Mapped, wanted: &cmdline::Data) {
-    if (wanted.fs, wanted.check) == (FileSystem::Xfs, cmdline::Check::Force)
+    if (wanted.fstype, wanted.check) == (FileSystem::Xfs, cmdline::Check::Force)
         && let Err(error) = mounting::recover(mapped, wanted.into())
     {
         log::warn!("data: the log is not recovered: {error}");

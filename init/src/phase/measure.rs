@@ -13,7 +13,7 @@ mod tpm;
 
 use std::collections::BTreeMap;
 
-use cmdline::{Measure, Measured as Demand, Policy};
+use cmdline::{Measure, Policy};
 use eventlog::cel::{Record, Register};
 use eventlog::register::Hash;
 use failure::ErrorCode;
@@ -37,7 +37,7 @@ pub(crate) enum Error {
     NoCap(&'static str),
     #[error("cvm.measure={0}: TPM")]
     Unusable(&'static str, #[source] tpm::Error),
-    #[error("cvm.measured=require: {0}")]
+    #[error("cvm.measure.require-cmdline=yes: {0}")]
     NotMeasured(Finding),
     #[error("RTMR{0}")]
     Rtmr(u32, #[source] linux::Error),
@@ -142,7 +142,7 @@ pub(crate) fn find(_api: Api, policy: &Policy, command_line: &str) -> Result<Reg
         Finding::Measured { .. } | Finding::Unknown(Reason::NoLog) => ::log::info!("measured: {firmware}"),
         Finding::NotMeasured { .. } | Finding::Unknown(_) => ::log::warn!("measured: {firmware}"),
     }
-    if policy.measured == Demand::Require && !matches!(firmware, Finding::Measured { .. }) {
+    if policy.require_cmdline && !matches!(firmware, Finding::Measured { .. }) {
         return Err(Error::NotMeasured(firmware));
     }
     let machine = Machine { td: firmware::is_td(), confidential: firmware::is_confidential(), tpm: tpm::is_there() };

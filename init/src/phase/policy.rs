@@ -117,17 +117,17 @@ mod tests {
     fn key_that_nothing_can_prove_is_refused() {
         let data = "cvm.data=serial=data cvm.vault=10.0.2.2:1,10.0.2.2:2 cvm.vault.handle=h cvm.vault.app=00112233-4455-6677-8899-aabbccddeeff";
         let [build, commit, before] = ["11", "22", "33"].map(|byte| byte.repeat(32));
-        let commit = format!("cvm.vault.commit={commit}");
+        let commit = format!("cvm.vault.key-commitment={commit}");
         let before = format!("cvm.vault.previous.key-commitment={before}");
         let cases = [
             (commit.clone(), None),
-            ("cvm.vault.commit=none".to_owned(), None),
+            ("cvm.vault.key-commitment=none".to_owned(), None),
             (format!("{commit} cvm.data.format=if-blank"), None),
             (format!("{commit} cvm.vault.previous=g {before}"), None),
             (String::new(), Some(24)),
             (format!("{commit} cvm.vault.previous=g"), Some(24)),
-            ("cvm.vault.commit=none cvm.data.format=if-blank".to_owned(), Some(26)),
-            (format!("cvm.vault.commit=none cvm.vault.previous=g {before}"), Some(26)),
+            ("cvm.vault.key-commitment=none cvm.data.format=if-blank".to_owned(), Some(26)),
+            (format!("cvm.vault.key-commitment=none cvm.vault.previous=g {before}"), Some(26)),
         ];
         for (words, code) in cases {
             let line = format!("roothash={} {data} cvm.vault.mrenclave={build} {words}", "ab".repeat(32));

@@ -218,7 +218,7 @@ fn rule(vaults: &Vaults) -> Rule {
         KeyCommitment::Sha256(commitment) => Rule::Commitment(Commitment(commitment)),
         KeyCommitment::None => {
             log::warn!(
-                "unlock: cvm.vault.commit=none: nothing tells the owner's vaults from others of the same build, nor the owner's disk \
+                "unlock: cvm.vault.key-commitment=none: nothing tells the owner's vaults from others of the same build, nor the owner's disk \
                  from the host's; rotate to a key with a commitment"
             );
             Rule::Disk

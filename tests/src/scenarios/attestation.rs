@@ -43,7 +43,7 @@ pub(super) fn names_every_vault_that_lies(stage: &Stage) -> Result<(), Failure> 
         vaults = vaults.misbehaving(index, *lie);
     }
     let data = DataDisk::blank(&stage.folder)?;
-    let ended = boot(stage, &data, &vaults).word("cvm.vault.patience=20s").run()?;
+    let ended = boot(stage, &data, &vaults).word("cvm.vault.timeout=20s").run()?;
     ended.rebooted_with(53)?;
     for (index, (_, what)) in lies.iter().enumerate() {
         said_of(&ended, &vaults, index, what)?;
@@ -112,7 +112,7 @@ pub(super) fn collateral_that_ran_out_is_not_revived_by_the_host(stage: &Stage) 
     // host's clock it is good. The guest cannot know better before the vaults have said what time it is.
     let vaults = Vaults::in_the_future(&stage.artifacts, 2, 3, 50 * 86_400)?;
     let data = DataDisk::blank(&stage.folder)?;
-    let ended = boot(stage, &data, &vaults).word("cvm.vault.patience=12s").run()?;
+    let ended = boot(stage, &data, &vaults).word("cvm.vault.timeout=12s").run()?;
     ended.rebooted_with(57)?;
     ended.line("stale: collateral is not valid at the vaults' time")?;
     if data.is_blank()? { Ok(()) } else { Err(Failure("the disk was written to".to_owned())) }
@@ -174,7 +174,7 @@ pub(super) fn stops_without_a_quoting_service(stage: &Stage) -> Result<(), Failu
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
     let habits = Habits { timeout: Duration::from_secs(2), ..Habits::default() };
     let silent = |_| |_: &[u8; 1024]| QuoteAnswer::Silent;
-    let boot = boot(stage, &data, &vaults).habits(habits).quotes(silent).word("cvm.vault.patience=15s");
+    let boot = boot(stage, &data, &vaults).habits(habits).quotes(silent).word("cvm.vault.timeout=15s");
     boot.run()?.rebooted_with(54)
 }
 
@@ -268,7 +268,7 @@ pub(super) fn a_cache_can_say_that_a_platform_is_bad(stage: &Stage) -> Result<()
         collateral.tcb_info.tcb_levels.iter_mut().for_each(|level| level.tcb_status.replace_range(.., "OutOfDate"));
     };
     let vaults = vaults.caching(old)?;
-    let ended = boot(stage, &data, &vaults).word("cvm.vault.patience=12s").run()?;
+    let ended = boot(stage, &data, &vaults).word("cvm.vault.timeout=12s").run()?;
     ended.rebooted_with(53)?;
     (0..3).try_for_each(|index| {
         said_of(&ended, &vaults, index, "forged: challenge: node not believed: TCB status OutOfDate is not accepted")
@@ -298,7 +298,7 @@ pub(super) fn vaults_run_on_listed_platforms_only(stage: &Stage) -> Result<(), F
     };
     let listed = |platforms: [String; 2]| {
         let boot = boot(stage, &data, &vaults).word(format!("cvm.vault.platforms={}", platforms.join(",")));
-        boot.word("cvm.vault.patience=12s").tasks("read").run()
+        boot.word("cvm.vault.timeout=12s").tasks("read").run()
     };
     listed([platform(0)?, platform(1)?])?.line("cvm-tests: marker is kept")?;
     let ended = listed([platform(0)?, "00".repeat(16)])?;

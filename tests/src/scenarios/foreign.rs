@@ -11,7 +11,7 @@ use crate::relay::Switch;
 use crate::{Boot, DataDisk, Ended, Failure, Vaults};
 
 /// The longest that is tried: under emulation a dial, a quote and a share take some two seconds.
-const PATIENCE: &str = "cvm.vault.patience=15s";
+const PATIENCE: &str = "cvm.vault.timeout=15s";
 
 /// Switches a host's relays over when the console says so.
 struct Watcher {
@@ -82,7 +82,7 @@ pub(super) fn no_disk_of_the_hosts_is_opened(stage: &Stage) -> Result<(), Failur
     let opened = run(Boot::new(stage).data(&data, &vaults).tasks("read"), &host)?;
     opened.reached_the_real_system()?;
     opened.line("cvm-tests: marker is of-the-host")?;
-    opened.line("cvm.vault.commit=none: nothing tells the owner's vaults")?;
+    opened.line("cvm.vault.key-commitment=none: nothing tells the owner's vaults")?;
     assert_field(&opened.receipt()?, "/unlock/key_proof", &"disk")
 }
 

@@ -116,7 +116,7 @@ fn again(ended: &Ended) -> Vec<&String> {
 }
 
 pub(super) fn finds_its_command_line_in_a_ccel(stage: &Stage) -> Result<(), Failure> {
-    let require = || Boot::new(stage).word("cvm.measured=require");
+    let require = || Boot::new(stage).word("cvm.measure.require-cmdline=yes");
     let ended = require().ccel(ccel).run()?;
     ended.reached_the_real_system()?;
     let receipt = ended.receipt()?;
@@ -153,14 +153,14 @@ pub(super) fn stops_where_a_named_register_is_missing(stage: &Stage) -> Result<(
     ended.powered_off_with(90)?;
     ended.no_line("phase net")?;
     Boot::new(stage).production().word("cvm.measure=rtmr").run()?.powered_off_with(90)?;
-    let ended = Boot::new(stage).data(&data, &vaults).word("cvm.measured=require").run()?;
+    let ended = Boot::new(stage).data(&data, &vaults).word("cvm.measure.require-cmdline=yes").run()?;
     ended.powered_off_with(97)?;
     ended.line("firmware left no log")?;
     ended.no_line("phase net")
 }
 
 pub(super) fn measures_into_a_tpm(stage: &Stage) -> Result<(), Failure> {
-    let boot = Boot::new(stage).production().through_firmware().word("cvm.measure=tpm").word("cvm.measured=require");
+    let boot = Boot::new(stage).production().through_firmware().word("cvm.measure=tpm").word("cvm.measure.require-cmdline=yes");
     let boot = boot.systemd().tasks("measured,firmware,pcrlock").for_at_most(THROUGH_FIRMWARE);
     let prediction = boot.prediction()?;
     let ended = boot.run()?;

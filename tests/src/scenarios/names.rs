@@ -65,7 +65,7 @@ pub(super) fn lies_about_names_only_cost_time(stage: &Stage) -> Result<(), Failu
         ("vault-1.example", Says::Code(ResponseCode::Refused)),
         // vault-2 is told not to be there at all.
     ];
-    let ended = boot(stage, &data, &vaults).lan(&lan(zone, UDP_ONLY)?).word("cvm.vault.patience=15s").run()?;
+    let ended = boot(stage, &data, &vaults).lan(&lan(zone, UDP_ONLY)?).word("cvm.vault.timeout=15s").run()?;
     patience_was(&ended, 15, 50)?;
     ended.line("vault vault-0.example")?;
     ended.line("down: the name has no address")?;
@@ -76,7 +76,7 @@ pub(super) fn lies_about_names_only_cost_time(stage: &Stage) -> Result<(), Failu
 pub(super) fn silent_name_servers_end_with_patience(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, named(stage, 2, 3)?);
     let zone: Zone = (["vault-0.example", "vault-1.example", "vault-2.example"]).map(|name| (name, Says::Silence)).to_vec();
-    let ended = boot(stage, &data, &vaults).lan(&lan(zone, UDP_ONLY)?).word("cvm.vault.patience=20s").run()?;
+    let ended = boot(stage, &data, &vaults).lan(&lan(zone, UDP_ONLY)?).word("cvm.vault.timeout=20s").run()?;
     patience_was(&ended, 20, 50)?;
     ended.line("no answer of a name server")?;
     Ok(())

@@ -34,7 +34,7 @@ pub(super) fn patience_was(ended: &Ended, seconds: u64, code: u8) -> Result<(), 
 pub(super) fn stops_in_time_without_a_dhcp_server(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
     let lan = Lan::start(|bytes| if dhcp::asked(bytes).is_some() { Fate::Drop } else { Fate::Pass })?;
-    let ended = boot(stage, &data, &vaults).lan(&lan).word("cvm.vault.patience=20s").run()?;
+    let ended = boot(stage, &data, &vaults).lan(&lan).word("cvm.vault.timeout=20s").run()?;
     patience_was(&ended, 20, 42)?;
     // Never a silent wait.
     for left in ["14", "9", "4"] {
@@ -202,7 +202,7 @@ pub(super) fn stops_in_time_when_every_address_is_somebodys(stage: &Stage) -> Re
         global.map_or(Fate::Pass, |(mac, address)| Fate::Answer(ndp::claim(mac, address).into_iter().collect()))
     })?;
     let boot = boot(stage, &data, &vaults).lan(&lan).word("cvm.net=static:fec0::99/64,gw=fec0::2");
-    let ended = boot.word("cvm.vault.patience=15s").run()?;
+    let ended = boot.word("cvm.vault.timeout=15s").run()?;
     patience_was(&ended, 15, 45)
 }
 
@@ -278,7 +278,7 @@ pub(super) fn stops_in_time_when_vaults_are_black_holes(stage: &Stage) -> Result
         counted.fetch_add(usize::from(lost), Ordering::Relaxed);
         if lost { Fate::Drop } else { Fate::Pass }
     })?;
-    let ended = boot(stage, &data, &vaults).lan(&lan).word("cvm.vault.patience=25s").run()?;
+    let ended = boot(stage, &data, &vaults).lan(&lan).word("cvm.vault.timeout=25s").run()?;
     patience_was(&ended, 25, 50)?;
     ended.line("unlock: 1 of 2 shares")?;
     let told = ended.lines.iter().filter(|line| line.contains("cvm-init: unlock: ") && line.contains(" s left")).count();

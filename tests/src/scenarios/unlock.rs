@@ -62,7 +62,7 @@ pub(super) fn stops_when_one_vault_of_three_answers(stage: &Stage) -> Result<(),
     let vaults = Vaults::up(&stage.artifacts, 2, 3)?.misbehaving(0, Misbehaviour::Down).misbehaving(2, Misbehaviour::Down);
     let data = DataDisk::blank(&stage.folder)?;
     let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
-    let ended = boot.word("cvm.vault.patience=12s").run()?;
+    let ended = boot.word("cvm.vault.timeout=12s").run()?;
     ended.rebooted_with(50)?;
     ended.line("unlock: 1 of 2 shares")?;
     if data.is_blank()? { Ok(()) } else { Err(Failure("the disk was written to".to_owned())) }
@@ -72,7 +72,7 @@ pub(super) fn counts_one_node_behind_two_addresses_once(stage: &Stage) -> Result
     let vaults = Vaults::up(&stage.artifacts, 2, 3)?.leading(1, 0)?.misbehaving(2, Misbehaviour::Down);
     let data = DataDisk::blank(&stage.folder)?;
     let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
-    let ended = boot.word("cvm.vault.patience=12s").run()?;
+    let ended = boot.word("cvm.vault.timeout=12s").run()?;
     ended.rebooted_with(50)?;
     ended.line("the same node as another vault")?;
     Ok(())
@@ -82,14 +82,14 @@ pub(super) fn stops_when_all_vaults_deny(stage: &Stage) -> Result<(), Failure> {
     let vaults = (0..3).fold(Vaults::up(&stage.artifacts, 2, 3)?, |vaults, i| vaults.misbehaving(i, Misbehaviour::Deny));
     let data = DataDisk::blank(&stage.folder)?;
     let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
-    boot.word("cvm.vault.patience=12s").run()?.rebooted_with(51)
+    boot.word("cvm.vault.timeout=12s").run()?.rebooted_with(51)
 }
 
 pub(super) fn stops_at_vaults_of_another_build(stage: &Stage) -> Result<(), Failure> {
     let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
     let vaults = vaults.misbehaving(0, Misbehaviour::WrongMrenclave).misbehaving(1, Misbehaviour::WrongMrenclave);
     let data = DataDisk::blank(&stage.folder)?;
-    let ended = Boot::new(stage).data(&data, &vaults).word("cvm.vault.patience=12s").word("cvm.data.format=if-blank").run()?;
+    let ended = Boot::new(stage).data(&data, &vaults).word("cvm.vault.timeout=12s").word("cvm.data.format=if-blank").run()?;
     ended.rebooted_with(53)?;
     ended.line("mrenclave is not on the list")?;
     // A vault that is not believed is told nothing: no quote of ours, no request.
@@ -102,7 +102,7 @@ pub(super) fn stops_at_vaults_of_another_build(stage: &Stage) -> Result<(), Fail
 pub(super) fn intels_anchor_refuses_simulated_vaults(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
     let boot = Boot::new(stage).production().data(&data, &vaults).word("cvm.data.format=if-blank");
-    let ended = boot.word("cvm.vault.patience=12s").run()?;
+    let ended = boot.word("cvm.vault.timeout=12s").run()?;
     ended.rebooted_with(53)?;
     ended.line("chain ends in another root")?;
     Ok(())

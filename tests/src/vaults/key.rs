@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn images_commit_to_the_key_that_their_vaults_hold() {
-        let word = format!("    cvm.vault.commit={}\n", hex(&Key::of_images(2, 3).unwrap().commitment()));
+        let word = format!("    cvm.vault.key-commitment={}\n", hex(&Key::of_images(2, 3).unwrap().commitment()));
         assert!(include_str!("../../chains/mkosi.conf").contains(&word), "{word}");
     }
 }

@@ -1,4 +1,4 @@
-//! What is said to `cvmctl key` and `cvmctl profile`.
+//! The arguments of `cvmctl key` and `cvmctl profile`.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ pub(crate) enum Key {
     Delete(KeyDelete),
     /// Print what was asked of a key, and whether it was allowed
     Audit(KeyAudit),
-    /// Print what a key hashes to, for cvm.vault.commit or cvm.vault.previous.key-commitment. Asks nobody
+    /// Print what a key hashes to, for cvm.vault.key-commitment or cvm.vault.previous.key-commitment. Asks nobody
     Commitment(KeyCommitment),
 }
 

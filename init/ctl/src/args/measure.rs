@@ -1,4 +1,4 @@
-//! What is said to `cvmctl measure` and `cvmctl log`.
+//! The arguments of `cvmctl measure` and `cvmctl log`.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ pub(crate) struct Measure {
     #[arg(long, value_name = "FILE", requires = "kernel")]
     pub(crate) initrd: Option<PathBuf>,
     /// Its command line, as /proc/cmdline will have it: OVMF and TDVF add " initrd=initrd" where QEMU gives them an initrd
-    #[arg(long, value_name = "WORDS", requires = "kernel", allow_hyphen_values = true)]
+    #[arg(long, value_name = "PARAMETERS", requires = "kernel", allow_hyphen_values = true)]
     pub(crate) cmdline: Option<String>,
     /// The firmware that starts it, code and variables in one file: predicts MRTD
     #[arg(long, value_name = "FILE", conflicts_with = "mrtd")]
@@ -111,7 +111,7 @@ pub(crate) struct LogVerify {
     #[arg(value_parser = clap::value_parser!(u32).range(0..24))]
     pub(crate) only_pcrs: Vec<u32>,
     /// Say too whether the firmware measured this command line, as /proc/cmdline has it; if not, the log is refused
-    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    #[arg(long, value_name = "PARAMETERS", allow_hyphen_values = true)]
     pub(crate) cmdline: Option<String>,
     /// Print every event too, as cvmctl log show does
     #[arg(long, short)]

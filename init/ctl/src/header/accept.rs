@@ -1,6 +1,6 @@
 //! Which header areas are saved and restored: those that the guest would accept, whose first format is finished.
 
-use cmdline::{Data, KeyCommitment, Seal};
+use cmdline::{Data, HeaderAuth, KeyCommitment};
 use ondisk::intent::{self, Intent};
 use ondisk::luks2::{self, Checked, DATA_OFFSET, Expect, Header, PARTS, SealState, Violation};
 use quorum::{Dek, Purpose};
@@ -108,8 +108,8 @@ fn examine_state(report: &mut Report, checked: &Checked, wanted: &Data) {
         Some(SealState::Formatting) => {
             report.refuse("state", "the first format was not finished, so there is no data that this header opens");
         }
-        None if wanted.seal == Seal::Require => {
-            report.refuse("authentication", "the header has no token, and cvm.data.seal=require refuses it");
+        None if wanted.header_auth == HeaderAuth::Require => {
+            report.refuse("authentication", "the header has no token, and cvm.data.header-auth=require refuses it");
         }
         Some(SealState::Ready) | None => {}
     }
@@ -143,14 +143,14 @@ pub(super) fn check_commitment(report: &mut Report, dek: Option<&Dek>, wanted: &
     let (Some(dek), KeyCommitment::Sha256(current)) = (dek, wanted.vaults.commitment) else { return };
     let (found, rule) = (dek.commitment().0, "commitment");
     if found == current {
-        report.line(true, rule, "the passphrase is the key of cvm.vault.commit");
+        report.line(true, rule, "the passphrase is the key of cvm.vault.key-commitment");
     } else if wanted.vaults.previous.as_ref().is_some_and(|previous| previous.commitment == found) {
         report.line(true, rule, "the passphrase is the key of cvm.vault.previous.key-commitment");
     } else {
         report.refuse(
             rule,
-            "the passphrase is not the key of cvm.vault.commit. If it is the previous key, add cvm.vault.previous and \
-             cvm.vault.previous.key-commitment to the words",
+            "the passphrase is not the key of cvm.vault.key-commitment. If it is the previous key, add cvm.vault.previous and \
+             cvm.vault.previous.key-commitment to --cmdline",
         );
     }
 }

@@ -5,7 +5,7 @@ use std::io::{Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 use std::process::ExitCode;
 
-use cmdline::{Data, Format, Seal};
+use cmdline::{Data, Format, HeaderAuth};
 use ondisk::blank;
 use ondisk::intent::{self, Intent};
 use ondisk::luks2::{self, Checked, DATA_OFFSET, Expect, Header, PARTS, SealState};
@@ -96,7 +96,7 @@ fn begun(report: &mut Report, record: &Intent, wanted: &Data, dek: Option<&Dek>)
 fn seal(report: &mut Report, (header, checked, image): (&Header, &Checked, &[u8]), wanted: &Data, dek: Option<&Dek>) {
     let Some(seal) = checked.seal() else {
         return report.line(
-            wanted.seal == Seal::Auto,
+            wanted.header_auth == HeaderAuth::Auto,
             "seal",
             "there is none: nothing but the allow-list vouches for this header",
         );

@@ -53,7 +53,7 @@ pub(crate) fn restore(args: &HeaderRestore) -> Result<ExitCode, Error> {
         report.warn(
             "authentication",
             "the disk's header has a token and the saved one has none: it is older than the token, or the token was removed from it. The \
-             guest opens it only with cvm.data.seal=auto",
+             guest opens it only with cvm.data.header-auth=auto",
         );
     }
     warn(&mut report, &found, &saved, &plan);

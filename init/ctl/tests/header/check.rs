@@ -21,7 +21,7 @@ fn check(area: &[u8], words: &str, key: Option<u8>) -> (Option<i32>, String) {
     fs::write(&pass, key.map_or(Vec::new(), |byte| dek(byte).expose_passphrase().to_vec())).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_cvmctl"));
     let (words, name) = words.split_once(" --disk-name ").map_or((words, None), |(words, name)| (words, Some(name)));
-    command.args(["header", "check"]).arg(&disk).args(["--policy-words", words]);
+    command.args(["header", "check"]).arg(&disk).args(["--cmdline", words]);
     command.args(name.into_iter().flat_map(|name| ["--disk-name", name]));
     if key.is_some() {
         command.args(["--passphrase-fd", "0"]);
@@ -83,7 +83,7 @@ fn disk_is_judged_by_policy_and_key() {
         ("cut short, another key", &record, formats, Some(8), 2, "record of a begun format: does not answer"),
         ("cut short, no format", &sealed(SealState::Formatting), "", Some(7), 2, "REFUSED  state: a first format"),
         ("cut in the header", &cut, formats, Some(7), 0, "record of a begun format: answers to the key"),
-        ("record and no seal", &stray, "cvm.data.seal=auto", None, 2, "beside a header without a seal"),
+        ("record and no seal", &stray, "cvm.data.header-auth=auto", None, 2, "beside a header without a seal"),
         ("blank", &empty, formats, None, 0, "ok       blank"),
         ("blank, no format", &empty, "", None, 2, "REFUSED  blank"),
         ("nonsense", b"nonsense", "", None, 2, "REFUSED  form: no primary header"),
@@ -120,12 +120,12 @@ fn words_and_passphrases_are_read_strictly() {
     assert!(code == Some(1) && text.contains("cvm.data.cipher"), "{text}");
     let commit = |byte: u8| {
         let hex: String = dek(byte).commitment().0.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("cvm.vault.commit={hex}")
+        format!("cvm.vault.key-commitment={hex}")
     };
     assert_eq!(check(&sealed(SealState::Ready), &commit(7), Some(7)).0, Some(0));
     assert_eq!(check(&sealed(SealState::Ready), &commit(8), Some(7)).0, Some(2));
     let rotates = |before: u8| {
-        let before = commit(before).replace("cvm.vault.commit", "cvm.vault.previous.key-commitment");
+        let before = commit(before).replace("cvm.vault.key-commitment", "cvm.vault.previous.key-commitment");
         format!("{} cvm.vault.previous=v0 {before}", commit(8))
     };
     assert_eq!(check(&sealed(SealState::Ready), &rotates(7), Some(7)).0, Some(0));

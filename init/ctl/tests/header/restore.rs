@@ -135,7 +135,7 @@ fn saved_file_is_held_against_policy_and_key() {
         (
             "no token where policy has one",
             unsealed(),
-            "--unauthenticated --policy-words=cvm.data.seal=require",
+            "--unauthenticated --cmdline=cvm.data.header-auth=require",
             None,
             2,
             "no token",

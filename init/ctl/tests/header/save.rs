@@ -47,14 +47,14 @@ fn what_the_guest_would_refuse_is_not_saved() {
     let good = area(5, 0, 0xaa);
     let mut null = metadata(&good);
     null["keyslots"]["0"]["area"]["encryption"] = json!("cipher_null-ecb");
-    let other = "--policy-words=cvm.data.uuid=00112233-4455-6677-8899-aabbccddeeff";
-    let commit = "--policy-words=cvm.vault.commit=1111111111111111111111111111111111111111111111111111111111111111";
+    let other = "--cmdline=cvm.data.uuid=00112233-4455-6677-8899-aabbccddeeff";
+    let commit = "--cmdline=cvm.vault.key-commitment=1111111111111111111111111111111111111111111111111111111111111111";
     let cases: [Case<'_>; 12] = [
         ("another key", good.clone(), "", Some(8), "REFUSED  authentication"),
         ("key material", spoiled(good.clone(), &[KEYS + 7]), "", Some(KEY_BYTE), "REFUSED  authentication"),
         ("null cipher", with(good.clone(), &null), "", None, "REFUSED  keyslots: keyslot 0 is under another cipher"),
-        ("another cipher", good.clone(), "--policy-words=cvm.data.cipher=gcm", None, "REFUSED  segment"),
-        ("no token where policy has one", unsealed(), "--policy-words=cvm.data.seal=require", None, "REFUSED  authentication"),
+        ("another cipher", good.clone(), "--cmdline=cvm.data.cipher=gcm", None, "REFUSED  segment"),
+        ("no token where policy has one", unsealed(), "--cmdline=cvm.data.header-auth=require", None, "REFUSED  authentication"),
         ("two keyslots without a token", two_slots(unsealed()), "", None, "only beside the authentication token"),
         ("another uuid", good.clone(), other, None, "REFUSED  uuid"),
         ("another commitment", good.clone(), commit, Some(KEY_BYTE), "REFUSED  commitment"),

@@ -76,7 +76,7 @@ pub(crate) fn seal_with(area: Vec<u8>, state: SealState, key: &Dek) -> Vec<u8> {
 
 pub(crate) fn judged(area: &[u8]) -> (Header, Checked) {
     let header = Header::parse(area).unwrap();
-    let expect = Expect { cipher: DataCipher::XtsHmac, data_offset: DATA_OFFSET, rotation: true };
+    let expect = Expect { cipher: Some(DataCipher::XtsHmac), data_offset: DATA_OFFSET, rotation: true };
     let checked = luks2::check(&header, &expect).unwrap();
     (header, checked)
 }

@@ -37,7 +37,7 @@ fn any_two_shares_make_the_key_that_the_words_commit_to() {
         format!("cvm.vault.mrenclave={}", hex(&MRENCLAVE)),
         format!("cvm.vault.handle={HANDLE}"),
         "cvm.vault.threshold=2".to_owned(),
-        format!("cvm.vault.commit={}", hex(&done.commitment.0)),
+        format!("cvm.vault.key-commitment={}", hex(&done.commitment.0)),
     ];
     assert_eq!(done.words, want);
 }

@@ -14,8 +14,8 @@ pub const DATA_OFFSET: u64 = 16 * 1024 * 1024;
 /// What the policy of this boot expects of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expect {
-    /// How it is encrypted.
-    pub cipher: DataCipher,
+    /// How it is encrypted; `None`: with any allowed cipher.
+    pub cipher: Option<DataCipher>,
     /// Where its data starts, in bytes: [`DATA_OFFSET`] unless the policy pins another.
     pub data_offset: u64,
     /// Whether there may be two keyslots, as in the middle of a rotation.
@@ -27,6 +27,7 @@ pub struct Expect {
 pub struct Checked {
     uuid: Uuid,
     seqid: u64,
+    cipher: DataCipher,
     sector_size: u32,
     slots: Vec<Slot>,
     seal: Option<SealToken>,
@@ -79,6 +80,12 @@ impl Checked {
     #[must_use]
     pub const fn seqid(&self) -> u64 {
         self.seqid
+    }
+
+    /// How the disk is encrypted.
+    #[must_use]
+    pub const fn cipher(&self) -> DataCipher {
+        self.cipher
     }
 
     /// The size of an encrypted sector: 512 or 4096 bytes.
@@ -145,13 +152,13 @@ pub enum Violation {
     /// Neither 512 nor 4096 bytes.
     #[error("segment has another sector size")]
     SegmentSector,
-    /// Not the cipher of the policy.
+    /// Not the cipher of the policy, or not an allowed one.
     #[error("segment is under another cipher")]
     SegmentCipher,
-    /// Not the authentication of the policy, or none.
+    /// Not the authentication that belongs to the cipher, or none.
     #[error("segment is authenticated in another way")]
     SegmentIntegrity,
-    /// A key for integrity of another size than the cipher of the policy has: the size found, in bytes.
+    /// A key for integrity of another size than the cipher has: the size found, in bytes.
     #[error("segment has an integrity key of another size: {0} bytes")]
     IntegrityKey(u32),
     /// Not exactly one digest with the name 0.
@@ -208,12 +215,13 @@ pub fn examine(header: &Header, expect: &Expect) -> [Result<(), Violation>; 5] {
 pub fn check(header: &Header, expect: &Expect) -> Result<Checked, Violation> {
     let metadata = &header.metadata;
     let keyslot_area = rules::check_config(header, expect)?;
-    let segment = rules::check_segment(metadata, expect)?;
+    let (segment, cipher) = rules::check_segment(metadata, expect)?;
     let slots = rules::check_keyslots(metadata, expect, &keyslot_area)?;
     rules::check_digest(metadata)?;
     Ok(Checked {
         uuid: header.uuid,
         seqid: header.seqid,
+        cipher,
         sector_size: segment.sector_size,
         slots,
         seal: rules::check_tokens(metadata)?,

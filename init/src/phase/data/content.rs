@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cmdline::{Format, Seal};
+use cmdline::{Format, HeaderAuth};
 use linux::block::{Access, Device};
 use ondisk::blank;
 use ondisk::intent::{self, Intent};
@@ -65,7 +65,7 @@ pub(super) fn look(place: &BlockDevice, wanted: &cmdline::Data) -> Result<Conten
         (Ok(judged), None) if judged.state() == Some(SealState::Formatting) => begun(Begun::Header(Box::new(judged))),
         // A torn header beside the record: the cut was before the header was whole.
         (Err(Error::Foreign | Error::Header(_)), Some(record)) => begun(Begun::Record(record, None)),
-        (Ok(judged), None) if judged.state().is_none() && wanted.seal == Seal::Require => Err(Error::Unsealed),
+        (Ok(judged), None) if judged.state().is_none() && wanted.header_auth == HeaderAuth::Require => Err(Error::Unsealed),
         // We never leave a record beside a header without a seal.
         (Ok(judged), Some(_)) if judged.state().is_none() => Err(Error::Foreign),
         (Ok(judged), _) => Ok(Content::Luks(Box::new(judged))),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cmdline::{DataDisk, Format, OpenMode};
+use cmdline::{DataCipher, DataDisk, Format, OpenMode};
 use quorum::Dek;
 
 use super::content::{self, Content};
@@ -41,7 +41,9 @@ pub(crate) fn inspect(api: Api, wanted: &cmdline::Data) -> Result<Disks, Error> 
         }
         disks.push(disk);
     }
-    api::load(api, wanted.cipher.as_str())?;
+    for cipher in DataCipher::ALL.iter().filter(|cipher| disks.iter().any(|disk| disk.cipher() == **cipher)) {
+        api::load(api, cipher.as_str())?;
+    }
     Ok(Disks(disks))
 }
 
@@ -75,7 +77,15 @@ impl Disk {
             let folder = Path::new(self.which.mount.as_str());
             linux::mount::folder_without_links(root.path(), folder).map_err(Error::NoMountpoint)?;
         }
-        Ok(driver::load(root, self.wanted.fs)?)
+        Ok(driver::load(root, self.wanted.fstype)?)
+    }
+
+    /// The cipher of its header, or the one that a first format will use.
+    fn cipher(&self) -> DataCipher {
+        match &self.content {
+            Content::Luks(judged) => judged.checked().cipher(),
+            Content::Blank | Content::Begun(_) => self.wanted.format_cipher,
+        }
     }
 
     pub(super) fn is_blank(&self) -> bool {

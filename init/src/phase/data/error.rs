@@ -28,7 +28,7 @@ pub(crate) enum Error {
     Header(#[source] luks2::Error),
     #[error("header breaks the policy")]
     Violation(#[source] luks2::Violation),
-    #[error("the header has no seal and cvm.data.seal requires one")]
+    #[error("the header has no seal and cvm.data.header-auth requires one")]
     Unsealed,
     #[error("{0} does not answer to the key")]
     Seal(&'static str),

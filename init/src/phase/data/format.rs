@@ -87,8 +87,8 @@ pub(super) fn format(
     name: &str,
     dek: &Dek,
 ) -> Result<(Mapped, Judged), super::Error> {
-    filesystem::check_tool(root, wanted.fs).map_err(Error::from)?;
-    if wanted.cipher == DataCipher::Gcm {
+    filesystem::check_tool(root, wanted.fstype).map_err(Error::from)?;
+    if wanted.format_cipher == DataCipher::Gcm {
         log::warn!("data: gcm has random 96-bit nonces: write at most 16 TiB to this disk in its life");
     }
     let disk = &place.path;
@@ -97,7 +97,7 @@ pub(super) fn format(
     let (begun, record) = begin(disk, found, uuid, dek)?;
     step("data: format begun");
 
-    let file = HeaderFile::format(dek, disk, uuid, wanted.cipher).map_err(Error::Header)?;
+    let file = HeaderFile::format(dek, disk, uuid, wanted.format_cipher).map_err(Error::Header)?;
     step("data: header and integrity area made");
     let mut formatting = header::seal(&file, SealState::Formatting, dek, disk, wanted)?;
     put_record(&mut formatting, &record);

@@ -16,6 +16,6 @@ pub(in crate::phase) struct FsSettings<'a> {
 
 impl<'a> From<&'a Data> for FsSettings<'a> {
     fn from(data: &'a Data) -> Self {
-        Self { kind: data.fs, label: "data", on_error: data.on_error, options: &data.options, lazy_tables: false }
+        Self { kind: data.fstype, label: "data", on_error: data.on_error, options: &data.options, lazy_tables: false }
     }
 }

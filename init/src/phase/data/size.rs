@@ -117,7 +117,7 @@ pub(super) fn adjust(
     is_authenticated: bool,
     wanted: &Data,
 ) -> Result<Option<u64>, Error> {
-    let Some(found) = check(target, there, wanted.fs)? else {
+    let Some(found) = check(target, there, wanted.fstype)? else {
         return Ok(None);
     };
     // Only cvm-init's own format fills the disk: behind the file system of others there may be something.
@@ -129,7 +129,7 @@ pub(super) fn adjust(
         log::warn!("data: the file system does not mount, so it stays as it is: {error}");
         return Ok(None);
     }
-    let Some(found) = Found::read(target, wanted.fs)? else {
+    let Some(found) = Found::read(target, wanted.fstype)? else {
         return Ok(None);
     };
     log::info!("data: the file system has {} bytes, the disk has room for {there}", found.bytes);

@@ -320,7 +320,7 @@ mod tests {
     fn policy() -> Policy {
         let words = "cvm.data=serial=data cvm.vault=10.0.2.2:1,10.0.2.2:2,10.0.2.2:3 cvm.vault.handle=h \
             cvm.vault.mrenclave=1111111111111111111111111111111111111111111111111111111111111111 \
-            cvm.vault.app=00112233-4455-6677-8899-aabbccddeeff cvm.vault.commit=none";
+            cvm.vault.app=00112233-4455-6677-8899-aabbccddeeff cvm.vault.key-commitment=none";
         cmdline::parse(&format!("roothash={} {words}", "ab".repeat(32))).unwrap()
     }
 

@@ -6,7 +6,7 @@ use cmdline::DataCipher;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-const EXPECT: Expect = Expect { cipher: DataCipher::XtsHmac, data_offset: DATA_OFFSET, rotation: false };
+const EXPECT: Expect = Expect { cipher: Some(DataCipher::XtsHmac), data_offset: DATA_OFFSET, rotation: false };
 
 fn judge(json: &Value, expect: &Expect) -> Result<Checked, Violation> {
     check(&Header::parse(&Image::of(json).bytes()).unwrap(), expect)
@@ -35,11 +35,17 @@ fn argon2(kind: &str, time: u32, memory: u32, cpus: u32) -> Value {
 }
 
 #[test]
-fn headers_of_other_cryptsetups_pass_for_their_own_cipher_only() {
+fn headers_of_other_cryptsetups_pass_for_their_own_cipher_or_any() {
     for (cipher, golden) in OLD.into_iter().chain(NEW) {
+        let header = Header::parse(&golden.image().bytes()).unwrap();
+        let any = check(&header, &Expect { cipher: None, ..EXPECT });
+        assert_eq!(any.map(|checked| checked.cipher()), Ok(cipher), "{cipher:?}");
         for other in [DataCipher::XtsHmac, DataCipher::Aegis, DataCipher::Gcm] {
-            let header = Header::parse(&golden.image().bytes()).unwrap();
-            assert_eq!(check(&header, &Expect { cipher: other, ..EXPECT }).is_ok(), other == cipher, "{cipher:?} as {other:?}");
+            assert_eq!(
+                check(&header, &Expect { cipher: Some(other), ..EXPECT }).is_ok(),
+                other == cipher,
+                "{cipher:?} as {other:?}"
+            );
         }
     }
 }
@@ -59,7 +65,7 @@ fn ciphers_pass_where_the_policy_names_them() {
     let jsons = [(DataCipher::XtsHmac, XTS_HMAC.json()), (DataCipher::Aegis, AEGIS.json()), (DataCipher::Gcm, GCM.json())];
     for (cipher, json) in &jsons {
         for (expected, _) in &jsons {
-            let verdict = judge(json, &Expect { cipher: *expected, ..EXPECT }).map(|_| ());
+            let verdict = judge(json, &Expect { cipher: Some(*expected), ..EXPECT }).map(|_| ());
             let want = if cipher == expected { Ok(()) } else { Err(Violation::SegmentCipher) };
             assert_eq!(verdict, want, "{cipher:?} where {expected:?} is expected");
         }
@@ -202,6 +208,20 @@ fn segment_is_refused_when_one_word_of_it_is_wrong() {
 }
 
 #[test]
+fn header_under_a_cipher_that_is_not_allowed_is_refused_whatever_the_policy_names() {
+    for cipher in [None, Some(DataCipher::XtsHmac)] {
+        for name in ["cipher_null-ecb", "aes-xts-plain", "aes-cbc-essiv:sha256", "aegis128-plain64", ""] {
+            let header = with("/segments/0/encryption", json!(name));
+            assert_eq!(judge(&header, &Expect { cipher, ..EXPECT }), Err(Violation::SegmentCipher), "{name}");
+        }
+        // Integrity and key size belong to the cipher of the segment.
+        let mixed = with("/segments/0/encryption", json!("aegis128-random"));
+        let want = if cipher.is_none() { Violation::SegmentIntegrity } else { Violation::SegmentCipher };
+        assert_eq!(judge(&mixed, &Expect { cipher, ..EXPECT }), Err(want));
+    }
+}
+
+#[test]
 fn integrity_key_has_the_size_that_the_cipher_has_or_none() {
     let (hmac, aegis, gcm) = (DataCipher::XtsHmac, DataCipher::Aegis, DataCipher::Gcm);
     let cases = [
@@ -225,7 +245,9 @@ fn integrity_key_has_the_size_that_the_cipher_has_or_none() {
         if let Some(size) = size {
             json["segments"]["0"]["integrity"]["key_size"] = json!(size);
         }
-        assert_eq!(judge(&json, &Expect { cipher, ..EXPECT }).map(drop), want, "{cipher:?}, {size:?}");
+        for cipher in [Some(cipher), None] {
+            assert_eq!(judge(&json, &Expect { cipher, ..EXPECT }).map(drop), want, "{cipher:?}, {size:?}");
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use cmdline::DataCipher;
 use proptest::prelude::*;
 use serde_json::json;
 
-const EXPECT: Expect = Expect { cipher: DataCipher::XtsHmac, data_offset: DATA_OFFSET, rotation: true };
+const EXPECT: Expect = Expect { cipher: Some(DataCipher::XtsHmac), data_offset: DATA_OFFSET, rotation: true };
 /// Where the first keyslot is, and the size of one.
 const KEYS: usize = 32768;
 const KEY: usize = 385_024;

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
-const EXPECT: Expect = Expect { cipher: DataCipher::XtsHmac, data_offset: DATA_OFFSET, rotation: true };
+const EXPECT: Expect = Expect { cipher: Some(DataCipher::XtsHmac), data_offset: DATA_OFFSET, rotation: true };
 const SIZE: u64 = 16384;
 /// Both headers and two keyslots, 385,024 bytes each.
 const LENGTH: usize = 32768 + 2 * 385_024;

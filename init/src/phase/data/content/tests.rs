@@ -13,7 +13,7 @@ const BYTES: u64 = 64 << 20;
 pub(crate) fn wanted(words: &str) -> cmdline::Data {
     let line = format!(
         "roothash={} cvm.data=serial=data cvm.vault=10.0.2.2:1,10.0.2.2:2,10.0.2.2:3 cvm.vault.handle=h cvm.vault.mrenclave={} \
-         cvm.vault.app=00112233-4455-6677-8899-aabbccddeeff cvm.vault.commit={} {words}",
+         cvm.vault.app=00112233-4455-6677-8899-aabbccddeeff cvm.vault.key-commitment={} {words}",
         "ab".repeat(32),
         "11".repeat(32),
         "22".repeat(32),
@@ -51,9 +51,9 @@ fn disk_is_formatted_only_when_it_is_blank_or_a_format_was_begun() {
     torn[5000] ^= 1;
     torn[16384 + 5000] ^= 1;
     let format = "cvm.data.format=if-blank";
-    let auto = "cvm.data.format=if-blank cvm.data.seal=auto";
+    let auto = "cvm.data.format=if-blank cvm.data.header-auth=auto";
     let front = (16 << 20) + 4095;
-    let cases: [Case<'_>; 16] = [
+    let cases: [Case<'_>; 17] = [
         ("blank", &[], format, Ok("blank")),
         ("blank, and policy does not format", &[], "", Err(72)),
         ("one byte behind the header area", &[(front, b"x")], format, Err(73)),
@@ -75,6 +75,7 @@ fn disk_is_formatted_only_when_it_is_blank_or_a_format_was_begun() {
             "cvm.data.format=if-blank cvm.data.cipher=gcm",
             Err(75),
         ),
+        ("header of the cipher that policy names", &[(0, HEADER)], "cvm.data.cipher=xts-hmac", Ok("luks")),
     ];
     for (name, content, words, want) in cases {
         assert_eq!(look_at(content, words), want, "{name}");
