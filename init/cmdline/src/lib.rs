@@ -21,8 +21,8 @@ pub use disks::{DataDisk, DiskName};
 pub use failure::FailureAction;
 pub use key::{About, Absent, Group, Key, Needs, SetBy};
 pub use keyword::{
-    Check, DataCipher, Distinct, FileSystem, Format, FsOption, HeaderAuth, LogLevel, Measure, OnCorruption,
-    OnError, OpenMode, Phase, TcbStatus, Wipe,
+    Check, DataCipher, Distinct, FileSystem, Format, FsOption, HeaderAuth, LogLevel, Measure, OnCorruption, OnError, OpenMode,
+    Phase, TcbStatus, Wipe,
 };
 pub use net::{LinkSelector, Net, NetMode};
 pub use policy::{Data, Policy, PreviousKey, Root, Vaults};
