@@ -105,7 +105,7 @@ keywords! {
         /// The kernel counts and limits what a project uses.
         ProjectQuota = "prjquota",
     }
-    /// By what two vaults are counted as two.
+    /// Which property distinguishes two vaults.
     Distinct {
         /// The platform that they run on.
         Platform = "platform",

@@ -117,7 +117,7 @@ pub struct Vaults {
     pub app: [u8; 16],
     /// How many shares are combined into the key.
     pub threshold: Threshold,
-    /// By what two vaults are counted as two.
+    /// Which property distinguishes two vaults.
     pub distinct: Distinct,
     /// How long network configuration and key retrieval may take together, 1 second to 24 hours.
     pub timeout: Duration,

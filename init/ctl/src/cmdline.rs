@@ -69,13 +69,11 @@ pub(crate) fn explanation(line: &str, policy: Option<&Policy>) -> Vec<String> {
     };
     let row = |key: &Key| {
         let about = key.about();
-        match value(*key).filter(|_| given.contains(key)) {
-            Some(value) => format!("{key} = {value}\n    {}", text(about.decides)),
-            None => {
-                let default = text(&reference::default(*key));
-                format!("{key} (default: {default})\n    {}: {}", text(about.decides), text(about.value))
-            }
-        }
+        let (decides, grammar, default) = (text(about.decides), text(about.value), text(&reference::default(*key)));
+        value(*key).filter(|_| given.contains(key)).map_or_else(
+            || format!("{key} (default: {default})\n    {decides}: {grammar}"),
+            |value| format!("{key} = {value}\n    {decides}"),
+        )
     };
     Key::ALL.iter().map(row).collect()
 }

@@ -231,7 +231,7 @@ keys! {
     VaultDistinct = "cvm.vault.distinct" {
         group: Vault, needs: DataDisk, set_by: Configuration, absent: Value("key"),
         value: "`key` (the public key of the vault's certificate) or `platform` (the machine that runs the vault)",
-        decides: "by what two vaults are counted as two",
+        decides: "which property distinguishes two vaults",
         notes: &[],
     }
     VaultTimeout = "cvm.vault.timeout" {
@@ -250,7 +250,7 @@ keys! {
         ],
     }
     VaultPreviousKeyCommitment = "cvm.vault.previous.key-commitment" {
-        group: Previous, needs: DataDisk, set_by: Configuration, absent: Means("refused with `cvm.vault.previous`"),
+        group: Previous, needs: DataDisk, set_by: Configuration, absent: Means("none (required with `cvm.vault.previous`)"),
         value: "64 lower-case hexadecimal digits",
         decides: "the commitment that the previous key must match",
         notes: &["It must differ from `cvm.vault.key-commitment`."],

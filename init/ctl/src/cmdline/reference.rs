@@ -17,13 +17,14 @@ All security-relevant configuration is on the measured kernel command line.
 - The command line contains at most 2046 bytes (the kernel truncates a longer one), printable ASCII and white space only, and no double quote
   (the kernel joins quoted parameters).
 - `cvm.data.*` and `cvm.vault*` are refused without `cvm.data`: a typo there must not drop the disk in silence.
+- A key of an earlier version is refused with its new name.
 - A refused command line ends the boot with a code from E21 to E26, and powers the machine off.
 - No value contains white space.
 
 `cvmctl cmdline check` parses a command line as the guest does. `cvmctl cmdline explain` prints what holds with it.
 
-*Set by: command line or configuration* marks the keys that a signed configuration may set once this init reads one; today it reads none.
-The other keys decide what is trusted, and stay on the measured command line.
+This version reads no signed configuration. *Set by: command line or configuration* marks the keys that such a configuration will be
+allowed to set. The other keys decide what is trusted, and stay on the measured command line.
 ";
 
 const TRUST_FILES: &str = "
@@ -80,8 +81,8 @@ fn section(text: &mut String, key: Key) {
 /// What holds where the key is absent, in Markdown.
 pub(super) fn default(key: Key) -> String {
     match key.about() {
-        About { absent: Absent::Refused, needs: Needs::Nothing, .. } => "none: required".to_owned(),
-        About { absent: Absent::Refused, .. } => "none: required with `cvm.data`".to_owned(),
+        About { absent: Absent::Refused, needs: Needs::Nothing, .. } => "none (required)".to_owned(),
+        About { absent: Absent::Refused, .. } => "none (required with `cvm.data`)".to_owned(),
         About { absent: Absent::Value(text), .. } => format!("`{text}`"),
         About { absent: Absent::Means(text), .. } => text.to_owned(),
     }
@@ -110,6 +111,6 @@ mod tests {
             assert_eq!(text.matches(&format!("\n| [`{key}`](")).count(), 1, "{key}");
         }
         let rows = text.lines().filter(|line| line.starts_with("| [`"));
-        assert!(rows.into_iter().all(|row| row.matches('|').count() == 4), "a cell contains a |");
+        assert!(rows.into_iter().all(|row| row.matches('|').count() == 4), "expected three cells in each row: a text contains |");
     }
 }
