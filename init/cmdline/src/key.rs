@@ -127,15 +127,15 @@ impl Key {
         Self::ALL.iter().copied().find(|key| key.as_str() == name)
     }
 
-    /// Names of earlier versions, and one value, that are refused, with what to do.
+    /// Names of earlier versions, and one value, that are refused, with what stands in their place.
     pub(super) const REMOVED: &[(&str, &str)] = &[
-        ("cvm.data.fs", "use cvm.data.fstype"),
-        ("cvm.data.journal", "remove it, the journal is always on"),
-        ("cvm.data.seal", "use cvm.data.header-auth"),
-        ("cvm.fail=park", "use cvm.fail=halt"),
-        ("cvm.measured", "use cvm.measure.require-cmdline=yes or no"),
-        ("cvm.vault.commit", "use cvm.vault.key-commitment"),
-        ("cvm.vault.patience", "use cvm.vault.timeout"),
+        ("cvm.data.fs", Self::DataFstype.as_str()),
+        ("cvm.data.journal", "always on"),
+        ("cvm.data.seal", Self::DataHeaderAuth.as_str()),
+        ("cvm.fail=park", "cvm.fail=halt"),
+        ("cvm.measured", Self::MeasureRequireCmdline.as_str()),
+        ("cvm.vault.commit", Self::VaultKeyCommitment.as_str()),
+        ("cvm.vault.patience", Self::VaultTimeout.as_str()),
     ];
 }
 

@@ -61,12 +61,12 @@ pub enum Error {
     #[error("unknown key {0}")]
     Unknown(String),
     /// A key, or a value of a key, of an earlier version.
-    #[error("{old} is not supported any more: {advice}")]
+    #[error("{old} is now {new}")]
     Removed {
         /// The old name, or `name=value`.
         old: &'static str,
-        /// What to do.
-        advice: &'static str,
+        /// The new one.
+        new: &'static str,
     },
     /// A key given twice: two programs could use two different values.
     #[error("{0} is repeated")]

@@ -51,6 +51,10 @@ impl Parameters {
         self.0.keys().copied()
     }
 
+    pub(super) fn is_given(&self, key: Key) -> bool {
+        self.0.contains_key(&key)
+    }
+
     /// Reads the value of a key that may be absent.
     pub(super) fn optional<T>(&self, key: Key, read: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Error> {
         self.0.get(&key).map(|value| read(value).ok_or(Error::Malformed(key))).transpose()
@@ -76,8 +80,8 @@ impl Parameters {
 /// The key and the value of a parameter; `None` where it belongs to another program.
 fn key_and_value(parameter: &str) -> Result<Option<(Key, Option<&str>)>, Error> {
     let (name, value) = parameter.split_once('=').map_or((parameter, None), |(name, value)| (name, Some(value)));
-    if let Some((old, advice)) = Key::REMOVED.iter().find(|(old, _)| *old == name || *old == parameter) {
-        return Err(Error::Removed { old, advice });
+    if let Some((old, new)) = Key::REMOVED.iter().find(|(old, _)| *old == name || *old == parameter) {
+        return Err(Error::Removed { old, new });
     }
     if let Some(key) = Key::from_name(name) {
         return Ok(Some((key, value)));

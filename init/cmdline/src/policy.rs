@@ -215,12 +215,13 @@ fn data(parameters: &Parameters) -> Result<Option<Data>, Error> {
         Format::Never => HeaderAuth::Auto,
         Format::IfBlank => HeaderAuth::Require,
     };
+    let format_cipher = parameters.value(Key::DataCipher, DataCipher::parse)?;
     let data = Data {
         disks,
         format,
         fstype: parameters.value(Key::DataFstype, FileSystem::parse)?,
-        format_cipher: parameters.value(Key::DataCipher, DataCipher::parse)?,
-        cipher: parameters.optional(Key::DataCipher, DataCipher::parse)?,
+        format_cipher,
+        cipher: parameters.is_given(Key::DataCipher).then_some(format_cipher),
         header_auth: parameters.optional(Key::DataHeaderAuth, HeaderAuth::parse)?.unwrap_or(header_auth),
         wipe: parameters.value(Key::DataWipe, Wipe::parse)?,
         format_until: parameters.optional(Key::DataFormatUntil, time::parse_utc)?,

@@ -49,7 +49,8 @@ fn advice(error: &Error) -> String {
             Some(key) => format!("did you mean {key}? It decides {}", text(key.about().decides)),
             None => "fix: remove it, or find its name with `cvmctl cmdline explain`".to_owned(),
         },
-        Error::Removed { advice, .. } => format!("fix: {advice}"),
+        Error::Removed { old, new } if new.starts_with("cvm.") => format!("fix: replace {old} by {new}"),
+        Error::Removed { old, .. } => format!("fix: remove {old}"),
         Error::AfterDashes(key) => {
             format!("fix: move {key} before the --, which ends the parameters; arguments of init follow it")
         }
@@ -135,8 +136,8 @@ mod tests {
             (format!("{hash} {hash}"), "^^^^^", "fix: give roothash once; of two values, each program could use another one"),
             (String::new(), "", "fix: add roothash= and 64 lower-case hexadecimal digits"),
             (format!("{hash} x=\"y z\""), "^", "fix: remove the quotes; no value contains white space"),
-            (format!("{hash} cvm.fail=park"), "^^^^^^^^^^^^^", "fix: use cvm.fail=halt"),
-            (format!("{hash} cvm.data.seal=auto"), "^^^^^^^^^^^^^^^^^^", "fix: use cvm.data.header-auth"),
+            (format!("{hash} cvm.fail=park"), "^^^^^^^^^^^^^", "fix: replace cvm.fail=park by cvm.fail=halt"),
+            (format!("{hash} cvm.data.seal=auto"), "^^^^^^^^^^^^^^^^^^", "fix: replace cvm.data.seal by cvm.data.header-auth"),
             (format!("{hash} cvm.net=none cvm.pccs=http://10.0.0.9:8081"), "", "fix: change one of the two keys"),
             (
                 format!("{hash} -- cvm.fail=halt"),

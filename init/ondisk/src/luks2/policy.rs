@@ -199,10 +199,11 @@ pub fn examine(header: &Header, expect: &Expect) -> [Result<(), Violation>; 5] {
     let metadata = &header.metadata;
     let configuration = rules::check_config(header, expect);
     let place = configuration.clone().unwrap_or(0..0);
+    let cipher = rules::cipher_of(metadata, expect).ok_or(Violation::SegmentCipher);
     [
         configuration.map(drop),
         rules::check_segment(metadata, expect).map(drop),
-        rules::check_keyslots(metadata, expect, &place).map(drop),
+        cipher.and_then(|cipher| rules::check_keyslots(metadata, expect.rotation, cipher, &place)).map(drop),
         rules::check_digest(metadata),
         rules::check_tokens(metadata).map(drop),
     ]
@@ -216,7 +217,7 @@ pub fn check(header: &Header, expect: &Expect) -> Result<Checked, Violation> {
     let metadata = &header.metadata;
     let keyslot_area = rules::check_config(header, expect)?;
     let (segment, cipher) = rules::check_segment(metadata, expect)?;
-    let slots = rules::check_keyslots(metadata, expect, &keyslot_area)?;
+    let slots = rules::check_keyslots(metadata, expect.rotation, cipher, &keyslot_area)?;
     rules::check_digest(metadata)?;
     Ok(Checked {
         uuid: header.uuid,

@@ -62,7 +62,7 @@ pub(super) fn check_config(header: &Header, expect: &Expect) -> Result<Range<u64
 }
 
 /// The cipher that the policy names; else that of the segment, if it is an allowed one.
-fn cipher_of(metadata: &Metadata, expect: &Expect) -> Option<DataCipher> {
+pub(super) fn cipher_of(metadata: &Metadata, expect: &Expect) -> Option<DataCipher> {
     let segment = only(metadata.segments.iter());
     let is_in_segment = |cipher: &DataCipher| segment.is_some_and(|segment| segment.encryption == names(*cipher).0);
     expect.cipher.or_else(|| DataCipher::ALL.iter().copied().find(is_in_segment))
@@ -105,12 +105,17 @@ fn check_integrity_key(found: Option<u32>, cipher: DataCipher) -> Result<(), Vio
     }
 }
 
-pub(super) fn check_keyslots(metadata: &Metadata, expect: &Expect, place: &Range<u64>) -> Result<Vec<Slot>, Violation> {
-    let most = if expect.rotation { 2 } else { 1 };
+pub(super) fn check_keyslots(
+    metadata: &Metadata,
+    rotation: bool,
+    cipher: DataCipher,
+    place: &Range<u64>,
+) -> Result<Vec<Slot>, Violation> {
+    let most = if rotation { 2 } else { 1 };
     if !(1..=most).contains(&metadata.keyslots.len()) {
         return Err(Violation::Keyslots);
     }
-    let (_, _, volume_key) = names(cipher_of(metadata, expect).ok_or(Violation::SegmentCipher)?);
+    let (_, _, volume_key) = names(cipher);
     let slot = |(id, keyslot): (&Id, &Keyslot)| check_keyslot(id.0, keyslot, volume_key, place);
     let slots = metadata.keyslots.iter().map(slot).collect::<Result<Vec<_>, _>>()?;
     let apart = |one: &Slot, other: &Slot| one.area.end <= other.area.start || other.area.end <= one.area.start;
