@@ -11,7 +11,7 @@ macro_rules! keys {
         notes: $notes:expr,
     })*) => {
         /// A key of the command line that belongs to this init.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Key { $(#[doc = concat!("`", $text, "`: ", $decides, ".")] $name,)* }
 
         impl Key {
