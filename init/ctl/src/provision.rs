@@ -6,7 +6,7 @@
 
 mod undo;
 
-use quorum::{Commitment, Dek, Generation, Share, Threshold};
+use quorum::{Commitment, Dek, Share, ShareSetId, Threshold};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Value, json};
 use vault::Identity;
@@ -54,7 +54,7 @@ pub struct Provisioned {
     /// What the key hashes to.
     pub commitment: Commitment,
     /// Which dealing this is.
-    pub generation: Generation,
+    pub share_set_id: ShareSetId,
     /// The vaults, in the order of their shares' X.
     pub vaults: Vec<Holder>,
     /// The words of the guest's command line.
@@ -85,7 +85,7 @@ impl Holder {
 struct Dealing {
     shares: Vec<Share>,
     commitment: Commitment,
-    generation: Generation,
+    share_set_id: ShareSetId,
 }
 
 /// A proved vault without a key of this name, and what it will be shown.
@@ -127,7 +127,7 @@ pub fn provision(request: &Request) -> Result<Provisioned, Error> {
         handle: request.handle.clone(),
         threshold: request.threshold,
         commitment: dealing.commitment,
-        generation: dealing.generation,
+        share_set_id: dealing.share_set_id,
         vaults: holders,
     })
 }
@@ -166,7 +166,7 @@ impl Provisioned {
         json!({
             "commit": hex::encode(self.commitment.0),
             "handle": self.handle,
-            "generation": hex::encode(self.generation.0),
+            "share_set_id": hex::encode(self.share_set_id.0),
             "threshold": self.threshold,
             "vaults": vaults.collect::<Vec<_>>(),
             "expires_at": self.expires_at(),
@@ -225,10 +225,10 @@ fn vacant(vault: &mut Proved, handle: &str, bearer: &vault::operator::Token) -> 
 fn deal(threshold: Threshold) -> Result<Dealing, Error> {
     let random = SystemRandom::new();
     let dek = Dek::fill_with(|bytes| random.fill(bytes)).map_err(|_| Error::Random)?;
-    let mut generation = Generation([0; 16]);
-    random.fill(&mut generation.0).map_err(|_| Error::Random)?;
-    let shares = quorum::split(&dek, threshold, generation).ok_or(Error::Random)?;
-    Ok(Dealing { shares, commitment: dek.commitment(), generation })
+    let mut share_set_id = ShareSetId([0; 16]);
+    random.fill(&mut share_set_id.0).map_err(|_| Error::Random)?;
+    let shares = quorum::split(&dek, threshold, share_set_id).ok_or(Error::Random)?;
+    Ok(Dealing { shares, commitment: dek.commitment(), share_set_id })
 }
 
 /// One share each, in order, until one does not take it; then what was dealt is undone.
@@ -284,8 +284,8 @@ mod tests {
         let deal = || deal(Threshold::new(2, 3).unwrap()).unwrap();
         let (one, two) = (deal(), deal());
         assert_ne!(one.commitment, two.commitment);
-        assert_ne!(one.generation, two.generation);
+        assert_ne!(one.share_set_id, two.share_set_id);
         assert_eq!(one.shares.iter().map(|share| share.x().get()).collect::<Vec<_>>(), [1, 2, 3]);
-        assert!(one.shares.iter().all(|share| share.generation() == one.generation));
+        assert!(one.shares.iter().all(|share| share.share_set_id() == one.share_set_id));
     }
 }

@@ -1,6 +1,7 @@
-//! One vault's share: generation (16 bytes) || X (1) || data (32), and what t of them combine to.
+//! One vault's share: share set id (16 bytes) || X (1) || data (32), and the combination of t shares.
 //!
-//! Arithmetic is in GF(2^8) modulo x^8+x^4+x^3+x+1 (0x11b), one polynomial a byte, the secret at x = 0 (key-server-protocol.md, section 6).
+//! The arithmetic is in GF(2^8) modulo x^8+x^4+x^3+x+1 (0x11b), with one polynomial for each byte and the secret at x = 0
+//! (key-server-protocol.md, section 6).
 
 use std::num::NonZeroU8;
 
@@ -11,16 +12,16 @@ use crate::Dek;
 use crate::dek::DEK_BYTES;
 
 /// Bytes of a share as a vault sends it.
-const MATERIAL_BYTES: usize = GENERATION_BYTES + 1 + DEK_BYTES;
-const GENERATION_BYTES: usize = 16;
+const MATERIAL_BYTES: usize = SHARE_SET_ID_BYTES + 1 + DEK_BYTES;
+const SHARE_SET_ID_BYTES: usize = 16;
 
-/// Which dealing a share is of. Shares of two dealings never combine.
+/// Identifies the shares of one split. Shares of two sets never combine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Generation(pub [u8; GENERATION_BYTES]);
+pub struct ShareSetId(pub [u8; SHARE_SET_ID_BYTES]);
 
 /// One share, wiped on drop.
 pub struct Share {
-    generation: Generation,
+    set_id: ShareSetId,
     x: NonZeroU8,
     /// X || data, the form that vsss-rs combines.
     point: Zeroizing<Vec<u8>>,
@@ -29,15 +30,15 @@ pub struct Share {
 /// Why material is not a share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ShareError {
-    /// Not 49 bytes.
-    #[error("share of {0} bytes, not 49")]
+    /// The length is not 49 bytes.
+    #[error("the share has {0} bytes, expected 49")]
     Length(usize),
-    /// X is zero: that would be the secret itself.
-    #[error("share at x = 0")]
+    /// X is zero, which would be the secret itself.
+    #[error("the share has x = 0")]
     Origin,
 }
 
-/// How many shares make the key: t of n, 2 <= t <= n <= 255.
+/// The threshold t of n shares, 2 <= t <= n <= 255.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Threshold {
     needed: usize,
@@ -45,7 +46,7 @@ pub struct Threshold {
 }
 
 impl Threshold {
-    /// `needed` of `dealt`, or `None` when that is no threshold.
+    /// `needed` of `dealt`, or `None` outside of these bounds.
     #[must_use]
     pub fn new(needed: usize, dealt: usize) -> Option<Self> {
         (2 <= needed && needed <= dealt && dealt <= 255).then_some(Self { needed, dealt })
@@ -71,41 +72,41 @@ impl Share {
     /// [`ShareError`].
     pub fn parse(material: &[u8]) -> Result<Self, ShareError> {
         let wrong = ShareError::Length(material.len());
-        let (generation, point) = material.split_first_chunk().ok_or(wrong)?;
+        let (share_set_id, point) = material.split_first_chunk().ok_or(wrong)?;
         let (x, data) = point.split_first().ok_or(wrong)?;
         if data.len() != DEK_BYTES {
             return Err(wrong);
         }
         let x = NonZeroU8::new(*x).ok_or(ShareError::Origin)?;
-        Ok(Self { generation: Generation(*generation), x, point: Zeroizing::new(point.to_vec()) })
+        Ok(Self { set_id: ShareSetId(*share_set_id), x, point: Zeroizing::new(point.to_vec()) })
     }
 
-    /// Which dealing it is of.
+    /// The share set that it belongs to.
     #[must_use]
-    pub fn generation(&self) -> Generation {
-        self.generation
+    pub fn share_set_id(&self) -> ShareSetId {
+        self.set_id
     }
 
-    /// Where on the polynomials it lies.
+    /// The X coordinate.
     #[must_use]
     pub fn x(&self) -> NonZeroU8 {
         self.x
     }
 
-    /// The bytes as they go to a vault; `git grep expose` is the audit.
+    /// The bytes in the form that a vault stores; `git grep expose` lists all uses.
     #[must_use]
     pub fn expose_material(&self) -> Zeroizing<Vec<u8>> {
         let mut material = Zeroizing::new(Vec::with_capacity(MATERIAL_BYTES));
-        material.extend_from_slice(&self.generation.0);
+        material.extend_from_slice(&self.set_id.0);
         material.extend_from_slice(&self.point);
         material
     }
 }
 
-/// The secret at x = 0 of the polynomials through `shares`; `None` when they are not of one generation or share an X.
+/// The secret at x = 0 of the polynomials through `shares`; `None` when they are of different share sets, or two have the same X.
 pub(crate) fn combine(shares: &[&Share]) -> Option<Dek> {
-    let generation = shares.first()?.generation;
-    if shares.iter().any(|share| share.generation != generation) {
+    let share_set_id = shares.first()?.set_id;
+    if shares.iter().any(|share| share.set_id != share_set_id) {
         return None;
     }
     let mut points: Vec<Vec<u8>> = shares.iter().map(|share| share.point.to_vec()).collect();
@@ -122,17 +123,17 @@ pub(crate) fn combine(shares: &[&Share]) -> Option<Dek> {
     .ok()
 }
 
-/// Deals `dek` into `threshold.dealt()` shares of `generation`, any `threshold.needed()` of which combine to it.
+/// Splits `dek` into `threshold.dealt()` shares with `share_set_id`; any `threshold.needed()` of them combine to it.
 ///
-/// Coefficients come from the operating system's generator, which vsss-rs is given through ring.
+/// Coefficients come from the operating system's generator.
 ///
 /// # Errors
 /// `None` when the generator fails.
 #[must_use]
-pub fn split(dek: &Dek, threshold: Threshold, generation: Generation) -> Option<Vec<Share>> {
+pub fn split(dek: &Dek, threshold: Threshold, share_set_id: ShareSetId) -> Option<Vec<Share>> {
     use ring::rand::{SecureRandom, SystemRandom};
     let random = SystemRandom::new();
-    // Row 0 is the secret; rows 1.. are one random coefficient a byte.
+    // Row 0 is the secret; each further row has one random coefficient for each byte.
     let mut rows: Vec<Zeroizing<[u8; DEK_BYTES]>> = vec![Zeroizing::new(*dek.expose())];
     for _ in 1..threshold.needed() {
         let mut row = Zeroizing::new([0; DEK_BYTES]);
@@ -142,7 +143,7 @@ pub fn split(dek: &Dek, threshold: Threshold, generation: Generation) -> Option<
     let mut shares = Vec::with_capacity(threshold.dealt());
     for x in (1..=u8::MAX).take(threshold.dealt()) {
         let mut material = Zeroizing::new(Vec::with_capacity(MATERIAL_BYTES));
-        material.extend_from_slice(&generation.0);
+        material.extend_from_slice(&share_set_id.0);
         material.push(x);
         for byte in 0..DEK_BYTES {
             // Horner: ((c[t-1] * x + c[t-2]) * x + ...) + c[0]
@@ -188,7 +189,7 @@ mod tests {
             })
             .ok()
             .unwrap();
-            let shares = split(&dek, Threshold::new(needed, dealt).unwrap(), Generation([1; 16])).unwrap();
+            let shares = split(&dek, Threshold::new(needed, dealt).unwrap(), ShareSetId([1; 16])).unwrap();
             let last: Vec<_> = shares.iter().rev().take(needed).collect();
             assert_eq!(combine(&last).unwrap().expose(), dek.expose(), "{needed} of {dealt}");
             let few: Vec<_> = shares.iter().take(needed - 1).collect();
@@ -220,7 +221,8 @@ mod tests {
 
     #[test]
     fn shares_of_two_generations_or_of_one_x_do_not_combine() {
-        let share = |generation: u8, x: u8| Share::parse(&[vec![generation; 16], vec![x], vec![9; 32]].concat()).ok().unwrap();
+        let share =
+            |share_set_id: u8, x: u8| Share::parse(&[vec![share_set_id; 16], vec![x], vec![9; 32]].concat()).ok().unwrap();
         assert!(combine(&[&share(1, 1), &share(2, 2)]).is_none());
         assert!(combine(&[&share(1, 1), &share(1, 1)]).is_none());
     }

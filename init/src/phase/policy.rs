@@ -1,4 +1,4 @@
-//! What is to be done: the measured command line and the measured trust files.
+//! Reads the policy: the measured command line and the measured trust files.
 
 use std::fs;
 use std::path::Path;
@@ -7,25 +7,25 @@ use attest::{Anchor, Floors};
 use cmdline::{Policy, TcbPolicy};
 use failure::ErrorCode;
 
-use super::api::Api;
+use super::early::EarlyMounts;
 use crate::watchdog;
 
 const ANCHORS: &str = "/etc/cvm-init/anchors";
 const FLOORS: &str = "/etc/cvm-init/floors.json";
-/// A root certificate is 659 bytes; this only keeps a mistake small.
+/// In bytes: a root certificate has 659; the limit bounds a mistake of the image's builder.
 const ANCHOR_MAX: u64 = 8 << 10;
 
-/// Everything that decides, all of it measured.
-pub(crate) struct Measured {
-    /// The command line.
+/// The measured configuration: all security-relevant settings.
+pub(crate) struct MeasuredConfig {
+    /// The parsed command line.
     pub(crate) line: Policy,
     /// Its text, as the kernel has it, without the newline.
     pub(crate) text: String,
-    /// The root of the vaults' quotes.
+    /// The root certificate of the vaults' quotes.
     pub(crate) anchor: Anchor,
-    /// Authorities of the fleet, DER; none: any node whose quote is believed.
+    /// Node authorities (CA certificates of the fleet), DER; when there is none, a verified quote alone makes a node acceptable.
     pub(crate) fleet: Vec<Vec<u8>>,
-    /// What may not be rolled back behind.
+    /// Lower bounds that prevent a rollback of time and collateral.
     pub(crate) floors: Floors,
 }
 
@@ -37,13 +37,13 @@ pub(crate) enum Error {
     Line(#[source] cmdline::Error),
     #[error("trust file {0}")]
     Trust(&'static str, #[source] std::io::Error),
-    #[error("trust files: {0} anchors, not one")]
+    #[error("trust files: expected 1 root certificate in /etc/cvm-init/anchors, found {0}")]
     Anchors(usize),
     #[error("trust file floors.json")]
     Floors(#[source] serde_json::Error),
     #[error("cvm.watchdog")]
     Watchdog(#[source] watchdog::Error),
-    #[error("cvm.tcb=signature needs the signers of quoting enclaves in floors.json: without collateral nothing else tells them")]
+    #[error("cvm.tcb=signature needs qe_signers in floors.json: without collateral nothing else identifies the quoting enclave")]
     Signers,
 }
 
@@ -66,23 +66,23 @@ impl Error {
     }
 }
 
-/// Reads the command line that the kernel was started with, and the trust files beside it in the initrd.
-pub(crate) fn read(api: Api) -> Result<Measured, Error> {
+/// Reads the kernel command line and the trust files in the initrd.
+pub(crate) fn read(early: EarlyMounts) -> Result<MeasuredConfig, Error> {
     let text = fs::read_to_string("/proc/cmdline").map_err(Error::Unreadable)?;
     let line = cmdline::parse(&text).map_err(Error::Line)?;
     if let Some(timeout) = line.watchdog {
-        watchdog::start(api, timeout).map_err(Error::Watchdog)?;
+        watchdog::start(early, timeout).map_err(Error::Watchdog)?;
     }
     let floors = floors(Path::new(FLOORS))?;
     if matches!(line.tcb, TcbPolicy::Signature) && floors.qe_signers.is_empty() {
         return Err(Error::Signers);
     }
     let (anchor, fleet) = anchors(Path::new(ANCHORS))?;
-    Ok(Measured { line, text: text.trim_end_matches('\n').to_owned(), anchor, fleet, floors })
+    Ok(MeasuredConfig { line, text: text.trim_end_matches('\n').to_owned(), anchor, fleet, floors })
 }
 
-/// The DER files in the folder of anchors: `fleet-*.der` are the fleet's own authorities, and of all others there is exactly one,
-/// the root of quotes: two would mean that either may answer for the other.
+/// Reads the DER files in the folder of anchors: `fleet-*.der` are the node authorities; the one other file is the root
+/// certificate of quotes. Two roots are refused, since either could sign for the other.
 fn anchors(folder: &Path) -> Result<(Anchor, Vec<Vec<u8>>), Error> {
     let unreadable = |e| Error::Trust("anchors", e);
     let (mut roots, mut fleet) = (Vec::new(), Vec::new());
@@ -139,14 +139,20 @@ mod tests {
     fn exactly_one_anchor_is_taken() {
         let folder = tempfile::tempdir().unwrap();
         let count = |folder: &Path| anchors(folder).map(|(_, fleet)| fleet.len()).map_err(|e| e.to_string());
-        assert_eq!(count(folder.path()), Err("trust files: 0 anchors, not one".to_owned()));
+        assert_eq!(
+            count(folder.path()),
+            Err("trust files: expected 1 root certificate in /etc/cvm-init/anchors, found 0".to_owned())
+        );
         fs::write(folder.path().join("intel.der"), b"x").unwrap();
         fs::write(folder.path().join("README"), b"x").unwrap();
         assert_eq!(count(folder.path()), Ok(0));
         fs::write(folder.path().join("fleet-1.der"), b"x").unwrap();
         assert_eq!(count(folder.path()), Ok(1));
         fs::write(folder.path().join("other.der"), b"x").unwrap();
-        assert_eq!(count(folder.path()), Err("trust files: 2 anchors, not one".to_owned()));
+        assert_eq!(
+            count(folder.path()),
+            Err("trust files: expected 1 root certificate in /etc/cvm-init/anchors, found 2".to_owned())
+        );
     }
 
     #[test]

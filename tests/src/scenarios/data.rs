@@ -15,7 +15,7 @@ pub(super) fn survives_a_second_boot_into_systemd(stage: &Stage) -> Result<(), F
     let first = boot("write:hello")?;
     first.reached_the_real_system()?;
     first.line("system-up: the real system runs")?;
-    assert_field(&first.receipt()?, "/data/what", &"formatted")?;
+    assert_field(&first.receipt()?, "/data/open_mode", &"formatted")?;
 
     let second = boot("read,units,status")?;
     second.reached_the_real_system()?;
@@ -33,7 +33,7 @@ pub(super) fn survives_a_second_boot_into_systemd(stage: &Stage) -> Result<(), F
     // Closed cleanly at shutdown: what stays mapped to the end is the root.
     second.line("All filesystems unmounted")?;
     second.line("Not all DM devices detached, 1 left")?;
-    assert_field(&second.receipt()?, "/data/what", &"opened")?;
+    assert_field(&second.receipt()?, "/data/open_mode", &"opened")?;
     assert_field(&second.receipt()?, "/unlock/threshold", &2)
 }
 
@@ -75,10 +75,10 @@ pub(super) fn formats_a_large_sparse_disk(stage: &Stage) -> Result<(), Failure> 
     };
     let first = boot("write:large,mounts")?;
     first.reached_the_real_system()?;
-    assert_field(&first.receipt()?, "/data/header", &"sealed")?;
+    assert_field(&first.receipt()?, "/data/header_authenticated", &true)?;
     let second = boot("read")?;
     second.line("cvm-tests: marker is large")?;
-    assert_field(&second.receipt()?, "/data/header", &"sealed")
+    assert_field(&second.receipt()?, "/data/header_authenticated", &true)
 }
 
 /// Formats a disk with each cipher and file system, writes to it, and opens it again under a command line that names no cipher.
@@ -96,8 +96,8 @@ fn opens_again(stage: &Stage, words: &[&str], bytes: u64) -> Result<(), Failure>
     for number in 1..=3 {
         second.line(&format!("whole kept-{number}"))?;
     }
-    assert_field(&second.receipt()?, "/data/what", &"opened")?;
-    assert_field(&second.receipt()?, "/data/header", &"sealed")?;
+    assert_field(&second.receipt()?, "/data/open_mode", &"opened")?;
+    assert_field(&second.receipt()?, "/data/header_authenticated", &true)?;
     // What this version and the kernel take for the size of the disk is the same.
     second.no_line("the disk's size has changed")?;
     if let Some(cipher) = cipher.first() {
@@ -140,19 +140,19 @@ pub(super) fn opens_a_disk_that_others_made(stage: &Stage) -> Result<(), Failure
     let opened = Boot::new(stage).data(&data, &vaults).tasks("read").run()?;
     opened.reached_the_real_system()?;
     opened.line("cvm-tests: marker is theirs")?;
-    opened.line("unlock: cvm.vault.key-commitment=none: nothing tells the owner's vaults from others of the same build")?;
+    opened.line("unlock: cvm.vault.key-commitment=none: nothing proves who owns the vaults and the disk")?;
     assert_field(&opened.receipt()?, "/unlock/key_proof", &"disk")?;
-    opened.line("cvm-init: data: opened").and(opened.line(", unsealed"))?;
-    assert_field(&opened.receipt()?, "/data/header", &"unsealed")?;
+    opened.line("cvm-init: data: opened").and(opened.line(", header not authenticated"))?;
+    assert_field(&opened.receipt()?, "/data/header_authenticated", &false)?;
     Boot::new(stage).data(&data, &vaults).word("cvm.data.header-auth=require").run()?.powered_off_with(84)?;
 
-    // Rotation gives it a cheap key derivation, a seal, and a key that is committed to.
+    // Rotation gives it a cheap key derivation, an authentication token, and a key that is committed to.
     let vaults = vaults.committed().rotating()?;
     let rotated = Boot::new(stage).data(&data, &vaults).tasks("read").run()?;
     rotated.line("cvm-tests: marker is theirs")?;
-    assert_field(&rotated.receipt()?, "/data/what", &"rotated")?;
+    assert_field(&rotated.receipt()?, "/data/open_mode", &"rotated")?;
     assert_field(&rotated.receipt()?, "/unlock_previous/key_proof", &"commitment")?;
-    assert_field(&rotated.receipt()?, "/data/header", &"sealed")?;
+    assert_field(&rotated.receipt()?, "/data/header_authenticated", &true)?;
     let json = crate::disk::header_json(&data)?;
     let slots = json.pointer("/keyslots").and_then(|slots| slots.as_object()).map(|slots| slots.values().collect::<Vec<_>>());
     match slots.as_deref() {
@@ -162,7 +162,7 @@ pub(super) fn opens_a_disk_that_others_made(stage: &Stage) -> Result<(), Failure
     let vaults = vaults.rotated();
     let after = Boot::new(stage).data(&data, &vaults).word("cvm.data.header-auth=require").tasks("read").run()?;
     after.line("cvm-tests: marker is theirs")?;
-    assert_field(&after.receipt()?, "/data/what", &"opened")
+    assert_field(&after.receipt()?, "/data/open_mode", &"opened")
 }
 
 pub(super) fn upgrade_is_denied_until_promoted(stage: &Stage) -> Result<(), Failure> {
@@ -180,7 +180,7 @@ pub(super) fn upgrade_is_denied_until_promoted(stage: &Stage) -> Result<(), Fail
     let opened = upgraded().ungranted().run()?;
     opened.reached_the_real_system()?;
     opened.line("cvm-tests: marker is kept")?;
-    assert_field(&opened.receipt()?, "/data/what", &"opened")
+    assert_field(&opened.receipt()?, "/data/open_mode", &"opened")
 }
 
 pub(super) fn finds_its_disks_on_nvme_and_scsi(stage: &Stage) -> Result<(), Failure> {
@@ -199,7 +199,7 @@ pub(super) fn finds_its_disks_on_nvme_and_scsi(stage: &Stage) -> Result<(), Fail
         ended.reached_the_real_system()?;
         ended.line(driver)?;
         ended.line("cvm-tests: marker is moved")?;
-        assert_field(&ended.receipt()?, "/data/what", &"opened")?;
+        assert_field(&ended.receipt()?, "/data/open_mode", &"opened")?;
     }
     Ok(())
 }

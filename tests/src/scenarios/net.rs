@@ -69,7 +69,7 @@ pub(super) fn takes_a_lease_among_hostile_answers(stage: &Stage) -> Result<(), F
     let ended = boot(stage, &data, &vaults).lan(&lan).tasks("links").run()?;
     ended.reached_the_real_system()?;
     ended.line("net: eth0 is 10.0.2.77/24")?;
-    ended.line("the server refused what it had offered")?;
+    ended.line("the DHCP server refused the address that it had offered")?;
     as_found(&ended)
 }
 
@@ -189,7 +189,7 @@ pub(super) fn makes_an_address_under_a_flood_of_routers(stage: &Stage) -> Result
     })?;
     let ended = boot(stage, &data, &vaults).lan(&lan).word("cvm.net=slaac").tasks("links").run()?;
     ended.reached_the_real_system()?;
-    ended.line("net: eth0: fec0::5054:ff:fe12:3456 is somebody else's")?;
+    ended.line("net: eth0: another host on the link uses fec0::5054:ff:fe12:3456")?;
     ended.line("net: eth0 is fec0::")?;
     as_found(&ended)
 }
@@ -242,7 +242,7 @@ pub(super) fn unlocks_over_vsock_without_a_link(stage: &Stage) -> Result<(), Fai
     ended.reached_the_real_system()?;
     ended.line("mounts| /dev/mapper/data-crypt /data ext4")?;
     assert_field(&ended.receipt()?, "/link", &serde_json::Value::Null)?;
-    assert_field(&ended.receipt()?, "/unlock/vaults/1/verdict", &"served")
+    assert_field(&ended.receipt()?, "/unlock/vaults/1/status", &"served")
 }
 
 pub(super) fn link_lost_in_the_middle_comes_back(stage: &Stage) -> Result<(), Failure> {
@@ -262,7 +262,7 @@ pub(super) fn link_lost_in_the_middle_comes_back(stage: &Stage) -> Result<(), Fa
         vm.set_link("link", true).doing("plugging in")
     })?;
     ended.reached_the_real_system()?;
-    assert_field(&ended.receipt()?, "/unlock/vaults/0/verdict", &"served")
+    assert_field(&ended.receipt()?, "/unlock/vaults/0/status", &"served")
 }
 
 pub(super) fn stops_in_time_when_vaults_are_black_holes(stage: &Stage) -> Result<(), Failure> {

@@ -25,7 +25,7 @@ pub(super) fn unlocks_as_an_snp_guest(stage: &Stage) -> Result<(), Failure> {
     let ended = guest.run()?;
     ended.reached_the_real_system()?;
     ended.line("sev_guest: SIMULATED confidential guest")?;
-    assert_field(&ended.receipt()?, "/data/what", &"formatted")?;
+    assert_field(&ended.receipt()?, "/data/open_mode", &"formatted")?;
 
     // Another image measures otherwise; and a report that another chip signed is nobody's.
     let refused = "cvm.vault.timeout=8s";

@@ -29,12 +29,12 @@ fn lose_nothing(stage: &Stage, kind: &str, cpus: u8, rounds: u32) -> Result<(), 
     first.reached_the_real_system()?;
     first.line(&format!("stress: {PROCESSES} processes, 0 with errors"))?;
     first.line("cvm-tests: stress ended with 0")?;
-    assert_field(&first.receipt()?, "/data/what", &"formatted")?;
+    assert_field(&first.receipt()?, "/data/open_mode", &"formatted")?;
     let second = boot(&format!("verify:{PROCESSES},fsck"))?;
     second.reached_the_real_system()?;
     second.line("cvm-tests: verify ended with 0")?;
     second.line(&format!("cvm-tests: fsck of {kind} ended with 0"))?;
-    assert_field(&second.receipt()?, "/data/what", &"opened")?;
+    assert_field(&second.receipt()?, "/data/open_mode", &"opened")?;
     assert_field(&second.receipt()?, "/data/file_system", &kind)?;
     for ended in [&first, &second] {
         ended.no_line("INTEGRITY AEAD ERROR").and(ended.no_line("EXT4-fs error"))?;

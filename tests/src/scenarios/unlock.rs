@@ -21,7 +21,7 @@ pub(super) fn unlocks_with_three_of_three(stage: &Stage) -> Result<(), Failure> 
     ended.reached_the_real_system()?;
     ended.line("mounts| /dev/mapper/data-crypt /data ext4")?;
     for index in 0..3 {
-        assert_field(&ended.receipt()?, &format!("/unlock/vaults/{index}/verdict"), &"served")?;
+        assert_field(&ended.receipt()?, &format!("/unlock/vaults/{index}/status"), &"served")?;
     }
     Ok(())
 }
@@ -30,19 +30,19 @@ pub(super) fn unlocks_with_one_vault_down(stage: &Stage) -> Result<(), Failure> 
     let vaults = Vaults::up(&stage.artifacts, 2, 3)?.misbehaving(1, Misbehaviour::Down);
     let ended = format_with(stage, &vaults)?;
     ended.reached_the_real_system()?;
-    assert_field(&ended.receipt()?, "/unlock/vaults/0/verdict", &"served")?;
-    assert_field(&ended.receipt()?, "/unlock/vaults/2/verdict", &"served")
+    assert_field(&ended.receipt()?, "/unlock/vaults/0/status", &"served")?;
+    assert_field(&ended.receipt()?, "/unlock/vaults/2/status", &"served")
 }
 
 pub(super) fn unlocks_with_one_vault_hanging(stage: &Stage) -> Result<(), Failure> {
     let vaults = Vaults::up(&stage.artifacts, 2, 3)?.misbehaving(0, Misbehaviour::HangAfterAccept);
     let ended = format_with(stage, &vaults)?;
     ended.reached_the_real_system()?;
-    assert_field(&ended.receipt()?, "/unlock/vaults/0/verdict", &"slow")
+    assert_field(&ended.receipt()?, "/unlock/vaults/0/status", &"slow")
 }
 
 pub(super) fn unlocks_with_one_vault_lying(stage: &Stage) -> Result<(), Failure> {
-    // An existing disk and no commitment: its seal is what tells the true candidate.
+    // An existing disk and no commitment: its authentication token verifies the true candidate.
     let (data, honest) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
     let first = Boot::new(stage).data(&data, &honest).word("cvm.data.format=if-blank");
     first.tasks("write:kept").run()?.reached_the_real_system()?;
@@ -54,8 +54,8 @@ pub(super) fn unlocks_with_one_vault_lying(stage: &Stage) -> Result<(), Failure>
     let ended = Boot::new(stage).data(&data, &lying).tasks("read").run()?;
     ended.reached_the_real_system()?;
     ended.line("cvm-tests: marker is kept")?;
-    assert_field(&ended.receipt()?, "/unlock/vaults/0/verdict", &"bad_share")?;
-    assert_field(&ended.receipt()?, "/data/what", &"opened")
+    assert_field(&ended.receipt()?, "/unlock/vaults/0/status", &"bad_share")?;
+    assert_field(&ended.receipt()?, "/data/open_mode", &"opened")
 }
 
 pub(super) fn stops_when_one_vault_of_three_answers(stage: &Stage) -> Result<(), Failure> {

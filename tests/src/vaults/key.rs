@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read as _;
 
-use quorum::{Dek, Generation, Threshold, split};
+use quorum::{Dek, ShareSetId, Threshold, split};
 use ring::digest::{SHA256, digest};
 
 use crate::{Doing, Failure};
@@ -32,7 +32,7 @@ impl Key {
 
     fn split(dek: Dek, needed: usize, dealt: usize) -> Result<Self, Failure> {
         let threshold = Threshold::new(needed, dealt).ok_or_else(|| Failure(format!("{needed} of {dealt} is no threshold")))?;
-        let shares = split(&dek, threshold, Generation([0x67; 16])).ok_or_else(|| Failure("dealing".to_owned()))?;
+        let shares = split(&dek, threshold, ShareSetId([0x67; 16])).ok_or_else(|| Failure("dealing".to_owned()))?;
         Ok(Self::Dealt { dek, shares: shares.iter().map(|share| share.expose_material().to_vec()).collect() })
     }
 
@@ -43,7 +43,7 @@ impl Key {
         }
     }
 
-    /// Everything that must never be seen: the key, its passphrase form, the data of every share. Generation and X are public.
+    /// Everything that must never be seen: the key, its passphrase form, the data of every share. The share set id and X are public.
     pub(super) fn secrets(&self) -> Vec<Vec<u8>> {
         let Self::Dealt { dek, shares } = self else { return Vec::new() };
         let data = shares.iter().filter_map(|share| share.get(17..)).map(<[u8]>::to_vec);

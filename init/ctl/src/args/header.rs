@@ -31,7 +31,7 @@ pub(crate) struct HeaderCheck {
     pub(crate) disk: PathBuf,
     #[command(flatten)]
     pub(crate) expected: Expected,
-    /// A descriptor to read the disk's passphrase from, 64 hexadecimal digits: then the header is authenticated
+    /// A descriptor to read the disk's passphrase from, 64 hexadecimal digits: then the header authentication is verified
     #[arg(long, value_name = "N")]
     pub(crate) passphrase_fd: Option<u32>,
 }

@@ -143,7 +143,7 @@ fn json_says_what_the_words_say_and_no_output_holds_a_share() {
     assert_eq!(json["vaults"][0]["expires_at"], json["expires_at"]);
     for index in 0..3 {
         let share = desk.world.export(index, &OLD_IMAGE).unwrap();
-        assert_eq!(json["generation"], hex(&share.generation().0));
+        assert_eq!(json["share_set_id"], hex(&share.share_set_id().0));
         let data = hex(&share.expose_material()[17..]);
         assert!(!text(&output.stdout).contains(&data) && !text(&output.stderr).contains(&data));
     }

@@ -3,7 +3,7 @@
 //! Headers were rewritten to null ciphers, foreign slots and tokens in published attacks on eight products (October
 //! 2025; CVE-2025-59054, CVE-2025-58356): whatever is not known to be good here is refused.
 
-use super::{Excerpt, Header, SealToken, rules};
+use super::{AuthToken, Excerpt, Header, rules};
 use cmdline::DataCipher;
 use std::ops::Range;
 use uuid::Uuid;
@@ -24,13 +24,13 @@ pub struct Expect {
 
 /// A header on which every rule holds. Only [`check`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Checked {
+pub struct AcceptedLayout {
     uuid: Uuid,
     seqid: u64,
     cipher: DataCipher,
     sector_size: u32,
     slots: Vec<Slot>,
-    seal: Option<SealToken>,
+    auth_token: Option<AuthToken>,
 }
 
 /// A keyslot on which every rule holds.
@@ -69,7 +69,7 @@ impl Kdf {
     }
 }
 
-impl Checked {
+impl AcceptedLayout {
     /// The identifier of the disk.
     #[must_use]
     pub const fn uuid(&self) -> Uuid {
@@ -100,10 +100,10 @@ impl Checked {
         &self.slots
     }
 
-    /// The seal as found, not verified.
+    /// The authentication token as found; its MAC is not verified.
     #[must_use]
-    pub const fn seal(&self) -> Option<&SealToken> {
-        self.seal.as_ref()
+    pub const fn auth_token(&self) -> Option<&AuthToken> {
+        self.auth_token.as_ref()
     }
 }
 
@@ -186,8 +186,8 @@ pub enum Violation {
     #[error("token {0} is unknown")]
     Token(u32),
     /// A token of ours that we did not write so, or a second one.
-    #[error("token {0} is not a seal")]
-    Seal(u32),
+    #[error("token {0} is not a valid authentication token")]
+    AuthToken(u32),
 }
 
 /// The parts of a header that [`examine`] speaks of, in its order.
@@ -213,18 +213,18 @@ pub fn examine(header: &Header, expect: &Expect) -> [Result<(), Violation>; 5] {
 ///
 /// # Errors
 /// The first rule that is broken.
-pub fn check(header: &Header, expect: &Expect) -> Result<Checked, Violation> {
+pub fn check(header: &Header, expect: &Expect) -> Result<AcceptedLayout, Violation> {
     let metadata = &header.metadata;
     let keyslot_area = rules::check_config(header, expect)?;
     let (segment, cipher) = rules::check_segment(metadata, expect)?;
     let slots = rules::check_keyslots(metadata, expect.rotation, cipher, &keyslot_area)?;
     rules::check_digest(metadata)?;
-    Ok(Checked {
+    Ok(AcceptedLayout {
         uuid: header.uuid,
         seqid: header.seqid,
         cipher,
         sector_size: segment.sector_size,
         slots,
-        seal: rules::check_tokens(metadata)?,
+        auth_token: rules::check_tokens(metadata)?,
     })
 }

@@ -2,7 +2,7 @@
 
 use super::json::{Digest, Id, Integrity, Kdf as JsonKdf, Keyslot, Metadata, Segment, Size};
 use super::policy::{Expect, Kdf, Slot, Violation};
-use super::{Header, SEAL_TOKEN, SealToken, binary, fields, seal};
+use super::{AUTH_TOKEN, AuthToken, Header, binary, fields, header_auth};
 use cmdline::DataCipher;
 use std::ops::Range;
 
@@ -178,13 +178,13 @@ pub(super) fn check_digest(metadata: &Metadata) -> Result<(), Violation> {
     Ok(())
 }
 
-pub(super) fn check_tokens(metadata: &Metadata) -> Result<Option<SealToken>, Violation> {
+pub(super) fn check_tokens(metadata: &Metadata) -> Result<Option<AuthToken>, Violation> {
     let mut found = None;
     for (Id(id), token) in &metadata.tokens {
-        match seal::kind(token) {
+        match header_auth::kind(token) {
             Some(LOCATOR_TOKEN) => {}
-            Some(SEAL_TOKEN) if found.is_none() => found = Some(SealToken::read(*id, token).ok_or(Violation::Seal(*id))?),
-            Some(SEAL_TOKEN) => return Err(Violation::Seal(*id)),
+            Some(AUTH_TOKEN) if found.is_none() => found = Some(AuthToken::read(*id, token).ok_or(Violation::AuthToken(*id))?),
+            Some(AUTH_TOKEN) => return Err(Violation::AuthToken(*id)),
             _ => return Err(Violation::Token(*id)),
         }
     }

@@ -1,14 +1,14 @@
 //! The allow-list: a good header, and one word of it changed at a time.
 
-use super::image::{AEGIS, ARGON2ID, GCM, Image, NEW, OLD, PLAIN, SIZED_512, UUID, XTS_HMAC, seal_json};
-use crate::luks2::{Checked, DATA_OFFSET, Excerpt, Expect, Header, Kdf, SealState, SealToken, Slot, Violation, check};
+use super::image::{AEGIS, ARGON2ID, GCM, Image, NEW, OLD, PLAIN, SIZED_512, UUID, XTS_HMAC, auth_token_json};
+use crate::luks2::{AcceptedLayout, AuthToken, DATA_OFFSET, Excerpt, Expect, FormatState, Header, Kdf, Slot, Violation, check};
 use cmdline::DataCipher;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 const EXPECT: Expect = Expect { cipher: Some(DataCipher::XtsHmac), data_offset: DATA_OFFSET, rotation: false };
 
-fn judge(json: &Value, expect: &Expect) -> Result<Checked, Violation> {
+fn judge(json: &Value, expect: &Expect) -> Result<AcceptedLayout, Violation> {
     check(&Header::parse(&Image::of(json).bytes()).unwrap(), expect)
 }
 
@@ -54,7 +54,7 @@ fn headers_of_other_cryptsetups_pass_for_their_own_cipher_or_any() {
 fn good_header_passes_and_says_what_matters() {
     let checked = judge(&XTS_HMAC.json(), &EXPECT).unwrap();
     assert_eq!(checked.uuid().to_string(), UUID);
-    assert_eq!((checked.seqid(), checked.sector_size(), checked.seal()), (4, 4096, None));
+    assert_eq!((checked.seqid(), checked.sector_size(), checked.auth_token()), (4, 4096, None));
     assert_eq!(checked.slots(), [Slot { id: 0, kdf: Kdf::Pbkdf2, memory_kib: 0, area: 32768..417_792 }]);
     let argon2id = judge(&ARGON2ID.json(), &EXPECT).unwrap();
     assert_eq!(argon2id.slots(), [Slot { id: 0, kdf: Kdf::Argon2id, memory_kib: 65536, area: 32768..417_792 }]);
@@ -356,13 +356,13 @@ fn tokens_are_harmless_or_refused() {
 }
 
 #[test]
-fn seal_is_read_exactly_as_we_write_it() {
-    let seal = SealToken { id: 3, state: SealState::Ready, mac: [0x5a; 32] };
-    assert_eq!(judge(&with("/tokens/3", seal_json()), &EXPECT).unwrap().seal(), Some(&seal));
-    let mut formatting = seal_json();
-    formatting["state"] = json!(SealState::Formatting.as_str());
+fn auth_token_is_read_exactly_as_it_is_written() {
+    let token = AuthToken { id: 3, state: FormatState::Ready, mac: [0x5a; 32] };
+    assert_eq!(judge(&with("/tokens/3", auth_token_json()), &EXPECT).unwrap().auth_token(), Some(&token));
+    let mut formatting = auth_token_json();
+    formatting["state"] = json!(FormatState::Formatting.as_str());
     let checked = judge(&with("/tokens/3", formatting), &EXPECT).unwrap();
-    assert_eq!(checked.seal(), Some(&SealToken { state: SealState::Formatting, ..seal }));
+    assert_eq!(checked.auth_token(), Some(&AuthToken { state: FormatState::Formatting, ..token }));
     let cases = [
         ("keyslots", json!(["0"])),
         ("version", json!(2)),
@@ -375,13 +375,13 @@ fn seal_is_read_exactly_as_we_write_it() {
         ("extra", json!(1)),
     ];
     for (field, value) in cases {
-        let mut token = seal_json();
+        let mut token = auth_token_json();
         token[field] = value;
-        assert_eq!(judge(&with("/tokens/3", token.clone()), &EXPECT), Err(Violation::Seal(3)), "{token}");
+        assert_eq!(judge(&with("/tokens/3", token.clone()), &EXPECT), Err(Violation::AuthToken(3)), "{token}");
     }
-    let mut two = with("/tokens/3", seal_json());
-    two["tokens"]["9"] = seal_json();
-    assert_eq!(judge(&two, &EXPECT), Err(Violation::Seal(9)));
+    let mut two = with("/tokens/3", auth_token_json());
+    two["tokens"]["9"] = auth_token_json();
+    assert_eq!(judge(&two, &EXPECT), Err(Violation::AuthToken(9)));
 }
 
 proptest! {
