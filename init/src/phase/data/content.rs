@@ -68,7 +68,9 @@ pub(super) fn classify(place: &BlockDevice, wanted: &cmdline::Data) -> Result<Co
         }
         // A damaged header beside the record: the format was interrupted before the header was complete.
         (Err(Error::Foreign | Error::Header(_)), Some(record)) => interrupted(InterruptedFormat::Record(record, None)),
-        (Ok(validated), None) if validated.state().is_none() && wanted.header_auth == HeaderAuth::Require => Err(Error::Unauthenticated),
+        (Ok(validated), None) if validated.state().is_none() && wanted.header_auth == HeaderAuth::Require => {
+            Err(Error::Unauthenticated)
+        }
         // No format leaves a record beside a header without a token.
         (Ok(validated), Some(_)) if validated.state().is_none() => Err(Error::Foreign),
         (Ok(validated), _) => Ok(Content::Luks(Box::new(validated))),

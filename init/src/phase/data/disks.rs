@@ -83,8 +83,8 @@ impl Disk {
     /// The cipher of its header, or the one that a first format will use.
     fn cipher(&self) -> DataCipher {
         match &self.content {
-            Content::Luks(judged) => judged.checked().cipher(),
-            Content::Blank | Content::Begun(_) => self.wanted.format_cipher,
+            Content::Luks(validated) => validated.layout().cipher(),
+            Content::Blank | Content::Interrupted(_) => self.wanted.format_cipher,
         }
     }
 
