@@ -7,8 +7,8 @@
 use std::{ffi::OsString, io, sync::OnceLock, time::Duration};
 
 use crate::{
+    command::{Qemu, end_child, wait_for_child},
     console::Console,
-    qemu::{Qemu, end_child, wait_for_child},
 };
 
 /// What executes the guest's instructions.

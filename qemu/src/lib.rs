@@ -5,21 +5,21 @@
 //! and no memory is encrypted.
 
 pub mod accel;
+pub mod command;
 pub mod console;
 pub mod firmware;
 pub mod measurement;
 mod monitor;
-pub mod qemu;
 pub mod qgs;
 pub mod quoting;
 pub mod spec;
 pub mod vm;
 
 pub use accel::Accel;
+pub use command::Qemu;
 pub use console::{Console, Line, Missing};
 pub use firmware::{Firmware, Tpm};
 pub use measurement::{DirectBoot, Register, TdInfo};
-pub use qemu::Qemu;
 pub use quoting::{Habits, QuoteAnswer, QuoteSource, QuotingService, Relay};
 pub use spec::{Bus, Disk, DiskFormat, GuestForward, HostForward, Keyboard, Machine, Network};
 pub use vm::{Exit, Vm};

@@ -11,9 +11,9 @@ use std::{
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::{
+    command::{Error, Qemu, end_child, wait_for_child},
     console::Console,
     monitor::{Monitor, accept},
-    qemu::{Error, Qemu, end_child, wait_for_child},
     quoting::QuotingService,
     spec::{Arguments, Keyboard, Machine, escaped},
 };

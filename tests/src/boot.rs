@@ -5,8 +5,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use machine::{Bus, Disk, Habits, Machine, Network, Qemu, QuoteAnswer, QuoteSource, QuotingService, Tpm, Vm};
-use sim_dcap::{Platform, TdQuote};
+use dcap::{Platform, TdQuote};
+use qemu::{Bus, Disk, Habits, Machine, Network, Qemu, QuoteAnswer, QuoteSource, QuotingService, Tpm, Vm};
 
 mod ended;
 mod measured;
@@ -394,7 +394,7 @@ impl<'a> Boot<'a> {
 }
 
 /// A quoting service that signs what the guest's hardware reports.
-pub(crate) fn honest(platform: Platform) -> impl machine::QuoteSource + 'static {
+pub(crate) fn honest(platform: Platform) -> impl qemu::QuoteSource + 'static {
     move |report: &[u8; 1024]| match TdQuote::from_tdreport(report).sign(&platform) {
         Ok(quote) => QuoteAnswer::Quote(quote),
         Err(_) => QuoteAnswer::Error(0x0001_2001),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use machine::{Firmware, Tpm};
+use qemu::{Firmware, Tpm};
 
 use crate::{Artifacts, Doing, Failure};
 

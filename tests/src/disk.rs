@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use machine::Disk;
+use qemu::Disk;
 
 use crate::{Artifacts, Doing, Failure};
 

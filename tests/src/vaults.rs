@@ -10,8 +10,8 @@ use cvmctl::collateral::Sources;
 use cvmctl::policy::{self, Image, Owner, Terms, key_policy};
 use cvmctl::provision::{self, provision};
 use cvmctl::{Credentials, Floors, Nodes, TcbStatus, promote};
-use machine::TdInfo;
-use sim_dcap::{Pki, Platform, SnpChip};
+use dcap::{Pki, Platform, SnpChip};
+use qemu::TdInfo;
 use vault_node::{Issuer, Misbehaviour, Node, NodeConfig, NodeHandle};
 
 use self::collateral::staple;
@@ -308,7 +308,7 @@ impl Vaults {
     /// When there is none.
     pub(crate) fn address_in_guest(&self, index: usize) -> Result<String, Failure> {
         let address = self.addresses.get(index).ok_or_else(|| Failure(format!("no vault {index}")))?;
-        Ok(format!("{}:{}", machine::spec::HOST_IN_GUEST, address.port()))
+        Ok(format!("{}:{}", qemu::spec::HOST_IN_GUEST, address.port()))
     }
 
     /// The node at `index`.
@@ -348,7 +348,7 @@ impl Vaults {
 
     /// Where the guest is told that the nodes are.
     fn places(&self) -> String {
-        let host = machine::spec::HOST_IN_GUEST;
+        let host = qemu::spec::HOST_IN_GUEST;
         let usual = |address: &SocketAddr| format!("{host}:{}", address.port());
         let places = self.addresses.iter().zip(&self.called).map(|(at, called)| called.clone().unwrap_or_else(|| usual(at)));
         places.collect::<Vec<_>>().join(",")

@@ -5,8 +5,8 @@ use attest::{
     Anchor, Collateral, Dated, Document, Floors, Frame, FrameError, Policy, Refusal, Tcb, TcbDemand, TcbStatus, Tee,
     VerifiedNode, verify_node,
 };
+use dcap::{Pki, Platform, SgxQuote, TdQuote};
 use proptest::prelude::*;
-use sim_dcap::{Pki, Platform, SgxQuote, TdQuote};
 
 const REAL_QUOTE: &[u8] = include_bytes!("../../../tests/vectors/dcap-qvl/sgx_quote");
 const REAL_TD_QUOTE: &[u8] = include_bytes!("../../../tests/vectors/dcap-qvl/tdx_quote");
@@ -32,8 +32,8 @@ impl World {
         Self { pki, platform }
     }
 
-    fn collateral(&self, change: impl FnOnce(&mut sim_dcap::Collateral)) -> Collateral {
-        let mut collateral = sim_dcap::Collateral::sgx(&self.platform, NOW);
+    fn collateral(&self, change: impl FnOnce(&mut dcap::Collateral)) -> Collateral {
+        let mut collateral = dcap::Collateral::sgx(&self.platform, NOW);
         change(&mut collateral);
         let signed = serde_json::to_vec(&collateral.sign(&self.pki).unwrap()).unwrap();
         Collateral::from_json(&signed).unwrap()
@@ -120,7 +120,7 @@ fn each_lie_in_a_quote_is_named() {
 
 #[test]
 fn each_lie_in_collateral_is_refused() {
-    type Change = fn(&mut sim_dcap::Collateral);
+    type Change = fn(&mut dcap::Collateral);
     let world = World::new();
     let quote = world.quote(|_| ());
     let cases: [(&str, Change); 6] = [

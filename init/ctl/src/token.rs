@@ -99,7 +99,7 @@ mod tests {
     }
 
     /// Header and claims of a token whose signature `key` made.
-    fn open(key: &sim_dcap::Key, token: &str) -> (Value, Value) {
+    fn open(key: &dcap::Key, token: &str) -> (Value, Value) {
         let (signed, signature) = token.rsplit_once('.').unwrap();
         let signature = BASE64URL.decode(signature).unwrap();
         assert_eq!(signature.len(), 64);
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn tokens_have_the_shape_of_the_nodes_own_issuer() {
-        let key = sim_dcap::Key::generate().unwrap();
+        let key = dcap::Key::generate().unwrap();
         let signer = Signer::read(&key.pkcs8(), None, None).unwrap();
         let issuer = vault_node::Issuer { url: owner().issuer, ..vault_node::Issuer::with_key(key.clone()) };
         let policy = json!({ "version": 1 });
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn key_id_and_audience_are_what_the_operator_says() {
-        let key = sim_dcap::Key::generate().unwrap();
+        let key = dcap::Key::generate().unwrap();
         let signer = Signer::read(&key.pkcs8(), Some("key-7".to_owned()), Some("vault-eu".to_owned())).unwrap();
         let (header, claims) = open(&key, signer.bearer(&owner(), 0).unwrap().expose());
         assert_eq!((&header["kid"], &claims["aud"]), (&json!("key-7"), &json!("vault-eu")));
@@ -139,8 +139,8 @@ mod tests {
 
     #[test]
     fn issuer_key_is_p256_in_pkcs8() {
-        let key = sim_dcap::Key::generate().unwrap();
-        let pem = |label: &str| sim_dcap::pem(label, &key.pkcs8()).into_bytes();
+        let key = dcap::Key::generate().unwrap();
+        let pem = |label: &str| dcap::pem(label, &key.pkcs8()).into_bytes();
         let cases = [
             ("der", key.pkcs8(), true),
             ("pem", pem("PRIVATE KEY"), true),

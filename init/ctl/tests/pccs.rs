@@ -94,8 +94,8 @@ fn answer(path: &str, form: Form) -> Vec<u8> {
 }
 
 fn tls(form: Form) -> Arc<ServerConfig> {
-    let key = sim_dcap::Key::generate().unwrap();
-    let leaf = sim_dcap::Identity::self_signed(sim_dcap::CertSpec::new("localhost", 1_750_000_000), key.clone()).unwrap();
+    let key = dcap::Key::generate().unwrap();
+    let leaf = dcap::Identity::self_signed(dcap::CertSpec::new("localhost", 1_750_000_000), key.clone()).unwrap();
     let der = if form.odd_certificate { vec![0x30, 3, 2, 1, 0] } else { leaf.der };
     let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.pkcs8()));
     let signing = rustls::crypto::ring::sign::any_supported_type(&private).unwrap();

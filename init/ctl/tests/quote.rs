@@ -7,8 +7,8 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::process::{Command, Output};
 
+use dcap::{Collateral, Pki, SgxQuote, SignedCollateral, TdQuote};
 use serde_json::Value;
-use sim_dcap::{Collateral, Pki, SgxQuote, SignedCollateral, TdQuote};
 
 const ROOT: &str = "../../initrd/anchors/intel-sgx-root.der";
 const REAL: &str = "../../tests/vectors/dcap-qvl/sgx_quote";

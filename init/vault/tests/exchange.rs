@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use attest::{Anchor, Floors, Policy, Refusal, Role, TcbDemand, TcbStatus};
-use sim_dcap::{Pki, TdQuote};
+use dcap::{Pki, TdQuote};
 use vault::{Clock, Error, Expectation, Fleet, Handshaken, Identity, OwnEvidence, Refused, Step};
 use vault_node::{Extensions, Issuer, Misbehaviour, Node, NodeConfig, NodeHandle};
 

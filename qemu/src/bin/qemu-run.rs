@@ -4,7 +4,7 @@
 use std::{io, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, ValueEnum};
-use machine::{
+use qemu::{
     Accel, Disk, DiskFormat, Exit, Keyboard, Machine, Network, Qemu, QuoteAnswer, QuotingService, Register, Relay, TdInfo, Vm,
     measurement::STAND_IN_FIRMWARE, qgs, quoting::QuoteSource, spec::HOST_IN_GUEST,
 };

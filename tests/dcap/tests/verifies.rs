@@ -1,12 +1,12 @@
 //! An independent verifier (dcap-qvl) takes what is minted here under the minted root, and nowhere else.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "the world of a test is made by unwrapping")]
 
-use dcap_qvl::verify::QuoteVerifier;
-use dcap_qvl::{QuoteClaims, QuoteCollateralV3, QuotePolicy, TcbStatus};
-use sim_dcap::{
+use dcap::{
     Collateral, CrlSpec, DAY, EnclaveReport, Key, Level, Pki, Platform, PlatformSpec, SgxQuote, SignedCollateral, TdLayout,
     TdQuote,
 };
+use dcap_qvl::verify::QuoteVerifier;
+use dcap_qvl::{QuoteClaims, QuoteCollateralV3, QuotePolicy, TcbStatus};
 
 /// 2026-11-23.
 const NOW: u64 = 1_795_392_000;
@@ -148,7 +148,7 @@ fn every_signed_byte_of_a_quote_counts() {
 fn refuses_collateral_with_one_thing_wrong() {
     let world = World::new();
     let quote = world.td(|_| ());
-    let stranger = world.pki.root.issue(sim_dcap::CertSpec::new("Intel SGX TCB Signing", NOW), Key::generate().unwrap());
+    let stranger = world.pki.root.issue(dcap::CertSpec::new("Intel SGX TCB Signing", NOW), Key::generate().unwrap());
     let serials = [world.machine.pck.serial(), world.pki.platform_ca.serial(), world.pki.tcb_signing.serial()];
     let [leaf, ca, signer] = serials;
     let cases: Vec<(&str, Change<Collateral>, &str)> = vec![

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use failure::{ErrorCode, FailureAction};
-use machine::Exit;
+use qemu::Exit;
 use ring::digest::{SHA256, digest};
 
 use crate::vaults::hex;

@@ -4,9 +4,9 @@
 
 use std::fs::File;
 
-use machine::measurement::{self, STAND_IN_FIRMWARE};
-use machine::{Machine, TdInfo};
 use predict::{Prediction, SecureBoot, direct};
+use qemu::measurement::{self, STAND_IN_FIRMWARE};
+use qemu::{Machine, TdInfo};
 
 use super::Boot;
 use crate::chain::Chain;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use machine::{Habits, QuoteAnswer};
-use sim_dcap::{Collateral, Platform, TdQuote};
+use dcap::{Collateral, Platform, TdQuote};
+use qemu::{Habits, QuoteAnswer};
 use vault_node::Misbehaviour;
 
 use super::Stage;
@@ -119,7 +119,7 @@ pub(super) fn collateral_that_ran_out_is_not_revived_by_the_host(stage: &Stage) 
 }
 
 /// A host that tries every lie about quotes once, and then serves honestly.
-fn lies_then_serves(platform: Platform) -> impl machine::QuoteSource + 'static {
+fn lies_then_serves(platform: Platform) -> impl qemu::QuoteSource + 'static {
     let mut turn = 0;
     move |report: &[u8; 1024]| {
         turn += 1;

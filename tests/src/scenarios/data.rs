@@ -1,6 +1,6 @@
 //! The data disk.
 
-use machine::Bus;
+use qemu::Bus;
 
 use super::Stage;
 use super::root::assert_field;

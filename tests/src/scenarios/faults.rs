@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use machine::Exit;
 use ondisk::integrity::{SUPERBLOCK_BYTES, Superblock};
+use qemu::Exit;
 
 use super::Stage;
 use crate::{Boot, DataDisk, Doing, Ended, Failure, Vaults};

@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 
-use machine::TdInfo;
+use qemu::TdInfo;
 
 use super::Stage;
 use super::root::assert_field;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use machine::{Exit, Habits, QuoteAnswer, QuoteSource, Tpm};
+use qemu::{Exit, Habits, QuoteAnswer, QuoteSource, Tpm};
 use vault_node::Misbehaviour;
 
 use super::Stage;

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use machine::Exit;
+use qemu::Exit;
 
 use super::Stage;
 use super::measure;

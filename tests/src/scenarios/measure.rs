@@ -5,8 +5,8 @@ use std::time::Duration;
 use eventlog::ccel::Log;
 use eventlog::cel::{self, Record, Register};
 use eventlog::register::Hash;
-use machine::measurement::ccel;
 use predict::Prediction;
+use qemu::measurement::ccel;
 use serde_json::Value;
 
 use super::Stage;
@@ -69,14 +69,15 @@ pub(super) fn measures_into_rtmr3(stage: &Stage) -> Result<(), Failure> {
 }
 
 pub(super) fn nothing_after_the_handoff_gets_the_key(stage: &Stage) -> Result<(), Failure> {
-    // The program in the image (tests/again) has no other source of collateral than the nodes.
+    // The program in the image (tests/refetch-key) has no other source of collateral than the nodes.
     let (vaults, data) = (Vaults::stapling(&stage.artifacts, 2, 3)?, DataDisk::blank(&stage.folder)?);
     let boot = || {
         let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
-        boot.word("cvm.net.keep=yes").tasks("again")
+        boot.word("cvm.net.keep=yes").tasks("refetch-key")
     };
-    let gave =
-        |ended: &Ended, what: &str| ended.lines.iter().filter(|line| line.contains("again: ") && line.contains(what)).count();
+    let gave = |ended: &Ended, what: &str| {
+        ended.lines.iter().filter(|line| line.contains("refetch-key: ") && line.contains(what)).count()
+    };
     // Without the cap a program of the running system gets the key, with the same client and the same quotes.
     let open = boot().word("cvm.measure=off").run()?;
     open.reached_the_real_system()?;
@@ -91,7 +92,7 @@ pub(super) fn nothing_after_the_handoff_gets_the_key(stage: &Stage) -> Result<()
     match (gave(&capped, "gave a share"), gave(&capped, "denied by the key's policy")) {
         (0, 3) => Ok(()),
         (gave, denied) => {
-            Err(Failure(format!("{gave} vaults gave a share after the cap, {denied} denied it: {:?}", again(&capped))))
+            Err(Failure(format!("{gave} vaults gave a share after the cap, {denied} denied it: {:?}", refetched(&capped))))
         }
     }
 }
@@ -111,8 +112,8 @@ pub(super) fn stops_where_the_kernel_offers_no_registers(stage: &Stage) -> Resul
     assert_field(&ended.receipt()?, "/data/open_mode", &"formatted")
 }
 
-fn again(ended: &Ended) -> Vec<&String> {
-    ended.lines.iter().filter(|line| line.contains("again: ")).collect()
+fn refetched(ended: &Ended) -> Vec<&String> {
+    ended.lines.iter().filter(|line| line.contains("refetch-key: ")).collect()
 }
 
 pub(super) fn finds_its_command_line_in_a_ccel(stage: &Stage) -> Result<(), Failure> {

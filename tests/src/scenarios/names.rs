@@ -13,7 +13,7 @@ use crate::lan::{Fate, Lan, dhcp, frame};
 use crate::{DataDisk, Doing, Failure, Vaults, relay};
 
 /// Where the vaults are, in IPv4.
-const HOST: IpAddr = IpAddr::V4(machine::spec::HOST_IN_GUEST);
+const HOST: IpAddr = IpAddr::V4(qemu::spec::HOST_IN_GUEST);
 /// A name server of the link; QEMU's network leads its TCP port to ours.
 const WITH_TCP: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 100);
 /// One that QEMU's network has of its own, but for what is kept from it here.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use machine::Vm;
+use qemu::Vm;
 use vault_node::Misbehaviour;
 
 use super::Stage;
@@ -238,7 +238,7 @@ pub(super) fn unlocks_over_vsock_without_a_link(stage: &Stage) -> Result<(), Fai
         vaults = vaults.called(index, |port| format!("vsock:2:{port}"));
     }
     let boot = boot(stage, &data, &vaults).initrd(vaults.bundled(stage)?).no_network();
-    let ended = boot.arguments(vsock.arguments(machine::Machine::default().memory_mib)).tasks("mounts").run()?;
+    let ended = boot.arguments(vsock.arguments(qemu::Machine::default().memory_mib)).tasks("mounts").run()?;
     ended.reached_the_real_system()?;
     ended.line("mounts| /dev/mapper/data-crypt /data ext4")?;
     assert_field(&ended.receipt()?, "/link", &serde_json::Value::Null)?;

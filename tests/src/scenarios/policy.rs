@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use machine::Exit;
+use qemu::Exit;
 
 use super::Stage;
 use super::root::assert_field;

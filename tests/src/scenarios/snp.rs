@@ -1,7 +1,7 @@
 //! The same initrd in an SEV-SNP guest. Its report goes to the vaults; what a chip's certificate says is not there to be checked.
 
-use machine::QuoteAnswer;
-use sim_dcap::{SnpChip, SnpReport};
+use dcap::{SnpChip, SnpReport};
+use qemu::QuoteAnswer;
 
 use super::Stage;
 use super::root::assert_field;
@@ -57,7 +57,7 @@ fn launch_measurement(td_info: &[u8]) -> [u8; 48] {
 
 #[cfg(test)]
 mod tests {
-    use machine::TdInfo;
+    use qemu::TdInfo;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sim_dcap::{Collateral, Platform, SignedCollateral};
+use dcap::{Collateral, Platform, SignedCollateral};
 use vault_node::NodeConfig;
 
 use super::Vaults;
@@ -74,5 +74,5 @@ fn cache(collateral: &SignedCollateral) -> Result<(String, Pccs), Failure> {
 }
 
 fn placed(cache: Pccs) -> (String, Pccs) {
-    (format!("{}:{}", machine::spec::HOST_IN_GUEST, cache.address.port()), cache)
+    (format!("{}:{}", qemu::spec::HOST_IN_GUEST, cache.address.port()), cache)
 }

@@ -1,7 +1,7 @@
 //! C: certificates and revocation lists.
 
 use attest::{Crl, Dated, Refusal, Role};
-use sim_dcap::{CertSpec, CrlSpec, Identity, Key, PckExtension, Pki, Platform, PlatformSpec};
+use dcap::{CertSpec, CrlSpec, Identity, Key, PckExtension, Pki, Platform, PlatformSpec};
 
 use crate::world::Kind::{Sgx, Tdx};
 use crate::world::{Case, DAY, NOW, Plot};

@@ -1,7 +1,7 @@
 //! K: signed documents.
 
 use attest::{Dated, Document, Refusal};
-use sim_dcap::{Key, Level};
+use dcap::{Key, Level};
 
 use crate::world::Kind::{Sgx, Tdx};
 use crate::world::{Case, DAY, NOW, Plot, judge};
@@ -57,7 +57,7 @@ fn documents_are_intels_and_for_this_platform() {
             "K1",
             Sgx,
             "TCB info of one's own",
-            |p| p.collateral.tcb_signer = Some(sim_dcap::Identity { key: Key::generate().unwrap(), ..p.pki.tcb_signing.clone() }),
+            |p| p.collateral.tcb_signer = Some(dcap::Identity { key: Key::generate().unwrap(), ..p.pki.tcb_signing.clone() }),
             Refusal::DocumentSignature(INFO),
         ),
         (

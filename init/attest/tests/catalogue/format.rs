@@ -1,7 +1,7 @@
 //! F: what is no quote.
 
 use attest::{FrameError, Refusal, Role};
-use sim_dcap::pem;
+use dcap::pem;
 
 use crate::world::Kind::{Sgx, Tdx, Tdx15, TdxV5};
 use crate::world::{Case, NOW};
@@ -80,10 +80,10 @@ fn format_is_held_to() {
 
 #[test]
 fn every_truncation_is_refused() {
-    let platform = sim_dcap::Pki::mint(NOW).unwrap().platform("node").unwrap();
-    let mut td = sim_dcap::TdQuote { layout: sim_dcap::TdLayout::V5Td15, ..sim_dcap::TdQuote::new([2; 64]) };
+    let platform = dcap::Pki::mint(NOW).unwrap().platform("node").unwrap();
+    let mut td = dcap::TdQuote { layout: dcap::TdLayout::V5Td15, ..dcap::TdQuote::new([2; 64]) };
     td.signature.tail.clear();
-    let quotes = [sim_dcap::SgxQuote::new([1; 32], [2; 64]).sign(&platform).unwrap(), td.sign(&platform).unwrap()];
+    let quotes = [dcap::SgxQuote::new([1; 32], [2; 64]).sign(&platform).unwrap(), td.sign(&platform).unwrap()];
     for quote in quotes {
         assert!(attest::Frame::parse(&quote).is_ok());
         for end in 0..quote.len() {

@@ -1,7 +1,7 @@
 //! Signatures without collateral: everything that does not need Intel's word on the platform is still checked.
 
 use attest::{Dated, Refusal, Role, TcbDemand};
-use sim_dcap::{Key, Platform, PlatformSpec};
+use dcap::{Key, Platform, PlatformSpec};
 
 use crate::world::Kind::{Sgx, Tdx, Tdx15};
 use crate::world::{Case, NOW, Plot, judge};

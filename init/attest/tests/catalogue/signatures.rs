@@ -1,8 +1,8 @@
 //! S: who signed what. And B: what the quote was made for.
 
 use attest::Refusal;
+use dcap::{Key, Pki, SgxQuote};
 use proptest::prelude::*;
-use sim_dcap::{Key, Pki, SgxQuote};
 
 use crate::world::Kind::{Sgx, Tdx, Tdx15};
 use crate::world::{Case, MRENCLAVE, NOW, REPORT_DATA, honest, judge};
@@ -39,7 +39,7 @@ fn every_signature_is_checked() {
             "attestation key of one's own, and the QE's report as it was",
             |p| {
                 let mut vouched = [0; 64];
-                vouched[..32].copy_from_slice(&sim_dcap::sha256(
+                vouched[..32].copy_from_slice(&dcap::sha256(
                     &[p.platform.attestation_key.public().as_slice(), &p.sgx.signature.auth_data].concat(),
                 ));
                 p.sgx.signature.qe_report_data = Some(vouched);

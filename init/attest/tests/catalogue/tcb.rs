@@ -1,7 +1,7 @@
 //! T: how good the platform is.
 
 use attest::{Refusal, TcbDemand, TcbStatus};
-use sim_dcap::{Level, ModuleLevel, QeLevel};
+use dcap::{Level, ModuleLevel, QeLevel};
 
 use crate::world::Kind::{Sgx, Tdx, Tdx15};
 use crate::world::{Case, Plot, judge, judge_in_detail};

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use attest::{
     Anchor, Checks, DomainPolicy, EnclavePolicy, Evidence, Floors, Policy, Refusal, TcbDemand, TcbStatus, verify, verify_node,
 };
-use sim_dcap::{Pki, Platform, SgxQuote, SignedCollateral, TdLayout, TdQuote};
+use dcap::{Pki, Platform, SgxQuote, SignedCollateral, TdLayout, TdQuote};
 
 pub(crate) const MRENCLAVE: [u8; 32] = [0xc1; 32];
 pub(crate) const REPORT_DATA: [u8; 64] = [0x5a; 64];
@@ -35,7 +35,7 @@ pub(crate) struct Plot {
     pub(crate) platform: Platform,
     pub(crate) sgx: SgxQuote,
     pub(crate) td: TdQuote,
-    pub(crate) collateral: sim_dcap::Collateral,
+    pub(crate) collateral: dcap::Collateral,
     /// Changes the quote after it was signed.
     pub(crate) quote: fn(&mut Vec<u8>),
     /// Changes the collateral after it was signed.
@@ -67,7 +67,7 @@ pub(crate) fn judge_in_detail(kind: Kind, change: impl FnOnce(&mut Plot)) -> Res
     let (pki, platform) = WORLD.clone();
     let anchor = Anchor::from_der(pki.root_der().to_vec());
     let collateral =
-        if kind == Kind::Sgx { sim_dcap::Collateral::sgx(&platform, NOW) } else { sim_dcap::Collateral::tdx(&platform, NOW) };
+        if kind == Kind::Sgx { dcap::Collateral::sgx(&platform, NOW) } else { dcap::Collateral::tdx(&platform, NOW) };
     let mut plot = Plot {
         sgx: SgxQuote::new(MRENCLAVE, REPORT_DATA),
         td: TdQuote { layout: layout(kind), ..TdQuote::new(REPORT_DATA) },

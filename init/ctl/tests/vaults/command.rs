@@ -35,7 +35,7 @@ impl Desk {
         let (world, dir) = (World::new(), tempfile::tempdir().unwrap());
         fs::write(dir.path().join("anchor.der"), world.pki.root_der()).unwrap();
         fs::write(dir.path().join("collateral.json"), world.collateral()).unwrap();
-        fs::write(dir.path().join("issuer.pem"), sim_dcap::pem("PRIVATE KEY", &world.issuer.key.pkcs8())).unwrap();
+        fs::write(dir.path().join("issuer.pem"), dcap::pem("PRIVATE KEY", &world.issuer.key.pkcs8())).unwrap();
         let vaults = world.vaults().join(",");
         Self { world, dir, vaults }
     }
@@ -385,7 +385,7 @@ fn machines_that_leak_and_policies_that_cost_the_key_are_refused() {
     assert_eq!((debug.status.code(), debug.stdout.len()), (Some(1), 0));
     assert!(text(&debug.stderr).contains("this machine is not let in: TDATTRIBUTES.DEBUG is set"), "{}", text(&debug.stderr));
     for (bits, code) in [(0x1000_0000_u64, 0), (0x2000_0000, 1), (1, 1)] {
-        let mut td = sim_dcap::TdQuote::new([0; 64]);
+        let mut td = dcap::TdQuote::new([0; 64]);
         td.td_attributes = bits;
         fs::write(desk.path("quote"), td.sign(&desk.world.pki.platform("guest").unwrap()).unwrap()).unwrap();
         let output = with(&[&server[..], &["--td-quote", &desk.path("quote")]].concat());

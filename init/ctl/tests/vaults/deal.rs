@@ -66,7 +66,7 @@ fn one_vault_that_is_not_ready_keeps_every_share_at_home() {
 #[test]
 fn a_vault_whose_platform_falls_short_is_refused_with_what_would_accept_it() {
     let world = World::new();
-    let mut collateral = sim_dcap::Collateral::sgx(&world.pki.platform("a").unwrap(), now());
+    let mut collateral = dcap::Collateral::sgx(&world.pki.platform("a").unwrap(), now());
     collateral.tcb_info.tcb_levels.iter_mut().for_each(|level| level.tcb_status.replace_range(.., "OutOfDate"));
     let json = serde_json::to_vec(&collateral.sign(&world.pki).unwrap()).unwrap();
     let sources = |json: &[u8]| Arc::new(Sources::of(vec![attest::Collateral::from_json(json).unwrap()]));
@@ -192,7 +192,7 @@ fn a_foreign_issuers_tokens_create_nothing() {
 #[test]
 fn key_id_and_audience_are_the_operators_to_say() {
     let world = World::with(|config, _| {
-        config.issuer.keys_before = vec![("older".to_owned(), sim_dcap::Key::generate().unwrap())];
+        config.issuer.keys_before = vec![("older".to_owned(), dcap::Key::generate().unwrap())];
         config.bearer_audience = "vaults-eu".to_owned();
     });
     let with = |kid: Option<&str>, audience: Option<&str>| {

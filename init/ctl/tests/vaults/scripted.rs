@@ -9,10 +9,10 @@ use std::thread;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use dcap::{CertSpec, Identity, Key, Pki, Platform, SgxQuote, sha256};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
-use sim_dcap::{CertSpec, Identity, Key, Pki, Platform, SgxQuote, sha256};
 
 use crate::world::{MRENCLAVE, now};
 

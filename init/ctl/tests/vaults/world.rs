@@ -8,9 +8,9 @@ use attest::{Anchor, Policy, TcbDemand};
 use cvmctl::collateral::Sources;
 use cvmctl::policy::{Facts, Image, Owner, Terms, key_policy};
 use cvmctl::{Credentials, Floors, Nodes, TcbStatus, keys, promote, provision};
+use dcap::{Pki, TdQuote};
 use quorum::Share;
 use serde_json::Value;
-use sim_dcap::{Pki, TdQuote};
 use vault::{Clock, Expectation, Handshaken, Identity, OwnEvidence};
 use vault_node::{Issuer, Node, NodeConfig, NodeHandle};
 
@@ -69,7 +69,7 @@ impl World {
     /// What a PCS says of the platforms of this world, in dcap-qvl's form.
     pub(crate) fn collateral(&self) -> Vec<u8> {
         let platform = self.pki.platform("a").unwrap();
-        serde_json::to_vec(&sim_dcap::Collateral::sgx(&platform, now()).sign(&self.pki).unwrap()).unwrap()
+        serde_json::to_vec(&dcap::Collateral::sgx(&platform, now()).sign(&self.pki).unwrap()).unwrap()
     }
 
     pub(crate) fn nodes(&self) -> Nodes {

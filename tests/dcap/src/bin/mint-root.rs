@@ -11,7 +11,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
-    let minted = sim_dcap::Pki::load_or_mint(&folder.join("pki"), now).map_err(|e| e.to_string());
+    let minted = dcap::Pki::load_or_mint(&folder.join("pki"), now).map_err(|e| e.to_string());
     match minted.and_then(|pki| std::fs::write(folder.join("root.der"), pki.root_der()).map_err(|e| e.to_string())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

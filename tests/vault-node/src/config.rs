@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sim_dcap::{Pki, Platform};
+use dcap::{Pki, Platform};
 
 use crate::issuer::OWNER_AUDIENCE;
 use crate::{Error, Issuer, Misbehaviour};

@@ -38,7 +38,7 @@ enum Error {
 
 fn main() {
     if let Err(error) = run() {
-        println!("again: {}", chain(&error));
+        println!("refetch-key: {}", chain(&error));
     }
 }
 
@@ -49,8 +49,8 @@ fn run() -> Result<(), Error> {
     let (anchor, tsm) = (Anchor::from_der(std::fs::read(ANCHOR)?), Mutex::new(Tsm::system()));
     for address in &vaults.addresses {
         match ask(address, &vaults, &identity, &anchor, &tsm) {
-            Ok(()) => println!("again: {address}: gave a share"),
-            Err(error) => println!("again: {address}: {}", chain(&error)),
+            Ok(()) => println!("refetch-key: {address}: gave a share"),
+            Err(error) => println!("refetch-key: {address}: {}", chain(&error)),
         }
     }
     Ok(())

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
+use dcap::Pki;
 use serde_json::json;
-use sim_dcap::Pki;
 use vault_node::Issuer;
 
 use crate::guest::{Guest, World, now};

@@ -1,6 +1,6 @@
 //! The node's quote, right or with one lie in it, and the collateral that a node staples if it is told to.
 
-use sim_dcap::{Collateral, DAY, EnclaveReport, Key, Pki, Platform, SgxQuote, SignedCollateral, TdQuote};
+use dcap::{Collateral, DAY, EnclaveReport, Key, Pki, Platform, SgxQuote, SignedCollateral, TdQuote};
 
 use crate::attest::binding;
 use crate::node::Shared;

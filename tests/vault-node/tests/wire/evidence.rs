@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use dcap::sha256;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{RootCertStore, client::danger::ServerCertVerifier as _};
 use serde_json::{Value, json};
-use sim_dcap::sha256;
 use vault_node::{EvidenceRule, Extensions, Misbehaviour, Node, NodeConfig, texts};
 use x509_cert::der::Decode as _;
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 pub enum Error {
     /// Minting under the simulated root.
     #[error("simulated quotes")]
-    Mint(#[from] sim_dcap::Error),
+    Mint(#[from] dcap::Error),
     /// The certificate of the node.
     #[error("the node's certificate")]
     Certificate(#[from] rcgen::Error),

@@ -1,7 +1,7 @@
 //! The client's leg: what 204, 400, 403 and 503 say of a guest's evidence, and what only `/data` says.
 
+use dcap::{SnpChip, SnpReport, TdLayout, TdQuote};
 use serde_json::json;
-use sim_dcap::{SnpChip, SnpReport, TdLayout, TdQuote};
 use vault_node::texts::{self, HttpError};
 use vault_node::{Extensions, Misbehaviour};
 

@@ -2,8 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use dcap::sha256;
 use ring::digest::{SHA512, digest};
-use sim_dcap::sha256;
 
 use crate::connection::Session;
 use crate::evidence::Minting;

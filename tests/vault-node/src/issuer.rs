@@ -5,8 +5,8 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD as BASE64URL};
+use dcap::{Key, sha256};
 use serde_json::{Value, json};
-use sim_dcap::{Key, sha256};
 
 use crate::{Error, jwt};
 
@@ -62,7 +62,7 @@ impl Issuer {
     pub fn load_or_make(path: &Path) -> Result<Self, Error> {
         if !path.exists() {
             let issuer = Self::generate()?;
-            fs::write(path, sim_dcap::pem("PRIVATE KEY", &issuer.key.pkcs8())).map_err(Error::file(path))?;
+            fs::write(path, dcap::pem("PRIVATE KEY", &issuer.key.pkcs8())).map_err(Error::file(path))?;
             return Ok(issuer);
         }
         let bytes = fs::read(path).map_err(Error::file(path))?;

@@ -11,9 +11,9 @@ use crate::profile::AttestationProfile;
 use crate::{Error, Extensions};
 
 /// How long a key lives when its policy does not say, in seconds: 30 days.
-const DEFAULT_TTL: u64 = 30 * sim_dcap::DAY;
+const DEFAULT_TTL: u64 = 30 * dcap::DAY;
 /// How long a key lives at most, in seconds: 90 days.
-const MAX_TTL: u64 = 90 * sim_dcap::DAY;
+const MAX_TTL: u64 = 90 * dcap::DAY;
 
 /// A key's policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

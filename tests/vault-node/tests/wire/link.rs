@@ -5,6 +5,7 @@ use std::net::TcpStream;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use dcap::{Key, TdQuote, sha256};
 use dcap_qvl::verify::QuoteVerifier;
 use dcap_qvl::{QuoteCollateralV3, QuotePolicy};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -12,7 +13,6 @@ use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConnection, DigitallySignedStruct, Error as TlsError, SignatureScheme, StreamOwned};
 use serde_json::{Value, json};
-use sim_dcap::{Key, TdQuote, sha256};
 use vault_node::{CLIENT_LABEL, NODE_LABEL, binding};
 
 use crate::guest::{Guest, MRENCLAVE, now};

@@ -2,7 +2,7 @@
 //!
 //! It behaves as a real node does, mistakes included, so that no test passes at this node only: see texts.rs for the sources.
 //! [`Misbehaviour`] makes it fail or lie in one chosen way; [`Extensions`] switches on what real nodes cannot do. Its keys protect
-//! nothing: the quotes come from `sim-dcap`.
+//! nothing: the quotes come from `dcap`.
 
 mod attest;
 mod attestation_server;

@@ -2,9 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use dcap::sha256;
 use serde::Deserialize;
 use serde_json::Value;
-use sim_dcap::sha256;
 
 use crate::data::Request;
 use crate::policy::Policy;

@@ -50,7 +50,7 @@ fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
 
 #[cfg(test)]
 mod tests {
-    use sim_dcap::{Pki, SgxQuote, SnpChip, SnpReport, TdLayout, TdQuote};
+    use dcap::{Pki, SgxQuote, SnpChip, SnpReport, TdLayout, TdQuote};
 
     use super::*;
 

@@ -1,8 +1,8 @@
 //! Stands in for the attestation server that a policy names: it judges signature and TCB of a guest's quote, in this process.
 
+use dcap::{Collateral, Pki, Platform, SnpReport};
 use dcap_qvl::QuoteCollateralV3;
 use dcap_qvl::verify::QuoteVerifier;
-use sim_dcap::{Collateral, Pki, Platform, SnpReport};
 
 use crate::guest::{GuestEvidence, Measurements};
 
@@ -73,7 +73,7 @@ pub(crate) fn accepts(acceptable: Option<&[String]>, status: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use sim_dcap::{SnpChip, TdQuote};
+    use dcap::{SnpChip, TdQuote};
 
     use super::*;
 

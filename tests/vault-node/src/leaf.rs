@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dcap::{DAY, Key, sha256};
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
 };
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
-use sim_dcap::{DAY, Key, sha256};
 use time::OffsetDateTime;
 
 use crate::{Error, tls};

@@ -2,8 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use dcap::Key;
 use serde_json::{Value, json};
-use sim_dcap::Key;
 use vault_node::{Grant, Issuer, Misbehaviour, Node, NodeConfig, texts};
 
 use crate::guest::{Guest, HANDLE, OWNER, World, now};

@@ -4,11 +4,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use dcap::{Collateral, Key, Pki, Platform, SignedCollateral, TdQuote};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde_json::{Value, json};
-use sim_dcap::{Collateral, Key, Pki, Platform, SignedCollateral, TdQuote};
 use vault_node::{Extensions, Issuer, Misbehaviour, Node, NodeConfig, NodeHandle};
 use x509_cert::der::{Decode as _, Encode as _};
 

@@ -2,8 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use dcap::SignedCollateral;
 use serde::{Deserialize, Serialize};
-use sim_dcap::SignedCollateral;
 
 use crate::Extensions;
 use crate::audit::AuditEntry;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use sim_dcap::Pki;
+use dcap::Pki;
 use vault_node::{EvidenceRule, Extensions, Issuer, Misbehaviour, Node, NodeConfig, NodeHandle};
 
 const USAGE: &str = "vault-node --pki DIR --listen ADDR --mrenclave HEX --issuer FILE [--state DIR] [--name MACHINE]
