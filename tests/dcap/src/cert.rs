@@ -1,4 +1,4 @@
-//! Certificates of the simulated chain, and the keys they belong to.
+//! Certificates of the simulated chain, and their keys.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,22 +13,22 @@ use crate::{DAY, Error, Key, sha256};
 /// Intel's OID for the SGX extension of a PCK certificate.
 const SGX_EXTENSION: [u64; 7] = [1, 2, 840, 113_741, 1, 13, 1];
 
-/// What a certificate shall say. Extensions come in rcgen's order: AKI, key usage, CRL, SKI, constraints, then custom.
+/// The content of a certificate. Extensions come in rcgen's order: AKI, key usage, CRL, SKI, constraints, then custom.
 #[derive(Clone, Debug)]
 pub struct CertSpec {
     /// Common name. Verifiers check it: a PCK leaf is "Intel SGX PCK Certificate".
     pub common_name: String,
-    /// Organisation; the simulated one says so.
+    /// Organisation; the simulated one contains "SIMULATED".
     pub organization: String,
     /// First second of validity.
     pub not_before: u64,
     /// Last second of validity.
     pub not_after: u64,
-    /// At most 20 bytes; absent means the first 20 of SHA-256 over the key, made positive.
+    /// At most 20 bytes; `None`: the first 20 of SHA-256 over the key, made positive.
     pub serial: Option<Vec<u8>>,
-    /// `Some(length)` makes a CA with that path length, and with a CA's key usage.
+    /// `Some(length)` makes a CA with that path length and a CA's key usage.
     pub ca: Option<u8>,
-    /// The DER of each SGX extension to carry: one in a PCK leaf, none elsewhere.
+    /// The DER of each SGX extension: one in a PCK leaf, none elsewhere.
     pub sgx_extensions: Vec<Vec<u8>>,
 }
 
@@ -85,25 +85,25 @@ impl CertSpec {
     }
 }
 
-/// A key with the certificate that names it: a CA, a signer or a machine.
+/// A key and its certificate: of a CA, a signer or a platform.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The key pair.
     pub key: Key,
-    /// What the certificate says; as an issuer, its name and key usage are read from here.
+    /// The certificate's content; an issuer's name and key usage are taken from it.
     pub spec: CertSpec,
     /// The certificate.
     pub der: Vec<u8>,
 }
 
 impl Identity {
-    /// A root: signed by itself.
+    /// Makes a self-signed root.
     pub fn self_signed(spec: CertSpec, key: Key) -> Result<Self, Error> {
         let der = spec.params(&key)?.self_signed(&*key.pair)?.der().to_vec();
         Ok(Self { key, spec, der })
     }
 
-    /// Signs a certificate for `key`. The issuer needs no right to do so: hostile chains are made here too.
+    /// Signs a certificate for `key`. The issuer need not be a CA: tests make invalid chains too.
     pub fn issue(&self, spec: CertSpec, key: Key) -> Result<Self, Error> {
         let params = self.spec.params(&self.key)?;
         let issuer = rcgen::Issuer::from_params(&params, &*self.key.pair);

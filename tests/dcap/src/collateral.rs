@@ -1,4 +1,4 @@
-//! Collateral: what a verifier needs beside the quote, signed as Intel signs it.
+//! Collateral: the signed data that a verifier needs beside the quote.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,30 +9,30 @@ use crate::{CrlSpec, Error, Identity, Pki, Platform, QeIdentity, TcbInfo};
 pub struct Collateral {
     /// TCB info.
     pub tcb_info: TcbInfo,
-    /// The JSON to sign in its place, for cases no structure can express; absent: `tcb_info` as compact JSON.
+    /// The JSON to sign instead, for cases that the structure cannot express; `None`: `tcb_info` as compact JSON.
     pub tcb_info_text: Option<String>,
     /// Identity of the quoting enclave.
     pub qe_identity: QeIdentity,
-    /// The JSON to sign in its place; absent: `qe_identity` as compact JSON.
+    /// The JSON to sign instead; `None`: `qe_identity` as compact JSON.
     pub qe_identity_text: Option<String>,
-    /// The root's list.
+    /// The root's CRL.
     pub root_crl: CrlSpec,
-    /// The Platform CA's list.
+    /// The Platform CA's CRL.
     pub pck_crl: CrlSpec,
-    /// Who signs the TCB info; absent: the chain's TCB signer.
+    /// The signer of the TCB info; `None`: the chain's TCB signer.
     pub tcb_signer: Option<Identity>,
-    /// Who signs the QE identity; absent: the chain's TCB signer.
+    /// The signer of the QE identity; `None`: the chain's TCB signer.
     pub qe_signer: Option<Identity>,
 }
 
 impl Collateral {
-    /// What fits TDX quotes of `platform` at `now`.
+    /// Honest collateral for TDX quotes of `platform` at `now`.
     #[must_use]
     pub fn tdx(platform: &Platform, now: u64) -> Self {
         Self::of("TDX", "TD_QE", platform, now)
     }
 
-    /// What fits SGX quotes of `platform` at `now`.
+    /// Honest collateral for SGX quotes of `platform` at `now`.
     #[must_use]
     pub fn sgx(platform: &Platform, now: u64) -> Self {
         Self::of("SGX", "QE", platform, now)
@@ -79,8 +79,8 @@ impl Collateral {
     }
 }
 
-/// Signed collateral in the JSON shape of `dcap_qvl::QuoteCollateralV3`: bytes are lower-case hexadecimal. Fields may
-/// be changed after signing too.
+/// Signed collateral in the JSON form of `dcap_qvl::QuoteCollateralV3`: bytes are lower-case hexadecimal. Tests may also change
+/// fields after signing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedCollateral {
     /// PEM: Platform CA, root.
@@ -105,7 +105,7 @@ pub struct SignedCollateral {
     /// Raw `r || s`.
     #[serde(with = "hex::serde")]
     pub qe_identity_signature: Vec<u8>,
-    /// PEM chain that would take the place of the quote's own; honest collateral has none.
+    /// A PEM chain that replaces the quote's own; honest collateral has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pck_certificate_chain: Option<String>,
 }

@@ -5,10 +5,10 @@ use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, Ser
 use crate::cert::date;
 use crate::{DAY, Error, Identity};
 
-/// What a CRL shall say. It always carries its number and the authority key identifier.
+/// The content of a CRL. It always contains its number and the authority key identifier.
 #[derive(Clone, Debug)]
 pub struct CrlSpec {
-    /// Whose list it is: this identity's name and key. Absent: the CA that the list's place calls for.
+    /// The issuer; `None`: the CA that signs this list by default.
     pub issuer: Option<Identity>,
     /// `thisUpdate`.
     pub this_update: u64,
@@ -21,7 +21,7 @@ pub struct CrlSpec {
 }
 
 impl CrlSpec {
-    /// An empty list issued three days before `now`, good for thirty.
+    /// An empty list issued three days before `now`, valid for thirty.
     #[must_use]
     pub fn new(now: u64) -> Self {
         Self {
@@ -33,7 +33,7 @@ impl CrlSpec {
         }
     }
 
-    /// Signs the list with `usual`, unless the spec names another issuer. Returns DER.
+    /// Signs the list with `usual`, unless another issuer is set. Returns DER.
     pub fn sign(&self, usual: &Identity) -> Result<Vec<u8>, Error> {
         let issuer = self.issuer.as_ref().unwrap_or(usual);
         let revocation_time = date(self.this_update)?;

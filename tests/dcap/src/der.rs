@@ -1,4 +1,4 @@
-//! As much DER writing as the SGX extension needs, with no opinion on what is put in.
+//! A DER writer for the SGX extension; it does not check the values.
 
 /// One tag, length, value.
 pub(crate) fn tlv(tag: u8, value: &[u8]) -> Vec<u8> {
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_long_lengths_in_as_few_bytes_as_der_wants() {
+    fn writes_long_lengths_in_the_shortest_form() {
         assert_eq!(&tlv(4, &[0; 0x7f])[..2], &[4, 0x7f]);
         assert_eq!(&tlv(4, &[0; 0x80])[..3], &[4, 0x81, 0x80]);
         assert_eq!(&tlv(4, &[0; 0x1234])[..4], &[4, 0x82, 0x12, 0x34]);

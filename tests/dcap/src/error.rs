@@ -1,28 +1,28 @@
-//! What can go wrong while minting: almost nothing, and never anything a verifier should learn from.
+//! Errors while minting.
 
 use std::path::PathBuf;
 
 /// Why something was not minted, saved or loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The X.509 writer refused a certificate or a CRL (a window that ends before it begins, say).
+    /// The X.509 writer refused a certificate or a CRL, for example because its validity ends before it begins.
     #[error("writing a certificate")]
     Certificate(#[from] rcgen::Error),
-    /// ring refused to make, read or use a key.
+    /// ring cannot make, read or use a key.
     #[error("a P-256 key: {0}")]
     Key(&'static str),
-    /// A time that no calendar has.
+    /// A time is out of range.
     #[error("{0} seconds is no date")]
     Time(u64),
-    /// A structure that did not become JSON.
+    /// A structure cannot be written as JSON.
     #[error("writing JSON")]
     Json(#[from] serde_json::Error),
-    /// A file of the saved chain.
+    /// A file of the saved chain cannot be read or written.
     #[error("{path}")]
     File {
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The cause.
         source: std::io::Error,
     },
 }

@@ -1,4 +1,4 @@
-//! P-256 keys that sign certificates (DER signatures) and reports (raw signatures) alike.
+//! P-256 keys for certificates (DER signatures) and reports (raw signatures).
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use rustls_pki_types::PrivatePkcs8KeyDer;
 
 use crate::Error;
 
-/// One P-256 key pair. A simulation key: it may be copied, saved and shown.
+/// A P-256 key pair. A key of the simulation: it may be copied, saved and shown.
 #[derive(Clone)]
 pub struct Key {
     pub(crate) pair: Arc<rcgen::KeyPair>,
@@ -50,7 +50,7 @@ impl Key {
         self.pair.subject_public_key_info()
     }
 
-    /// `ECDSA(SHA-256(message))` as raw `r || s`, 64 bytes big-endian: the form of reports, collateral and JWTs.
+    /// `ECDSA(SHA-256(message))` as raw `r || s`, 64 bytes big-endian: the form in reports, collateral and JWTs.
     pub fn sign(&self, message: &[u8]) -> Result<[u8; 64], Error> {
         let signature = self.raw.sign(&SystemRandom::new(), message).map_err(|_| Error::Key("no randomness to sign with"))?;
         signature.as_ref().try_into().map_err(|_| Error::Key("a signature of another length"))

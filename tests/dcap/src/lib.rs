@@ -1,11 +1,11 @@
-//! A simulated Intel: a root nobody trusts, and everything real quotes need to be signed under it.
+//! A simulated Intel root, and everything that is signed under it for real quotes.
 //!
-//! What comes out has the exact formats of SGX and TDX (quotes version 3, 4 and 5, PCK certificates, CRLs, TCB info
-//! version 3, QE identities), so that the product verifies simulated machines by the code that verifies real ones.
-//! Only the trust anchor differs. Nothing here belongs in an initrd, and no key it makes is worth keeping.
+//! The formats are those of SGX and TDX (quotes version 3, 4 and 5, PCK certificates, CRLs, TCB info version 3, QE identities),
+//! so the product verifies simulated platforms with the code that verifies real ones. Only the trust anchor differs. Nothing of
+//! this crate belongs in a production initrd, and its keys protect nothing.
 //!
-//! Every structure is a plain value with public fields and honest defaults: a hostile case is an honest one with one
-//! field changed. Times are unix seconds throughout.
+//! Every structure is a plain value with public fields and honest defaults: a hostile case is an honest one with one field
+//! changed. Times are Unix seconds.
 
 mod cert;
 mod collateral;
@@ -38,7 +38,7 @@ pub use snp::{SnpChip, SnpReport};
 pub use tcb::{Level, ModuleIdentity, ModuleLevel, QeIdentity, QeLevel, Svn, Tcb, TcbInfo, TdxModule};
 pub use tdx::{TdLayout, TdQuote};
 
-/// Intel's vendor id, as every quote header carries it.
+/// Intel's vendor id in every quote header.
 ///
 /// Source: `sgx_quote_3.h`, 939a7233-f79c-4ca9-940a-0db3957f0607.
 pub const INTEL_VENDOR: [u8; 16] =

@@ -1,8 +1,8 @@
-//! The SGX extension of a PCK certificate: which machine, at which patch level.
+//! The SGX extension of a PCK certificate: the platform's ids and patch level.
 
 use crate::der::{boolean, enumerated, integer, octets, sequence, sgx_oid};
 
-/// The contents of extension 1.2.840.113741.1.13.1.
+/// The content of extension 1.2.840.113741.1.13.1.
 ///
 /// Source: Intel SGX PCK Certificate and CRL Profile Specification, revision 1.5, section 1.3.5.
 #[derive(Clone, Debug)]
@@ -11,7 +11,7 @@ pub struct PckExtension {
     pub ppid: Vec<u8>,
     /// The 16 component SVNs.
     pub components: [u8; 16],
-    /// The raw CPUSVN; absent means equal to the components, as it is on every machine seen so far.
+    /// The raw CPUSVN; `None`: equal to the components, as on every platform seen so far.
     pub cpu_svn: Option<[u8; 16]>,
     /// The provisioning enclave's SVN.
     pub pce_svn: u16,
@@ -21,14 +21,14 @@ pub struct PckExtension {
     pub fmspc: Vec<u8>,
     /// 0 standard, 1 scalable, 2 scalable with integrity.
     pub sgx_type: u8,
-    /// Platform instance id, 16 bytes; only Platform CA leaves carry it, and the flags with it.
+    /// Platform instance id, 16 bytes; only leaves of the Platform CA contain it and the flags.
     pub platform_instance: Option<Vec<u8>>,
     /// Dynamic platform, cached keys, SMT enabled.
     pub flags: [bool; 3],
 }
 
 impl PckExtension {
-    /// A fourth-generation Xeon with the ids that belong to `name`.
+    /// A fourth-generation Xeon with ids derived from `name`.
     #[must_use]
     pub fn of(name: &str) -> Self {
         Self {
@@ -71,7 +71,7 @@ fn entry(arcs: &[u8], value: Vec<u8>) -> Vec<u8> {
     sequence(&[sgx_oid(arcs), value])
 }
 
-/// 16 bytes that only this name has, the same in every process.
+/// 16 bytes derived from `name`, the same in every process.
 fn id_of(what: &str, name: &str) -> Vec<u8> {
     crate::sha256(format!("simulated {what} of {name}").as_bytes()).into_iter().take(16).collect()
 }

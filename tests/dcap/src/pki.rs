@@ -1,4 +1,4 @@
-//! The simulated root and the two signers right under it.
+//! The simulated root and the two signers directly under it.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ const ROOT: &str = "root";
 const PLATFORM_CA: &str = "platform-ca";
 const TCB_SIGNING: &str = "tcb-signing";
 
-/// The simulated Intel. Replace one identity and everything signed afterwards is hostile in that one respect.
+/// The simulated Intel. A test that replaces one identity makes everything that is signed afterwards invalid in that respect.
 #[derive(Clone, Debug)]
 pub struct Pki {
     /// "Intel SGX Root CA", self-signed.
@@ -18,12 +18,12 @@ pub struct Pki {
     pub platform_ca: Identity,
     /// "Intel SGX TCB Signing", under the root; signs TCB info and QE identities.
     pub tcb_signing: Identity,
-    /// When it was minted; windows of what is minted later are placed around this.
+    /// When the chain was minted; later validity periods are placed around it.
     pub now: u64,
 }
 
 impl Pki {
-    /// Mints three fresh keys and their certificates, valid for years around `now`.
+    /// Mints three new keys and their certificates, valid for years around `now`.
     pub fn mint(now: u64) -> Result<Self, Error> {
         let root = Identity::self_signed(root_spec(now), Key::generate()?)?;
         let platform_ca = root.issue(platform_ca_spec(now), Key::generate()?)?;
@@ -31,18 +31,18 @@ impl Pki {
         Ok(Self { root, platform_ca, tcb_signing, now })
     }
 
-    /// The trust anchor: what goes into `/etc/cvm-init/anchors/` of a simulated initrd.
+    /// The trust anchor: the content of `/etc/cvm-init/anchors/` in a simulated initrd.
     #[must_use]
     pub fn root_der(&self) -> &[u8] {
         &self.root.der
     }
 
-    /// The machine that belongs to `name`: its ids are the same in every process, its keys are fresh.
+    /// The platform with ids derived from `name`, the same in every process, and new keys.
     pub fn platform(&self, name: &str) -> Result<Platform, Error> {
         Platform::new(self, PlatformSpec::of(name, self.now))
     }
 
-    /// Writes keys and certificates to `dir`, which is made if absent.
+    /// Writes keys and certificates to `dir`, which is created if missing.
     pub fn save(&self, dir: &Path) -> Result<(), Error> {
         fs::create_dir_all(dir).map_err(Error::file(dir))?;
         let write = |name: String, bytes: &[u8]| {
@@ -56,7 +56,7 @@ impl Pki {
         write("minted".to_owned(), self.now.to_string().as_bytes())
     }
 
-    /// Reads what [`Pki::save`] wrote.
+    /// Reads the files of [`Pki::save`].
     pub fn load(dir: &Path) -> Result<Self, Error> {
         let read = |name: String| {
             let path = dir.join(name);
@@ -75,8 +75,8 @@ impl Pki {
         })
     }
 
-    /// The chain in `dir`, minted first if there is none. Safe for several processes and threads at once: the directory appears
-    /// whole, and who comes second reads what the first one made.
+    /// Loads the chain in `dir`, or mints one. Several processes may call it at once: the directory appears complete, and every
+    /// process reads the same chain.
     pub fn load_or_mint(dir: &Path, now: u64) -> Result<Self, Error> {
         if dir.join("minted").exists() {
             return Self::load(dir);

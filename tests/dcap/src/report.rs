@@ -1,4 +1,4 @@
-//! The SGX enclave report: what a quote says of an enclave, and what the quoting enclave says of itself.
+//! The SGX enclave report, of an enclave or of the quoting enclave itself.
 
 use crate::sha256;
 
@@ -63,7 +63,7 @@ impl EnclaveReport {
         }
     }
 
-    /// Intel's quoting enclave for SGX (`prod_id` 1) or TDX (2); flags INIT and PROVISION_KEY as the real ones have.
+    /// Intel's quoting enclave for SGX (`prod_id` 1) or TDX (2), with flags INIT and PROVISION_KEY like the real ones.
     #[must_use]
     pub fn of_quoting_enclave(prod_id: u16, isv_svn: u16) -> Self {
         Self {

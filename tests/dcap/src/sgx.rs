@@ -21,14 +21,14 @@ pub struct SgxQuote {
     pub vendor: [u8; 16],
     /// Platform id, by convention.
     pub user_data: [u8; 20],
-    /// What is said of the enclave.
+    /// The report of the enclave.
     pub report: EnclaveReport,
-    /// All that follows.
+    /// Everything after the signed part.
     pub signature: SignatureData,
 }
 
 impl SgxQuote {
-    /// A production enclave's quote.
+    /// The quote of a production enclave.
     #[must_use]
     pub fn new(mrenclave: [u8; 32], report_data: [u8; 64]) -> Self {
         Self {
@@ -44,7 +44,7 @@ impl SgxQuote {
         }
     }
 
-    /// The quote as `platform` signs it.
+    /// The quote, signed by `platform`.
     pub fn sign(&self, platform: &Platform) -> Result<Vec<u8>, Error> {
         let mut out = Vec::new();
         out.extend(self.version.to_le_bytes());

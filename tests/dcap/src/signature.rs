@@ -1,13 +1,13 @@
-//! What follows the body of a quote: signature, attestation key, QE report, certification data.
+//! The part after the body of a quote: signature, attestation key, QE report, certification data.
 
 use crate::{EnclaveReport, Error, Platform, sha256};
 
-/// Everything after the signed part, with an override for each field that a verifier must not believe.
+/// Everything after the signed part, with an override for each field that a verifier must check.
 #[derive(Clone, Debug)]
 pub struct SignatureData {
-    /// The quoting enclave's report; its report data is overwritten with the key's hash unless `qe_report_data` is set.
+    /// The quoting enclave's report; its report data is replaced by the key's hash unless `qe_report_data` is set.
     pub qe: EnclaveReport,
-    /// REPORTDATA of the QE report; absent: `SHA-256(attestation key || auth data) || 0*32`.
+    /// REPORTDATA of the QE report; `None`: `SHA-256(attestation key || auth data) || 0*32`.
     pub qe_report_data: Option<[u8; 64]>,
     /// QE authentication data; real ones have 32 bytes.
     pub auth_data: Vec<u8>,
@@ -15,23 +15,23 @@ pub struct SignatureData {
     pub outer_type: u16,
     /// Type of the inner certification data, 5: PCK chain in PEM.
     pub inner_type: u16,
-    /// The inner certification data; absent: the platform's chain.
+    /// The inner certification data; `None`: the platform's chain.
     pub certification: Option<Vec<u8>>,
-    /// Raw quote signature; absent: the attestation key's over the signed part.
+    /// Raw signature of the quote; `None`: by the attestation key over the signed part.
     pub signature: Option<[u8; 64]>,
-    /// The attestation key as the quote shows it; absent: the platform's.
+    /// The attestation key in the quote; `None`: the platform's.
     pub attestation_key: Option<[u8; 64]>,
-    /// Raw signature over the QE report; absent: the PCK key's.
+    /// Raw signature over the QE report; `None`: by the PCK key.
     pub qe_signature: Option<[u8; 64]>,
-    /// Length field of the whole; absent: true.
+    /// Length field of the whole; `None`: the true length.
     pub length: Option<u32>,
-    /// Length field of the outer certification data; absent: true.
+    /// Length field of the outer certification data; `None`: the true length.
     pub outer_length: Option<u32>,
-    /// Length field of the authentication data; absent: true.
+    /// Length field of the authentication data; `None`: the true length.
     pub auth_length: Option<u16>,
-    /// Length field of the inner certification data; absent: true.
+    /// Length field of the inner certification data; `None`: the true length.
     pub inner_length: Option<u32>,
-    /// What follows the quote; real TDX quotes carry 70 zero bytes.
+    /// Bytes after the quote; real TDX quotes have 70 zero bytes.
     pub tail: Vec<u8>,
 }
 
@@ -57,8 +57,8 @@ impl SignatureData {
         }
     }
 
-    /// Signs `signed` (header and body) and appends everything that follows it. `nested` is the form of quotes
-    /// version 4 and 5, where the QE's part is itself certification data.
+    /// Signs `signed` (header and body) and appends everything that follows. `nested` is the form of quotes version 4 and 5,
+    /// where the QE's part is certification data itself.
     pub(crate) fn finish(&self, mut signed: Vec<u8>, nested: bool, platform: &Platform) -> Result<Vec<u8>, Error> {
         let key = self.attestation_key.unwrap_or_else(|| platform.attestation_key.public());
         let signature = match self.signature {

@@ -1,4 +1,4 @@
-//! SEV-SNP attestation reports, signed by a key that stands for a chip's VCEK.
+//! SEV-SNP attestation reports, signed by a key that replaces a chip's VCEK.
 //!
 //! Source: SEV Secure Nested Paging Firmware ABI, AMD 56860, revision 1.58, table 23. Numbers are little endian.
 
@@ -11,16 +11,16 @@ use crate::Error;
 
 /// Length of a report, in bytes.
 const LENGTH: usize = 1184;
-/// What is signed comes before the signature.
+/// Length of the signed part, before the signature.
 const SIGNED: usize = 0x2a0;
-/// Version of the report that the first SNP kernels know.
+/// The report version of the first kernels for SNP.
 const VERSION: u32 = 2;
 /// `SIGNATURE_ALGO`: ECDSA over P-384 with SHA-384.
 const ALGORITHM: u32 = 1;
-/// A number of the signature takes 72 bytes, of which P-384 needs 48.
+/// A number of the signature has 72 bytes, of which P-384 uses 48.
 const NUMBER: usize = 72;
 
-/// A chip: its key, which reports are signed with.
+/// A chip: the key that signs its reports.
 #[derive(Clone)]
 pub struct SnpChip(Arc<EcdsaKeyPair>);
 
@@ -40,16 +40,16 @@ impl SnpChip {
     }
 }
 
-/// What a report says that anybody here looks at.
+/// The fields of a report that tests use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnpReport {
     /// `POLICY`: bit 19 allows debugging, bit 17 is always one.
     pub policy: u64,
-    /// `VMPL` of whoever asked.
+    /// `VMPL` of the requester.
     pub vmpl: u32,
-    /// What the guest asked to be signed.
+    /// `REPORT_DATA`: what the guest asked the chip to sign.
     pub report_data: [u8; 64],
-    /// `MEASUREMENT`: of the guest at launch.
+    /// `MEASUREMENT` of the guest at launch.
     pub measurement: [u8; 48],
 }
 
@@ -57,16 +57,16 @@ impl SnpReport {
     /// The bit of `POLICY` that allows debugging.
     pub const DEBUG: u64 = 1 << 19;
 
-    /// An honest guest's.
+    /// An honest guest's report.
     #[must_use]
     pub const fn new(report_data: [u8; 64], measurement: [u8; 48]) -> Self {
         Self { policy: 0x3_0000, vmpl: 0, report_data, measurement }
     }
 
-    /// The report, signed.
+    /// The signed report.
     ///
     /// # Errors
-    /// When there is no randomness to sign with.
+    /// There is no randomness for the signature.
     pub fn sign(&self, chip: &SnpChip) -> Result<Vec<u8>, Error> {
         let mut report = vec![0; LENGTH];
         put(&mut report, 0, &VERSION.to_le_bytes());
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_verifies_under_its_chip_and_whole() {
+    fn report_verifies_only_under_its_chip_and_unchanged() {
         let (chip, other) = (SnpChip::generate().unwrap(), SnpChip::generate().unwrap());
         let report = SnpReport::new([7; 64], [9; 48]);
         let signed = report.sign(&chip).unwrap();

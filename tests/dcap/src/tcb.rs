@@ -1,6 +1,6 @@
-//! The two JSON objects Intel signs about patch levels: TCB info and QE identity.
+//! The two JSON objects about patch levels that Intel signs: TCB info and QE identity.
 //!
-//! Statuses, ids and hexadecimal values are text, so that a case may say what no parser should take.
+//! Statuses, ids and hexadecimal values are strings, so that tests can express values which no parser may accept.
 
 use serde::{Serialize, Serializer};
 
@@ -21,10 +21,10 @@ pub struct TcbInfo {
     pub id: String,
     /// 3.
     pub version: u32,
-    /// First second it is good for.
+    /// First second of validity.
     #[serde(serialize_with = "rfc3339")]
     pub issue_date: u64,
-    /// Last second it is good for.
+    /// Last second of validity.
     #[serde(serialize_with = "rfc3339")]
     pub next_update: u64,
     /// 12 upper-case hexadecimal digits.
@@ -35,7 +35,7 @@ pub struct TcbInfo {
     pub tcb_type: u32,
     /// Rises with every TCB recovery.
     pub tcb_evaluation_data_number: u32,
-    /// The TDX module before modules had versions.
+    /// The TDX module from before module versions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tdx_module: Option<TdxModule>,
     /// TDX modules by version.
@@ -90,7 +90,7 @@ pub struct ModuleLevel {
 pub type QeLevel = ModuleLevel;
 
 impl ModuleLevel {
-    /// A level from `svn` upwards.
+    /// A level from `svn` on.
     #[must_use]
     pub fn new(svn: u32, status: &str) -> Self {
         Self { tcb: svn, tcb_date: TCB_DATE.to_owned(), tcb_status: status.to_owned(), advisories: Vec::new() }
@@ -112,21 +112,21 @@ pub struct Level {
     pub advisories: Vec<String>,
 }
 
-/// The SVNs a level asks for.
+/// The SVNs that a level requires.
 #[derive(Clone, Debug, Serialize)]
 pub struct Tcb {
-    /// 16 of them, in a valid one.
+    /// 16 in a valid one.
     #[serde(rename = "sgxtcbcomponents")]
     pub sgx: Vec<Svn>,
     /// The provisioning enclave's.
     #[serde(rename = "pcesvn")]
     pub pce_svn: u32,
-    /// 16 of them in TDX TCB info.
+    /// 16 in TDX TCB info.
     #[serde(rename = "tdxtcbcomponents", skip_serializing_if = "Vec::is_empty")]
     pub tdx: Vec<Svn>,
 }
 
-/// One component. Wider than a byte, so that a case can go too far.
+/// One component. Wider than a byte, so that tests can exceed the range.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Svn {
     /// 0..=255 in a valid one.
@@ -134,7 +134,7 @@ pub struct Svn {
 }
 
 impl Level {
-    /// A level that asks for these SVNs.
+    /// A level that requires these SVNs.
     #[must_use]
     pub fn new(sgx: &[u8], pce_svn: u16, tdx: &[u8], status: &str) -> Self {
         let svns = |all: &[u8]| all.iter().map(|svn| Svn { svn: (*svn).into() }).collect();
@@ -148,7 +148,7 @@ impl Level {
 }
 
 impl TcbInfo {
-    /// What Intel would say of a platform: up to date as it is, out of date one step below.
+    /// Honest TCB info for a platform: it is up to date, and one SVN less is out of date.
     #[must_use]
     pub fn of(id: &str, platform: &PckExtension, now: u64) -> Self {
         let tdx = id == "TDX";
@@ -197,10 +197,10 @@ pub struct QeIdentity {
     pub id: String,
     /// 2.
     pub version: u32,
-    /// First second it is good for.
+    /// First second of validity.
     #[serde(serialize_with = "rfc3339")]
     pub issue_date: u64,
-    /// Last second it is good for.
+    /// Last second of validity.
     #[serde(serialize_with = "rfc3339")]
     pub next_update: u64,
     /// Rises with every TCB recovery.

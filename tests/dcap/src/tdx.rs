@@ -2,7 +2,7 @@
 
 use crate::{EnclaveReport, Error, INTEL_VENDOR, Platform, SignatureData};
 
-/// How header and body are laid out.
+/// The layout of header and body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TdLayout {
     /// Version 4: TD 1.0 body of 584 bytes right after the header.
@@ -20,11 +20,11 @@ pub enum TdLayout {
 pub struct TdQuote {
     /// Version and body.
     pub layout: TdLayout,
-    /// Version in the header; absent: the layout's.
+    /// Version in the header; `None`: that of the layout.
     pub version: Option<u16>,
-    /// Body type of version 5; absent: the layout's.
+    /// Body type of version 5; `None`: that of the layout.
     pub body_type: Option<u16>,
-    /// Body size of version 5; absent: true.
+    /// Body size of version 5; `None`: the true size.
     pub body_size: Option<u32>,
     /// 2: ECDSA over P-256.
     pub key_type: u16,
@@ -48,7 +48,7 @@ pub struct TdQuote {
     pub seam_attributes: [u8; 8],
     /// Little-endian bits: 0 DEBUG, 28 SEPT_VE_DISABLE, 29 MIGRATABLE, 30 PKS.
     pub td_attributes: u64,
-    /// The extended features the TD may use.
+    /// The extended features that the TD may use.
     pub xfam: u64,
     /// Measurement of the TD's initial memory.
     pub mrtd: [u8; 48],
@@ -60,13 +60,13 @@ pub struct TdQuote {
     pub mrownerconfig: [u8; 48],
     /// Run-time measurement registers.
     pub rtmr: [[u8; 48]; 4],
-    /// What the TD asked to be signed.
+    /// The report data that the TD asked to be signed.
     pub report_data: [u8; 64],
-    /// The TCB after a TD-preserving update (TD 1.5); absent: the same.
+    /// The TCB after a TD-preserving update (TD 1.5); `None`: unchanged.
     pub tee_tcb_svn2: Option<[u8; 16]>,
     /// Measurement of bound service TDs (TD 1.5); zero.
     pub mrservicetd: [u8; 48],
-    /// All that follows.
+    /// Everything after the signed part.
     pub signature: SignatureData,
 }
 
@@ -76,7 +76,7 @@ impl TdQuote {
     /// Attribute bit SEPT_VE_DISABLE.
     pub const SEPT_VE_DISABLE: u64 = 1 << 28;
 
-    /// A production TD with zero measurements and this report data, version 4, padded as real quotes are.
+    /// A production TD's quote with zero measurements and this report data, version 4, padded like real quotes.
     #[must_use]
     pub fn new(report_data: [u8; 64]) -> Self {
         let mut signature = SignatureData::by(EnclaveReport::of_quoting_enclave(2, 4));
@@ -110,7 +110,7 @@ impl TdQuote {
         }
     }
 
-    /// What the quoting enclave makes of a TDREPORT. A module identity of zeros is taken as "the usual one", so that a
+    /// The quote that the quoting enclave makes from a TDREPORT. A module identity of zeros becomes the default one, so that a
     /// simulated TDX module need not know it.
     ///
     /// Source: Intel TDX module ABI 348551, TDREPORT_STRUCT: REPORTMACSTRUCT 0, TEE_TCB_INFO 256, TDINFO 512.
@@ -134,7 +134,7 @@ impl TdQuote {
         quote
     }
 
-    /// The quote as `platform` signs it.
+    /// The quote, signed by `platform`.
     pub fn sign(&self, platform: &Platform) -> Result<Vec<u8>, Error> {
         let body = self.body();
         let (version, body_type) = match self.layout {

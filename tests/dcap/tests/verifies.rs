@@ -1,4 +1,4 @@
-//! An independent verifier (dcap-qvl) takes what is minted here under the minted root, and nowhere else.
+//! The independent verifier dcap-qvl accepts what this crate mints under the minted root, and under no other.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "the world of a test is made by unwrapping")]
 
 use dcap::{
@@ -11,7 +11,7 @@ use dcap_qvl::{QuoteClaims, QuoteCollateralV3, QuotePolicy, TcbStatus};
 /// 2026-11-23.
 const NOW: u64 = 1_795_392_000;
 
-/// The one field a case changes.
+/// Changes one field of an honest case.
 type Change<T> = Box<dyn FnOnce(&mut T)>;
 
 struct World {
@@ -81,7 +81,7 @@ fn sgx_quotes_are_up_to_date() {
 }
 
 #[test]
-fn machines_of_one_root_have_their_own_ids_and_share_collateral() {
+fn platforms_of_one_root_have_their_own_ids_and_share_collateral() {
     let world = World::new();
     let other = Platform::new(&world.pki, PlatformSpec::of("other", NOW)).unwrap();
     let collateral = world.tdx(|_| ());
@@ -118,7 +118,7 @@ fn td_report_fields_reach_the_quote() {
 }
 
 #[test]
-fn intels_root_knows_none_of_this() {
+fn intels_root_accepts_no_simulated_quote() {
     let world = World::new();
     let collateral = serde_json::from_str(&serde_json::to_string(&world.tdx(|_| ())).unwrap()).unwrap();
     let result = QuoteVerifier::new_prod().verify(&world.td(|_| ()), &collateral, NOW);
@@ -136,7 +136,7 @@ fn another_root_of_the_same_name_is_another_root() {
 fn every_signed_byte_of_a_quote_counts() {
     let world = World::new();
     let (quote, collateral) = (world.td(|_| ()), world.tdx(|_| ()));
-    // From the header's user data to the end of the body; what precedes is refused as unknown instead.
+    // From the header's user data to the end of the body; the verifier refuses earlier fields as unknown instead.
     for at in (28..632).step_by(13) {
         let mut flipped = quote.clone();
         flipped[at] ^= 1;
@@ -145,7 +145,7 @@ fn every_signed_byte_of_a_quote_counts() {
 }
 
 #[test]
-fn refuses_collateral_with_one_thing_wrong() {
+fn refuses_collateral_with_one_changed_field() {
     let world = World::new();
     let quote = world.td(|_| ());
     let stranger = world.pki.root.issue(dcap::CertSpec::new("Intel SGX TCB Signing", NOW), Key::generate().unwrap());
@@ -177,8 +177,8 @@ fn refuses_collateral_with_one_thing_wrong() {
         ("CRL over", Box::new(|c| c.pck_crl = CrlSpec { next_update: NOW - 1, ..CrlSpec::new(NOW) }), "CrlExpired"),
     ];
     for (name, change, want) in cases {
-        let said = refusal(world.verify(&quote, &world.tdx(change)));
-        assert!(said.contains(want), "{name}: {said}");
+        let message = refusal(world.verify(&quote, &world.tdx(change)));
+        assert!(message.contains(want), "{name}: {message}");
     }
     let by_stranger = world.tdx(|c| c.tcb_signer = Some(stranger.unwrap()));
     assert!(world.verify(&quote, &by_stranger).is_ok(), "a second TCB signer under the root is as good as the first");
@@ -187,7 +187,7 @@ fn refuses_collateral_with_one_thing_wrong() {
 }
 
 #[test]
-fn refuses_quotes_with_one_thing_wrong() {
+fn refuses_quotes_with_one_changed_field() {
     let world = World::new();
     let collateral = world.tdx(|_| ());
     let other = world.pki.platform("other").unwrap();
@@ -198,7 +198,7 @@ fn refuses_quotes_with_one_thing_wrong() {
         ("key type", Box::new(|q| q.key_type = 3)),
         ("tee type", Box::new(|q| q.tee_type = 0)),
         ("module signer", Box::new(|q| q.mrsignerseam = [1; 48])),
-        ("module version nobody knows", Box::new(|q| q.tee_tcb_svn[1] = 9)),
+        ("unknown module version", Box::new(|q| q.tee_tcb_svn[1] = 9)),
         ("QE report data of another key", Box::new(|q| q.signature.qe_report_data = Some([1; 64]))),
         ("QE in debug", Box::new(|q| q.signature.qe.flags |= EnclaveReport::DEBUG)),
         ("short auth data", Box::new(|q| q.signature.auth_data = vec![1; 31])),
@@ -228,7 +228,7 @@ fn claims_carry_the_numbers_of_the_collateral() {
     assert_eq!(claims.tcb.eval_data_number, 19);
 }
 
-/// Shapes dcap-qvl alone does not refuse: they are minted here for the product's own checks.
+/// Forms that dcap-qvl does not refuse: this crate mints them for the product's own checks.
 #[test]
 fn chains_of_other_shapes_are_minted_too() {
     let mut world = World::new();

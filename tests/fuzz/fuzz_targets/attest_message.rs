@@ -1,4 +1,4 @@
-//! Bytes as a node's answer to a challenge, and as an answer of a cache of collateral.
+//! Fuzzes the parsers of a node's answer to a challenge, and of an answer of a collateral cache.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Bytes as collateral of a genuine quote, in both of its forms. What it can bring about is one verdict, the genuine one, or none.
+//! Fuzzes collateral for a genuine quote, in both of its forms. The only accepted results are the genuine appraisal and an error.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -9,10 +9,10 @@ use libfuzzer_sys::fuzz_target;
 const QUOTE: &[u8] = include_bytes!("../../vectors/dcap-qvl/sgx_quote");
 const GENUINE: &[u8] = include_bytes!("../../vectors/dcap-qvl/sgx_quote_collateral.json");
 const INTEL: &[u8] = include_bytes!("../../../initrd/anchors/intel-sgx-root.der");
-/// 2025-06-25, inside the collateral's windows.
+/// 2025-06-25, inside the collateral's validity.
 const NOW: u64 = 1_750_809_600;
 
-fn believe(collateral: &Collateral) -> Option<Evidence> {
+fn appraise(collateral: &Collateral) -> Option<Evidence> {
     let statuses = TcbDemand::Statuses(vec![TcbStatus::UpToDate, TcbStatus::ConfigurationAndSWHardeningNeeded]);
     let mut policy = Policy::of_nodes(Vec::new(), statuses, Floors::default());
     policy.enclave.mrenclaves = None;
@@ -20,7 +20,7 @@ fn believe(collateral: &Collateral) -> Option<Evidence> {
 }
 
 static EVIDENCE: LazyLock<Option<Evidence>> =
-    LazyLock::new(|| believe(&Collateral::from_json(GENUINE).expect("genuine collateral")));
+    LazyLock::new(|| appraise(&Collateral::from_json(GENUINE).expect("genuine collateral")));
 
 fuzz_target!(|bytes: &[u8]| {
     let parts = PcsParts {
@@ -33,7 +33,7 @@ fuzz_target!(|bytes: &[u8]| {
     let read = [Collateral::from_json(bytes), Collateral::from_pcs(&parts)];
     for collateral in read.into_iter().flatten() {
         std::hint::black_box(collateral.issued());
-        if let Some(evidence) = believe(&collateral) {
+        if let Some(evidence) = appraise(&collateral) {
             assert_eq!(Some(&evidence), EVIDENCE.as_ref(), "another verdict came about");
         }
     }

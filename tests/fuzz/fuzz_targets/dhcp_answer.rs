@@ -1,4 +1,4 @@
-//! A DHCP server's frame, and its message in a frame that is right.
+//! Fuzzes the DHCP client: a frame of a server, and a message in a valid frame.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! A name server's answer.
+//! Fuzzes the parser of a name server's answer.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Event logs of both forms, and the PE images that go into one: whatever the host left behind a table or in a file.
+//! Fuzzes the parsers of both forms of event logs, and of PE images.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -8,15 +8,15 @@ use eventlog::{cel, pe};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(log) = Log::parse(bytes) {
-        let told: usize = log.events.iter().map(|event| describe::text(event).len() + describe::kind(event.kind).len()).sum();
-        assert!(told <= 200 * log.events.len(), "a description is a line");
+        let length: usize = log.events.iter().map(|event| describe::text(event).len() + describe::kind(event.kind).len()).sum();
+        assert!(length <= 200 * log.events.len(), "a description fits on a line");
         log.events.iter().for_each(|event| _ = std::hint::black_box(describe::is_measured(event)));
         for hash in Hash::ALL {
             for register in 0..16 {
                 assert!(log.replay(hash, register).is_none_or(|value| value.len() == hash.bytes()));
             }
         }
-        // The fuzzer sees the digests that it must have and writes them into the log, so either answer may be right.
+        // The fuzzer sees the expected digests in memory and writes them into the log, so both results are valid.
         std::hint::black_box(log.measures_command_line(Kind::Cc, Hash::Sha384, "a line"));
     }
     if let Ok(records) = cel::parse(bytes) {

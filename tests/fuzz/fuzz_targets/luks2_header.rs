@@ -1,5 +1,5 @@
-//! Bytes as the first 64 KiB of a data disk, and as the record of a begun format. What passes the allow-list twice over (as it is and
-//! mended) must say the same both times, and its bounds must hold.
+//! Fuzzes the parser of the first 64 KiB of a data disk and of the format record. A header that passes the allow-list must mean
+//! the same before and after its repair, and keep its bounds.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -14,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(record.block() == block);
     }
     judge(bytes);
-    // Checksums are what a mutation seldom gets right and a host always does.
+    // Fixes the checksums: a mutation seldom produces valid ones, but a host can.
     let mut signed = bytes.to_vec();
     sign(&mut signed);
     judge(&signed);
@@ -45,7 +45,7 @@ fn is_json(image: &[u8]) -> bool {
     !matches!(Header::parse(image), Err(Json | Ambiguous | Model | UnknownField(_) | Requirement(_)))
 }
 
-/// Makes the checksums of both copies good, where there is room for them.
+/// Fixes the checksums of both copies.
 fn sign(image: &mut [u8]) {
     for copy in image.chunks_exact_mut(16384).take(2) {
         copy[448..512].fill(0);

@@ -1,4 +1,4 @@
-//! A datagram of the kernel's rtnetlink.
+//! Fuzzes the parser of a datagram of the kernel's rtnetlink.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! Bytes as a quote, with and without genuine collateral. Nothing that fuzzing makes may be believed unless it says, byte for byte in
-//! what is signed, what the genuine quote says.
+//! Fuzzes quotes, with and without genuine collateral. A quote may only be accepted if its signed part is that of a genuine
+//! quote, byte for byte.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use attest::{Anchor, Checks, Claimed, Collateral, Floors, Frame, Policy, TcbDemand, TcbStatus, verify};
 use libfuzzer_sys::fuzz_target;
 
-/// What the corpus begins with: the only quotes that may be believed.
+/// The first entries of the corpus: the only quotes that may be accepted.
 const GENUINE: &[&[u8]] = &[
     include_bytes!("../../vectors/dcap-qvl/sgx_quote"),
     include_bytes!("../../vectors/dcap-qvl/tdx_quote"),
@@ -27,9 +27,9 @@ const GENUINE: &[&[u8]] = &[
 ];
 const COLLATERAL: &[u8] = include_bytes!("../../vectors/dcap-qvl/sgx_quote_collateral.json");
 const INTEL: &[u8] = include_bytes!("../../../initrd/anchors/intel-sgx-root.der");
-/// 2025-06-25, inside the collateral's windows.
+/// 2025-06-25, inside the collateral's validity.
 const NOW: u64 = 1_750_809_600;
-/// Header and body of an enclave's quote, and the least of a trust domain's.
+/// Lengths of header and body of an enclave's quote, and the shortest of a trust domain's.
 const SIGNED: [usize; 2] = [432, 632];
 
 struct World {
@@ -58,7 +58,7 @@ fuzz_target!(|quote: &[u8]| {
         if verify(quote, Some(&WORLD.collateral), &WORLD.anchor, policy, NOW, &mut Checks::kept()).is_ok() {
             let signed = SIGNED[usize::from(quote[0] != 3)];
             let known = GENUINE.iter().any(|genuine| genuine.get(..signed) == quote.get(..signed));
-            assert!(known, "another quote was believed");
+            assert!(known, "another quote was accepted");
         }
     }
 });

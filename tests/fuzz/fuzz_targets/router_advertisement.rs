@@ -1,4 +1,4 @@
-//! A router's frame, and its message in a frame that is right.
+//! Fuzzes the parser of router advertisements: a frame, and a message in a valid frame.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Bytes as a vault's answer: HTTP first, then the JSON in it; and a share as its material.
+//! Fuzzes the parsers of a vault's answer: HTTP, then JSON, then the share format.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,8 +1,8 @@
-//! In the image of the tests: asks every vault of the command line for its share once more, after the handoff, as whoever broke into
-//! the running system would: with a quote by the kernel's own interface and PID 1's own client, one key of ours for all.
+//! `refetch-key`, in the tests' image: asks every vault of the command line for its share again after the handoff, as an attacker
+//! in the running system could. It uses the kernel's quote interface and PID 1's client, with a new TLS key.
 //!
-//! PID 1's key is never written anywhere, so no program can have that one; a vault's policy does not name it either. Says what each vault
-//! did, and never a byte of a share.
+//! PID 1 writes its own TLS key nowhere, and vaults' policies do not name it. The program prints what each vault did, and no byte
+//! of a share.
 #![expect(clippy::print_stdout, reason = "that is what it is for")]
 
 use std::net::TcpStream;
@@ -15,7 +15,7 @@ use failure::chain;
 use linux::tsm::Tsm;
 use vault::{Clock, Expectation, Handshaken, Identity, OwnEvidence};
 
-/// Put there by qemu/build: the initrd's own is gone.
+/// The simulated root certificate, which qemu/build adds to the image: the initrd's copy is gone.
 const ANCHOR: &str = "/usr/lib/cvm-tests/root.der";
 /// The longest that one step may take.
 const STEP: Duration = Duration::from_secs(30);

@@ -1,7 +1,7 @@
-//! A program in the tests' image that works on a file system as many processes do, and later says whether what was synced is whole.
+//! `stress`, in the tests' image: works on a file system with many processes, and later checks that synced files are whole.
 //!
-//! `stress work FOLDER PROCESSES ROUNDS SEED`: each process makes, writes, renames, deletes and syncs files in folders of its own and in
-//! one that all share. `stress verify FOLDER PROCESSES`: every file that a process synced is there with the content that it had.
+//! `stress work FOLDER PROCESSES ROUNDS SEED`: each process creates, writes, renames, deletes and syncs files in its own folders
+//! and in a shared one. `stress verify FOLDER PROCESSES`: compares every synced file with its expected content.
 #![expect(clippy::print_stdout, reason = "the scenario reads what this says")]
 
 use std::fs::{self, File};
@@ -11,13 +11,13 @@ use std::process::{Command, ExitCode};
 
 /// The largest file, in bytes.
 const FILE_MAX: u64 = 24 << 10;
-/// Folders of one process: ext4 spreads folders over its block groups.
+/// Folders per process: ext4 spreads folders over its block groups.
 const FOLDERS: u64 = 8;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
-    let words: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
-    let outcome = match words.as_slice() {
+    let parts: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
+    let outcome = match parts.as_slice() {
         ["work", folder, processes, rounds, seed] => work(folder, number(processes), number(rounds), number(seed)),
         ["one", folder, process, rounds, seed] => Process::new(folder, number(process), number(seed)).run(number(rounds)),
         ["verify", folder, processes] => verify(Path::new(folder), number(processes)),
@@ -41,8 +41,8 @@ fn work(folder: &str, processes: u64, rounds: u64, seed: u64) -> io::Result<()> 
     fs::create_dir_all(Path::new(folder).join("shared"))?;
     let program = std::env::current_exe()?;
     let start = |process: u64| {
-        let words = ["one".to_owned(), folder.to_owned(), process.to_string(), rounds.to_string(), seed.to_string()];
-        Command::new(&program).args(words).spawn()
+        let parts = ["one".to_owned(), folder.to_owned(), process.to_string(), rounds.to_string(), seed.to_string()];
+        Command::new(&program).args(parts).spawn()
     };
     let children: Vec<_> = (0..processes).map(start).collect::<io::Result<_>>()?;
     let mut failed = 0;
@@ -53,17 +53,17 @@ fn work(folder: &str, processes: u64, rounds: u64, seed: u64) -> io::Result<()> 
     if failed == 0 { Ok(()) } else { Err(io::Error::other("errors")) }
 }
 
-/// One process, and what it counts.
+/// One process and its counters.
 struct Process {
     number: u64,
     home: PathBuf,
     shared: PathBuf,
-    chance: Chance,
+    random: Random,
     created: u64,
     errors: u64,
 }
 
-/// A file that exists: where, and the seed and length that its content is made of.
+/// An existing file: its path, and the seed and length of its content.
 #[derive(Clone)]
 struct Kept {
     path: PathBuf,
@@ -75,10 +75,10 @@ impl Process {
     fn new(folder: &str, number: u64, seed: u64) -> Self {
         let folder = Path::new(folder);
         let home = folder.join(format!("p{number}"));
-        Self { number, home, shared: folder.join("shared"), chance: Chance(seed ^ number << 32), created: 0, errors: 0 }
+        Self { number, home, shared: folder.join("shared"), random: Random(seed ^ number << 32), created: 0, errors: 0 }
     }
 
-    /// Counts a failure; it is told only a few times, since a file system that fails does so often.
+    /// Counts a failure and prints the first few.
     fn count<T>(&mut self, what: &str, result: io::Result<T>) -> Option<T> {
         result
             .inspect_err(|error| {
@@ -100,7 +100,7 @@ impl Process {
             if let Some(file) = self.create(round) {
                 kept.push(file);
             }
-            match self.chance.below(6) {
+            match self.random.below(6) {
                 0 => self.rename(&mut kept, round),
                 1 => self.delete(&mut kept),
                 2 => self.append(&mut kept),
@@ -112,14 +112,14 @@ impl Process {
         if self.errors == 0 { Ok(()) } else { Err(io::Error::other("errors")) }
     }
 
-    /// Makes a file; every eighth is synced at once, as databases do.
+    /// Creates a file; every eighth is synced at once, as databases do.
     fn create(&mut self, round: u64) -> Option<Kept> {
         let name = format!("f{}-{round}", self.number);
-        let path = match self.chance.below(10) {
+        let path = match self.random.below(10) {
             0 => self.shared.join(name),
-            _ => self.home.join(self.chance.below(FOLDERS).to_string()).join(name),
+            _ => self.home.join(self.random.below(FOLDERS).to_string()).join(name),
         };
-        let (seed, length) = (self.chance.next(), self.chance.below(FILE_MAX));
+        let (seed, length) = (self.random.next(), self.random.below(FILE_MAX));
         let written = File::create(&path).and_then(|mut file| {
             write_content(&mut file, seed, 0..length)?;
             if round.is_multiple_of(8) { file.sync_all() } else { Ok(()) }
@@ -129,13 +129,13 @@ impl Process {
     }
 
     fn pick(&mut self, kept: &[Kept]) -> Option<usize> {
-        let at = self.chance.below(u64::try_from(kept.len()).unwrap_or(0));
+        let at = self.random.below(u64::try_from(kept.len()).unwrap_or(0));
         usize::try_from(at).ok().filter(|at| *at < kept.len())
     }
 
     fn rename(&mut self, kept: &mut [Kept], round: u64) {
         let Some(at) = self.pick(kept) else { return };
-        let target = self.home.join(self.chance.below(FOLDERS).to_string()).join(format!("r{}-{round}", self.number));
+        let target = self.home.join(self.random.below(FOLDERS).to_string()).join(format!("r{}-{round}", self.number));
         let Some(file) = kept.get_mut(at) else { return };
         let renamed = fs::rename(&file.path, &target);
         if renamed.is_ok() {
@@ -153,7 +153,7 @@ impl Process {
 
     fn append(&mut self, kept: &mut [Kept]) {
         let Some(at) = self.pick(kept) else { return };
-        let more = self.chance.below(FILE_MAX);
+        let more = self.random.below(FILE_MAX);
         let Some(file) = kept.get_mut(at) else { return };
         let appended = File::options()
             .append(true)
@@ -165,7 +165,7 @@ impl Process {
         self.count("append", appended);
     }
 
-    /// Syncs all that is kept, and then the list of it.
+    /// Syncs all files, then the list of them.
     fn sync(&mut self, kept: &[Kept]) {
         let mut list = String::new();
         for file in kept {
@@ -189,15 +189,15 @@ impl Process {
     }
 }
 
-/// Writes the bytes of `range` of the endless content that `seed` makes.
+/// Writes the bytes of `range` of the content that `seed` generates.
 fn write_content(file: &mut File, seed: u64, range: std::ops::Range<u64>) -> io::Result<()> {
     file.write_all(&range.map(|at| byte(seed, at)).collect::<Vec<_>>())
 }
 
 /// The byte at `at` of the content of `seed`.
 fn byte(seed: u64, at: u64) -> u8 {
-    let word = Chance(seed.wrapping_add(at / 8)).next();
-    word.to_le_bytes().get(usize::try_from(at % 8).unwrap_or(0)).copied().unwrap_or(0)
+    let eight_bytes = Random(seed.wrapping_add(at / 8)).next();
+    eight_bytes.to_le_bytes().get(usize::try_from(at % 8).unwrap_or(0)).copied().unwrap_or(0)
 }
 
 /// Compares every file on the lists.
@@ -230,10 +230,10 @@ fn digest(bytes: &[u8]) -> Vec<u8> {
     ring::digest::digest(&ring::digest::SHA256, bytes).as_ref().to_vec()
 }
 
-/// Numbers that look random and are the same for the same seed (SplitMix64).
-struct Chance(u64);
+/// Pseudorandom numbers, the same for the same seed (SplitMix64).
+struct Random(u64);
 
-impl Chance {
+impl Random {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

@@ -1,4 +1,4 @@
-//! `/__privasys/attest`: the node's evidence, and then the client's (present.rs).
+//! `/__privasys/attest`: the node's evidence; the client's is in present.rs.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
@@ -11,13 +11,13 @@ use crate::http::Answer;
 use crate::wire::{AttestRequest, Evidence};
 use crate::{Error, EvidenceRule, Misbehaviour, clock, present, texts, tls};
 
-/// Exporter label of the node's leg.
+/// Exporter label for the node's evidence.
 pub const NODE_LABEL: &[u8] = b"EXPORTER-privasys-ratls-attest-v2";
-/// Exporter label of the guest's leg.
+/// Exporter label for the guest's evidence.
 pub const CLIENT_LABEL: &[u8] = b"EXPORTER-privasys-ratls-attest-v2-client";
 
-/// `SHA-512( SHA-256(spki) || context || hctx )`: the report data that ties a quote to one key, one nonce and one
-/// connection. `spki` is the DER `SubjectPublicKeyInfo`, 91 bytes for P-256; `hctx` the exporter's output for `context`.
+/// `SHA-512( SHA-256(spki) || context || hctx )`: the report data that binds a quote to one key, one nonce and one connection.
+/// `spki` is the DER `SubjectPublicKeyInfo`, 91 bytes for P-256; `hctx` the exporter's output for `context`.
 ///
 /// Source: key-server-protocol.md, section 2.3.
 #[must_use]
@@ -71,8 +71,8 @@ fn challenge(
 
 fn evidence(session: &Session<'_>, minting: &Minting<'_>) -> Result<Evidence, Error> {
     let (quote, collateral) = minting.quote()?;
-    // A node without trusted time says the last time that it knew.
-    let said = match session.misbehaviour {
+    // A node without trusted time sends the last time that it knew.
+    let time = match session.misbehaviour {
         Misbehaviour::FrozenClock(seconds) => session.now().saturating_add_signed(seconds),
         _ => session.now(),
     };
@@ -82,7 +82,7 @@ fn evidence(session: &Session<'_>, minting: &Minting<'_>) -> Result<Evidence, Er
         tee: "sgx",
         quote: BASE64URL.encode(quote),
         gpu_evidence: None,
-        quote_time: clock::minute(said),
+        quote_time: clock::minute(time),
         client_evidence: if session.pending.is_some() { "required" } else { "none" },
         client_context: session.pending.map(|context| BASE64URL.encode(context)),
         collateral,

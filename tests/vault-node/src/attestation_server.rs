@@ -1,4 +1,4 @@
-//! Stands in for the attestation server that a policy names: it judges signature and TCB of a guest's quote, in this process.
+//! The attestation server that a policy names, in this process: appraises signature and TCB of a guest's quote.
 
 use dcap::{Collateral, Pki, Platform, SnpReport};
 use dcap_qvl::QuoteCollateralV3;
@@ -6,22 +6,22 @@ use dcap_qvl::verify::QuoteVerifier;
 
 use crate::guest::{GuestEvidence, Measurements};
 
-/// What dcap-qvl says of a TD with the attribute MIGRATABLE. It looks at attributes after everything else.
+/// The error of dcap-qvl about a TD with the attribute MIGRATABLE. It checks attributes last.
 const MIGRATABLE: &str = "TD migration is enabled";
 
 /// An attestation server for guests under one simulated root.
 pub(crate) struct AttestationServer<'a> {
     pub(crate) pki: &'a Pki,
-    /// Any machine: all simulated ones share an FMSPC, so the collateral fits the guest's.
+    /// Any platform: all simulated ones share an FMSPC, so its collateral fits the guest's.
     pub(crate) platform: &'a Platform,
     pub(crate) snp_chip: Option<&'a [u8]>,
     pub(crate) refuse_debug: bool,
-    /// Unix seconds.
+    /// The time in Unix seconds.
     pub(crate) now: u64,
 }
 
 impl AttestationServer<'_> {
-    /// The platform's TCB status, empty where the server derives none; else why it refuses the quote.
+    /// The platform's TCB status, empty if the server derives none; otherwise why the quote is refused.
     pub(crate) fn verify(&self, evidence: &GuestEvidence) -> Result<String, String> {
         match evidence.measurements {
             Measurements::Snp { .. } => self.verify_snp(&evidence.quote).map(|()| String::new()),
@@ -52,7 +52,7 @@ impl AttestationServer<'_> {
         }
     }
 
-    /// A real server has the chip's certificate, and its TCB, from AMD.
+    /// A real server gets the chip's certificate and its TCB from AMD.
     fn verify_snp(&self, report: &[u8]) -> Result<(), String> {
         let chip = self.snp_chip.ok_or("no chip is known here")?;
         let report = SnpReport::verify(report, chip).ok_or("no report of this chip")?;
@@ -63,7 +63,7 @@ impl AttestationServer<'_> {
     }
 }
 
-/// Whether a policy that accepts these statuses accepts this one: none demands nothing, a revoked platform is never accepted.
+/// Whether a policy with these acceptable statuses accepts this one. No statuses accept every status but Revoked.
 ///
 /// Source: vault crate (texts.rs), `acceptable_tcb_statuses`.
 pub(crate) fn accepts(acceptable: Option<&[String]>, status: &str) -> bool {
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_are_looked_at_by_a_server_that_is_told_to_only() {
+    fn server_checks_attributes_only_if_configured() {
         let (pki, other) = (Pki::mint(NOW).unwrap(), Pki::mint(NOW).unwrap());
         let platform = pki.platform("node").unwrap();
         let guest = pki.platform("guest").unwrap();

@@ -1,11 +1,11 @@
-//! The audit log of each key: who asked for what, and how the node decided.
+//! The audit log of each key: who asked for what, and the node's decision.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::store::StoredKey;
 
-/// The most entries of one answer, and how many there are when the request does not say.
+/// The largest number of entries in one answer, and the default.
 const LIMIT: u32 = 1024;
 const DEFAULT_LIMIT: u32 = 256;
 
@@ -26,7 +26,7 @@ pub(crate) enum Decision {
     Denied,
 }
 
-/// What the log calls a caller.
+/// The caller's name in the log.
 pub(crate) fn caller(oidc: Option<&Value>, has_certificate: bool) -> String {
     match oidc.and_then(|claims| claims.get("sub")).and_then(Value::as_str) {
         Some(sub) => format!("oidc:{sub}"),
@@ -36,7 +36,7 @@ pub(crate) fn caller(oidc: Option<&Value>, has_certificate: bool) -> String {
 }
 
 impl StoredKey {
-    /// Writes one decision: `Ok` with a remark, or `Err` with the refusal.
+    /// Adds a decision: `Ok` with a remark, or `Err` with the refusal.
     pub(crate) fn log(&mut self, now: u64, caller: &str, op: &str, decision: Result<&str, &str>) {
         let seq = u64::try_from(self.audit.len()).unwrap_or(u64::MAX);
         let (decision, reason) = match decision {
@@ -53,7 +53,7 @@ impl StoredKey {
         });
     }
 
-    /// At most `limit` entries from `since` on, and the number of the next one. 0 is the usual limit.
+    /// At most `limit` entries from `since` on, and the number of the next one. A limit of 0 means the default.
     pub(crate) fn audit_from(&self, since: u64, limit: u32) -> (Vec<AuditEntry>, u64) {
         let limit = if limit == 0 { DEFAULT_LIMIT } else { limit.min(LIMIT) };
         let wanted = self.audit.iter().filter(|entry| entry.seq >= since).take(usize::try_from(limit).unwrap_or(usize::MAX));

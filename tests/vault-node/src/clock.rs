@@ -1,21 +1,21 @@
-//! The node's own clock, and the minutes that evidence says.
+//! The node's clock, and the minutes in evidence.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use time::{Date, Month, OffsetDateTime, Time};
 
-/// How old a guest's evidence may say that it is, in seconds.
+/// The largest age of a guest's evidence, in seconds.
 const OLDEST: u64 = (24 * 60 + 5) * 60;
-/// How far ahead of the node's clock it may be, in seconds.
+/// How far a guest's evidence may be ahead of the node's clock, in seconds.
 const AHEAD: u64 = 5 * 60;
 
-/// Unix seconds, `offset` seconds from what this machine believes.
+/// The host's time plus `offset`, in Unix seconds.
 pub(crate) fn now(offset: i64) -> u64 {
     let here = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     here.saturating_add_signed(offset)
 }
 
-/// Whether a node whose clock says `now` takes evidence of this minute: at most 24 h 05 min old, and at most 5 min ahead.
+/// Whether a node whose clock shows `now` accepts evidence of this minute: at most 24 h 05 min old, and at most 5 min ahead.
 ///
 /// Source: key-server-protocol.md, section 2.8.
 pub(crate) fn is_recent(text: &str, now: u64) -> bool {
@@ -37,7 +37,7 @@ fn parse(text: &str) -> Option<u64> {
     let date = Date::from_calendar_date(number(0, 4)?.into(), Month::try_from(byte(5)?).ok()?, byte(8)?).ok()?;
     let time = OffsetDateTime::new_utc(date, Time::from_hms(byte(11)?, byte(14)?, 0).ok()?);
     let seconds = u64::try_from(time.unix_timestamp()).ok()?;
-    // A minute has one spelling: signs and other separators are not in it.
+    // The parser accepts no sign and no other separator, so a minute has one spelling.
     (minute(seconds) == text).then_some(seconds)
 }
 
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn evidence_is_of_the_last_day_or_of_a_moment_ahead() {
+    fn evidence_is_at_most_a_day_old_or_five_minutes_ahead() {
         let now = 1_788_516_900; // 2026-09-04T10:15:00Z
         let cases = [
             ("2026-09-04T10:15Z", 0, true),

@@ -1,4 +1,4 @@
-//! What a node is, and in what it differs from a real one.
+//! The configuration of a node, including its differences from a real one.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,70 +10,70 @@ use dcap::{Pki, Platform};
 use crate::issuer::OWNER_AUDIENCE;
 use crate::{Error, Issuer, Misbehaviour};
 
-/// After how long the host's proxy drops a connection on which nothing is said.
+/// The time after which the host's proxy closes an idle connection.
 ///
 /// Source: key-server-protocol.md, section 1.4.
 const IDLE: Duration = Duration::from_secs(300);
 
-/// What a node is.
+/// The configuration of a node.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
-    /// The root its quotes and those of its guests are under.
+    /// The root of its quotes and of its guests' quotes.
     pub pki: Arc<Pki>,
-    /// The machine it runs on.
+    /// Its platform.
     pub platform: Platform,
-    /// The enclave it says it is.
+    /// The measurement of its enclave.
     pub mrenclave: [u8; 32],
-    /// Where to listen; port 0 takes a free one.
+    /// The address to listen on; port 0 selects a free port.
     pub listen: SocketAddr,
-    /// What it does wrong, to begin with.
+    /// Its misbehaviour at the start.
     pub misbehaviour: Misbehaviour,
-    /// Whose grants and bearers it takes.
+    /// The issuer of the grants and bearer tokens that it accepts.
     pub issuer: Issuer,
-    /// `aud` of the bearers it takes: each node is configured with its own.
+    /// The `aud` of the bearer tokens that it accepts: each node has its own.
     pub bearer_audience: String,
-    /// Where it keeps its keys between runs; absent: nowhere.
+    /// The folder in which it saves its keys; `None`: it saves none.
     pub state: Option<PathBuf>,
-    /// How far its clock is off, in seconds.
+    /// The difference of its clock from the host's, in seconds.
     pub clock_offset: i64,
-    /// After how long without a request a connection is dropped.
+    /// The time without a request after which it closes a connection.
     pub idle_timeout: Duration,
-    /// Whom it asks for evidence.
+    /// Which clients must send evidence.
     pub evidence_rule: EvidenceRule,
-    /// Whether its leaf carries OID 1.3.6.1.4.1.65230.5.1, the root of the workload's configuration, as nodes with a workload do.
+    /// Whether its certificate contains OID 1.3.6.1.4.1.65230.5.1, the root of the workload's configuration, as on nodes with a
+    /// workload.
     pub workload_oid: bool,
-    /// What real nodes cannot do.
+    /// Features that real nodes lack.
     pub extensions: Extensions,
 }
 
-/// Which clients are told `client_evidence: "required"`.
+/// Which clients get `client_evidence: "required"`.
 ///
 /// Source: key-server-protocol.md, section 2.5.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EvidenceRule {
-    /// Those whose certificate carries the app extension: today's builds.
+    /// Clients whose certificate contains the app extension: current builds.
     #[default]
     AppExtension,
-    /// Those with any certificate: the first build of version 2.
+    /// Clients with any certificate: the first build of version 2.
     AnyCertificate,
 }
 
-/// What this node can do and real ones cannot. All of it is off unless a test says otherwise, so that no test passes at this node
-/// only.
+/// Features that real nodes lack. All are off by default, so that no test passes only with this node.
 #[derive(Clone, Debug, Default)]
 pub struct Extensions {
     /// Staples collateral to its evidence.
     pub staple_collateral: bool,
-    /// Keeps `rtmr0` and `rtmr3` in a policy's measurements and matches them; a real node drops both silently.
+    /// Stores `rtmr0` and `rtmr3` of a policy's measurements and compares them; a real node drops both silently.
     pub match_rtmr0_rtmr3: bool,
-    /// Has an attestation server that refuses TDs with the attribute DEBUG or MIGRATABLE; a real node does not look at them.
+    /// Uses an attestation server that refuses TDs with the attribute DEBUG or MIGRATABLE; a real node ignores these attributes.
     pub refuse_debug: bool,
-    /// Takes SEV-SNP guests on the chip with this public key.
+    /// Accepts SEV-SNP guests on the chip with this public key.
     pub snp_chip: Option<Vec<u8>>,
 }
 
 impl NodeConfig {
-    /// An honest node, as real ones are, on a free port of the loopback, on the machine `name`, that forgets its keys.
+    /// An honest node like real ones, on a free port of the loopback and the platform `name`, which saves no keys.
     pub fn honest(pki: Arc<Pki>, name: &str, mrenclave: [u8; 32], issuer: Issuer) -> Result<Self, Error> {
         Ok(Self {
             platform: pki.platform(name)?,

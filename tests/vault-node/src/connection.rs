@@ -12,29 +12,29 @@ use crate::node::Shared;
 use crate::tls::{self, ClientLeaf};
 use crate::{Misbehaviour, attest, data, texts};
 
-/// How long an oversize answer is.
+/// The length of an oversized answer.
 const OVERSIZE: usize = 1 << 20;
 
-/// What this connection has proved so far.
+/// What the connection has proved.
 pub(crate) struct Session<'a> {
     pub(crate) node: &'a Shared,
-    /// Fixed at accept: a node does not change its mind within a connection.
+    /// Set at accept: a node's misbehaviour does not change within a connection.
     pub(crate) misbehaviour: Misbehaviour,
     pub(crate) leaf: Option<ClientLeaf>,
-    /// The context that the client was told to answer with and did not yet.
+    /// The context of the challenge that the client has not answered.
     pub(crate) pending: Option<[u8; 32]>,
-    /// What the client presented last with the right binding.
+    /// The client's last evidence with a correct binding.
     pub(crate) evidence: Option<GuestEvidence>,
 }
 
 impl Session<'_> {
-    /// The node's time, by which it judges evidence, bearers, grants and the life of keys.
+    /// The node's time for evidence, bearer tokens, grants and key lifetimes.
     pub(crate) fn now(&self) -> u64 {
         self.node.time(self.misbehaviour)
     }
 }
 
-/// Serves until the peer closes, errs or is refused.
+/// Serves until the peer closes the connection, sends an invalid request or is refused.
 pub(crate) fn serve(node: &Shared, mut stream: TcpStream) -> io::Result<()> {
     stream.set_read_timeout(Some(node.config.idle_timeout))?;
     stream.set_nodelay(true)?;
@@ -60,7 +60,7 @@ pub(crate) fn serve(node: &Shared, mut stream: TcpStream) -> io::Result<()> {
     while let Some(request) = http::read(&mut tls, &mut rest)? {
         let is_data = request.path == "/data";
         let mut answer = {
-            // A node serves one request at a time: one that takes long makes all others wait.
+            // A node serves one request at a time: a slow one delays all others.
             let _turn = node.one_at_a_time();
             let answer = route(&mut session, request, &tls.conn);
             if matches!(misbehaviour, Misbehaviour::Slow(delay) if node.stopped_within(delay)) {
@@ -98,7 +98,7 @@ fn route(session: &mut Session<'_>, request: http::Request, connection: &ServerC
     }
 }
 
-/// The claims of the bearer, if one was sent. One that is sent and wrong is an error, whatever was asked.
+/// The claims of the bearer token, if one was sent. An invalid one is an error for every request.
 fn bearer(session: &Session<'_>, header: Option<&str>) -> Result<Option<Value>, &'static str> {
     let Some(header) = header else { return Ok(None) };
     let token = header.strip_prefix("Bearer ").ok_or("scheme")?;
@@ -106,7 +106,7 @@ fn bearer(session: &Session<'_>, header: Option<&str>) -> Result<Option<Value>, 
     config.issuer.check_bearer(token, &config.bearer_audience, session.now()).map(Some)
 }
 
-/// Reads and says nothing, until the peer gives up or the node stops.
+/// Reads without answering until the peer closes the connection or the node stops.
 fn swallow(mut stream: TcpStream) -> io::Result<()> {
     let mut sink = [0; 4096];
     while stream.read(&mut sink)? > 0 {}

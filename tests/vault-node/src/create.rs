@@ -1,4 +1,4 @@
-//! CreateKey: what a grant must say before a key comes to be.
+//! CreateKey: the checks of a grant before a key is created.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
@@ -12,7 +12,7 @@ use crate::store::{Store, StoredKey};
 use crate::wire::{KeyType, Response};
 use crate::{GRANT_AUDIENCE, texts};
 
-/// The claims of a grant. One that is missing or of another type makes the grant unreadable.
+/// The claims of a grant. A missing claim or one of another type makes the grant invalid.
 #[derive(Deserialize)]
 struct Grant {
     iss: String,
@@ -34,7 +34,7 @@ struct Confirmation {
 }
 
 impl Request<'_> {
-    /// Creates the key, in the order of the node's checks: the first that fails is what the caller is told.
+    /// Creates the key after the checks in the node's order: the caller gets the first failure.
     pub(crate) fn create(&self, store: &mut Store, handle: &str, material: &str, grant: &str) -> Result<Response, String> {
         if handle.is_empty() {
             return Err(texts::NO_HANDLE.to_owned());
@@ -80,7 +80,7 @@ impl Request<'_> {
         if self.now >= grant.exp {
             return Err(texts::GRANT_EXPIRED.to_owned());
         }
-        // Bound to the caller's TLS key: another client cannot use a grant that leaks.
+        // The grant is bound to the caller's TLS key: another client cannot use a leaked grant.
         let leaf = self.session.leaf.as_ref().ok_or(texts::GRANT_NO_CERTIFICATE)?;
         let bound = grant.cnf.as_ref().ok_or(texts::GRANT_UNBOUND)?;
         if bound.leaf != BASE64URL.encode(sha256(&leaf.der)) {

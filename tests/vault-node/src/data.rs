@@ -12,7 +12,7 @@ use crate::store::{Store, StoredKey};
 use crate::wire::{Response, VaultRequest};
 use crate::{Misbehaviour, audit, texts};
 
-/// Answers one vault request; what the node cannot read is echoed.
+/// Answers one vault request; a request that the node cannot parse is echoed.
 pub(crate) fn answer(session: &Session<'_>, body: Vec<u8>, oidc: Option<&Value>) -> Answer {
     let request = match session.misbehaviour {
         Misbehaviour::Echo => None,
@@ -24,14 +24,14 @@ pub(crate) fn answer(session: &Session<'_>, body: Vec<u8>, oidc: Option<&Value>)
     let mut store = session.node.store();
     let asked = Request { session, oidc, now: session.now() };
     let response = asked.serve(&mut store, request).unwrap_or_else(Response::Error);
-    // A node that cannot keep what it promised says so, rather than losing a key at its next start.
+    // A node that cannot save its keys reports an error, so that no key is lost at its next start.
     match store.save() {
         Ok(()) => Answer::json(200, &response),
         Err(error) => Answer::json(200, &Response::Error(error.to_string())),
     }
 }
 
-/// One request's circumstances.
+/// The context of one request.
 pub(crate) struct Request<'a> {
     pub(crate) session: &'a Session<'a>,
     pub(crate) oidc: Option<&'a Value>,
@@ -76,7 +76,7 @@ impl Request<'_> {
         }
     }
 
-    /// The requests that change nothing, and that any principal may make, whatever the rules say.
+    /// The requests without changes, which every principal may make.
     fn read(&self, store: &Store, request: VaultRequest) -> Result<Response, String> {
         match request {
             VaultRequest::GetKeyInfo { handle } => self.known(store, &handle).map(|key| Response::KeyInfo(key.info(&handle))),
@@ -125,18 +125,18 @@ impl Request<'_> {
         key.policy.allows_change(&next, caller)?;
         key.policy = next;
         key.policy_version += 1;
-        // expires_at stays: a new policy does not prolong a key.
+        // expires_at stays: a new policy does not extend a key's lifetime.
         Ok(Response::PolicyUpdated { policy_version: key.policy_version })
     }
 
-    /// The keys that the caller owns, whatever roles their policies ask for.
+    /// The keys that the caller owns, regardless of the roles in their policies.
     fn list(&self, store: &Store) -> Result<Response, String> {
         let sub = self.oidc.and_then(|claims| claims.get("sub")).and_then(Value::as_str).ok_or(texts::LIST_NEEDS_OIDC)?;
         let mine = store.keys.iter().filter(|(_, key)| key.policy.is_owned_by(sub));
         Ok(Response::KeyList { keys: mine.map(|(handle, key)| key.list_entry(handle)).collect() })
     }
 
-    /// Who is asking.
+    /// The caller.
     pub(crate) fn caller(&self) -> Caller<'_> {
         let session = self.session;
         Caller {
@@ -148,13 +148,13 @@ impl Request<'_> {
         }
     }
 
-    /// What the audit log calls the caller.
+    /// The caller's name in the audit log.
     pub(crate) fn name(&self) -> String {
         audit::caller(self.oidc, self.session.leaf.is_some())
     }
 }
 
-/// One call to the attestation server of the policy, for which the whole node waits.
+/// Calls the policy's attestation server once, for which the whole node waits.
 fn ask_attestation_server(session: &Session<'_>, evidence: &GuestEvidence) -> Result<String, String> {
     let node = session.node;
     node.count(|served| served.attestation_calls += 1);
@@ -172,7 +172,7 @@ fn ask_attestation_server(session: &Session<'_>, evidence: &GuestEvidence) -> Re
     server.verify(evidence)
 }
 
-/// Disk keys are `generation (16) || X (1) || data`.
+/// Share format: `share set id (16) || X (1) || data`.
 fn spoil(mut material: Vec<u8>, misbehaviour: Misbehaviour) -> Vec<u8> {
     match misbehaviour {
         Misbehaviour::WrongGeneration => material.iter_mut().take(16).for_each(|byte| *byte = !*byte),
@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spoiled_material_differs_in_one_part_only() {
+    fn changed_share_differs_in_one_part_only() {
         let good: Vec<u8> = [vec![0xaa; 16], vec![1], vec![0xbb; 32]].concat();
         let cases = [
             (Misbehaviour::None, [vec![0xaa; 16], vec![1], vec![0xbb; 32]].concat()),

@@ -1,37 +1,37 @@
-//! What can go wrong with the node itself. What goes wrong with a caller is an answer, not an error.
+//! Errors of the node itself. Errors of a caller are answers.
 
 use std::path::PathBuf;
 
 /// Why a node did not start, or a token was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Minting under the simulated root.
+    /// Making simulated quotes failed.
     #[error("simulated quotes")]
     Mint(#[from] dcap::Error),
-    /// The certificate of the node.
+    /// The node's certificate cannot be made.
     #[error("the node's certificate")]
     Certificate(#[from] rcgen::Error),
     /// TLS could not be set up.
     #[error("TLS")]
     Tls(#[from] rustls::Error),
-    /// The listening socket.
+    /// The node cannot listen.
     #[error("listening")]
     Listen(#[source] std::io::Error),
-    /// A file or directory.
+    /// A file or folder cannot be read or written.
     #[error("{path}")]
     File {
-        /// Which one.
+        /// Its path.
         path: PathBuf,
-        /// What the system said.
+        /// The cause.
         source: std::io::Error,
     },
-    /// Saved keys, or a token, that are not the JSON they should be.
+    /// Saved keys or a token are not valid JSON.
     #[error("JSON")]
     Json(#[from] serde_json::Error),
-    /// A policy no node would store.
+    /// A policy that no node would store.
     #[error("policy: {0}")]
     Policy(String),
-    /// A misbehaviour nobody has.
+    /// An unknown name of a misbehaviour.
     #[error("no misbehaviour is called {0:?}; expected one of: {names}", names = crate::misbehaviour::names())]
     UnknownMisbehaviour(String),
 }

@@ -1,4 +1,4 @@
-//! The node's quote, right or with one lie in it, and the collateral that a node staples if it is told to.
+//! The node's quote, honest or with one wrong part, and the collateral that it staples if configured.
 
 use dcap::{Collateral, DAY, EnclaveReport, Key, Pki, Platform, SgxQuote, SignedCollateral, TdQuote};
 
@@ -6,18 +6,18 @@ use crate::attest::binding;
 use crate::node::Shared;
 use crate::{Error, Misbehaviour, tls};
 
-/// What one quote is made for.
+/// The inputs of one quote.
 pub(crate) struct Minting<'a> {
     pub(crate) node: &'a Shared,
     pub(crate) misbehaviour: Misbehaviour,
-    /// The key that the challenge named.
+    /// The key that the challenge names.
     pub(crate) spki: &'a [u8],
     pub(crate) context: &'a [u8; 32],
     pub(crate) hctx: &'a [u8; 32],
 }
 
 impl Minting<'_> {
-    /// The quote, and the collateral to staple: none unless the node is told to, or its lie is about collateral.
+    /// The quote, and the collateral to staple: `None` unless configured or part of the misbehaviour.
     pub(crate) fn quote(&self) -> Result<(Vec<u8>, Option<SignedCollateral>), Error> {
         let (node, now) = (self.node, self.node.true_time());
         let report_data = self.report_data()?;
@@ -68,7 +68,7 @@ impl Minting<'_> {
         Ok(Some(collateral.sign(pki)?))
     }
 
-    /// What the quote is made over: the right binding, or a lie about one part of it.
+    /// The report data: the correct binding, or one with a wrong part.
     fn report_data(&self) -> Result<[u8; 64], Error> {
         let (spki, context, hctx) = (self.spki, self.context, self.hctx);
         let honest = binding(spki, context, hctx);
@@ -92,7 +92,7 @@ impl Minting<'_> {
     }
 }
 
-/// Another root with the same names, and a machine under it.
+/// Another root with the same names, and a platform under it.
 fn foreign(now: u64) -> Result<(Pki, Platform), Error> {
     let pki = Pki::mint(now)?;
     let platform = pki.platform("foreign")?;

@@ -1,31 +1,31 @@
-//! What a guest's quote says, read before anything of it is verified.
+//! Parses a guest's quote before anything is verified.
 
-/// A quote that is bound to a connection. Its signature and its measurements may still be anything.
+/// A quote bound to a connection. Its signature and measurements are not verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GuestEvidence {
     pub(crate) quote: Vec<u8>,
     pub(crate) measurements: Measurements,
 }
 
-/// What policies are matched against.
+/// The measurements that policies are compared with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Measurements {
     /// An enclave.
     Sgx { mrenclave: [u8; 32] },
-    /// A TD: its initial memory, and run-time registers 0 to 3.
+    /// A TD: the measurement of its initial memory, and RTMR0 to RTMR3.
     Td { mrtd: [u8; 48], rtmr: [[u8; 48]; 4] },
-    /// An SEV-SNP guest at launch: firmware, and with it the digests of kernel, initrd and command line.
+    /// The launch measurement of an SEV-SNP guest: firmware and the digests of kernel, initrd and command line.
     Snp { measurement: [u8; 48] },
 }
 
-/// Bytes of the header in front of either body.
+/// Length of the header before either body.
 const HEADER: usize = 48;
 /// TEE_TYPE of a TDX quote.
 const TDX: u32 = 0x81;
 
 impl GuestEvidence {
-    /// Reads an SGX quote of version 3, a TDX quote of version 4, or with `is_snp` an SEV-SNP report, and its report data. A TDX
-    /// quote of version 5 is refused, as the node's parser does.
+    /// Parses an SGX quote of version 3, a TDX quote of version 4, or with `is_snp` an SEV-SNP report; returns also the report
+    /// data. Like the node's parser, refuses a TDX quote of version 5.
     ///
     /// Source: key-server-protocol.md, section 2.6; `sgx_quote_3.h`, `sgx_quote_4.h`; AMD 56860, ATTESTATION_REPORT.
     pub(crate) fn read(quote: Vec<u8>, is_snp: bool) -> Option<(Self, [u8; 64])> {

@@ -1,12 +1,12 @@
-//! HTTP/1.1 as nodes speak it: Content-Length on both sides, keep-alive, nothing else.
+//! HTTP/1.1 as nodes use it: Content-Length on both sides, keep-alive, nothing else.
 
 use std::io::{self, Read, Write};
 
 use crate::texts::HttpError;
 
-/// Most bytes of head a node reads.
+/// Largest head that a node reads, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
-/// Most bytes of body a node reads.
+/// Largest body that a node reads, in bytes.
 const MAX_BODY: usize = 16 * 1024 * 1024;
 
 /// One request.
@@ -17,7 +17,7 @@ pub(crate) struct Request {
     pub(crate) body: Vec<u8>,
 }
 
-/// One answer: a status and a JSON body, or none.
+/// An answer: a status, and a JSON body if any.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
@@ -35,7 +35,7 @@ impl Answer {
         Self { status, body: Vec::new() }
     }
 
-    /// A status with its text.
+    /// An error status with its text.
     pub(crate) fn refusal(error: HttpError) -> Self {
         Self::json(error.status, &serde_json::json!({ "error": error.text }))
     }
@@ -60,7 +60,7 @@ impl Answer {
     }
 }
 
-/// Reads the next request; `None` when the peer is done. `rest` keeps what came after the previous one.
+/// Reads the next request; `None` when the peer closed the connection. `rest` keeps the bytes after the request.
 pub(crate) fn read(stream: &mut impl Read, rest: &mut Vec<u8>) -> io::Result<Option<Request>> {
     loop {
         if let Some((mut request, head, length)) = parse(rest)? {
@@ -88,7 +88,7 @@ fn fill(stream: &mut impl Read, rest: &mut Vec<u8>) -> io::Result<bool> {
     Ok(read > 0)
 }
 
-/// The request in `bytes` without its body, the length of its head and of its body; `None` while the head is short.
+/// The request in `bytes` without its body, and the lengths of its head and body; `None` while the head is incomplete.
 fn parse(bytes: &[u8]) -> io::Result<Option<(Request, usize, usize)>> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut parsed = httparse::Request::new(&mut headers);
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_are_cut_where_their_length_says() {
+    fn requests_end_where_their_length_says() {
         let mut wire = &b"POST /a HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcPOST /b HTTP/1.1\r\n\r\n"[..];
         let mut rest = Vec::new();
         let first = read(&mut wire, &mut rest).unwrap().unwrap();

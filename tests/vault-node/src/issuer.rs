@@ -1,4 +1,4 @@
-//! The node's OIDC issuer: who may create keys, and who owns them.
+//! The node's OIDC issuer: signs grants to create keys, and bearer tokens of owners.
 
 use std::fs;
 use std::path::Path;
@@ -10,55 +10,55 @@ use serde_json::{Value, json};
 
 use crate::{Error, jwt};
 
-/// `aud` of a grant to create a key.
+/// The `aud` of a grant to create a key.
 pub const GRANT_AUDIENCE: &str = "privasys-vault-keycreate";
-/// `aud` of an owner's bearer.
+/// The `aud` of an owner's bearer token.
 pub const OWNER_AUDIENCE: &str = "privasys-vault";
 
 /// An issuer as a node knows it: its name, and the ES256 keys of its JWKS.
 #[derive(Clone, Debug)]
 pub struct Issuer {
-    /// `iss` of everything it signs.
+    /// The `iss` of its tokens.
     pub url: String,
     /// The signing key.
     pub key: Key,
     /// The name of the signing key in the JWKS.
     pub kid: String,
-    /// Other keys with their names, which stand in the JWKS in front of the signing key.
+    /// Other keys with their names, before the signing key in the JWKS.
     pub keys_before: Vec<(String, Key)>,
 }
 
-/// What a grant to create one key says.
+/// The content of a grant to create one key.
 #[derive(Clone, Debug)]
 pub struct Grant<'a> {
-    /// The owner to be.
+    /// The future owner.
     pub sub: &'a str,
-    /// The handle, or what it begins with before a slash.
+    /// The handle, or its prefix before a slash.
     pub scope: &'a str,
-    /// The key's whole policy.
+    /// The whole policy of the key.
     pub policy: &'a Value,
-    /// When the grant ends, in unix seconds.
+    /// When the grant expires, in Unix seconds.
     pub exp: u64,
-    /// DER of the TLS leaf of whoever may use the grant.
+    /// DER of the TLS certificate that may use the grant.
     pub caller_leaf: &'a [u8],
 }
 
 impl Issuer {
-    /// The issuer's usual name.
+    /// The default name of the issuer.
     pub const URL: &'static str = "https://issuer.simulated.invalid";
 
-    /// An issuer with a fresh key and the usual name.
+    /// An issuer with a new key and the default name.
     pub fn generate() -> Result<Self, Error> {
         Ok(Self::with_key(Key::generate()?))
     }
 
-    /// An issuer with this key alone and the usual names.
+    /// An issuer with only this key and the default names.
     #[must_use]
     pub fn with_key(key: Key) -> Self {
         Self { url: Self::URL.to_owned(), key, kid: "key-1".to_owned(), keys_before: Vec::new() }
     }
 
-    /// The issuer whose P-256 key is in `path` as PKCS#8, PEM or DER; made, and written as PEM, if there is none.
+    /// The issuer whose P-256 key is in `path` as PKCS#8, PEM or DER; if the file is missing, a new key is written as PEM.
     pub fn load_or_make(path: &Path) -> Result<Self, Error> {
         if !path.exists() {
             let issuer = Self::generate()?;
@@ -75,7 +75,7 @@ impl Issuer {
         self.sign(&self.grant_claims(grant))
     }
 
-    /// The claims of [`Issuer::grant`], for cases that change one of them before [`Issuer::sign`].
+    /// The claims of [`Issuer::grant`], for tests that change one of them before [`Issuer::sign`].
     #[must_use]
     pub fn grant_claims(&self, grant: &Grant<'_>) -> Value {
         json!({
@@ -91,22 +91,22 @@ impl Issuer {
         })
     }
 
-    /// Signs the bearer of an owner (or manager, or auditor) with these roles.
+    /// Signs the bearer token of an owner, manager or auditor with these roles.
     pub fn bearer(&self, sub: &str, roles: &[&str], exp: u64) -> Result<String, Error> {
         self.sign(&json!({ "iss": self.url, "aud": OWNER_AUDIENCE, "sub": sub, "roles": roles, "exp": exp }))
     }
 
-    /// Signs any claims with the signing key, and names it.
+    /// Signs claims with the signing key, with its `kid`.
     pub fn sign(&self, claims: &Value) -> Result<String, Error> {
         jwt::sign(&self.key, Some(&self.kid), claims)
     }
 
-    /// Signs any claims with the signing key, and does not name it: a node then takes the first key of the JWKS.
+    /// Signs claims with the signing key, without `kid`: a node then uses the first key of the JWKS.
     pub fn sign_without_kid(&self, claims: &Value) -> Result<String, Error> {
         jwt::sign(&self.key, None, claims)
     }
 
-    /// The claims of a token that a key of the JWKS signed: the one that its `kid` names, and without one the first.
+    /// The claims of a token signed by a key of the JWKS: the key that `kid` names, or the first.
     ///
     /// Source: key-server-protocol.md, section 4.1.
     pub(crate) fn claims(&self, token: &str) -> Result<Value, &'static str> {
@@ -120,7 +120,7 @@ impl Issuer {
         jwt::verify(key, token).ok_or("signature")
     }
 
-    /// The claims of a bearer for `audience` that has not ended at `now`; else what is wrong.
+    /// The claims of a bearer token for `audience` that is valid at `now`; otherwise what is wrong.
     pub(crate) fn check_bearer(&self, token: &str, audience: &str, now: u64) -> Result<Value, &'static str> {
         let claims = self.claims(token)?;
         let text = |name: &str| claims.get(name).and_then(Value::as_str);
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn kid_decides_the_key_and_without_it_the_first_is_taken() {
+    fn kid_selects_the_key_and_the_first_is_the_default() {
         let claims = json!({ "sub": "s" });
         let mut issuer = Issuer::generate().unwrap();
         let retired = Key::generate().unwrap();

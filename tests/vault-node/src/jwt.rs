@@ -20,13 +20,13 @@ pub(crate) fn sign(key: &Key, kid: Option<&str>, claims: &Value) -> Result<Strin
     Ok(format!("{signed}.{signature}"))
 }
 
-/// The header of `token`, unverified; `None` for what is no token.
+/// The unverified header of `token`; `None` if it is no token.
 pub(crate) fn header(token: &str) -> Option<Value> {
     let (header, _) = token.split_once('.')?;
     serde_json::from_slice(&BASE64URL.decode(header).ok()?).ok()
 }
 
-/// The claims of `token`, if `key` signed it with ES256. Claims themselves are for the caller to check.
+/// The claims of `token` if `key` signed it with ES256. The caller checks the claims.
 pub(crate) fn verify(key: &Key, token: &str) -> Option<Value> {
     let (signed, signature) = token.rsplit_once('.')?;
     let (_, claims) = signed.split_once('.')?;

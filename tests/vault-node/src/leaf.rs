@@ -1,4 +1,4 @@
-//! The node's TLS leaves: a key that turns every 24 hours, under a CA of the node's own.
+//! The node's TLS certificates: a leaf with a new key every 24 hours, under the node's own CA.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use time::OffsetDateTime;
 
 use crate::{Error, tls};
 
-/// After how long a leaf's key turns, in seconds. Source: key-server-protocol.md, section 1.2.
+/// Lifetime of a leaf's key, in seconds. Source: key-server-protocol.md, section 1.2.
 const TURN: u64 = DAY;
-/// How much longer a challenge may name the leaf before, in seconds. Source: key-server-protocol.md, section 1.2.
+/// How long a challenge may name the previous leaf, in seconds. Source: key-server-protocol.md, section 1.2.
 const GRACE: u64 = 15 * 60;
-/// For how long a leaf is valid before it is made, in seconds: clocks differ.
+/// How long before its creation a leaf is valid, in seconds: clocks differ.
 const SKEW: u64 = 5 * 60;
-/// 1.3.6.1.4.1.65230, under which nodes put hashes of their configuration.
+/// 1.3.6.1.4.1.65230, the arc of nodes' configuration hashes.
 const ARC: [u64; 7] = [1, 3, 6, 1, 4, 1, 65_230];
 
 /// One leaf.
@@ -30,18 +30,18 @@ struct Leaf {
     made_at: u64,
 }
 
-/// The leaf in use, the one before it, and what signs them.
+/// The current leaf, the previous one, and their CA.
 pub(crate) struct Leaves {
     ca: Key,
     ca_der: CertificateDer<'static>,
     workload_oid: bool,
     current: Leaf,
-    /// With the time at which it was replaced.
+    /// With the time of its replacement.
     previous: Option<(Leaf, u64)>,
 }
 
 impl Leaves {
-    /// A CA with its first leaf, at unix time `now`.
+    /// Makes a CA with its first leaf at Unix time `now`.
     pub(crate) fn make(now: u64, workload_oid: bool) -> Result<Self, Error> {
         let ca = Key::generate()?;
         let ca_der = ca_params().self_signed(&pair(&ca)?)?.der().clone();
@@ -49,27 +49,27 @@ impl Leaves {
         Ok(Self { ca, ca_der, workload_oid, current, previous: None })
     }
 
-    /// DER of the certificate that signs the leaves.
+    /// DER of the CA certificate.
     pub(crate) fn ca_der(&self) -> &[u8] {
         &self.ca_der
     }
 
-    /// What a connection accepted at `now` is served with.
+    /// The TLS configuration of a connection that is accepted at `now`.
     pub(crate) fn serving(&mut self, now: u64) -> Result<Arc<ServerConfig>, Error> {
         if now >= self.current.made_at.saturating_add(TURN) {
-            self.turn(now)?;
+            self.rotate(now)?;
         }
         Ok(self.current.tls.clone())
     }
 
     /// Replaces the leaf at `now`.
-    pub(crate) fn turn(&mut self, now: u64) -> Result<(), Error> {
+    pub(crate) fn rotate(&mut self, now: u64) -> Result<(), Error> {
         let next = Leaf::make(&self.ca, &self.ca_der, now, self.workload_oid)?;
         self.previous = Some((std::mem::replace(&mut self.current, next), now));
         Ok(())
     }
 
-    /// The SubjectPublicKeyInfo that hashes to `hash`, if it is one that the node answers for at `now`.
+    /// The SubjectPublicKeyInfo with this hash, if a challenge may name it at `now`.
     pub(crate) fn find(&self, hash: &[u8], now: u64) -> Option<Vec<u8>> {
         let previous = self.previous.as_ref().filter(|(_, replaced_at)| now <= replaced_at.saturating_add(GRACE));
         let keys = [Some(&self.current), previous.map(|(leaf, _)| leaf)];
@@ -105,8 +105,8 @@ fn ca_params() -> CertificateParams {
     params
 }
 
-/// As real leaves: valid for as long as a challenge may name it, configuration hashes under 2.1 to 2.3, and with a workload the root of its
-/// configuration under 5.1.
+/// Like real leaves: valid as long as a challenge may name it, with configuration hashes under 2.1 to 2.3, and the root of the
+/// workload's configuration, if any, under 5.1.
 fn leaf_params(now: u64, workload_oid: bool) -> CertificateParams {
     let mut params = named("simulated vault");
     let at = |seconds: u64| OffsetDateTime::UNIX_EPOCH + Duration::from_secs(seconds);

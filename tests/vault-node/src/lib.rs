@@ -1,8 +1,8 @@
-//! An Enclave Vault node for tests and the demo: RA-TLS v2 and the vault's requests over a simulated SGX quote.
+//! A simulated Enclave Vault node for tests and the demo: RA-TLS v2 and the vault's requests, with a simulated SGX quote.
 //!
-//! It behaves as a real node does, mistakes included, so that no test passes at this node only: see texts.rs for the sources.
-//! [`Misbehaviour`] makes it fail or lie in one chosen way; [`Extensions`] switches on what real nodes cannot do. Its keys protect
-//! nothing: the quotes come from `dcap`.
+//! It behaves like a real node, including its defects, so that no test passes only with this node; texts.rs names the sources.
+//! [`Misbehaviour`] makes it fail or send wrong data in one chosen way; [`Extensions`] enables features that real nodes lack. Its
+//! keys protect nothing: the quotes come from `dcap`.
 
 mod attest;
 mod attestation_server;

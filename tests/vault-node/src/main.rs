@@ -1,4 +1,4 @@
-//! `vault-node`: one node in the foreground, for the demo and for scenarios in a VM.
+//! `vault-node`: runs one node in the foreground, for tests of the command line and for manual use.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -71,22 +71,27 @@ fn start() -> Result<NodeHandle, String> {
     Node::start(config).map_err(say)
 }
 
-fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
+fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let (mut pki, mut listen, mut mrenclave, mut issuer) = (None, None, None, None);
     let (mut state, mut name, mut misbehaviour, mut clock_offset) = (None, None, Misbehaviour::None, 0);
     let (mut audience, mut idle) = (None, None);
     let (mut rule, mut workload_oid, mut extensions) = (EvidenceRule::default(), false, Extensions::default());
-    while let Some(word) = words.next() {
-        match word.as_str() {
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
             "--first-build" => rule = EvidenceRule::AnyCertificate,
             "--workload-oid" => workload_oid = true,
             "--staple" => extensions.staple_collateral = true,
             "--match-rtmr0-rtmr3" => extensions.match_rtmr0_rtmr3 = true,
             "--refuse-debug" => extensions.refuse_debug = true,
             _ => {
-                let value = words.next().ok_or(USAGE)?;
-                let wrong = || format!("{word} {value}?\n{USAGE}");
-                match word.as_str() {
+                let value = arguments.next().ok_or(USAGE)?;
+                let wrong = || {
+                    format!(
+                        "cannot parse {argument} {value}
+{USAGE}"
+                    )
+                };
+                match argument.as_str() {
                     "--pki" => pki = Some(PathBuf::from(value)),
                     "--listen" => listen = Some(value.parse().map_err(|_| wrong())?),
                     "--mrenclave" => {

@@ -1,87 +1,87 @@
-//! The ways a node can fail or lie, one at a time.
+//! The ways in which a node can fail or misbehave.
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use crate::Error;
 
-/// What the node does wrong. Of the node, never of the guest.
+/// A misbehaviour of the node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Misbehaviour {
-    /// Nothing: an honest node.
+    /// An honest node.
     #[default]
     None,
-    /// Closes every connection it accepts.
+    /// Closes every connection after accept.
     Down,
-    /// Accepts and never says a word.
+    /// Accepts and never sends anything.
     HangAfterAccept,
-    /// Shakes hands and never answers.
+    /// Completes the handshake and never answers.
     HangAfterHandshake,
-    /// Takes the guest's evidence, and never says a word again.
+    /// Accepts the guest's evidence and then never answers.
     HangAfterPresent,
-    /// Takes this long for every answer, and makes every other request wait meanwhile.
+    /// Takes this long for every answer; other requests wait.
     Slow(Duration),
-    /// Its attestation server takes this long for every call, and every other request waits meanwhile.
+    /// Its attestation server takes this long for every call; other requests wait.
     SlowAttestation(Duration),
-    /// Answers the client's evidence with this HTTP status, whatever it is.
+    /// Answers the client's evidence with this HTTP status.
     PresentStatus(u16),
     /// Answers 503 to evidence requests.
     Unavailable,
-    /// Denies every export, in the words of a policy mismatch.
+    /// Denies every export with the text of a policy mismatch.
     Deny,
-    /// Says every key has expired.
+    /// Reports every key as expired.
     Expired,
-    /// Exports shares of another generation.
+    /// Exports shares with another share set id.
     WrongGeneration,
     /// Exports shares with the right X and wrong data.
     WrongShare,
-    /// Exports shares with this X, whatever theirs is. 0 is no X at all.
+    /// Exports shares with this X. 0 is invalid.
     ForeignX(u8),
-    /// Exports material cut or stretched to this many bytes.
+    /// Exports shares truncated or extended to this many bytes.
     Length(usize),
-    /// Runs another enclave.
+    /// Runs an enclave with another measurement.
     WrongMrenclave,
     /// Runs the enclave in debug mode.
     DebugEnclave,
-    /// Shows a quote made for an earlier exchange.
+    /// Sends a quote of an earlier exchange.
     StaleQuote,
-    /// Shows a fresh quote bound to somebody else's connection.
+    /// Sends a new quote bound to another connection.
     OtherConnection,
-    /// Shows the guest's own quote (one it was shown before, else a TD's quote with the right binding).
+    /// Sends the guest's own quote: one that a guest presented, else a TD's quote with the correct binding.
     Reflection,
-    /// Shows a quote bound to another TLS key.
+    /// Sends a quote bound to another TLS key.
     WrongSpki,
-    /// Shows a quote whose report data is right in its first half only.
+    /// Sends a quote whose report data is correct in its first half only.
     HalfReportData,
-    /// Speaks TLS 1.2.
+    /// Uses TLS 1.2.
     Tls12,
-    /// Pads every answer to a mebibyte.
+    /// Pads every answer to 1 MiB.
     Oversize,
     /// Echoes every vault request.
     Echo,
-    /// Has a clock this many seconds off.
+    /// Its clock is this many seconds ahead.
     WrongClock(i64),
-    /// Has no trusted time: it says one that is this many seconds off, and takes no guest's evidence.
+    /// Has no trusted time: sends a time this many seconds ahead and accepts no evidence.
     FrozenClock(i64),
-    /// Staples no collateral, even if it is told to.
+    /// Staples no collateral, even if configured to.
     NoCollateral,
-    /// Staples collateral that ran out a month ago. This and the other lies about collateral are stapled by every node.
+    /// Staples collateral that expired a month ago. Every node staples for this and the other kinds of wrong collateral.
     ExpiredCollateral,
     /// Staples collateral signed under another root.
     ForeignCollateral,
-    /// Quotes under another root, and staples that root's collateral if it is told to.
+    /// Quotes under another root, and staples that root's collateral if configured to staple.
     ForeignRoot,
     /// Its PCK certificate is on the CRL that it staples.
     RevokedPck,
-    /// Its platform is out of date, by the collateral that it staples.
+    /// Its platform is out of date in the collateral that it staples.
     OutOfDate,
 }
 
 impl FromStr for Misbehaviour {
     type Err = Error;
 
-    /// Reads `wrong-share`, or with its value `slow=3` (seconds), `slow-attestation=3`, `present-status=400`, `foreign-x=2`,
-    /// `length=17`, `wrong-clock=-86400`, `frozen-clock=-86400`.
+    /// Parses a name such as `wrong-share`, or one with its value: `slow=3` (seconds), `slow-attestation=3`,
+    /// `present-status=400`, `foreign-x=2`, `length=17`, `wrong-clock=-86400`, `frozen-clock=-86400`.
     fn from_str(text: &str) -> Result<Self, Error> {
         let unknown = || Error::UnknownMisbehaviour(text.to_owned());
         let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
@@ -102,7 +102,7 @@ impl FromStr for Misbehaviour {
     }
 }
 
-/// Every name, those that take a value with an example of it.
+/// Every name; those that take a value with an example.
 pub(crate) fn names() -> String {
     let valued = [
         "slow=3",
@@ -151,8 +151,8 @@ mod tests {
 
     #[test]
     fn names_are_read_with_and_without_values() {
-        let said = "nothing-known".parse::<Misbehaviour>().unwrap_err().to_string();
-        assert!(said.contains("expected one of: none, down, ") && said.contains("wrong-clock=-86400"), "{said}");
+        let message = "nothing-known".parse::<Misbehaviour>().unwrap_err().to_string();
+        assert!(message.contains("expected one of: none, down, ") && message.contains("wrong-clock=-86400"), "{message}");
         let read = |text: &str| text.parse::<Misbehaviour>().ok();
         assert_eq!(read("wrong-share"), Some(Misbehaviour::WrongShare));
         assert_eq!(read("slow=3"), Some(Misbehaviour::Slow(Duration::from_secs(3))));

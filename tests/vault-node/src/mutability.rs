@@ -1,13 +1,13 @@
-//! What a change of policy may change.
+//! Which changes of a policy a node allows.
 //!
-//! Source: key-server-protocol.md, section 5.4; where it is silent, policy.rs of the vault crate (texts.rs).
+//! Source: key-server-protocol.md, section 5.4; for the rest, policy.rs of the vault crate (texts.rs).
 
 use crate::policy::{Policy, PolicyField, PrincipalRef};
 use crate::profile::AttestationProfile;
 use crate::texts;
 
 impl Policy {
-    /// Whether `caller` may put `next` in place of this policy, else the node's words for why not.
+    /// Whether `caller` may replace this policy with `next`; otherwise the node's text.
     pub(crate) fn allows_change(&self, next: &Self, caller: PrincipalRef) -> Result<(), String> {
         for field in self.changed(next) {
             if self.mutability.immutable.contains(&field) {
@@ -32,7 +32,7 @@ impl Policy {
         if may { Ok(()) } else { Err(texts::not_allowed_to_stage(role(caller))) }
     }
 
-    /// Whether this profile may become one more principal: it requires every OID that all principals require now.
+    /// Whether this profile may become a principal: it must require every OID that all current principals require.
     pub(crate) fn allows_profile(&self, profile: &AttestationProfile) -> Result<(), String> {
         let missing = self.oids_of_all().into_iter().find(|oid| !profile.required_oids.iter().any(|one| one.oid == **oid));
         missing.map_or(Ok(()), |oid| Err(texts::oid_missing(oid)))
@@ -60,7 +60,7 @@ impl Policy {
         fields.into_iter().filter(|(_, differs)| *differs).map(|(field, _)| field).collect()
     }
 
-    /// The OIDs that every guest must carry, whichever entry it matches.
+    /// The OIDs that every guest needs, regardless of its entry.
     fn oids_of_all(&self) -> Vec<&str> {
         let mut profiles = self.profiles().map(|(_, profile)| &profile.required_oids);
         let first = profiles.next().into_iter().flatten().map(|one| one.oid.as_str());

@@ -1,4 +1,4 @@
-//! A running node: its socket, its threads, and the handle that tests hold.
+//! A running node: its socket, its threads, and the handle for tests.
 
 use std::collections::BTreeMap;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -14,30 +14,30 @@ use crate::policy::Policy;
 use crate::store::{Store, StoredKey};
 use crate::{Error, Misbehaviour, NodeConfig, clock, connection};
 
-/// What a node was asked so far.
+/// Counters of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Served {
-    /// Connections accepted.
+    /// Accepted connections.
     pub connections: u64,
-    /// Evidence given.
+    /// Evidence sent.
     pub challenges: u64,
-    /// Client evidence received, good or bad.
+    /// Client evidence received, valid or not.
     pub presents: u64,
-    /// Exports asked for.
+    /// Requests for export.
     pub exports: u64,
-    /// Shares given out.
+    /// Exported shares.
     pub released: u64,
     /// Calls to attestation servers.
     pub attestation_calls: u64,
 }
 
-/// What the threads of one node share.
+/// State that the threads of one node share.
 pub(crate) struct Shared {
     pub(crate) config: NodeConfig,
     leaves: Mutex<Leaves>,
     state: Mutex<State>,
     /// Held while a request is served.
-    turn: Mutex<()>,
+    serving: Mutex<()>,
     store: Mutex<Store>,
     stopped: Mutex<bool>,
     stopping: Condvar,
@@ -52,11 +52,11 @@ struct State {
     first_report_data: Option<[u8; 64]>,
     /// How far the clock was moved, in seconds.
     moved: i64,
-    /// Live connections, so that stopping ends them too.
+    /// Open connections, so that stopping the node ends them.
     open: BTreeMap<u64, TcpStream>,
 }
 
-/// A node's own code does not panic while it holds a lock; if it did, its last state is as good as any for a test.
+/// The node does not panic while it holds a lock; if it did, its last state would do for a test.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -66,30 +66,30 @@ impl Shared {
         lock(&self.state).misbehaviour
     }
 
-    /// The time that it really is: collateral is made, and quotes are judged, by it.
+    /// The node's clock without misbehaviour: collateral is made and quotes are appraised by it.
     pub(crate) fn true_time(&self) -> u64 {
         clock::now(self.config.clock_offset.saturating_add(lock(&self.state).moved))
     }
 
-    /// What a node that misbehaves so believes that time is.
+    /// The clock of a node with this misbehaviour.
     pub(crate) fn time(&self, misbehaviour: Misbehaviour) -> u64 {
         let off = if let Misbehaviour::WrongClock(seconds) = misbehaviour { seconds } else { 0 };
         self.true_time().saturating_add_signed(off)
     }
 
-    /// What the next connection is served with.
+    /// The TLS configuration of the next connection.
     pub(crate) fn serving_config(&self) -> Result<Arc<ServerConfig>, Error> {
         lock(&self.leaves).serving(self.true_time())
     }
 
-    /// The SubjectPublicKeyInfo with this hash, if the node answers for it now.
+    /// The SubjectPublicKeyInfo with this hash, if a challenge may name it now.
     pub(crate) fn leaf(&self, hash: &[u8]) -> Option<Vec<u8>> {
         lock(&self.leaves).find(hash, self.true_time())
     }
 
-    /// The right to serve a request, which one connection has at a time.
+    /// The lock for serving a request, which one connection holds at a time.
     pub(crate) fn one_at_a_time(&self) -> MutexGuard<'_, ()> {
-        lock(&self.turn)
+        lock(&self.serving)
     }
 
     pub(crate) fn count(&self, change: impl FnOnce(&mut Served)) {
@@ -112,12 +112,12 @@ impl Shared {
         lock(&self.state).guest_quotes.push(quote.to_vec());
     }
 
-    /// The first report data this node ever made; `this` one, if there was none.
+    /// The first report data of this node; `this`, if there was none.
     pub(crate) fn first_report_data(&self, this: [u8; 64]) -> [u8; 64] {
         *lock(&self.state).first_report_data.get_or_insert(this)
     }
 
-    /// Waits for `delay`, or until the node stops; then true.
+    /// Waits for `delay` or until the node stops; returns whether it stops.
     pub(crate) fn stopped_within(&self, delay: Duration) -> bool {
         let stopped = self.stopping.wait_timeout_while(lock(&self.stopped), delay, |stopped| !*stopped);
         *stopped.unwrap_or_else(PoisonError::into_inner).0
@@ -128,7 +128,7 @@ impl Shared {
 pub struct Node;
 
 impl Node {
-    /// Binds the socket and serves from a thread until the handle is dropped.
+    /// Listens, and serves from a thread until the handle is dropped.
     pub fn start(config: NodeConfig) -> Result<NodeHandle, Error> {
         let listener = TcpListener::bind(config.listen).map_err(Error::Listen)?;
         let address = listener.local_addr().map_err(Error::Listen)?;
@@ -136,7 +136,7 @@ impl Node {
         let state = State { misbehaviour: config.misbehaviour, ..State::default() };
         let shared = Arc::new(Shared {
             leaves: Mutex::new(leaves),
-            turn: Mutex::new(()),
+            serving: Mutex::new(()),
             store: Mutex::new(Store::open(config.state.as_deref())?),
             config,
             state: Mutex::new(state),
@@ -168,7 +168,7 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
             if let Err(error) = connection::serve(&node, stream) {
                 node.refused(&format!("connection: {error}"));
             }
-            // The copy kept for stopping would hold the connection open.
+            // The copy for stopping would keep the connection open.
             if let Some(copy) = lock(&node.state).open.remove(&id) {
                 copy.shutdown(Shutdown::Both).ok();
             }
@@ -182,7 +182,7 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
     }
 }
 
-/// A running node. Dropping it stops it: the port closes, connections end, threads are joined.
+/// A running node. Dropping it stops it: it closes the port and the connections, and joins its threads.
 pub struct NodeHandle {
     shared: Arc<Shared>,
     address: SocketAddr,
@@ -190,60 +190,60 @@ pub struct NodeHandle {
 }
 
 impl NodeHandle {
-    /// Where it listens.
+    /// Its address.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// What it was asked so far.
+    /// Its counters.
     #[must_use]
     pub fn served(&self) -> Served {
         lock(&self.shared.state).served
     }
 
-    /// Why it refused what it refused, and why connections broke, oldest first.
+    /// The reasons of its refusals and of broken connections, oldest first.
     #[must_use]
     pub fn refusals(&self) -> Vec<String> {
         lock(&self.shared.state).refusals.clone()
     }
 
-    /// Every quote guests presented, oldest first.
+    /// Every quote that guests presented, oldest first.
     #[must_use]
     pub fn guest_quotes(&self) -> Vec<Vec<u8>> {
         self.shared.guest_quotes()
     }
 
-    /// Gives it a guest's quote to reflect, captured elsewhere.
+    /// Adds a guest's quote for [`Misbehaviour::Reflection`].
     pub fn give_guest_quote(&self, quote: &[u8]) {
         self.shared.keep_guest_quote(quote);
     }
 
-    /// Makes it misbehave in another way, from the next connection on.
+    /// Changes its misbehaviour, from the next connection on.
     pub fn set_misbehaviour(&self, misbehaviour: Misbehaviour) {
         lock(&self.shared.state).misbehaviour = misbehaviour;
     }
 
-    /// Moves its clock ahead, with all that is judged and made by it.
+    /// Moves its clock ahead, and with it everything that depends on the time.
     pub fn advance_clock(&self, by: Duration) {
         let seconds = i64::try_from(by.as_secs()).unwrap_or(i64::MAX);
         let mut state = lock(&self.shared.state);
         state.moved = state.moved.saturating_add(seconds);
     }
 
-    /// Makes its leaf's key turn now, as it does every 24 hours. The one before answers 15 minutes more.
-    pub fn turn_leaf(&self) -> Result<(), Error> {
+    /// Replaces its leaf now, as it does every 24 hours. Challenges may name the previous leaf for 15 minutes more.
+    pub fn rotate_leaf(&self) -> Result<(), Error> {
         let now = self.shared.true_time();
-        lock(&self.shared.leaves).turn(now)
+        lock(&self.shared.leaves).rotate(now)
     }
 
-    /// DER of the certificate that signs its leaves.
+    /// DER of its CA certificate.
     #[must_use]
     pub fn ca_der(&self) -> Vec<u8> {
         lock(&self.shared.leaves).ca_der().to_vec()
     }
 
-    /// Stores a key as if it had been created by the rules. Replaces one of the same handle.
+    /// Stores a key without the checks of CreateKey. Replaces one of the same handle.
     pub fn put_key(&self, handle: &str, material: Vec<u8>, policy: Value) -> Result<(), Error> {
         let now = self.shared.time(self.shared.misbehaviour());
         let key = StoredKey::new(material, Policy::read(policy, &self.shared.config.extensions)?, now);
@@ -252,7 +252,7 @@ impl NodeHandle {
         store.save()
     }
 
-    /// Forgets a key.
+    /// Deletes a key.
     pub fn drop_key(&self, handle: &str) -> Result<(), Error> {
         let mut store = self.shared.store();
         store.keys.remove(handle);
@@ -264,7 +264,7 @@ impl Drop for NodeHandle {
     fn drop(&mut self) {
         *lock(&self.shared.stopped) = true;
         self.shared.stopping.notify_all();
-        // Wakes the accepting thread, which then sees that it shall stop.
+        // Wakes the accepting thread, which then stops.
         drop(TcpStream::connect(self.address));
         if let Some(accepting) = self.accepting.take() {
             accepting.join().ok();

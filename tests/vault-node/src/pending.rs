@@ -1,7 +1,7 @@
-//! Attestation profiles that are staged for a key and not in force yet: how a new image is let in beside the old one.
+//! Attestation profiles that are staged for a key: an owner prepares the admission of a new image beside the old one.
 //!
-//! The platform's own right to stage for everybody, and profiles that promote themselves, are not modelled: the operator of a disk
-//! key uses neither.
+//! Two features are not modelled, because operators of disk keys use neither: staging by the platform for all keys, and profiles
+//! that promote themselves.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,7 +13,7 @@ use crate::store::StoredKey;
 use crate::texts;
 use crate::wire::Response;
 
-/// The most profiles that wait for one key.
+/// The largest number of staged profiles of one key.
 const MAX: usize = 16;
 
 /// One staged profile.
@@ -27,7 +27,7 @@ pub(crate) struct PendingProfile {
     pub(crate) staged_by_platform: bool,
 }
 
-/// Where a profile came from, as the caller says. A request with anything else is not understood, and echoed.
+/// The source of a profile, as the caller states it. A request with another value is not parsed, and echoed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Source {
     PlatformBuild,
@@ -60,7 +60,7 @@ impl Request<'_> {
         Ok(answer)
     }
 
-    /// Adds the profile as one more principal: those that are there stay.
+    /// Adds the profile as another principal; the existing ones stay.
     pub(crate) fn promote(&self, key: &mut StoredKey, id: u32) -> Result<Response, String> {
         self.caller().may(Operation::PromoteProfile, &key.policy)?;
         let place = key.pending.iter().position(|pending| pending.id == id).ok_or_else(|| texts::no_pending(id))?;

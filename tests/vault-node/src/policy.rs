@@ -1,6 +1,6 @@
-//! Key policies, version 1, as nodes keep them: what they have no field for is lost.
+//! Key policies, version 1, as nodes store them: a node drops unknown fields.
 //!
-//! Source: key-server-protocol.md, section 5; where they are silent, types.rs of the vault crate (texts.rs).
+//! Source: key-server-protocol.md, section 5; for the rest, types.rs of the vault crate (texts.rs).
 
 use std::fmt;
 
@@ -10,9 +10,9 @@ use serde_json::Value;
 use crate::profile::AttestationProfile;
 use crate::{Error, Extensions};
 
-/// How long a key lives when its policy does not say, in seconds: 30 days.
+/// The default lifetime of a key, in seconds: 30 days.
 const DEFAULT_TTL: u64 = 30 * dcap::DAY;
-/// How long a key lives at most, in seconds: 90 days.
+/// The longest lifetime of a key, in seconds: 90 days.
 const MAX_TTL: u64 = 90 * dcap::DAY;
 
 /// A key's policy.
@@ -38,7 +38,7 @@ pub(crate) struct Principals {
     pub(crate) tees: Vec<Principal>,
 }
 
-/// A person, or a guest, that rules can name.
+/// A user or a guest that rules can name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Principal {
     Oidc {
@@ -47,7 +47,7 @@ pub(crate) enum Principal {
         #[serde(default)]
         required_roles: Vec<String>,
     },
-    /// In the schema, and never matched.
+    /// In the schema, but it never matches.
     Fido2 {
         rp_id: String,
         credential_id_b64: String,
@@ -63,7 +63,7 @@ pub(crate) struct Rule {
     pub(crate) requires: Vec<Value>,
 }
 
-/// What a rule can grant. The other requests have rules of their own.
+/// The operations that a rule can grant. Other requests have fixed rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Operation {
     ExportKey,
@@ -85,7 +85,7 @@ pub(crate) enum PrincipalRef {
     AnyTee,
 }
 
-/// The parts of a policy that may be changed one by one.
+/// The parts of a policy that may be changed separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum PolicyField {
     Owner,
@@ -110,7 +110,7 @@ pub(crate) struct Mutability {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Lifecycle {
-    /// 0 is the default.
+    /// 0 means the default.
     #[serde(default)]
     pub(crate) ttl_seconds: u64,
     #[serde(default)]
@@ -138,13 +138,13 @@ impl fmt::Display for PolicyField {
 }
 
 impl Policy {
-    /// Reads a policy as a node with these extensions keeps it.
+    /// Parses a policy as a node with these extensions stores it.
     pub(crate) fn read(json: Value, extensions: &Extensions) -> Result<Self, Error> {
         let mut policy: Self = serde_json::from_value(json).map_err(|error| Error::Policy(error.to_string()))?;
         policy.normalise(extensions).map(|()| policy)
     }
 
-    /// Fills in and caps the key's life, and normalises every profile.
+    /// Sets and limits the key's lifetime, and normalises every profile.
     pub(crate) fn normalise(&mut self, extensions: &Extensions) -> Result<(), Error> {
         let ttl = &mut self.lifecycle.ttl_seconds;
         *ttl = if *ttl == 0 { DEFAULT_TTL } else { (*ttl).min(MAX_TTL) };
@@ -158,12 +158,12 @@ impl Policy {
         Ok(())
     }
 
-    /// Whether the owner is this subject.
+    /// Whether this subject is the owner.
     pub(crate) fn is_owned_by(&self, subject: &str) -> bool {
         matches!(&self.principals.owner, Principal::Oidc { sub, .. } if sub == subject)
     }
 
-    /// The attestation profiles of the guests, with their places.
+    /// The attestation profiles of the guests, with their indices.
     pub(crate) fn profiles(&self) -> impl Iterator<Item = (usize, &AttestationProfile)> {
         self.principals.tees.iter().enumerate().filter_map(|(index, principal)| match principal {
             Principal::Tee(profile) => Some((index, profile)),
@@ -178,7 +178,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A policy of owner-1 for guests of these `Tdx` registers, and these rules.
+    /// A policy of owner-1 for guests with these `Tdx` registers, and with these rules.
     pub(crate) fn policy(tdx: &Value, operations: &Value) -> Value {
         json!({
             "version": 1,
@@ -235,7 +235,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_a_node_does_not_know_is_no_policy() {
+    fn unknown_policies_are_refused() {
         type Change = fn(&mut Value);
         let snp = |policy: &mut Value| {
             policy["principals"]["tees"][0]["Tee"]["measurements"] = json!([{ "SevSnp": { "measurement": "aa".repeat(48) } }]);

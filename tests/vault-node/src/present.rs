@@ -1,4 +1,4 @@
-//! The client's leg: whether its quote is bound to this connection. Whether the quote is any good is decided at `/data`.
+//! The client's evidence: checks that its quote is bound to this connection. `/data` verifies the quote.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
@@ -11,7 +11,7 @@ use crate::texts::{self, HttpError};
 use crate::wire::AttestRequest;
 use crate::{Misbehaviour, clock};
 
-/// Answers 204 when the quote is bound to this connection, else a status of its own (texts.rs).
+/// Answers 204 when the quote is bound to this connection, else another status (texts.rs).
 pub(crate) fn answer(
     session: &mut Session<'_>,
     request: &AttestRequest,
@@ -21,7 +21,7 @@ pub(crate) fn answer(
     node.count(|served| served.presents += 1);
     match session.misbehaviour {
         Misbehaviour::FrozenClock(_) => return Answer::refusal(texts::NO_TRUSTED_TIME),
-        Misbehaviour::PresentStatus(status) => return Answer::refusal(HttpError { status, text: "as it was told" }),
+        Misbehaviour::PresentStatus(status) => return Answer::refusal(HttpError { status, text: "as configured" }),
         _ => {}
     }
     match accept(session, request, export) {
@@ -41,7 +41,7 @@ fn accept(
     request: &AttestRequest,
     export: impl Fn(&[u8], &[u8; 32]) -> Option<[u8; 32]>,
 ) -> Result<GuestEvidence, HttpError> {
-    // Taken at once: one challenge is answered once, and evidence that was accepted before stays.
+    // Removed before the checks: a challenge is answered once. Evidence that was accepted before stays.
     let pending = session.pending.take().ok_or(texts::NOT_PENDING)?;
     let leaf = session.leaf.as_ref().ok_or(texts::NOT_PENDING)?;
     if request.context() != Some(pending) {

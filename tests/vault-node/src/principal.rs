@@ -1,6 +1,6 @@
 //! Resolves a caller to a principal of a policy, and evaluates the policy's rules.
 //!
-//! Source: key-server-protocol.md, section 5.2; where they are silent, policy.rs of the vault crate (texts.rs).
+//! Source: key-server-protocol.md, section 5.2; for the rest, policy.rs of the vault crate (texts.rs).
 
 use serde_json::Value;
 
@@ -11,23 +11,23 @@ use crate::profile::{AttestationProfile, Measurement};
 use crate::texts;
 use crate::tls::ClientLeaf;
 
-/// Asks the attestation servers of one `Tee` entry about a quote: the TCB status, or why it is refused.
+/// Asks the attestation servers of one `Tee` entry about a quote: returns the TCB status, or why it is refused.
 pub(crate) type Verify<'a> = Box<dyn Fn(&GuestEvidence) -> Result<String, String> + 'a>;
 
-/// Who is asking, as far as this connection showed it.
+/// The caller, as far as this connection proved it.
 pub(crate) struct Caller<'a> {
-    /// Claims of a checked bearer.
+    /// Claims of a verified bearer token.
     pub(crate) oidc: Option<&'a Value>,
-    /// What the client presented, bound to this connection and not verified yet.
+    /// The client's evidence, bound to this connection and not verified.
     pub(crate) evidence: Option<&'a GuestEvidence>,
     pub(crate) leaf: Option<&'a ClientLeaf>,
     pub(crate) verify: Verify<'a>,
-    /// Told why a guest is not a principal, which the guest itself never learns.
+    /// Gets the reason why a guest is not a principal, which the guest does not get.
     pub(crate) refused: Box<dyn Fn(&str) + 'a>,
 }
 
 impl Caller<'_> {
-    /// The one principal that the caller is: by its bearer first, then by its evidence.
+    /// The principal that the caller is: by its bearer token first, then by its evidence.
     pub(crate) fn resolve(&self, policy: &Policy) -> Option<PrincipalRef> {
         let who = &policy.principals;
         if self.has(&who.owner) {
@@ -45,7 +45,7 @@ impl Caller<'_> {
         policy.profiles().find(|(_, profile)| why_not(*profile).is_ok()).map(|(index, _)| PrincipalRef::Tee(index))
     }
 
-    /// Whether a rule lets the caller do `operation`, else the node's words for why not.
+    /// Whether a rule allows `operation` to the caller; otherwise the node's text.
     pub(crate) fn may(&self, operation: Operation, policy: &Policy) -> Result<PrincipalRef, String> {
         let caller = self.resolve(policy).ok_or(texts::DENIED)?;
         let names =
@@ -53,7 +53,7 @@ impl Caller<'_> {
         let mut rules =
             policy.operations.iter().filter(|rule| rule.ops.contains(&operation) && rule.principals.iter().any(names));
         let first = rules.next().ok_or_else(|| texts::no_rule(&operation.to_string()))?;
-        // Conditions are not evaluated here, so a rule with any does not hold.
+        // This node evaluates no conditions, so a rule with conditions does not hold.
         if first.requires.is_empty() || rules.any(|rule| rule.requires.is_empty()) {
             Ok(caller)
         } else {
@@ -61,18 +61,18 @@ impl Caller<'_> {
         }
     }
 
-    /// The issuer that the policy names is not compared: the node takes bearers of its own issuer only.
+    /// The issuer in the policy is not compared: the node accepts bearer tokens of its own issuer only.
     fn has(&self, principal: &Principal) -> bool {
         let (Principal::Oidc { sub, required_roles, .. }, Some(claims)) = (principal, self.oidc) else { return false };
         let roles = claims.get("roles").and_then(Value::as_array);
         let held: Vec<_> = roles.into_iter().flatten().filter_map(Value::as_str).collect();
         let has_roles = required_roles.iter().all(|role| held.iter().any(|one| one.eq_ignore_ascii_case(role)));
         let is_subject = claims.get("sub").and_then(Value::as_str) == Some(sub);
-        // Without a subject the roles alone decide; without roles either it matches no caller.
+        // Without a subject the roles decide; with neither, the entry matches no caller.
         has_roles && (is_subject || (sub.is_empty() && !required_roles.is_empty()))
     }
 
-    /// Signature and TCB first, measurements second, extensions of the leaf last.
+    /// Checks signature and TCB, then measurements, then extensions of the certificate.
     fn is_guest(&self, evidence: &GuestEvidence, profile: &AttestationProfile) -> Result<(), String> {
         let servers = &profile.attestation_servers;
         if servers.is_empty() || servers.iter().any(|server| !server.url.starts_with("https://")) {
@@ -133,7 +133,7 @@ mod tests {
         GuestEvidence { quote: Vec::new(), measurements: Measurements::Snp { measurement: [0xaa; 48] } }
     }
 
-    /// Which principal a guest with this evidence and an app id is, and how often an attestation server was asked.
+    /// Returns which principal a guest with this evidence and an app id is, and the number of calls to an attestation server.
     fn guest(policy: &Policy, evidence: &GuestEvidence, status: Result<&str, &str>) -> (Option<PrincipalRef>, usize) {
         let asked = Cell::new(0);
         let leaf =
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_td_is_its_measurements_and_no_others() {
+    fn td_matches_only_its_own_measurements() {
         let with = |register: &str, value: &str| {
             let mut tdx = tdx();
             tdx[register] = json!(value.repeat(48));
@@ -174,8 +174,8 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_is_what_its_attestation_server_and_its_leaf_say_too() {
-        /// What a case changes, what the server says, and then whether the guest is a principal and how often the server was asked.
+    fn guest_needs_its_attestation_server_and_its_certificate_too() {
+        /// The change of a case, the server's result, whether the guest is a principal, and the number of calls.
         type Case<'a> = (&'a str, fn(&mut Value), Result<&'a str, &'a str>, (bool, usize));
         let oid = |oid: &str, value: &str| json!([{ "oid": oid, "value": value }]);
         let cases: [Case<'_>; 10] = [
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_of_one_kind_of_guest_is_none_of_the_other() {
+    fn policy_of_one_tee_does_not_match_another() {
         let with = |measurement: Value| {
             let mut given = policy(&tdx(), &json!([]));
             given["principals"]["tees"][0]["Tee"]["measurements"] = json!([measurement]);
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_permit_whom_they_name_for_what_they_name() {
+    fn rules_permit_their_principals_their_operations() {
         let rule = |principal: &str, requires: &Value| json!([{ "ops": ["DeleteKey"], "principals": [principal], "requires": requires }]);
         let unmet = texts::unmet("DeleteKey", "conditions are not evaluated by this node");
         let cases = [

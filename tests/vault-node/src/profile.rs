@@ -1,18 +1,18 @@
-//! Attestation profiles: what a guest must show to be a principal of a policy.
+//! Attestation profiles: the requirements for a guest to be a principal of a policy.
 //!
-//! Source: key-server-protocol.md, section 5.3; where they are silent, types.rs of the vault crate (texts.rs).
+//! Source: key-server-protocol.md, section 5.3; for the rest, types.rs of the vault crate (texts.rs).
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Extensions};
 
-/// What a guest must show to be one principal.
+/// The requirements for one principal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AttestationProfile {
     pub(crate) name: String,
     /// One of them must match.
     pub(crate) measurements: Vec<Measurement>,
-    /// Each of them must accept the quote; none accepts nothing.
+    /// Each of them must accept the quote; without any, nothing is accepted.
     pub(crate) attestation_servers: Vec<Server>,
     #[serde(default)]
     pub(crate) required_oids: Vec<RequiredOid>,
@@ -20,7 +20,7 @@ pub(crate) struct AttestationProfile {
     pub(crate) acceptable_tcb_statuses: Option<Vec<String>>,
 }
 
-/// All that is in it must match. `rtmr0`, `rtmr3` and `SevSnp` are this node's own (`Extensions`).
+/// All fields that are present must match. Real nodes have neither `rtmr0`, `rtmr3` nor `SevSnp` (`Extensions`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Measurement {
     Mrenclave(String),
@@ -45,7 +45,7 @@ pub(crate) struct Server {
     pub(crate) pinned_spki_sha256_hex: Option<String>,
 }
 
-/// An extension of the guest's leaf with this value, in hex.
+/// An extension of the guest's certificate with this value, in hex.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RequiredOid {
     pub(crate) oid: String,
@@ -53,7 +53,7 @@ pub(crate) struct RequiredOid {
 }
 
 impl AttestationProfile {
-    /// Brings hex to lower case and drops what a node without the extension has no field for.
+    /// Converts hex to lower case, and drops fields that a node without the extension does not store.
     pub(crate) fn normalise(&mut self, extensions: &Extensions) -> Result<(), Error> {
         for measurement in &mut self.measurements {
             match measurement {

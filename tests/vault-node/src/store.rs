@@ -1,4 +1,4 @@
-//! The keys a node holds, in memory and, if asked, in a file that outlives it.
+//! The keys of a node, in memory and, if configured, in a file.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use crate::pending::PendingProfile;
 use crate::policy::Policy;
 use crate::wire::{KeyInfo, KeyListEntry, KeyType};
 
-/// One key with all that belongs to it; also its form in the state file.
+/// A key and its data; also its form in the state file.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct StoredKey {
     pub(crate) key_type: KeyType,
@@ -28,7 +28,7 @@ pub(crate) struct StoredKey {
 }
 
 impl StoredKey {
-    /// A share that can be exported, created at unix time `now`.
+    /// A share that can be exported, created at Unix time `now`.
     pub(crate) fn new(material: Vec<u8>, policy: Policy, now: u64) -> Self {
         Self {
             key_type: KeyType::RawShare,
@@ -72,7 +72,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// An empty store, or what `dir` holds from an earlier run.
+    /// An empty store, or the one saved in `dir`.
     pub(crate) fn open(dir: Option<&Path>) -> Result<Self, Error> {
         let Some(dir) = dir else {
             return Ok(Self { keys: BTreeMap::new(), file: None });
@@ -84,7 +84,7 @@ impl Store {
         Ok(Self { keys, file: Some(file) })
     }
 
-    /// Writes the file anew, if there is one. Renamed into place: a killed node leaves the old one.
+    /// Saves the store, if it has a file. The new file is renamed into place, so a killed node leaves the old one.
     pub(crate) fn save(&self) -> Result<(), Error> {
         let Some(file) = &self.file else { return Ok(()) };
         let new = file.with_extension("new");

@@ -1,10 +1,10 @@
 //! The table of refusals: the HTTP statuses of the evidence exchange and the vault's error texts, each with its source.
 //!
-//! Clients tell failures apart by substrings of these texts, so the node and its tests take them from here. The source is
-//! `key-server-protocol.md` with its section, or "vault crate" where that page has the text from them and the node's public sources do
+//! Clients distinguish failures by substrings of these texts, so the node and its tests use this table. The source is
+//! `key-server-protocol.md` with its section, or "vault crate" where that page has the text from the nodes' public sources
 //! (enclave-os-mini, crates/enclave-os-vault, 2026-08-21).
 
-/// A refusal with an HTTP status of its own. A client must go by the status: the text is for the person who reads a log.
+/// A refusal with an HTTP status. Clients decide by the status; the text is for logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpError {
     /// The HTTP status.
@@ -17,9 +17,10 @@ const fn http(status: u16, text: &'static str) -> HttpError {
     HttpError { status, text }
 }
 
-/// No such path, or not a POST. Source: key-server-protocol.md, section 1.3.
+/// An unknown path, or not a POST. Source: key-server-protocol.md, section 1.3.
 pub const NO_SUCH_PATH: HttpError = http(404, "not found");
-/// The challenge names a leaf key that the node does not have, or had more than 15 minutes ago. Source: key-server-protocol.md, section 2.7.
+/// The challenge names a leaf key that the node does not have, or replaced more than 15 minutes ago. Source:
+/// key-server-protocol.md, section 2.7.
 pub const UNKNOWN_LEAF: HttpError = http(404, "unknown leaf");
 /// Not a JSON message of this protocol. Source: key-server-protocol.md, section 2.7.
 pub const MALFORMED: HttpError = http(400, "malformed");
@@ -27,19 +28,21 @@ pub const MALFORMED: HttpError = http(400, "malformed");
 pub const VERSION_OR_MODE: HttpError = http(400, "version or mode");
 /// `context` is missing or not 32 bytes. Source: key-server-protocol.md, section 2.7.
 pub const CONTEXT: HttpError = http(400, "context is not 32 bytes");
-/// The machine gives no quote now. Source: key-server-protocol.md, section 2.7.
+/// The platform makes no quote now. Source: key-server-protocol.md, section 2.7.
 pub const NO_QUOTE: HttpError = http(503, "quote provider unavailable");
 /// The node's clock has no quorum. Source: key-server-protocol.md, section 2.7.
 pub const NO_TRUSTED_TIME: HttpError = http(503, "no trusted time");
-/// `quote_time` of a guest's evidence is older than 24 h 05 min, more than 5 min ahead, or no time. Source: key-server-protocol.md, section 2.7.
+/// `quote_time` of a guest's evidence is older than 24 h 05 min, more than 5 min ahead, or no time. Source:
+/// key-server-protocol.md, section 2.7.
 pub const STALE: HttpError = http(400, "quote_time is stale, ahead or malformed");
-/// No challenge on this connection waits for evidence, or one with another context does. Source: key-server-protocol.md, section 2.7.
+/// This connection has no open challenge, or one with another context. Source: key-server-protocol.md, section 2.7.
 pub const NOT_PENDING: HttpError = http(400, "no pending client_context");
-/// A quote of a kind that the node does not read. Source: key-server-protocol.md, section 2.7.
+/// A quote of a type that the node cannot parse. Source: key-server-protocol.md, section 2.7.
 pub const NO_REPORT_DATA: HttpError = http(400, "no report_data in the quote");
-/// The quote is bound to another key, context or connection: the only reason for a 403. Source: key-server-protocol.md, section 2.7.
+/// The quote is bound to another key, context or connection: the only reason for a 403. Source: key-server-protocol.md, section
+/// 2.7.
 pub const REPORT_DATA: HttpError = http(403, "report_data mismatch");
-/// The `Authorization` header is not a good bearer of this node's issuer. Source: key-server-protocol.md, section 4.3.
+/// The `Authorization` header is not a valid bearer token of this node's issuer. Source: key-server-protocol.md, section 4.3.
 pub const BEARER: HttpError = http(401, "invalid bearer");
 
 /// There is no key of this handle. Source: key-server-protocol.md, section 3.8.
@@ -48,7 +51,7 @@ pub const NOT_FOUND: &str = "key not found";
 pub const DENIED: &str = "caller is not in policy.principals (no OIDC subject or RA-TLS TEE matches the key's PrincipalSet)";
 /// The short form: to GetKeyInfo, GetPolicy, ReadAuditLog and the requests about pending profiles. Source: key-server-protocol.md, section 3.8.
 pub const NOT_A_PRINCIPAL: &str = "caller is not in policy.principals";
-/// To ExportKey and UpdatePolicy after the key's life. Source: key-server-protocol.md, section 3.8.
+/// To ExportKey and UpdatePolicy after the key's lifetime. Source: key-server-protocol.md, section 3.8.
 pub const EXPIRED: &str = "key has expired";
 /// The grant did not allow export. Source: key-server-protocol.md, section 3.8.
 pub const NOT_EXPORTABLE: &str = "key is not exportable";
@@ -58,7 +61,8 @@ pub const EXISTS: &str = "handle already exists";
 pub const GRANT_EXPIRED: &str = "key-creation grant has expired";
 /// Source: key-server-protocol.md, section 3.8; the end of the sentence: vault crate.
 pub const GRANT_CNF: &str = "grant cnf (holder-of-key) does not match the caller's RA-TLS certificate";
-/// A grant without `cnf` is bound to the app id of the caller's certificate, which this node does not do. Source: vault crate.
+/// A grant without `cnf` is bound to the app id of the caller's certificate, which this node does not implement. Source: vault
+/// crate.
 pub const GRANT_UNBOUND: &str = "caller RA-TLS certificate has no app-id (OID 3.6) and the grant has no cnf binding";
 /// Source: vault crate.
 pub const GRANT_NO_CERTIFICATE: &str = "key creation requires a mutual-RA-TLS peer certificate";
@@ -70,7 +74,7 @@ pub const NO_HANDLE: &str = "handle must not be empty";
 pub const RESERVED_HANDLE: &str = "handles starting with '__' are reserved for internal use";
 /// Source: vault crate.
 pub const NO_MATERIAL: &str = "material must not be empty";
-/// To ListKeys without a bearer. Source: vault crate.
+/// To ListKeys without a bearer token. Source: vault crate.
 pub const LIST_NEEDS_OIDC: &str = "OIDC authentication required to list keys";
 /// Source: vault crate.
 pub const PENDING_IMMUTABLE: &str = "PolicyField::PendingProfiles is immutable on this key";

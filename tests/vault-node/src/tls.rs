@@ -1,4 +1,4 @@
-//! The node's side of TLS 1.3, and what its certificate and the guest's say.
+//! The node's side of TLS 1.3, and the content of its and the guest's certificates.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -15,12 +15,13 @@ use x509_cert::der::{Decode as _, Encode as _};
 
 use crate::Error;
 
-/// The extension of a guest's leaf: its app's UUID, 16 raw bytes.
+/// The extension of a guest's certificate: its app's UUID, 16 raw bytes.
 pub const APP_EXTENSION: &str = "1.3.6.1.4.1.65230.4.1";
-/// What the OIDs begin with that a policy can require.
+/// The prefix of the OIDs that a policy can require.
 const CLAIMS: &str = "1.3.6.1.4.1.65230.";
 
-/// TLS 1.3 only, the leaf with its CA, client certificates asked for but not required, no tickets, no early data, no ALPN.
+/// TLS 1.3 only, with the leaf and its CA; requests client certificates without requiring them; no tickets, no early data, no
+/// ALPN.
 pub(crate) fn server(chain: Vec<CertificateDer<'static>>, key: &Key) -> Result<Arc<ServerConfig>, Error> {
     let provider = Arc::new(provider::default_provider());
     let verifier = Arc::new(AnyLeaf(provider.signature_verification_algorithms));
@@ -35,7 +36,7 @@ pub(crate) fn server(chain: Vec<CertificateDer<'static>>, key: &Key) -> Result<A
     Ok(Arc::new(config))
 }
 
-/// Takes any leaf whose key made the handshake's signature: its quote says whose it is, not its issuer.
+/// Accepts any certificate whose key signed the handshake: the quote proves the identity, not the certificate's issuer.
 #[derive(Debug)]
 struct AnyLeaf(WebPkiSupportedAlgorithms);
 
@@ -80,21 +81,21 @@ impl ClientCertVerifier for AnyLeaf {
     }
 }
 
-/// What the node reads in a client's leaf.
+/// The content of a client's certificate.
 #[derive(Debug)]
 pub(crate) struct ClientLeaf {
-    /// The whole certificate, which grants name by its hash.
+    /// The whole certificate; grants name it by its hash.
     pub(crate) der: Vec<u8>,
-    /// `SubjectPublicKeyInfo` as it stands in it.
+    /// Its `SubjectPublicKeyInfo`.
     pub(crate) spki: Vec<u8>,
-    /// Extensions under 1.3.6.1.4.1.65230: OID, and value in lower-case hex as policies require it.
+    /// Extensions under 1.3.6.1.4.1.65230: OID, and value in lower-case hex as in policies.
     pub(crate) oids: Vec<(String, String)>,
-    /// Whether it names an app, and so asks to prove itself.
+    /// Whether it names an app, so that the client must send evidence.
     pub(crate) names_app: bool,
 }
 
 impl ClientLeaf {
-    /// Reads the leaf, or nothing if it is no certificate.
+    /// Parses the certificate; `None` if it is invalid.
     pub(crate) fn read(der: &[u8]) -> Option<Self> {
         let certificate = x509_cert::Certificate::from_der(der).ok()?;
         let body = certificate.tbs_certificate();
@@ -108,8 +109,8 @@ impl ClientLeaf {
     }
 }
 
-/// Answers a ClientHello as a server that knows nothing newer than TLS 1.2: rustls is built without it, and a guest
-/// must refuse at the first record anyway.
+/// Answers a ClientHello like a server that supports TLS 1.2 at most: rustls is built without TLS 1.2, and a guest must refuse at
+/// the first record anyway.
 ///
 /// Source: RFC 5246, section 7.4.1.3.
 pub(crate) fn answer_in_tls12(stream: &mut (impl Read + Write)) -> io::Result<()> {
@@ -124,7 +125,7 @@ pub(crate) fn answer_in_tls12(stream: &mut (impl Read + Write)) -> io::Result<()
     stream.flush()
 }
 
-/// ring as rustls uses it here; for randomness.
+/// ring, as rustls uses it; for randomness.
 pub(crate) fn random<const N: usize>() -> Result<[u8; N], Error> {
     let provider: CryptoProvider = provider::default_provider();
     let mut out = [0; N];

@@ -1,4 +1,4 @@
-//! The JSON of the wire, both conversations. Unknown fields are ignored.
+//! The JSON of both conversations. Unknown fields are ignored.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
@@ -11,7 +11,7 @@ use crate::pending::{PendingProfile, Source};
 use crate::policy::Policy;
 use crate::profile::AttestationProfile;
 
-/// A request to `/__privasys/attest`, either mode.
+/// A request to `/__privasys/attest` in either mode.
 #[derive(Deserialize)]
 pub(crate) struct AttestRequest {
     pub(crate) v: u32,
@@ -47,7 +47,7 @@ pub(crate) struct Evidence {
     pub(crate) collateral: Option<SignedCollateral>,
 }
 
-/// A request to `/data`. Byte strings come as base64url. Approvals are ignored: no rule here asks for them.
+/// A request to `/data`. Byte strings are base64url. Approvals are ignored: no rule here requires them.
 #[derive(Deserialize)]
 pub(crate) enum VaultRequest {
     CreateKey {
@@ -98,7 +98,7 @@ pub(crate) enum VaultRequest {
 }
 
 impl VaultRequest {
-    /// Reads a request as a node with these extensions does; `None` for what it echoes.
+    /// Parses a request as a node with these extensions does; `None` for a request that it echoes.
     pub(crate) fn read(body: &[u8], extensions: &Extensions) -> Option<Self> {
         let mut request = serde_json::from_slice(body).ok()?;
         match &mut request {
@@ -110,7 +110,7 @@ impl VaultRequest {
     }
 }
 
-/// What a key is for. Disks need shares only; a grant may say any of them.
+/// The type of a key. Disks need shares only; a grant may name any type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum KeyType {
     RawShare,
@@ -119,7 +119,7 @@ pub(crate) enum KeyType {
     HmacSha256Key,
 }
 
-/// What is said of a key to those it concerns.
+/// The information about a key for its principals.
 #[derive(Serialize)]
 pub(crate) struct KeyInfo {
     pub(crate) handle: String,
@@ -131,7 +131,7 @@ pub(crate) struct KeyInfo {
     pub(crate) public_key: Option<Vec<u8>>,
 }
 
-/// The same in a list.
+/// The information about a key in a list.
 #[derive(Serialize)]
 pub(crate) struct KeyListEntry {
     pub(crate) handle: String,
@@ -139,7 +139,7 @@ pub(crate) struct KeyListEntry {
     pub(crate) expires_at: u64,
 }
 
-/// An answer of `/data`. Byte strings go out as arrays of integers; `KeyDeleted` and `PendingProfileRevoked` are bare strings.
+/// An answer of `/data`. Byte strings are arrays of integers; `KeyDeleted` and `PendingProfileRevoked` are bare strings.
 #[derive(Serialize)]
 pub(crate) enum Response {
     KeyCreated { handle: String, expires_at: u64 },

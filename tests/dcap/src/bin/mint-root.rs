@@ -1,4 +1,4 @@
-//! Makes the simulated root in a folder, or loads the one that is there, and leaves its certificate beside it.
+//! `mint-root FOLDER`: makes the simulated root, or loads an existing one, and writes its certificate beside it.
 #![expect(clippy::print_stderr, reason = "a build tool says what went wrong")]
 
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! The program around the node.
+//! The program `vault-node`.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use vault_node::Issuer;
 
 use crate::guest::{Guest, World, now};
 
-/// Starts the program over the files in `dir`; it ends when this is dropped.
+/// Starts the program with the files in `dir`; it ends when dropped.
 struct Program(Child);
 
 impl Program {
@@ -28,7 +28,7 @@ impl Program {
         Self(child.unwrap())
     }
 
-    /// Where it says that it listens.
+    /// The address that it prints.
     fn address(&mut self) -> SocketAddr {
         let mut line = String::new();
         BufReader::new(self.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -44,7 +44,7 @@ impl Drop for Program {
 }
 
 #[test]
-fn program_says_where_it_listens_and_serves_as_it_is_told() {
+fn program_prints_its_address_and_serves_as_configured() {
     let dir = tempfile::tempdir().unwrap();
     let mut plain = Program::start(dir.path(), &[]);
     let address = plain.address();
@@ -54,21 +54,21 @@ fn program_says_where_it_listens_and_serves_as_it_is_told() {
     let operator = Guest::with_app(&world, None);
     Guest::new(&world).unlock(address).unwrap();
     let evidence = |address| operator.dial(address).unwrap().challenge(&[1; 32]).unwrap().1;
-    let said = evidence(address);
-    assert_eq!((&said["client_evidence"], said.get("collateral")), (&json!("none"), None));
+    let output = evidence(address);
+    assert_eq!((&output["client_evidence"], output.get("collateral")), (&json!("none"), None));
 
     let mut other = Program::start(dir.path(), &["--first-build", "--staple", "--audience", "here", "--idle", "60"]);
     let address = other.address();
-    let said = evidence(address);
-    assert!(said["client_evidence"] == "required" && said.get("collateral").is_some());
+    let output = evidence(address);
+    assert!(output["client_evidence"] == "required" && output.get("collateral").is_some());
     let refused = operator.dial(address).unwrap().data(&json!("ListKeys"), Some(&world.bearer()));
     assert_eq!(refused, json!(401), "another audience");
 }
 
 #[test]
-fn words_that_the_program_does_not_know_are_refused() {
+fn unknown_arguments_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    // One that is not known among many is answered with those that are.
+    // An unknown name is answered with all known ones.
     let usage = "vault-node --pki DIR";
     let cases = [
         (&["--no-staple"][..], usage),
@@ -78,8 +78,8 @@ fn words_that_the_program_does_not_know_are_refused() {
     ];
     for (more, want) in cases {
         let mut program = Program::start(dir.path(), more);
-        let mut said = String::new();
-        program.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-        assert!(!program.0.wait().unwrap().success() && said.contains(want), "{more:?}: {said}");
+        let mut output = String::new();
+        program.0.stderr.take().unwrap().read_to_string(&mut output).unwrap();
+        assert!(!program.0.wait().unwrap().success() && output.contains(want), "{more:?}: {output}");
     }
 }

@@ -1,4 +1,4 @@
-//! Connections: one request at a time, and none that idles for long.
+//! Connections: one request at a time, and none that is idle for long.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use crate::guest::{Guest, HANDLE, World};
 use crate::link::material;
 
 #[test]
-fn a_slow_attestation_server_stalls_every_other_request() {
+fn slow_attestation_server_delays_every_other_request() {
     let delay = Duration::from_millis(600);
     let world = World::new();
     let (node, guest) = (world.node(Misbehaviour::SlowAttestation(delay)), Guest::new(&world));
@@ -19,7 +19,7 @@ fn a_slow_attestation_server_stalls_every_other_request() {
     let begun = Instant::now();
     thread::scope(|scope| {
         let exporting = scope.spawn(|| material(&first.export(HANDLE)));
-        // The first has its turn once it is at the attestation server.
+        // The first request is served once it is at the attestation server.
         while node.served().attestation_calls == 0 {
             thread::yield_now();
         }

@@ -1,4 +1,4 @@
-//! The node's leg of the evidence exchange: what it proves, what it asks for, and its leaves.
+//! The node's evidence: what it proves, what it requests, and its certificates.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ fn requests_for_evidence_are_refused_when_malformed() {
 }
 
 #[test]
-fn collateral_is_stapled_where_a_test_says_so_only() {
+fn collateral_is_stapled_only_if_configured() {
     let world = World::new();
     let guest = Guest::new(&world);
     for staple_collateral in [false, true] {
@@ -64,7 +64,7 @@ fn collateral_is_stapled_where_a_test_says_so_only() {
         assert_eq!(evidence.get("collateral").is_some(), staple_collateral);
         assert_eq!(evidence["quote_time"].as_str().unwrap().len(), 17);
         node.set_misbehaviour(Misbehaviour::NoCollateral);
-        assert_eq!(challenge().get("collateral"), None, "whatever it was told");
+        assert_eq!(challenge().get("collateral"), None, "whatever is configured");
     }
 }
 
@@ -80,7 +80,7 @@ fn who_is_asked_for_evidence_depends_on_the_build() {
         let evidence = asked(&operator);
         assert_eq!(evidence["client_evidence"], want, "{evidence_rule:?}");
         assert_eq!(evidence.get("client_context").is_some(), want == "required", "{evidence_rule:?}");
-        // What needs no TEE principal is answered in both cases.
+        // Requests that need no TEE principal are answered in both cases.
         let listed = operator.dial(node.addr()).unwrap().data(&json!("ListKeys"), Some(&world.bearer()));
         assert_eq!(listed, json!({ "KeyList": { "keys": [] } }), "{evidence_rule:?}");
     }
@@ -103,7 +103,7 @@ fn a_leaf_comes_with_its_ca_and_the_hashes_of_the_nodes_configuration() {
     }
 }
 
-/// Whether a chain of these two is one to a TLS client that trusts the second.
+/// Whether a TLS client that trusts the second certificate accepts this chain.
 fn is_signed_by(leaf: &[u8], ca: &[u8]) -> bool {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from(ca.to_vec())).unwrap();
@@ -111,18 +111,18 @@ fn is_signed_by(leaf: &[u8], ca: &[u8]) -> bool {
     let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(roots.into(), provider).build().unwrap();
     let name = rustls::pki_types::ServerName::try_from("vault").unwrap();
     let now = UnixTime::since_unix_epoch(Duration::from_secs(crate::guest::now()));
-    // The name is not in it, which is found last.
+    // The only error is the name, which is checked last.
     let result = verifier.verify_server_cert(&CertificateDer::from(leaf.to_vec()), &[], &name, &[], now);
     format!("{result:?}").contains("NotValidForName")
 }
 
 #[test]
-fn a_leaf_turns_and_the_one_before_answers_for_fifteen_minutes() {
+fn leaf_is_rotated_and_the_previous_one_valid_for_fifteen_minutes() {
     let world = World::new();
     let (node, guest) = (world.node(Misbehaviour::None), Guest::new(&world));
     node.put_key(HANDLE, vec![7; 49], world.policy()).unwrap();
     let mut before = guest.dial(node.addr()).unwrap();
-    node.turn_leaf().unwrap();
+    node.rotate_leaf().unwrap();
     let mut after = guest.dial(node.addr()).unwrap();
     assert!(before.node_spki != after.node_spki && before.chain[1] == after.chain[1]);
     let context = before.attest_node().unwrap();

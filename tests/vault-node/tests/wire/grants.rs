@@ -1,4 +1,4 @@
-//! CreateKey: grants, each claim of them, and the keys that come of them.
+//! CreateKey: grants, each of their claims, and the created keys.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
@@ -47,9 +47,9 @@ fn grants_create_keys_when_every_claim_is_right() {
         let mut claims = good.clone();
         *claims.pointer_mut(claim).unwrap() = value;
         let answer = link.data(&create(HANDLE, &[7; 49], &world.issuer.sign(&claims).unwrap()), None);
-        let said = answer["Error"].as_str().unwrap();
-        let is_expected = if want == unverified { said.starts_with(&want) } else { said == want };
-        assert!(is_expected, "{claim}: {said}");
+        let error = answer["Error"].as_str().unwrap();
+        let is_expected = if want == unverified { error.starts_with(&want) } else { error == want };
+        assert!(is_expected, "{claim}: {error}");
     }
     let forged = Issuer::generate().unwrap().sign(&good).unwrap();
     assert_eq!(link.data(&create(HANDLE, &[7; 49], &forged), None), json!({ "Error": texts::grant_unverified("signature") }));
@@ -89,7 +89,7 @@ fn a_created_key_is_exported_and_never_overwritten() {
 }
 
 #[test]
-fn tokens_are_judged_by_the_nodes_own_time() {
+fn tokens_are_checked_against_the_nodes_clock() {
     let world = World::new();
     let operator = Guest::new(&world);
     let node = Node::start(NodeConfig { clock_offset: -10 * 86_400, ..world.config("vault") }).unwrap();

@@ -1,4 +1,4 @@
-//! A guest, as small as tests can have it: it does what PID 1 does, in a straight line, and checks the node's quote.
+//! A minimal guest: does what PID 1 does, without retries, and verifies the node's quote.
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// One root, one issuer, and nodes and guests under them.
+/// A root, an issuer, and nodes and guests under them.
 pub(crate) struct World {
     pub(crate) pki: Arc<Pki>,
     pub(crate) issuer: Issuer,
@@ -41,12 +41,12 @@ impl World {
         Node::start(NodeConfig { misbehaviour, ..self.config("vault") }).unwrap()
     }
 
-    /// An honest node with what real nodes cannot do.
+    /// An honest node with features that real nodes lack.
     pub(crate) fn extended(&self, extensions: Extensions) -> NodeHandle {
         Node::start(NodeConfig { extensions, ..self.config("vault") }).unwrap()
     }
 
-    /// The policy that lets guests measured as [`Guest::td`] export, and the owner do the rest.
+    /// The policy that allows export to guests measured as [`Guest::td`], and everything else to the owner.
     pub(crate) fn policy(&self) -> Value {
         json!({
             "version": 1,
@@ -82,12 +82,12 @@ pub(crate) struct Guest {
     pub(crate) machine: Platform,
     pub(crate) key: Key,
     pub(crate) leaf: Vec<u8>,
-    /// What every quote of this guest says, report data aside.
+    /// The content of every quote of this guest, except for report data.
     pub(crate) td: TdQuote,
     /// How long it waits for each answer.
     pub(crate) patience: Duration,
     pub(crate) root: Vec<u8>,
-    /// What it verifies a node with that staples nothing, as a cache of collateral would give it.
+    /// The collateral with which it verifies a node that staples none, as from a cache.
     pub(crate) collateral: SignedCollateral,
 }
 
@@ -141,7 +141,7 @@ impl Guest {
         Ok(Link { guest: self, tls, chain, node_spki, quote_time: String::new() })
     }
 
-    /// Dials, has the node prove itself, and proves itself: ready for vault requests.
+    /// Connects, verifies the node and sends its own evidence: ready for vault requests.
     pub(crate) fn unlock(&self, node: SocketAddr) -> Result<Link<'_>, String> {
         let mut link = self.dial(node)?;
         let context = link.attest_node()?;

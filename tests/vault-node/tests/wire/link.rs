@@ -20,10 +20,10 @@ use crate::guest::{Guest, MRENCLAVE, now};
 pub(crate) struct Link<'a> {
     pub(crate) guest: &'a Guest,
     pub(crate) tls: StreamOwned<ClientConnection, TcpStream>,
-    /// What the node sent as its certificates, DER, the leaf first.
+    /// The node's certificates in DER, the leaf first.
     pub(crate) chain: Vec<Vec<u8>>,
     pub(crate) node_spki: Vec<u8>,
-    /// What the node said last that its clock says; the guest says the same of its own evidence.
+    /// The last time that the node sent; the guest puts the same into its own evidence.
     pub(crate) quote_time: String,
 }
 
@@ -67,7 +67,7 @@ impl Link<'_> {
         Ok(answer)
     }
 
-    /// Challenges the node and verifies all it says. Returns the context it wants answered.
+    /// Challenges the node and verifies its answer. Returns the context of the node's challenge.
     pub(crate) fn attest_node(&mut self) -> Result<[u8; 32], String> {
         let context = sha256(&Key::generate().unwrap().spki());
         let (status, evidence) = self.challenge(&context)?;
@@ -99,7 +99,7 @@ impl Link<'_> {
         Ok(())
     }
 
-    /// What a quote of this guest must be made over for `context` on this connection.
+    /// The report data of this guest's quote for `context` on this connection.
     pub(crate) fn report_data(&self, context: &[u8; 32]) -> [u8; 64] {
         let hctx = self.tls.conn.export_keying_material([0; 32], CLIENT_LABEL, Some(context)).unwrap();
         binding(&self.guest.key.spki(), context, &hctx)
@@ -133,12 +133,12 @@ impl Link<'_> {
     }
 }
 
-/// The material in an answer to `ExportKey`.
+/// The share in an answer to `ExportKey`.
 pub(crate) fn material(answer: &Value) -> Vec<u8> {
     serde_json::from_value(answer["KeyMaterial"]["material"].clone()).unwrap_or_else(|_| panic!("no material: {answer}"))
 }
 
-/// Takes any node's leaf: its quote is what proves it.
+/// Accepts any certificate: the node's quote proves its identity.
 #[derive(Debug)]
 pub(crate) struct AnyNode;
 

@@ -1,4 +1,4 @@
-//! The node as a guest and an owner meet it: over TLS, on the loopback, quotes verified on both sides.
+//! The node as guests and owners see it: over TLS, on the loopback, with quotes verified on both sides.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -11,8 +11,8 @@ mod connection;
 mod evidence;
 mod grants;
 mod guest;
-mod lies;
 mod link;
+mod misbehaviour;
 mod pending;
 mod present;
 mod requests;

@@ -1,4 +1,4 @@
-//! Staged profiles and the audit log: how an owner lets another image in, and sees what happened.
+//! Staged profiles and the audit log: an owner admits another image and reads what happened.
 
 use serde_json::{Value, json};
 use vault_node::{Misbehaviour, texts};
@@ -110,14 +110,14 @@ fn the_audit_log_has_every_decision_about_the_key() {
         link.data(&request, Some(&bearer))["AuditLog"].clone()
     };
     let log = read(0, 0);
-    let said: Vec<_> =
+    let decisions: Vec<_> =
         log["entries"].as_array().unwrap().iter().map(|one| json!([one["op"], one["caller"], one["decision"]])).collect();
     let want = [
         json!(["ExportKey", "tee", "Denied"]),
         json!(["ExportKey", "tee", "Allowed"]),
         json!(["StagePendingProfile", "oidc:owner-1", "Allowed"]),
     ];
-    assert_eq!((said.as_slice(), &log["next_seq"]), (&want[..], &json!(3)));
+    assert_eq!((decisions.as_slice(), &log["next_seq"]), (&want[..], &json!(3)));
     assert_eq!(log["entries"][0]["reason"], texts::DENIED);
     let page = read(1, 1);
     assert_eq!((&page["entries"][0]["seq"], &page["next_seq"]), (&json!(1), &json!(2)));

@@ -1,4 +1,4 @@
-//! The client's leg: what 204, 400, 403 and 503 say of a guest's evidence, and what only `/data` says.
+//! The client's evidence: the meaning of 204, 400, 403 and 503, and what only `/data` checks.
 
 use dcap::{SnpChip, SnpReport, TdLayout, TdQuote};
 use serde_json::json;
@@ -8,7 +8,7 @@ use vault_node::{Extensions, Misbehaviour};
 use crate::guest::{Guest, HANDLE, World};
 use crate::link::{Link, material};
 
-/// The one thing of a guest's quote that a case changes.
+/// Changes one field of a guest's quote.
 type Change = fn(&mut TdQuote);
 
 /// Attribute bit MIGRATABLE. Source: Intel TDX module ABI 348551, ATTRIBUTES.
@@ -56,7 +56,7 @@ fn a_bad_quote_with_the_right_binding_is_taken_and_then_denied() {
     assert_eq!(link.export(HANDLE), json!({ "Error": texts::DENIED }));
 }
 
-/// The context that the node wants answered, from a node that this guest does not verify.
+/// The context of the node's challenge, from a node that this guest does not verify.
 fn challenged(link: &mut Link<'_>) -> [u8; 32] {
     use base64::Engine as _;
     let (_, evidence) = link.challenge(&[1; 32]).unwrap();
@@ -132,11 +132,11 @@ fn evidence_must_say_the_nodes_time_and_a_node_without_one_takes_none() {
     let world = World::new();
     let guest = Guest::new(&world);
     let node = world.node(Misbehaviour::None);
-    let present = |said: Option<&str>| {
+    let present = |quote_time: Option<&str>| {
         let mut link = guest.dial(node.addr()).unwrap();
         let context = link.attest_node().unwrap();
-        if let Some(said) = said {
-            said.clone_into(&mut link.quote_time);
+        if let Some(quote_time) = quote_time {
+            quote_time.clone_into(&mut link.quote_time);
         }
         let quote = link.quote(&context);
         link.present(&context, &quote)
@@ -154,7 +154,7 @@ fn evidence_must_say_the_nodes_time_and_a_node_without_one_takes_none() {
 }
 
 #[test]
-fn attributes_and_two_registers_count_where_a_test_says_so_only() {
+fn attributes_and_two_registers_are_checked_only_if_configured() {
     let world = World::new();
     let changes: [Change; 2] = [|td| td.td_attributes |= TdQuote::DEBUG, |td| td.rtmr[3] = [9; 48]];
     let strict = Extensions { refuse_debug: true, match_rtmr0_rtmr3: true, ..Extensions::default() };
@@ -173,10 +173,10 @@ fn attributes_and_two_registers_count_where_a_test_says_so_only() {
     }
 }
 
-/// PID 1 caps a register before the handoff: what follows it, with the same key, leaf and machine, must have no share. At today's
-/// nodes that works with RTMR2 alone.
+/// PID 1 caps a register before the handoff: later requests with the same key, certificate and platform must get no share.
+/// Today's nodes compare RTMR2 only.
 #[test]
-fn the_same_client_key_has_a_share_before_the_cap_and_none_behind_it() {
+fn client_key_gets_a_share_before_the_cap_and_none_after_it() {
     let world = World::new();
     let mut policy = world.policy();
     policy["principals"]["tees"][0]["Tee"]["measurements"][0]["Tdx"]["rtmr3"] = json!("00".repeat(48));

@@ -1,4 +1,4 @@
-//! The vault's requests beyond creation and export: owners, policies, and keys that outlive the node.
+//! The vault's requests beyond CreateKey and ExportKey: owners, policies, and keys that survive a restart of the node.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ fn keys_live_as_long_as_policy_and_cap_allow() {
 }
 
 #[test]
-fn an_expired_key_is_known_and_of_no_use() {
+fn expired_key_is_known_but_not_exported() {
     let world = World::new();
     let (node, guest) = (world.node(Misbehaviour::None), Guest::new(&world));
     let mut policy = world.policy();
@@ -184,7 +184,7 @@ fn owners_are_known_by_a_bearer_of_the_nodes_issuer() {
 }
 
 #[test]
-fn what_a_node_cannot_parse_it_echoes() {
+fn requests_that_a_node_cannot_parse_are_echoed() {
     let world = World::new();
     let (node, guest) = (world.node(Misbehaviour::None), Guest::new(&world));
     node.put_key(HANDLE, vec![7; 49], world.policy()).unwrap();

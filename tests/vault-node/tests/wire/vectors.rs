@@ -1,4 +1,4 @@
-//! Public vectors of RA-TLS v2, and the shares of one secret through three nodes.
+//! Public test vectors of RA-TLS v2, and the shares of one secret through three nodes.
 
 use ring::digest::{SHA256, SHA384, digest};
 use ring::hkdf::{HKDF_SHA256, HKDF_SHA384, KeyType, Prk};
@@ -73,7 +73,7 @@ fn multiply(mut a: u8, mut b: u8) -> u8 {
     product
 }
 
-/// The line through two shares, at 0, in GF(2^8)/0x11b.
+/// The value at 0 of the line through two shares, in GF(2^8)/0x11b.
 fn combine(one: &[u8], two: &[u8]) -> Vec<u8> {
     let (x1, x2) = (one[0], two[0]);
     let inverse = (1..=255).find(|guess| multiply(*guess, x1 ^ x2) == 1).unwrap();

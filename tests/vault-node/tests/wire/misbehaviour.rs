@@ -1,4 +1,4 @@
-//! Every misbehaviour shows, and shows as itself.
+//! Every misbehaviour is detected, with its own error.
 
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,11 @@ use crate::guest::{Guest, HANDLE, World};
 use crate::link::material;
 
 #[test]
-fn lies_about_the_enclave_are_found_in_its_evidence() {
+fn wrong_evidence_of_the_enclave_is_detected() {
     let world = World::new();
     let guest = Guest::new(&world);
-    // With its own collateral, which fits the reflected quote and the foreign root too: what is found is the lie itself.
+    // With the node's own collateral, which fits the reflected quote and the foreign root too, so that the error shows the
+    // misbehaviour itself.
     let node = world.extended(Extensions { staple_collateral: true, ..Extensions::default() });
     guest.unlock(node.addr()).unwrap();
     let cases = [
@@ -35,15 +36,15 @@ fn lies_about_the_enclave_are_found_in_its_evidence() {
     ];
     for (misbehaviour, want) in cases {
         node.set_misbehaviour(misbehaviour);
-        let said = guest.unlock(node.addr()).map(|_| ()).expect_err("must be found");
-        assert!(said.contains(want), "{misbehaviour:?}: {said}");
+        let shown = guest.unlock(node.addr()).map(|_| ()).expect_err("must be found");
+        assert!(shown.contains(want), "{misbehaviour:?}: {shown}");
     }
     node.set_misbehaviour(Misbehaviour::None);
     guest.unlock(node.addr()).unwrap();
 }
 
 #[test]
-fn nodes_that_do_not_talk_are_given_up() {
+fn guest_gives_up_nodes_that_do_not_answer() {
     let world = World::new();
     let guest = Guest { patience: Duration::from_millis(300), ..Guest::new(&world) };
     let node = world.node(Misbehaviour::None);
@@ -53,8 +54,8 @@ fn nodes_that_do_not_talk_are_given_up() {
         assert!(guest.unlock(node.addr()).is_err(), "{misbehaviour:?}");
     }
     node.set_misbehaviour(Misbehaviour::Tls12);
-    let said = Guest::new(&world).dial(node.addr()).map(|_| ()).unwrap_err();
-    assert!(said.contains("incompatible"), "{said}");
+    let shown = Guest::new(&world).dial(node.addr()).map(|_| ()).unwrap_err();
+    assert!(shown.contains("incompatible"), "{shown}");
 }
 
 #[test]
@@ -74,7 +75,7 @@ fn slow_nodes_answer_late_and_stop_at_once() {
 }
 
 #[test]
-fn shares_are_spoilt_as_told() {
+fn shares_are_changed_as_configured() {
     let world = World::new();
     let guest = Guest::new(&world);
     let node = world.node(Misbehaviour::None);
@@ -116,12 +117,12 @@ fn wrong_clocks_show_in_the_quote_time_only() {
     let node = world.node(Misbehaviour::WrongClock(-86_400 * 365));
     let mut link = guest.dial(node.addr()).unwrap();
     let (_, evidence) = link.challenge(&[1; 32]).unwrap();
-    let said: i64 = evidence["quote_time"].as_str().unwrap()[..4].parse().unwrap();
+    let shown: i64 = evidence["quote_time"].as_str().unwrap()[..4].parse().unwrap();
     let (_, honest) = {
         node.set_misbehaviour(Misbehaviour::None);
         guest.dial(node.addr()).unwrap().challenge(&[1; 32]).unwrap()
     };
     let right: i64 = honest["quote_time"].as_str().unwrap()[..4].parse().unwrap();
-    assert!(said < right, "{said} and {right}");
+    assert!(shown < right, "{shown} and {right}");
     link.attest_node().unwrap();
 }
