@@ -1,8 +1,8 @@
-//! Whether KVM runs guests here, found out by running one.
+//! Finds out whether KVM runs guests on this host, by running one.
 //!
-//! `/dev/kvm` opening proves nothing: nested machines were seen where `KVM_CREATE_VM` answers and the first guest instructions die with
-//! "emulation failure", after which QEMU hangs; and others where the host's kernel interprets each instruction of the guest: a boot sector
-//! ends well there, a kernel dies at the first instruction that the interpreter does not know, and is slower than under emulation until then.
+//! A successful open of `/dev/kvm` is not enough. On some nested hosts `KVM_CREATE_VM` succeeds, the first guest instructions
+//! fail with "emulation failure", and QEMU hangs. On others the host's kernel interprets each instruction of the guest: a boot
+//! sector runs, but a kernel is slower than under emulation and fails at the first instruction that the interpreter lacks.
 
 use std::{ffi::OsString, io, sync::OnceLock, time::Duration};
 
@@ -14,24 +14,24 @@ use crate::{
 /// What executes the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accel {
-    /// KVM where it was seen to run a guest, else emulation.
+    /// KVM if it can run a guest, else emulation.
     Auto,
-    /// Emulation, all virtual CPUs in one thread. With a thread for each, a guest lost a timer of its second CPU once in some
-    /// hundred boots, before PID 1; in turns, 400 of 400 boots with two CPUs ended well. Guests see as many CPUs, which take turns
-    /// at any instruction, and two machines at a time keep two cores busy.
+    /// Emulation with all virtual CPUs in one thread. With a thread for each, a guest lost a timer of its second CPU once in some
+    /// hundred boots, before PID 1; in one thread, 400 of 400 boots with two CPUs succeeded. The virtual CPUs take turns at any
+    /// instruction, and two machines at a time use two cores.
     Tcg,
     /// The processor's virtualisation.
     Kvm,
 }
 
-/// The firmware and the guest's loop need half a second under KVM; a machine that hangs or is slow is one without.
+/// The longest time for firmware and loop, which take half a second under KVM.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// What the guest writes to the debug port; QEMU exits with `2 * value + 1`.
+/// The value that the guest writes to the debug port; QEMU exits with `2 * value + 1`.
 const VALUE: u8 = 0x10;
 const EXIT_CODE: i32 = 0x21;
-/// Times that the guest's loop is run: a third of a second for a processor, minutes for an interpreter.
+/// Rounds of the guest's loop: a third of a second on a processor, minutes in an interpreter.
 const TURNS: u32 = 1 << 30;
-/// Length in bytes of the disk that begins with the sector: SeaBIOS does not read one below a cylinder (16 heads, 63 sectors).
+/// Length of the boot disk in bytes: SeaBIOS reads none smaller than a cylinder (16 heads, 63 sectors).
 const DISK_LEN: u64 = 1 << 20;
 
 impl Accel {
@@ -45,7 +45,7 @@ impl Accel {
     }
 }
 
-/// KVM if a guest runs under it, else emulation. The answer of the first call is every later call's.
+/// KVM if a guest runs under it, else emulation. Probes once per process.
 pub(crate) fn probe(qemu: &Qemu) -> Accel {
     static ANSWER: OnceLock<Accel> = OnceLock::new();
     *ANSWER.get_or_init(|| {
@@ -54,10 +54,10 @@ pub(crate) fn probe(qemu: &Qemu) -> Accel {
     })
 }
 
-/// Boots a sector that computes for a while and writes to QEMU's debug exit port, and says whether it did so within 10 seconds.
+/// Boots a sector that computes for a while and writes to QEMU's debug exit port; returns whether it did so within 10 seconds.
 ///
 /// # Errors
-/// When QEMU cannot be started.
+/// QEMU cannot be started.
 pub fn runs_a_guest(qemu: &Qemu, accel: Accel) -> io::Result<bool> {
     let dir = tempfile::Builder::new().prefix("cvm-accel-").tempdir_in("/tmp")?;
     let sector = dir.path().join("sector");
@@ -73,15 +73,15 @@ pub fn runs_a_guest(qemu: &Qemu, accel: Accel) -> io::Result<bool> {
     arguments.push(drive);
 
     let mut child = qemu.start(&arguments).map_err(io::Error::other)?.spawn()?;
-    let complaints = child.stderr.take().map(|stderr| Console::open(stderr, None, None)).transpose()?;
-    // Ends with QEMU, or at the line after which QEMU hangs.
-    drop(complaints.map(|stderr| stderr.wait_for("KVM internal error", DEADLINE)));
+    let stderr = child.stderr.take().map(|stderr| Console::open(stderr, None, None)).transpose()?;
+    // Ends when QEMU ends, or at the line after which QEMU hangs.
+    drop(stderr.map(|stderr| stderr.wait_for("KVM internal error", DEADLINE)));
     let status = wait_for_child(&mut child, Duration::from_millis(200));
     end_child(&mut child);
     Ok(status?.is_some_and(|status| status.code() == Some(EXIT_CODE)))
 }
 
-/// `mov ecx, TURNS; again: dec ecx; jnz again; mov al, VALUE; out 0xf4, al; hlt; jmp $-1`, and the mark that makes a sector bootable.
+/// `mov ecx, TURNS; again: dec ecx; jnz again; mov al, VALUE; out 0xf4, al; hlt; jmp $-1`, and the signature of a boot sector.
 fn boot_sector() -> [u8; 512] {
     let mut sector = [0; 512];
     let [a, b, c, d] = TURNS.to_le_bytes();
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_ran_only_if_it_reached_the_debug_port() {
+    fn guest_ran_only_if_it_reached_the_debug_port() {
         let cases = [
             ("exit 33", true),
             ("exit 0", false),

@@ -1,4 +1,4 @@
-//! The QEMU program: how it is called, and with which accelerator.
+//! How QEMU is started and stopped, and with which accelerator.
 
 use std::{
     ffi::OsString,
@@ -14,10 +14,10 @@ use rustix::{
 
 use crate::accel::{self, Accel};
 
-/// How long QEMU may take to end after SIGTERM, in which it writes what disk formats keep in memory.
+/// How long QEMU may take to end after SIGTERM: it writes what disk formats keep in memory.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// A QEMU to run machines with.
+/// The command for QEMU, and the accelerator.
 #[derive(Debug, Clone)]
 pub struct Qemu {
     command: Vec<OsString>,
@@ -26,19 +26,19 @@ pub struct Qemu {
 
 impl Default for Qemu {
     fn default() -> Self {
-        Self::of_build_tree()
+        Self::of_tools_tree()
     }
 }
 
 impl Qemu {
-    /// The build tree's QEMU, through the project's launcher.
+    /// The QEMU of the tools tree.
     #[must_use]
-    pub fn of_build_tree() -> Self {
+    pub fn of_tools_tree() -> Self {
         let within = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("initrd").join("within");
         Self::command(vec![within.into(), "qemu-system-x86_64".into()])
     }
 
-    /// QEMU as this command begins it; a machine's arguments follow.
+    /// QEMU as this command starts it; the machine's arguments follow.
     #[must_use]
     pub fn command(command: Vec<OsString>) -> Self {
         Self { command, accel: Accel::Auto }
@@ -50,7 +50,7 @@ impl Qemu {
         Self { accel, ..self }
     }
 
-    /// The accelerator machines get: never `Auto`.
+    /// The accelerator that machines get: never `Auto`.
     #[must_use]
     pub fn resolved_accel(&self) -> Accel {
         match self.accel {
@@ -67,21 +67,21 @@ impl Qemu {
     }
 }
 
-/// Why a machine did not start, or could not be waited for.
+/// Why a machine could not be started, or its end not be awaited.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The command for QEMU has no words.
+    /// The command for QEMU is empty.
     #[error("empty command for QEMU")]
     NoCommand,
-    /// The machine cannot be put into QEMU's arguments.
+    /// The machine cannot be described to QEMU.
     #[error("{0}")]
-    Spec(#[from] crate::spec::Error),
-    /// The system refused something QEMU's process needs.
+    Spec(#[from] crate::machine::Error),
+    /// The operating system refused something that QEMU needs.
     #[error("{what}")]
     System {
-        /// What was refused.
+        /// What failed.
         what: &'static str,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
 }
@@ -92,7 +92,7 @@ impl Error {
     }
 }
 
-/// Waits for a child's end; `None` when the time is up first.
+/// Waits for the end of a child process; `None` after a timeout.
 pub(crate) fn wait_for_child(child: &mut Child, within: Duration) -> std::io::Result<Option<ExitStatus>> {
     let exited = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     let timeout = Timespec::try_from(within).map_err(std::io::Error::other)?;
@@ -100,12 +100,12 @@ pub(crate) fn wait_for_child(child: &mut Child, within: Duration) -> std::io::Re
     child.try_wait()
 }
 
-/// Ends a child that may have ended already: asks, waits, kills.
+/// Ends a child process that may have ended: SIGTERM, a wait, SIGKILL.
 pub(crate) fn end_child(child: &mut Child) {
     let asked =
         pidfd_open(Pid::from_child(child), PidfdFlags::empty()).and_then(|process| pidfd_send_signal(process, Signal::TERM));
     if asked.is_err() || !matches!(wait_for_child(child, GRACE), Ok(Some(_))) {
-        // Both fail only for a child that is gone.
+        // Both fail only after the process has ended.
         drop(child.kill());
         drop(child.wait());
     }

@@ -1,4 +1,4 @@
-//! Firmware in flash, with variables of the machine's own, and a TPM that it measures into.
+//! Firmware in flash with variables of the machine's own, and a TPM that it measures into.
 
 use std::{
     ffi::OsString,
@@ -9,15 +9,15 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::spec::{Arguments, escaped};
+use crate::arguments::{Arguments, escaped};
 
-/// OVMF of Debian, with Secure Boot and the variables in memory that only firmware may write.
+/// Debian's OVMF with Secure Boot; only firmware may write its variables.
 const CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
 
-/// What a machine starts with in place of QEMU's own BIOS.
+/// Firmware that replaces QEMU's BIOS.
 #[derive(Debug, Clone)]
 pub struct Firmware {
-    /// The flash of its variables, the keys of Secure Boot among them; the machine writes to it.
+    /// The flash with its variables, including the keys of Secure Boot; the machine writes to it.
     pub variables: PathBuf,
     /// The socket of a TPM 2.0 ([`Tpm::socket`]).
     pub tpm: PathBuf,
@@ -36,7 +36,7 @@ impl Firmware {
     }
 }
 
-/// The TPM that listens at `socket`, as QEMU's options.
+/// QEMU's options for the TPM at `socket`.
 fn device(socket: &Path) -> [[OsString; 2]; 3] {
     let mut chardev = OsString::from("socket,id=tpm,path=");
     chardev.push(escaped(socket));
@@ -47,24 +47,24 @@ fn device(socket: &Path) -> [[OsString; 2]; 3] {
     ]
 }
 
-/// An emulated TPM 2.0 for one boot. Ends, with its state, when dropped.
+/// An emulated TPM 2.0 for one boot. It ends, and its state is deleted, when dropped.
 #[derive(Debug)]
 pub struct Tpm {
     dir: tempfile::TempDir,
 }
 
 impl Tpm {
-    /// Starts swtpm, through the project's launcher of the build tree's programs.
+    /// Starts swtpm in the tools tree.
     ///
     /// # Errors
-    /// When it does not start.
+    /// swtpm does not start.
     pub fn start() -> io::Result<Self> {
         let dir = tempfile::Builder::new().prefix("cvm-tpm-").tempdir_in("/tmp")?;
         let within = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("initrd").join("within");
         let state = dir.path().join("state");
         fs::create_dir(&state)?;
         let path = |name: &str| dir.path().join(name).display().to_string();
-        // It returns when it listens, and ends with the machine.
+        // The command returns when swtpm listens; swtpm ends with the machine.
         let status = Command::new(within)
             .args(["swtpm", "socket", "--tpm2", "--terminate", "--daemon"])
             .args(["--tpmstate", &format!("dir={}", state.display())])
@@ -76,13 +76,13 @@ impl Tpm {
         if status.success() { Ok(Self { dir }) } else { Err(io::Error::other(format!("swtpm: {status}"))) }
     }
 
-    /// Where a machine finds it.
+    /// Its socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.dir.path().join("socket")
     }
 
-    /// More arguments for a machine without firmware in flash.
+    /// QEMU's arguments for a machine without [`Firmware`].
     #[must_use]
     pub fn arguments(&self) -> Vec<OsString> {
         device(&self.socket()).into_iter().flatten().collect()
@@ -91,7 +91,7 @@ impl Tpm {
 
 impl Drop for Tpm {
     fn drop(&mut self) {
-        // It takes its file away when it ends with the machine, as it mostly has by now.
+        // swtpm deletes its file of its process id when it ends, usually with the machine.
         let pid = fs::read_to_string(self.dir.path().join("pid")).ok().and_then(|text| text.trim().parse().ok());
         if let Some(pid) = pid.and_then(Pid::from_raw) {
             kill_process(pid, Signal::TERM).unwrap_or_default();

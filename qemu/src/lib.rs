@@ -1,25 +1,29 @@
-//! The machine a confidential VM image runs on here: QEMU, and a host that plays the parts of TDX which QEMU cannot.
+//! Virtual machines for tests: QEMU, and a host that simulates the parts of TDX which QEMU lacks.
 //!
-//! For tests and for looking at a boot; no product crate depends on it. What it simulates, and what that never shows:
-//! measurements are computed by the host and believed (a real TD's are not), quotes are signed by whoever the caller brings,
-//! and no memory is encrypted.
+//! No product crate depends on this one. Limits of the simulation: the host computes the measurements, and nothing checks them;
+//! the caller signs the quotes; memory is not encrypted.
 
 pub mod accel;
+mod arguments;
 pub mod command;
 pub mod console;
+pub mod disk;
 pub mod firmware;
+pub mod machine;
 pub mod measurement;
 mod monitor;
+pub mod network;
 pub mod qgs;
 pub mod quoting;
-pub mod spec;
 pub mod vm;
 
 pub use accel::Accel;
 pub use command::Qemu;
 pub use console::{Console, Line, Missing};
+pub use disk::{Bus, Disk, DiskFormat};
 pub use firmware::{Firmware, Tpm};
+pub use machine::{Keyboard, Machine};
 pub use measurement::{DirectBoot, Register, TdInfo};
-pub use quoting::{Habits, QuoteAnswer, QuoteSource, QuotingService, Relay};
-pub use spec::{Bus, Disk, DiskFormat, GuestForward, HostForward, Keyboard, Machine, Network};
+pub use network::{GuestForward, HOST_IN_GUEST, HostForward, Network};
+pub use quoting::{DriverQuirks, QuoteAnswer, QuoteSource, QuotingService, Relay};
 pub use vm::{Exit, Vm};

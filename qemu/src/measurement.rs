@@ -1,7 +1,7 @@
-//! What a real TD would have measured by the time its init runs, computed from the files that are booted.
+//! The measurements that a real TD would have when its init runs, computed from the booted files.
 //!
-//! The host asserts it here and the stand-in driver believes it; on hardware the TDX module and the firmware measure, and this recipe
-//! is what a verifier predicts.
+//! Here the host computes them and the stand-in for tdx-guest reports them unchecked. On hardware the TDX module and the firmware
+//! measure; a verifier predicts the same values.
 
 use eventlog::register::Hash;
 use predict::direct::Boot;
@@ -10,20 +10,20 @@ use predict::{Firmware, Prediction};
 /// Length of TDINFO in bytes: the part of TDREPORT that describes the TD (Linux `tdx-guest.h`; the TDX module's `TDINFO_STRUCT`).
 pub const TD_INFO_LEN: usize = 512;
 
-/// `SEPT_VE_DISABLE`, which every production TD sets and verifiers ask for.
+/// `SEPT_VE_DISABLE`, which every production TD sets and verifiers require.
 const ATTRIBUTES: u64 = 1 << 28;
-/// x87, SSE, AVX, AVX-512, PKRU, CET, AMX: what a TD on a Xeon of the first TDX generation reports.
+/// x87, SSE, AVX, AVX-512, PKRU, CET, AMX: as a TD on a Xeon of the first TDX generation reports.
 const XFAM: u64 = 0x0006_1ae7;
 
-/// Measured where the caller names no firmware: a machine here runs SeaBIOS, which measures nothing.
+/// The firmware that is measured by default; the machine runs SeaBIOS, which measures nothing.
 pub const STAND_IN_FIRMWARE: &[u8] = b"cvm-init: stand-in for a TDVF, version 1";
 
-/// A measurement register, or a digest that goes into one: 48 bytes, SHA-384.
+/// The value of a measurement register, or a digest that extends one: 48 bytes, SHA-384.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Register(pub [u8; 48]);
 
 impl Register {
-    /// Before anything was measured.
+    /// The initial value.
     pub const ZERO: Self = Self([0; 48]);
 
     /// SHA-384 of some bytes.
@@ -32,7 +32,7 @@ impl Register {
         Self::from_bytes(&Hash::Sha384.digest(bytes))
     }
 
-    /// From 48 bytes; what is missing is zero.
+    /// Copies up to 48 bytes; missing ones are zero.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
         let mut register = Self::ZERO;
@@ -40,7 +40,7 @@ impl Register {
         register
     }
 
-    /// Extends: `SHA384(self || digest)`.
+    /// `SHA384(self || digest)`.
     ///
     /// Source: Intel TDX Module ABI, `TDG.MR.RTMR.EXTEND`.
     #[must_use]
@@ -48,23 +48,23 @@ impl Register {
         Self::of(&[self.0, digest.0].concat())
     }
 
-    /// What a register holds after these digests, in order.
+    /// The value of a register after these digests, in command.
     #[must_use]
     pub fn replay(digests: impl IntoIterator<Item = Self>) -> Self {
         digests.into_iter().fold(Self::ZERO, Self::extended)
     }
 }
 
-/// The identity of a TD, as TDREPORT and quotes carry it. Fields are public: a test may lie with each.
+/// The identity of a TD in TDREPORT and quotes. Fields are public: a test may set each to a wrong value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TdInfo {
     /// TD attributes; bit 0 is DEBUG.
     pub attributes: u64,
-    /// Processor features the TD may use.
+    /// Processor features that the TD may use.
     pub xfam: u64,
-    /// The firmware.
+    /// The measurement of the firmware.
     pub mrtd: Register,
-    /// Set by who builds the TD, as are the next two.
+    /// Set by the TD's creator, as are the next two.
     pub mr_config_id: Register,
     /// See `mr_config_id`.
     pub mr_owner: Register,
@@ -89,7 +89,7 @@ impl Default for TdInfo {
 }
 
 impl TdInfo {
-    /// The 512 bytes that stand at offset 512 of TDREPORT. What follows the RTMRs (`SERVTD_HASH`, reserved) is zero.
+    /// The 512 bytes at offset 512 of TDREPORT. What follows the RTMRs (`SERVTD_HASH`, reserved) is zero.
     ///
     /// Source: Intel TDX Module ABI, `TDINFO_STRUCT`.
     #[must_use]
@@ -107,17 +107,17 @@ impl TdInfo {
     }
 }
 
-/// A kernel that firmware starts with no boot loader between (`qemu -kernel`), with everything that is measured of it.
+/// A kernel that firmware starts without a boot loader (`qemu -kernel`), with everything that is measured.
 #[derive(Debug, Clone, Copy)]
 pub struct DirectBoot<'a> {
-    /// The firmware file's bytes.
+    /// The firmware file.
     pub firmware: &'a [u8],
-    /// The kernel file's bytes: a PE image with the EFI stub. On hardware QEMU patches its setup header before firmware sees it, so
-    /// that RTMR1 differs from this.
+    /// The kernel file: a PE image with the EFI stub. On hardware QEMU changes its setup header before firmware reads it, so
+    /// RTMR1 differs.
     pub kernel: &'a [u8],
-    /// The initrd file's bytes; empty: none, and none is measured.
+    /// The initrd file; if empty, there is none and none is measured.
     pub initrd: &'a [u8],
-    /// Exactly what the kernel is given. (OVMF adds ` initrd=initrd` to what QEMU says; SeaBIOS does not.)
+    /// The kernel's command line. (OVMF adds ` initrd=initrd` to it; SeaBIOS does not.)
     pub command_line: &'a str,
     /// Memory in MiB.
     pub memory_mib: u32,
@@ -126,29 +126,29 @@ pub struct DirectBoot<'a> {
 }
 
 impl DirectBoot<'_> {
-    /// The TD this boot would be.
+    /// The identity of the TD that boots this.
     ///
     /// # Errors
-    /// When the kernel is no PE image.
+    /// The kernel is no PE image.
     pub fn td_info(&self) -> Result<TdInfo, predict::Error> {
         let boot = Boot { kernel: self.kernel, initrd: self.initrd, command_line: self.command_line };
         Ok(TdInfo::of(self.firmware, platform(self.memory_mib, self.cpus), &boot.predict()?))
     }
 }
 
-/// RTMR0. Firmware measures the TD HOB and ACPI tables, which tell memory and CPUs; one line of text stands for them.
+/// RTMR0. Firmware measures the TD HOB and ACPI tables, which describe memory and CPUs; here one line of text replaces them.
 #[must_use]
 pub fn platform(memory_mib: u32, cpus: u8) -> Register {
     Register::replay([Register::of(shape(memory_mib, cpus).as_bytes())])
 }
 
-/// What stands for the platform's tables in RTMR0.
+/// The text that replaces the platform's tables in RTMR0.
 fn shape(memory_mib: u32, cpus: u8) -> String {
     format!("cvm machine 1: memory={memory_mib}MiB cpus={cpus}")
 }
 
-/// The log that firmware of a TD would have left of this machine and these events, in the form of a CCEL: crypto-agile, SHA-384 alone,
-/// registers counted from 1, filled up with ones.
+/// The event log that firmware of a TD leaves for this machine and these events, in the form of a CCEL: crypto-agile, SHA-384
+/// only, registers numbered from 1, padded with 0xff.
 #[must_use]
 pub fn ccel(memory_mib: u32, cpus: u8, prediction: &Prediction) -> Vec<u8> {
     let mut log = [1_u32, EV_NO_ACTION].map(u32::to_le_bytes).concat();
@@ -174,13 +174,13 @@ pub fn ccel(memory_mib: u32, cpus: u8, prediction: &Prediction) -> Vec<u8> {
     log
 }
 
-/// Types of events.
+/// Event types.
 const EV_NO_ACTION: u32 = 3;
 const EV_PLATFORM_CONFIG_FLAGS: u32 = 0xa;
 const EV_IPL: u32 = 0xd;
 
 impl TdInfo {
-    /// The TD that has this firmware and RTMR0, and measures as predicted.
+    /// The TD with this firmware and RTMR0, and the predicted measurements.
     #[must_use]
     pub fn of(firmware: &[u8], rtmr0: Register, prediction: &Prediction) -> Self {
         let predicted = |number| Register::from_bytes(&prediction.rtmr(number, Firmware::Td));

@@ -1,7 +1,7 @@
-//! The messages of Intel's quoting service, as bytes; and two of our own on the same wire.
+//! The messages of Intel's quoting service, and two messages of this project in the same format.
 //!
-//! Frame: length of the message in 4 bytes, big endian. Message: header {u16 major 1, u16 minor, u32 type, u32 size with the header,
-//! u32 error code}, then the body; packed, little endian.
+//! Frame: length of the message in 4 bytes, big endian. Message: header {u16 major 1, u16 minor, u32 type, u32 size with the
+//! header, u32 error code}, then the body; packed, little endian.
 //!
 //! Source: Intel SGXDataCenterAttestationPrimitives, `QuoteGeneration/quote_wrapper/qgs_msg_lib/inc/qgs_msg_lib.h`.
 
@@ -11,7 +11,7 @@ use crate::measurement::TD_INFO_LEN;
 
 /// Length of a TDREPORT in bytes.
 pub const TD_REPORT_LEN: usize = 1024;
-/// Longest message taken, in bytes: the largest quote buffer a TD may have, and headers.
+/// Longest accepted message in bytes: the largest quote buffer of a TD, and headers.
 pub const MESSAGE_MAX: usize = 128 * 1024 + 64;
 /// `QGS_MSG_ERROR_UNEXPECTED`.
 pub const ERROR_UNEXPECTED: u32 = 0x0001_2001;
@@ -21,22 +21,22 @@ pub const ERROR_INVALID_TYPE: u32 = 0x0001_2005;
 const HEADER_LEN: usize = 16;
 const GET_QUOTE_REQ: u32 = 0;
 const GET_QUOTE_RESP: u32 = 1;
-/// Ours, far from Intel's small numbers: the guest's driver asks for TDINFO when it loads.
+/// Types of this project, far from Intel's small numbers: the guest's driver asks for TDINFO when it loads.
 const TD_INFO_REQ: u32 = 0x8000_0001;
 const TD_INFO_RESP: u32 = 0x8000_0002;
 
-/// What a guest asks for.
+/// A request of the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// A quote over this TDREPORT.
     Quote(Box<[u8; TD_REPORT_LEN]>),
-    /// Our own: the TDINFO of this machine.
+    /// This project's own: the TDINFO of this machine.
     TdInfo,
-    /// A message of a type this service does not know, or of one it knows with a wrong body.
+    /// A message of an unknown type, or of a known type with a wrong body.
     Other(u32),
 }
 
-/// Why bytes are no message.
+/// Why a message is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The frame's length is below a header or above [`MESSAGE_MAX`], in bytes.
@@ -45,15 +45,16 @@ pub enum Error {
     /// The header's size is not the frame's, or its version is not 1.
     #[error("message header contradicts its frame")]
     Header,
-    /// The service answered with a code of its own.
+    /// The service reported an error code.
     #[error("quoting service error {0:#x}")]
     Service(u32),
 }
 
-/// Reads one frame and gives the message in it, without the length.
+/// Reads one frame; returns the message without the length.
 ///
 /// # Errors
-/// `InvalidData` when the length is out of bounds, before anything is allocated for it; `UnexpectedEof` when the peer is gone.
+/// `InvalidData` when the length is out of bounds, before anything is allocated for it; `UnexpectedEof` when the peer closed the
+/// connection.
 pub fn read_frame(from: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut length = [0; 4];
     from.read_exact(&mut length)?;
@@ -66,7 +67,7 @@ pub fn read_frame(from: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(message)
 }
 
-/// Parses what a guest sent, without its frame's length.
+/// Parses a message of the guest.
 pub fn parse_request(message: &[u8]) -> Result<Request, Error> {
     let (kind, _, body) = split(message)?;
     Ok(match kind {
@@ -76,7 +77,7 @@ pub fn parse_request(message: &[u8]) -> Result<Request, Error> {
     })
 }
 
-/// Body: u32 report size, u32 id list size, the report, the ids. The ids choose among attestation keys: there is one here.
+/// Body: u32 report size, u32 id list size, the report, the ids. The ids select an attestation key; this service has one.
 fn quote_request(body: &[u8]) -> Option<Box<[u8; TD_REPORT_LEN]>> {
     let (report_len, rest) = body.split_first_chunk()?;
     let (ids_len, rest) = rest.split_first_chunk()?;
@@ -86,7 +87,7 @@ fn quote_request(body: &[u8]) -> Option<Box<[u8; TD_REPORT_LEN]>> {
     fits.then(|| Box::new(*report))
 }
 
-/// Parses a quoting service's answer to a request for a quote, without its frame's length; gives the quote.
+/// Parses a quoting service's answer to a request for a quote; returns the quote.
 pub fn parse_quote_response(message: &[u8]) -> Result<Vec<u8>, Error> {
     let (kind, error, body) = split(message)?;
     if error != 0 {
@@ -114,14 +115,14 @@ fn split(message: &[u8]) -> Result<(u32, u32, &[u8]), Error> {
         Some((version, u32::from_le_bytes(*kind), u32::from_le_bytes(*size), u32::from_le_bytes(*error), body))
     };
     let (version, kind, size, error, body) = fields().ok_or(Error::Length(message.len()))?;
-    // Major 1; older services say minor 0.
+    // Major 1; older services use minor 0.
     if !version.starts_with(&[1, 0]) || usize::try_from(size) != Ok(message.len()) {
         return Err(Error::Header);
     }
     Ok((kind, error, body))
 }
 
-/// The frame in which a TD asks for a quote.
+/// The frame of a TD's request for a quote.
 #[must_use]
 pub fn quote_request_frame(report: &[u8; TD_REPORT_LEN]) -> Vec<u8> {
     let lengths = [length(TD_REPORT_LEN).to_le_bytes(), 0u32.to_le_bytes()].concat();
@@ -141,12 +142,12 @@ pub fn error_frame(code: u32) -> Vec<u8> {
     frame(GET_QUOTE_RESP, code, &[&[0; 8]])
 }
 
-/// The frame of our TDINFO answer: 512 bytes, and the driver's habits when the host sets them
-/// (milliseconds between two looks, seconds to wait, 1 for an empty blob instead of an error).
+/// The frame of the TDINFO answer: 512 bytes, and the driver's quirks if any (polling interval in milliseconds, timeout in
+/// seconds, 1 for an empty blob instead of an error).
 #[must_use]
-pub fn td_info_frame(td_info: &[u8; TD_INFO_LEN], habits: Option<[u32; 3]>) -> Vec<u8> {
-    let habits: Vec<u8> = habits.into_iter().flatten().flat_map(u32::to_le_bytes).collect();
-    frame(TD_INFO_RESP, 0, &[td_info, &habits])
+pub fn td_info_frame(td_info: &[u8; TD_INFO_LEN], quirks: Option<[u32; 3]>) -> Vec<u8> {
+    let quirks: Vec<u8> = quirks.into_iter().flatten().flat_map(u32::to_le_bytes).collect();
+    frame(TD_INFO_RESP, 0, &[td_info, &quirks])
 }
 
 fn frame(kind: u32, error: u32, body: &[&[u8]]) -> Vec<u8> {
@@ -161,7 +162,7 @@ fn frame(kind: u32, error: u32, body: &[&[u8]]) -> Vec<u8> {
     frame
 }
 
-/// A length as the wire has it. A test may ask for a quote of 4 GiB and gets a frame that lies.
+/// A length in a message. For a quote above 4 GiB, which a test may request, it is wrong.
 fn length(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
@@ -170,7 +171,7 @@ fn length(len: usize) -> u32 {
 mod tests {
     use super::*;
 
-    /// Written by hand from `qgs_msg_lib.h`: what the spike's driver sent and Intel's structure says.
+    /// Written by hand from `qgs_msg_lib.h`.
     const QUOTE_REQUEST_HEAD: [u8; 28] = [
         0, 0, 0x04, 0x18, // 1048, big endian
         1, 0, 1, 0, 0, 0, 0, 0, 0x18, 0x04, 0, 0, 0, 0, 0, 0, // 1.1, GET_QUOTE_REQ, 1048, no error

@@ -1,6 +1,6 @@
-//! The host's quoting service: answers the guest's driver on a unix socket that QEMU connects COM2 to.
+//! The host's quoting service: answers the guest's driver on a unix socket that QEMU connects to COM2.
 //!
-//! It signs nothing itself: quotes come from a [`QuoteSource`], which may misbehave in every way a host can.
+//! Quotes come from a [`QuoteSource`], which may misbehave in every way that a host can.
 
 use std::{
     io::{self, Read, Write},
@@ -16,14 +16,14 @@ use crate::{
     qgs::{self, Request, TD_REPORT_LEN},
 };
 
-/// Once a message has begun, the rest of it must follow within this; and a guest must take an answer within it.
-const MESSAGE_PATIENCE: Duration = Duration::from_secs(10);
-/// After bytes that are no message: quiet for so long means the next byte begins one. Shorter than the driver's own pause.
+/// The longest time between two parts of one message, and for the guest to read an answer.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// After an invalid message the service skips bytes until the line is quiet for this time. Shorter than the driver's own pause.
 const RESYNC_QUIET: Duration = Duration::from_millis(20);
 
-/// Where quotes come from.
+/// A source of quotes.
 pub trait QuoteSource: Send {
-    /// Answers a request for a quote over this TDREPORT, whose MAC is zero: no hardware made it.
+    /// Answers a request for a quote over this TDREPORT, whose MAC is zero because no hardware made it.
     fn quote(&mut self, td_report: &[u8; TD_REPORT_LEN]) -> QuoteAnswer;
 }
 
@@ -33,39 +33,39 @@ impl<F: FnMut(&[u8; TD_REPORT_LEN]) -> QuoteAnswer + Send> QuoteSource for F {
     }
 }
 
-/// What the host does with a request for a quote.
+/// The host's answer to a request for a quote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum QuoteAnswer {
-    /// Sends this as the quote, whatever it is.
+    /// Sends this as the quote.
     Quote(Vec<u8>),
-    /// Refuses with an error code of Intel's, 0x12001 to 0x12007.
+    /// Refuses with one of Intel's error codes, 0x12001 to 0x12007.
     Error(u32),
-    /// Never answers.
+    /// Does not answer.
     Silent,
-    /// Sends this quote, but only after a while.
+    /// Sends this quote after a delay.
     Delayed(Duration, Vec<u8>),
-    /// Puts exactly these bytes on the wire, frame and all.
+    /// Sends exactly these bytes, without a frame.
     Raw(Vec<u8>),
 }
 
-/// How the stand-in driver behaves where real drivers differ; goes to it with the TDINFO.
+/// Where real drivers behave differently; the stand-in driver gets these settings with the TDINFO.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Habits {
-    /// Pause between two looks for the answer, in whole milliseconds; the real driver's is one second. Zero: none.
+pub struct DriverQuirks {
+    /// Polling interval in whole milliseconds; one second in the real driver. Zero: no pause.
     pub poll: Duration,
-    /// How long the driver waits for a quote, in whole seconds; the real driver 30.
+    /// The driver's timeout for a quote, in whole seconds; 30 in the real driver.
     pub timeout: Duration,
-    /// Linux 6.12: an empty quote and no error where later kernels say EIO.
+    /// Whether a failure is an empty quote without an error, as in Linux 6.12; later kernels return EIO.
     pub empty_on_error: bool,
 }
 
-impl Default for Habits {
+impl Default for DriverQuirks {
     fn default() -> Self {
         Self { poll: Duration::ZERO, timeout: Duration::from_secs(30), empty_on_error: false }
     }
 }
 
-impl Habits {
+impl DriverQuirks {
     fn to_wire(self) -> [u32; 3] {
         let poll = u32::try_from(self.poll.as_millis()).unwrap_or(u32::MAX);
         let timeout = u32::try_from(self.timeout.as_secs()).unwrap_or(u32::MAX);
@@ -73,20 +73,20 @@ impl Habits {
     }
 }
 
-/// Forwards requests to a quoting service that is not ours, on a unix socket, one connection a request.
+/// Forwards requests to another quoting service on a unix socket, one connection per request.
 #[derive(Debug, Clone)]
 pub struct Relay {
     /// The other service's socket.
     pub socket: PathBuf,
-    /// How long it may take over one quote.
-    pub patience: Duration,
+    /// How long it may take for one quote.
+    pub timeout: Duration,
 }
 
 impl Relay {
     fn ask(&self, td_report: &[u8; TD_REPORT_LEN]) -> io::Result<Vec<u8>> {
         let mut service = UnixStream::connect(&self.socket)?;
-        service.set_write_timeout(Some(self.patience))?;
-        service.set_read_timeout(Some(self.patience))?;
+        service.set_write_timeout(Some(self.timeout))?;
+        service.set_read_timeout(Some(self.timeout))?;
         service.write_all(&qgs::quote_request_frame(td_report))?;
         qgs::read_frame(&mut service)
     }
@@ -105,7 +105,7 @@ impl QuoteSource for Relay {
     }
 }
 
-/// A running quoting service for one VM. Ends, with its socket, when dropped.
+/// A running quoting service for one virtual machine. It ends, and its socket is deleted, when dropped.
 pub struct QuotingService {
     dir: tempfile::TempDir,
     shared: Arc<Shared>,
@@ -113,27 +113,27 @@ pub struct QuotingService {
 }
 
 impl QuotingService {
-    /// Starts a service that tells its guest what it measured and gives it quotes from `source`.
+    /// Starts a service that sends the guest's driver `td_info`, and quotes from `source`.
     ///
-    /// No `td_info`: the guest's driver gets no answer when it loads, and gives up.
-    pub fn start(td_info: Option<&TdInfo>, habits: Option<Habits>, source: impl QuoteSource + 'static) -> io::Result<Self> {
-        // A socket's path has 107 bytes at most, and /tmp is what the build tree sees of the host.
+    /// Without `td_info` the driver gets no answer when it loads, and gives up.
+    pub fn start(td_info: Option<&TdInfo>, quirks: Option<DriverQuirks>, source: impl QuoteSource + 'static) -> io::Result<Self> {
+        // A socket's path has at most 107 bytes, and the tools tree shares /tmp with the host.
         let dir = tempfile::Builder::new().prefix("cvm-qgs-").tempdir_in("/tmp")?;
         let listener = UnixListener::bind(socket_in(dir.path()))?;
         let shared = Arc::new(Shared::default());
-        let td_info = td_info.map(|td_info| qgs::td_info_frame(&td_info.to_bytes(), habits.map(Habits::to_wire)));
-        let mut desk = Desk { shared: Arc::clone(&shared), td_info, source: Box::new(source) };
-        let server = std::thread::Builder::new().name("qgs".into()).spawn(move || desk.serve(&listener))?;
+        let td_info = td_info.map(|td_info| qgs::td_info_frame(&td_info.to_bytes(), quirks.map(DriverQuirks::to_wire)));
+        let mut handler = Server { shared: Arc::clone(&shared), td_info, source: Box::new(source) };
+        let server = std::thread::Builder::new().name("qgs".into()).spawn(move || handler.serve(&listener))?;
         Ok(Self { dir, shared, server: Some(server) })
     }
 
-    /// Where QEMU connects the guest's COM2 to.
+    /// The socket that QEMU connects to the guest's COM2.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         socket_in(self.dir.path())
     }
 
-    /// The TDREPORTs for which quotes were asked, in order.
+    /// The TDREPORTs of all requests for quotes, in command.
     #[must_use]
     pub fn td_reports(&self) -> Vec<[u8; TD_REPORT_LEN]> {
         self.shared.lock().td_reports.clone()
@@ -146,7 +146,7 @@ impl Drop for QuotingService {
             let mut state = self.shared.lock();
             state.stop = true;
             if let Some(guest) = state.guest.take() {
-                // Ends a read that waits for the guest; a guest that is gone already is as good.
+                // Ends a read that waits for the guest. Fails if the guest has ended, which is fine.
                 drop(guest.shutdown(std::net::Shutdown::Both));
             }
         }
@@ -182,7 +182,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits, unless the service stops; says whether it goes on.
+    /// Waits, unless the service stops; returns whether the service still runs.
     fn wait(&self, delay: Duration) -> bool {
         let until = Instant::now() + delay;
         let mut state = self.lock();
@@ -197,15 +197,15 @@ impl Shared {
     }
 }
 
-/// The serving thread's side.
-struct Desk {
+/// The state of the serving thread.
+struct Server {
     shared: Arc<Shared>,
     td_info: Option<Vec<u8>>,
     source: Box<dyn QuoteSource>,
 }
 
-impl Desk {
-    /// One guest after the other: a VM has one COM2, and may be started again.
+impl Server {
+    /// Serves one guest after another: a virtual machine has one COM2, and may be started again.
     fn serve(&mut self, listener: &UnixListener) {
         while let Ok((guest, _)) = listener.accept() {
             {
@@ -215,17 +215,17 @@ impl Desk {
                 }
                 state.guest = guest.try_clone().ok();
             }
-            // An error here is the guest's end.
-            drop(self.attend(guest));
+            // An error means that the guest ended.
+            drop(self.talk(guest));
         }
     }
 
-    fn attend(&mut self, mut guest: UnixStream) -> io::Result<()> {
-        guest.set_write_timeout(Some(MESSAGE_PATIENCE))?;
+    fn talk(&mut self, mut guest: UnixStream) -> io::Result<()> {
+        guest.set_write_timeout(Some(MESSAGE_TIMEOUT))?;
         loop {
             match next_message(&mut guest) {
                 Ok(message) => self.answer(&message, &mut guest)?,
-                Err(error) if is_framing(&error) => drain(&mut guest)?,
+                Err(error) if is_framing(&error) => skip_until_quiet(&mut guest)?,
                 Err(error) => return Err(error),
             }
         }
@@ -253,21 +253,21 @@ impl Desk {
     }
 }
 
-/// Waits for a message as long as the guest lives, then for its end no longer than [`MESSAGE_PATIENCE`] between two reads.
+/// Waits for a message while the guest runs, then at most [`MESSAGE_TIMEOUT`] for each further part of it.
 fn next_message(guest: &mut UnixStream) -> io::Result<Vec<u8>> {
     let mut first = [0];
     guest.set_read_timeout(None)?;
     guest.read_exact(&mut first)?;
-    guest.set_read_timeout(Some(MESSAGE_PATIENCE))?;
+    guest.set_read_timeout(Some(MESSAGE_TIMEOUT))?;
     qgs::read_frame(&mut first.as_slice().chain(guest))
 }
 
-/// Whether the bytes were no message, rather than the guest gone.
+/// Whether the bytes were an invalid message; otherwise the guest ended.
 fn is_framing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
-fn drain(guest: &mut UnixStream) -> io::Result<()> {
+fn skip_until_quiet(guest: &mut UnixStream) -> io::Result<()> {
     guest.set_read_timeout(Some(RESYNC_QUIET))?;
     loop {
         match guest.read(&mut [0; 4096]) {
@@ -320,7 +320,7 @@ mod tests {
         guest.write_all(b"\xff\xff\xff\xffnoise").unwrap();
         guest.write_all(b"\0\0\0\x10\x01\0\x01\0\x09\0\0\0\x10\0\0\0\0\0\0\0").unwrap();
         guest.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-        assert!(qgs::read_frame(&mut guest).is_err(), "drained with the noise");
+        assert!(qgs::read_frame(&mut guest).is_err(), "skipped with the noise");
         guest.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         assert_eq!(ask(&mut guest), Ok(b"quote".to_vec()));
     }
@@ -353,7 +353,7 @@ mod tests {
     #[test]
     fn relay_passes_a_request_on_and_its_answer_back() {
         let far = service(vec![QuoteAnswer::Quote(b"far".to_vec()), QuoteAnswer::Error(0x12007)]);
-        let mut relay = Relay { socket: far.socket(), patience: Duration::from_secs(5) };
+        let mut relay = Relay { socket: far.socket(), timeout: Duration::from_secs(5) };
         assert_eq!(relay.quote(&REPORT), QuoteAnswer::Quote(b"far".to_vec()));
         assert_eq!(relay.quote(&REPORT), QuoteAnswer::Error(0x12007));
         assert_eq!(far.td_reports(), [REPORT, REPORT]);

@@ -1,4 +1,4 @@
-//! A machine that runs: its console, and how it ended.
+//! A running machine: its console, its monitor, and how it ended.
 
 use std::{
     ffi::OsString,
@@ -11,14 +11,15 @@ use std::{
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::{
+    arguments::{Arguments, escaped},
     command::{Error, Qemu, end_child, wait_for_child},
     console::Console,
+    machine::{Keyboard, Machine},
     monitor::{Monitor, accept},
     quoting::QuotingService,
-    spec::{Arguments, Keyboard, Machine, escaped},
 };
 
-/// From the console's end to the process's: QEMU closes disks between them.
+/// The longest time from the console's end to QEMU's: QEMU closes disks in between.
 const END: Duration = Duration::from_secs(10);
 
 /// How a machine ended.
@@ -30,9 +31,9 @@ pub enum Exit {
     Rebooted,
     /// The guest's kernel panicked, with this line.
     Panicked(String),
-    /// It still runs.
+    /// The machine still runs.
     TimedOut,
-    /// QEMU itself ended: with this code (none: by a signal), after these lines on its standard error.
+    /// QEMU itself ended with this code (`None`: by a signal), and these lines on its standard error.
     Died(Option<i32>, Vec<String>),
 }
 
@@ -40,27 +41,27 @@ pub enum Exit {
 pub struct Vm {
     child: Child,
     console: Console,
-    complaints: Console,
+    stderr: Console,
     monitor: Option<Monitor>,
     exit: Option<Exit>,
-    /// Sockets and overlays; outlives QEMU.
+    /// The folder of sockets and overlays; deleted after QEMU's end.
     _dir: tempfile::TempDir,
 }
 
 impl Vm {
-    /// Starts a machine, with `quotes` at its COM2 if it has any.
+    /// Starts a machine; connects `quotes` to its COM2.
     pub fn boot(qemu: &Qemu, machine: &Machine, quotes: Option<&QuotingService>) -> Result<Self, Error> {
         Self::boot_with_copy(qemu, machine, quotes, None)
     }
 
-    /// The same; what the console prints goes to `copy` too.
+    /// Like [`Vm::boot`]; copies the console to `copy`.
     pub fn boot_with_copy(
         qemu: &Qemu,
         machine: &Machine,
         quotes: Option<&QuotingService>,
         copy: Option<Box<dyn Write + Send>>,
     ) -> Result<Self, Error> {
-        // In /tmp because the build tree sees it, and because a socket's path must be short.
+        // The tools tree shares /tmp with the host, and a socket's path must be short.
         let dir = tempfile::Builder::new()
             .prefix("cvm-vm-")
             .tempdir_in("/tmp")
@@ -98,7 +99,7 @@ impl Vm {
         }
 
         let mut command = qemu.start(&arguments.0)?;
-        // QEMU puts overlays into TMPDIR, else into /var/tmp, which the build tree lacks.
+        // QEMU creates overlays in TMPDIR, by default in /var/tmp, which the tools tree lacks.
         command.env("TMPDIR", dir.path()).stdout(Stdio::piped()).stdin(match machine.keyboard {
             Keyboard::Console => Stdio::piped(),
             Keyboard::Terminal => Stdio::inherit(),
@@ -125,12 +126,10 @@ impl Vm {
                 let process = process.try_clone()?;
                 console.add(move || accept(&reports, &process))?;
             }
-            Ok((console, Console::open(errors, None, None)?, Monitor::attend(listener, process)?))
+            Ok((console, Console::open(errors, None, None)?, Monitor::start(listener, process)?))
         };
         match attach(&mut child) {
-            Ok((console, complaints, monitor)) => {
-                Ok(Self { child, console, complaints, monitor: Some(monitor), exit: None, _dir: dir })
-            }
+            Ok((console, stderr, monitor)) => Ok(Self { child, console, stderr, monitor: Some(monitor), exit: None, _dir: dir }),
             Err(error) => {
                 end_child(&mut child);
                 Err(Error::system("watching QEMU")(error))
@@ -138,10 +137,10 @@ impl Vm {
         }
     }
 
-    /// Plugs or unplugs the cable of the network device or back end with this identifier (`link` is [`crate::Network::User`]'s).
+    /// Plugs or unplugs the cable of the network device or back end `id` (`link` for [`crate::Network::User`]).
     ///
     /// # Errors
-    /// When QEMU does not listen.
+    /// QEMU is not connected.
     pub fn set_link(&self, id: &str, up: bool) -> Result<(), Error> {
         let monitor = self.monitor.as_ref().ok_or(std::io::ErrorKind::NotConnected);
         let set = monitor.map_err(std::io::Error::from).and_then(|monitor| monitor.set_link(id, up));
@@ -151,50 +150,50 @@ impl Vm {
     /// Presses the power button, which asks the guest to shut down.
     ///
     /// # Errors
-    /// When QEMU does not listen.
+    /// QEMU is not connected.
     pub fn press_power_button(&self) -> Result<(), Error> {
         let monitor = self.monitor.as_ref().ok_or(std::io::ErrorKind::NotConnected);
         let pressed = monitor.map_err(std::io::Error::from).and_then(Monitor::press_power_button);
         pressed.map_err(Error::system("pressing the power button"))
     }
 
-    /// Gives a disk another size while the guest uses it; `number` is its place among the machine's disks, from 0.
+    /// Changes the size of disk `number`, counted from 0, while the guest uses it.
     ///
     /// # Errors
-    /// When QEMU does not listen.
+    /// QEMU is not connected.
     pub fn resize_disk(&self, number: usize, bytes: u64) -> Result<(), Error> {
-        self.order(number, |monitor, id| monitor.resize_disk(id, bytes), "resizing a disk")
+        self.with_disk(number, |monitor, id| monitor.resize_disk(id, bytes), "resizing a disk")
     }
 
-    /// Lets disk `number` answer nothing any more, until the machine ends.
+    /// Stops disk `number` from answering until the machine ends.
     ///
     /// # Errors
-    /// When QEMU does not listen.
-    pub fn silence_disk(&self, number: usize) -> Result<(), Error> {
-        self.order(number, Monitor::silence_disk, "silencing a disk")
+    /// QEMU is not connected.
+    pub fn stall_disk(&self, number: usize) -> Result<(), Error> {
+        self.with_disk(number, Monitor::stall_disk, "stopping a disk from answering")
     }
 
-    fn order(
+    fn with_disk(
         &self,
         number: usize,
-        order: impl FnOnce(&Monitor, &str) -> std::io::Result<()>,
+        command: impl FnOnce(&Monitor, &str) -> std::io::Result<()>,
         what: &'static str,
     ) -> Result<(), Error> {
         let monitor = self.monitor.as_ref().ok_or(std::io::ErrorKind::NotConnected);
-        let done = monitor.map_err(std::io::Error::from).and_then(|monitor| order(monitor, &format!("disk{number}")));
+        let done = monitor.map_err(std::io::Error::from).and_then(|monitor| command(monitor, &format!("disk{number}")));
         done.map_err(Error::system(what))
     }
 
-    /// COM1.
+    /// The console on COM1.
     #[must_use]
     pub fn console(&self) -> &Console {
         &self.console
     }
 
-    /// Waits for the machine's end. A panic counts as one though the guest may hang after it; [`Exit::TimedOut`] leaves it running.
+    /// Waits for the machine's end, or for a panic, after which the guest may hang. On [`Exit::TimedOut`] it runs on.
     ///
     /// # Errors
-    /// When QEMU's process cannot be waited for.
+    /// QEMU's process cannot be waited for.
     pub fn wait(&mut self, within: Duration) -> Result<Exit, Error> {
         if let Some(exit) = &self.exit {
             return Ok(exit.clone());
@@ -208,7 +207,7 @@ impl Vm {
         Ok(exit)
     }
 
-    /// How it ended, after the console has.
+    /// How the machine ended; called after the console's end.
     fn ended(&mut self) -> Result<Exit, Error> {
         let status = wait_for_child(&mut self.child, END).map_err(Error::system("waiting for QEMU"))?;
         if status.is_none() {
@@ -220,9 +219,9 @@ impl Vm {
             Some("guest-reset") => Exit::Rebooted,
             Some("guest-panic") => Exit::Panicked("guest-panic".into()),
             _ => {
-                // The pipe ends with QEMU: the wait is for the thread that reads it.
-                drop(self.complaints.wait_for_end(END));
-                let lines = self.complaints.lines().into_iter().map(|line| line.text).collect();
+                // The pipe ends with QEMU: this waits for the thread that reads it.
+                drop(self.stderr.wait_for_end(END));
+                let lines = self.stderr.lines().into_iter().map(|line| line.text).collect();
                 Exit::Died(status.and_then(|status| status.code()), lines)
             }
         })
@@ -255,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_qemu_that_fails_says_why() {
+    fn failed_qemu_reports_its_stderr() {
         let mut vm = boot("echo half a boot; echo 'qemu: bad option' >&2; exit 3");
         assert_eq!(vm.wait(LATE).unwrap(), Exit::Died(Some(3), vec!["qemu: bad option".into()]));
         assert_eq!(vm.console().lines()[0].text, "half a boot");
@@ -269,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_runs_on_is_timed_out_and_killed_when_dropped() {
+    fn running_machine_times_out_and_is_killed_when_dropped() {
         let mut vm = boot("echo $$; exec sleep 600");
         let pid = vm.console().wait_for("", LATE).unwrap().text;
         assert_eq!(vm.wait(Duration::from_millis(50)).unwrap(), Exit::TimedOut);
@@ -278,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_takes_what_is_typed() {
+    fn machine_reads_the_console_input() {
         let vm = boot("read line; echo got $line; exec sleep 600");
         vm.console().send("hello\n").unwrap();
         assert_eq!(vm.console().wait_for("got", LATE).unwrap().text, "got hello");

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Test only: stands in for drivers/virt/coco/tdx-guest on a machine without TDX.
+ * Test only: replaces drivers/virt/coco/tdx-guest on a machine without TDX.
  *
- * It plays the TDX module (TDREPORT, RTMRs) and forwards GetQuote to the host over COM2, which nothing else in the
- * guest opens, in the framing of Intel's quoting service (qgs_msg_lib.h): a length of 4 bytes, big endian, then a
- * packed little-endian message. tsm.ko (tsm_report.ko from 6.16 on), configfs and all user space are the real ones.
+ * The module simulates the TDX module (TDREPORT, RTMRs) and sends GetQuote requests to the host over COM2, which nothing
+ * else in the guest opens. The messages are those of Intel's quoting service (qgs_msg_lib.h): a length of 4 bytes, big
+ * endian, then a packed little-endian message. tsm.ko (tsm_report.ko from 6.16 on), configfs and user space are the real
+ * ones.
  *
- * What it cannot show: TDCALL, the shared buffer of the GetQuote hypercall, a MAC that only hardware can make.
+ * Limits: no TDCALL, no shared buffer of the GetQuote hypercall, no MAC, which only hardware can make.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 #include <crypto/hash.h>
@@ -23,7 +24,7 @@
 #include <linux/version.h>
 #include <uapi/linux/tdx-guest.h>
 
-/* "configfs-tsm: Namespace TSM report symbols", 6.16. From 6.19 on the bare names mean the PCI TSM: never alias those. */
+/* Renamed in 6.16 by "configfs-tsm: Namespace TSM report symbols". From 6.19 on the old names belong to the PCI TSM. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 16, 0)
 #include <linux/tsm-mr.h>
 typedef struct tsm_report_ops provider_ops;
@@ -37,20 +38,20 @@ typedef struct tsm_ops provider_ops;
 
 static ushort com = 0x2f8;
 module_param(com, ushort, 0400);
-MODULE_PARM_DESC(com, "I/O port of the 16550 that leads to the quoting service");
+MODULE_PARM_DESC(com, "I/O port of the 16550 that is connected to the quoting service");
 
-/* The real driver's habits. The host may set these three with its answer to TDINFO, so that one initrd serves all tests. */
+/* Quirks of the real driver. The host may set these three in its answer to TDINFO, so that all tests use one initrd. */
 static uint poll_ms;
 module_param(poll_ms, uint, 0600);
-MODULE_PARM_DESC(poll_ms, "pause between two looks for the answer; the real driver's is 1000, 0 looks all the time");
+MODULE_PARM_DESC(poll_ms, "polling interval in ms; 1000 in the real driver; 0: no pause");
 static uint timeout_s = 30;
 module_param(timeout_s, uint, 0600);
-MODULE_PARM_DESC(timeout_s, "how long to wait for a quote, as in the real driver 30");
+MODULE_PARM_DESC(timeout_s, "timeout for a quote in seconds; 30 as in the real driver");
 static bool empty_on_error;
 module_param(empty_on_error, bool, 0600);
-MODULE_PARM_DESC(empty_on_error, "6.12: a failed or late quote is an empty blob without an error; later kernels: EIO");
+MODULE_PARM_DESC(empty_on_error, "return an empty blob without an error for a failed or late quote, as 6.12 does; later kernels return EIO");
 
-/* ---- TDREPORT: what the TDX module would keep ---- */
+/* ---- TDREPORT: state that the TDX module keeps ---- */
 
 #define MR_LEN 48
 #define AT_TEE_INFO_HASH 80
@@ -95,7 +96,7 @@ static int report_make(const u8 *reportdata, u8 *out)
 #define LSR_DATA_READY 0x01
 #define LSR_SEND_EMPTY 0x20
 #define QUIET_MS 50
-#define DRAIN_MS 5000
+#define SKIP_MS 5000
 #define SPINS 1000
 
 static bool wire_has_data(void)
@@ -117,13 +118,13 @@ static int wire_send(const u8 *bytes, size_t len, ktime_t end)
 }
 
 /*
- * Spins for what is on its way, then sleeps between looks: under emulation a busy virtual CPU takes the time that the
- * quoting service needs.
+ * Spins for bytes that arrive soon, then sleeps between polls: under emulation a busy virtual CPU takes CPU time from the
+ * quoting service.
  */
 static int wire_wait(unsigned int pause_ms, ktime_t end)
 {
 	if (pause_ms)
-		msleep_interruptible(pause_ms); /* however fast the answer, as the real driver does */
+		msleep_interruptible(pause_ms); /* before the first poll, as the real driver does */
 	for (unsigned int spin = 0; spin < SPINS; spin++) {
 		if (wire_has_data())
 			return 0;
@@ -155,10 +156,10 @@ static int wire_receive(u8 *bytes, size_t len, ktime_t end)
 	return 0;
 }
 
-/* Throws away what is left of an answer nobody waits for: until the line was quiet for QUIET_MS. */
-static void wire_drain(void)
+/* Discards the rest of an answer after a timeout or an error, until the line was quiet for QUIET_MS. */
+static void wire_skip(void)
 {
-	ktime_t end = ktime_add_ms(ktime_get(), DRAIN_MS);
+	ktime_t end = ktime_add_ms(ktime_get(), SKIP_MS);
 
 	while (ktime_before(ktime_get(), end) && !wire_wait(0, ktime_add_ms(ktime_get(), QUIET_MS)))
 		inb(com);
@@ -166,10 +167,10 @@ static void wire_drain(void)
 
 static int wire_open(void)
 {
-	if (inb(com + 5) == 0xff) /* no such port: the bus floats */
+	if (inb(com + 5) == 0xff) /* no such port: reads return 0xff */
 		return -ENODEV;
 	outb(0x00, com + 1); /* no interrupts */
-	outb(0xc7, com + 2); /* FIFO on and empty, trigger at 14: QEMU hands over as many bytes at a time as the trigger says */
+	outb(0xc7, com + 2); /* FIFO on and empty, trigger at 14: QEMU passes on that many bytes at a time */
 	outb(0x03, com + 3); /* 8n1 */
 	outb(0x03, com + 4); /* DTR, RTS */
 	return 0;
@@ -181,13 +182,13 @@ static int wire_open(void)
 #define QUOTE_MAX (128 * 1024)
 #define GET_QUOTE_REQ 0
 #define GET_QUOTE_RESP 1
-#define TDINFO_REQ 0x80000001u /* ours; Intel's types are small numbers */
+#define TDINFO_REQ 0x80000001u /* this project's; Intel's types are small numbers */
 #define TDINFO_RESP 0x80000002u
-#define TDINFO_HABITS_LEN 12 /* after TDINFO, optional: u32 poll_ms, u32 timeout_s, u32 empty_on_error */
+#define TDINFO_QUIRKS_LEN 12 /* after TDINFO, optional: u32 poll_ms, u32 timeout_s, u32 empty_on_error */
 #define LOAD_TIMEOUT_MS 10000
 
 static DEFINE_MUTEX(quote_lock); /* one request at a time, as in the real driver */
-static bool in_flight; /* the host still owes an answer */
+static bool in_flight; /* the host has not answered the last request */
 
 static int message_send(u32 type, const u8 *body, u32 len, ktime_t end)
 {
@@ -202,7 +203,7 @@ static int message_send(u32 type, const u8 *body, u32 len, ktime_t end)
 	return wire_send(head, sizeof(head), end) ?: wire_send(body, len, end);
 }
 
-/* Gives the length of the body that follows, or an error: the rest is left on the wire then. */
+/* Returns the length of the body that follows, or an error; then the rest of the message is unread. */
 static int message_receive_head(u32 type, ktime_t end)
 {
 	u8 head[4 + HEADER_LEN];
@@ -257,18 +258,18 @@ static int quote_exchange(const u8 *reportdata, u8 **quote)
 	ktime_t end;
 	int rc;
 
-	/* After a timeout the real buffer stays GET_QUOTE_IN_FLIGHT, and the driver refuses, until the host has written it. */
+	/* After a timeout the real buffer stays GET_QUOTE_IN_FLIGHT until the host writes it, and the driver returns EBUSY. */
 	if (in_flight && !wire_has_data())
 		return -EBUSY;
 	in_flight = false;
 	if (wire_has_data())
-		wire_drain();
+		wire_skip();
 
 	request = kzalloc(8 + TDX_REPORT_LEN, GFP_KERNEL);
 	if (!request)
 		return -ENOMEM;
 	end = ktime_add_ms(ktime_get(), (u64)timeout_s * MSEC_PER_SEC);
-	put_unaligned_le32(TDX_REPORT_LEN, request); /* then the length of the id list: none */
+	put_unaligned_le32(TDX_REPORT_LEN, request); /* the length of the id list, after it, is 0 */
 	rc = report_make(reportdata, request + 8) ?:
 	     message_send(GET_QUOTE_REQ, request, 8 + TDX_REPORT_LEN, end) ?:
 	     wire_wait(poll_ms, end) ?:
@@ -277,7 +278,7 @@ static int quote_exchange(const u8 *reportdata, u8 **quote)
 	if (rc == -ETIMEDOUT || rc == -EINTR)
 		in_flight = true;
 	else if (rc < 0)
-		wire_drain();
+		wire_skip();
 	return rc;
 }
 
@@ -294,8 +295,8 @@ static int sim_report_new(struct tsm_report *report, void *data)
 	mutex_unlock(&quote_lock);
 
 	/*
-	 * A real timeout is no ETIMEDOUT: wait_for_quote_completion() ends with i == timeout + 1 and returns 0, and what
-	 * follows takes the buffer for an answer. 6.12 copies its out_len, 0; 7.3 looks at the status and says EIO.
+	 * After a timeout the real driver does not return ETIMEDOUT: wait_for_quote_completion() ends with i == timeout + 1 and
+	 * returns 0, and its caller uses the buffer as an answer. 6.12 copies its out_len, 0; 7.3 checks the status and returns EIO.
 	 */
 	if (len == -ETIMEDOUT)
 		len = -EIO;
@@ -310,38 +311,38 @@ static int sim_report_new(struct tsm_report *report, void *data)
 	return 0;
 }
 
-/* Asks the host what this machine measures: the firmware's and the TDX module's work, done where the files are. */
+/* Requests the TDINFO of this machine: the host computes it from the booted files, in place of firmware and TDX module. */
 static int tdinfo_fetch(void)
 {
 	ktime_t end = ktime_add_ms(ktime_get(), LOAD_TIMEOUT_MS);
-	u8 habits[TDINFO_HABITS_LEN];
+	u8 quirks[TDINFO_QUIRKS_LEN];
 	int len, rc;
 
 	if (wire_has_data())
-		wire_drain();
+		wire_skip();
 	rc = message_send(TDINFO_REQ, NULL, 0, end);
 	if (rc)
 		return rc;
 	len = message_receive_head(TDINFO_RESP, end);
 	if (len < 0)
 		return len;
-	if (len != TDINFO_LEN && len != TDINFO_LEN + TDINFO_HABITS_LEN)
+	if (len != TDINFO_LEN && len != TDINFO_LEN + TDINFO_QUIRKS_LEN)
 		return -EIO;
 	rc = wire_receive(tdreport + AT_TDINFO, TDINFO_LEN, end);
 	if (rc || len == TDINFO_LEN)
 		return rc;
-	rc = wire_receive(habits, sizeof(habits), end);
+	rc = wire_receive(quirks, sizeof(quirks), end);
 	if (rc)
 		return rc;
-	poll_ms = get_unaligned_le32(habits);
-	timeout_s = get_unaligned_le32(habits + 4);
-	empty_on_error = get_unaligned_le32(habits + 8);
+	poll_ms = get_unaligned_le32(quirks);
+	timeout_s = get_unaligned_le32(quirks + 4);
+	empty_on_error = get_unaligned_le32(quirks + 8);
 	return 0;
 }
 
-#ifndef SEV_GUEST /* sev-guest.c takes all but what is a TD's alone */
+#ifndef SEV_GUEST /* sev-guest.c includes everything else */
 
-/* ---- /sys/devices/virtual/misc/tdx_guest/measurements, as sysfs-devices-virtual-misc-tdx_guest has it ---- */
+/* ---- /sys/devices/virtual/misc/tdx_guest/measurements (Documentation/ABI: sysfs-devices-virtual-misc-tdx_guest) ---- */
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 16, 0)
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Test only: whoever loads this module crashes, as by a defect of its own. A scenario puts it in the place of an optional module, since
- * nothing else in a production initrd can make PID 1 crash.
+ * Test only: crashes the process that loads it. A scenario replaces an optional module with it, because nothing in a production initrd makes
+ * PID 1 crash.
  */
 #include <linux/module.h>
 #include <linux/sched/signal.h>

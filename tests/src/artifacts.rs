@@ -1,4 +1,4 @@
-//! What `qemu/build` made.
+//! The files that `qemu/build` made.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -7,38 +7,39 @@ use std::path::{Path, PathBuf};
 use ondisk::gpt::{Header, Partition};
 use uuid::Uuid;
 
-use crate::{Doing, Failure};
+use crate::{Context, Failure};
 
 /// Sector size of the image, in bytes.
 const SECTOR: usize = 512;
-/// Types of the Discoverable Partitions Specification: root and its verity hashes on x86-64.
+/// Partition types of the Discoverable Partitions Specification: root and root verity on x86-64.
 const KIND_ROOT: &str = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709";
 const KIND_HASHES: &str = "2c7357ed-ebd2-46d9-aec1-23d437ec2bf5";
 
-/// Two words of production refuse unsigned modules. The simulated module's signature counts only where firmware has the builder's key.
+/// The two kernel arguments by which production refuses unsigned modules. The kernel accepts the simulated module's signature
+/// only when the firmware contains the builder's key.
 const ONLY_SIGNED_MODULES: [&str; 2] = ["lockdown=integrity", "module.sig_enforce=1"];
 
-/// Debian's kernels for which the initrd is made.
+/// The Debian kernels that an initrd is built for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum KernelLine {
-    /// That of Debian's backports, the default: 7.x.
+pub enum KernelSeries {
+    /// The kernel of Debian's backports, 7.x: the default.
     #[default]
     Backports,
-    /// That of Debian 13: 6.12.
+    /// The kernel of Debian 13, 6.12.
     Stable,
 }
 
-impl KernelLine {
-    /// At the end of a scenario's name, `@6` for that of Debian 13.
+impl KernelSeries {
+    /// The suffix of a scenario's name: `@stable` for the kernel of Debian 13.
     #[must_use]
     pub const fn mark(self) -> &'static str {
         match self {
             Self::Backports => "",
-            Self::Stable => "@6",
+            Self::Stable => "@stable",
         }
     }
 
-    /// At the end of the names of what is made for it (initrd/kernel).
+    /// The suffix of file names of artifacts for this kernel (initrd/kernel).
     const fn suffix(self) -> &'static str {
         match self {
             Self::Backports => "",
@@ -47,13 +48,13 @@ impl KernelLine {
     }
 }
 
-/// The built files and what is to be known of them.
+/// The built files, and what the tests read from them.
 #[derive(Debug, Clone)]
 pub struct Artifacts {
-    /// The project.
+    /// The project's folder.
     pub top: PathBuf,
-    /// Which kernel it is.
-    pub line: KernelLine,
+    /// The kernel that these artifacts are for.
+    pub series: KernelSeries,
     /// The image's kernel.
     pub kernel: PathBuf,
     /// The initrd with the simulated root and the simulated tdx-guest.
@@ -73,17 +74,17 @@ pub struct Artifacts {
     /// The simulated root's keys and certificates.
     pub pki: PathBuf,
     /// The image's command line without the root hash, as production has it.
-    pub words: Vec<String>,
-    /// Kernel modules of the tests, a folder each.
+    pub cmdline: Vec<String>,
+    /// Kernel modules of the tests, one folder each.
     pub test_modules: PathBuf,
 }
 
 impl Artifacts {
-    /// Finds them below `top`.
+    /// Finds the artifacts below `top`.
     ///
     /// # Errors
-    /// When something is not built, or the image has no verity root.
-    pub fn find(top: &Path, kernel: KernelLine) -> Result<Self, Failure> {
+    /// A file is missing, or the image has no verity root.
+    pub fn find(top: &Path, kernel: KernelSeries) -> Result<Self, Failure> {
         let (target, suffix) = (top.join("target"), kernel.suffix());
         let folder = target.join(format!("image/direct{suffix}"));
         let image = folder.join("cvm.raw");
@@ -93,45 +94,46 @@ impl Artifacts {
             found.ok_or_else(|| Failure(format!("the image has no partition of type {kind}")))
         };
         let (root, hashes) = (of_kind(KIND_ROOT)?, of_kind(KIND_HASHES)?);
-        let sector = u64::try_from(SECTOR).doing("sector size")?;
+        let sector = u64::try_from(SECTOR).context("converting the sector size")?;
         let range = |partition: &Partition| (partition.first * sector, partition.sectors() * sector);
-        // systemd-repart names the partitions by the two halves of the root hash.
+        // systemd-repart sets the partitions' UUIDs to the two halves of the root hash.
         let half = |uuid: &Uuid| uuid.to_string().replace('-', "");
-        let command_line = std::fs::read_to_string(folder.join("cvm.cmdline")).doing("the image's command line")?;
-        let words = command_line.split(' ').filter(|word| !word.starts_with("roothash=")).map(str::to_owned);
+        let command_line = std::fs::read_to_string(folder.join("cvm.cmdline"))
+            .context("reading the image's command line (qemu/build makes it)")?;
+        let cmdline = command_line.split(' ').filter(|argument| !argument.starts_with("roothash=")).map(str::to_owned);
         Ok(Self {
             kernel: folder.join("cvm.vmlinuz"),
             simulated: target.join(format!("initrd/simulated{suffix}.zst")),
             snp: target.join(format!("initrd/snp{suffix}.zst")),
             production: target.join(format!("initrd/production{suffix}.zst")),
-            words: words.collect(),
+            cmdline: cmdline.collect(),
             test_modules: target.join(format!("simulation/modules{suffix}")),
             root_hash: half(&root.uuid) + &half(&hashes.uuid),
             root: range(root),
             hashes: range(hashes),
             pki: target.join("simulation/pki"),
             top: top.to_owned(),
-            line: kernel,
+            series: kernel,
             image,
         })
     }
 }
 
 impl Artifacts {
-    /// The words of production but those two that the simulated module cannot stand.
-    pub(crate) fn words_for_the_simulation(&self) -> impl Iterator<Item = &String> {
-        self.words.iter().filter(|word| !ONLY_SIGNED_MODULES.contains(&word.as_str()))
+    /// The image's command line without the two arguments that refuse the simulated module.
+    pub(crate) fn cmdline_for_simulation(&self) -> impl Iterator<Item = &String> {
+        self.cmdline.iter().filter(|argument| !ONLY_SIGNED_MODULES.contains(&argument.as_str()))
     }
 }
 
 fn read_table(image: &Path) -> Result<Vec<Partition>, Failure> {
-    let file = File::open(image).doing("opening the image (is it built? qemu/build)")?;
-    let sectors = file.metadata().doing("size of the image")?.len() / 512;
+    let file = File::open(image).context("opening the image (qemu/build makes it)")?;
+    let sectors = file.metadata().context("reading the size of the image")?.len() / 512;
     let mut lba1 = vec![0; SECTOR];
-    file.read_exact_at(&mut lba1, 512).doing("reading the partition table")?;
-    let header = Header::parse(&lba1, sectors).doing("partition table")?;
+    file.read_exact_at(&mut lba1, 512).context("reading the partition table")?;
+    let header = Header::parse(&lba1, sectors).context("parsing the partition table")?;
     let (offset, length) = header.entries_range();
     let mut entries = vec![0; length];
-    file.read_exact_at(&mut entries, offset).doing("reading the partitions")?;
-    header.partitions(&entries).doing("partitions")
+    file.read_exact_at(&mut entries, offset).context("reading the partitions")?;
+    header.partitions(&entries).context("parsing the partitions")
 }

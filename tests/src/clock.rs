@@ -1,8 +1,8 @@
-//! The time here, and how QEMU wants it written.
+//! The host's time, and QEMU's form of it.
 
 use std::time::SystemTime;
 
-/// Unix seconds.
+/// The current time in Unix seconds.
 pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
@@ -17,7 +17,7 @@ pub(crate) fn date(unix_seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn date_is_as_qemu_wants_it() {
+    fn date_has_the_form_that_qemu_expects() {
         assert_eq!(super::date(1_788_516_959), "2026-09-04T10:15:59");
     }
 }

@@ -1,11 +1,11 @@
-//! The demo: three vaults, a blank disk, two boots with the same data, and one refused.
+//! The demo: three vaults, a blank disk, two boots with the same data, and a boot that PID 1 refuses.
 #![expect(clippy::print_stdout, reason = "a demo shows what happens")]
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use tests::{Artifacts, Boot, DataDisk, Doing, Ended, Failure, KernelLine, RootDisk, Stage, Vaults};
+use tests::{Artifacts, Boot, BootResult, Context, DataDisk, Failure, KernelSeries, RootDisk, TestContext, Vaults};
 
 fn main() -> ExitCode {
     let top = std::env::args_os().nth(1).map_or_else(|| PathBuf::from("."), PathBuf::from);
@@ -24,17 +24,17 @@ fn main() -> ExitCode {
 fn demo(top: &std::path::Path) -> Result<String, Failure> {
     let folder = top.join("target/demo");
     if folder.exists() {
-        std::fs::remove_dir_all(&folder).doing("clearing target/demo")?;
+        std::fs::remove_dir_all(&folder).context("deleting target/demo")?;
     }
-    std::fs::create_dir_all(&folder).doing("making target/demo")?;
-    let stage = Stage { artifacts: Artifacts::find(top, KernelLine::Backports)?, folder };
+    std::fs::create_dir_all(&folder).context("creating target/demo")?;
+    let context = TestContext { artifacts: Artifacts::find(top, KernelSeries::Backports)?, folder };
 
     title("three vault nodes (simulated SGX), a key dealt 2 of 3 by cvmctl");
-    let vaults = Vaults::provisioned(&stage.artifacts, 2, 3)?;
-    vaults.words().iter().for_each(|word| println!("  {word}"));
-    let data = DataDisk::blank(&stage.folder)?;
+    let vaults = Vaults::provisioned(&context.artifacts, 2, 3)?;
+    vaults.cmdline().iter().for_each(|argument| println!("  {argument}"));
+    let data = DataDisk::blank(&context.folder)?;
     let boot = |tasks: &str| {
-        let boot = Boot::new(&stage).data(&data, &vaults).word("cvm.data.format=if-blank");
+        let boot = Boot::new(&context).data(&data, &vaults).cmdline("cvm.data.format=if-blank");
         boot.tasks(tasks).systemd().copy_to(Box::new(Watched::default()))
     };
 
@@ -50,15 +50,15 @@ fn demo(top: &std::path::Path) -> Result<String, Failure> {
     expect_field(&second, "/data/open_mode", "opened")?;
 
     title("third boot: one byte of the root was changed");
-    let spoiled = RootDisk::with_flipped_byte(&stage.artifacts, &stage.folder, stage.artifacts.root.0 + 1100)?;
+    let spoiled = RootDisk::with_flipped_byte(&context.artifacts, &context.folder, context.artifacts.root.0 + 1100)?;
     boot("read").root(spoiled).run()?.powered_off_with(35)?;
 
-    let receipt = second.receipt()?;
-    let phases = receipt.pointer("/phases").and_then(|phases| phases.as_array()).cloned().unwrap_or_default();
+    let report = second.boot_report()?;
+    let phases = report.pointer("/phases").and_then(|phases| phases.as_array()).cloned().unwrap_or_default();
     let unlock = phases.iter().find(|phase| phase.pointer("/name").is_some_and(|name| name == "unlock"));
     let unlock = unlock.and_then(|phase| phase.pointer("/milliseconds")).and_then(serde_json::Value::as_u64);
-    let unlock = unlock.ok_or_else(|| Failure("no unlock time in the receipt".to_owned()))?;
-    let vaults = receipt.pointer("/unlock/vaults").and_then(|vaults| vaults.as_array()).cloned().unwrap_or_default();
+    let unlock = unlock.ok_or_else(|| Failure("the boot report contains no time of the phase unlock".to_owned()))?;
+    let vaults = report.pointer("/unlock/vaults").and_then(|vaults| vaults.as_array()).cloned().unwrap_or_default();
     let served = vaults.iter().filter(|vault| vault.pointer("/status").is_some_and(|outcome| outcome == "served"));
     let served: Vec<_> = served.filter_map(|vault| vault.pointer("/address")).filter_map(|address| address.as_str()).collect();
     Ok(format!("unlocked in {unlock} ms, served by {}", served.join(" and ")))
@@ -68,14 +68,14 @@ fn title(text: &str) {
     println!("\n== {text}");
 }
 
-fn expect_field(ended: &Ended, pointer: &str, want: &str) -> Result<(), Failure> {
-    match ended.receipt()?.pointer(pointer) {
+fn expect_field(result: &BootResult, pointer: &str, want: &str) -> Result<(), Failure> {
+    match result.boot_report()?.pointer(pointer) {
         Some(value) if value == want => Ok(()),
-        other => Err(Failure(format!("{pointer} of the receipt is {other:?}, not {want}"))),
+        other => Err(Failure(format!("{pointer} of the boot report: expected {want}, found {other:?}"))),
     }
 }
 
-/// Shows, of a console, what cvm-init and the demo's own unit say.
+/// Prints the console lines of cvm-init and of the demo's own unit.
 #[derive(Default)]
 struct Watched {
     line: Vec<u8>,

@@ -1,7 +1,7 @@
-//! The network as a host has it: every frame of the guest goes through here, and what comes back is whatever the host likes.
+//! A link whose host sees every frame of the guest and decides what happens to it.
 //!
-//! The guest's link is one end of a socket, and QEMU's user network (addresses, names, the way to vaults) is at the other; this
-//! stands between the two and passes on, drops, or answers itself.
+//! The guest's link and QEMU's user network (addresses, names, the way to the vaults) are the two ends; this module passes a
+//! frame from the guest on, drops it, or answers it.
 
 pub(crate) mod dhcp;
 pub(crate) mod dns;
@@ -13,45 +13,45 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::{Doing, Failure};
+use crate::{Context, Failure};
 
-/// The longest frame that QEMU passes, in bytes.
+/// The longest frame that QEMU sends, in bytes.
 const FRAME_MAX: usize = 128 << 10;
 
 /// What the host does with a frame of the guest.
-pub(crate) enum Fate {
+pub(crate) enum FrameAction {
     /// Passes it on to the user network.
     Pass,
-    /// Loses it.
+    /// Drops it.
     Drop,
-    /// Keeps it and answers with these.
+    /// Drops it and answers with these.
     Answer(Vec<Vec<u8>>),
     /// Passes it on and sends these as well.
     PassAndAnswer(Vec<Vec<u8>>),
 }
 
-/// Decides over every frame of the guest.
-pub(crate) type Host = Box<dyn FnMut(&[u8]) -> Fate + Send>;
+/// Decides what happens to each frame of the guest.
+pub(crate) type Host = Box<dyn FnMut(&[u8]) -> FrameAction + Send>;
 
-/// A link whose host is hostile, or only different. For one boot at a time.
+/// A link with such a host.
 pub(crate) struct Lan {
     dir: tempfile::TempDir,
-    /// What QEMU's network leads to the host: `guestfwd=` each.
+    /// The `guestfwd=` options that lead from QEMU's network to the host.
     forwards: Vec<String>,
 }
 
 impl Lan {
-    /// Starts a link whose frames `host` decides over.
+    /// Starts a link; `host` decides about each frame.
     ///
     /// # Errors
     /// As bind(2).
-    pub(crate) fn start(host: impl FnMut(&[u8]) -> Fate + Send + 'static) -> Result<Self, Failure> {
-        let dir = tempfile::Builder::new().prefix("cvm-lan-").tempdir_in("/tmp").doing("a folder for the link")?;
-        let listen = |name: &str| UnixListener::bind(dir.path().join(name)).doing("listening for the link");
+    pub(crate) fn start(host: impl FnMut(&[u8]) -> FrameAction + Send + 'static) -> Result<Self, Failure> {
+        let dir = tempfile::Builder::new().prefix("cvm-lan-").tempdir_in("/tmp").context("creating a folder for the link")?;
+        let listen = |name: &str| UnixListener::bind(dir.path().join(name)).context("listening for the link");
         let (guest, network) = (listen("guest")?, listen("network")?);
         std::thread::spawn(move || {
             let mut host: Host = Box::new(host);
-            // A machine after the other may use the link; each ends with its sockets.
+            // Several machines may use the link, one after another.
             while let (Ok((guest, _)), Ok((network, _))) = (guest.accept(), network.accept()) {
                 host = match carry(guest, network, host) {
                     Some(host) => host,
@@ -62,13 +62,13 @@ impl Lan {
         Ok(Self { dir, forwards: Vec::new() })
     }
 
-    /// Leads an address of QEMU's network to the host, as `tcp:ADDRESS:PORT-tcp:ADDRESS:PORT`.
+    /// Forwards an address of QEMU's network to the host: `tcp:ADDRESS:PORT-tcp:ADDRESS:PORT`.
     pub(crate) fn forwarding(mut self, forward: impl std::fmt::Display) -> Self {
         self.forwards.push(format!(",guestfwd={forward}"));
         self
     }
 
-    /// QEMU's arguments for the link, with its own network behind it: both families.
+    /// QEMU's arguments for the link and for the user network behind it, with IPv4 and IPv6.
     pub(crate) fn arguments(&self) -> Vec<OsString> {
         let stream = |id: &str, name: &str| {
             format!("stream,id={id},server=off,addr.type=unix,addr.path={}", self.dir.path().join(name).display())
@@ -85,7 +85,7 @@ impl Lan {
     }
 }
 
-/// Carries frames both ways until the machine ends; gives the host back.
+/// Copies frames in both directions until the machine ends; returns `host`.
 fn carry(guest: UnixStream, network: UnixStream, host: Host) -> Option<Host> {
     let to_guest = Arc::new(Mutex::new(guest.try_clone().ok()?));
     let (mut from_guest, mut from_network, mut to_network) = (guest, network.try_clone().ok()?, network);
@@ -100,10 +100,10 @@ fn carry(guest: UnixStream, network: UnixStream, host: Host) -> Option<Host> {
     let mut host = host;
     while let Ok(frame) = read(&mut from_guest) {
         let (pass, answers) = match host(&frame) {
-            Fate::Pass => (true, Vec::new()),
-            Fate::Drop => (false, Vec::new()),
-            Fate::Answer(answers) => (false, answers),
-            Fate::PassAndAnswer(answers) => (true, answers),
+            FrameAction::Pass => (true, Vec::new()),
+            FrameAction::Drop => (false, Vec::new()),
+            FrameAction::Answer(answers) => (false, answers),
+            FrameAction::PassAndAnswer(answers) => (true, answers),
         };
         let answered = answers.iter().try_for_each(|answer| send(&to_guest, answer));
         let passed = if pass { write(&mut to_network, &frame) } else { Ok(()) };
@@ -114,7 +114,7 @@ fn carry(guest: UnixStream, network: UnixStream, host: Host) -> Option<Host> {
     Some(host)
 }
 
-/// A frame, after its length as 32 bits in network order.
+/// Reads a frame, which follows its length in 32 bits, big-endian.
 fn read(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
     let mut length = [0; 4];
     stream.read_exact(&mut length)?;

@@ -1,49 +1,48 @@
-//! The machine, tried: each scenario boots a VM with the real PID 1 against vault nodes and a host that behave as told.
+//! The scenarios: each boots a virtual machine with the real PID 1 against simulated vault nodes and a simulated host.
 //!
-//! Console and receipt go in, a verdict comes out. Every boot is also searched for key material.
+//! A scenario checks the console and the boot report. Every boot's console is also searched for key material.
 
 mod artifacts;
 mod benchmarks;
 mod boot;
-mod chain;
+mod boot_chain;
 mod clock;
-mod cuts;
 mod disk;
-mod drain;
+mod forward;
 mod lan;
 mod leak;
 mod pccs;
-mod relay;
+mod power_cut;
+mod restart;
 pub mod runner;
 mod scenarios;
-pub mod schema;
+mod schema;
 mod trace;
 mod vaults;
 mod vsock;
 
-pub use artifacts::{Artifacts, KernelLine};
-pub use benchmarks::BENCHMARKS;
-pub use boot::{Boot, Ended};
+pub use artifacts::{Artifacts, KernelSeries};
+pub use boot::{Boot, BootResult};
 pub use disk::{DataDisk, RootDisk};
-pub use scenarios::{ALL, LEFT_TO_ALL, OF_ONE_KERNEL, ON_STABLE, Scenario, Stage};
+pub use scenarios::TestContext;
 pub use vaults::Vaults;
 
-/// Why a scenario failed: what was expected, and what came.
+/// Why a scenario failed: what was expected and what was seen.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Failure(pub String);
 
-/// Turns any error into a failure that says what was being done.
-pub trait Doing<T> {
-    /// Names what was being done.
+/// Adds to an error what was being done.
+pub trait Context<T> {
+    /// Converts the error to a failure that starts with `what`.
     ///
     /// # Errors
     /// The failure.
-    fn doing(self, what: &str) -> Result<T, Failure>;
+    fn context(self, what: &str) -> Result<T, Failure>;
 }
 
-impl<T, E: std::fmt::Display> Doing<T> for Result<T, E> {
-    fn doing(self, what: &str) -> Result<T, Failure> {
+impl<T, E: std::fmt::Display> Context<T> for Result<T, E> {
+    fn context(self, what: &str) -> Result<T, Failure> {
         self.map_err(|error| Failure(format!("{what}: {error}")))
     }
 }

@@ -1,4 +1,5 @@
-//! A cache of collateral on the loopback, as a PCCS answers: bodies as Intel signed them, issuer chains percent-encoded in headers.
+//! A cache of collateral on the loopback with the answers of a PCCS: bodies as Intel signed them, issuer chains percent-encoded
+//! in headers.
 
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,16 +11,16 @@ use rustls::crypto::ring::default_provider;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// A running cache; serves until the process ends.
+/// A running cache. Serves until the process ends.
 pub(crate) struct Pccs {
     pub(crate) address: SocketAddr,
-    /// `http`, or `https` with a certificate that the cache made itself, as a stock PCCS does.
+    /// `http`, or `https` with a self-signed certificate, as a stock PCCS uses.
     pub(crate) scheme: &'static str,
     asked: Arc<AtomicUsize>,
 }
 
 impl Pccs {
-    /// Serves one platform's collateral.
+    /// Serves the collateral of one platform.
     ///
     /// # Errors
     /// As bind(2).
@@ -27,7 +28,7 @@ impl Pccs {
         Self::listen("http", move |client: TcpStream| answer(client, &collateral))
     }
 
-    /// The same over TLS.
+    /// Like [`Pccs::start`], over TLS.
     ///
     /// # Errors
     /// As bind(2).
@@ -50,20 +51,20 @@ impl Pccs {
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 counter.fetch_add(1, Ordering::Relaxed);
-                // A guest that hangs up has its reasons; the next is served all the same.
+                // An error of one connection does not end the cache.
                 serve(client).unwrap_or_default();
             }
         });
         Ok(Self { address, scheme, asked })
     }
 
-    /// How many requests came.
+    /// How many requests the cache answered.
     pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
     }
 }
 
-/// A server's configuration with a new key and a certificate that it signed itself.
+/// TLS with a new key and a self-signed certificate.
 fn own_certificate() -> io::Result<ServerConfig> {
     let rcgen::CertifiedKey { cert, signing_key } =
         rcgen::generate_simple_self_signed(vec!["pccs".to_owned()]).map_err(io::Error::other)?;
@@ -74,14 +75,14 @@ fn own_certificate() -> io::Result<ServerConfig> {
 }
 
 fn answer(mut client: impl Read + Write, collateral: &SignedCollateral) -> io::Result<()> {
-    // Nothing follows the head of a request, so that nothing is lost with the reader.
+    // A request has no body, so the reader buffers nothing that is needed later.
     let mut head = BufReader::new(&mut client).lines();
     let request = head.next().transpose()?.unwrap_or_default();
     while head.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
     drop(head);
     let path = request.split(' ').nth(1).unwrap_or_default();
     let signed = |name: &str, document: &str, signature: &[u8]| {
-        format!("{{\"{name}\":{document},\"signature\":\"{}\"}}", crate::vaults::hex(signature)).into_bytes()
+        format!("{{\"{name}\":{document},\"signature\":\"{}\"}}", encoding::hex::encode(signature)).into_bytes()
     };
     let (chain, body) = match path.split('?').next().unwrap_or_default() {
         "/sgx/certification/v4/tcb" => (
@@ -95,8 +96,8 @@ fn answer(mut client: impl Read + Write, collateral: &SignedCollateral) -> io::R
         "/sgx/certification/v4/pckcrl" => {
             (Some(("SGX-PCK-CRL-Issuer-Chain", &collateral.pck_crl_issuer_chain)), collateral.pck_crl.clone())
         }
-        // A PCCS gives this one in hex.
-        "/sgx/certification/v4/rootcacrl" => (None, crate::vaults::hex(&collateral.root_ca_crl).into_bytes()),
+        // A PCCS sends this CRL in hex.
+        "/sgx/certification/v4/rootcacrl" => (None, encoding::hex::encode(&collateral.root_ca_crl).into_bytes()),
         _ => return client.write_all(b"HTTP/1.0 404 Not Found\r\n\r\n"),
     };
     let header = chain.map(|(name, pem)| format!("{name}: {}\r\n", percent_encoded(pem))).unwrap_or_default();

@@ -1,6 +1,6 @@
-//! The receipt's published schema: every receipt of every boot is held against it, and a whole run must have produced every field.
+//! Validates boot reports by their published schema, and collects which fields they contain.
 //!
-//! As much of JSON Schema as that schema uses; a keyword that is not known here fails, so that nothing of it is passed over.
+//! Implements the keywords of JSON Schema that the schema uses; any other keyword is an error.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -8,39 +8,41 @@ use std::sync::Mutex;
 use regex::Regex;
 use serde_json::{Map, Value};
 
-use crate::{Doing, Failure};
+use crate::{Context, Failure};
 
 const SCHEMA: &str = include_str!("../../init/boot-report.schema.json");
-/// What says nothing about a value.
+/// Keywords without meaning for validation.
 const NOTES: [&str; 4] = ["$schema", "title", "description", "$defs"];
 
-/// Fields that were not null in some receipt, by their path in the schema.
-static PRODUCED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+/// The paths of fields that were not null in some boot report of this process.
+static SEEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// Holds a receipt against the schema, and remembers which fields it has.
+/// Validates a boot report and collects its fields.
 ///
 /// # Errors
-/// The first place that breaks a rule.
-pub(crate) fn hold(receipt: &Value) -> Result<(), Failure> {
-    let schema: Value = serde_json::from_str(SCHEMA).doing("the boot report's schema")?;
+/// The first value that breaks a rule.
+pub(crate) fn validate(report: &Value) -> Result<(), Failure> {
+    let schema: Value = serde_json::from_str(SCHEMA).context("parsing the schema of the boot report")?;
     let mut fields = BTreeSet::new();
-    Rules { whole: &schema }.hold(&schema, receipt, "", &mut fields).map_err(|what| Failure(format!("boot report: {what}")))?;
-    if let Ok(mut produced) = PRODUCED.lock() {
-        produced.append(&mut fields);
+    Rules { whole: &schema }
+        .validate(&schema, report, "", &mut fields)
+        .map_err(|what| Failure(format!("boot report: {what}")))?;
+    if let Ok(mut seen) = SEEN.lock() {
+        seen.append(&mut fields);
     }
     Ok(())
 }
 
-/// The fields of the schema that no receipt so far had.
+/// The fields of the schema that no boot report of this process contained.
 ///
 /// # Errors
-/// When the schema is no JSON.
-pub fn not_produced() -> Result<Vec<String>, Failure> {
-    let schema: Value = serde_json::from_str(SCHEMA).doing("the boot report's schema")?;
+/// The schema is not JSON.
+pub(crate) fn fields_not_seen() -> Result<Vec<String>, Failure> {
+    let schema: Value = serde_json::from_str(SCHEMA).context("parsing the schema of the boot report")?;
     let mut named = BTreeSet::new();
     Rules { whole: &schema }.name(&schema, "", &mut named);
-    let produced = PRODUCED.lock().map(|produced| produced.clone()).unwrap_or_default();
-    Ok(named.difference(&produced).cloned().collect())
+    let seen = SEEN.lock().map(|seen| seen.clone()).unwrap_or_default();
+    Ok(named.difference(&seen).cloned().collect())
 }
 
 struct Rules<'a> {
@@ -48,7 +50,7 @@ struct Rules<'a> {
 }
 
 impl Rules<'_> {
-    fn hold(&self, schema: &Value, value: &Value, path: &str, fields: &mut BTreeSet<String>) -> Result<(), String> {
+    fn validate(&self, schema: &Value, value: &Value, path: &str, fields: &mut BTreeSet<String>) -> Result<(), String> {
         let rules = schema.as_object().ok_or("a schema that is no object")?;
         if !value.is_null() && !path.is_empty() {
             fields.insert(form(path));
@@ -57,14 +59,14 @@ impl Rules<'_> {
             let wrong = || format!("{path}: {value} breaks {keyword} {rule}");
             let holds = match keyword.as_str() {
                 "$ref" => {
-                    self.hold(self.definition(rule)?, value, path, fields)?;
+                    self.validate(self.definition(rule)?, value, path, fields)?;
                     true
                 }
                 "anyOf" => {
                     let mut found = BTreeSet::new();
                     let fits = |one: &&Value| {
                         found.clear();
-                        self.hold(one, value, path, &mut found).is_ok()
+                        self.validate(one, value, path, &mut found).is_ok()
                     };
                     let fits = rule.as_array().is_some_and(|any| any.iter().find(fits).is_some());
                     fields.append(&mut found);
@@ -84,11 +86,11 @@ impl Rules<'_> {
                     None => true,
                 },
                 "items" => {
-                    value.as_array().into_iter().flatten().try_for_each(|item| self.hold(rule, item, path, fields))?;
+                    value.as_array().into_iter().flatten().try_for_each(|item| self.validate(rule, item, path, fields))?;
                     true
                 }
                 "properties" | "additionalProperties" => {
-                    value.as_object().map_or(Ok(()), |object| self.hold_fields(rules, object, path, fields))?;
+                    value.as_object().map_or(Ok(()), |object| self.validate_fields(rules, object, path, fields))?;
                     true
                 }
                 other => return Err(format!("the schema's keyword {other} is not known to the test")),
@@ -100,7 +102,7 @@ impl Rules<'_> {
         Ok(())
     }
 
-    fn hold_fields(
+    fn validate_fields(
         &self,
         rules: &Map<String, Value>,
         object: &Map<String, Value>,
@@ -110,15 +112,15 @@ impl Rules<'_> {
         for (name, value) in object {
             let named = rules.get("properties").and_then(|properties| properties.get(name));
             match named.or_else(|| rules.get("additionalProperties").filter(|rule| rule.is_object())) {
-                Some(rule) if named.is_some() => self.hold(rule, value, &format!("{path}/{name}"), fields)?,
-                Some(rule) => self.hold(rule, value, path, fields)?,
+                Some(rule) if named.is_some() => self.validate(rule, value, &format!("{path}/{name}"), fields)?,
+                Some(rule) => self.validate(rule, value, path, fields)?,
                 None => return Err(format!("{path}/{name} is not in the schema")),
             }
         }
         Ok(())
     }
 
-    /// Every path that the schema has a field for.
+    /// Collects every path that the schema has a field for.
     fn name(&self, schema: &Value, path: &str, named: &mut BTreeSet<String>) {
         if let Some(rule) = schema.get("$ref").and_then(|rule| self.definition(rule).ok()) {
             self.name(rule, path, named);
@@ -139,7 +141,7 @@ impl Rules<'_> {
     }
 }
 
-/// Both unlocks have one form: what one of them had, the form had.
+/// Both unlocks have the same schema, so their fields count together.
 fn form(path: &str) -> String {
     path.replacen("/unlock_previous/", "/unlock/", 1)
 }
@@ -163,7 +165,7 @@ mod tests {
 
     use super::*;
 
-    fn receipt() -> Value {
+    fn report() -> Value {
         json!({
             "schema": 6, "version": "0.1.0", "policy_sha256": "ab".repeat(32), "root_hash": "cd".repeat(32), "link": null, "unlock": null,
             "unlock_previous": null, "data": null, "more_data": [], "scratch": [], "debug": ["timeline"],
@@ -177,30 +179,30 @@ mod tests {
     }
 
     #[test]
-    fn receipts_are_held_against_every_rule() {
+    fn boot_reports_are_checked_against_every_rule() {
         type Change = fn(&mut Value);
         let cases: [(&str, Change, bool); 9] = [
             ("as it is", |_| (), true),
             ("a field too many", |r| r["secret"] = json!(1), false),
             ("a field too few", |r| drop(r.as_object_mut().unwrap().remove("time")), false),
             ("another version", |r| r["schema"] = json!(2), false),
-            ("a word that is none", |r| r["measurement"]["command_line"]["measured"] = json!("maybe"), false),
+            ("an unknown value", |r| r["measurement"]["command_line"]["measured"] = json!("maybe"), false),
             ("a number as text", |r| r["phases"][0]["milliseconds"] = json!("7"), false),
             ("a hash of other length", |r| r["root_hash"] = json!("cd"), false),
             ("null where something must be", |r| r["time"] = json!(null), false),
             ("deep inside", |r| r["measurement"]["pcr"]["values"]["sha256"] = json!("xyz"), false),
         ];
         for (name, change, holds) in cases {
-            let mut changed = receipt();
+            let mut changed = report();
             change(&mut changed);
-            assert_eq!(hold(&changed).is_ok(), holds, "{name}: {:?}", hold(&changed).err());
+            assert_eq!(validate(&changed).is_ok(), holds, "{name}: {:?}", validate(&changed).err());
         }
     }
 
     #[test]
-    fn fields_that_were_null_are_not_produced() {
-        hold(&receipt()).unwrap();
-        let missing = not_produced().unwrap();
+    fn fields_that_were_null_do_not_count_as_seen() {
+        validate(&report()).unwrap();
+        let missing = fields_not_seen().unwrap();
         assert!(missing.contains(&"/unlock/vaults/mrenclave".to_owned()) && missing.contains(&"/link".to_owned()));
         assert!(!missing.contains(&"/measurement/pcr/values".to_owned()) && !missing.contains(&"/phases/name".to_owned()));
     }

@@ -1,37 +1,38 @@
-//! What was read from a block device before it was written, by the kernel's trace of requests.
+//! Finds reads of unwritten sectors in the kernel's trace of block requests.
 //!
-//! Source: `block:block_bio_queue` in include/trace/events/block.h; the head of a trace is Documentation/trace/ftrace.rst.
+//! Source: `block:block_bio_queue` in include/trace/events/block.h; the head of a trace is described in
+//! Documentation/trace/ftrace.rst.
 
 use crate::Failure;
 
-/// The unit that is written or not, in sectors of 512 bytes: the encrypted sector.
+/// The unit of writing, in sectors of 512 bytes: one encrypted sector.
 const UNIT: u64 = 8;
 
-/// One request.
+/// One block request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Request {
-    /// The flags of it, as `R`, `RA`, `WS`, `FF`.
+    /// Its flags, for example `R`, `RA`, `WS`, `FF`.
     pub(crate) kind: String,
     /// The first sector of 512 bytes.
     pub(crate) sector: u64,
-    /// How many.
+    /// The number of sectors.
     pub(crate) sectors: u64,
-    /// Who made it.
+    /// The program that made it.
     pub(crate) program: String,
 }
 
-/// All requests to one device, in their order.
+/// All requests to one device, in command.
 #[derive(Debug)]
 pub(crate) struct Trace(Vec<Request>);
 
 impl Trace {
-    /// Reads a trace that is followed by a line `end`.
+    /// Parses a trace, which ends with a line `end`.
     ///
     /// # Errors
-    /// When it is cut short, lost events, or has a line that is no request.
+    /// The trace is incomplete, lost events, or has a line that is no request.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Failure> {
         let text = String::from_utf8_lossy(bytes);
-        let (text, _) = text.split_once("\nend\n").ok_or_else(|| Failure("the trace has no end".to_owned()))?;
+        let (text, _) = text.split_once("\nend\n").ok_or_else(|| Failure("the trace has no line `end`".to_owned()))?;
         let counts = text.lines().find_map(|line| line.split_once("entries-in-buffer/entries-written: ").map(|(_, rest)| rest));
         let counts = counts.and_then(|rest| rest.split_whitespace().next()?.split_once('/'));
         match counts {
@@ -39,11 +40,11 @@ impl Trace {
             other => return Err(Failure(format!("the trace lost events: {other:?}"))),
         }
         let requests = text.lines().filter_map(|line| line.split_once("block_bio_queue: ").map(|(_, rest)| (line, rest)));
-        let parsed = requests.map(|(line, rest)| request(rest).ok_or_else(|| Failure(format!("no request: {line}"))));
+        let parsed = requests.map(|(line, rest)| request(rest).ok_or_else(|| Failure(format!("not a block request: {line}"))));
         parsed.collect::<Result<_, _>>().map(Self)
     }
 
-    /// The reads of which some sector was not written before.
+    /// The reads of at least one sector that was not written before.
     pub(crate) fn reads_of_unwritten(&self) -> Vec<&Request> {
         let mut written = std::collections::HashSet::new();
         let units = |request: &Request| request.sector / UNIT..(request.sector + request.sectors).div_ceil(UNIT);
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn read_is_bad_unless_every_sector_was_written_before() {
+    fn read_needs_every_sector_to_be_written_before() {
         let cases: [(&[&str], usize); 6] = [
             (&["W 0 + 16", "R 8 + 8"], 0),
             (&["R 8 + 8", "W 0 + 16"], 1),
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn trace_that_is_not_whole_is_refused() {
+    fn incomplete_trace_is_refused() {
         assert!(trace(&["W 0 + 8"]).is_ok());
         assert!(trace(&["W zero + 8"]).is_err());
         assert!(Trace::parse(b"# entries-in-buffer/entries-written: 1/1\n").is_err());

@@ -1,7 +1,7 @@
-//! A host that offers vsock and no network: what a guest sends to a port of the host's context comes out of a socket here.
+//! A host that offers vsock: connections of the guest to a port of the host reach a TCP address.
 //!
-//! The device is vhost-device-vsock of the rust-vmm project, since this host's kernel has none. A guest that connects to context 2,
-//! port N, is connected to the socket `host_N`.
+//! The device is vhost-device-vsock of the rust-vmm project, because most hosts' kernels have none. It forwards connections to
+//! context 2, port N, to the socket `host_N`.
 
 use std::ffi::OsString;
 use std::io;
@@ -11,12 +11,12 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{Artifacts, Doing, Failure};
+use crate::{Artifacts, Context, Failure};
 
-/// How long the device may take to come up.
+/// The longest that the device may take to start.
 const UP: Duration = Duration::from_secs(10);
 
-/// The host's end. Ends with its drop.
+/// The device, which ends when dropped.
 pub(crate) struct Vsock {
     device: Child,
     dir: tempfile::TempDir,
@@ -26,9 +26,9 @@ impl Vsock {
     /// Starts the device.
     ///
     /// # Errors
-    /// When it is not installed or does not come up.
+    /// It is not installed or does not start.
     pub(crate) fn start(artifacts: &Artifacts) -> Result<Self, Failure> {
-        let dir = tempfile::Builder::new().prefix("cvm-vsock-").tempdir_in("/tmp").doing("a folder for vsock")?;
+        let dir = tempfile::Builder::new().prefix("cvm-vsock-").tempdir_in("/tmp").context("creating a folder for vsock")?;
         let device = Command::new(artifacts.top.join("target/tools/bin/vhost-device-vsock"))
             .args(["--guest-cid", "3"])
             .arg("--socket")
@@ -38,27 +38,27 @@ impl Vsock {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .doing("starting vhost-device-vsock")?;
+            .context("starting vhost-device-vsock")?;
         let mut vsock = Self { device, dir };
         let deadline = Instant::now() + UP;
-        // The socket appears when it listens; nothing else tells, and a connection would be taken for QEMU's.
+        // The socket appears when the device listens. A connection to test it would count as QEMU's.
         while !vsock.dir.path().join("device").exists() {
-            let ended = vsock.device.try_wait().doing("vhost-device-vsock")?;
-            if ended.is_some() || Instant::now() >= deadline {
-                return Err(Failure(format!("vhost-device-vsock did not come up: {ended:?}")));
+            let exit = vsock.device.try_wait().context("waiting for vhost-device-vsock")?;
+            if exit.is_some() || Instant::now() >= deadline {
+                return Err(Failure(format!("vhost-device-vsock did not start: {exit:?}")));
             }
             std::thread::yield_now();
         }
         Ok(vsock)
     }
 
-    /// Leads `port` of the host's context to `to`, for the life of the process.
+    /// Forwards `port` of the host's context to `to`, for the life of the process.
     ///
     /// # Errors
     /// As bind(2).
-    pub(crate) fn lead(&self, port: u16, to: SocketAddr) -> Result<(), Failure> {
+    pub(crate) fn forward(&self, port: u16, to: SocketAddr) -> Result<(), Failure> {
         let path = PathBuf::from(format!("{}_{port}", self.dir.path().join("host").display()));
-        let listener = UnixListener::bind(path).doing("listening for a vsock port")?;
+        let listener = UnixListener::bind(path).context("listening for a vsock port")?;
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 if let Ok(server) = TcpStream::connect(to) {
@@ -69,7 +69,7 @@ impl Vsock {
         Ok(())
     }
 
-    /// QEMU's arguments for the device: it shares the guest's memory, whose size is `memory_mib`.
+    /// QEMU's arguments for the device, which shares the guest's memory of `memory_mib` MiB.
     pub(crate) fn arguments(&self, memory_mib: u32) -> Vec<OsString> {
         let arguments = [
             ("-object", format!("memory-backend-memfd,id=shared,size={memory_mib}M,share=on")),
@@ -83,13 +83,13 @@ impl Vsock {
 
 impl Drop for Vsock {
     fn drop(&mut self) {
-        // It may have ended with QEMU already.
+        // It may have ended with QEMU.
         self.device.kill().unwrap_or_default();
         drop(self.device.wait());
     }
 }
 
-/// Both directions, a thread each.
+/// Copies both directions, each in a thread.
 fn carry(client: &UnixStream, server: &TcpStream) -> io::Result<()> {
     let (mut from_client, mut to_server) = (client.try_clone()?, server.try_clone()?);
     let (mut from_server, mut to_client) = (server.try_clone()?, client.try_clone()?);

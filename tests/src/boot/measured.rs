@@ -1,6 +1,7 @@
-//! What a boot measures, and what firmware says of it.
+//! What a boot measures, and the event log that firmware leaves.
 //!
-//! The host computes it and the stand-in for a TD believes it: by the prediction that policies are made of.
+//! The host computes the measurement, by the same prediction that policies are made from; the stand-in for tdx-guest reports it
+//! unchecked.
 
 use std::fs::File;
 
@@ -9,74 +10,77 @@ use qemu::measurement::{self, STAND_IN_FIRMWARE};
 use qemu::{Machine, TdInfo};
 
 use super::Boot;
-use crate::chain::Chain;
-use crate::{Doing, Failure};
+use crate::boot_chain::BootChain;
+use crate::{Context, Failure};
 
-/// What firmware would have left, from what it would have measured: memory in MiB, CPUs, events.
+/// Makes an event log from memory in MiB, the number of CPUs and the predicted events.
 pub(super) type MakeLog = Box<dyn Fn(u32, u8, &Prediction) -> Vec<u8>>;
 
-/// Where a log lies in the guest's memory, and the word that keeps the kernel's hands off: real firmware says that in its memory map.
+/// Address of the event log in the guest's memory, and the argument that makes the kernel reserve it. Real firmware reserves it
+/// in its memory map.
 const LOG_AT: u64 = 0x3000_0000;
 pub(super) const RESERVED: &str = "memmap=64K$0x30000000";
-/// As much as the word reserves.
+/// The size of the reserved memory.
 const LOG_BYTES: u64 = 64 << 10;
 
 impl Boot<'_> {
-    /// Starts kernel and initrd through OVMF with a TPM, Secure Boot off: real firmware that measures.
+    /// Starts kernel and initrd through OVMF with a TPM, without Secure Boot: firmware that measures for real.
     #[must_use]
     pub(crate) fn through_firmware(self) -> Self {
         Self { firmware: true, ..self }
     }
 
-    /// Leaves a log behind the ACPI table CCEL, as firmware of a TD does.
+    /// Puts an event log into memory and points the ACPI table CCEL to it, as firmware of a TD does.
     #[must_use]
     pub(crate) fn ccel(self, make: impl Fn(u32, u8, &Prediction) -> Vec<u8> + 'static) -> Self {
         Self { ccel: Some(Box::new(make)), ..self }
     }
 
-    /// Measures this command line in place of the machine's own.
+    /// Measures this command line instead of the machine's own.
     #[must_use]
-    pub(crate) fn measures_another_line(self, line: &str) -> Self {
-        Self { another_line: Some(line.to_owned()), ..self }
+    pub(crate) fn measuring_cmdline(self, line: &str) -> Self {
+        Self { measured_cmdline: Some(line.to_owned()), ..self }
     }
 
     /// What this boot measures, for a policy.
     ///
     /// # Errors
-    /// When a file cannot be read, or is nothing that boots.
+    /// A file cannot be read, or cannot be booted.
     pub fn measurement(&self) -> Result<TdInfo, Failure> {
         let Machine { memory_mib, cpus, .. } = self.machine();
         Ok(TdInfo::of(STAND_IN_FIRMWARE, measurement::platform(memory_mib, cpus), &self.prediction()?))
     }
 
-    /// The events from the first boot option on.
+    /// The events that this boot measures, from the first boot option on.
     pub(crate) fn prediction(&self) -> Result<Prediction, Failure> {
         if let Some(chain) = self.chain {
-            let image = File::open(chain.image(self.artifacts)).doing("the image")?;
-            let secure_boot = if matches!(chain, Chain::Open | Chain::OpenGrub) { SecureBoot::Off } else { SecureBoot::On };
-            return predict::image(image, secure_boot).map(|(_, prediction)| prediction).doing("predicting");
+            let image = File::open(chain.image(self.artifacts)).context("reading the image")?;
+            let secure_boot =
+                if matches!(chain, BootChain::Open | BootChain::OpenGrub) { SecureBoot::Off } else { SecureBoot::On };
+            return predict::image(image, secure_boot).map(|(_, prediction)| prediction).context("predicting the measurements");
         }
         let machine = self.machine();
-        let read =
-            |path: &Option<std::path::PathBuf>| path.as_deref().map_or(Ok(Vec::new()), std::fs::read).doing("what is booted");
+        let read = |path: &Option<std::path::PathBuf>| {
+            path.as_deref().map_or(Ok(Vec::new()), std::fs::read).context("reading kernel and initrd")
+        };
         let (kernel, initrd) = (read(&machine.kernel)?, read(&machine.initrd)?);
-        let mut line = self.another_line.clone().unwrap_or_else(|| machine.command_line());
+        let mut line = self.measured_cmdline.clone().unwrap_or_else(|| machine.command_line());
         if self.firmware {
             line.push_str(" initrd=initrd"); // OVMF's doing
         }
-        direct::Boot { kernel: &kernel, initrd: &initrd, command_line: &line }.predict().doing("predicting")
+        direct::Boot { kernel: &kernel, initrd: &initrd, command_line: &line }.predict().context("predicting the measurements")
     }
 
-    /// Puts the log into the machine's memory and the table that leads to it among the others.
-    pub(super) fn leave_log(&self, machine: &mut Machine) -> Result<(), Failure> {
+    /// Adds the event log and the CCEL table to the machine.
+    pub(super) fn add_event_log(&self, machine: &mut Machine) -> Result<(), Failure> {
         let Some(make) = &self.ccel else { return Ok(()) };
         let mut log = make(machine.memory_mib, machine.cpus, &self.prediction()?);
-        log.resize(usize::try_from(LOG_BYTES).doing("its length")?, 0xff);
-        let [log_file, table_file] = ["ccel.log", "ccel.table"].map(|name| self.stage.folder.join(name));
-        std::fs::write(&log_file, log).doing("a log")?;
-        // Behind the header: type 2 (TDX), subtype, reserved, then length and address of the log (UEFI 2.10, section 38.5).
+        log.resize(usize::try_from(LOG_BYTES).context("converting the length of the log")?, 0xff);
+        let [log_file, table_file] = ["ccel.log", "ccel.table"].map(|name| self.context.folder.join(name));
+        std::fs::write(&log_file, log).context("writing the event log")?;
+        // After the ACPI header: type 2 (TDX), subtype, reserved, then length and address of the log (UEFI 2.10, section 38.5).
         let table = [&[2, 0, 0, 0][..], &LOG_BYTES.to_le_bytes(), &LOG_AT.to_le_bytes()].concat();
-        std::fs::write(&table_file, table).doing("a table")?;
+        std::fs::write(&table_file, table).context("writing the CCEL table")?;
         machine.arguments.extend([
             "-acpitable".into(),
             format!("sig=CCEL,rev=1,data={}", table_file.display()).into(),

@@ -1,4 +1,4 @@
-//! Name servers that lie, refuse, say too much or nothing.
+//! Name servers that answer wrongly, refuse, or do not answer.
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -9,46 +9,46 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use super::frame::{self, Datagram};
 
-/// What a server says of a name.
+/// What a name server answers for a name.
 #[derive(Debug, Clone)]
-pub(crate) enum Says {
-    /// These addresses, each to the question for its kind.
-    At(Vec<IpAddr>),
-    /// It is another's name, which is at these.
+pub(crate) enum DnsAnswer {
+    /// These addresses, each to questions of its type.
+    Addresses(Vec<IpAddr>),
+    /// A CNAME, and these addresses for it.
     Alias(&'static str, Vec<IpAddr>),
-    /// Too much for a datagram: these addresses over TCP only.
+    /// A truncated answer over UDP, and these addresses over TCP.
     OverTcp(Vec<IpAddr>),
     /// A response code.
     Code(ResponseCode),
-    /// Nothing at all.
-    Silence,
-    /// These addresses, and nothing to questions for IPv6: as servers and middleboxes do that know no AAAA.
+    /// No answer.
+    NoAnswer,
+    /// These addresses, but no answer to AAAA questions: some servers and middleboxes do that.
     OnlyA(Vec<IpAddr>),
-    /// An answer to another question, a datagram of noise, and one of 4,000 bytes; then these addresses.
+    /// An answer with another id, 40 bytes of noise and 4,000 zero bytes; then these addresses.
     NoiseFirst(Vec<IpAddr>),
 }
 
-/// Name servers' zone: what is said of each name.
-pub(crate) type Zone = Vec<(&'static str, Says)>;
+/// The names that a server knows.
+pub(crate) type Zone = Vec<(&'static str, DnsAnswer)>;
 
-/// The answers to a datagram of the guest to port 53; `None` when it is none.
+/// The answers to a datagram of the guest to port 53, or `None` for another frame.
 pub(crate) fn answers(zone: &Zone, bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
     let datagram = frame::udp(bytes).filter(|datagram| datagram.to.port() == 53)?;
     let query = Message::from_vec(datagram.payload).ok()?;
-    let messages = match said(zone, &query)? {
-        Says::Silence => Vec::new(),
-        Says::OnlyA(_) if query.queries.first()?.query_type() == RecordType::AAAA => Vec::new(),
-        Says::OverTcp(_) => {
+    let messages = match answer_for(zone, &query)? {
+        DnsAnswer::NoAnswer => Vec::new(),
+        DnsAnswer::OnlyA(_) if query.queries.first()?.query_type() == RecordType::AAAA => Vec::new(),
+        DnsAnswer::OverTcp(_) => {
             let mut cut = reply(&query, &[]);
             cut.metadata.truncation = true;
             vec![cut.to_vec().ok()?]
         }
-        Says::NoiseFirst(addresses) => {
+        DnsAnswer::NoiseFirst(addresses) => {
             let mut other = reply(&query, &addresses);
             other.metadata.id ^= 1;
             vec![other.to_vec().ok()?, vec![0xff; 40], vec![0; 4000], reply(&query, &addresses).to_vec().ok()?]
         }
-        says => vec![whole(&query, &says)?.to_vec().ok()?],
+        answer => vec![message_for(&query, &answer)?.to_vec().ok()?],
     };
     Some(messages.iter().filter_map(|message| back(&datagram, message)).collect())
 }
@@ -58,18 +58,19 @@ fn back(asked: &Datagram<'_>, message: &[u8]) -> Option<Vec<u8>> {
     frame::udp_to_guest(asked.mac, v4(asked.to)?, v4(asked.from)?, message)
 }
 
-fn said(zone: &Zone, query: &Message) -> Option<Says> {
+fn answer_for(zone: &Zone, query: &Message) -> Option<DnsAnswer> {
     let name = query.queries.first()?.name().to_ascii();
     let found = zone.iter().find(|(known, _)| name.trim_end_matches('.') == *known);
-    Some(found.map_or(Says::Code(ResponseCode::NXDomain), |(_, says)| says.clone()))
+    Some(found.map_or(DnsAnswer::Code(ResponseCode::NXDomain), |(_, answer)| answer.clone()))
 }
 
-fn whole(query: &Message, says: &Says) -> Option<Message> {
-    Some(match says {
-        Says::At(addresses) | Says::OnlyA(addresses) | Says::OverTcp(addresses) | Says::NoiseFirst(addresses) => {
-            reply(query, addresses)
-        }
-        Says::Alias(to, addresses) => {
+fn message_for(query: &Message, answer: &DnsAnswer) -> Option<Message> {
+    Some(match answer {
+        DnsAnswer::Addresses(addresses)
+        | DnsAnswer::OnlyA(addresses)
+        | DnsAnswer::OverTcp(addresses)
+        | DnsAnswer::NoiseFirst(addresses) => reply(query, addresses),
+        DnsAnswer::Alias(to, addresses) => {
             let to = Name::from_ascii(to).ok()?;
             let mut message = reply(query, &[]);
             let owner = query.queries.first()?.name().clone();
@@ -77,12 +78,12 @@ fn whole(query: &Message, says: &Says) -> Option<Message> {
             message.add_answers(records(query, &to, addresses));
             message
         }
-        Says::Code(code) => {
+        DnsAnswer::Code(code) => {
             let mut message = reply(query, &[]);
             message.metadata.response_code = *code;
             message
         }
-        Says::Silence => return None,
+        DnsAnswer::NoAnswer => return None,
     })
 }
 
@@ -113,7 +114,7 @@ pub(crate) fn over_tcp(zone: Zone) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
     std::thread::spawn(move || {
-        // QEMU keeps one connection for all of the guest's, so one stream brings one question after the other.
+        // QEMU keeps one connection for the guest's TCP port 53, so a stream carries several questions.
         for mut stream in listener.incoming().map_while(Result::ok) {
             let mut answer = || -> Option<()> {
                 let mut length = [0; 2];
@@ -121,7 +122,7 @@ pub(crate) fn over_tcp(zone: Zone) -> std::io::Result<SocketAddr> {
                 let mut query = vec![0; usize::from(u16::from_be_bytes(length))];
                 stream.read_exact(&mut query).ok()?;
                 let query = Message::from_vec(&query).ok()?;
-                let message = whole(&query, &said(&zone, &query)?)?.to_vec().ok()?;
+                let message = message_for(&query, &answer_for(&zone, &query)?)?.to_vec().ok()?;
                 let length = u16::try_from(message.len()).ok()?;
                 stream.write_all(&[&length.to_be_bytes()[..], &message].concat()).ok()
             };

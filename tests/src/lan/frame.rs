@@ -1,10 +1,10 @@
-//! Frames read and written, as a host does: etherparse knows the headers.
+//! Ethernet frames, parsed and built with etherparse.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 
-/// The host's own hardware address: the one of QEMU's user network.
+/// The hardware address of QEMU's user network.
 pub(crate) const HOST_MAC: [u8; 6] = [0x52, 0x55, 10, 0, 2, 2];
 
 /// A UDP datagram of the guest.
@@ -15,7 +15,7 @@ pub(crate) struct Datagram<'a> {
     pub(crate) payload: &'a [u8],
 }
 
-/// An ICMPv6 message of the guest, whole.
+/// An ICMPv6 message of the guest.
 pub(crate) struct Icmpv6<'a> {
     pub(crate) mac: [u8; 6],
     pub(crate) message: &'a [u8],
@@ -33,7 +33,7 @@ fn addresses(packet: &SlicedPacket<'_>) -> Option<(IpAddr, IpAddr)> {
     }
 }
 
-/// The datagram in a frame.
+/// The UDP datagram in a frame.
 pub(crate) fn udp(frame: &[u8]) -> Option<Datagram<'_>> {
     let (mac, packet) = sliced(frame)?;
     let (from, to) = addresses(&packet)?;
@@ -42,7 +42,7 @@ pub(crate) fn udp(frame: &[u8]) -> Option<Datagram<'_>> {
     Some(Datagram { mac, from, to, payload: udp.payload() })
 }
 
-/// Where the TCP segment in a frame goes.
+/// The destination of the TCP segment in a frame.
 pub(crate) fn tcp_to(frame: &[u8]) -> Option<SocketAddr> {
     let (_, packet) = sliced(frame)?;
     let (_, to) = addresses(&packet)?;
@@ -57,7 +57,7 @@ pub(crate) fn icmpv6(frame: &[u8]) -> Option<Icmpv6<'_>> {
     Some(Icmpv6 { mac, message: icmp.slice() })
 }
 
-/// A datagram of a machine of the host's network to the guest; `None` when it is longer than a packet can be.
+/// A frame with a UDP datagram from the host's network to the guest; `None` when the payload is too long.
 pub(crate) fn udp_to_guest(guest: [u8; 6], from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), payload: &[u8]) -> Option<Vec<u8>> {
     let builder = PacketBuilder::ethernet2(HOST_MAC, guest).ipv4(from.0.octets(), to.0.octets(), 64).udp(from.1, to.1);
     let mut frame = Vec::new();
@@ -65,7 +65,7 @@ pub(crate) fn udp_to_guest(guest: [u8; 6], from: (Ipv4Addr, u16), to: (Ipv4Addr,
     Some(frame)
 }
 
-/// An ICMPv6 message to the guest from a neighbour; its checksum is filled in.
+/// A frame with an ICMPv6 message to the guest; fills in the checksum.
 pub(crate) fn icmpv6_to_guest(guest: [u8; 6], from: Ipv6Addr, to: Ipv6Addr, message: &[u8]) -> Option<Vec<u8>> {
     let (&[kind, code, _, _, b5, b6, b7, b8], rest) = message.split_first_chunk::<8>()?;
     let builder = PacketBuilder::ethernet2(HOST_MAC, guest).ipv6(from.octets(), to.octets(), 255);

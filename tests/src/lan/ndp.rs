@@ -1,4 +1,4 @@
-//! Neighbours on an IPv6 link that lie: floods of routers, and somebody who has every address already.
+//! Hostile neighbours on an IPv6 link: floods of router advertisements, and false claims of addresses.
 
 use std::net::Ipv6Addr;
 
@@ -8,19 +8,19 @@ const ROUTER_SOLICITATION: u8 = 133;
 const NEIGHBOUR_SOLICITATION: u8 = 135;
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
-/// Whether the guest asks for routers.
+/// Whether the message is a router solicitation.
 pub(crate) fn asks_for_routers(message: &Icmpv6<'_>) -> bool {
     message.message.first() == Some(&ROUTER_SOLICITATION)
 }
 
-/// The address that the guest wants to know to be nobody's, if it asks that: a solicitation from no address.
+/// The address that the guest probes for duplicates: the target of a neighbour solicitation from the unspecified address.
 pub(crate) fn probed(bytes: &[u8], message: &Icmpv6<'_>) -> Option<Ipv6Addr> {
     let from_nobody = bytes.get(22..38)?.iter().all(|byte| *byte == 0);
     let target = message.message.get(8..24)?.first_chunk::<16>()?;
     (message.message.first() == Some(&NEIGHBOUR_SOLICITATION) && from_nobody).then(|| Ipv6Addr::from(*target))
 }
 
-/// Somebody's word that the address is theirs.
+/// A neighbour advertisement that claims the address.
 pub(crate) fn claim(guest: [u8; 6], address: Ipv6Addr) -> Option<Vec<u8>> {
     let mut message = vec![136, 0, 0, 0, 0x20, 0, 0, 0]; // override
     message.extend(address.octets());
@@ -29,8 +29,8 @@ pub(crate) fn claim(guest: [u8; 6], address: Ipv6Addr) -> Option<Vec<u8>> {
     frame::icmpv6_to_guest(guest, address, ALL_NODES, &message)
 }
 
-/// `count` advertisements of as many routers, none of which an address can be made of: no prefix, prefixes that are not for
-/// autoconfiguration, of the wrong length or out of life, options of no length. Then one of a router that only names a prefix.
+/// `count` router advertisements that allow no address: without a prefix, with a prefix that is not for autoconfiguration, of the
+/// wrong length or expired, or with an option of length zero. Then one with a valid prefix from a router that does not forward.
 pub(crate) fn flood(guest: [u8; 6], count: u16) -> Vec<Vec<u8>> {
     let advertisement = |number: u16| {
         let router = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xbad, number);
@@ -52,11 +52,11 @@ pub(crate) fn flood(guest: [u8; 6], count: u16) -> Vec<Vec<u8>> {
         message.extend(Ipv6Addr::new(0xfd00, number, 0, 0, 0, 0, 0, 0).octets());
         frame::icmpv6_to_guest(guest, router, ALL_NODES, &message)
     };
-    (0..count).filter_map(advertisement).chain(of_no_way_out(guest)).collect()
+    (0..count).filter_map(advertisement).chain(router_that_does_not_forward(guest)).collect()
 }
 
-/// The advertisement of a router that names a good prefix and leads nowhere: it does not forward.
-fn of_no_way_out(guest: [u8; 6]) -> Option<Vec<u8>> {
+/// The advertisement of a router with a valid prefix that does not forward.
+fn router_that_does_not_forward(guest: [u8; 6]) -> Option<Vec<u8>> {
     let router = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xbad, 0xffff);
     let mut message =
         vec![134, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 4, 64, 0xc0, 0, 0, 14, 16, 0, 0, 14, 16, 0, 0, 0, 0];

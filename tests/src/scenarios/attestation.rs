@@ -1,125 +1,128 @@
-//! Hosts and vaults that lie about who they are, when it is, or what they measured.
+//! Hosts and vaults with wrong identities, clocks, quotes and collateral.
 
 use std::time::Duration;
 
 use dcap::{Collateral, Platform, TdQuote};
-use qemu::{Habits, QuoteAnswer};
+use qemu::{DriverQuirks, QuoteAnswer};
 use vault_node::Misbehaviour;
 
-use super::Stage;
+use super::TestContext;
 use super::root::assert_field;
-use crate::{Boot, DataDisk, Ended, Failure, Vaults, clock};
+use crate::{Boot, BootResult, DataDisk, Failure, Vaults, clock};
 
 const YEAR: i64 = 31_536_000;
 
-fn boot<'a>(stage: &'a Stage, data: &'a DataDisk, vaults: &'a Vaults) -> Boot<'a> {
-    Boot::new(stage).data(data, vaults).word("cvm.data.format=if-blank")
+fn boot<'a>(context: &'a TestContext, data: &'a DataDisk, vaults: &'a Vaults) -> Boot<'a> {
+    Boot::new(context).data(data, vaults).cmdline("cvm.data.format=if-blank")
 }
 
-/// Expects a line about the vault at `index` with this verdict and reason.
-fn said_of(ended: &Ended, vaults: &Vaults, index: usize, what: &str) -> Result<(), Failure> {
-    ended.line(&format!("vault {}: {what}", vaults.address_in_guest(index)?)).map(drop)
+/// Expects a line with this status and reason about the vault at `index`.
+fn vault_line(result: &BootResult, vaults: &Vaults, index: usize, what: &str) -> Result<(), Failure> {
+    result.line(&format!("vault {}: {what}", vaults.address_in_guest(index)?)).map(drop)
 }
 
-pub(super) fn names_every_vault_that_lies(stage: &Stage) -> Result<(), Failure> {
-    let believed = |why: &str| format!("untrusted: challenge: node not believed: {why}");
-    let lies = [
-        (Misbehaviour::StaleQuote, believed("report data is not of this connection")),
-        (Misbehaviour::OtherConnection, believed("report data is not of this connection")),
-        (Misbehaviour::WrongSpki, believed("report data is not of this connection")),
-        (Misbehaviour::HalfReportData, believed("report data is not of this connection")),
-        (Misbehaviour::Reflection, believed("quote is not an SGX enclave's")),
-        (Misbehaviour::DebugEnclave, believed("debug")),
-        (Misbehaviour::WrongMrenclave, believed("mrenclave is not on the list")),
-        (Misbehaviour::RevokedPck, believed("PCK leaf: certificate revoked")),
-        (Misbehaviour::OutOfDate, believed("TCB status OutOfDate is not accepted")),
-        (Misbehaviour::ForeignRoot, believed("chain ends in another root")),
-        (Misbehaviour::ForeignCollateral, believed("chain ends in another root")),
+pub(super) fn reports_each_misbehaving_vault(context: &TestContext) -> Result<(), Failure> {
+    let refused = |why: &str| format!("untrusted: challenge: node not believed: {why}");
+    let cases = [
+        (Misbehaviour::StaleQuote, refused("report data is not of this connection")),
+        (Misbehaviour::OtherConnection, refused("report data is not of this connection")),
+        (Misbehaviour::WrongSpki, refused("report data is not of this connection")),
+        (Misbehaviour::HalfReportData, refused("report data is not of this connection")),
+        (Misbehaviour::Reflection, refused("quote is not an SGX enclave's")),
+        (Misbehaviour::DebugEnclave, refused("debug")),
+        (Misbehaviour::WrongMrenclave, refused("mrenclave is not on the list")),
+        (Misbehaviour::RevokedPck, refused("PCK leaf: certificate revoked")),
+        (Misbehaviour::OutOfDate, refused("TCB status OutOfDate is not accepted")),
+        (Misbehaviour::ForeignRoot, refused("chain ends in another root")),
+        (Misbehaviour::ForeignCollateral, refused("chain ends in another root")),
     ];
-    // The last one is honest: one good vault of two that it takes.
-    // Some of the lies are about collateral, which the node itself must staple then.
-    let mut vaults = Vaults::stapling(&stage.artifacts, 2, lies.len() + 1)?;
-    for (index, (lie, _)) in lies.iter().enumerate() {
-        vaults = vaults.misbehaving(index, *lie);
+    // Only the last vault is honest, and two are needed. Some kinds of misbehaviour are in the collateral, so the nodes staple
+    // it.
+    let mut vaults = Vaults::stapling(&context.artifacts, 2, cases.len() + 1)?;
+    for (index, (misbehaviour, _)) in cases.iter().enumerate() {
+        vaults = vaults.misbehaving(index, *misbehaviour);
     }
-    let data = DataDisk::blank(&stage.folder)?;
-    let ended = boot(stage, &data, &vaults).word("cvm.vault.timeout=20s").run()?;
-    ended.rebooted_with(53)?;
-    for (index, (_, what)) in lies.iter().enumerate() {
-        said_of(&ended, &vaults, index, what)?;
-        // A vault that is not believed is told nothing: no quote of ours, no request.
+    let data = DataDisk::blank(&context.folder)?;
+    let result = boot(context, &data, &vaults).cmdline("cvm.vault.timeout=20s").run()?;
+    result.rebooted_with(53)?;
+    for (index, (_, what)) in cases.iter().enumerate() {
+        vault_line(&result, &vaults, index, what)?;
+        // PID 1 sends neither a quote nor a request to a vault that failed verification.
         let served = vaults.node(index)?.served();
         if served.presents > 0 || served.exports > 0 {
-            return Err(Failure(format!("vault {index} was told something: {served:?}")));
+            return Err(Failure(format!(
+                "expected neither evidence nor a request for vault {index}, which failed verification: {served:?}"
+            )));
         }
     }
     Ok(())
 }
 
-/// The time is the vaults', whatever the host says, and the machine's clock is set by it.
-fn unlocks_with_a_clock_off_by(stage: &Stage, seconds: i64) -> Result<(), Failure> {
-    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
-    let ended = boot(stage, &data, &vaults).clock_off_by(seconds).tasks("write:x,clock").run()?;
-    ended.reached_the_real_system()?;
-    let receipt = ended.receipt()?;
-    assert_field(&receipt, "/time/source", &"vaults")?;
-    assert_field(&receipt, "/time/clock_set", &true)?;
-    let told = ended.line("cvm-tests: clock ")?.rsplit_once(' ').and_then(|(_, seconds)| seconds.parse::<u64>().ok());
-    match told.map(|told| told.abs_diff(clock::now())) {
+/// Expects that PID 1 takes the time from the vaults and sets the clock by it.
+fn unlocks_with_a_clock_off_by(context: &TestContext, seconds: i64) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank(&context.folder)?, Vaults::up(&context.artifacts, 2, 3)?);
+    let result = boot(context, &data, &vaults).clock_off_by(seconds).tasks("write:x,clock").run()?;
+    result.reached_the_real_system()?;
+    let report = result.boot_report()?;
+    assert_field(&report, "/time/source", &"vaults")?;
+    assert_field(&report, "/time/clock_set", &true)?;
+    let seconds = result.line("cvm-tests: clock ")?.rsplit_once(' ').and_then(|(_, seconds)| seconds.parse::<u64>().ok());
+    match seconds.map(|seconds| seconds.abs_diff(clock::now())) {
         Some(off) if off < 600 => Ok(()),
         off => Err(Failure(format!("the real system's clock is off by {off:?} s"))),
     }
 }
 
-pub(super) fn unlocks_with_the_clock_a_year_behind(stage: &Stage) -> Result<(), Failure> {
-    unlocks_with_a_clock_off_by(stage, -YEAR)
+pub(super) fn unlocks_with_the_clock_a_year_behind(context: &TestContext) -> Result<(), Failure> {
+    unlocks_with_a_clock_off_by(context, -YEAR)
 }
 
-pub(super) fn unlocks_with_the_clock_a_year_ahead(stage: &Stage) -> Result<(), Failure> {
-    unlocks_with_a_clock_off_by(stage, YEAR)
+pub(super) fn unlocks_with_the_clock_a_year_ahead(context: &TestContext) -> Result<(), Failure> {
+    unlocks_with_a_clock_off_by(context, YEAR)
 }
 
-/// Expects the vaults' time, and a clock that was right and is left alone.
-fn time_is_right(ended: &Ended) -> Result<(), Failure> {
-    ended.reached_the_real_system()?;
-    let receipt = ended.receipt()?;
-    assert_field(&receipt, "/time/clock_set", &false)?;
-    assert_field(&receipt, "/time/host_ahead_seconds", &0)?;
-    let time = receipt.pointer("/time/unix_seconds").and_then(serde_json::Value::as_u64);
+/// Expects that the time comes from the vaults and that PID 1 leaves a correct clock alone.
+fn time_is_right(result: &BootResult) -> Result<(), Failure> {
+    result.reached_the_real_system()?;
+    let report = result.boot_report()?;
+    assert_field(&report, "/time/clock_set", &false)?;
+    assert_field(&report, "/time/host_ahead_seconds", &0)?;
+    let time = report.pointer("/time/unix_seconds").and_then(serde_json::Value::as_u64);
     match time.map(|time| time.abs_diff(clock::now())) {
         Some(off) if off < 600 => Ok(()),
-        off => Err(Failure(format!("the time in the receipt is off by {off:?} s"))),
+        off => Err(Failure(format!("the time in the report is off by {off:?} s"))),
     }
 }
 
-pub(super) fn one_vault_cannot_turn_time(stage: &Stage) -> Result<(), Failure> {
-    // The one that lies about the time answers first, the honest two a little later.
-    let vaults = Vaults::up(&stage.artifacts, 2, 3)?.misbehaving(0, Misbehaviour::WrongClock(YEAR));
-    let data = DataDisk::blank(&stage.folder)?;
-    time_is_right(&boot(stage, &data, &vaults).tasks("write:x").run()?)?;
-    // Two that say the same, one of which knows no time and takes no evidence: the host can bring any node to that.
-    let (frozen, lying) = (Misbehaviour::FrozenClock(-YEAR), Misbehaviour::WrongClock(-YEAR));
-    let vaults = Vaults::up(&stage.artifacts, 2, 4)?.misbehaving(0, frozen).misbehaving(1, lying);
-    let (late, data) = (Misbehaviour::Slow(Duration::from_millis(300)), DataDisk::blank(&stage.folder)?);
+pub(super) fn one_vault_cannot_change_the_time(context: &TestContext) -> Result<(), Failure> {
+    // The vault with the wrong clock answers before the two honest ones.
+    let vaults = Vaults::up(&context.artifacts, 2, 3)?.misbehaving(0, Misbehaviour::WrongClock(YEAR));
+    let data = DataDisk::blank(&context.folder)?;
+    time_is_right(&boot(context, &data, &vaults).tasks("write:x").run()?)?;
+    // Two vaults agree on a wrong time, but one of them has no trusted time and accepts no evidence: a host can bring any node
+    // into that state.
+    let (frozen, wrong) = (Misbehaviour::FrozenClock(-YEAR), Misbehaviour::WrongClock(-YEAR));
+    let vaults = Vaults::up(&context.artifacts, 2, 4)?.misbehaving(0, frozen).misbehaving(1, wrong);
+    let (late, data) = (Misbehaviour::Slow(Duration::from_millis(300)), DataDisk::blank(&context.folder)?);
     let vaults = vaults.misbehaving(2, late).misbehaving(3, late);
-    let ended = boot(stage, &data, &vaults).tasks("write:x").run()?;
-    ended.line("present: http status 503")?;
-    time_is_right(&ended)
+    let result = boot(context, &data, &vaults).tasks("write:x").run()?;
+    result.line("present: http status 503")?;
+    time_is_right(&result)
 }
 
-pub(super) fn collateral_that_ran_out_is_not_revived_by_the_host(stage: &Stage) -> Result<(), Failure> {
-    // By the vaults' clocks it is 50 days later than by the host's, and what the host's cache serves ran out 20 days ago; by the
-    // host's clock it is good. The guest cannot know better before the vaults have said what time it is.
-    let vaults = Vaults::in_the_future(&stage.artifacts, 2, 3, 50 * 86_400)?;
-    let data = DataDisk::blank(&stage.folder)?;
-    let ended = boot(stage, &data, &vaults).word("cvm.vault.timeout=12s").run()?;
-    ended.rebooted_with(57)?;
-    ended.line("stale: its evidence is not valid at the vaults' time")?;
-    if data.is_blank()? { Ok(()) } else { Err(Failure("the disk was written to".to_owned())) }
+pub(super) fn refuses_expired_collateral_when_the_host_clock_is_behind(context: &TestContext) -> Result<(), Failure> {
+    // The vaults' clocks are 50 days ahead of the host's. The cache's collateral expired 20 days ago by the vaults' clocks and is
+    // valid by the host's, so PID 1 can only reject it after the vaults have told the time.
+    let vaults = Vaults::with_clocks_ahead(&context.artifacts, 2, 3, 50 * 86_400)?;
+    let data = DataDisk::blank(&context.folder)?;
+    let result = boot(context, &data, &vaults).cmdline("cvm.vault.timeout=12s").run()?;
+    result.rebooted_with(57)?;
+    result.line("stale: its evidence is not valid at the vaults' time")?;
+    data.expect_blank()
 }
 
-/// A host that tries every lie about quotes once, and then serves honestly.
-fn lies_then_serves(platform: Platform) -> impl qemu::QuoteSource + 'static {
+/// A host that gives one wrong answer of each kind, then honest ones.
+fn wrong_quotes_then_honest_ones(platform: Platform) -> impl qemu::QuoteSource + 'static {
     let mut turn = 0;
     move |report: &[u8; 1024]| {
         turn += 1;
@@ -136,12 +139,12 @@ fn lies_then_serves(platform: Platform) -> impl qemu::QuoteSource + 'static {
     }
 }
 
-pub(super) fn survives_a_host_that_lies_about_quotes(stage: &Stage) -> Result<(), Failure> {
-    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
-    let habits = Habits { empty_on_error: true, ..Habits::default() };
-    let boot = boot(stage, &data, &vaults).habits(habits).quotes(lies_then_serves);
-    let ended = boot.tasks("write:x").run()?;
-    ended.reached_the_real_system()?;
+pub(super) fn retries_after_wrong_quotes(context: &TestContext) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank(&context.folder)?, Vaults::up(&context.artifacts, 2, 3)?);
+    let quirks = DriverQuirks { empty_on_error: true, ..DriverQuirks::default() };
+    let boot = boot(context, &data, &vaults).quirks(quirks).quotes(wrong_quotes_then_honest_ones);
+    let result = boot.tasks("write:x").run()?;
+    result.reached_the_real_system()?;
     let reasons = [
         "quoting service: read outblob",
         "answer of the quoting service: quote version",
@@ -149,159 +152,162 @@ pub(super) fn survives_a_host_that_lies_about_quotes(stage: &Stage) -> Result<()
         "the quote describes another trust domain",
         "answer of the quoting service: bytes after the quote",
     ];
-    reasons.iter().try_for_each(|reason| ended.line(&format!("quote: {reason}")).map(drop))
+    reasons.iter().try_for_each(|reason| result.line(&format!("quote: {reason}")).map(drop))
 }
 
-pub(super) fn unlocks_with_a_slow_quoting_service(stage: &Stage) -> Result<(), Failure> {
-    // The second vault waits for its turn to be quoted to until its proxy drops the connection: it is dialled again.
-    let vaults = Vaults::configured(&stage.artifacts, 2, 2, |config| config.idle_timeout = Duration::from_secs(8))?;
-    let data = DataDisk::blank(&stage.folder)?;
-    // As the real driver does: it looks once a second, and the service takes its time.
-    let habits = Habits { poll: Duration::from_secs(1), ..Habits::default() };
+pub(super) fn unlocks_with_a_slow_quoting_service(context: &TestContext) -> Result<(), Failure> {
+    // While the guest makes the first quote, the second vault's proxy closes its idle connection; PID 1 connects again.
+    let vaults = Vaults::configured(&context.artifacts, 2, 2, |config| config.idle_timeout = Duration::from_secs(8))?;
+    let data = DataDisk::blank(&context.folder)?;
+    // Like the real driver: it polls once a second.
+    let quirks = DriverQuirks { poll: Duration::from_secs(1), ..DriverQuirks::default() };
     let slow = |platform: Platform| {
         move |report: &[u8; 1024]| match TdQuote::from_tdreport(report).sign(&platform) {
             Ok(quote) => QuoteAnswer::Delayed(Duration::from_secs(5), quote),
             Err(_) => QuoteAnswer::Silent,
         }
     };
-    let ended = boot(stage, &data, &vaults).habits(habits).quotes(slow).tasks("write:x").run()?;
-    ended.reached_the_real_system()?;
-    ended.line("down: present: connection")?;
-    assert_field(&ended.receipt()?, "/time/source", &"vaults")
+    let result = boot(context, &data, &vaults).quirks(quirks).quotes(slow).tasks("write:x").run()?;
+    result.reached_the_real_system()?;
+    result.line("down: present: connection")?;
+    assert_field(&result.boot_report()?, "/time/source", &"vaults")
 }
 
-pub(super) fn stops_without_a_quoting_service(stage: &Stage) -> Result<(), Failure> {
-    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
-    let habits = Habits { timeout: Duration::from_secs(2), ..Habits::default() };
+pub(super) fn stops_without_a_quoting_service(context: &TestContext) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank(&context.folder)?, Vaults::up(&context.artifacts, 2, 3)?);
+    let quirks = DriverQuirks { timeout: Duration::from_secs(2), ..DriverQuirks::default() };
     let silent = |_| |_: &[u8; 1024]| QuoteAnswer::Silent;
-    let boot = boot(stage, &data, &vaults).habits(habits).quotes(silent).word("cvm.vault.timeout=15s");
+    let boot = boot(context, &data, &vaults).quirks(quirks).quotes(silent).cmdline("cvm.vault.timeout=15s");
     boot.run()?.rebooted_with(54)
 }
 
-pub(super) fn one_stalled_vault_is_passed_by(stage: &Stage) -> Result<(), Failure> {
-    // The first two to prove themselves are asked; one of them takes our quote and falls silent.
-    let vaults = Vaults::up(&stage.artifacts, 2, 3)?
+pub(super) fn unlocks_beside_a_stalled_vault(context: &TestContext) -> Result<(), Failure> {
+    // PID 1 asks the first two vaults that proved their identity; one of them accepts the quote and then stops answering.
+    let vaults = Vaults::up(&context.artifacts, 2, 3)?
         .misbehaving(0, Misbehaviour::HangAfterPresent)
         .misbehaving(2, Misbehaviour::Slow(Duration::from_millis(700)));
-    let data = DataDisk::blank(&stage.folder)?;
-    let ended = boot(stage, &data, &vaults).tasks("write:x").run()?;
-    ended.reached_the_real_system()?;
-    let receipt = ended.receipt()?;
-    assert_field(&receipt, "/unlock/vaults/0/status", &"slow")?;
-    assert_field(&receipt, "/unlock/vaults/1/status", &"served")?;
-    assert_field(&receipt, "/unlock/vaults/2/status", &"served")
+    let data = DataDisk::blank(&context.folder)?;
+    let result = boot(context, &data, &vaults).tasks("write:x").run()?;
+    result.reached_the_real_system()?;
+    let report = result.boot_report()?;
+    assert_field(&report, "/unlock/vaults/0/status", &"slow")?;
+    assert_field(&report, "/unlock/vaults/1/status", &"served")?;
+    assert_field(&report, "/unlock/vaults/2/status", &"served")
 }
 
-/// What a real node does in trouble: it takes nobody's evidence, or its attestation server takes long. A share that comes late is waited for
-/// while the others go on.
-pub(super) fn nodes_with_troubles_of_their_own_are_passed_by(stage: &Stage) -> Result<(), Failure> {
+/// Failures of real nodes: one accepts no evidence, one waits 20 s for its attestation server. PID 1 uses the late share.
+pub(super) fn unlocks_beside_vaults_that_fail(context: &TestContext) -> Result<(), Failure> {
     let slow = Misbehaviour::SlowAttestation(Duration::from_secs(20));
-    let vaults = Vaults::up(&stage.artifacts, 2, 3)?.misbehaving(0, slow).misbehaving(1, Misbehaviour::PresentStatus(400));
-    let data = DataDisk::blank(&stage.folder)?;
-    let ended = boot(stage, &data, &vaults).tasks("write:x").run()?;
-    ended.reached_the_real_system()?;
-    said_of(&ended, &vaults, 1, "rejected: present: our evidence is not taken (http status 400)")?;
-    let receipt = ended.receipt()?;
-    assert_field(&receipt, "/unlock/vaults/0/status", &"served")?;
-    assert_field(&receipt, "/unlock/vaults/1/status", &"rejected")?;
-    assert_field(&receipt, "/unlock/vaults/2/status", &"served")
+    let vaults = Vaults::up(&context.artifacts, 2, 3)?.misbehaving(0, slow).misbehaving(1, Misbehaviour::PresentStatus(400));
+    let data = DataDisk::blank(&context.folder)?;
+    let result = boot(context, &data, &vaults).tasks("write:x").run()?;
+    result.reached_the_real_system()?;
+    vault_line(&result, &vaults, 1, "rejected: present: our evidence is not taken (http status 400)")?;
+    let report = result.boot_report()?;
+    assert_field(&report, "/unlock/vaults/0/status", &"served")?;
+    assert_field(&report, "/unlock/vaults/1/status", &"rejected")?;
+    assert_field(&report, "/unlock/vaults/2/status", &"served")
 }
 
-pub(super) fn two_vaults_with_one_share_count_once(stage: &Stage) -> Result<(), Failure> {
+pub(super) fn two_vaults_with_one_share_count_once(context: &TestContext) -> Result<(), Failure> {
     let vaults =
-        Vaults::up(&stage.artifacts, 2, 3)?.copying_share(1, 0)?.misbehaving(2, Misbehaviour::Slow(Duration::from_millis(700)));
-    let data = DataDisk::blank(&stage.folder)?;
-    let ended = boot(stage, &data, &vaults).tasks("write:x").run()?;
-    ended.reached_the_real_system()?;
-    let receipt = ended.receipt()?;
-    let verdict = |index: usize| receipt.pointer(&format!("/unlock/vaults/{index}/status")).and_then(|v| v.as_str());
+        Vaults::up(&context.artifacts, 2, 3)?.copying_share(1, 0)?.misbehaving(2, Misbehaviour::Slow(Duration::from_millis(700)));
+    let data = DataDisk::blank(&context.folder)?;
+    let result = boot(context, &data, &vaults).tasks("write:x").run()?;
+    result.reached_the_real_system()?;
+    let report = result.boot_report()?;
+    let verdict = |index: usize| report.pointer(&format!("/unlock/vaults/{index}/status")).and_then(|v| v.as_str());
     match (verdict(0), verdict(1), verdict(2)) {
         (Some("served"), Some("duplicate"), Some("served")) | (Some("duplicate"), Some("served"), Some("served")) => Ok(()),
-        other => Err(Failure(format!("verdicts {other:?}"))),
+        other => Err(Failure(format!("expected one duplicate and two served vaults, found {other:?}"))),
     }
 }
 
-pub(super) fn one_lying_vault_among_four_is_named(stage: &Stage) -> Result<(), Failure> {
+pub(super) fn reports_one_wrong_share_among_four(context: &TestContext) -> Result<(), Failure> {
     let late = |vaults: Vaults, index| vaults.misbehaving(index, Misbehaviour::Slow(Duration::from_millis(500)));
-    let vaults = Vaults::up(&stage.artifacts, 3, 4)?.misbehaving(0, Misbehaviour::WrongShare);
+    let vaults = Vaults::up(&context.artifacts, 3, 4)?.misbehaving(0, Misbehaviour::WrongShare);
     let vaults = late(vaults, 3);
-    let data = DataDisk::blank(&stage.folder)?;
-    let ended = boot(stage, &data, &vaults).tasks("write:x").run()?;
-    ended.reached_the_real_system()?;
-    assert_field(&ended.receipt()?, "/unlock/vaults/0/status", &"bad_share")
+    let data = DataDisk::blank(&context.folder)?;
+    let result = boot(context, &data, &vaults).tasks("write:x").run()?;
+    result.reached_the_real_system()?;
+    assert_field(&result.boot_report()?, "/unlock/vaults/0/status", &"bad_share")
 }
 
-pub(super) fn signatures_are_enough_where_policy_says_so(stage: &Stage) -> Result<(), Failure> {
-    let bare = Vaults::up(&stage.artifacts, 2, 3)?.without_cache();
-    let data = DataDisk::blank(&stage.folder)?;
-    // Before the vaults' certificates were issued, says the host.
-    let boot = boot(stage, &data, &bare).word("cvm.tcb=signature").clock_off_by(-YEAR);
-    let ended = boot.tasks("write:x").run()?;
-    ended.reached_the_real_system()?;
-    assert_field(&ended.receipt()?, "/unlock/tcb", &"signature")?;
-    let statuses = ended.lines.iter().filter(|line| line.contains("verified, tcb unknown")).count();
-    if statuses >= 2 { Ok(()) } else { Err(Failure(format!("{statuses} vaults verified by signature"))) }
-}
-
-/// A stock PCCS speaks HTTPS with a certificate of its own making; all other scenarios have one that speaks HTTP.
-pub(super) fn collateral_comes_from_a_cache_once(stage: &Stage) -> Result<(), Failure> {
-    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?.caching_over_tls()?);
-    let ended = boot(stage, &data, &vaults).tasks("write:x").run()?;
-    ended.reached_the_real_system()?;
-    // Four answers make one set, and one set is enough for all vaults of a platform type.
-    match vaults.asked_for_collateral() {
-        4 => Ok(()),
-        asked => Err(Failure(format!("the cache was asked {asked} times"))),
+pub(super) fn unlocks_by_signature_only(context: &TestContext) -> Result<(), Failure> {
+    let bare = Vaults::up(&context.artifacts, 2, 3)?.without_cache();
+    let data = DataDisk::blank(&context.folder)?;
+    // By the host's clock the vaults' certificates are not yet valid.
+    let boot = boot(context, &data, &bare).cmdline("cvm.tcb=signature").clock_off_by(-YEAR);
+    let result = boot.tasks("write:x").run()?;
+    result.reached_the_real_system()?;
+    assert_field(&result.boot_report()?, "/unlock/tcb", &"signature")?;
+    let statuses = result.lines.iter().filter(|line| line.contains("verified, tcb unknown")).count();
+    if statuses >= 2 {
+        Ok(())
+    } else {
+        Err(Failure(format!("expected two vaults or more verified by signature, found {statuses}")))
     }
 }
 
-/// What a cache says of the vaults' platforms counts as what a node would staple.
-pub(super) fn a_cache_can_say_that_a_platform_is_bad(stage: &Stage) -> Result<(), Failure> {
+/// The cache uses HTTPS with a self-signed certificate, as a stock PCCS does; in other scenarios it uses HTTP.
+pub(super) fn collateral_comes_from_a_cache_once(context: &TestContext) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank(&context.folder)?, Vaults::up(&context.artifacts, 2, 3)?.caching_over_tls()?);
+    let result = boot(context, &data, &vaults).tasks("write:x").run()?;
+    result.reached_the_real_system()?;
+    // One set of collateral is four requests, and PID 1 needs one set per type of platform.
+    match vaults.cache_requests() {
+        4 => Ok(()),
+        asked => Err(Failure(format!("expected four requests to the cache, found {asked}"))),
+    }
+}
+
+/// Collateral of a cache counts like stapled collateral.
+pub(super) fn refuses_platforms_that_the_cache_reports_bad(context: &TestContext) -> Result<(), Failure> {
     let revoked = |collateral: &mut Collateral, platforms: &[Platform]| {
         collateral.pck_crl.revoked.extend(platforms.first().map(|platform| platform.pck.serial()));
     };
-    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?.caching(revoked)?);
-    let ended = boot(stage, &data, &vaults).tasks("write:x").run()?;
-    ended.reached_the_real_system()?;
-    said_of(&ended, &vaults, 0, "untrusted: challenge: node not believed: PCK leaf: certificate revoked")?;
+    let (data, vaults) = (DataDisk::blank(&context.folder)?, Vaults::up(&context.artifacts, 2, 3)?.caching(revoked)?);
+    let result = boot(context, &data, &vaults).tasks("write:x").run()?;
+    result.reached_the_real_system()?;
+    vault_line(&result, &vaults, 0, "untrusted: challenge: node not believed: PCK leaf: certificate revoked")?;
     let old = |collateral: &mut Collateral, _: &[Platform]| {
         collateral.tcb_info.tcb_levels.iter_mut().for_each(|level| level.tcb_status.replace_range(.., "OutOfDate"));
     };
     let vaults = vaults.caching(old)?;
-    let ended = boot(stage, &data, &vaults).word("cvm.vault.timeout=12s").run()?;
-    ended.rebooted_with(53)?;
+    let result = boot(context, &data, &vaults).cmdline("cvm.vault.timeout=12s").run()?;
+    result.rebooted_with(53)?;
     (0..3).try_for_each(|index| {
-        said_of(&ended, &vaults, index, "untrusted: challenge: node not believed: TCB status OutOfDate is not accepted")
+        vault_line(&result, &vaults, index, "untrusted: challenge: node not believed: TCB status OutOfDate is not accepted")
     })
 }
 
-pub(super) fn collateral_comes_stapled(stage: &Stage) -> Result<(), Failure> {
-    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::stapling(&stage.artifacts, 2, 3)?);
-    boot(stage, &data, &vaults).tasks("write:x").run()?.reached_the_real_system()
+pub(super) fn collateral_comes_stapled(context: &TestContext) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank(&context.folder)?, Vaults::stapling(&context.artifacts, 2, 3)?);
+    boot(context, &data, &vaults).tasks("write:x").run()?.reached_the_real_system()
 }
 
-pub(super) fn collateral_comes_with_the_initrd(stage: &Stage) -> Result<(), Failure> {
-    let bare = Vaults::up(&stage.artifacts, 2, 3)?.without_cache();
-    let data = DataDisk::blank(&stage.folder)?;
-    let ended = boot(stage, &data, &bare).initrd(bare.bundled(stage)?).tasks("write:x").run()?;
-    ended.reached_the_real_system()
+pub(super) fn collateral_comes_with_the_initrd(context: &TestContext) -> Result<(), Failure> {
+    let bare = Vaults::up(&context.artifacts, 2, 3)?.without_cache();
+    let data = DataDisk::blank(&context.folder)?;
+    let result = boot(context, &data, &bare).initrd(bare.initrd_with_collateral(context)?).tasks("write:x").run()?;
+    result.reached_the_real_system()
 }
 
-pub(super) fn vaults_run_on_listed_platforms_only(stage: &Stage) -> Result<(), Failure> {
-    let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 2)?);
-    let first = boot(stage, &data, &vaults).tasks("write:kept").run()?;
+pub(super) fn accepts_vaults_on_listed_platforms_only(context: &TestContext) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank(&context.folder)?, Vaults::up(&context.artifacts, 2, 2)?);
+    let first = boot(context, &data, &vaults).tasks("write:kept").run()?;
     first.reached_the_real_system()?;
-    let receipt = first.receipt()?;
+    let report = first.boot_report()?;
     let platform = |index: usize| {
-        let platform = receipt.pointer(&format!("/unlock/vaults/{index}/platform")).and_then(|platform| platform.as_str());
-        platform.map(str::to_owned).ok_or_else(|| Failure(format!("no platform of vault {index}")))
+        let platform = report.pointer(&format!("/unlock/vaults/{index}/platform")).and_then(|platform| platform.as_str());
+        platform.map(str::to_owned).ok_or_else(|| Failure(format!("the boot report contains no platform of vault {index}")))
     };
     let listed = |platforms: [String; 2]| {
-        let boot = boot(stage, &data, &vaults).word(format!("cvm.vault.platforms={}", platforms.join(",")));
-        boot.word("cvm.vault.timeout=12s").tasks("read").run()
+        let boot = boot(context, &data, &vaults).cmdline(format!("cvm.vault.platforms={}", platforms.join(",")));
+        boot.cmdline("cvm.vault.timeout=12s").tasks("read").run()
     };
     listed([platform(0)?, platform(1)?])?.line("cvm-tests: marker is kept")?;
-    let ended = listed([platform(0)?, "00".repeat(16)])?;
-    ended.rebooted_with(53)?;
-    said_of(&ended, &vaults, 1, "untrusted: challenge: node not believed: platform is not on the list")
+    let result = listed([platform(0)?, "00".repeat(16)])?;
+    result.rebooted_with(53)?;
+    vault_line(&result, &vaults, 1, "untrusted: challenge: node not believed: platform is not on the list")
 }

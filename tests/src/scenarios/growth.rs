@@ -1,104 +1,104 @@
-//! A disk that the host makes larger, and smaller again.
+//! A disk that the host makes larger and smaller.
 
 use serde_json::Value;
 
-use super::Stage;
+use super::TestContext;
 use super::root::assert_field;
-use crate::{Boot, DataDisk, Ended, Failure, Vaults};
+use crate::{Boot, BootResult, DataDisk, Failure, Vaults};
 
-/// As the disk is formatted.
+/// The size at the first format.
 const SMALL: u64 = 512 << 20;
-/// As it becomes: not a multiple of anything that a file system or dm-integrity counts in.
+/// The larger size: no multiple of a unit that a file system or dm-integrity uses.
 const LARGE: u64 = (3 << 30) + (5 << 20) + 12 * 4096;
 
-/// Boots a disk that stays as it is on a larger one, then grows, and then needs its size.
-struct Play<'a> {
-    stage: &'a Stage,
+/// A disk of one file system, and the boots that change its size.
+struct GrowthTest<'a> {
+    context: &'a TestContext,
     kind: &'a str,
     data: DataDisk,
     vaults: Vaults,
 }
 
-impl<'a> Play<'a> {
-    fn new(stage: &'a Stage, kind: &'a str) -> Result<Self, Failure> {
-        let (data, vaults) = (DataDisk::blank_of(&stage.folder, SMALL)?, Vaults::up(&stage.artifacts, 2, 3)?);
-        Ok(Self { stage, kind, data, vaults })
+impl<'a> GrowthTest<'a> {
+    fn new(context: &'a TestContext, kind: &'a str) -> Result<Self, Failure> {
+        let (data, vaults) = (DataDisk::blank_of(&context.folder, SMALL)?, Vaults::up(&context.artifacts, 2, 3)?);
+        Ok(Self { context, kind, data, vaults })
     }
 
-    fn boot(&self, bytes: u64, words: &[&str], tasks: &str) -> Result<Ended, Failure> {
+    fn boot(&self, bytes: u64, cmdline: &[&str], tasks: &str) -> Result<BootResult, Failure> {
         self.data.resize(bytes)?;
-        let boot = Boot::new(self.stage).data(&self.data, &self.vaults).cpus(4);
-        let boot = boot.word(format!("cvm.data.fstype={}", self.kind)).tasks(tasks);
-        words.iter().fold(boot, |boot, word| boot.word(*word)).run()
+        let boot = Boot::new(self.context).data(&self.data, &self.vaults).cpus(4);
+        let boot = boot.cmdline(format!("cvm.data.fstype={}", self.kind)).tasks(tasks);
+        cmdline.iter().fold(boot, |boot, argument| boot.cmdline(*argument)).run()
     }
 
-    /// The same, and the files that were there from the start are whole, and nothing was read that was never written.
-    fn keeps(&self, bytes: u64, words: &[&str], tasks: &str) -> Result<Value, Failure> {
-        let ended = self.boot(bytes, words, tasks)?;
-        ended.reached_the_real_system()?;
-        ended.line("cvm-tests: whole kept-2")?;
-        ended.no_line("INTEGRITY AEAD ERROR")?;
-        ended.no_line("EXT4-fs error")?;
+    /// Boots, and expects that the first boot's files are whole and that nothing was read that was never written.
+    fn boot_and_check(&self, bytes: u64, cmdline: &[&str], tasks: &str) -> Result<Value, Failure> {
+        let result = self.boot(bytes, cmdline, tasks)?;
+        result.reached_the_real_system()?;
+        result.line("cvm-tests: whole kept-2")?;
+        result.no_line("INTEGRITY AEAD ERROR")?;
+        result.no_line("EXT4-fs error")?;
         if tasks.contains("stress") {
-            ended.line("cvm-tests: stress ended with 0")?;
+            result.line("cvm-tests: stress ended with 0")?;
         }
         if tasks.contains("fsck") {
-            ended.line(&format!("cvm-tests: fsck of {} ended with 0", self.kind))?;
+            result.line(&format!("cvm-tests: fsck of {} ended with 0", self.kind))?;
         }
-        ended.receipt()
+        result.boot_report()
     }
 }
 
-fn number(receipt: &Value, field: &str) -> Result<u64, Failure> {
-    let found = receipt.pointer(field).and_then(Value::as_u64);
-    found.ok_or_else(|| Failure(format!("{field} is no number: {:?}", receipt.pointer(field))))
+fn number(report: &Value, field: &str) -> Result<u64, Failure> {
+    let found = report.pointer(field).and_then(Value::as_u64);
+    found.ok_or_else(|| Failure(format!("{field} must be a number: {:?}", report.pointer(field))))
 }
 
-/// Formatted small; larger for a while, small again; larger and grown; then too small, and larger again.
-pub(super) fn grows_with_its_disk_on_ext4(stage: &Stage) -> Result<(), Failure> {
-    let play = Play::new(stage, "ext4")?;
-    let first = play.boot(SMALL, &["cvm.data.format=if-blank"], "files:kept:2")?;
-    let small = number(&first.receipt()?, "/data/mapped_bytes")?;
-    let larger = play.keeps(LARGE, &[], "check,close")?;
+/// Formats a small disk; boots it larger, small again, larger with `cvm.data.grow=yes`, then too small, then larger again.
+pub(super) fn grows_with_its_disk_on_ext4(context: &TestContext) -> Result<(), Failure> {
+    let test = GrowthTest::new(context, "ext4")?;
+    let first = test.boot(SMALL, &["cvm.data.format=if-blank"], "files:kept:2")?;
+    let small = number(&first.boot_report()?, "/data/mapped_bytes")?;
+    let larger = test.boot_and_check(LARGE, &[], "check,close")?;
     assert_field(&larger, "/data/grown_from_bytes", &Value::Null)?;
     let large = number(&larger, "/data/mapped_bytes")?;
     if large < small + (2 << 30) {
-        return Err(Failure(format!("{large} bytes are mapped of a disk of {LARGE}")));
+        return Err(Failure(format!("only {large} bytes are mapped of a disk of {LARGE}")));
     }
-    let small_again = play.keeps(SMALL, &[], "check")?;
+    let small_again = test.boot_and_check(SMALL, &[], "check")?;
     assert_field(&small_again, "/data/mapped_bytes", &small)?;
-    let grown = play.keeps(LARGE, &["cvm.data.grow=yes"], "check,stress:16:60,fsck")?;
+    let grown = test.boot_and_check(LARGE, &["cvm.data.grow=yes"], "check,stress:16:60,fsck")?;
     let before = number(&grown, "/data/grown_from_bytes")?;
     if before > small {
-        return Err(Failure(format!("it grew from {before} bytes, on a disk of {small}")));
+        return Err(Failure(format!("the report says that it grew from {before} bytes, more than the {small} mapped before")));
     }
-    let stays = play.keeps(LARGE, &["cvm.data.grow=yes"], "check,fsck,close")?;
+    let stays = test.boot_and_check(LARGE, &["cvm.data.grow=yes"], "check,fsck,close")?;
     assert_field(&stays, "/data/grown_from_bytes", &Value::Null)?;
-    let whole = play.data.copy("whole.raw")?;
-    let refused = play.boot(SMALL, &[], "check")?;
+    let whole = test.data.copy("whole.raw")?;
+    let refused = test.boot(SMALL, &[], "check")?;
     refused.powered_off_with(79)?;
     refused.line("give the disk its former size")?;
-    // The disk gets its size back, with what was on it, and with what the boot on the smaller disk has written.
-    whole.write(0, &play.data.read(0, 17 << 20)?)?;
-    let play = Play { data: whole, ..play };
-    play.keeps(LARGE, &[], "check,fsck").map(drop)
+    // Restores the size and content, with the headers that the boot of the smaller disk wrote.
+    whole.write(0, &test.data.read(0, 17 << 20)?)?;
+    let test = GrowthTest { data: whole, ..test };
+    test.boot_and_check(LARGE, &[], "check,fsck").map(drop)
 }
 
-/// What differs between file systems: formatted small, larger and grown, too small.
-fn grows_once(stage: &Stage, kind: &str) -> Result<(), Failure> {
-    let play = Play::new(stage, kind)?;
-    play.boot(SMALL, &["cvm.data.format=if-blank"], "files:kept:2,close")?.line("cvm-tests: the disk is closed")?;
-    let grown = play.keeps(LARGE, &["cvm.data.grow=yes"], "check,stress:16:60,fsck,close")?;
+/// Formats a small disk, grows it, then makes it too small.
+fn grows_once(context: &TestContext, kind: &str) -> Result<(), Failure> {
+    let test = GrowthTest::new(context, kind)?;
+    test.boot(SMALL, &["cvm.data.format=if-blank"], "files:kept:2,close")?.line("cvm-tests: the disk is closed")?;
+    let grown = test.boot_and_check(LARGE, &["cvm.data.grow=yes"], "check,stress:16:60,fsck,close")?;
     number(&grown, "/data/grown_from_bytes")?;
-    let refused = play.boot(SMALL, &[], "check")?;
+    let refused = test.boot(SMALL, &[], "check")?;
     refused.powered_off_with(79)?;
     refused.line("give the disk its former size").map(drop)
 }
 
-pub(super) fn grows_with_its_disk_on_xfs(stage: &Stage) -> Result<(), Failure> {
-    grows_once(stage, "xfs")
+pub(super) fn grows_with_its_disk_on_xfs(context: &TestContext) -> Result<(), Failure> {
+    grows_once(context, "xfs")
 }
 
-pub(super) fn grows_with_its_disk_on_btrfs(stage: &Stage) -> Result<(), Failure> {
-    grows_once(stage, "btrfs")
+pub(super) fn grows_with_its_disk_on_btrfs(context: &TestContext) -> Result<(), Failure> {
+    grows_once(context, "btrfs")
 }

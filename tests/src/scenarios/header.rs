@@ -1,37 +1,37 @@
-//! A data disk that its host has changed, swapped, cloned or cut to size.
+//! A data disk that the host changed, swapped, cloned, enlarged or truncated.
 
 use std::path::Path;
 use std::time::Duration;
 
-use super::Stage;
+use super::TestContext;
 use super::root::assert_field;
 use crate::disk::rewrite_header;
-use crate::{Boot, DataDisk, Doing, Failure, Vaults};
+use crate::{Boot, Context, DataDisk, Failure, Vaults};
 
 /// The first entry of dm-integrity's journal, behind the header area and dm-integrity's superblock.
 const JOURNAL: u64 = (16 << 20) + 4096;
 
-/// A disk of ours with a marker on it.
-fn formatted(stage: &Stage, vaults: &Vaults) -> Result<DataDisk, Failure> {
-    let data = DataDisk::blank(&stage.folder)?;
-    let boot = Boot::new(stage).data(&data, vaults).word("cvm.data.format=if-blank");
+/// A disk that cvm-init formatted, with a marker on it.
+fn formatted(context: &TestContext, vaults: &Vaults) -> Result<DataDisk, Failure> {
+    let data = DataDisk::blank(&context.folder)?;
+    let boot = Boot::new(context).data(&data, vaults).cmdline("cvm.data.format=if-blank");
     boot.tasks("write:kept,files:kept:4").run()?.reached_the_real_system()?;
     Ok(data)
 }
 
-/// The image whose disk it is: it would format, were the disk blank.
-fn image<'a>(stage: &'a Stage, data: &'a DataDisk, vaults: &'a Vaults) -> Boot<'a> {
-    Boot::new(stage).data(data, vaults).word("cvm.data.format=if-blank")
+/// The image that the disk belongs to, which formats blank disks.
+fn image<'a>(context: &'a TestContext, data: &'a DataDisk, vaults: &'a Vaults) -> Boot<'a> {
+    Boot::new(context).data(data, vaults).cmdline("cvm.data.format=if-blank")
 }
 
-pub(super) fn refuses_a_rewritten_header(stage: &Stage) -> Result<(), Failure> {
-    let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
-    let data = formatted(stage, &vaults)?;
+pub(super) fn refuses_a_rewritten_header(context: &TestContext) -> Result<(), Failure> {
+    let vaults = Vaults::up(&context.artifacts, 2, 3)?;
+    let data = formatted(context, &vaults)?;
     let null = ("\"encryption\":\"aes-xts-plain64\",\"key_size\":64", "\"encryption\":\"cipher_null-ecb\",\"key_size\":64");
     let cases = [
-        // CVE-2025-59054 and kin. The header is judged before the network is up: no vault is asked.
+        // CVE-2025-59054 and similar. PID 1 rejects the header before it contacts a vault.
         ("null keyslot cipher", null, 75, false),
-        // Allowed by the list, but not what the token authenticates.
+        // Allowed in a header, but not what was authenticated.
         ("dearer key derivation", ("\"iterations\":1000", "\"iterations\":9000"), 85, true),
         ("token of another state", ("\"state\":\"ready\"", "\"state\":\"formatting\""), 85, true),
         ("token removed", ("cvm-init.seal", "privasys-vault"), 84, false),
@@ -39,108 +39,109 @@ pub(super) fn refuses_a_rewritten_header(stage: &Stage) -> Result<(), Failure> {
     for (name, (from, to), code, asked) in cases {
         let copy = data.copy("spoiled.raw")?;
         rewrite_header(&copy, from, to)?;
-        let ended = image(stage, &copy, &vaults).run()?;
-        let ended = ended.powered_off_with(code).and(if asked { Ok(()) } else { ended.no_line("phase unlock") });
-        ended.map_err(|failure| Failure(format!("{name}: {failure}")))?;
+        let result = image(context, &copy, &vaults).run()?;
+        let result = result.powered_off_with(code).and(if asked { Ok(()) } else { result.no_line("phase unlock") });
+        result.map_err(|failure| Failure(format!("{name}: {failure}")))?;
     }
-    // Key material that was changed, under a header that was not.
+    // Changed key material under an unchanged header.
     data.flip(32768 + 5000)?;
-    image(stage, &data, &vaults).run()?.powered_off_with(85)
+    image(context, &data, &vaults).run()?.powered_off_with(85)
 }
 
-/// The words of the README, typed as they stand: today's header over a backup from before a rotation, and over a disk that has none.
-pub(super) fn restores_a_backup_from_before_a_rotation(stage: &Stage) -> Result<(), Failure> {
-    let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
-    let data = formatted(stage, &vaults)?;
+/// Restores as documented: the current header over a backup from before a rotation, and over a disk without header.
+pub(super) fn restores_a_backup_from_before_a_rotation(context: &TestContext) -> Result<(), Failure> {
+    let vaults = Vaults::up(&context.artifacts, 2, 3)?;
+    let data = formatted(context, &vaults)?;
     let backup = data.copy("backup.raw")?;
     let vaults = vaults.rotating()?;
-    let rotated = Boot::new(stage).data(&data, &vaults).tasks("write:after").run()?;
-    assert_field(&rotated.receipt()?, "/data/open_mode", &"rotated")?;
+    let rotated = Boot::new(context).data(&data, &vaults).tasks("write:after").run()?;
+    assert_field(&rotated.boot_report()?, "/data/open_mode", &"rotated")?;
 
-    let vaults = vaults.rotated();
-    // The key of today does not open the keyslot of then, and nothing is formatted because of that.
-    image(stage, &backup, &vaults).run()?.powered_off_with(85)?;
-    let header = stage.folder.join("today.header");
-    cvmctl(stage, &["header", "save"], &[data.file(), &header])?;
-    cvmctl(stage, &["header", "restore", "--unauthenticated"], &[&header, backup.file()])?;
-    let restored = image(stage, &backup, &vaults).tasks("read,check").run()?;
+    let vaults = vaults.without_previous();
+    // The current key does not open the old keyslot, and PID 1 formats nothing.
+    image(context, &backup, &vaults).run()?.powered_off_with(85)?;
+    let header = context.folder.join("today.header");
+    cvmctl(context, &["header", "save"], &[data.file(), &header])?;
+    cvmctl(context, &["header", "restore", "--unauthenticated"], &[&header, backup.file()])?;
+    let restored = image(context, &backup, &vaults).tasks("read,check").run()?;
     restored.reached_the_real_system()?;
     restored.line("cvm-tests: marker is kept")?;
     restored.line("cvm-tests: whole kept-4")?;
 
     data.write(0, &vec![0; 16 << 20])?;
-    image(stage, &data, &vaults).run()?.powered_off_with(73)?;
-    cvmctl(stage, &["header", "restore", "--unauthenticated", "--replace-damaged"], &[&header, data.file()])?;
-    let restored = image(stage, &data, &vaults).tasks("read").run()?;
+    image(context, &data, &vaults).run()?.powered_off_with(73)?;
+    cvmctl(context, &["header", "restore", "--unauthenticated", "--replace-damaged"], &[&header, data.file()])?;
+    let restored = image(context, &data, &vaults).tasks("read").run()?;
     restored.line("cvm-tests: marker is after").map(drop)
 }
 
-fn cvmctl(stage: &Stage, words: &[&str], files: &[&Path]) -> Result<(), Failure> {
-    let program = stage.artifacts.top.join("target/within/debug/cvmctl");
-    let ended = std::process::Command::new(program).args(words).args(files).output().doing("starting cvmctl")?;
-    if ended.status.success() {
+fn cvmctl(context: &TestContext, arguments: &[&str], files: &[&Path]) -> Result<(), Failure> {
+    let program = context.artifacts.top.join("target/within/debug/cvmctl");
+    let result = std::process::Command::new(program).args(arguments).args(files).output().context("starting cvmctl")?;
+    if result.status.success() {
         return Ok(());
     }
     Err(Failure(format!(
-        "cvmctl {words:?}: {}: {}{}",
-        ended.status,
-        String::from_utf8_lossy(&ended.stdout),
-        String::from_utf8_lossy(&ended.stderr)
+        "cvmctl {arguments:?}: {}: {}{}",
+        result.status,
+        String::from_utf8_lossy(&result.stdout),
+        String::from_utf8_lossy(&result.stderr)
     )))
 }
 
-/// Somebody writes to the disk between the first look at it and its opening, as a machine does that has it open.
-pub(super) fn refuses_a_disk_that_another_machine_writes_to(stage: &Stage) -> Result<(), Failure> {
-    let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
-    let data = formatted(stage, &vaults)?;
-    let boot = image(stage, &data, &vaults).word("cvm.debug=timeline").tasks("read");
-    let ended = boot.run_with(|vm| {
-        vm.console().wait_for("data: header read", Duration::from_secs(90)).doing("the first look")?;
+/// Another machine that has the disk open writes to it between PID 1's first read and its opening.
+pub(super) fn refuses_a_disk_that_another_machine_writes_to(context: &TestContext) -> Result<(), Failure> {
+    let vaults = Vaults::up(&context.artifacts, 2, 3)?;
+    let data = formatted(context, &vaults)?;
+    let boot = image(context, &data, &vaults).cmdline("cvm.debug=timeline").tasks("read");
+    let result = boot.run_with(|vm| {
+        vm.console()
+            .wait_for("data: header read", Duration::from_secs(90))
+            .context("waiting for the first read of the header")?;
         data.flip((16 << 20) + (1 << 20))
     })?;
-    ended.rebooted_with(83)?;
-    ended.line("another machine has it open").map(drop)
+    result.rebooted_with(83)?;
+    result.line("another machine has it open").map(drop)
 }
 
-pub(super) fn mends_a_torn_header_copy(stage: &Stage) -> Result<(), Failure> {
-    let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
-    let data = formatted(stage, &vaults)?;
+pub(super) fn repairs_a_torn_header_copy(context: &TestContext) -> Result<(), Failure> {
+    let vaults = Vaults::up(&context.artifacts, 2, 3)?;
+    let data = formatted(context, &vaults)?;
     let whole = data.read(4096, 12 << 10)?;
     data.flip(4096 + 100)?;
-    let ended = image(stage, &data, &vaults).tasks("read").run()?;
-    ended.line("cvm-tests: marker is kept")?;
-    assert_field(&ended.receipt()?, "/data/header_authenticated", &true)?;
-    // The salt of a copy is its own, so the mended one is not the same to the byte; its metadata is.
-    if data.read(4096, 12 << 10)? == whole { Ok(()) } else { Err(Failure("the copy was not mended".to_owned())) }
+    let result = image(context, &data, &vaults).tasks("read").run()?;
+    result.line("cvm-tests: marker is kept")?;
+    assert_field(&result.boot_report()?, "/data/header_authenticated", &true)?;
+    // Each copy has its own salt, so the copies differ; their JSON does not.
+    if data.read(4096, 12 << 10)? == whole { Ok(()) } else { Err(Failure("the copy of the header was not repaired".to_owned())) }
 }
 
-pub(super) fn flipped_bits_are_never_wrong_data(stage: &Stage) -> Result<(), Failure> {
-    let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
-    let data = formatted(stage, &vaults)?;
-    // Behind the header area: dm-integrity's superblock, its journal, and tags and data as they are interleaved. Every
-    // eighth block that was ever written, so that each file is hit.
+pub(super) fn flipped_bits_never_give_wrong_data(context: &TestContext) -> Result<(), Failure> {
+    let vaults = Vaults::up(&context.artifacts, 2, 3)?;
+    let data = formatted(context, &vaults)?;
+    // Behind the header area: dm-integrity's superblock, its journal, and interleaved tags and data. Every eighth written block,
+    // so that each file is hit.
     let start = 16 << 20;
     let written: Vec<u64> = blocks(&data, start + (64 << 10))?;
     let spoiled = data.copy("spoiled.raw")?;
     for at in written.iter().step_by(8) {
         spoiled.flip(at + 1000)?;
     }
-    let ended = image(stage, &spoiled, &vaults).tasks("check").run()?;
-    ended.no_line("cvm-tests: wrong")?;
-    ended.no_line("formatting")?;
-    match ended.line("cvm-tests: unreadable") {
+    let result = image(context, &spoiled, &vaults).tasks("check").run()?;
+    result.no_line("cvm-tests: wrong")?;
+    result.no_line("formatting")?;
+    match result.line("cvm-tests: unreadable") {
         Ok(_) => {}
-        Err(_) => ended.stopped_with_one_of(&[71, 76, 77, 86])?,
+        Err(_) => result.stopped_with_one_of(&[71, 76, 77, 86])?,
     }
-    // The superblock: either a mapping that is refused, or one that reads nothing as good.
+    // With a changed superblock the mapping fails or reads nothing as valid.
     data.flip(start + 8)?;
-    let ended = image(stage, &data, &vaults).tasks("check").run()?;
-    ended.no_line("cvm-tests: wrong")?;
-    ended.no_line("formatting")
+    let result = image(context, &data, &vaults).tasks("check").run()?;
+    result.no_line("cvm-tests: wrong")?;
+    result.no_line("formatting")
 }
 
-/// The 4,096-byte blocks from `start` on that are not zero.
-/// The blocks of 4,096 bytes from `start` to the end of a disk of 160 MiB, or as far on a larger one, that hold anything.
+/// Offsets of the 4,096-byte blocks with content, from `start` to about the end of a disk of 160 MiB.
 pub(super) fn blocks(data: &DataDisk, start: u64) -> Result<Vec<u64>, Failure> {
     let length = usize::try_from((144_u64 << 20) - (64 << 10)).unwrap_or(0);
     let bytes = data.read(start, length)?;
@@ -148,55 +149,55 @@ pub(super) fn blocks(data: &DataDisk, start: u64) -> Result<Vec<u64>, Failure> {
     Ok(written.map(|(_, at)| at).collect())
 }
 
-pub(super) fn swapped_and_cloned_disks_are_refused(stage: &Stage) -> Result<(), Failure> {
-    let (vaults, others) = (Vaults::up(&stage.artifacts, 2, 3)?, Vaults::up(&stage.artifacts, 2, 3)?);
-    let data = formatted(stage, &vaults)?;
-    image(stage, &data, &others).run()?.powered_off_with(85)?;
+pub(super) fn swapped_and_cloned_disks_are_refused(context: &TestContext) -> Result<(), Failure> {
+    let (vaults, others) = (Vaults::up(&context.artifacts, 2, 3)?, Vaults::up(&context.artifacts, 2, 3)?);
+    let data = formatted(context, &vaults)?;
+    image(context, &data, &others).run()?.powered_off_with(85)?;
     let clone = data.copy("clone.raw")?;
-    let ended = image(stage, &data, &vaults).disk(clone.attached_as("data")).run()?;
-    ended.powered_off_with(70)?;
-    ended.line("exists more than once")?;
+    let result = image(context, &data, &vaults).disk(clone.attached_as("data")).run()?;
+    result.powered_off_with(70)?;
+    result.line("exists more than once")?;
     Ok(())
 }
 
-pub(super) fn other_sizes_end_as_they_must(stage: &Stage) -> Result<(), Failure> {
-    let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
-    let data = formatted(stage, &vaults)?;
+pub(super) fn handles_larger_and_smaller_disks(context: &TestContext) -> Result<(), Failure> {
+    let vaults = Vaults::up(&context.artifacts, 2, 3)?;
+    let data = formatted(context, &vaults)?;
     data.resize(200 << 20)?;
-    let larger = image(stage, &data, &vaults).tasks("read,check,close").run()?;
+    let larger = image(context, &data, &vaults).tasks("read,check,close").run()?;
     larger.line("cvm-tests: marker is kept")?;
     larger.line("cvm-tests: the disk is closed")?;
-    assert_field(&larger.receipt()?, "/data/open_mode", &"opened")?;
+    assert_field(&larger.boot_report()?, "/data/open_mode", &"opened")?;
     data.resize(160 << 20)?;
-    // An entry of dm-integrity's journal for a sector that only the larger disk has, as a power cut leaves it: the kernel would drop it.
+    // A journal entry for a sector that only the larger disk has, as a power cut leaves it: the kernel would drop it silently.
     let unused = data.read(JOURNAL, 8)?;
     data.write(JOURNAL, &350_000_u64.to_le_bytes())?;
     let before = data.read(0, 20 << 20)?;
-    let unreplayed = image(stage, &data, &vaults).run()?;
+    let unreplayed = image(context, &data, &vaults).run()?;
     unreplayed.powered_off_with(79)?;
     unreplayed.line("its journal still holds what was written behind that")?;
     if data.read(0, 20 << 20)? != before {
         return Err(Failure("the disk was written to".to_owned()));
     }
     data.write(JOURNAL, &unused)?;
-    image(stage, &data, &vaults).tasks("read,close").run()?.line("cvm-tests: marker is kept")?;
+    image(context, &data, &vaults).tasks("read,close").run()?.line("cvm-tests: marker is kept")?;
     data.resize(100 << 20)?;
-    image(stage, &data, &vaults).run()?.powered_off_with(79)
+    image(context, &data, &vaults).run()?.powered_off_with(79)
 }
 
-pub(super) fn an_older_header_is_not_the_current_keys(stage: &Stage) -> Result<(), Failure> {
-    let vaults = Vaults::up(&stage.artifacts, 2, 3)?;
-    let data = formatted(stage, &vaults)?;
+pub(super) fn refuses_an_older_header_under_the_current_key(context: &TestContext) -> Result<(), Failure> {
+    let vaults = Vaults::up(&context.artifacts, 2, 3)?;
+    let data = formatted(context, &vaults)?;
     let older = data.read(0, 1 << 20)?;
     let vaults = vaults.rotating()?;
-    let rotated = Boot::new(stage).data(&data, &vaults).tasks("read").run()?;
+    let rotated = Boot::new(context).data(&data, &vaults).tasks("read").run()?;
     rotated.line("cvm-tests: marker is kept")?;
-    assert_field(&rotated.receipt()?, "/data/open_mode", &"rotated")?;
-    assert_field(&rotated.receipt()?, "/unlock_previous/threshold", &2)?;
-    let again = Boot::new(stage).data(&data, &vaults).tasks("read").run()?;
-    assert_field(&again.receipt()?, "/data/open_mode", &"opened")?;
-    // The host puts the header of before back: an image that knows the new key only refuses it.
+    assert_field(&rotated.boot_report()?, "/data/open_mode", &"rotated")?;
+    assert_field(&rotated.boot_report()?, "/unlock_previous/threshold", &2)?;
+    let again = Boot::new(context).data(&data, &vaults).tasks("read").run()?;
+    assert_field(&again.boot_report()?, "/data/open_mode", &"opened")?;
+    // The host restores the old header: an image that knows only the new key refuses it.
     data.write(0, &older)?;
-    let vaults = vaults.rotated();
-    Boot::new(stage).data(&data, &vaults).run()?.powered_off_with(85)
+    let vaults = vaults.without_previous();
+    Boot::new(context).data(&data, &vaults).run()?.powered_off_with(85)
 }

@@ -1,138 +1,151 @@
-//! The image around PID 1: how firmware starts it, and what it keeps shut once it runs.
+//! The image around PID 1: how firmware boots it, and how it is hardened.
 
 use std::process::Command;
 use std::time::Duration;
 
 use qemu::Exit;
 
-use super::Stage;
+use super::TestContext;
 use super::measure;
 use super::root::assert_field;
-use crate::chain::Chain;
-use crate::{Boot, DataDisk, Doing, Ended, Failure, RootDisk, Vaults};
+use crate::boot_chain::BootChain;
+use crate::{Boot, BootResult, Context, DataDisk, Failure, RootDisk, Vaults};
 
-/// Firmware, boot loader and kernel alone take some ten seconds under emulation; one that refuses says so before.
+/// The longest that firmware, boot loader and kernel may take under emulation: usually ten seconds.
 const FIRMWARE: Duration = Duration::from_secs(60);
 
-/// From the power button to systemd's last word.
+/// From the power button to the end of systemd.
 const SHUTDOWN: Duration = Duration::from_secs(10);
 
-pub(super) fn boots_a_signed_uki(stage: &Stage) -> Result<(), Failure> {
-    let (vaults, data) = (Vaults::of_images(&stage.artifacts, 2, 3)?.at(&Chain::Uki.ports())?, DataDisk::blank(&stage.folder)?);
-    let ended = boots_through_firmware(stage, Chain::Uki, &vaults, &data)?;
-    ended.line("secureboot: Secure boot enabled")?;
-    assert_field(&ended.receipt()?, "/data/open_mode", &"formatted")?;
+pub(super) fn boots_a_signed_uki_through_firmware(context: &TestContext) -> Result<(), Failure> {
+    let (vaults, data) =
+        (Vaults::of_images(&context.artifacts, 2, 3)?.listening_at(&BootChain::Uki.ports())?, DataDisk::blank(&context.folder)?);
+    let result = boots_through_firmware(context, BootChain::Uki, &vaults, &data)?;
+    result.line("secureboot: Secure boot enabled")?;
+    assert_field(&result.boot_report()?, "/data/open_mode", &"formatted")?;
 
-    // The host turns Secure Boot off and leaves words for systemd in a variable, which no measurement of a policy has in it.
-    let ended = boots_through_firmware(stage, Chain::Open, &vaults, &data)?;
-    ended.line("secureboot: Secure boot disabled")?;
-    exactly(&ended, "host is named cvm")?;
-    assert_field(&ended.receipt()?, "/data/open_mode", &"opened")
+    // The host turns Secure Boot off and sets a variable with arguments for systemd. No policy measures the variable, so the
+    // image must ignore it.
+    let result = boots_through_firmware(context, BootChain::Open, &vaults, &data)?;
+    result.line("secureboot: Secure boot disabled")?;
+    exactly(&result, "host is named cvm")?;
+    assert_field(&result.boot_report()?, "/data/open_mode", &"opened")
 }
 
-pub(super) fn boots_shim_and_grub(stage: &Stage) -> Result<(), Failure> {
-    let (vaults, data) = (Vaults::of_images(&stage.artifacts, 2, 3)?.at(&Chain::Grub.ports())?, DataDisk::blank(&stage.folder)?);
-    let ended = boots_through_firmware(stage, Chain::Grub, &vaults, &data)?;
-    ended.line("secureboot: Secure boot enabled")?;
-    assert_field(&ended.receipt()?, "/data/open_mode", &"formatted")?;
+pub(super) fn boots_shim_and_grub_through_firmware(context: &TestContext) -> Result<(), Failure> {
+    let (vaults, data) =
+        (Vaults::of_images(&context.artifacts, 2, 3)?.listening_at(&BootChain::Grub.ports())?, DataDisk::blank(&context.folder)?);
+    let result = boots_through_firmware(context, BootChain::Grub, &vaults, &data)?;
+    result.line("secureboot: Secure boot enabled")?;
+    assert_field(&result.boot_report()?, "/data/open_mode", &"formatted")?;
 
-    // Without Secure Boot GRUB has nobody verify the kernel, and so nobody measures it as a program: another RTMR1. The ports of the image's
-    // vaults are taken once in a run, so this is no scenario of its own.
-    let ended = boots_through_firmware(stage, Chain::OpenGrub, &vaults, &data)?;
-    ended.line("secureboot: Secure boot disabled")?;
-    assert_field(&ended.receipt()?, "/data/open_mode", &"opened")
+    // Without Secure Boot GRUB loads the kernel without verification, so firmware does not measure it as a program, and RTMR1
+    // differs. A second scenario could not use the same ports of the image's vaults.
+    let result = boots_through_firmware(context, BootChain::OpenGrub, &vaults, &data)?;
+    result.line("secureboot: Secure boot disabled")?;
+    assert_field(&result.boot_report()?, "/data/open_mode", &"opened")
 }
 
-/// The whole command line of production holds, the simulated module being signed by a key that the firmware has. The firmware's log is what
-/// was predicted from the image alone.
-fn boots_through_firmware(stage: &Stage, chain: Chain, vaults: &Vaults, data: &DataDisk) -> Result<Ended, Failure> {
-    let boot = Boot::new(stage).chain(chain)?.data(data, vaults).systemd();
+/// Boots with production's whole command line: the firmware contains the key that signed the simulated module. Expects the
+/// firmware's event log to be as predicted from the image.
+fn boots_through_firmware(
+    context: &TestContext,
+    chain: BootChain,
+    vaults: &Vaults,
+    data: &DataDisk,
+) -> Result<BootResult, Failure> {
+    let boot = Boot::new(context).chain(chain)?.data(data, vaults).systemd();
     let prediction = boot.prediction()?;
-    let ended = boot.run()?;
-    ended.reached_the_real_system()?;
-    measure::is_predicted(&ended, &prediction)?;
-    // The TPM beside a TD is the host's: PID 1 sends it nothing.
-    exactly(&ended, "no /run/log/systemd/tpm2-measure.log")?;
-    measure::pcr_is_untouched(&ended)?;
-    exactly(&ended, "efi variables: ")?;
-    ended.line("cvm-tests: wrote through-the-chain")?;
-    ended.line("cvm-tests: 0 failed units")?;
-    is_closed(&ended)?;
-    Ok(ended)
+    let result = boot.run()?;
+    result.reached_the_real_system()?;
+    measure::is_predicted(&result, &prediction)?;
+    // The host controls the TPM of a TD: PID 1 sends it nothing.
+    exactly(&result, "no /run/log/systemd/tpm2-measure.log")?;
+    measure::pcr_is_untouched(&result)?;
+    exactly(&result, "efi variables: ")?;
+    result.line("cvm-tests: wrote through-the-chain")?;
+    result.line("cvm-tests: 0 failed units")?;
+    is_closed(&result)?;
+    Ok(result)
 }
 
-fn is_closed(ended: &Ended) -> Result<(), Failure> {
-    ended.line("cvm-tests: lockdown none [integrity] confidentiality")?;
-    ended.line("cvm-tests: signed module loaded")?;
-    ended.line(
+fn is_closed(result: &BootResult) -> Result<(), Failure> {
+    result.line("cvm-tests: lockdown none [integrity] confidentiality")?;
+    result.line("cvm-tests: signed module loaded")?;
+    result.line(
         "cvm-tests: unsigned module: insmod: ERROR: could not insert module /run/unsigned.ko: Key was rejected by service",
     )?;
-    ended
+    result
         .line("cvm-tests: changed module: insmod: ERROR: could not insert module /run/changed.ko: Key was rejected by service")?;
-    ended.line("cvm-tests: memory: dd: failed to open '/dev/mem': Operation not permitted")?;
-    ended.line("cvm-tests: root is root:x:0:0:root:/root:/usr/bin/false root:!")?;
-    exactly(ended, "package manager: ")?;
-    exactly(ended, "writable: ")?;
-    exactly(ended, "machine-id 33")?;
-    // In the order of the task program: 40-command-line.conf and 60-cvm.conf.
-    exactly(ended, "settings 0 1 2 1 2 1 3 1 2 0 0")?;
-    exactly(ended, "debugfs none")?;
-    exactly(ended, "logins ")
+    result.line("cvm-tests: memory: dd: failed to open '/dev/mem': Operation not permitted")?;
+    result.line("cvm-tests: root is root:x:0:0:root:/root:/usr/bin/false root:!")?;
+    exactly(result, "package manager: ")?;
+    exactly(result, "writable: ")?;
+    exactly(result, "machine-id 33")?;
+    // In the command in which the task program reads them: 40-command-line.conf and 60-cvm.conf.
+    exactly(result, "settings 0 1 2 1 2 1 3 1 2 0 0")?;
+    exactly(result, "debugfs none")?;
+    exactly(result, "logins ")
 }
 
-/// A line of the task program that ends where this text ends.
-fn exactly(ended: &Ended, text: &str) -> Result<(), Failure> {
-    let line = ended.line(&format!("cvm-tests: {}", text.trim_end()))?;
-    let said = line.split_once("cvm-tests: ").map_or(line, |(_, said)| said);
-    if said.trim_end() == text.trim_end() { Ok(()) } else { Err(Failure(format!("{said:?} where nothing follows {text:?}"))) }
+/// Expects a line of the task program that ends with this text.
+fn exactly(result: &BootResult, text: &str) -> Result<(), Failure> {
+    let line = result.line(&format!("cvm-tests: {}", text.trim_end()))?;
+    let printed = line.split_once("cvm-tests: ").map_or(line, |(_, printed)| printed);
+    if printed.trim_end() == text.trim_end() {
+        Ok(())
+    } else {
+        Err(Failure(format!("expected the line to end after {text:?}, found {printed:?}")))
+    }
 }
 
-pub(super) fn firmware_refuses_a_changed_uki(stage: &Stage) -> Result<(), Failure> {
-    let image = Chain::Uki.image(&stage.artifacts);
-    let mut bytes = std::fs::read(&image).doing("the image")?;
-    let initrd = std::fs::read(&stage.artifacts.simulated).doing("the simulated initrd")?;
+pub(super) fn firmware_refuses_a_changed_uki(context: &TestContext) -> Result<(), Failure> {
+    let image = BootChain::Uki.image(&context.artifacts);
+    let mut bytes = std::fs::read(&image).context("reading the image")?;
+    let initrd = std::fs::read(&context.artifacts.simulated).context("reading the simulated initrd")?;
     let begin = initrd.get(..64).unwrap_or_default();
-    // It may be there twice: what was there before it was signed is still in the ESP's free clusters.
+    // The ESP's free clusters may contain the unsigned initrd as well.
     let found: Vec<usize> = bytes.windows(64).enumerate().filter(|(_, window)| *window == begin).map(|(at, _)| at).collect();
     if found.is_empty() {
-        return Err(Failure("the initrd is not in the image".to_owned()));
+        return Err(Failure("the image does not contain the initrd".to_owned()));
     }
     for at in found {
         if let Some(byte) = bytes.get_mut(at + 1000) {
             *byte ^= 1;
         }
     }
-    let changed = stage.folder.join("changed.raw");
-    std::fs::write(&changed, bytes).doing("the changed image")?;
+    let changed = context.folder.join("changed.raw");
+    std::fs::write(&changed, bytes).context("writing the changed image")?;
     let root = RootDisk::of(changed);
-    let boot = Boot::new(stage).chain(Chain::Uki)?.root(root).for_at_most(Duration::ZERO);
-    let ended =
-        boot.run_with(|vm| vm.console().wait_for("Access Denied", FIRMWARE).map(|_| ()).doing("the firmware's verdict"))?;
-    ended.no_line("Linux version")?;
-    ended.no_line("cvm-init:")
+    let boot = Boot::new(context).chain(BootChain::Uki)?.root(root).for_at_most(Duration::ZERO);
+    let result = boot.run_with(|vm| {
+        vm.console().wait_for("Access Denied", FIRMWARE).map(|_| ()).context("waiting for the firmware to refuse the image")
+    })?;
+    result.no_line("Linux version")?;
+    result.no_line("cvm-init:")
 }
 
-pub(super) fn production_is_closed(stage: &Stage) -> Result<(), Failure> {
-    let ended = Boot::new(stage).production().systemd().tasks("hardened,units").run()?;
-    ended.reached_the_real_system()?;
-    ended.line("cvm-tests: 0 failed units")?;
-    is_closed(&ended)
+pub(super) fn production_image_is_hardened(context: &TestContext) -> Result<(), Failure> {
+    let result = Boot::new(context).production().systemd().tasks("hardened,units").run()?;
+    result.reached_the_real_system()?;
+    result.line("cvm-tests: 0 failed units")?;
+    is_closed(&result)
 }
 
-/// Units that systemd would take from SMBIOS, and partitions that it would mount, each with a trace that it leaves.
+/// A tmpfiles credential in SMBIOS that systemd would import; it leaves a file.
 const CREDENTIAL: &str = "type=11,value=io.systemd.credential:tmpfiles.extra=f /run/credential-of-the-host 0644 - - - it came";
 
-pub(super) fn takes_nothing_from_the_host(stage: &Stage) -> Result<(), Failure> {
-    let root = with_partitions_of_the_host(stage)?;
-    let boot = |words: &[&str]| {
-        let boot = Boot::new(stage).root(root.clone()).systemd().tasks("host").arguments(["-smbios", CREDENTIAL]);
-        words.iter().fold(boot, |boot, word| boot.word(*word)).run()
+pub(super) fn ignores_credentials_and_partitions_of_the_host(context: &TestContext) -> Result<(), Failure> {
+    let root = with_partitions_of_the_host(context)?;
+    let boot = |cmdline: &[&str]| {
+        let boot = Boot::new(context).root(root.clone()).systemd().tasks("host").qemu_arguments(["-smbios", CREDENTIAL]);
+        cmdline.iter().fold(boot, |boot, argument| boot.cmdline(*argument)).run()
     };
     let closed = boot(&[])?;
     closed.reached_the_real_system()?;
     closed.line("cvm-tests: host: looked")?;
     closed.no_line("cvm-tests: taken")?;
-    // Without the words of production each of them is taken: the host does try.
+    // Without production's arguments systemd takes all of them, so the test shows something.
     let open = boot(&["systemd.import_credentials=yes", "systemd.gpt_auto=yes", "systemd.swap=yes"])?;
     open.reached_the_real_system()?;
     open.line("cvm-tests: taken: /run/credential-of-the-host")?;
@@ -141,9 +154,9 @@ pub(super) fn takes_nothing_from_the_host(stage: &Stage) -> Result<(), Failure> 
     Ok(())
 }
 
-/// The image with a file system for /srv and a swap area behind its own partitions.
-pub(super) fn with_partitions_of_the_host(stage: &Stage) -> Result<RootDisk, Failure> {
-    let file = stage.folder.join("root-and-more.raw");
+/// Copies the image and adds a file system for /srv and a swap area, as a host can.
+pub(super) fn with_partitions_of_the_host(context: &TestContext) -> Result<RootDisk, Failure> {
+    let file = context.folder.join("root-and-more.raw");
     let script = r#"
         set -e
         cp --sparse=always "$1" "$2"; truncate -s +64M "$2"
@@ -155,23 +168,27 @@ pub(super) fn with_partitions_of_the_host(stage: &Stage) -> Result<RootDisk, Fai
         set -- "$2" "$4" "$5" $(sfdisk --dump "$2" | sed -n 's/.*start= *\([0-9]*\),.*type=\(3B8F8425\|0657FD6D\).*/\1/p')
         dd if="$2" of="$1" bs=512 seek="$4" conv=notrunc status=none
         dd if="$3" of="$1" bs=512 seek="$5" conv=notrunc status=none"#;
-    let parts = ["files", "srv", "swap"].map(|name| stage.folder.join(name));
-    let made = Command::new("sh").args(["-c", script, "sh"]).arg(&stage.artifacts.image).arg(&file).args(parts).output();
-    let made = made.doing("partitions of the host")?;
+    let parts = ["files", "srv", "swap"].map(|name| context.folder.join(name));
+    let made = Command::new("sh").args(["-c", script, "sh"]).arg(&context.artifacts.image).arg(&file).args(parts).output();
+    let made = made.context("adding the host's partitions")?;
     if !made.status.success() {
         return Err(Failure(format!("partitions of the host: {}", String::from_utf8_lossy(&made.stderr))));
     }
     Ok(RootDisk::of(file))
 }
 
-pub(super) fn boots_an_image_of_another_project(stage: &Stage) -> Result<(), Failure> {
-    let ended = Boot::new(stage).of_another_project()?.systemd().run_with(|vm| {
-        vm.console().wait_for("example: a service of another project runs", FIRMWARE).doing("the service")?;
-        vm.console().wait_for("system-up: the real system runs", FIRMWARE).doing("the system")?;
-        // The kernel's driver of the button may come last of all, and a press before that is nobody's: it is pressed again.
+pub(super) fn boots_an_image_of_another_project(context: &TestContext) -> Result<(), Failure> {
+    let result = Boot::new(context).of_another_project()?.systemd().run_with(|vm| {
+        vm.console().wait_for("example: a service of another project runs", FIRMWARE).context("waiting for the service")?;
+        vm.console().wait_for("system-up: the real system runs", FIRMWARE).context("waiting for the real system")?;
+        // The kernel ignores the button until its driver is loaded, so it is pressed again.
         let pressed = (0..10).any(|_| vm.press_power_button().is_ok() && vm.console().wait_for("Powering off", SHUTDOWN).is_ok());
-        if pressed { Ok(()) } else { Err(Failure("the power button does nothing".to_owned())) }
+        if pressed {
+            Ok(())
+        } else {
+            Err(Failure("the machine did not power off after ten presses of the power button".to_owned()))
+        }
     })?;
-    ended.line("cvm-init: handoff")?;
-    if ended.exit == Exit::PoweredOff { Ok(()) } else { Err(Failure(format!("ended by {:?}", ended.exit))) }
+    result.line("cvm-init: handoff")?;
+    if result.exit == Exit::PoweredOff { Ok(()) } else { Err(Failure(format!("ended by {:?}", result.exit))) }
 }

@@ -1,4 +1,4 @@
-//! The key that the vaults hold: dealt here, or by `cvmctl`.
+//! The key of a set of vaults, made by the harness or by `cvmctl`.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -6,32 +6,33 @@ use std::io::Read as _;
 use quorum::{Dek, ShareSetId, Threshold, split};
 use ring::digest::{SHA256, digest};
 
-use crate::{Doing, Failure};
+use crate::{Context, Failure};
 
-/// How the key came to the nodes.
+/// Who made the key.
 pub(super) enum Key {
-    /// Dealt here and put into the nodes behind their back, so that the scenario knows what must never be seen.
+    /// The harness, which stores the shares in the nodes and so knows all secrets.
     Dealt { dek: Dek, shares: Vec<Vec<u8>> },
-    /// Dealt by `cvmctl` over the wire: nobody here ever saw it. Its commitment is all there is.
+    /// `cvmctl`, over the network: the harness knows only the commitment.
     Provisioned { commitment: [u8; 32] },
 }
 
 impl Key {
     pub(super) fn deal(needed: usize, dealt: usize) -> Result<Self, Failure> {
-        let mut random = File::open("/dev/urandom").doing("random numbers")?;
-        let dek = Dek::fill_with(|bytes| random.read_exact(bytes)).doing("random numbers")?;
+        let mut random = File::open("/dev/urandom").context("reading random numbers")?;
+        let dek = Dek::fill_with(|bytes| random.read_exact(bytes)).context("reading random numbers")?;
         Self::split(dek, needed, dealt)
     }
 
-    /// The key that images commit to which bring their command line along. It is no secret.
+    /// The key of the images that contain their command line. It is not secret.
     pub(super) fn of_images(needed: usize, dealt: usize) -> Result<Self, Failure> {
         let hash = digest(&SHA256, b"cvm-init: the key of the images in tests/chains");
         let fill = |bytes: &mut [u8; 32]| hash.as_ref().try_into().map(|hash| *bytes = hash);
-        Self::split(Dek::fill_with(fill).doing("the key of images")?, needed, dealt)
+        Self::split(Dek::fill_with(fill).context("making the key of the images")?, needed, dealt)
     }
 
     fn split(dek: Dek, needed: usize, dealt: usize) -> Result<Self, Failure> {
-        let threshold = Threshold::new(needed, dealt).ok_or_else(|| Failure(format!("{needed} of {dealt} is no threshold")))?;
+        let threshold =
+            Threshold::new(needed, dealt).ok_or_else(|| Failure(format!("{needed} of {dealt} is not a valid threshold")))?;
         let shares = split(&dek, threshold, ShareSetId([0x67; 16])).ok_or_else(|| Failure("dealing".to_owned()))?;
         Ok(Self::Dealt { dek, shares: shares.iter().map(|share| share.expose_material().to_vec()).collect() })
     }
@@ -43,7 +44,7 @@ impl Key {
         }
     }
 
-    /// Everything that must never be seen: the key, its passphrase form, the data of every share. The share set id and X are public.
+    /// The secrets: the key, its passphrase form, and the data of every share. The share set id and X are public.
     pub(super) fn secrets(&self) -> Vec<Vec<u8>> {
         let Self::Dealt { dek, shares } = self else { return Vec::new() };
         let data = shares.iter().filter_map(|share| share.get(17..)).map(<[u8]>::to_vec);
@@ -54,11 +55,11 @@ impl Key {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vaults::hex;
+    use encoding::hex::encode as hex;
 
     #[test]
     fn images_commit_to_the_key_that_their_vaults_hold() {
-        let word = format!("    cvm.vault.key-commitment={}\n", hex(&Key::of_images(2, 3).unwrap().commitment()));
-        assert!(include_str!("../../chains/mkosi.conf").contains(&word), "{word}");
+        let argument = format!("    cvm.vault.key-commitment={}\n", hex(&Key::of_images(2, 3).unwrap().commitment()));
+        assert!(include_str!("../../chains/mkosi.conf").contains(&argument), "{argument}");
     }
 }

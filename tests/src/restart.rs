@@ -1,11 +1,11 @@
-//! How long a fleet takes to come back: 10,000 guests restart at once against four vaults. A simulation in virtual time over the
-//! guest's own collector and retry policy; nothing is measured but them.
+//! Simulates 10,000 guests that restart at once against four vaults, in virtual time, with the guest's own collector and retry
+//! policy.
 //!
-//! The model, all of it: a vault makes `S` quotes a second, one a connection, first come first served; it takes connections while
-//! fewer than [`QUEUE`] wait and refuses the others, which costs it a [`REFUSAL`]th of a quote; a second behind with refusals, it
-//! answers no more. A guest dials all vaults at once, which takes some milliseconds; it gives a connection up after 10 s (the vault
-//! makes its quote for nobody then), needs a second for each quote of its own, one after the other, and two shares of four. A vault
-//! that is away swallows connections.
+//! The model: A vault makes `S` quotes per second, one per connection, in command of arrival. It accepts connections while fewer
+//! than [`QUEUE`] wait, and refuses others; a refusal costs 1/[`REFUSAL`] of a quote. With more than one second of refusals to
+//! do, it does not answer. A guest connects to all vaults at once, which takes some milliseconds. It closes a connection after 10
+//! s; the vault then makes that quote in vain. It needs one second for each quote of its own, one after another, and two shares
+//! of four. A vault that is down drops connections silently.
 
 mod plot;
 
@@ -17,35 +17,35 @@ use std::time::Duration;
 
 use quorum::{Action, Backoff, Collector, Commitment, Dek, KeyProof, Share, ShareSetId, Threshold, split};
 
-use crate::{Doing, Failure};
+use crate::{Context, Failure};
 
-/// Guests that restart.
+/// Number of guests.
 const GUESTS: usize = 10_000;
 const VAULTS: usize = 4;
-/// Connections that a vault keeps waiting: a listen queue's usual length.
+/// Connections that wait at a vault: the usual length of a listen queue.
 const QUEUE: f64 = 128.0;
-/// So many refusals cost a vault as much as one quote: the kernel's accept and a TLS alert.
+/// So many refusals cost a vault as much as one quote: an accept by the kernel and a TLS alert.
 const REFUSAL: f64 = 50.0;
-/// How many seconds of refusals a vault may be behind.
-const BEHIND: f64 = 1.0;
-/// The longest that a connection is on its way, in seconds.
-const ON_ITS_WAY: f64 = 0.02;
-/// As the guest's dial.rs has them.
+/// The longest backlog of refusals, in seconds, with which a vault still answers.
+const BACKLOG: f64 = 1.0;
+/// The longest latency of a connection, in seconds.
+const LATENCY: f64 = 0.02;
+/// The values in the guest's dial.rs.
 const STEP: f64 = 10.0;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 const OWN_QUOTE: f64 = 1.0;
-/// How far apart the guests' first dials are, in seconds: they boot alike.
+/// The time in which all guests connect for the first time, in seconds.
 const SPREAD: f64 = 1.0;
-/// The longest that is simulated, in seconds.
+/// The simulated time, in seconds.
 const LONGEST: f64 = 900.0;
 
-/// How a guest waits between two tries.
+/// The pause before a guest connects again.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Retry {
-    /// As cvm-init does.
+    /// The exponential backoff of cvm-init.
     Backoff,
-    /// Always this many seconds.
+    /// A fixed number of seconds.
     Fixed(f64),
 }
 
@@ -58,17 +58,17 @@ impl Retry {
     }
 }
 
-/// What became of the fleet.
+/// The result of one simulation.
 #[derive(Debug, Clone)]
-pub(crate) struct Drained {
-    /// When each guest had its key, in seconds, in order.
+pub(crate) struct Recovery {
+    /// When each guest got its key, in seconds, ascending.
     pub(crate) times: Vec<f64>,
-    /// Quotes that vaults made for nobody, as a part of all.
+    /// The share of quotes that vaults made for closed connections, from 0 to 1.
     pub(crate) wasted: f64,
 }
 
-impl Drained {
-    /// When so many of a hundred guests had their key, in seconds; none when not all did in time.
+impl Recovery {
+    /// When so many percent of the guests had their key, in seconds; `None` if that did not happen in the simulated time.
     fn percentile(&self, percent: usize) -> Option<f64> {
         self.times.get((GUESTS * percent / 100).saturating_sub(1)).copied()
     }
@@ -83,13 +83,13 @@ enum Event {
     Lost(usize, usize),
 }
 
-/// Events by time; those of one time in the order in which they were made.
-struct Agenda {
+/// Events in the command of their time; events of the same time in the command in which they were added.
+struct EventQueue {
     heap: BinaryHeap<Reverse<(u64, u64, Event)>>,
     made: u64,
 }
 
-impl Agenda {
+impl EventQueue {
     fn at(&mut self, seconds: f64, event: Event) {
         let nanoseconds = Duration::from_secs_f64(seconds).as_nanos().try_into().unwrap_or(u64::MAX);
         self.made += 1;
@@ -109,21 +109,21 @@ struct Guest {
     done: Option<f64>,
 }
 
-struct Fleet<'a> {
+struct Simulation<'a> {
     shares: &'a [Vec<u8>],
     guests: Vec<Guest>,
-    /// Until when each vault has work.
+    /// When each vault will have finished its work.
     busy: [f64; VAULTS],
     rate: f64,
-    away: Option<usize>,
+    down: Option<usize>,
     retry: Retry,
     random: Random,
-    agenda: Agenda,
+    queue: EventQueue,
     made: u64,
     wasted: u64,
 }
 
-/// Numbers that look random and are the same in every run (xorshift64*, Vigna 2016).
+/// Pseudorandom numbers, the same in every run (xorshift64*, Vigna 2016).
 struct Random(u64);
 
 impl Random {
@@ -135,10 +135,10 @@ impl Random {
     }
 }
 
-impl Fleet<'_> {
-    fn run(mut self) -> Drained {
+impl Simulation<'_> {
+    fn run(mut self) -> Recovery {
         let mut left = self.guests.len();
-        while let Some((now, event)) = self.agenda.next() {
+        while let Some((now, event)) = self.queue.next() {
             if now > LONGEST || left == 0 {
                 break;
             }
@@ -147,10 +147,10 @@ impl Fleet<'_> {
         let mut times: Vec<f64> = self.guests.iter().filter_map(|guest| guest.done).collect();
         times.sort_by(f64::total_cmp);
         let [wasted, made] = [self.wasted, self.made].map(|count| f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
-        Drained { times, wasted: wasted / made.max(1.0) }
+        Recovery { times, wasted: wasted / made.max(1.0) }
     }
 
-    /// Takes one event; `true` when a guest has its key by it.
+    /// Handles one event; returns `true` when it gives a guest its key.
     fn step(&mut self, now: f64, event: Event) -> bool {
         let (Event::Dial(guest, vault)
         | Event::Arrived(guest, vault)
@@ -164,8 +164,8 @@ impl Fleet<'_> {
         }
         match event {
             Event::Dial(..) => {
-                let way = ON_ITS_WAY * f64::from(self.random.next()) / f64::from(u32::MAX);
-                self.agenda.at(now + way, Event::Arrived(guest, vault));
+                let way = LATENCY * f64::from(self.random.next()) / f64::from(u32::MAX);
+                self.queue.at(now + way, Event::Arrived(guest, vault));
             }
             Event::Arrived(..) => self.arrived(now, guest, vault),
             Event::Proved(..) => {
@@ -188,31 +188,31 @@ impl Fleet<'_> {
                     Retry::Backoff => client.backoffs.get_mut(vault).map_or(0.0, |backoff| backoff.pause(random).as_secs_f64()),
                     Retry::Fixed(seconds) => seconds,
                 };
-                self.agenda.at(now + pause, Event::Dial(guest, vault));
+                self.queue.at(now + pause, Event::Dial(guest, vault));
             }
         }
         false
     }
 
     fn arrived(&mut self, now: f64, guest: usize, vault: usize) {
-        let Some(busy) = self.busy.get_mut(vault).filter(|_| self.away != Some(vault)) else {
-            return self.agenda.at(now + STEP, Event::Lost(guest, vault));
+        let Some(busy) = self.busy.get_mut(vault).filter(|_| self.down != Some(vault)) else {
+            return self.queue.at(now + STEP, Event::Lost(guest, vault));
         };
         *busy = busy.max(now);
-        if *busy - now > QUEUE / self.rate + BEHIND {
-            return self.agenda.at(now + STEP, Event::Lost(guest, vault));
+        if *busy - now > QUEUE / self.rate + BACKLOG {
+            return self.queue.at(now + STEP, Event::Lost(guest, vault));
         }
         if (*busy - now) * self.rate >= QUEUE {
             *busy += 1.0 / (self.rate * REFUSAL);
-            return self.agenda.at(now, Event::Lost(guest, vault));
+            return self.queue.at(now, Event::Lost(guest, vault));
         }
         *busy += 1.0 / self.rate;
         self.made += 1;
         if *busy - now > STEP {
             self.wasted += 1;
-            self.agenda.at(now + STEP, Event::Lost(guest, vault));
+            self.queue.at(now + STEP, Event::Lost(guest, vault));
         } else {
-            self.agenda.at(*busy, Event::Proved(guest, vault));
+            self.queue.at(*busy, Event::Proved(guest, vault));
         }
     }
 
@@ -220,27 +220,27 @@ impl Fleet<'_> {
         let Some(client) = self.guests.get_mut(guest) else { return };
         while let Action::Ask(vault) = client.collector.ask_next() {
             client.quote_free = client.quote_free.max(now) + OWN_QUOTE;
-            self.agenda.at(client.quote_free, Event::Served(guest, vault));
+            self.queue.at(client.quote_free, Event::Served(guest, vault));
         }
     }
 }
 
-/// Plays the fleet against vaults of `rate` quotes a second.
+/// Simulates `guests` against vaults that make `rate` quotes per second, of which `down` does not answer.
 ///
 /// # Errors
-/// When no key can be dealt.
-pub(crate) fn drain(guests: usize, rate: f64, away: Option<usize>, retry: Retry) -> Result<Drained, Failure> {
-    let threshold = Threshold::new(2, VAULTS).ok_or_else(|| Failure("threshold".to_owned()))?;
+/// The key cannot be split.
+pub(crate) fn simulate(guests: usize, rate: f64, down: Option<usize>, retry: Retry) -> Result<Recovery, Failure> {
+    let threshold = Threshold::new(2, VAULTS).ok_or_else(|| Failure("2 of 4 must be a valid threshold".to_owned()))?;
     let dek = Dek::fill_with(|bytes| {
         bytes.fill(7);
         Ok::<_, std::convert::Infallible>(())
     });
-    let dek = dek.doing("the key")?;
+    let dek = dek.context("making the key")?;
     let commitment: Commitment = dek.commitment();
-    let dealt = split(&dek, threshold, ShareSetId([1; 16])).ok_or_else(|| Failure("dealing".to_owned()))?;
+    let dealt = split(&dek, threshold, ShareSetId([1; 16])).ok_or_else(|| Failure("splitting the key failed".to_owned()))?;
     let shares: Vec<Vec<u8>> = dealt.iter().map(|share| share.expose_material().to_vec()).collect();
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
-    let mut agenda = Agenda { heap: BinaryHeap::new(), made: 0 };
+    let mut queue = EventQueue { heap: BinaryHeap::new(), made: 0 };
     let guest = || Guest {
         collector: Collector::new(threshold, KeyProof::Commitment(commitment)),
         backoffs: vec![Backoff::new(FIRST_PAUSE, LONGEST_PAUSE); VAULTS],
@@ -250,56 +250,56 @@ pub(crate) fn drain(guests: usize, rate: f64, away: Option<usize>, retry: Retry)
     for number in 0..guests {
         let start = SPREAD * f64::from(random.next()) / f64::from(u32::MAX);
         for vault in 0..VAULTS {
-            agenda.at(start, Event::Dial(number, vault));
+            queue.at(start, Event::Dial(number, vault));
         }
     }
     let guests = (0..guests).map(|_| guest()).collect();
-    let fleet = Fleet { shares: &shares, guests, busy: [0.0; VAULTS], rate, away, retry, random, agenda, made: 0, wasted: 0 };
+    let fleet = Simulation { shares: &shares, guests, busy: [0.0; VAULTS], rate, down, retry, random, queue, made: 0, wasted: 0 };
     Ok(fleet.run())
 }
 
 const RATES: [f64; 3] = [50.0, 100.0, 500.0];
 const RETRIES: [Retry; 3] = [Retry::Backoff, Retry::Fixed(5.0), Retry::Fixed(1.0)];
 
-/// Writes the table into the crate's README and the plot beside it.
+/// Writes the table to the README of the `quorum` crate, and the plot beside it.
 ///
 /// # Errors
-/// When a file cannot be written.
+/// A file cannot be written.
 pub(crate) fn report(top: &Path) -> Result<String, Failure> {
     let mut table = String::from("| S | vaults | retries | half | 99 % | all | wasted |\n|---|---|---|---|---|---|---|\n");
     let mut curves = Vec::new();
     for rate in RATES {
-        for away in [None, Some(0)] {
+        for down in [None, Some(0)] {
             for retry in RETRIES {
-                let drained = drain(GUESTS, rate, away, retry)?;
+                let recovery = simulate(GUESTS, rate, down, retry)?;
                 let time =
-                    |percent| drained.percentile(percent).map_or("over 15 min".to_owned(), |seconds| format!("{seconds:.0} s"));
-                let vaults = if away.is_none() { "4" } else { "3, one away" };
-                let row = (time(50), time(99), time(100), drained.wasted * 100.0);
+                    |percent| recovery.percentile(percent).map_or("over 15 min".to_owned(), |seconds| format!("{seconds:.0} s"));
+                let vaults = if down.is_none() { "4" } else { "3, one down" };
+                let row = (time(50), time(99), time(100), recovery.wasted * 100.0);
                 writeln!(table, "| {rate} | {vaults} | {} | {} | {} | {} | {:.0} % |", retry.name(), row.0, row.1, row.2, row.3)
-                    .doing("the table")?;
+                    .context("writing the table")?;
                 if (rate - 50.0).abs() < f64::EPSILON {
                     curves.push((
-                        format!("{}{}", retry.name(), if away.is_none() { "" } else { ", one vault away" }),
-                        drained.times,
+                        format!("{}{}", retry.name(), if down.is_none() { "" } else { ", one vault down" }),
+                        recovery.times,
                     ));
                 }
             }
         }
     }
     let crate_folder = top.join("init/quorum");
-    std::fs::write(crate_folder.join("drain.svg"), plot::svg(&curves, GUESTS)).doing("the plot")?;
+    std::fs::write(crate_folder.join("restart.svg"), plot::svg(&curves, GUESTS)).context("writing the plot")?;
     let readme = crate_folder.join("README.md");
-    let text = std::fs::read_to_string(&readme).doing("the README")?;
-    std::fs::write(&readme, with_table(&text, &table)?).doing("the README")?;
+    let text = std::fs::read_to_string(&readme).context("updating the README")?;
+    std::fs::write(&readme, with_table(&text, &table)?).context("updating the README")?;
     Ok(table)
 }
 
-/// The README with this table between its two marks.
+/// The README with this table between its two markers.
 fn with_table(text: &str, table: &str) -> Result<String, Failure> {
-    let (start, end) = ("<!-- drain -->\n", "<!-- /drain -->");
-    let (before, rest) = text.split_once(start).ok_or_else(|| Failure("no place for the table".to_owned()))?;
-    let (_, after) = rest.split_once(end).ok_or_else(|| Failure("no end of the table".to_owned()))?;
+    let (start, end) = ("<!-- restart -->\n", "<!-- /restart -->");
+    let (before, rest) = text.split_once(start).ok_or_else(|| Failure("the README has no marker <!-- restart -->".to_owned()))?;
+    let (_, after) = rest.split_once(end).ok_or_else(|| Failure("the README has no marker <!-- /restart -->".to_owned()))?;
     Ok(format!("{before}{start}{table}{end}{after}"))
 }
 
@@ -307,28 +307,28 @@ fn with_table(text: &str, table: &str) -> Result<String, Failure> {
 mod tests {
     use super::*;
 
-    /// Every guest dials four vaults and needs two: work of four quotes each at worst, two at best.
+    /// Every guest connects to four vaults and needs two: four quotes at most, two at least.
     #[test]
-    fn fleet_drains_near_the_best_that_vaults_can() {
-        let drained = drain(1000, 50.0, None, Retry::Backoff).unwrap();
+    fn guests_get_keys_near_the_vaults_best_rate() {
+        let recovery = simulate(1000, 50.0, None, Retry::Backoff).unwrap();
         let (best, worst) = (1000.0 * 2.0 / (4.0 * 50.0), 1000.0 * 4.0 / (4.0 * 50.0));
-        let last = *drained.times.last().unwrap();
-        assert_eq!(drained.times.len(), 1000);
+        let last = *recovery.times.last().unwrap();
+        assert_eq!(recovery.times.len(), 1000);
         assert!((best..worst * 1.5).contains(&last), "{last} s, {best} at best");
     }
 
     #[test]
-    fn fleet_drains_with_one_vault_away_and_the_same_in_every_run() {
-        assert_eq!(drain(300, 50.0, Some(3), Retry::Backoff).unwrap().times.len(), 300);
-        let same = |retry| drain(300, 20.0, None, retry).unwrap().times;
+    fn simulation_ends_with_one_vault_down_and_is_reproducible() {
+        assert_eq!(simulate(300, 50.0, Some(3), Retry::Backoff).unwrap().times.len(), 300);
+        let same = |retry| simulate(300, 20.0, None, retry).unwrap().times;
         assert_eq!(same(Retry::Backoff), same(Retry::Backoff), "the same in every run");
         assert_ne!(same(Retry::Backoff), same(Retry::Fixed(1.0)));
     }
 
     #[test]
-    fn table_goes_between_its_marks() {
-        let text = "a\n<!-- drain -->\nold\n<!-- /drain -->\nb\n";
-        assert_eq!(with_table(text, "new\n").unwrap(), "a\n<!-- drain -->\nnew\n<!-- /drain -->\nb\n");
+    fn table_is_written_between_its_markers() {
+        let text = "a\n<!-- restart -->\nold\n<!-- /restart -->\nb\n";
+        assert_eq!(with_table(text, "new\n").unwrap(), "a\n<!-- restart -->\nnew\n<!-- /restart -->\nb\n");
         assert!(with_table("no marks", "new").is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Curves as an SVG: how much of a fleet has come back, over time.
+//! Curves as an SVG: the share of guests that have their key, over time.
 
 use std::fmt::Write as _;
 
@@ -6,20 +6,20 @@ const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 360.0;
 const LEFT: f64 = 60.0;
 const TOP: f64 = 20.0;
-/// Of the legend.
+/// Height of the legend.
 const BELOW: f64 = 170.0;
 const COLORS: [&str; 6] = ["#0072b2", "#d55e00", "#cc79a7", "#56b4e9", "#e69f00", "#999999"];
-/// Points of a curve.
+/// Number of points of a curve.
 const POINTS: usize = 200;
 
 fn number(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
-/// A curve each: name, and the sorted times in seconds at which one more of `all` was back.
+/// One curve per entry: its name, and the sorted times in seconds at which one more of `all` guests had its key.
 pub(super) fn svg(curves: &[(String, Vec<f64>)], all: usize) -> String {
     let last = curves.iter().filter_map(|(_, times)| times.last()).copied().fold(1.0, f64::max);
-    // The axis ends at a round number of minutes.
+    // The axis ends at a full minute.
     let end = (last / 60.0).ceil() * 60.0;
     let x = |seconds: f64| LEFT + seconds / end * WIDTH;
     let y = |part: f64| TOP + (1.0 - part) * HEIGHT;

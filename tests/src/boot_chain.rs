@@ -1,25 +1,25 @@
-//! Images that boot through firmware, as mkosi made them: the command line is in them, and so are the vaults' addresses.
+//! Images that boot through firmware. They contain their command line, and with it the vaults' addresses.
 
 use std::path::PathBuf;
 
 use qemu::{Firmware, Tpm};
 
-use crate::{Artifacts, Doing, Failure};
+use crate::{Artifacts, Context, Failure};
 
-/// From firmware to kernel.
+/// The programs between the machine's reset and the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Chain {
-    /// A unified kernel image, signed by its builder; the firmware knows the builder's key alone.
+pub(crate) enum BootChain {
+    /// A unified kernel image, signed by its builder; the firmware contains only the builder's key.
     Uki,
-    /// The same image in the hands of a host that turned Secure Boot off and left a variable for systemd.
+    /// The same image on a host that turned Secure Boot off and set an EFI variable for systemd.
     Open,
-    /// Debian's shim and GRUB; the firmware knows Microsoft's keys, and the builder's for a module of the simulation.
+    /// Debian's shim and GRUB; the firmware contains Microsoft's keys, and the builder's for the simulated module.
     Grub,
     /// The same with Secure Boot off.
     OpenGrub,
 }
 
-impl Chain {
+impl BootChain {
     const fn name(self) -> &'static str {
         match self {
             Self::Uki | Self::Open => "uki",
@@ -27,7 +27,7 @@ impl Chain {
         }
     }
 
-    /// The image.
+    /// The image's file.
     pub(crate) fn image(self, artifacts: &Artifacts) -> PathBuf {
         self.folder(artifacts).join(match self {
             Self::Uki | Self::Open => "signed.raw",
@@ -35,15 +35,16 @@ impl Chain {
         })
     }
 
-    /// The command line in it.
+    /// The command line in the image.
     ///
     /// # Errors
-    /// When the image is not built.
+    /// The image is not built.
     pub(crate) fn command_line(self, artifacts: &Artifacts) -> Result<String, Failure> {
-        std::fs::read_to_string(self.folder(artifacts).join("cvm.cmdline")).doing("the image's command line (qemu/build)")
+        std::fs::read_to_string(self.folder(artifacts).join("cvm.cmdline"))
+            .context("reading the image's command line (qemu/build makes it)")
     }
 
-    /// Where it looks for vaults, in the order of its command line: ports of the host's loopback (tests/chains).
+    /// Ports on the host's loopback where the image expects its vaults, in the command of its command line (tests/chains).
     pub(crate) const fn ports(self) -> [u16; 3] {
         match self {
             Self::Uki | Self::Open => [18441, 18442, 18443],
@@ -56,12 +57,12 @@ impl Chain {
     }
 }
 
-/// Firmware for this chain, its variables in `folder`; without one, for a kernel of the host's, with no keys at all.
+/// The firmware for this chain, with its variables copied to `folder`; without a chain, firmware without keys.
 ///
 /// # Errors
-/// As the file system.
+/// The variables cannot be copied.
 pub(crate) fn firmware(
-    chain: Option<Chain>,
+    chain: Option<BootChain>,
     artifacts: &Artifacts,
     folder: &std::path::Path,
     tpm: &Tpm,
@@ -69,10 +70,10 @@ pub(crate) fn firmware(
     let variables = folder.join("variables.fd");
     let keys = match chain {
         None => PathBuf::from("/usr/share/OVMF/OVMF_VARS_4M.fd"),
-        Some(Chain::Open) => artifacts.top.join("target/firmware/open.fd"),
-        Some(Chain::OpenGrub) => artifacts.top.join("target/firmware/open-grub.fd"),
+        Some(BootChain::Open) => artifacts.top.join("target/firmware/open.fd"),
+        Some(BootChain::OpenGrub) => artifacts.top.join("target/firmware/open-grub.fd"),
         Some(chain) => artifacts.top.join("target/firmware").join(chain.name()).with_extension("fd"),
     };
-    std::fs::copy(keys, &variables).doing("the firmware's variables (qemu/build)")?;
+    std::fs::copy(keys, &variables).context("copying the firmware's variables (qemu/build makes them)")?;
     Ok(Firmware { variables, tpm: tpm.socket() })
 }

@@ -1,4 +1,4 @@
-//! A boot that is over: what its console and its receipt must say.
+//! The result of a boot, and the checks of its console and boot report.
 
 use std::time::Duration;
 
@@ -7,34 +7,34 @@ use failure::{ErrorCode, FailureAction};
 use qemu::Exit;
 use ring::digest::{SHA256, digest};
 
-use crate::vaults::hex;
-use crate::{Doing, Failure, schema};
+use crate::{Context, Failure, schema};
+use encoding::hex::encode as hex;
 
-/// A boot that is over.
+/// The result of a boot.
 #[derive(Debug)]
-pub struct Ended {
-    /// How.
+pub struct BootResult {
+    /// How the machine ended.
     pub exit: Exit,
-    /// Every line of the console.
+    /// All lines of the console.
     pub lines: Vec<String>,
-    /// From QEMU's start to its end.
+    /// From the start of QEMU to its end.
     pub took: Duration,
 }
 
-impl Ended {
+impl BootResult {
     /// The first console line that contains `part`.
     ///
     /// # Errors
-    /// With the end of the console.
+    /// No line contains it; shows the end of the console.
     pub fn line(&self, part: &str) -> Result<&str, Failure> {
         let found = self.lines.iter().find(|line| line.contains(part));
-        found.map(String::as_str).ok_or_else(|| Failure(format!("no line with {part:?}; {}", self.tail())))
+        found.map(String::as_str).ok_or_else(|| Failure(format!("expected a line with {part:?}; {}", self.tail())))
     }
 
-    /// Expects that nothing on the console contains `part`.
+    /// Expects that no console line contains `part`.
     ///
     /// # Errors
-    /// With the line that does.
+    /// A line contains it.
     pub fn no_line(&self, part: &str) -> Result<(), Failure> {
         match self.lines.iter().find(|line| line.contains(part)) {
             Some(line) => Err(Failure(format!("unexpected line: {line}"))),
@@ -42,33 +42,33 @@ impl Ended {
         }
     }
 
-    /// Expects that cvm-init stopped with `code` and powered off.
+    /// Expects that cvm-init failed with `code` and powered off.
     ///
     /// # Errors
-    /// With the end of the console.
+    /// Something else happened.
     pub fn powered_off_with(&self, code: u8) -> Result<(), Failure> {
         self.stopped(code, FailureAction::PowerOff)
     }
 
-    /// Expects that cvm-init stopped with `code` and rebooted.
+    /// Expects that cvm-init failed with `code` and rebooted.
     ///
     /// # Errors
-    /// With the end of the console.
+    /// Something else happened.
     pub fn rebooted_with(&self, code: u8) -> Result<(), Failure> {
         self.stopped(code, FailureAction::Reboot)
     }
 
-    /// Expects that cvm-init stopped with one of `codes`, and that the machine did what the table of error codes says.
+    /// Expects that cvm-init failed with one of `codes`, and that the machine did what the table of error codes says.
     ///
     /// # Errors
-    /// With the end of the console.
+    /// Something else happened.
     pub fn stopped_with_one_of(&self, codes: &[u8]) -> Result<(), Failure> {
         let mut stops =
             codes.iter().flat_map(|code| [FailureAction::PowerOff, FailureAction::Reboot].map(|action| (*code, action)));
         if stops.any(|(code, action)| self.stopped(code, action).is_ok()) {
             return Ok(());
         }
-        Err(Failure(format!("stopped with none of {codes:?}; {}", self.tail())))
+        Err(Failure(format!("expected one of the codes {codes:?}; {}", self.tail())))
     }
 
     /// The scenario names code and action; the table of error codes must allow the action.
@@ -77,45 +77,45 @@ impl Ended {
         let allowed = ErrorCode::from_number(code).is_some_and(|code| code.action().is_none_or(|always| always == action));
         let exit = if action == FailureAction::Reboot { Exit::Rebooted } else { Exit::PoweredOff };
         if !allowed || !line.contains(&format!("({})", action.announcement())) || self.exit != exit {
-            return Err(Failure(format!("{action:?} must follow E{code}; {}", self.tail())));
+            return Err(Failure(format!("expected {action:?} after E{code}; {}", self.tail())));
         }
         self.no_line("cvm-tests: real system reached")
     }
 
-    /// Expects that the real system was reached and did its tasks.
+    /// Expects that the real init started, finished its tasks and powered off, and that the boot report is valid.
     ///
     /// # Errors
-    /// With the end of the console.
+    /// Something else happened; shows the end of the console.
     pub fn reached_the_real_system(&self) -> Result<(), Failure> {
         self.line("cvm-tests: real system reached")?;
         self.line("cvm-tests: done")?;
-        self.receipt()?; // held against its schema, whatever the scenario is about
+        self.boot_report()?; // held against its schema, whatever the scenario is about
         match self.exit {
             Exit::PoweredOff => Ok(()),
-            _ => Err(Failure(format!("ended by {:?}; {}", self.exit, self.tail()))),
+            _ => Err(Failure(format!("expected a power-off, the machine ended by {:?}; {}", self.exit, self.tail()))),
         }
     }
 
     /// How long a phase took, in milliseconds.
     ///
     /// # Errors
-    /// When it did not end.
+    /// The phase did not end.
     pub fn phase(&self, name: &str) -> Result<u64, Failure> {
         let line = self.line(&format!("cvm-init: phase {name}: "))?;
         let number = line.rsplit_once(": ").and_then(|(_, rest)| rest.strip_suffix(" ms")?.parse().ok());
-        number.ok_or_else(|| Failure(format!("no time in {line}")))
+        number.ok_or_else(|| Failure(format!("expected milliseconds at the end of {line}")))
     }
 
-    /// The receipt that this boot left.
+    /// The boot report.
     ///
     /// # Errors
-    /// When it is not JSON, or not what the schema says.
-    pub fn receipt(&self) -> Result<serde_json::Value, Failure> {
-        let marked = self.lines.iter().filter_map(|line| line.split_once("report| ").map(|(_, text)| text));
+    /// It is missing, not JSON, or not valid by its schema.
+    pub fn boot_report(&self) -> Result<serde_json::Value, Failure> {
+        let marked = self.lines.iter().filter_map(|line| line.split_once("boot-report| ").map(|(_, text)| text));
         let text: String = marked.collect();
-        let receipt = serde_json::from_str(&text).doing("receipt")?;
-        schema::hold(&receipt)?;
-        Ok(receipt)
+        let report = serde_json::from_str(&text).context("parsing the boot report")?;
+        schema::validate(&report)?;
+        Ok(report)
     }
 
     fn tail(&self) -> String {
@@ -131,7 +131,7 @@ impl Ended {
     /// A file that the task program printed.
     ///
     /// # Errors
-    /// When it is not there, or not whole.
+    /// It is missing or incomplete.
     pub fn dump(&self, name: &str) -> Result<Vec<u8>, Failure> {
         let sum = self.line(&format!("cvm-tests: dump {name} "))?;
         let sum = sum.rsplit_once(&format!("dump {name} ")).and_then(|(_, rest)| rest.get(..64)).unwrap_or_default();
@@ -141,21 +141,23 @@ impl Ended {
         if hex(digest(&SHA256, &bytes).as_ref()) == sum {
             return Ok(bytes);
         }
-        Err(Failure(format!("{name} was not printed whole; {}", self.tail())))
+        Err(Failure(format!("the task program did not print {name} whole; {}", self.tail())))
     }
 
-    /// What the task program printed behind `mark`: a number, and hexadecimal digits, a line each.
+    /// Registers that the task program printed: after `mark` a number and hexadecimal digits on each line.
     ///
     /// # Errors
-    /// When a line is not of that form.
+    /// A line has another form.
     pub fn registers(&self, mark: &str) -> Result<Vec<(u32, Vec<u8>)>, Failure> {
         let lines = self.lines.iter().filter_map(|line| line.split_once(mark)).map(|(_, rest)| rest.trim());
         let register = |line: &str| {
             let (number, digits) = line.split_once(' ')?;
-            let (pairs, rest) = digits.trim().as_bytes().as_chunks::<2>();
-            let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-            Some((number.parse().ok()?, rest.is_empty().then(|| pairs.iter().map(byte).collect()).flatten()?))
+            Some((number.parse().ok()?, encoding::hex::decode_any_case(digits.trim().as_bytes())?))
         };
-        lines.map(|line| register(line).ok_or_else(|| Failure(format!("no register: {mark}{line}")))).collect()
+        lines
+            .map(|line| {
+                register(line).ok_or_else(|| Failure(format!("expected a number and hexadecimal digits, found {mark}{line}")))
+            })
+            .collect()
     }
 }

@@ -1,14 +1,14 @@
-//! Power cuts: every write and flush of a boot is recorded, and any moment of it can be played again on another disk.
+//! Records every write and flush of a boot, and replays them up to a simulated power cut.
 //!
-//! Source of the log's format: QEMU's blklogwrites, which writes that of Linux drivers/md/dm-log-writes.c.
+//! Source of the log's format: QEMU's blklogwrites, which uses that of Linux drivers/md/dm-log-writes.c.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::{DataDisk, Doing, Failure};
+use crate::{Context, DataDisk, Failure};
 
-/// The log's unit, in bytes.
+/// The unit of offsets in the log, in bytes.
 const SECTOR: u64 = 512;
 /// `WRITE_LOG_MAGIC`.
 const MAGIC: u64 = 0x006a_7366_7773_6872;
@@ -17,7 +17,7 @@ const FLUSH: u64 = 1;
 const FUA: u64 = 2;
 const DISCARD: u64 = 4;
 
-/// A recorded boot.
+/// The log of a boot.
 pub(crate) struct Log {
     file: PathBuf,
     entries: Vec<Entry>,
@@ -26,37 +26,38 @@ pub(crate) struct Log {
 /// One write or flush.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry {
-    /// Where its data is in the log, in bytes.
+    /// Offset of its data in the log, in bytes.
     data: u64,
-    /// Where it went on the disk, in bytes.
+    /// Offset of the write on the disk, in bytes.
     offset: u64,
     length: u64,
     flags: u64,
 }
 
 impl Log {
-    /// Makes the file of an empty log in `folder`.
+    /// Creates an empty log in `folder`.
     ///
     /// # Errors
-    /// As the file system.
+    /// The file system refuses it.
     pub(crate) fn file_in(folder: &Path) -> Result<PathBuf, Failure> {
         let file = folder.join("writes.log");
-        File::create(&file).doing("making a log of writes")?;
+        File::create(&file).context("creating the log of writes")?;
         Ok(file)
     }
 
-    /// Reads a log that is complete.
+    /// Reads a complete log.
     ///
     /// # Errors
-    /// When it is no such log.
+    /// The file is not a complete log.
     pub(crate) fn read(file: PathBuf) -> Result<Self, Failure> {
-        let (log, length) = (File::open(&file).doing("opening the log")?, fs::metadata(&file).doing("the log's size")?.len());
+        let (log, length) =
+            (File::open(&file).context("opening the log")?, fs::metadata(&file).context("reading the size of the log")?.len());
         let number = |at: u64| {
             let mut bytes = [0; 8];
-            log.read_exact_at(&mut bytes, at).doing("reading the log").map(|()| u64::from_le_bytes(bytes))
+            log.read_exact_at(&mut bytes, at).context("reading the log").map(|()| u64::from_le_bytes(bytes))
         };
         if number(0)? != MAGIC {
-            return Err(Failure("no log of writes".to_owned()));
+            return Err(Failure("the file is not a log of writes: wrong magic number".to_owned()));
         }
         let (mut entries, mut at) = (Vec::new(), SECTOR);
         for _ in 0..number(16)? {
@@ -66,64 +67,64 @@ impl Log {
             entries.push(entry);
         }
         if at > length {
-            return Err(Failure(format!("the log of writes ends at {length}, not {at}")));
+            return Err(Failure(format!("expected a log of writes of {at} bytes, found {length}")));
         }
         Ok(Self { file, entries })
     }
 
-    /// How many entries it has.
+    /// The number of entries.
     #[must_use]
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// How many entries there surely were when the log's file had this length.
+    /// How many entries were complete when the log's file had this length.
     #[must_use]
     pub(crate) fn entries_at(&self, length: u64) -> usize {
         self.entries.iter().position(|entry| entry.data > length).unwrap_or(self.entries.len())
     }
 
-    /// Makes of `disk`, which is as it was before the recorded boot, what a power cut before the entry `cut` can leave: all
-    /// that was flushed, and of each later write all, nothing, or its first sectors, as `chance` has it.
+    /// Changes `disk`, which is as before the recorded boot, to a state that a power cut before the entry `cut` can leave: every
+    /// flushed write, and of each later one all, nothing or its first sectors, by `random`.
     ///
     /// # Errors
-    /// As the file system.
-    pub(crate) fn replay(&self, disk: &DataDisk, cut: usize, chance: &mut Chance) -> Result<(), Failure> {
-        let log = File::open(&self.file).doing("opening the log")?;
-        let target = File::options().write(true).open(disk.file()).doing("opening the disk")?;
+    /// The file system refuses it.
+    pub(crate) fn replay(&self, disk: &DataDisk, cut: usize, random: &mut Random) -> Result<(), Failure> {
+        let log = File::open(&self.file).context("opening the log")?;
+        let target = File::options().write(true).open(disk.file()).context("opening the disk")?;
         let done = self.entries.get(..cut).unwrap_or(&self.entries);
         let durable = done.iter().rposition(|entry| entry.flags & FLUSH != 0).unwrap_or(0);
         for (number, entry) in done.iter().enumerate() {
             let length = if number < durable || entry.flags & FUA != 0 {
                 entry.length
             } else {
-                match chance.below(8) {
+                match random.below(8) {
                     0..4 => 0,
                     4..7 => entry.length,
-                    _ => chance.below(entry.length / SECTOR + 1) * SECTOR,
+                    _ => random.below(entry.length / SECTOR + 1) * SECTOR,
                 }
             };
-            let mut bytes = vec![0; usize::try_from(length).doing("length of a write")?];
+            let mut bytes = vec![0; usize::try_from(length).context("converting the length of a write")?];
             if entry.flags & DISCARD == 0 {
-                log.read_exact_at(&mut bytes, entry.data).doing("reading the log")?;
+                log.read_exact_at(&mut bytes, entry.data).context("reading the log")?;
             }
-            target.write_all_at(&bytes, entry.offset).doing("replaying")?;
+            target.write_all_at(&bytes, entry.offset).context("replaying a write")?;
         }
         Ok(())
     }
 }
 
-/// Numbers that look random and are the same for the same seed (SplitMix64).
-pub(crate) struct Chance(u64);
+/// Pseudorandom numbers, the same for the same seed (SplitMix64).
+pub(crate) struct Random(u64);
 
-impl Chance {
-    /// The numbers of a seed.
+impl Random {
+    /// Starts from a seed.
     #[must_use]
     pub(crate) fn of(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// One below `limit`; 0 when that is 0.
+    /// A number below `limit`, or 0 when `limit` is 0.
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -132,7 +133,7 @@ impl Chance {
         (z ^ (z >> 31)).checked_rem(limit).unwrap_or(0)
     }
 
-    /// `count` different numbers in the range, in order; all of it when it has no more.
+    /// `count` different numbers of the range in ascending command, or all if there are fewer.
     #[must_use]
     pub(crate) fn pick(&mut self, range: std::ops::Range<usize>, count: usize) -> Vec<usize> {
         let mut all: Vec<_> = range.collect();
@@ -148,7 +149,7 @@ impl Chance {
 mod tests {
     use super::*;
 
-    /// A log of: write A at 0, flush, write B at 512, write C at 1024.
+    /// A log with: write A at 0, flush, write B at 512, write C at 1024.
     fn sample(folder: &Path) -> Log {
         let mut bytes = vec![0; 512];
         bytes[..8].copy_from_slice(&MAGIC.to_le_bytes());
@@ -166,14 +167,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_flushed_stays_and_what_was_not_may_be_lost_in_any_combination() {
+    fn flushed_writes_stay_and_others_are_lost_in_any_combination() {
         let folder = tempfile::tempdir().unwrap();
         let log = sample(folder.path());
         assert_eq!(log.len(), 4);
         let mut seen = std::collections::BTreeSet::new();
         for seed in 0..64 {
             let disk = DataDisk::blank_of(folder.path(), 2048).unwrap();
-            log.replay(&disk, 4, &mut Chance::of(seed)).unwrap();
+            log.replay(&disk, 4, &mut Random::of(seed)).unwrap();
             let at = |offset| disk.read(offset, 1).unwrap()[0];
             assert_eq!(at(0), b'A', "seed {seed}");
             seen.insert((at(512), at(1024)));
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_counted_by_the_log_s_length() {
+    fn entries_are_counted_by_the_length_of_the_log() {
         let folder = tempfile::tempdir().unwrap();
         let log = sample(folder.path());
         for (length, want) in [(0, 0), (512, 0), (1023, 0), (1024, 1), (2048, 2), (1 << 20, 4)] {
@@ -193,8 +194,8 @@ mod tests {
     }
 
     #[test]
-    fn chance_is_the_same_for_the_same_seed() {
-        assert_eq!(Chance::of(7).pick(0..100, 5), Chance::of(7).pick(0..100, 5));
-        assert_eq!(Chance::of(7).pick(3..6, 9), [3, 4, 5]);
+    fn random_numbers_depend_only_on_the_seed() {
+        assert_eq!(Random::of(7).pick(0..100, 5), Random::of(7).pick(0..100, 5));
+        assert_eq!(Random::of(7).pick(3..6, 9), [3, 4, 5]);
     }
 }
