@@ -110,7 +110,7 @@ struct Guest {
 }
 
 struct Fleet<'a> {
-    shares: &'a [Vec<u8>],
+    shares: &'a [Share],
     guests: Vec<Guest>,
     /// Until when each vault has work.
     busy: [f64; VAULTS],
@@ -173,7 +173,7 @@ impl Fleet<'_> {
                 self.ask(now, guest);
             }
             Event::Served(..) => {
-                let share = self.shares.get(vault).and_then(|bytes| Share::parse(bytes).ok());
+                let share = self.shares.get(vault).map(|share| Share::new(share.generation(), share.x(), share.expose_data()));
                 let Some(share) = share else { return false };
                 if let Progress::Done(_) = client.collector.received(vault, share, |_| false) {
                     client.done = Some(now);
@@ -237,8 +237,7 @@ pub(crate) fn drain(guests: usize, rate: f64, away: Option<usize>, retry: Retry)
     });
     let dek = dek.doing("the key")?;
     let commitment: Commitment = dek.commitment();
-    let dealt = split(&dek, threshold, Generation([1; 16])).ok_or_else(|| Failure("dealing".to_owned()))?;
-    let shares: Vec<Vec<u8>> = dealt.iter().map(|share| share.expose_material().to_vec()).collect();
+    let shares = split(&dek, threshold, Generation([1; 16])).ok_or_else(|| Failure("dealing".to_owned()))?;
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
     let mut agenda = Agenda { heap: BinaryHeap::new(), made: 0 };
     let guest = || Guest {

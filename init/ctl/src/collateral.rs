@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use attest::{Claimed, Collateral, CollateralError};
-use vault::{CollateralSource, Pccs, PccsError, UnverifiedTls};
+use pccs::{Pccs, PccsError, UnverifiedTls};
+use ratls::CollateralSource;
 
 use crate::dial;
 

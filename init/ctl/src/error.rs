@@ -46,7 +46,7 @@ pub enum Error {
     Random,
     /// Our own TLS key.
     #[error("client key")]
-    Identity(#[source] vault::Error),
+    Identity(#[source] ratls::Error),
     /// At least one vault is not as it must be, so none was sent a share.
     #[error("no share was sent to any vault: {}", list(.0))]
     NotReady(Vec<Failure>),
@@ -107,7 +107,7 @@ pub enum Cause {
     Exists,
     /// Before the node was proved; texts of the peer are not in it.
     #[error(transparent)]
-    Vault(#[from] vault::Error),
+    Vault(#[from] ratls::Error),
     /// Its evidence was not verified, and caches of collateral failed.
     #[error("{}; collateral: {}", chain(why), caches.join("; "))]
     Unverified {
@@ -200,12 +200,12 @@ impl Cause {
     /// What to do about it, where that is not said already.
     fn hint(&self) -> String {
         match self {
-            Self::Vault(vault::Error::Node(attest::Refusal::TcbStatus(refused)))
+            Self::Vault(ratls::Error::Node(attest::Refusal::TcbStatus(refused)))
                 if refused.status != attest::TcbStatus::Revoked =>
             {
                 format!("; --tcb {} would accept it", refused.status)
             }
-            Self::Vault(vault::Error::Collateral(None)) => {
+            Self::Vault(ratls::Error::Collateral(None)) => {
                 ": the node staples none, as real nodes do; give --collateral DIR|FILE|URL".to_owned()
             }
             _ => String::new(),

@@ -1,6 +1,6 @@
 //! Keys that exist: what vaults say of them, and deleting them.
 
-use vault::Identity;
+use ratls::Identity;
 use vault::operator::{AuditLog, KeyInfo, KeyServer, ListedKey, PolicyInForce, Token};
 
 use crate::nodes::Proved;

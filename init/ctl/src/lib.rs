@@ -21,7 +21,7 @@ pub use attest::{Floors, TcbStatus};
 pub use credentials::{CredentialError, Credentials, TokenMistake};
 pub use error::{Cause, Error, Failure};
 pub use nodes::{Node, Nodes};
-pub use vault::Identity;
+pub use ratls::Identity;
 pub use vault::operator::{NodeText, Token, escape};
 
 /// The client key that was given, or a fresh one.

@@ -6,9 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use attest::{Anchor, Floors, Policy, Tcb, TcbDemand, TcbStatus};
+use ratls::{Clock, Expectation, Fleet, Handshaken, Identity};
 use ring::rand::{SecureRandom, SystemRandom};
 use vault::operator::Operator;
-use vault::{Clock, Expectation, Fleet, Handshaken, Identity};
 
 use crate::collateral::Sources;
 use crate::{Cause, Failure, dial};
@@ -87,7 +87,7 @@ impl Nodes {
         let clock = Clock { not_before: self.floors.built, machine: self.at, is_trusted: true };
         let expected = Expectation { anchor: &anchor, policy: &policy, clock, collateral: &*self.collateral };
         Proved::dial(address, identity, &fleet, &expected, EVIDENCE + self.collateral.timeout()).map_err(|cause| {
-            let is_about_evidence = matches!(cause, Cause::Vault(vault::Error::Collateral(_) | vault::Error::Node(_)));
+            let is_about_evidence = matches!(cause, Cause::Vault(ratls::Error::Collateral(_) | ratls::Error::Node(_)));
             let caches = if is_about_evidence { self.collateral.problems() } else { Vec::new() };
             let cause = if caches.is_empty() { cause } else { Cause::Unverified { why: Box::new(cause), caches } };
             Failure { vault: address.to_owned(), cause }

@@ -1,7 +1,7 @@
 //! Putting a new key policy into force, so that another image may have the key.
 
+use ratls::Identity;
 use serde_json::Value;
-use vault::Identity;
 use vault::operator::KeyServer as _;
 
 use crate::nodes::Proved;

@@ -7,9 +7,10 @@
 mod undo;
 
 use quorum::{Commitment, Dek, Generation, Share, Threshold};
+use ratls::Identity;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Value, json};
-use vault::Identity;
+use vault::ShareMaterial;
 use vault::operator::{KeyServer as _, NewKey};
 
 use crate::credentials::Lent;
@@ -262,7 +263,7 @@ fn hand_out(mut vaults: Vec<Ready<'_>>, shares: &[Share], undo: &Undo<'_>) -> Re
 
 /// Gives a vault its share, and reads back under which policy it keeps it. What it holds if that fails, and why.
 fn give(ready: &mut Ready<'_>, share: &Share, request: &Request) -> Result<u64, (Held, Cause)> {
-    let material = share.expose_material();
+    let material = ShareMaterial { set_id: &share.generation().0, x: share.x(), data: share.expose_data() }.to_bytes();
     let key = NewKey { handle: &request.handle, material: &material, grant: &ready.grant };
     let expires_at = ready.vault.server.create_key(&key).map_err(|error| {
         let cause = match error.refusal() {

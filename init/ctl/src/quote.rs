@@ -8,9 +8,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use attest::{Anchor, Checks, DomainPolicy, EnclavePolicy, Evidence, Floors, Frame, Policy, Refusal, Tcb, TcbDemand, verify};
 use cvmctl::collateral::{CACHE_TIMEOUT, Sources};
+use ratls::CollateralSource as _;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
-use vault::CollateralSource as _;
 
 use crate::args::{QuoteShow, QuoteVerify};
 use crate::run::{Error, floors, read};

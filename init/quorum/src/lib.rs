@@ -18,5 +18,5 @@ pub use backoff::Backoff;
 pub use collection::{Command, Event, Node, RedialReason, ShareCollection, Step};
 pub use collector::{Collector, Fate, Progress, Quorum, Rule};
 pub use dek::{Commitment, Dek};
-pub use share::{Generation, Share, ShareError, Threshold, split};
+pub use share::{Generation, Share, Threshold, split};
 pub use time::{AgreedTime, TimeSource};

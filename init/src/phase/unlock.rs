@@ -114,7 +114,7 @@ pub(crate) enum Error {
     #[error("trying a key")]
     Disk(#[source] data::Error),
     #[error("client key")]
-    Identity(#[source] vault::Error),
+    Identity(#[source] ratls::Error),
     #[error("thread")]
     Thread(#[source] linux::Error),
     #[error("a threshold of {0} of {1}")]
@@ -242,11 +242,11 @@ fn dial_all(
         ..attest::Policy::of_nodes(vaults.mrenclaves.clone(), demand(&policy.line.tcb), policy.floors.clone())
     };
     let dialer = Arc::new(Dialer {
-        identity: vault::Identity::guest(vaults.app).map_err(Error::Identity)?,
-        fleet: vault::Fleet::of(policy.fleet.clone()),
+        identity: ratls::Identity::guest(vaults.app).map_err(Error::Identity)?,
+        fleet: ratls::Fleet::of(policy.fleet.clone()),
         anchor: policy.anchor.clone(),
         nodes,
-        clock: vault::Clock { not_before: policy.floors.built, machine: host, is_trusted: false },
+        clock: ratls::Clock { not_before: policy.floors.built, machine: host, is_trusted: false },
         collateral: collateral::Sources::new(policy.line.pccs.as_ref(), network.reach()),
         handle: vaults.handle.as_str().to_owned(),
         tsm: Mutex::new(linux::tsm::Tsm::system()),

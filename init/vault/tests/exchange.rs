@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use attest::{Anchor, Floors, Policy, Refusal, Role, TcbDemand, TcbStatus};
+use ratls::{Clock, Error as Session, Expectation, Fleet, Handshaken, Identity, OwnEvidence, Step};
 use sim_dcap::{Pki, TdQuote};
-use vault::{Clock, Error, Expectation, Fleet, Handshaken, Identity, OwnEvidence, Refused, Step};
+use vault::{Error, Refused};
 use vault_node::{Extensions, Issuer, Misbehaviour, Node, NodeConfig, NodeHandle};
 
 const MRENCLAVE: [u8; 32] = [0x11; 32];
@@ -70,7 +71,7 @@ impl World {
         assert_eq!(challenged.node().mrenclave(), &MRENCLAVE);
         let quote = |data: &[u8; 64]| Ok(OwnEvidence { quote: own_quote(&self.pki, data), tee: "tdx" });
         let mut session = challenged.present(quote, Duration::from_secs(2))?;
-        session.export_key(HANDLE, deadline()).map(|key| key.material.to_vec())
+        vault::export_key(&mut session, HANDLE, deadline()).map(|key| key.material.to_vec())
     }
 }
 
@@ -114,7 +115,7 @@ fn node_is_believed_no_longer_than_its_leaf_where_an_authority_vouches_for_it() 
     assert!(vouched.issued().abs_diff(alone.issued()) < 60, "{} and {}", vouched.issued(), alone.issued());
     assert_eq!(vouched.tcb(), alone.tcb());
     let other = World::with(Misbehaviour::None);
-    assert!(matches!(prove(&Fleet::of(vec![other.node.ca_der()])), Err(Error::Tls(_))));
+    assert!(matches!(prove(&Fleet::of(vec![other.node.ca_der()])), Err(ratls::Error::Tls(_))));
 }
 
 /// It takes evidence of its own last day only, and the machine's clock is the host's.
@@ -129,33 +130,35 @@ fn node_is_told_its_own_time() {
 fn each_lie_of_a_node_ends_the_exchange_with_its_reason() {
     type Check = fn(&Error) -> bool;
     let cases: [(Misbehaviour, Check); 27] = [
-        (Misbehaviour::Down, |e| matches!(e, Error::Stream(Step::Handshake, _) | Error::Tls(_))),
-        (Misbehaviour::HangAfterAccept, |e| matches!(e, Error::Deadline(Step::Handshake))),
-        (Misbehaviour::HangAfterHandshake, |e| matches!(e, Error::Deadline(Step::Challenge))),
-        (Misbehaviour::Unavailable, |e| matches!(e, Error::Status(Step::Challenge, 503))),
+        (Misbehaviour::Down, |e| {
+            matches!(e, Error::Session(Session::Stream(Step::Handshake, _)) | Error::Session(Session::Tls(_)))
+        }),
+        (Misbehaviour::HangAfterAccept, |e| matches!(e, Error::Session(Session::Deadline(Step::Handshake)))),
+        (Misbehaviour::HangAfterHandshake, |e| matches!(e, Error::Session(Session::Deadline(Step::Challenge)))),
+        (Misbehaviour::Unavailable, |e| matches!(e, Error::Session(Session::Status(Step::Challenge, 503)))),
         (Misbehaviour::Deny, |e| matches!(e, Error::Refused(Refused::Denied))),
         (Misbehaviour::Expired, |e| matches!(e, Error::Refused(Refused::Expired))),
-        (Misbehaviour::WrongMrenclave, |e| matches!(e, Error::Node(Refusal::Measurement(_)))),
-        (Misbehaviour::DebugEnclave, |e| matches!(e, Error::Node(Refusal::Debug))),
-        (Misbehaviour::StaleQuote, |e| matches!(e, Error::Node(Refusal::ReportData))),
-        (Misbehaviour::OtherConnection, |e| matches!(e, Error::Node(Refusal::ReportData))),
-        (Misbehaviour::Reflection, |e| matches!(e, Error::Node(Refusal::NotSgx))),
-        (Misbehaviour::WrongSpki, |e| matches!(e, Error::Node(Refusal::ReportData))),
-        (Misbehaviour::HalfReportData, |e| matches!(e, Error::Node(Refusal::ReportData))),
-        (Misbehaviour::Tls12, |e| matches!(e, Error::Tls(_))),
-        (Misbehaviour::Oversize, |e| matches!(e, Error::Protocol(Step::Challenge, "answer too long"))),
-        (Misbehaviour::Echo, |e| matches!(e, Error::Protocol(Step::Request, "answer is no vault's"))),
-        (Misbehaviour::NoCollateral, |e| matches!(e, Error::Collateral(None))),
-        (Misbehaviour::ExpiredCollateral, |e| matches!(e, Error::Node(Refusal::Expired(_)))),
-        (Misbehaviour::ForeignCollateral, |e| matches!(e, Error::Node(_))),
-        (Misbehaviour::ForeignRoot, |e| matches!(e, Error::Node(Refusal::Anchor))),
-        (Misbehaviour::RevokedPck, |e| matches!(e, Error::Node(Refusal::Revoked(Role::PckLeaf)))),
-        (Misbehaviour::OutOfDate, |e| matches!(e, Error::Node(Refusal::TcbStatus(_)))),
-        (Misbehaviour::PresentStatus(400), |e| matches!(e, Error::EvidenceMalformed)),
-        (Misbehaviour::PresentStatus(403), |e| matches!(e, Error::EvidenceRefused)),
-        (Misbehaviour::PresentStatus(500), |e| matches!(e, Error::Status(Step::Present, 500))),
-        (Misbehaviour::FrozenClock(-60), |e| matches!(e, Error::Status(Step::Present, 503))),
-        (Misbehaviour::Slow(Duration::from_secs(5)), |e| matches!(e, Error::Deadline(_))),
+        (Misbehaviour::WrongMrenclave, |e| matches!(e, Error::Session(Session::Node(Refusal::Measurement(_))))),
+        (Misbehaviour::DebugEnclave, |e| matches!(e, Error::Session(Session::Node(Refusal::Debug)))),
+        (Misbehaviour::StaleQuote, |e| matches!(e, Error::Session(Session::Node(Refusal::ReportData)))),
+        (Misbehaviour::OtherConnection, |e| matches!(e, Error::Session(Session::Node(Refusal::ReportData)))),
+        (Misbehaviour::Reflection, |e| matches!(e, Error::Session(Session::Node(Refusal::NotSgx)))),
+        (Misbehaviour::WrongSpki, |e| matches!(e, Error::Session(Session::Node(Refusal::ReportData)))),
+        (Misbehaviour::HalfReportData, |e| matches!(e, Error::Session(Session::Node(Refusal::ReportData)))),
+        (Misbehaviour::Tls12, |e| matches!(e, Error::Session(Session::Tls(_)))),
+        (Misbehaviour::Oversize, |e| matches!(e, Error::Session(Session::Protocol(Step::Challenge, "answer too long")))),
+        (Misbehaviour::Echo, |e| matches!(e, Error::Session(Session::Protocol(Step::Request, "answer is no vault's")))),
+        (Misbehaviour::NoCollateral, |e| matches!(e, Error::Session(Session::Collateral(None)))),
+        (Misbehaviour::ExpiredCollateral, |e| matches!(e, Error::Session(Session::Node(Refusal::Expired(_))))),
+        (Misbehaviour::ForeignCollateral, |e| matches!(e, Error::Session(Session::Node(_)))),
+        (Misbehaviour::ForeignRoot, |e| matches!(e, Error::Session(Session::Node(Refusal::Anchor)))),
+        (Misbehaviour::RevokedPck, |e| matches!(e, Error::Session(Session::Node(Refusal::Revoked(Role::PckLeaf))))),
+        (Misbehaviour::OutOfDate, |e| matches!(e, Error::Session(Session::Node(Refusal::TcbStatus(_))))),
+        (Misbehaviour::PresentStatus(400), |e| matches!(e, Error::Session(Session::EvidenceMalformed))),
+        (Misbehaviour::PresentStatus(403), |e| matches!(e, Error::Session(Session::EvidenceRefused))),
+        (Misbehaviour::PresentStatus(500), |e| matches!(e, Error::Session(Session::Status(Step::Present, 500)))),
+        (Misbehaviour::FrozenClock(-60), |e| matches!(e, Error::Session(Session::Status(Step::Present, 503)))),
+        (Misbehaviour::Slow(Duration::from_secs(5)), |e| matches!(e, Error::Session(Session::Deadline(_)))),
     ];
     for (misbehaviour, check) in cases {
         let name = format!("{misbehaviour:?}");

@@ -4,6 +4,6 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    vault::fuzzing::evidence(bytes);
-    vault::fuzzing::cache_answer(bytes);
+    ratls::fuzzing::evidence(bytes);
+    pccs::fuzzing::answer(bytes);
 });

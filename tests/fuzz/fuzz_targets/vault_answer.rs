@@ -4,6 +4,6 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    vault::fuzzing::reply(bytes);
+    ratls::fuzzing::reply(bytes);
     vault::fuzzing::answer(bytes);
 });

@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::io::Read as _;
 
-use quorum::{Dek, Generation, Threshold, split};
+use quorum::{Dek, Generation, Share, Threshold, split};
 use ring::digest::{SHA256, digest};
+use vault::ShareMaterial;
 
 use crate::{Doing, Failure};
 
@@ -33,7 +34,10 @@ impl Key {
     fn split(dek: Dek, needed: usize, dealt: usize) -> Result<Self, Failure> {
         let threshold = Threshold::new(needed, dealt).ok_or_else(|| Failure(format!("{needed} of {dealt} is no threshold")))?;
         let shares = split(&dek, threshold, Generation([0x67; 16])).ok_or_else(|| Failure("dealing".to_owned()))?;
-        Ok(Self::Dealt { dek, shares: shares.iter().map(|share| share.expose_material().to_vec()).collect() })
+        let material = |share: &Share| {
+            ShareMaterial { set_id: &share.generation().0, x: share.x(), data: share.expose_data() }.to_bytes().to_vec()
+        };
+        Ok(Self::Dealt { dek, shares: shares.iter().map(material).collect() })
     }
 
     pub(super) fn commitment(&self) -> [u8; 32] {

@@ -1,6 +1,6 @@
 //! Undoing a dealing that ended halfway. Shares are nowhere but at the vaults, so what was dealt cannot be completed later: it is deleted.
 
-use vault::Identity;
+use ratls::Identity;
 use vault::operator::KeyServer as _;
 
 use super::{Ready, Request};

@@ -46,10 +46,10 @@ fn any_two_shares_make_the_key_that_the_words_commit_to() {
 fn one_vault_that_is_not_ready_keeps_every_share_at_home() {
     type Check = fn(&Cause) -> bool;
     let cases: [(Misbehaviour, Check); 5] = [
-        (Misbehaviour::WrongMrenclave, |c| matches!(c, Cause::Vault(vault::Error::Node(attest::Refusal::Measurement(_))))),
-        (Misbehaviour::DebugEnclave, |c| matches!(c, Cause::Vault(vault::Error::Node(_)))),
-        (Misbehaviour::ForeignRoot, |c| matches!(c, Cause::Vault(vault::Error::Node(attest::Refusal::Anchor)))),
-        (Misbehaviour::Down, |c| matches!(c, Cause::Vault(vault::Error::Stream(..) | vault::Error::Tls(_)))),
+        (Misbehaviour::WrongMrenclave, |c| matches!(c, Cause::Vault(ratls::Error::Node(attest::Refusal::Measurement(_))))),
+        (Misbehaviour::DebugEnclave, |c| matches!(c, Cause::Vault(ratls::Error::Node(_)))),
+        (Misbehaviour::ForeignRoot, |c| matches!(c, Cause::Vault(ratls::Error::Node(attest::Refusal::Anchor)))),
+        (Misbehaviour::Down, |c| matches!(c, Cause::Vault(ratls::Error::Stream(..) | ratls::Error::Tls(_)))),
         (Misbehaviour::Echo, |c| matches!(c, Cause::Server(vault::operator::Error::Echo))),
     ];
     let world = World::new();

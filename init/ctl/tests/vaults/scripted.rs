@@ -144,7 +144,7 @@ impl State {
         let quote = SgxQuote::new(MRENCLAVE, report_data).sign(&self.platform).unwrap();
         Reply::json(&json!({
             "v": 2, "mode": "challenge", "tee": "sgx", "quote": BASE64URL.encode(quote), "gpu_evidence": null,
-            "quote_time": vault::QuoteTime::at(now()).to_string(),
+            "quote_time": ratls::QuoteTime::at(now()).to_string(),
             "client_evidence": "required", "client_context": BASE64URL.encode(sha256(context)),
         }))
     }

@@ -8,10 +8,11 @@ use attest::{Anchor, Policy, TcbDemand};
 use cvmctl::collateral::Sources;
 use cvmctl::policy::{Facts, Image, Owner, Terms, key_policy};
 use cvmctl::{Credentials, Floors, Nodes, TcbStatus, keys, promote, provision};
-use quorum::Share;
+use quorum::{Generation, Share};
+use ratls::{Clock, Expectation, Handshaken, Identity, OwnEvidence};
 use serde_json::Value;
 use sim_dcap::{Pki, TdQuote};
-use vault::{Clock, Expectation, Handshaken, Identity, OwnEvidence};
+use vault::ShareMaterial;
 use vault_node::{Issuer, Node, NodeConfig, NodeHandle};
 
 pub(crate) const MRENCLAVE: [u8; 32] = [0x11; 32];
@@ -144,7 +145,9 @@ impl World {
         let stream = TcpStream::connect(self.nodes[index].addr()).unwrap();
         let handshaken = Handshaken::connect(stream, &Identity::guest([9; 16])?, deadline())?;
         let mut session = handshaken.challenge(&[3; 32], &expected, deadline())?.present(quote, Duration::from_secs(5))?;
-        Ok(Share::parse(&session.export_key(HANDLE, deadline())?.material).unwrap())
+        let key = vault::export_key(&mut session, HANDLE, deadline())?;
+        let share = ShareMaterial::parse(&key.material).unwrap();
+        Ok(Share::new(Generation(*share.set_id), share.x, share.data))
     }
 
     /// Whether no vault has a key of this name.

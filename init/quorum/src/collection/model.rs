@@ -77,7 +77,7 @@ type State = (Line, u8, Option<(u8, u64, (u64, u64))>, [bool; 2], Fate);
 struct Game {
     threshold: Threshold,
     /// The shares of whoever plays.
-    shares: Vec<Vec<u8>>,
+    shares: Vec<Share>,
     players: Vec<Player>,
     /// The nodes of the owner's vaults, each at its own address; the rest of the addresses stay silent when the host turns honest.
     honest: Vec<Player>,
@@ -150,7 +150,7 @@ impl<'a> Table<'a> {
             }
             (Move::Serve, Line::Asked(player)) => {
                 self.lines[vault] = Line::Idle;
-                Event::Served(Share::parse(&self.game.shares[player.share.unwrap()]).ok().unwrap())
+                Event::Served(self.game.shares[player.share.unwrap()].changed(|_| ()))
             }
             (Move::Break, _) => {
                 self.lines[vault] = Line::Dialling;
@@ -279,18 +279,17 @@ impl Game {
     }
 }
 
-fn deal(byte: u8, threshold: Threshold) -> (Commitment, Vec<Vec<u8>>) {
+fn deal(byte: u8, threshold: Threshold) -> (Commitment, Vec<Share>) {
     let fill = |bytes: &mut [u8; 32]| -> Result<(), ()> {
         bytes.fill(byte);
         Ok(())
     };
     let dek = Dek::fill_with(fill).ok().unwrap();
-    let shares = split(&dek, threshold, Generation([1; 16])).unwrap();
-    (dek.commitment(), shares.iter().map(|share| share.expose_material().to_vec()).collect())
+    (dek.commitment(), split(&dek, threshold, Generation([1; 16])).unwrap())
 }
 
-fn changed(share: &[u8], by: u8) -> Vec<u8> {
-    share.iter().enumerate().map(|(at, byte)| if at < 17 { *byte } else { byte ^ by }).collect()
+fn changed(share: &Share, by: u8) -> Share {
+    share.changed(|data| data.iter_mut().for_each(|byte| *byte ^= by))
 }
 
 /// Two vaults of three are honest, the third lies; beside them the host's own set.

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use attest::{Claimed, Collateral};
 use cmdline::Host;
-use vault::{CollateralSource, Pccs, PccsError, Transport, UnverifiedTls};
+use pccs::{Pccs, PccsError, UnverifiedTls};
+use ratls::{CollateralSource, Transport};
 
 use crate::phase::net::{Reach, ReachError, Wire};
 

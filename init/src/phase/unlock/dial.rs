@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use attest::{Anchor, VerifiedNode};
 use cmdline::VaultAddress;
 use linux::tsm::Tsm;
-use quorum::{Backoff, Command, RedialReason, Share, ShareError};
-use vault::{Challenged, Expectation, Fleet, Handshaken, Identity, QuoteTime};
+use quorum::{Backoff, Command, Generation, RedialReason, Share};
+use ratls::{Challenged, Expectation, Fleet, Handshaken, Identity, QuoteTime};
+use vault::{ShareError, ShareMaterial};
 
 use super::collateral::Sources;
 use super::quote;
@@ -35,7 +36,7 @@ pub(super) struct Dialer {
     pub(super) fleet: Fleet,
     pub(super) anchor: Anchor,
     pub(super) nodes: attest::Policy,
-    pub(super) clock: vault::Clock,
+    pub(super) clock: ratls::Clock,
     pub(super) collateral: Sources,
     pub(super) handle: String,
     /// Quotes are made one at a time, as the kernel does.
@@ -91,6 +92,12 @@ pub(super) enum Error {
     /// The collector wants no more.
     #[error("stopped")]
     Stopped,
+}
+
+impl From<ratls::Error> for Error {
+    fn from(error: ratls::Error) -> Self {
+        Self::Vault(error.into())
+    }
 }
 
 impl Error {
@@ -196,13 +203,14 @@ impl Dialer {
         let until = self.deadline.min(Instant::now() + QUOTE);
         let own = |report_data: &[u8; 64]| {
             let own = quote::own(&self.tsm, report_data, until, self.reach.stop())
-                .map_err(|e| vault::Error::OwnQuote(e.to_string()))?;
+                .map_err(|e| ratls::Error::OwnQuote(e.to_string()))?;
             drop(events.send(Event::Presented(index)));
             Ok(own)
         };
         let mut session = challenged.present(own, STEP)?;
-        let key = session.export_key(&self.handle, self.within(EXPORT))?;
-        Ok((Share::parse(&key.material)?, key.expires_at))
+        let key = vault::export_key(&mut session, &self.handle, self.within(EXPORT))?;
+        let share = ShareMaterial::parse(&key.material)?;
+        Ok((Share::new(Generation(*share.set_id), share.x, share.data), key.expires_at))
     }
 
     fn within(&self, longest: Duration) -> Instant {

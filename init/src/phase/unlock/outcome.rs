@@ -75,12 +75,12 @@ impl Verdict {
 
     /// What an error of its thread says about a vault.
     fn of(error: &dial::Error) -> Self {
-        use vault::Error as V;
+        use ratls::Error as V;
         match error {
-            dial::Error::Vault(error) => match error {
+            dial::Error::Vault(vault::Error::Refused(Refused::Expired)) => Self::Expired,
+            dial::Error::Vault(vault::Error::Refused(_)) => Self::Denied,
+            dial::Error::Vault(vault::Error::Session(error)) => match error {
                 V::OwnQuote(_) => Self::NoQuote,
-                V::Refused(Refused::Expired) => Self::Expired,
-                V::Refused(_) => Self::Denied,
                 V::EvidenceMalformed | V::EvidenceRefused => Self::Rejected,
                 V::Node(refusal) if refusal.is_about_time() => Self::Stale,
                 V::Collateral(None) => Self::Stale,
@@ -337,27 +337,27 @@ mod tests {
     }
 
     fn not_believed() -> dial::Error {
-        dial::Error::Vault(vault::Error::Node(attest::Refusal::Measurement("mrenclave")))
+        dial::Error::from(ratls::Error::Node(attest::Refusal::Measurement("mrenclave")))
     }
 
     fn bare() -> dial::Error {
-        dial::Error::Vault(vault::Error::Collateral(None))
+        dial::Error::from(ratls::Error::Collateral(None))
     }
 
     fn no_quote() -> dial::Error {
-        dial::Error::Vault(vault::Error::OwnQuote("quoting service".to_owned()))
+        dial::Error::from(ratls::Error::OwnQuote("quoting service".to_owned()))
     }
 
     fn rejected() -> dial::Error {
-        dial::Error::Vault(vault::Error::EvidenceMalformed)
+        dial::Error::from(ratls::Error::EvidenceMalformed)
     }
 
     fn without_time() -> dial::Error {
-        dial::Error::Vault(vault::Error::Status(vault::Step::Present, 503))
+        dial::Error::from(ratls::Error::Status(ratls::Step::Present, 503))
     }
 
     fn spoiled() -> dial::Error {
-        dial::Error::Vault(vault::Error::Protocol(vault::Step::Request, "answer is no vault's"))
+        dial::Error::from(ratls::Error::Protocol(ratls::Step::Request, "answer is no vault's"))
     }
 
     #[test]

@@ -7,7 +7,7 @@ use attest::{Frame, FrameError, Tee};
 use linux::readiness::Stop;
 use linux::tsm::{REPORT_DATA_BYTES, Report, Tsm};
 use quorum::Backoff;
-use vault::OwnEvidence;
+use ratls::OwnEvidence;
 
 /// The ceiling of the first pause after a failed request, and of the longest; all guests of a host ask the same service.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);

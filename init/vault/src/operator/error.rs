@@ -8,7 +8,7 @@ use crate::Refused;
 pub enum Error {
     /// No whole answer came.
     #[error(transparent)]
-    Exchange(#[from] crate::Error),
+    Exchange(#[from] ratls::Error),
     /// The request cannot be written as JSON.
     #[error("the request cannot be encoded")]
     Encode,

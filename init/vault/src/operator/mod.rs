@@ -5,7 +5,6 @@
 //! printed only as [`NodeText`], and compared with what was asked.
 
 mod answer;
-mod client_key;
 mod error;
 mod node_text;
 mod request;
@@ -15,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::{Session, Transport};
+use ratls::{Session, Transport};
 
 pub use answer::{AuditEntry, AuditLog, KeyInfo, ListedKey, PendingProfile, PolicyInForce, Staged};
 pub use error::{Error, Refusal};
@@ -117,7 +116,7 @@ impl<T: Transport> Operator<T> {
     fn ask(&mut self, request: &Request<'_>, owner: Option<&Token>) -> Result<Answer, Error> {
         let body = request.encode()?;
         let bearer = owner.map(|owner| owner.expose().as_bytes());
-        let reply = self.session.send(&body, bearer, ANSWER_MAX, Instant::now() + self.step)?;
+        let reply = self.session.post(crate::PATH, bearer, &body, ANSWER_MAX, Instant::now() + self.step)?;
         let secrets = [bearer.unwrap_or_default(), request.secrets(&body)];
         if reply.status != 200 {
             // A proxy or a node may repeat the request in any form; with a share in it nothing of the body is printed.

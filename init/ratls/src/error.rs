@@ -2,8 +2,6 @@
 
 use std::io;
 
-use crate::Refused;
-
 /// Where in the exchange it happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -66,9 +64,6 @@ pub enum Error {
         "present: our evidence is not taken (http status 400): the node's clock changed meanwhile, or it does not know this kind of quote"
     )]
     EvidenceMalformed,
-    /// The vault refused the request.
-    #[error("request")]
-    Refused(#[source] Refused),
 }
 
 impl Error {

@@ -11,8 +11,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 
-use crate::Transport;
-use crate::transport::Timed;
+use ratls::{Timed, Transport};
 
 /// A TLS 1.3 stream to anyone.
 pub struct UnverifiedTls<T: Transport>(StreamOwned<ClientConnection, Timed<T>>);

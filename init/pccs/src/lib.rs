@@ -7,7 +7,13 @@ use std::time::Instant;
 
 use attest::{Claimed, Collateral, CollateralError, PcsParts, Tee};
 
-use crate::transport::{Timed, Transport};
+use ratls::{Timed, Transport};
+
+#[cfg(fuzzing)]
+pub mod fuzzing;
+mod unverified_tls;
+
+pub use unverified_tls::UnverifiedTls;
 
 /// The longest answer, in bytes, head included: TCB info is about 20 KiB.
 const ANSWER_MAX: usize = 160 << 10;

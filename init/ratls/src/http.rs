@@ -12,9 +12,11 @@ const HEAD_MAX: usize = 8 << 10;
 const HEADERS_MAX: usize = 32;
 
 /// A status and the body that came with it, wiped on drop: it may hold a share.
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) body: Zeroizing<Vec<u8>>,
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// At most as long as the request allowed.
+    pub body: Zeroizing<Vec<u8>>,
 }
 
 /// Sends `body` to `path` and reads the answer, of at most `limit` bytes.

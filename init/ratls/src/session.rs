@@ -7,12 +7,10 @@ use std::time::{Duration, Instant};
 use attest::VerifiedNode;
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{ClientConnection, StreamOwned};
-use serde_json::json;
 
-use crate::answer;
 use crate::message::{self, ClientEvidence};
 use crate::transport::{Timed, Transport};
-use crate::{Error, Expectation, Fleet, Identity, KeyMaterial, QuoteTime, Step, binding, http, tls};
+use crate::{Error, Expectation, Fleet, Identity, QuoteTime, Reply, Step, binding, http, tls};
 
 /// The longest answer to a challenge, in bytes: a quote and stapled collateral are about 40 KiB.
 const EVIDENCE_MAX: usize = 128 << 10;
@@ -20,7 +18,6 @@ const EVIDENCE_MAX: usize = 128 << 10;
 const ANSWER_MAX: usize = 64 << 10;
 
 const PATH_ATTEST: &str = "/__privasys/attest";
-const PATH_DATA: &str = "/data";
 
 /// Our quote and its wrapping. What time it says is not in it: [`Challenged::present`] says the node's own.
 pub struct OwnEvidence {
@@ -175,31 +172,21 @@ impl<T: Transport> Challenged<T> {
 }
 
 impl<T: Transport> Session<T> {
-    /// Asks for the key named `handle`.
+    /// Posts the `body` of a request to `path`, with an owner's `bearer` token where one is given, and reads an answer of at most `limit`
+    /// bytes.
     ///
     /// # Errors
-    /// [`Error::Refused`] with the kind of refusal; [`Error::Protocol`] when the answer is anything else than a key.
-    pub fn export_key(&mut self, handle: &str, deadline: Instant) -> Result<KeyMaterial, Error> {
-        let request = json!({ "ExportKey": { "handle": handle, "approvals": [] } });
-        let body = serde_json::to_vec(&request).map_err(|_| Error::Protocol(Step::Request, "request not encodable"))?;
-        let reply = self.send(&body, None, ANSWER_MAX, deadline)?;
-        if reply.status != 200 {
-            return Err(Error::Status(Step::Request, reply.status));
-        }
-        let answer = answer::parse(&reply.body).ok_or(Error::Protocol(Step::Request, "answer is no vault's"))?;
-        answer.map_err(Error::Refused)
-    }
-
-    /// Sends the body of a request, with the owner's bearer where one is given, and reads an answer of at most `limit` bytes.
-    pub(crate) fn send(
+    /// [`Error::Stream`], [`Error::Deadline`], [`Error::Tls`]; [`Error::Protocol`] when the answer is not HTTP as nodes speak it.
+    pub fn post(
         &mut self,
-        body: &[u8],
+        path: &str,
         bearer: Option<&[u8]>,
+        body: &[u8],
         limit: usize,
         deadline: Instant,
-    ) -> Result<http::Reply, Error> {
+    ) -> Result<Reply, Error> {
         self.0.sock.deadline = deadline;
-        http::post(&mut self.0, Step::Request, PATH_DATA, bearer, body, limit)
+        http::post(&mut self.0, Step::Request, path, bearer, body, limit)
     }
 }
 

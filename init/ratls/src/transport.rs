@@ -21,9 +21,11 @@ impl Transport for TcpStream {
 }
 
 /// A transport with the deadline of the step it is in.
-pub(crate) struct Timed<T> {
-    pub(crate) inner: T,
-    pub(crate) deadline: Instant,
+pub struct Timed<T> {
+    /// The stream.
+    pub inner: T,
+    /// When every read and write ends.
+    pub deadline: Instant,
 }
 
 impl<T: Transport> Timed<T> {
