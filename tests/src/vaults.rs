@@ -422,7 +422,7 @@ impl Vaults {
             vaults: self.nodes.iter().map(|node| node.addr().to_string()).collect(),
             anchor: self.pki.root_der().to_vec(),
             mrenclaves: vec![self.mrenclave],
-            authorities: self.nodes.iter().map(NodeHandle::ca_der).collect(),
+            node_ca: self.nodes.iter().map(NodeHandle::ca_der).collect(),
             platforms: self.platforms.iter().map(id_of).collect(),
             statuses: vec![TcbStatus::UpToDate],
             floors: Floors::default(),

@@ -17,7 +17,7 @@ fn main() {
     let collateral = Collateral::from_json(include_bytes!("../../../tests/vectors/dcap-qvl/sgx_quote_collateral.json")).unwrap();
     let anchor = Anchor::from_der(include_bytes!("../../../initrd/anchors/intel-sgx-root.der").to_vec());
     let (mrenclave, report_data) = (quote[112..144].try_into().unwrap(), quote[368..432].try_into().unwrap());
-    let statuses = TcbDemand::Statuses(vec![TcbStatus::ConfigurationAndSWHardeningNeeded]);
+    let statuses = TcbDemand::Statuses(vec![TcbStatus::ConfigurationAndSwHardeningNeeded]);
     let policies = [statuses, TcbDemand::Signature].map(|demand| Policy::of_nodes(vec![mrenclave], demand, Floors::default()));
 
     let random = SystemRandom::new();

@@ -10,8 +10,8 @@ use x509_cert::der::asn1::{PrintableStringRef, Utf8StringRef};
 use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::pkix::BasicConstraints;
 
-use crate::Refusal;
-use crate::refusal::Role;
+use crate::VerifyError;
+use crate::error::Role;
 
 /// One more certificate than any chain has: enough to see that there are too many.
 const CHAIN_MAX: usize = 4;
@@ -39,48 +39,48 @@ pub(crate) struct Link {
 }
 
 /// The chain in a quote: leaf, platform or processor authority, root.
-pub(crate) fn pck(pem: &[u8], anchor: &[u8]) -> Result<Vec<Link>, Refusal> {
+pub(crate) fn pck(pem: &[u8], anchor: &[u8]) -> Result<Vec<Link>, VerifyError> {
     let links = read(pem, [Role::PckLeaf, Role::PckAuthority, Role::Root], anchor)?;
     let extensions = |link: &Link| {
         let extensions = link.certificate.tbs_certificate().extensions().into_iter().flatten();
         extensions.filter(|extension| extension.extn_id.to_string() == SGX_EXTENSION).count()
     };
     if links.first().map(extensions) != Some(1) {
-        return Err(Refusal::PckExtension);
+        return Err(VerifyError::PckExtension);
     }
     Ok(links)
 }
 
 /// A chain that signed collateral: the signer, which the root certified itself, and the root.
-pub(crate) fn signer(pem: &[u8], role: Role, anchor: &[u8]) -> Result<Vec<Link>, Refusal> {
+pub(crate) fn signer(pem: &[u8], role: Role, anchor: &[u8]) -> Result<Vec<Link>, VerifyError> {
     read(pem, [role, Role::Root], anchor)
 }
 
-fn read<const N: usize>(pem: &[u8], roles: [Role; N], anchor: &[u8]) -> Result<Vec<Link>, Refusal> {
+fn read<const N: usize>(pem: &[u8], roles: [Role; N], anchor: &[u8]) -> Result<Vec<Link>, VerifyError> {
     let first = roles.first().copied().unwrap_or(Role::Root);
-    let unreadable = Refusal::CertificateUnreadable(first);
+    let unreadable = VerifyError::CertificateUnreadable(first);
     let blocks = Some(pem).filter(|pem| pem.len() <= PEM_MAX).and_then(blocks).ok_or(unreadable.clone())?;
     let certificates: Result<Vec<_>, _> = blocks.into_iter().map(CertificateDer::from_pem_slice).collect();
     let certificates = certificates.map_err(|_| unreadable)?;
     if certificates.len() != N {
-        return Err(Refusal::ChainLength(first));
+        return Err(VerifyError::ChainLength(first));
     }
     // The anchor first: what stands under another root is of no interest.
     if !certificates.last().is_some_and(|root| is_anchor(root, anchor)) {
-        return Err(Refusal::Anchor);
+        return Err(VerifyError::Anchor);
     }
     let links = roles.into_iter().zip(certificates).map(|(role, der)| {
         let der = if role == Role::Root { CertificateDer::from(anchor.to_vec()) } else { der };
-        let certificate = Certificate::from_der(&der).map_err(|_| Refusal::CertificateUnreadable(role))?;
+        let certificate = Certificate::from_der(&der).map_err(|_| VerifyError::CertificateUnreadable(role))?;
         let link = Link { role, der, certificate };
         link.check()?;
         Ok(link)
     });
-    let links: Vec<Link> = links.collect::<Result<_, Refusal>>()?;
+    let links: Vec<Link> = links.collect::<Result<_, VerifyError>>()?;
     // A path that leaves one out, such as a leaf of the root's, would do for webpki.
     for (link, issuer) in links.iter().zip(links.iter().skip(1)) {
         if link.certificate.tbs_certificate().issuer() != issuer.certificate.tbs_certificate().subject() {
-            return Err(Refusal::CertificateSignature(link.role));
+            return Err(VerifyError::CertificateSignature(link.role));
         }
     }
     Ok(links)
@@ -134,7 +134,7 @@ impl Link {
     }
 
     /// Name, key and use, each as its place calls for.
-    fn check(&self) -> Result<(), Refusal> {
+    fn check(&self) -> Result<(), VerifyError> {
         let names: &[&str] = match self.role {
             Role::PckLeaf => &["Intel SGX PCK Certificate"],
             Role::PckAuthority => &["Intel SGX PCK Platform CA", "Intel SGX PCK Processor CA"],
@@ -142,11 +142,11 @@ impl Link {
             Role::Root => return Ok(()), // the anchor itself
         };
         if !self.common_name().is_some_and(|name| names.contains(&name.as_str())) {
-            return Err(Refusal::CertificateName(self.role));
+            return Err(VerifyError::CertificateName(self.role));
         }
         let is_authority = self.role == Role::PckAuthority;
         if self.key().is_empty() || self.is_authority() != Some(is_authority) {
-            return Err(Refusal::CertificateKind(self.role));
+            return Err(VerifyError::CertificateKind(self.role));
         }
         Ok(())
     }

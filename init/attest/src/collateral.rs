@@ -117,7 +117,7 @@ impl Collateral {
             issue_date: String,
         }
         let issued = |json: &str| serde_json::from_str(json).ok().and_then(|dates: Dates| unix_seconds(&dates.issue_date));
-        let lists = [&self.0.root_ca_crl, &self.0.pck_crl].map(|der| crate::verdict::crl_this_update(der).unwrap_or(0));
+        let lists = [&self.0.root_ca_crl, &self.0.pck_crl].map(|der| crate::appraisal::crl_this_update(der).unwrap_or(0));
         let documents = issued(&self.0.tcb_info)?.max(issued(&self.0.qe_identity)?);
         Some(lists.into_iter().fold(documents, u64::max))
     }

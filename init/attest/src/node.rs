@@ -2,16 +2,16 @@
 
 use subtle::ConstantTimeEq;
 
+use crate::appraisal::{Appraisal, Tcb, verify};
 use crate::checks::Checks;
 use crate::policy::{Anchor, Policy};
-use crate::verdict::{Evidence, Tcb, verify};
-use crate::{Collateral, Frame, Refusal, Tee};
+use crate::{Collateral, QuoteHeader, Tee, VerifyError};
 use dcap_qvl::quote::Report;
 
 /// A node whose evidence was verified for one connection. Only [`verify_node`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedNode {
-    evidence: Evidence,
+    evidence: Appraisal,
     /// The window of the evidence, or a narrower one ([`VerifiedNode::within`]).
     valid: (u64, u64),
     mrenclave: [u8; 32],
@@ -69,7 +69,7 @@ impl VerifiedNode {
 /// was made for `report_data`, which the caller computed for its own end of the connection.
 ///
 /// # Errors
-/// [`Refusal`] names the first rule that does not hold.
+/// [`VerifyError`] names the first rule that does not hold.
 pub fn verify_node(
     quote: &[u8],
     report_data: &[u8; 64],
@@ -77,19 +77,19 @@ pub fn verify_node(
     collateral: Option<&Collateral>,
     policy: &Policy,
     now: u64,
-) -> Result<VerifiedNode, Refusal> {
-    if Frame::parse(quote)?.tee() != Tee::Sgx {
-        return Err(Refusal::NotSgx);
+) -> Result<VerifiedNode, VerifyError> {
+    if QuoteHeader::parse(quote)?.tee() != Tee::Sgx {
+        return Err(VerifyError::NotSgx);
     }
     // A node is a build that policy names: a policy that names none makes no node.
-    if policy.enclave.mrenclaves.is_none() {
-        return Err(Refusal::Measurement("mrenclave"));
+    if policy.sgx.mrenclaves.is_none() {
+        return Err(VerifyError::Measurement("mrenclave"));
     }
     let evidence = verify(quote, collateral, anchor, policy, now, &mut Checks::ignored())?;
     if !bool::from(evidence.report_data().ct_eq(report_data)) {
-        return Err(Refusal::ReportData);
+        return Err(VerifyError::ReportData);
     }
-    let Report::SgxEnclave(report) = &evidence.report else { return Err(Refusal::NotSgx) };
+    let Report::SgxEnclave(report) = &evidence.report else { return Err(VerifyError::NotSgx) };
     let mrenclave = report.mr_enclave;
     Ok(VerifiedNode { valid: evidence.valid, evidence, mrenclave })
 }

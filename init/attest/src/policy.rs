@@ -1,8 +1,9 @@
 //! What is demanded. Data, from the measured command line and the measured trust files.
 
+use dcap_qvl::tcb_info::TcbStatus as DcapStatus;
 use serde::Deserialize;
 
-pub use dcap_qvl::tcb_info::TcbStatus;
+pub use cmdline::TcbStatus;
 
 /// The root certificate that every chain must end in, byte for byte (DER).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,10 +78,25 @@ pub enum PlatformProperty {
     CachedKeys,
 }
 
+/// Translates dcap-qvl's status; `None` for `Revoked`, which no policy may accept.
+pub(crate) const fn acceptable(status: DcapStatus) -> Option<TcbStatus> {
+    Some(match status {
+        DcapStatus::UpToDate => TcbStatus::UpToDate,
+        DcapStatus::SWHardeningNeeded => TcbStatus::SwHardeningNeeded,
+        DcapStatus::ConfigurationNeeded => TcbStatus::ConfigurationNeeded,
+        DcapStatus::ConfigurationAndSWHardeningNeeded => TcbStatus::ConfigurationAndSwHardeningNeeded,
+        DcapStatus::OutOfDate => TcbStatus::OutOfDate,
+        DcapStatus::OutOfDateConfigurationNeeded => TcbStatus::OutOfDateConfigurationNeeded,
+        DcapStatus::TDRelaunchAdvised => TcbStatus::TdRelaunchAdvised,
+        DcapStatus::TDRelaunchAdvisedConfigurationNeeded => TcbStatus::TdRelaunchAdvisedConfigurationNeeded,
+        DcapStatus::Revoked => return None,
+    })
+}
+
 /// Which TCBs are good enough.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TcbDemand {
-    /// Collateral must say one of these; `Revoked` never counts.
+    /// Collateral must say one of these.
     Statuses(Vec<TcbStatus>),
     /// Signatures up to the anchor, and no word on revocation or TCB: collateral is not looked at.
     Signature,
@@ -96,30 +112,30 @@ pub struct Policy {
     /// Platform instance ids or PPIDs, 16 bytes each; empty: any platform.
     pub platforms: Vec<Vec<u8>>,
     /// What an SGX enclave must be; says nothing of trust domains.
-    pub enclave: EnclavePolicy,
+    pub sgx: SgxPolicy,
     /// What a trust domain must be; says nothing of enclaves.
-    pub domain: DomainPolicy,
+    pub td: TdPolicy,
 }
 
 impl Policy {
     /// Vault nodes of these builds (MRENCLAVE).
     #[must_use]
     pub fn of_nodes(mrenclaves: Vec<[u8; 32]>, tcb: TcbDemand, floors: Floors) -> Self {
-        let enclave = EnclavePolicy { mrenclaves: Some(mrenclaves), ..EnclavePolicy::default() };
-        Self { tcb, floors, platforms: Vec::new(), enclave, domain: DomainPolicy::default() }
+        let sgx = SgxPolicy { mrenclaves: Some(mrenclaves), ..SgxPolicy::default() };
+        Self { tcb, floors, platforms: Vec::new(), sgx, td: TdPolicy::default() }
     }
 }
 
 /// What an SGX enclave must be. Never a debug one, never one with provisioning or launch keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EnclavePolicy {
+pub struct SgxPolicy {
     /// The builds; `None` compares none, and is not what a [`crate::VerifiedNode`] can be made with.
     pub mrenclaves: Option<Vec<[u8; 32]>>,
     /// CONFIGID, which the host chooses when it starts an enclave with key separation and sharing; zero without.
     pub config_id: [u8; 64],
 }
 
-impl Default for EnclavePolicy {
+impl Default for SgxPolicy {
     fn default() -> Self {
         Self { mrenclaves: None, config_id: [0; 64] }
     }
@@ -127,7 +143,7 @@ impl Default for EnclavePolicy {
 
 /// What a trust domain must be. Never in debug or profiling mode, migratable, or bound to a service domain.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DomainPolicy {
+pub struct TdPolicy {
     /// Attributes that are accepted besides SEPT_VE_DISABLE: PKS, KL, PERFMON and others, as bits of TDATTRIBUTES.
     pub attributes_allowed: u64,
     /// SHA-384 each; absent: not compared.

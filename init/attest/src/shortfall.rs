@@ -3,15 +3,15 @@
 use dcap_qvl::tcb_info::TcbInfo;
 use dcap_qvl::{QuoteClaims, SvnComponent, SvnShortfall};
 
-use crate::policy::TcbStatus;
-use crate::verdict::tee_tcb_svn;
+use crate::appraisal::tee_tcb_svn;
+use crate::policy::{TcbStatus, acceptable};
 
 /// A TCB status that policy does not accept, and what it comes of. Intel signed all of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TcbRefusal {
+pub struct TcbShortfall {
     /// What the platform, the TDX module and the quoting enclave have together.
     pub status: TcbStatus,
-    /// The rest; absent where the platform is revoked.
+    /// What the status comes of, where that is known.
     pub details: Option<Box<TcbDetails>>,
 }
 
@@ -27,32 +27,30 @@ pub struct TcbDetails {
     pub advisories: Vec<String>,
 }
 
-impl TcbRefusal {
+impl TcbShortfall {
     /// A status with nothing that explains it.
     #[must_use]
     pub const fn bare(status: TcbStatus) -> Self {
         Self { status, details: None }
     }
 
-    pub(crate) fn of(claims: &QuoteClaims, info: &TcbInfo, accepted: &[TcbStatus]) -> Self {
-        if claims.tcb.status == TcbStatus::Revoked {
-            return Self::bare(TcbStatus::Revoked); // never accepted
-        }
+    pub(crate) fn of(status: TcbStatus, claims: &QuoteClaims, info: &TcbInfo, accepted: &[TcbStatus]) -> Self {
         let pck = &claims.platform.pck;
-        let levels = info.tcb_levels.iter().filter(|level| accepted.contains(&level.tcb_status));
+        let levels =
+            info.tcb_levels.iter().filter(|level| acceptable(level.tcb_status).is_some_and(|status| accepted.contains(&status)));
         let short = levels.filter_map(|level| level.shortfalls(&pck.cpu_svn, pck.pce_svn, tee_tcb_svn(&claims.report)).ok());
         let details = TcbDetails {
             evaluation: claims.tcb.eval_data_number,
             short: short.min_by_key(Vec::len).unwrap_or_default(),
             advisories: claims.tcb.advisory_ids.clone(),
         };
-        Self { status: claims.tcb.status, details: Some(Box::new(details)) }
+        Self { status, details: Some(Box::new(details)) }
     }
 }
 
-impl std::error::Error for TcbRefusal {}
+impl std::error::Error for TcbShortfall {}
 
-impl std::fmt::Display for TcbRefusal {
+impl std::fmt::Display for TcbShortfall {
     /// `TCB status OutOfDate is not accepted (to accept it, add OutOfDate to the list); TCB evaluation set 20; below an accepted level:
     /// CPUSVN[0] 9 of 11; advisories: ...`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

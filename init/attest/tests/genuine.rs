@@ -3,10 +3,10 @@
 
 use std::path::PathBuf;
 
-use TcbStatus::{OutOfDate, OutOfDateConfigurationNeeded, SWHardeningNeeded, TDRelaunchAdvised, UpToDate};
+use TcbStatus::{OutOfDate, OutOfDateConfigurationNeeded, SwHardeningNeeded, TdRelaunchAdvised, UpToDate};
 use attest::{
-    Anchor, Checks, Claimed, Collateral, Document, DomainPolicy, EnclavePolicy, Evidence, Floors, Policy, Refusal, Tcb,
-    TcbDemand, TcbStatus, verify,
+    Anchor, Appraisal, Checks, ClaimedPlatform, Collateral, Document, Floors, Policy, SgxPolicy, Tcb, TcbDemand, TcbStatus,
+    TdPolicy, VerifyError, verify,
 };
 
 const INTEL: &[u8] = include_bytes!("../../../initrd/anchors/intel-sgx-root.der");
@@ -21,18 +21,13 @@ fn floors() -> Floors {
     .unwrap()
 }
 
-fn believe(name: &str, demand: TcbDemand, now: u64) -> Result<Evidence, Refusal> {
+fn believe(name: &str, demand: TcbDemand, now: u64) -> Result<Appraisal, VerifyError> {
     let folder = PathBuf::from("../../tests/vectors/genuine").join(name);
     let quote = std::fs::read(folder.join("quote.bin")).unwrap();
     let collateral = Collateral::from_json(&std::fs::read(folder.join("collateral.json")).unwrap()).unwrap();
-    let policy = Policy {
-        tcb: demand,
-        floors: floors(),
-        platforms: Vec::new(),
-        enclave: EnclavePolicy::default(),
-        domain: DomainPolicy::default(),
-    };
-    assert!(Claimed::of(&quote).is_some(), "{name}");
+    let policy =
+        Policy { tcb: demand, floors: floors(), platforms: Vec::new(), sgx: SgxPolicy::default(), td: TdPolicy::default() };
+    assert!(ClaimedPlatform::of(&quote).is_some(), "{name}");
     verify(&quote, Some(&collateral), &Anchor::from_der(INTEL.to_vec()), &policy, now, &mut Checks::kept())
 }
 
@@ -44,7 +39,7 @@ fn earliest_of(name: &str) -> Option<u64> {
 }
 
 fn any() -> TcbDemand {
-    let all = [UpToDate, SWHardeningNeeded, OutOfDate, OutOfDateConfigurationNeeded, TDRelaunchAdvised];
+    let all = [UpToDate, SwHardeningNeeded, OutOfDate, OutOfDateConfigurationNeeded, TdRelaunchAdvised];
     TcbDemand::Statuses(all.to_vec())
 }
 
@@ -54,8 +49,8 @@ const BELIEVED: &[(&str, u64, TcbStatus)] = &[
     ("dcap-qvl-tdx_quote_td15ex", 1_792_000_000, UpToDate), // 2026-10-14, version 5, extended body
     ("dcap-qvl-20a06f", 1_758_093_720, UpToDate),    // 2025-09-17
     ("trustee-tdx-03", 1_762_289_100, OutOfDate),    // 2025-11-04, module TDX_03
-    ("openenclave-module-update", 1_741_604_640, TDRelaunchAdvised), // 2025-03-10, module updated under a running domain
-    ("automata-sgx", 1_719_814_260, SWHardeningNeeded), // 2024-07-01
+    ("openenclave-module-update", 1_741_604_640, TdRelaunchAdvised), // 2025-03-10, module updated under a running domain
+    ("automata-sgx", 1_719_814_260, SwHardeningNeeded), // 2024-07-01
     ("raiko-sgx", 1_710_603_360, OutOfDateConfigurationNeeded), // 2024-03-16
 ];
 
@@ -73,7 +68,7 @@ fn each_is_believed_at_its_own_time_with_the_status_that_intel_gives() {
         assert_eq!(earliest_of(name), Some(from), "{name}");
         if *want != UpToDate {
             let strict = believe(name, TcbDemand::Statuses(vec![UpToDate]), *now);
-            assert!(matches!(strict, Err(Refusal::TcbStatus(refused)) if refused.status == *want), "{name}");
+            assert!(matches!(strict, Err(VerifyError::TcbStatus(refused)) if refused.status == *want), "{name}");
         }
     }
 }
@@ -89,17 +84,17 @@ fn each_is_believed_by_its_signatures_alone() {
 #[test]
 fn what_is_genuine_and_not_acceptable_is_refused_by_its_own_name() {
     let cases = [
-        ("trustee-debug-td", 1_687_939_380, Refusal::Debug),
+        ("trustee-debug-td", 1_687_939_380, VerifyError::Debug),
         // Before 2021: another certificate of the same root key, PEM blocks on one line; and a debug enclave.
-        ("intel-earlier-root", 1_668_705_600, Refusal::Debug),
-        ("automata-service-domain", 1_750_768_860, Refusal::Domain("bound to a service domain")),
-        ("dcap-qvl-tdx_quote_outdated", 1_772_718_600, Refusal::NoTcbLevel),
-        ("google-spr-e4", 1_687_939_380, Refusal::NoTcbLevel),
-        ("teepot-tcb-info-v2", 1_742_376_120, Refusal::DocumentKind(Document::TcbInfo)),
+        ("intel-earlier-root", 1_668_705_600, VerifyError::Debug),
+        ("automata-service-domain", 1_750_768_860, VerifyError::Td("bound to a service domain")),
+        ("dcap-qvl-tdx_quote_outdated", 1_772_718_600, VerifyError::NoTcbLevel),
+        ("google-spr-e4", 1_687_939_380, VerifyError::NoTcbLevel),
+        ("teepot-tcb-info-v2", 1_742_376_120, VerifyError::DocumentKind(Document::TcbInfo)),
     ];
     for (name, now, want) in cases {
         assert_eq!(believe(name, any(), now), Err(want), "{name}");
     }
     // The first TDX modules' domains had no SEPT_VE_DISABLE, and may be attacked without it.
-    assert_eq!(believe("google-spr-e4", TcbDemand::Signature, 1_687_939_380), Err(Refusal::Domain("SEPT_VE_DISABLE is off")));
+    assert_eq!(believe("google-spr-e4", TcbDemand::Signature, 1_687_939_380), Err(VerifyError::Td("SEPT_VE_DISABLE is off")));
 }

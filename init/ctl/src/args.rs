@@ -179,11 +179,10 @@ fn bytes<const N: usize>(text: &str) -> Result<[u8; N], String> {
 }
 
 fn tcb(text: &str) -> Result<TcbStatus, String> {
-    match serde_json::from_value(text.into()) {
-        Ok(TcbStatus::Revoked) => Err("no policy may accept it".to_owned()),
-        Ok(status) => Ok(status),
-        Err(_) => Err("not a status as Intel writes it".to_owned()),
-    }
+    TcbStatus::parse(text).ok_or_else(|| match text {
+        "Revoked" => "no policy may accept Revoked".to_owned(),
+        _ => format!("expected one of {}", TcbStatus::ALL.iter().map(|status| status.as_str()).collect::<Vec<_>>().join(", ")),
+    })
 }
 
 fn demand(text: &str) -> Result<TcbDemand, String> {
@@ -237,7 +236,7 @@ mod tests {
     fn values_are_read_strictly() {
         assert_eq!(bytes::<2>("aBcd"), Ok([0xab, 0xcd]));
         assert!(bytes::<2>("abc").is_err() && bytes::<2>("abcdef").is_err());
-        assert_eq!(tcb("SWHardeningNeeded"), Ok(TcbStatus::SWHardeningNeeded));
+        assert_eq!(tcb("SWHardeningNeeded"), Ok(TcbStatus::SwHardeningNeeded));
         assert_eq!(uuid("00112233-4455-6677-8899-aabbccddeeff"), uuid("00112233445566778899aabbccddeeff"));
         assert!(uuid("0011-22334455-6677-8899-aabbccddeeff").is_err() && uuid("00112233-4455-6677-8899-aabbccddee").is_err());
         assert!(tcb("Revoked").is_err() && tcb("uptodate").is_err());

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use attest::{Claimed, Collateral, CollateralError};
+use attest::{ClaimedPlatform, Collateral, CollateralError};
 use pccs::{Pccs, PccsError, UnverifiedTls};
 use ratls::CollateralSource;
 
@@ -65,7 +65,7 @@ struct Cache {
     host: String,
     /// `host:port`.
     address: String,
-    fetched: Mutex<HashMap<Claimed, Result<Arc<Collateral>, String>>>,
+    fetched: Mutex<HashMap<ClaimedPlatform, Result<Arc<Collateral>, String>>>,
 }
 
 impl Sources {
@@ -113,7 +113,7 @@ impl Sources {
 
 impl CollateralSource for Sources {
     fn find(&self, quote: &[u8], deadline: Instant) -> Vec<Arc<Collateral>> {
-        let claimed = Claimed::of(quote);
+        let claimed = ClaimedPlatform::of(quote);
         let fetched = self.caches.iter().filter_map(|cache| cache.fetch_once(claimed?, deadline));
         self.stored.iter().cloned().chain(fetched).collect()
     }
@@ -142,7 +142,7 @@ impl Cache {
     }
 
     /// Several vaults of one type of platform ask for the same: the first of them waits, and a dead cache costs its time once.
-    fn fetch_once(&self, claimed: Claimed, deadline: Instant) -> Option<Arc<Collateral>> {
+    fn fetch_once(&self, claimed: ClaimedPlatform, deadline: Instant) -> Option<Arc<Collateral>> {
         let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
         let result = fetched.entry(claimed).or_insert_with(|| {
             let until = deadline.min(Instant::now() + CACHE_TIMEOUT);
@@ -151,7 +151,7 @@ impl Cache {
         result.as_ref().ok().cloned()
     }
 
-    fn fetch(&self, claimed: Claimed, until: Instant) -> Result<Collateral, PccsError> {
+    fn fetch(&self, claimed: ClaimedPlatform, until: Instant) -> Result<Collateral, PccsError> {
         let pccs = Pccs::at(&self.address);
         let tcp = |deadline| dial::connect(&self.address, deadline).map_err(io::Error::from);
         if self.is_tls {

@@ -200,10 +200,8 @@ impl Cause {
     /// What to do about it, where that is not said already.
     fn hint(&self) -> String {
         match self {
-            Self::Vault(ratls::Error::Node(attest::Refusal::TcbStatus(refused)))
-                if refused.status != attest::TcbStatus::Revoked =>
-            {
-                format!("; --tcb {} would accept it", refused.status)
+            Self::Vault(ratls::Error::Node(attest::VerifyError::TcbStatus(shortfall))) => {
+                format!("; --tcb {} would accept it", shortfall.status)
             }
             Self::Vault(ratls::Error::Collateral(None)) => {
                 ": the node staples none, as real nodes do; give --collateral DIR|FILE|URL".to_owned()

@@ -3,7 +3,7 @@
 mod logs;
 mod pcrs;
 mod register;
-mod verdict;
+mod replay;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -17,7 +17,7 @@ use crate::run::Error;
 use crate::show as out;
 use logs::{Logs, Told};
 use register::Register;
-use verdict::{Asked, Verdict};
+use replay::{Asked, ReplayResult};
 
 /// What identifies a trust domain (TDATTRIBUTES, .., RTMR0 to RTMR3), in a TDREPORT, and in the body of a quote.
 const IN_REPORT: usize = 512;
@@ -54,15 +54,15 @@ pub(crate) fn judge(args: &LogVerify) -> Result<ExitCode, Error> {
     let mut registers = args.quote.as_deref().map_or(Ok(Vec::new()), rtmrs)?;
     registers.extend(args.pcrs.as_deref().map_or(Ok(Vec::new()), pcrs::read)?);
     let asked = Asked { registers, rtmrs: &args.rtmrs, only_pcrs: &args.only_pcrs, command_line: args.cmdline.as_deref() };
-    let verdict = Verdict::of(&logs, &asked);
+    let result = ReplayResult::of(&logs, &asked);
     if args.json {
         let events: Vec<Value> = logs.events.iter().map(Told::to_json).collect();
-        out::json(&verdict.to_json(&events))?;
+        out::json(&result.to_json(&events))?;
     } else {
         let shown = if args.verbose { logs.events.iter().map(Told::to_line).collect() } else { Vec::new() };
-        out::lines(&[shown, verdict.to_lines()].concat())?;
+        out::lines(&[shown, result.to_lines()].concat())?;
     }
-    Ok(if verdict.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if result.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The RTMRs of a quote or a TDREPORT. Only where they stand is looked at: whether a quote is one, `cvmctl quote verify` says.

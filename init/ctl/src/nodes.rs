@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use attest::{Anchor, Floors, Policy, Tcb, TcbDemand, TcbStatus};
-use ratls::{Clock, Expectation, Fleet, Handshaken, Identity};
+use ratls::{Clock, Expectation, Handshaken, Identity, NodeCa};
 use ring::rand::{SecureRandom, SystemRandom};
 use vault::operator::Operator;
 
@@ -30,7 +30,7 @@ pub struct Nodes {
     /// Builds that are vaults, 32 bytes each.
     pub mrenclaves: Vec<[u8; 32]>,
     /// Certificates of which one must have signed a vault's leaf, DER; none: any leaf.
-    pub authorities: Vec<Vec<u8>>,
+    pub node_ca: Vec<Vec<u8>>,
     /// Platform instance ids or PPIDs that may run a vault, 16 bytes each; none: any platform.
     pub platforms: Vec<Vec<u8>>,
     /// TCB statuses that are good enough.
@@ -83,10 +83,10 @@ impl Nodes {
         let demand = TcbDemand::Statuses(self.statuses.clone());
         let policy = Policy::of_nodes(self.mrenclaves.clone(), demand, self.floors.clone());
         let policy = Policy { platforms: self.platforms.clone(), ..policy };
-        let fleet = Fleet::of(self.authorities.clone());
+        let node_ca = NodeCa::of(self.node_ca.clone());
         let clock = Clock { not_before: self.floors.built, machine: self.at, is_trusted: true };
         let expected = Expectation { anchor: &anchor, policy: &policy, clock, collateral: &*self.collateral };
-        Proved::dial(address, identity, &fleet, &expected, EVIDENCE + self.collateral.timeout()).map_err(|cause| {
+        Proved::dial(address, identity, &node_ca, &expected, EVIDENCE + self.collateral.timeout()).map_err(|cause| {
             let is_about_evidence = matches!(cause, Cause::Vault(ratls::Error::Collateral(_) | ratls::Error::Node(_)));
             let caches = if is_about_evidence { self.collateral.problems() } else { Vec::new() };
             let cause = if caches.is_empty() { cause } else { Cause::Unverified { why: Box::new(cause), caches } };
@@ -119,14 +119,14 @@ impl Proved {
     fn dial(
         address: &str,
         identity: &Identity,
-        fleet: &Fleet,
+        node_ca: &NodeCa,
         expected: &Expectation<'_>,
         verification: Duration,
     ) -> Result<Self, Cause> {
         let stream = dial::connect(address, Instant::now() + CONNECT)?;
         let mut context = [0; 32];
         SystemRandom::new().fill(&mut context).map_err(|_| Cause::Random)?;
-        let handshaken = Handshaken::connect_within(fleet, stream, identity, Instant::now() + CONNECT)?;
+        let handshaken = Handshaken::connect_within(node_ca, stream, identity, Instant::now() + CONNECT)?;
         let challenged = handshaken.challenge(&context, expected, Instant::now() + verification)?;
         let proved = challenged.node();
         let node = Node {

@@ -6,7 +6,7 @@ pub(crate) mod sources;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use attest::{Anchor, Checks, DomainPolicy, EnclavePolicy, Evidence, Floors, Frame, Policy, Refusal, Tcb, TcbDemand, verify};
+use attest::{Anchor, Appraisal, Checks, Floors, Policy, QuoteHeader, SgxPolicy, Tcb, TcbDemand, TdPolicy, VerifyError, verify};
 use cvmctl::collateral::{CACHE_TIMEOUT, Sources};
 use ratls::CollateralSource as _;
 use ring::digest::{SHA256, digest};
@@ -66,8 +66,8 @@ pub(crate) fn judge(args: &QuoteVerify) -> Result<ExitCode, Error> {
 /// Prints what a quote says. Nothing of it is verified.
 pub(crate) fn describe(args: &QuoteShow) -> Result<ExitCode, Error> {
     let quote = sources::quote(&args.file)?;
-    let frame = Frame::parse(&quote).map_err(Error::Quote)?;
-    let description = describe::quote(&frame, quote.len());
+    let header = QuoteHeader::parse(&quote).map_err(Error::Quote)?;
+    let description = describe::quote(&header, quote.len());
     if args.json {
         show::json(&json!({ "verified": false, "quote": description }))?;
     } else {
@@ -88,12 +88,12 @@ fn verdict(
     policy: &Policy,
     at: u64,
     args: &QuoteVerify,
-) -> (Lines, Result<Evidence, Refusal>) {
+) -> (Lines, Result<Appraisal, VerifyError>) {
     let mut checks = Checks::kept();
     let anchor = Anchor::from_der(anchor.to_vec());
     let mut own = Vec::new();
     let verdict = verify(quote, collateral, &anchor, policy, at, &mut checks).and_then(|evidence| match args.report_data {
-        Some(wanted) if *evidence.report_data() != wanted => Err(Refusal::ReportData),
+        Some(wanted) if *evidence.report_data() != wanted => Err(VerifyError::ReportData),
         Some(wanted) => {
             own.push(("report data", hex::encode(wanted), true));
             Ok(evidence)
@@ -109,8 +109,8 @@ fn policy(args: &QuoteVerify, floors: Floors) -> Policy {
         tcb: args.tcb.clone(),
         floors,
         platforms: args.platforms.clone(),
-        enclave: EnclavePolicy { mrenclaves: builds, ..EnclavePolicy::default() },
-        domain: DomainPolicy {
+        sgx: SgxPolicy { mrenclaves: builds, ..SgxPolicy::default() },
+        td: TdPolicy {
             attributes_allowed: args.td_attributes_allowed,
             mrseam: args.mrseam,
             mrtd: args.mrtd,
@@ -128,7 +128,7 @@ fn usual_floors(anchor: &[u8]) -> Floors {
     Floors { qe_signers: if is_intel { INTEL_QE_SIGNERS.to_vec() } else { Vec::new() }, ..Floors::default() }
 }
 
-fn tell(args: &QuoteVerify, quote: &[u8], checks: &Lines, verdict: &Result<Evidence, Refusal>) -> Result<(), Error> {
+fn tell(args: &QuoteVerify, quote: &[u8], checks: &Lines, verdict: &Result<Appraisal, VerifyError>) -> Result<(), Error> {
     let theirs = checks.0.lines().iter().map(|check| (check.name, check.compared.clone(), check.compares));
     let all: Vec<_> = theirs.chain(checks.1.iter().cloned()).collect();
     let reason = verdict.as_ref().err().map(|refusal| failure::chain(refusal));
@@ -149,7 +149,7 @@ fn tell(args: &QuoteVerify, quote: &[u8], checks: &Lines, verdict: &Result<Evide
     Ok(show::lines(&lines)?)
 }
 
-fn evidence_json(evidence: &Evidence, quote: &[u8]) -> Value {
+fn evidence_json(evidence: &Appraisal, quote: &[u8]) -> Value {
     let tcb = match evidence.tcb() {
         Tcb::Assessed { status, advisories, evaluation } => {
             json!({ "status": status.to_string(), "advisories": advisories, "evaluation": evaluation })
@@ -163,6 +163,6 @@ fn evidence_json(evidence: &Evidence, quote: &[u8]) -> Value {
         "fmspc": hex::encode(evidence.platform().fmspc),
         "valid_from": from,
         "valid_until": until,
-        "quote": Frame::parse(quote).map(|frame| describe::quote(&frame, quote.len())).ok(),
+        "quote": QuoteHeader::parse(quote).map(|header| describe::quote(&header, quote.len())).ok(),
     })
 }

@@ -57,7 +57,7 @@ pub(crate) enum Error {
     #[error("output; the key is dealt, and these words of its command line are nowhere else: {words}")]
     WordsLost { words: String, source: io::Error },
     #[error("no quote")]
-    Quote(#[source] attest::FrameError),
+    Quote(#[source] attest::QuoteHeaderError),
     #[error("policy words")]
     Words(#[source] ::cmdline::Error),
     #[error("the passphrase is not 64 lower-case hexadecimal digits")]

@@ -36,8 +36,8 @@ pub(crate) fn provision(args: Provision) -> Result<ExitCode, Error> {
         client_key: secrets::identity(&args.client)?,
         now: now(),
     };
-    if request.nodes.platforms.is_empty() && request.nodes.authorities.is_empty() {
-        let any = "warning: any enclave of this build may hold a share: --platform or --fleet-anchor names the owner's machines";
+    if request.nodes.platforms.is_empty() && request.nodes.node_ca.is_empty() {
+        let any = "warning: any enclave of this build may hold a share: --platform or --node-ca names the owner's machines";
         show::problem(&[any.to_owned()])?;
     }
     seal_memory()?;
@@ -160,7 +160,7 @@ fn nodes(args: NodeArgs) -> Result<Nodes, Error> {
     Ok(Nodes {
         vaults: args.vaults,
         anchor: read(&args.anchor)?.to_vec(),
-        authorities: args.fleet_anchors.iter().map(|path| authorities(path)).collect::<Result<Vec<_>, _>>()?.concat(),
+        node_ca: args.node_ca.iter().map(|path| authorities(path)).collect::<Result<Vec<_>, _>>()?.concat(),
         platforms: args.platforms,
         mrenclaves: args.mrenclaves,
         statuses: args.statuses,

@@ -6,7 +6,7 @@ use cmdline::Key;
 use crate::{Error, Nodes};
 
 /// What a guest accepts without being told.
-const USUAL: [TcbStatus; 2] = [TcbStatus::UpToDate, TcbStatus::SWHardeningNeeded];
+const USUAL: [TcbStatus; 2] = [TcbStatus::UpToDate, TcbStatus::SwHardeningNeeded];
 
 /// The words, one each, in the order of the README's table.
 pub(crate) fn guest(nodes: &Nodes, handle: &str, threshold: usize, commitment: &[u8; 32], app: Option<&[u8; 16]>) -> Vec<String> {
@@ -70,7 +70,7 @@ mod tests {
             vaults: vaults.iter().map(ToString::to_string).collect(),
             anchor: Vec::new(),
             mrenclaves: vec![[0x11; 32]],
-            authorities: Vec::new(),
+            node_ca: Vec::new(),
             platforms: Vec::new(),
             statuses: statuses.to_vec(),
             floors: Floors::default(),

@@ -5,7 +5,7 @@
 use std::io::{self, Read, Write};
 use std::time::Instant;
 
-use attest::{Claimed, Collateral, CollateralError, PcsParts, Tee};
+use attest::{ClaimedPlatform, Collateral, CollateralError, PcsParts, Tee};
 
 use ratls::{Timed, Transport};
 
@@ -62,7 +62,7 @@ impl Pccs {
     /// [`PccsError`] names the first part that did not come.
     pub fn fetch<T: Transport>(
         &self,
-        claimed: &Claimed,
+        claimed: &ClaimedPlatform,
         connect: impl Fn(Instant) -> io::Result<T>,
         deadline: Instant,
     ) -> Result<Collateral, PccsError> {

@@ -52,7 +52,7 @@ pub enum Error {
     Collateral(#[source] Option<attest::CollateralError>),
     /// The node is not believed.
     #[error("challenge: node not believed")]
-    Node(#[from] attest::Refusal),
+    Node(#[from] attest::VerifyError),
     /// Our own quote could not be had.
     #[error("present: own quote: {0}")]
     OwnQuote(String),

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use attest::{Anchor, Collateral, Policy, Refusal, TcbDemand, VerifiedNode};
+use attest::{Anchor, Collateral, Policy, TcbDemand, VerifiedNode, VerifyError};
 
 use crate::Error;
 use crate::message::Evidence;
@@ -50,7 +50,7 @@ impl CollateralSource for () {
 
 impl Expectation<'_> {
     /// Verifies evidence with what the node stapled, and if that will not do, with what else there is.
-    pub(crate) fn believe(&self, evidence: &Evidence, report_data: &[u8; 64], until: Instant) -> Result<VerifiedNode, Error> {
+    pub(crate) fn verify(&self, evidence: &Evidence, report_data: &[u8; 64], until: Instant) -> Result<VerifiedNode, Error> {
         let quote = &evidence.quote;
         if self.policy.tcb == TcbDemand::Signature {
             return Ok(self.verify_some_time(quote, report_data, None)?);
@@ -62,7 +62,7 @@ impl Expectation<'_> {
         };
         let refused = match stapled {
             Ok(Ok(node)) => return Ok(node),
-            Ok(Err(refusal)) => Error::Node(refusal),
+            Ok(Err(error)) => Error::Node(error),
             Err(error) => error,
         };
         let others = self.collateral.find(quote, until);
@@ -78,24 +78,35 @@ impl Expectation<'_> {
         }
     }
 
-    fn verify_with(&self, quote: &[u8], report_data: &[u8; 64], collateral: &Collateral) -> Result<VerifiedNode, Refusal> {
+    fn verify_with(&self, quote: &[u8], report_data: &[u8; 64], collateral: &Collateral) -> Result<VerifiedNode, VerifyError> {
         self.verify_some_time(quote, report_data, Some(collateral))
     }
 
     /// At the machine's time, and where that is what is wrong, at the earliest that may be.
-    fn verify_some_time(&self, quote: &[u8], to: &[u8; 64], collateral: Option<&Collateral>) -> Result<VerifiedNode, Refusal> {
+    fn verify_some_time(
+        &self,
+        quote: &[u8],
+        to: &[u8; 64],
+        collateral: Option<&Collateral>,
+    ) -> Result<VerifiedNode, VerifyError> {
         let now = self.now();
-        let refusal = match self.verify(quote, to, collateral, now) {
-            Err(refusal) if refusal.is_about_time() && !self.clock.is_trusted => refusal,
+        let error = match self.verify_at(quote, to, collateral, now) {
+            Err(error) if error.is_about_time() && !self.clock.is_trusted => error,
             verdict => return verdict,
         };
         match attest::earliest(quote, collateral, self.anchor).map(|earliest| earliest.max(self.clock.not_before)) {
-            Some(earliest) if earliest != now => self.verify(quote, to, collateral, earliest).map_err(|_| refusal),
-            _ => Err(refusal),
+            Some(earliest) if earliest != now => self.verify_at(quote, to, collateral, earliest).map_err(|_| error),
+            _ => Err(error),
         }
     }
 
-    fn verify(&self, quote: &[u8], to: &[u8; 64], collateral: Option<&Collateral>, now: u64) -> Result<VerifiedNode, Refusal> {
+    fn verify_at(
+        &self,
+        quote: &[u8],
+        to: &[u8; 64],
+        collateral: Option<&Collateral>,
+        now: u64,
+    ) -> Result<VerifiedNode, VerifyError> {
         attest::verify_node(quote, to, self.anchor, collateral, self.policy, now)
     }
 

@@ -13,12 +13,12 @@ mod binding;
 mod client_key;
 mod error;
 mod expectation;
-mod fleet;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod http;
 mod identity;
 mod message;
+mod node_ca;
 mod session;
 mod time;
 mod tls;
@@ -26,9 +26,9 @@ mod transport;
 
 pub use error::{Error, Step};
 pub use expectation::{Clock, CollateralSource, Expectation};
-pub use fleet::Fleet;
 pub use http::Reply;
 pub use identity::Identity;
+pub use node_ca::NodeCa;
 pub use session::{Challenged, Handshaken, OwnEvidence, Session};
 pub use time::QuoteTime;
 pub use transport::{Timed, Transport};

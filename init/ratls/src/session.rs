@@ -10,7 +10,7 @@ use rustls::{ClientConnection, StreamOwned};
 
 use crate::message::{self, ClientEvidence};
 use crate::transport::{Timed, Transport};
-use crate::{Error, Expectation, Fleet, Identity, QuoteTime, Reply, Step, binding, http, tls};
+use crate::{Error, Expectation, Identity, NodeCa, QuoteTime, Reply, Step, binding, http, tls};
 
 /// The longest answer to a challenge, in bytes: a quote and stapled collateral are about 40 KiB.
 const EVIDENCE_MAX: usize = 128 << 10;
@@ -57,17 +57,17 @@ impl<T: Transport> Handshaken<T> {
     /// # Errors
     /// [`Error::Tls`] when the peer does not speak TLS 1.3 with a P-256 leaf of its own; [`Error::Deadline`], [`Error::Stream`].
     pub fn connect(transport: T, identity: &Identity, deadline: Instant) -> Result<Self, Error> {
-        Self::connect_within(&Fleet::default(), transport, identity, deadline)
+        Self::connect_within(&NodeCa::default(), transport, identity, deadline)
     }
 
     /// The same with a node that must be of `fleet`.
     ///
     /// # Errors
     /// As [`Handshaken::connect`]; [`Error::Tls`] also when the fleet's authority did not sign the node's leaf.
-    pub fn connect_within(fleet: &Fleet, transport: T, identity: &Identity, deadline: Instant) -> Result<Self, Error> {
+    pub fn connect_within(node_ca: &NodeCa, transport: T, identity: &Identity, deadline: Instant) -> Result<Self, Error> {
         // Peers are dialled by address; the name is not checked and not sent.
         let name = ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());
-        let mut connection = ClientConnection::new(tls::config(identity, fleet)?, name).map_err(Error::Tls)?;
+        let mut connection = ClientConnection::new(tls::config(identity, node_ca)?, name).map_err(Error::Tls)?;
         let mut transport = Timed { inner: transport, deadline };
         while connection.is_handshaking() {
             connection.complete_io(&mut transport).map_err(|e| Error::stream(Step::Handshake, &e))?;
@@ -76,8 +76,8 @@ impl<T: Transport> Handshaken<T> {
         let (leaf, intermediates) = chain.ok_or(Error::Protocol(Step::Handshake, "no leaf"))?;
         let node_spki = tls::p256_spki(leaf).map_err(|_| Error::Protocol(Step::Handshake, "leaf key is not P-256"))?;
         // The verifier accepted the chain at the start of the handshake. If it does not verify now, its window is unknown: refuse it.
-        let window = fleet.window(leaf, intermediates, UnixTime::now());
-        if window.is_none() && !fleet.is_unrestricted() {
+        let window = node_ca.window(leaf, intermediates, UnixTime::now());
+        if window.is_none() && !node_ca.is_unrestricted() {
             return Err(Error::Tls(rustls::Error::InvalidCertificate(rustls::CertificateError::Expired)));
         }
         Ok(Self { stream: StreamOwned::new(connection, transport), node_spki, own_spki: identity.spki().to_vec(), window })
@@ -102,7 +102,7 @@ impl<T: Transport> Handshaken<T> {
         let evidence = message::evidence(&reply.body)?;
         let hctx = exporter(&self.stream.conn, binding::LABEL_NODE, context)?;
         let report_data = binding::report_data(&self.node_spki, context, &hctx);
-        let node = expected.believe(&evidence, &report_data, deadline)?;
+        let node = expected.verify(&evidence, &report_data, deadline)?;
         let node = if let Some(window) = self.window { node.within(window) } else { node };
         Ok(Challenged {
             stream: self.stream,

@@ -11,7 +11,7 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, 
 use x509_cert::Certificate;
 use x509_cert::der::{Decode, Encode};
 
-use crate::{Error, Fleet, Identity};
+use crate::{Error, Identity, NodeCa};
 
 /// The platform's gateway splices on the first; nodes negotiate none.
 const ALPN: [&[u8]; 2] = [b"privasys-ratls/1", b"http/1.1"];
@@ -34,13 +34,13 @@ const EVIDENCE_OIDS: [&str; 6] = [
 ];
 
 /// The configuration of every connection with `identity`, to nodes of `fleet`.
-pub(crate) fn config(identity: &Identity, fleet: &Fleet) -> Result<Arc<ClientConfig>, Error> {
+pub(crate) fn config(identity: &Identity, node_ca: &NodeCa) -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(Error::Tls)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(LeafOnly { provider, fleet: fleet.clone() }))
+        .with_custom_certificate_verifier(Arc::new(LeafOnly { provider, node_ca: node_ca.clone() }))
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&identity.certified))));
     config.alpn_protocols = ALPN.iter().map(|name| name.to_vec()).collect();
     // Each connection is attested by itself: nothing of one may open another.
@@ -70,7 +70,7 @@ pub(crate) enum LeafError {
     #[error("evidence in the leaf (RA-TLS v1)")]
     Evidence,
     #[error("leaf is not of the fleet")]
-    Fleet,
+    NodeCa,
 }
 
 /// Accepts any self-standing P-256 leaf without evidence in it: the quote that follows is what proves the node, and rustls
@@ -78,7 +78,7 @@ pub(crate) enum LeafError {
 #[derive(Debug)]
 struct LeafOnly {
     provider: Arc<CryptoProvider>,
-    fleet: Fleet,
+    node_ca: NodeCa,
 }
 
 impl ServerCertVerifier for LeafOnly {
@@ -93,8 +93,8 @@ impl ServerCertVerifier for LeafOnly {
         let refused = |e: LeafError| rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(e))));
         p256_spki(leaf).map_err(refused)?;
         no_evidence(leaf).map_err(refused)?;
-        if !self.fleet.admits(leaf, intermediates, now) {
-            return Err(refused(LeafError::Fleet));
+        if !self.node_ca.admits(leaf, intermediates, now) {
+            return Err(refused(LeafError::NodeCa));
         }
         Ok(ServerCertVerified::assertion())
     }

@@ -24,7 +24,7 @@ pub(crate) struct Measured {
     /// The root of the vaults' quotes.
     pub(crate) anchor: Anchor,
     /// Authorities of the fleet, DER; none: any node whose quote is believed.
-    pub(crate) fleet: Vec<Vec<u8>>,
+    pub(crate) node_ca: Vec<Vec<u8>>,
     /// What may not be rolled back behind.
     pub(crate) floors: Floors,
 }
@@ -77,15 +77,15 @@ pub(crate) fn read(api: Api) -> Result<Measured, Error> {
     if matches!(line.tcb, TcbPolicy::Signature) && floors.qe_signers.is_empty() {
         return Err(Error::Signers);
     }
-    let (anchor, fleet) = anchors(Path::new(ANCHORS))?;
-    Ok(Measured { line, text: text.trim_end_matches('\n').to_owned(), anchor, fleet, floors })
+    let (anchor, node_ca) = anchors(Path::new(ANCHORS))?;
+    Ok(Measured { line, text: text.trim_end_matches('\n').to_owned(), anchor, node_ca, floors })
 }
 
-/// The DER files in the folder of anchors: `fleet-*.der` are the fleet's own authorities, and of all others there is exactly one,
+/// The DER files in the folder of anchors: `node-ca-*.der` are the fleet's own authorities, and of all others there is exactly one,
 /// the root of quotes: two would mean that either may answer for the other.
 fn anchors(folder: &Path) -> Result<(Anchor, Vec<Vec<u8>>), Error> {
     let unreadable = |e| Error::Trust("anchors", e);
-    let (mut roots, mut fleet) = (Vec::new(), Vec::new());
+    let (mut roots, mut node_ca) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         if path.extension().is_none_or(|extension| extension != "der") {
@@ -95,11 +95,11 @@ fn anchors(folder: &Path) -> Result<(Anchor, Vec<Vec<u8>>), Error> {
             return Err(unreadable(std::io::ErrorKind::FileTooLarge.into()));
         }
         let der = fs::read(&path).map_err(unreadable)?;
-        let is_fleet = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"fleet-"));
-        if is_fleet { fleet.push(der) } else { roots.push(der) }
+        let is_node_ca = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"node-ca-"));
+        if is_node_ca { node_ca.push(der) } else { roots.push(der) }
     }
     match <[Vec<u8>; 1]>::try_from(roots) {
-        Ok([root]) => Ok((Anchor::from_der(root), fleet)),
+        Ok([root]) => Ok((Anchor::from_der(root), node_ca)),
         Err(roots) => Err(Error::Anchors(roots.len())),
     }
 }
@@ -138,12 +138,12 @@ mod tests {
     #[test]
     fn exactly_one_anchor_is_taken() {
         let folder = tempfile::tempdir().unwrap();
-        let count = |folder: &Path| anchors(folder).map(|(_, fleet)| fleet.len()).map_err(|e| e.to_string());
+        let count = |folder: &Path| anchors(folder).map(|(_, node_ca)| node_ca.len()).map_err(|e| e.to_string());
         assert_eq!(count(folder.path()), Err("trust files: 0 anchors, not one".to_owned()));
         fs::write(folder.path().join("intel.der"), b"x").unwrap();
         fs::write(folder.path().join("README"), b"x").unwrap();
         assert_eq!(count(folder.path()), Ok(0));
-        fs::write(folder.path().join("fleet-1.der"), b"x").unwrap();
+        fs::write(folder.path().join("node-ca-1.der"), b"x").unwrap();
         assert_eq!(count(folder.path()), Ok(1));
         fs::write(folder.path().join("other.der"), b"x").unwrap();
         assert_eq!(count(folder.path()), Err("trust files: 2 anchors, not one".to_owned()));

@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use cmdline::{Data, KeyCommitment, TcbPolicy, TcbStatus, Vaults};
+use cmdline::{Data, KeyCommitment, TcbPolicy, Vaults};
 use failure::ErrorCode;
 use quorum::{AgreedTime, Commitment, Dek, Rule, Threshold};
 
@@ -243,7 +243,7 @@ fn dial_all(
     };
     let dialer = Arc::new(Dialer {
         identity: ratls::Identity::guest(vaults.app).map_err(Error::Identity)?,
-        fleet: ratls::Fleet::of(policy.fleet.clone()),
+        node_ca: ratls::NodeCa::of(policy.node_ca.clone()),
         anchor: policy.anchor.clone(),
         nodes,
         clock: ratls::Clock { not_before: policy.floors.built, machine: host, is_trusted: false },
@@ -266,18 +266,10 @@ fn dial_all(
 }
 
 fn demand(policy: &TcbPolicy) -> attest::TcbDemand {
-    let TcbPolicy::Collateral(accepted) = policy else { return attest::TcbDemand::Signature };
-    let statuses = accepted.iter().map(|status| match status {
-        TcbStatus::UpToDate => attest::TcbStatus::UpToDate,
-        TcbStatus::SwHardeningNeeded => attest::TcbStatus::SWHardeningNeeded,
-        TcbStatus::ConfigurationNeeded => attest::TcbStatus::ConfigurationNeeded,
-        TcbStatus::ConfigurationAndSwHardeningNeeded => attest::TcbStatus::ConfigurationAndSWHardeningNeeded,
-        TcbStatus::OutOfDate => attest::TcbStatus::OutOfDate,
-        TcbStatus::OutOfDateConfigurationNeeded => attest::TcbStatus::OutOfDateConfigurationNeeded,
-        TcbStatus::TdRelaunchAdvised => attest::TcbStatus::TDRelaunchAdvised,
-        TcbStatus::TdRelaunchAdvisedConfigurationNeeded => attest::TcbStatus::TDRelaunchAdvisedConfigurationNeeded,
-    });
-    attest::TcbDemand::Statuses(statuses.collect())
+    match policy {
+        TcbPolicy::Collateral(accepted) => attest::TcbDemand::Statuses(accepted.clone()),
+        TcbPolicy::Signature => attest::TcbDemand::Signature,
+    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use attest::{Anchor, Floors, Policy, Refusal, Role, TcbDemand, TcbStatus};
-use ratls::{Clock, Error as Session, Expectation, Fleet, Handshaken, Identity, OwnEvidence, Step};
+use attest::{Anchor, Floors, Policy, Role, TcbDemand, TcbStatus, VerifyError};
+use ratls::{Clock, Error as Session, Expectation, Handshaken, Identity, NodeCa, OwnEvidence, Step};
 use sim_dcap::{Pki, TdQuote};
 use vault::{Error, Refused};
 use vault_node::{Extensions, Issuer, Misbehaviour, Node, NodeConfig, NodeHandle};
@@ -98,24 +98,24 @@ fn leaf_carries_the_app_id_as_policies_require_it() {
 #[test]
 fn node_is_believed_no_longer_than_its_leaf_where_an_authority_vouches_for_it() {
     let world = World::with(Misbehaviour::None);
-    let prove = |fleet: &Fleet| {
+    let prove = |node_ca: &NodeCa| {
         let anchor = Anchor::from_der(world.pki.root_der().to_vec());
         let policy = Policy::of_nodes(vec![MRENCLAVE], TcbDemand::Statuses(vec![TcbStatus::UpToDate]), Floors::default());
         let clock = Clock { not_before: 0, machine: now(), is_trusted: true };
         let expected = Expectation { anchor: &anchor, policy: &policy, clock, collateral: &() };
         let (stream, deadline) = (TcpStream::connect(world.node.addr()).unwrap(), Instant::now() + Duration::from_secs(2));
-        let handshaken = Handshaken::connect_within(fleet, stream, &world.identity, deadline)?;
+        let handshaken = Handshaken::connect_within(node_ca, stream, &world.identity, deadline)?;
         handshaken.challenge(&[3; 32], &expected, deadline).map(|challenged| challenged.node().clone())
     };
-    let alone = prove(&Fleet::default()).unwrap();
-    let vouched = prove(&Fleet::of(vec![world.node.ca_der()])).unwrap();
+    let alone = prove(&NodeCa::default()).unwrap();
+    let vouched = prove(&NodeCa::of(vec![world.node.ca_der()])).unwrap();
     let in_two_days = now() + 2 * 86_400;
     assert!(alone.is_valid_at(in_two_days) && vouched.is_valid_at(now()) && !vouched.is_valid_at(in_two_days));
     // The node makes its collateral anew each time; its leaf began minutes before.
     assert!(vouched.issued().abs_diff(alone.issued()) < 60, "{} and {}", vouched.issued(), alone.issued());
     assert_eq!(vouched.tcb(), alone.tcb());
     let other = World::with(Misbehaviour::None);
-    assert!(matches!(prove(&Fleet::of(vec![other.node.ca_der()])), Err(ratls::Error::Tls(_))));
+    assert!(matches!(prove(&NodeCa::of(vec![other.node.ca_der()])), Err(ratls::Error::Tls(_))));
 }
 
 /// It takes evidence of its own last day only, and the machine's clock is the host's.
@@ -138,22 +138,22 @@ fn each_lie_of_a_node_ends_the_exchange_with_its_reason() {
         (Misbehaviour::Unavailable, |e| matches!(e, Error::Session(Session::Status(Step::Challenge, 503)))),
         (Misbehaviour::Deny, |e| matches!(e, Error::Refused(Refused::Denied))),
         (Misbehaviour::Expired, |e| matches!(e, Error::Refused(Refused::Expired))),
-        (Misbehaviour::WrongMrenclave, |e| matches!(e, Error::Session(Session::Node(Refusal::Measurement(_))))),
-        (Misbehaviour::DebugEnclave, |e| matches!(e, Error::Session(Session::Node(Refusal::Debug)))),
-        (Misbehaviour::StaleQuote, |e| matches!(e, Error::Session(Session::Node(Refusal::ReportData)))),
-        (Misbehaviour::OtherConnection, |e| matches!(e, Error::Session(Session::Node(Refusal::ReportData)))),
-        (Misbehaviour::Reflection, |e| matches!(e, Error::Session(Session::Node(Refusal::NotSgx)))),
-        (Misbehaviour::WrongSpki, |e| matches!(e, Error::Session(Session::Node(Refusal::ReportData)))),
-        (Misbehaviour::HalfReportData, |e| matches!(e, Error::Session(Session::Node(Refusal::ReportData)))),
+        (Misbehaviour::WrongMrenclave, |e| matches!(e, Error::Session(Session::Node(VerifyError::Measurement(_))))),
+        (Misbehaviour::DebugEnclave, |e| matches!(e, Error::Session(Session::Node(VerifyError::Debug)))),
+        (Misbehaviour::StaleQuote, |e| matches!(e, Error::Session(Session::Node(VerifyError::ReportData)))),
+        (Misbehaviour::OtherConnection, |e| matches!(e, Error::Session(Session::Node(VerifyError::ReportData)))),
+        (Misbehaviour::Reflection, |e| matches!(e, Error::Session(Session::Node(VerifyError::NotSgx)))),
+        (Misbehaviour::WrongSpki, |e| matches!(e, Error::Session(Session::Node(VerifyError::ReportData)))),
+        (Misbehaviour::HalfReportData, |e| matches!(e, Error::Session(Session::Node(VerifyError::ReportData)))),
         (Misbehaviour::Tls12, |e| matches!(e, Error::Session(Session::Tls(_)))),
         (Misbehaviour::Oversize, |e| matches!(e, Error::Session(Session::Protocol(Step::Challenge, "answer too long")))),
         (Misbehaviour::Echo, |e| matches!(e, Error::Session(Session::Protocol(Step::Request, "answer is no vault's")))),
         (Misbehaviour::NoCollateral, |e| matches!(e, Error::Session(Session::Collateral(None)))),
-        (Misbehaviour::ExpiredCollateral, |e| matches!(e, Error::Session(Session::Node(Refusal::Expired(_))))),
+        (Misbehaviour::ExpiredCollateral, |e| matches!(e, Error::Session(Session::Node(VerifyError::Expired(_))))),
         (Misbehaviour::ForeignCollateral, |e| matches!(e, Error::Session(Session::Node(_)))),
-        (Misbehaviour::ForeignRoot, |e| matches!(e, Error::Session(Session::Node(Refusal::Anchor)))),
-        (Misbehaviour::RevokedPck, |e| matches!(e, Error::Session(Session::Node(Refusal::Revoked(Role::PckLeaf))))),
-        (Misbehaviour::OutOfDate, |e| matches!(e, Error::Session(Session::Node(Refusal::TcbStatus(_))))),
+        (Misbehaviour::ForeignRoot, |e| matches!(e, Error::Session(Session::Node(VerifyError::Anchor)))),
+        (Misbehaviour::RevokedPck, |e| matches!(e, Error::Session(Session::Node(VerifyError::Revoked(Role::PckLeaf))))),
+        (Misbehaviour::OutOfDate, |e| matches!(e, Error::Session(Session::Node(VerifyError::TcbStatus(_))))),
         (Misbehaviour::PresentStatus(400), |e| matches!(e, Error::Session(Session::EvidenceMalformed))),
         (Misbehaviour::PresentStatus(403), |e| matches!(e, Error::Session(Session::EvidenceRefused))),
         (Misbehaviour::PresentStatus(500), |e| matches!(e, Error::Session(Session::Status(Step::Present, 500)))),

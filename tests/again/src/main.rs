@@ -73,8 +73,8 @@ fn ask(address: &VaultAddress, vaults: &Vaults, identity: &Identity, anchor: &An
         let report =
             tsm.lock().map_err(|_| "poisoned".to_owned()).and_then(|tsm| tsm.report(report_data).map_err(|e| e.to_string()));
         let report = report.map_err(ratls::Error::OwnQuote)?;
-        let frame = attest::Frame::parse(&report.blob).map_err(|error| ratls::Error::OwnQuote(error.to_string()))?;
-        Ok(OwnEvidence { quote: frame.bytes().to_vec(), tee: "tdx" })
+        let header = attest::QuoteHeader::parse(&report.blob).map_err(|error| ratls::Error::OwnQuote(error.to_string()))?;
+        Ok(OwnEvidence { quote: header.bytes().to_vec(), tee: "tdx" })
     };
     vault::export_key(&mut challenged.present(own, STEP)?, vaults.handle.as_str(), until())?;
     Ok(())

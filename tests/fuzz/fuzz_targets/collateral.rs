@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use attest::{Anchor, Checks, Collateral, Evidence, Floors, PcsParts, Policy, TcbDemand, TcbStatus, verify};
+use attest::{Anchor, Checks, Collateral, Appraisal, Floors, PcsParts, Policy, TcbDemand, TcbStatus, verify};
 use libfuzzer_sys::fuzz_target;
 
 const QUOTE: &[u8] = include_bytes!("../../vectors/dcap-qvl/sgx_quote");
@@ -12,14 +12,14 @@ const INTEL: &[u8] = include_bytes!("../../../initrd/anchors/intel-sgx-root.der"
 /// 2025-06-25, inside the collateral's windows.
 const NOW: u64 = 1_750_809_600;
 
-fn believe(collateral: &Collateral) -> Option<Evidence> {
-    let statuses = TcbDemand::Statuses(vec![TcbStatus::UpToDate, TcbStatus::ConfigurationAndSWHardeningNeeded]);
+fn believe(collateral: &Collateral) -> Option<Appraisal> {
+    let statuses = TcbDemand::Statuses(vec![TcbStatus::UpToDate, TcbStatus::ConfigurationAndSwHardeningNeeded]);
     let mut policy = Policy::of_nodes(Vec::new(), statuses, Floors::default());
-    policy.enclave.mrenclaves = None;
+    policy.sgx.mrenclaves = None;
     verify(QUOTE, Some(collateral), &Anchor::from_der(INTEL.to_vec()), &policy, NOW, &mut Checks::ignored()).ok()
 }
 
-static EVIDENCE: LazyLock<Option<Evidence>> =
+static EVIDENCE: LazyLock<Option<Appraisal>> =
     LazyLock::new(|| believe(&Collateral::from_json(GENUINE).expect("genuine collateral")));
 
 fuzz_target!(|bytes: &[u8]| {

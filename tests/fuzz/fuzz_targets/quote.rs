@@ -4,7 +4,7 @@
 
 use std::sync::LazyLock;
 
-use attest::{Anchor, Checks, Claimed, Collateral, Floors, Frame, Policy, TcbDemand, TcbStatus, verify};
+use attest::{Anchor, Checks, ClaimedPlatform, Collateral, Floors, QuoteHeader, Policy, TcbDemand, TcbStatus, verify};
 use libfuzzer_sys::fuzz_target;
 
 /// What the corpus begins with: the only quotes that may be believed.
@@ -39,10 +39,10 @@ struct World {
 }
 
 static WORLD: LazyLock<World> = LazyLock::new(|| {
-    let statuses = TcbDemand::Statuses(vec![TcbStatus::ConfigurationAndSWHardeningNeeded]);
+    let statuses = TcbDemand::Statuses(vec![TcbStatus::ConfigurationAndSwHardeningNeeded]);
     let policies = [statuses, TcbDemand::Signature].map(|demand| {
         let mut policy = Policy::of_nodes(Vec::new(), demand, Floors::default());
-        policy.enclave.mrenclaves = None;
+        policy.sgx.mrenclaves = None;
         policy
     });
     let collateral = Collateral::from_json(COLLATERAL).expect("genuine collateral");
@@ -50,10 +50,10 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
 });
 
 fuzz_target!(|quote: &[u8]| {
-    if let Ok(frame) = Frame::parse(quote) {
-        assert!(frame.bytes().len() <= quote.len() && frame.report_data().len() == 64);
+    if let Ok(header) = QuoteHeader::parse(quote) {
+        assert!(header.bytes().len() <= quote.len() && header.report_data().len() == 64);
     }
-    std::hint::black_box(Claimed::of(quote));
+    std::hint::black_box(ClaimedPlatform::of(quote));
     for policy in &WORLD.policies {
         if verify(quote, Some(&WORLD.collateral), &WORLD.anchor, policy, NOW, &mut Checks::kept()).is_ok() {
             let signed = SIGNED[usize::from(quote[0] != 3)];

@@ -1,6 +1,6 @@
 //! S: who signed what. And B: what the quote was made for.
 
-use attest::Refusal;
+use attest::VerifyError;
 use proptest::prelude::*;
 use sim_dcap::{Key, Pki, SgxQuote};
 
@@ -15,23 +15,23 @@ fn foreign() -> [u8; 64] {
 #[test]
 fn every_signature_is_checked() {
     let cases: [Case; 22] = [
-        ("S1", Sgx, "header changed", |p| p.quote = |q| q[8] ^= 1, Refusal::QuoteSignature),
-        ("S1", Sgx, "user data changed", |p| p.quote = |q| q[30] ^= 1, Refusal::QuoteSignature),
-        ("S1", Sgx, "MRENCLAVE changed", |p| p.quote = |q| q[48 + 64] ^= 1, Refusal::QuoteSignature),
-        ("S1", Sgx, "report data changed", |p| p.quote = |q| q[48 + 383] ^= 1, Refusal::QuoteSignature),
-        ("S1", Tdx, "RTMR3 changed", |p| p.quote = |q| q[48 + 472] ^= 1, Refusal::QuoteSignature),
-        ("S1", Tdx15, "body changed", |p| p.quote = |q| q[54 + 136] ^= 1, Refusal::QuoteSignature),
-        ("S1", Sgx, "signature changed", |p| p.quote = |q| q[436] ^= 1, Refusal::QuoteSignature),
-        ("S2", Sgx, "r and s are zero", |p| p.sgx.signature.signature = Some([0; 64]), Refusal::QuoteSignature),
-        ("S2", Sgx, "r and s are all ones", |p| p.sgx.signature.signature = Some([0xff; 64]), Refusal::QuoteSignature),
-        ("S2", Sgx, "QE signature of zeros", |p| p.sgx.signature.qe_signature = Some([0; 64]), Refusal::QeSignature),
-        ("S3", Sgx, "attestation key zero", |p| p.sgx.signature.attestation_key = Some([0; 64]), Refusal::QuoteSignature),
+        ("S1", Sgx, "header changed", |p| p.quote = |q| q[8] ^= 1, VerifyError::QuoteSignature),
+        ("S1", Sgx, "user data changed", |p| p.quote = |q| q[30] ^= 1, VerifyError::QuoteSignature),
+        ("S1", Sgx, "MRENCLAVE changed", |p| p.quote = |q| q[48 + 64] ^= 1, VerifyError::QuoteSignature),
+        ("S1", Sgx, "report data changed", |p| p.quote = |q| q[48 + 383] ^= 1, VerifyError::QuoteSignature),
+        ("S1", Tdx, "RTMR3 changed", |p| p.quote = |q| q[48 + 472] ^= 1, VerifyError::QuoteSignature),
+        ("S1", Tdx15, "body changed", |p| p.quote = |q| q[54 + 136] ^= 1, VerifyError::QuoteSignature),
+        ("S1", Sgx, "signature changed", |p| p.quote = |q| q[436] ^= 1, VerifyError::QuoteSignature),
+        ("S2", Sgx, "r and s are zero", |p| p.sgx.signature.signature = Some([0; 64]), VerifyError::QuoteSignature),
+        ("S2", Sgx, "r and s are all ones", |p| p.sgx.signature.signature = Some([0xff; 64]), VerifyError::QuoteSignature),
+        ("S2", Sgx, "QE signature of zeros", |p| p.sgx.signature.qe_signature = Some([0; 64]), VerifyError::QeSignature),
+        ("S3", Sgx, "attestation key zero", |p| p.sgx.signature.attestation_key = Some([0; 64]), VerifyError::QuoteSignature),
         (
             "S3",
             Sgx,
             "attestation key off the curve",
             |p| p.sgx.signature.attestation_key = Some([7; 64]),
-            Refusal::QuoteSignature,
+            VerifyError::QuoteSignature,
         ),
         (
             "S4",
@@ -45,13 +45,25 @@ fn every_signature_is_checked() {
                 p.sgx.signature.qe_report_data = Some(vouched);
                 p.platform.attestation_key = Key::generate().unwrap();
             },
-            Refusal::QeBinding,
+            VerifyError::QeBinding,
         ),
-        ("S5", Sgx, "authentication data changed", |p| p.quote = |q| q[436 + 128 + 384 + 64 + 2] ^= 1, Refusal::QeBinding),
-        ("S6", Sgx, "QE report changed", |p| p.quote = |q| q[436 + 128] ^= 1, Refusal::QeSignature),
-        ("S6", Tdx, "QE report changed", |p| p.quote = |q| q[636 + 128 + 6] ^= 1, Refusal::QeSignature),
-        ("S7", Sgx, "QE report signed by another's PCK", |p| p.platform.pck.key = Key::generate().unwrap(), Refusal::QeSignature),
-        ("S7", Tdx, "QE signature of something else", |p| p.td.signature.qe_signature = Some(foreign()), Refusal::QeSignature),
+        ("S5", Sgx, "authentication data changed", |p| p.quote = |q| q[436 + 128 + 384 + 64 + 2] ^= 1, VerifyError::QeBinding),
+        ("S6", Sgx, "QE report changed", |p| p.quote = |q| q[436 + 128] ^= 1, VerifyError::QeSignature),
+        ("S6", Tdx, "QE report changed", |p| p.quote = |q| q[636 + 128 + 6] ^= 1, VerifyError::QeSignature),
+        (
+            "S7",
+            Sgx,
+            "QE report signed by another's PCK",
+            |p| p.platform.pck.key = Key::generate().unwrap(),
+            VerifyError::QeSignature,
+        ),
+        (
+            "S7",
+            Tdx,
+            "QE signature of something else",
+            |p| p.td.signature.qe_signature = Some(foreign()),
+            VerifyError::QeSignature,
+        ),
         (
             "S8",
             Sgx,
@@ -63,11 +75,11 @@ fn every_signature_is_checked() {
                     q.splice(436..436 + 64, other[436..436 + 64].iter().copied());
                 }
             },
-            Refusal::QuoteSignature,
+            VerifyError::QuoteSignature,
         ),
-        ("B1", Sgx, "report data of zeros", |p| p.sgx.report.report_data = [0; 64], Refusal::ReportData),
-        ("B2", Sgx, "report data of an earlier exchange", |p| p.sgx.report.report_data[0] ^= 1, Refusal::ReportData),
-        ("B7", Sgx, "the first half is right", |p| p.sgx.report.report_data[32..].fill(0), Refusal::ReportData),
+        ("B1", Sgx, "report data of zeros", |p| p.sgx.report.report_data = [0; 64], VerifyError::ReportData),
+        ("B2", Sgx, "report data of an earlier exchange", |p| p.sgx.report.report_data[0] ^= 1, VerifyError::ReportData),
+        ("B7", Sgx, "the first half is right", |p| p.sgx.report.report_data[32..].fill(0), VerifyError::ReportData),
     ];
     crate::play(&cases);
 }
@@ -101,6 +113,6 @@ fn report_data_is_compared_whole() {
     assert!(judge(Sgx, honest).is_ok());
     for at in 0..64 {
         let verdict = judge(Sgx, |plot| plot.sgx.report.report_data[at] ^= 0x80);
-        assert_eq!(verdict.map(|_| ()), Err(Refusal::ReportData), "byte {at} of {REPORT_DATA:?}");
+        assert_eq!(verdict.map(|_| ()), Err(VerifyError::ReportData), "byte {at} of {REPORT_DATA:?}");
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use attest::{
-    Anchor, Checks, DomainPolicy, EnclavePolicy, Evidence, Floors, Policy, Refusal, TcbDemand, TcbStatus, verify, verify_node,
+    Anchor, Appraisal, Checks, Floors, Policy, SgxPolicy, TcbDemand, TcbStatus, TdPolicy, VerifyError, verify, verify_node,
 };
 use sim_dcap::{Pki, Platform, SgxQuote, SignedCollateral, TdLayout, TdQuote};
 
@@ -27,7 +27,7 @@ pub(crate) enum Kind {
 }
 
 /// Id, kind, what is done, how, and the rule that it breaks.
-pub(crate) type Case = (&'static str, Kind, &'static str, fn(&mut Plot), Refusal);
+pub(crate) type Case = (&'static str, Kind, &'static str, fn(&mut Plot), VerifyError);
 
 /// Everything that a hostile host may choose, and what the verifier demands.
 pub(crate) struct Plot {
@@ -55,15 +55,15 @@ static WORLD: LazyLock<(Pki, Platform)> = LazyLock::new(|| {
 pub(crate) fn honest(_plot: &mut Plot) {}
 
 /// Lets `change` act on the honest world and gives the verdict.
-pub(crate) fn judge(kind: Kind, change: impl FnOnce(&mut Plot)) -> Result<Evidence, Refusal> {
+pub(crate) fn judge(kind: Kind, change: impl FnOnce(&mut Plot)) -> Result<Appraisal, VerifyError> {
     judge_in_detail(kind, change).map_err(|refusal| match refusal {
-        Refusal::TcbStatus(refused) => Refusal::status(refused.status),
+        VerifyError::TcbStatus(refused) => VerifyError::status(refused.status),
         refusal => refusal,
     })
 }
 
 /// The same with what a status comes of.
-pub(crate) fn judge_in_detail(kind: Kind, change: impl FnOnce(&mut Plot)) -> Result<Evidence, Refusal> {
+pub(crate) fn judge_in_detail(kind: Kind, change: impl FnOnce(&mut Plot)) -> Result<Appraisal, VerifyError> {
     let (pki, platform) = WORLD.clone();
     let anchor = Anchor::from_der(pki.root_der().to_vec());
     let collateral =
@@ -81,8 +81,8 @@ pub(crate) fn judge_in_detail(kind: Kind, change: impl FnOnce(&mut Plot)) -> Res
             tcb: TcbDemand::Statuses(vec![TcbStatus::UpToDate]),
             floors: Floors::default(),
             platforms: Vec::new(),
-            enclave: EnclavePolicy { mrenclaves: Some(vec![MRENCLAVE]), ..EnclavePolicy::default() },
-            domain: DomainPolicy::default(),
+            sgx: SgxPolicy { mrenclaves: Some(vec![MRENCLAVE]), ..SgxPolicy::default() },
+            td: TdPolicy::default(),
         },
         now: NOW,
     };
@@ -98,7 +98,7 @@ pub(crate) fn judge_in_detail(kind: Kind, change: impl FnOnce(&mut Plot)) -> Res
         verify_node(&quote, &REPORT_DATA, &anchor, collateral, &plot.policy, plot.now)?;
     }
     let evidence = verify(&quote, collateral, &anchor, &plot.policy, plot.now, &mut Checks::kept())?;
-    if *evidence.report_data() == REPORT_DATA { Ok(evidence) } else { Err(Refusal::ReportData) }
+    if *evidence.report_data() == REPORT_DATA { Ok(evidence) } else { Err(VerifyError::ReportData) }
 }
 
 fn layout(kind: Kind) -> TdLayout {

@@ -137,9 +137,9 @@ pub(crate) struct NodeArgs {
     #[arg(long = "mrenclave", value_name = "HEX", required = true, value_delimiter = ',', value_parser = bytes::<32>)]
     pub(crate) mrenclaves: Vec<[u8; 32]>,
     /// A certificate authority of the vaults, PEM or DER: one of them must have signed a vault's leaf. The same as the initrd's
-    /// anchors/fleet-*.der. Can be repeated; default: any leaf
-    #[arg(long = "fleet-anchor", value_name = "FILE")]
-    pub(crate) fleet_anchors: Vec<PathBuf>,
+    /// anchors/node-ca-*.der. Can be repeated; default: any leaf
+    #[arg(long, value_name = "FILE")]
+    pub(crate) node_ca: Vec<PathBuf>,
     /// The platform instance id or PPID of a machine that may run a vault, as in cvm.vault.platforms; default: any machine
     #[arg(long = "platform", value_name = "HEX", value_delimiter = ',', value_parser = platform)]
     pub(crate) platforms: Vec<std::vec::Vec<u8>>,

@@ -66,8 +66,8 @@ impl Undo<'_> {
         } else {
             words.push("--bearer-fd N".to_owned());
         }
-        if !nodes.authorities.is_empty() {
-            words.push("--fleet-anchor FILE".to_owned());
+        if !nodes.node_ca.is_empty() {
+            words.push("--node-ca FILE".to_owned());
         }
         let rest = "(each FILE and N as for provision; also --kid, --audience, --floors and --client-key, if they were given)";
         format!("{} {rest}", words.join(" "))

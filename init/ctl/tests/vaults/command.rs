@@ -107,7 +107,7 @@ fn policy_provision_and_promote_work_hand_in_hand() {
     let file = desk.path("policy.json");
 
     let output = desk.provision();
-    assert!(text(&output.stderr).contains("warning: any enclave of this build may hold a share: --platform or --fleet-anchor"));
+    assert!(text(&output.stderr).contains("warning: any enclave of this build may hold a share: --platform or --node-ca"));
     let words = text(&output.stdout);
     let line = words.replace('\n', " ");
     let guest =

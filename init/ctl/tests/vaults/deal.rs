@@ -46,9 +46,9 @@ fn any_two_shares_make_the_key_that_the_words_commit_to() {
 fn one_vault_that_is_not_ready_keeps_every_share_at_home() {
     type Check = fn(&Cause) -> bool;
     let cases: [(Misbehaviour, Check); 5] = [
-        (Misbehaviour::WrongMrenclave, |c| matches!(c, Cause::Vault(ratls::Error::Node(attest::Refusal::Measurement(_))))),
+        (Misbehaviour::WrongMrenclave, |c| matches!(c, Cause::Vault(ratls::Error::Node(attest::VerifyError::Measurement(_))))),
         (Misbehaviour::DebugEnclave, |c| matches!(c, Cause::Vault(ratls::Error::Node(_)))),
-        (Misbehaviour::ForeignRoot, |c| matches!(c, Cause::Vault(ratls::Error::Node(attest::Refusal::Anchor)))),
+        (Misbehaviour::ForeignRoot, |c| matches!(c, Cause::Vault(ratls::Error::Node(attest::VerifyError::Anchor)))),
         (Misbehaviour::Down, |c| matches!(c, Cause::Vault(ratls::Error::Stream(..) | ratls::Error::Tls(_)))),
         (Misbehaviour::Echo, |c| matches!(c, Cause::Server(vault::operator::Error::Echo))),
     ];
@@ -88,7 +88,7 @@ fn a_vault_on_another_platform_or_of_another_authority_gets_no_share() {
     let world = World::new();
     let nodes = keys::list(&world.as_owner()).unwrap().into_iter().map(|answer| answer.unwrap().0);
     let platforms: Vec<_> = nodes.map(|node| node.platform).collect();
-    let authorities = || world.nodes.iter().map(vault_node::NodeHandle::ca_der);
+    let node_ca = || world.nodes.iter().map(vault_node::NodeHandle::ca_der);
     let refused = |request: &Request| {
         let Error::NotReady(failures) = provision(request).unwrap_err() else { panic!("shares were sent") };
         assert!(world.is_empty());
@@ -98,11 +98,11 @@ fn a_vault_on_another_platform_or_of_another_authority_gets_no_share() {
     request.nodes.platforms = platforms[..2].to_vec();
     assert_eq!(refused(&request), world.vaults()[2..]);
     request.nodes.platforms = Vec::new();
-    request.nodes.authorities = authorities().skip(1).collect();
+    request.nodes.node_ca = node_ca().skip(1).collect();
     assert_eq!(refused(&request), world.vaults()[..1]);
 
     request.nodes.platforms = platforms.clone();
-    request.nodes.authorities = authorities().collect();
+    request.nodes.node_ca = node_ca().collect();
     let want = platforms.iter().map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>()).collect::<Vec<_>>();
     assert_eq!(provision(&request).unwrap().words[5], format!("cvm.vault.platforms={}", want.join(",")));
 }

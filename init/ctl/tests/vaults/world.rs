@@ -79,7 +79,7 @@ impl World {
             vaults: self.vaults(),
             anchor: self.pki.root_der().to_vec(),
             mrenclaves: vec![MRENCLAVE],
-            authorities: Vec::new(),
+            node_ca: Vec::new(),
             platforms: Vec::new(),
             statuses: vec![TcbStatus::UpToDate],
             floors: Floors::default(),

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use attest::{Claimed, Collateral};
+use attest::{ClaimedPlatform, Collateral};
 use cmdline::Host;
 use pccs::{Pccs, PccsError, UnverifiedTls};
 use ratls::{CollateralSource, Transport};
@@ -43,7 +43,7 @@ struct Cache {
 }
 
 impl Cache {
-    fn fetch(&self, claimed: Claimed, deadline: Instant) -> Result<Collateral, PccsError> {
+    fn fetch(&self, claimed: ClaimedPlatform, deadline: Instant) -> Result<Collateral, PccsError> {
         // One look at the name for all parts; why it failed is said here, since the parts only know that there was no stream.
         let places = self.reach.places(&self.place.host, self.place.port, deadline);
         if let Err(error) = &places {
@@ -103,7 +103,7 @@ pub(super) struct Sources {
     cache: Option<Cache>,
     /// What the cache said and when, for all vaults of this boot: what it gave is not asked for twice, and a dead cache costs its
     /// time once for all of them.
-    fetched: Mutex<HashMap<Claimed, Arc<Mutex<Option<Said>>>>>,
+    fetched: Mutex<HashMap<ClaimedPlatform, Arc<Mutex<Option<Said>>>>>,
     bundle: Vec<Arc<Collateral>>,
 }
 
@@ -130,7 +130,7 @@ impl Sources {
 
 impl CollateralSource for Sources {
     fn find(&self, quote: &[u8], deadline: Instant) -> Vec<Arc<Collateral>> {
-        let claimed = Claimed::of(quote);
+        let claimed = ClaimedPlatform::of(quote);
         let cached = self.cache.as_ref().zip(claimed).and_then(|(cache, claimed)| {
             let entry = self.entry(claimed)?;
             // Held while it is asked: whoever comes second for the same platform finds the answer.
@@ -161,7 +161,7 @@ impl CollateralSource for Sources {
 impl Sources {
     /// What is known for a platform type. Quotes that are not verified yet name these, so there is an end to how many are kept; none
     /// beyond it.
-    fn entry(&self, claimed: Claimed) -> Option<Arc<Mutex<Option<Said>>>> {
+    fn entry(&self, claimed: ClaimedPlatform) -> Option<Arc<Mutex<Option<Said>>>> {
         let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
         if fetched.len() >= PLATFORMS_MAX && !fetched.contains_key(&claimed) {
             fetched.retain(|_, entry| Arc::strong_count(entry) > 1); // what nobody is waiting for

@@ -8,7 +8,7 @@ use attest::{Anchor, VerifiedNode};
 use cmdline::VaultAddress;
 use linux::tsm::Tsm;
 use quorum::{Backoff, Command, Generation, RedialReason, Share};
-use ratls::{Challenged, Expectation, Fleet, Handshaken, Identity, QuoteTime};
+use ratls::{Challenged, Expectation, Handshaken, Identity, NodeCa, QuoteTime};
 use vault::{ShareError, ShareMaterial};
 
 use super::collateral::Sources;
@@ -33,7 +33,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// What all vaults' threads share.
 pub(super) struct Dialer {
     pub(super) identity: Identity,
-    pub(super) fleet: Fleet,
+    pub(super) node_ca: NodeCa,
     pub(super) anchor: Anchor,
     pub(super) nodes: attest::Policy,
     pub(super) clock: ratls::Clock,
@@ -194,7 +194,7 @@ impl Dialer {
         let mut context = [0; 32];
         linux::clock::random(&mut context).map_err(Error::Random)?;
         let expected = Expectation { anchor: &self.anchor, policy: &self.nodes, clock: self.clock, collateral: &self.collateral };
-        let handshaken = Handshaken::connect_within(&self.fleet, stream, &self.identity, self.within(CONNECT))?;
+        let handshaken = Handshaken::connect_within(&self.node_ca, stream, &self.identity, self.within(CONNECT))?;
         Ok(handshaken.challenge(&context, &expected, self.within(STEP))?)
     }
 

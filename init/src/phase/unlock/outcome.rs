@@ -337,7 +337,7 @@ mod tests {
     }
 
     fn not_believed() -> dial::Error {
-        dial::Error::from(ratls::Error::Node(attest::Refusal::Measurement("mrenclave")))
+        dial::Error::from(ratls::Error::Node(attest::VerifyError::Measurement("mrenclave")))
     }
 
     fn bare() -> dial::Error {

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use attest::{Frame, FrameError, Tee};
+use attest::{QuoteHeader, QuoteHeaderError, Tee};
 use linux::readiness::Stop;
 use linux::tsm::{REPORT_DATA_BYTES, Report, Tsm};
 use quorum::Backoff;
@@ -25,7 +25,7 @@ pub(super) enum Error {
     #[error("no report interface: {0}")]
     Interface(linux::Error),
     #[error("answer of the quoting service: {0}")]
-    Frame(FrameError),
+    QuoteHeader(QuoteHeaderError),
     #[error("answer of the quoting service: no SEV-SNP report")]
     Snp,
     #[error("provider is not known")]
@@ -45,7 +45,7 @@ pub(super) enum Error {
 impl Error {
     /// A silent, busy, failing or lying quoting service may be restarted; a machine without one, or with another, stays so.
     const fn is_transient(&self) -> bool {
-        matches!(self, Self::Service(_) | Self::Frame(_) | Self::Snp | Self::ReportData | Self::OtherDomain)
+        matches!(self, Self::Service(_) | Self::QuoteHeader(_) | Self::Snp | Self::ReportData | Self::OtherDomain)
     }
 }
 
@@ -100,14 +100,14 @@ fn attempt(tsm: &Tsm, report_data: &[u8; REPORT_DATA_BYTES]) -> Result<OwnEviden
 
 /// A TDX quote over our report data, of the domain that the TDX module itself says we are; without its padding.
 fn trust_domain(report: &Report, report_data: &[u8; REPORT_DATA_BYTES], own: &[u8]) -> Result<Vec<u8>, Error> {
-    let frame = Frame::parse(&report.blob).map_err(Error::Frame)?;
-    if frame.tee() != Tee::Tdx || frame.report_data() != report_data {
+    let header = QuoteHeader::parse(&report.blob).map_err(Error::QuoteHeader)?;
+    if header.tee() != Tee::Tdx || header.report_data() != report_data {
         return Err(Error::ReportData);
     }
-    if frame.domain() != Some(own) {
+    if header.td_info() != Some(own) {
         return Err(Error::OtherDomain);
     }
-    Ok(frame.bytes().to_vec())
+    Ok(header.bytes().to_vec())
 }
 
 /// An SEV-SNP report over our report data.

@@ -12,9 +12,9 @@ const INTERMEDIATES_MAX: usize = 3;
 
 /// Whose nodes are spoken to. Without an authority any node may answer: its quote is what proves it.
 #[derive(Debug, Clone, Default)]
-pub struct Fleet(Vec<CertificateDer<'static>>);
+pub struct NodeCa(Vec<CertificateDer<'static>>);
 
-impl Fleet {
+impl NodeCa {
     /// Nodes whose leaf one of these authorities signed (DER).
     #[must_use]
     pub fn of(authorities: Vec<Vec<u8>>) -> Self {
@@ -99,15 +99,15 @@ mod tests {
     fn leaf_must_be_signed_by_the_authority_if_there_is_one() {
         let (ours, others) = (authority(), authority());
         let (own, foreign) = (leaf(&ours.0, &ours.1), leaf(&others.0, &others.1));
-        let fleet = Fleet::of(vec![ours.2.clone()]);
-        assert!(fleet.admits(&own, &[], at(IN_TIME)) && !fleet.admits(&foreign, &[], at(IN_TIME)));
-        assert!(fleet.admits(&own, &[], at(IN_TIME + 31_536_000)), "a host's clock ahead keeps nobody out");
-        assert_eq!(fleet.window(&own, &[], at(IN_TIME)), Some((1_767_225_600, 1_798_675_200)), "2026-01-01 to 2026-12-31");
-        assert_eq!(Fleet::default().window(&own, &[], at(IN_TIME)), None);
-        assert_eq!(fleet.window(&CertificateDer::from(vec![1]), &[], at(IN_TIME)), None);
-        assert!(Fleet::default().admits(&foreign, &[], at(IN_TIME)));
-        assert!(Fleet::of(vec![others.2, ours.2]).admits(&own, &[], at(IN_TIME)), "one of two");
-        assert!(!Fleet::of(vec![b"not a certificate".to_vec()]).admits(&own, &[], at(IN_TIME)));
+        let node_ca = NodeCa::of(vec![ours.2.clone()]);
+        assert!(node_ca.admits(&own, &[], at(IN_TIME)) && !node_ca.admits(&foreign, &[], at(IN_TIME)));
+        assert!(node_ca.admits(&own, &[], at(IN_TIME + 31_536_000)), "a host's clock ahead keeps nobody out");
+        assert_eq!(node_ca.window(&own, &[], at(IN_TIME)), Some((1_767_225_600, 1_798_675_200)), "2026-01-01 to 2026-12-31");
+        assert_eq!(NodeCa::default().window(&own, &[], at(IN_TIME)), None);
+        assert_eq!(node_ca.window(&CertificateDer::from(vec![1]), &[], at(IN_TIME)), None);
+        assert!(NodeCa::default().admits(&foreign, &[], at(IN_TIME)));
+        assert!(NodeCa::of(vec![others.2, ours.2]).admits(&own, &[], at(IN_TIME)), "one of two");
+        assert!(!NodeCa::of(vec![b"not a certificate".to_vec()]).admits(&own, &[], at(IN_TIME)));
     }
 
     /// An attacker with the key of an expired authority can put any dates into a leaf.
@@ -120,7 +120,7 @@ mod tests {
         (old.not_before, old.not_after) = (rcgen::date_time_ymd(2026, 1, 1), rcgen::date_time_ymd(2026, 2, 1));
         let old_der = old.signed_by(&between, &Issuer::from_params(&params, &key)).unwrap().der().clone();
         let leaf = leaf(&between, &old);
-        let window = Fleet::of(vec![root]).window(&leaf, &[old_der], at(IN_TIME));
+        let window = NodeCa::of(vec![root]).window(&leaf, &[old_der], at(IN_TIME));
         assert_eq!(window, Some((1_767_225_600, 1_769_904_000)), "2026-01-01 to 2026-02-01");
     }
 }

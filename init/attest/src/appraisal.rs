@@ -11,9 +11,9 @@ use x509_cert::der::{DateTime, Decode};
 use crate::chain::{self, Link};
 use crate::checks::Checks;
 use crate::diagnosis::Refused;
-use crate::policy::{Anchor, Floors, PlatformProperty, Policy, TcbDemand, TcbStatus};
-use crate::refusal::{Dated, Document, Refusal, Role};
-use crate::{Collateral, Frame, FrameError, TcbRefusal, Tee, domain, enclave, hex, signature};
+use crate::error::{Document, Role, Validity, VerifyError};
+use crate::policy::{Anchor, Floors, PlatformProperty, Policy, TcbDemand, TcbStatus, acceptable};
+use crate::{Collateral, QuoteHeader, QuoteHeaderError, TcbShortfall, Tee, hex, sgx, signature, td};
 
 /// What is known of a platform's TCB.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,14 +45,14 @@ pub struct Platform {
 
 /// A genuine quote of an acceptable platform, enclave or domain, under one anchor, at one time. Only [`verify`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Evidence {
+pub struct Appraisal {
     pub(crate) report: Report,
     pub(crate) tcb: Tcb,
     pub(crate) platform: Platform,
     pub(crate) valid: (u64, u64),
 }
 
-impl Evidence {
+impl Appraisal {
     /// The 64 bytes that whoever asked for the quote chose.
     #[must_use]
     pub fn report_data(&self) -> &[u8; 64] {
@@ -84,12 +84,12 @@ impl Evidence {
 }
 
 /// Verifies a quote at `now` (Unix seconds): that it is one, that it is genuine under `anchor`, that `policy` accepts platform and
-/// enclave or domain. What the quote was made *for* is the caller's to compare ([`Evidence::report_data`]).
+/// enclave or domain. What the quote was made *for* is the caller's to compare ([`Appraisal::report_data`]).
 ///
 /// `collateral` is looked at only where policy demands TCB statuses.
 ///
 /// # Errors
-/// The first [`Refusal`].
+/// The first [`VerifyError`].
 pub fn verify(
     quote: &[u8],
     collateral: Option<&Collateral>,
@@ -97,12 +97,12 @@ pub fn verify(
     policy: &Policy,
     now: u64,
     checks: &mut Checks,
-) -> Result<Evidence, Refusal> {
-    let frame = Frame::parse(quote)?;
-    let parsed = Quote::parse(frame.bytes()).map_err(|_| FrameError::Short)?;
-    let signatures = frame.signatures().ok_or(FrameError::Short)?;
+) -> Result<Appraisal, VerifyError> {
+    let header = QuoteHeader::parse(quote)?;
+    let parsed = Quote::parse(header.bytes()).map_err(|_| QuoteHeaderError::Short)?;
+    let signatures = header.signatures().ok_or(QuoteHeaderError::Short)?;
     checks.passed("quote format", || {
-        format!("version {}, {:?}, {} bytes", parsed.header.version, frame.tee(), frame.bytes().len())
+        format!("version {}, {:?}, {} bytes", parsed.header.version, header.tee(), header.bytes().len())
     });
     let pck = chain::pck(signatures.chain, &anchor.0)?;
     checks.passed("anchor", || "the PCK chain ends in the anchor".to_owned());
@@ -111,17 +111,17 @@ pub fn verify(
         names.collect::<Vec<_>>().join(" < ")
     });
     let evidence = match &policy.tcb {
-        TcbDemand::Signature => signature::verify(&frame, &signatures, &parsed, &pck, policy, now, checks)?,
+        TcbDemand::Signature => signature::verify(&header, &signatures, &parsed, &pck, policy, now, checks)?,
         TcbDemand::Statuses(statuses) => {
-            let collateral = collateral.ok_or(Refusal::NoCollateral)?;
-            let claims = with_collateral(&frame, &pck, collateral, anchor, now, checks)?;
+            let collateral = collateral.ok_or(VerifyError::NoCollateral)?;
+            let claims = with_collateral(&header, &pck, collateral, anchor, now, checks)?;
             assess(&claims, collateral, statuses, &policy.floors, now, checks)?
         }
     };
     check_platform(&evidence.platform, policy, checks)?;
     match &evidence.report {
-        Report::SgxEnclave(report) => enclave::check(report, &policy.enclave, checks)?,
-        report @ (Report::TD10(_) | Report::TD15(_) | Report::TD15Ex(_)) => domain::check(report, &policy.domain, checks)?,
+        Report::SgxEnclave(report) => sgx::check(report, &policy.sgx, checks)?,
+        report @ (Report::TD10(_) | Report::TD15(_) | Report::TD15Ex(_)) => td::check(report, &policy.td, checks)?,
     }
     Ok(evidence)
 }
@@ -130,8 +130,8 @@ pub fn verify(
 /// Unverified: [`verify`] at that time is what makes it true. `None` when something of it cannot be read.
 #[must_use]
 pub fn earliest(quote: &[u8], collateral: Option<&Collateral>, anchor: &Anchor) -> Option<u64> {
-    let frame = Frame::parse(quote).ok()?;
-    let mut links = chain::pck(frame.signatures()?.chain, &anchor.0).ok()?;
+    let header = QuoteHeader::parse(quote).ok()?;
+    let mut links = chain::pck(header.signatures()?.chain, &anchor.0).ok()?;
     let mut issued = 0;
     if let Some(collateral) = collateral {
         issued = collateral.issued()?;
@@ -143,13 +143,13 @@ pub fn earliest(quote: &[u8], collateral: Option<&Collateral>, anchor: &Anchor) 
 
 /// dcap-qvl's part: signatures, chains, lists, windows, TCB levels.
 fn with_collateral(
-    frame: &Frame<'_>,
+    header: &QuoteHeader<'_>,
     pck: &[Link],
     collateral: &Collateral,
     anchor: &Anchor,
     now: u64,
     checks: &mut Checks,
-) -> Result<QuoteClaims, Refusal> {
+) -> Result<QuoteClaims, VerifyError> {
     let of = |pem: &str, role: Role| chain::signer(pem.as_bytes(), role, &anchor.0);
     let info_chain = of(&collateral.0.tcb_info_issuer_chain, Role::TcbInfoSigner)?;
     let identity_chain = of(&collateral.0.qe_identity_issuer_chain, Role::QeIdentitySigner)?;
@@ -157,11 +157,11 @@ fn with_collateral(
     let signatures =
         [(&collateral.0.tcb_info_signature, Document::TcbInfo), (&collateral.0.qe_identity_signature, Document::QeIdentity)];
     if let Some((_, document)) = signatures.into_iter().find(|(signature, _)| signature.len() != 64) {
-        return Err(Refusal::DocumentSignature(document));
+        return Err(VerifyError::DocumentSignature(document));
     }
-    check_kinds(frame.tee(), collateral)?;
+    check_kinds(header.tee(), collateral)?;
     let verifier = QuoteVerifier::new(anchor.0.clone());
-    let outcome = verifier.verify_with_policy(frame.bytes(), collateral.0.clone(), now, &QuotePolicy::claims_only(now));
+    let outcome = verifier.verify_with_policy(header.bytes(), collateral.0.clone(), now, &QuotePolicy::claims_only(now));
     let claims = outcome.map_err(|error| {
         let refused = Refused { collateral, pck, signers: [&info_chain, &identity_chain], now };
         refused.because(&format!("{error:#}"))
@@ -180,7 +180,7 @@ fn with_collateral(
 }
 
 /// That the documents are for this kind of machine; dcap-qvl says it only after their signatures.
-fn check_kinds(tee: Tee, collateral: &Collateral) -> Result<(), Refusal> {
+fn check_kinds(tee: Tee, collateral: &Collateral) -> Result<(), VerifyError> {
     #[derive(serde::Deserialize)]
     struct Kind {
         /// The second version, which Intel no longer serves, has none.
@@ -194,14 +194,14 @@ fn check_kinds(tee: Tee, collateral: &Collateral) -> Result<(), Refusal> {
     let documents =
         [(Document::TcbInfo, &collateral.0.tcb_info, info), (Document::QeIdentity, &collateral.0.qe_identity, identity)];
     for (document, text, id) in documents {
-        let kind: Kind = serde_json::from_str(text).map_err(|_| Refusal::DocumentMalformed(document))?;
+        let kind: Kind = serde_json::from_str(text).map_err(|_| VerifyError::DocumentMalformed(document))?;
         let is_known = match document {
             Document::TcbInfo => kind.version == 3,
             // Intel announced a third version; what it changes is read by its signed text.
             Document::QeIdentity => kind.version == 2 || kind.version == 3,
         };
         if kind.id.as_deref() != Some(id) || !is_known {
-            return Err(Refusal::DocumentKind(document));
+            return Err(VerifyError::DocumentKind(document));
         }
     }
     Ok(())
@@ -215,20 +215,21 @@ fn assess(
     floors: &Floors,
     now: u64,
     checks: &mut Checks,
-) -> Result<Evidence, Refusal> {
+) -> Result<Appraisal, VerifyError> {
     // The text was verified; it parses again as it did then.
-    let info: TcbInfo = serde_json::from_str(&collateral.0.tcb_info).map_err(|_| Refusal::Pce)?;
-    let pce_id = <[u8; 2]>::try_from(claims.platform.pck.pce_id.as_slice()).map(u16::from_be_bytes).map_err(|_| Refusal::Pce)?;
+    let info: TcbInfo = serde_json::from_str(&collateral.0.tcb_info).map_err(|_| VerifyError::Pce)?;
+    let pce_id =
+        <[u8; 2]>::try_from(claims.platform.pck.pce_id.as_slice()).map(u16::from_be_bytes).map_err(|_| VerifyError::Pce)?;
     if u16::from_str_radix(&info.pce_id, 16) != Ok(pce_id) {
-        return Err(Refusal::Pce);
+        return Err(VerifyError::Pce);
     }
     checks.passed("PCE", || format!("{pce_id:04x}"));
     let valid @ (from, until) = window(claims);
     if now < from {
-        return Err(Refusal::Future(Dated::Collateral));
+        return Err(VerifyError::Future(Validity::Collateral));
     }
     if now > until {
-        return Err(Refusal::Expired(Dated::Collateral));
+        return Err(VerifyError::Expired(Validity::Collateral));
     }
     let evaluation = claims.tcb.eval_data_number.min(claims.qe.tcb_eval_data_number);
     let floored = [
@@ -238,22 +239,22 @@ fn assess(
     ];
     for (value, floor, what) in floored {
         if value < floor {
-            return Err(Refusal::Floor(what));
+            return Err(VerifyError::Floor(what));
         }
         checks.passed(what, || format!("{value} is not below {floor}"));
     }
-    let status = claims.tcb.status;
-    if status == TcbStatus::Revoked || !statuses.contains(&status) {
-        return Err(Refusal::TcbStatus(TcbRefusal::of(claims, &info, statuses)));
+    let status = acceptable(claims.tcb.status).ok_or(VerifyError::TcbRevoked)?;
+    if !statuses.contains(&status) {
+        return Err(VerifyError::TcbStatus(TcbShortfall::of(status, claims, &info, statuses)));
     }
     checks.passed("TCB status", || format!("{status} is accepted"));
     let advisories = &claims.tcb.advisory_ids;
     if advisories.iter().any(|advisory| floors.advisories_denied.contains(advisory)) {
-        return Err(Refusal::Advisory);
+        return Err(VerifyError::Advisory);
     }
     checks.passed("advisories", || format!("[{}]: none of {} denied", advisories.join(" "), floors.advisories_denied.len()));
     let pck = &claims.platform.pck;
-    Ok(Evidence {
+    Ok(Appraisal {
         report: claims.report.clone(),
         tcb: Tcb::Assessed { status, advisories: advisories.clone(), evaluation },
         platform: Platform {
@@ -284,7 +285,7 @@ fn window(claims: &QuoteClaims) -> (u64, u64) {
     (from, claims.earliest_expiration_date.min(claims.qe_iden_earliest_expiration_date).saturating_sub(1))
 }
 
-fn check_platform(platform: &Platform, policy: &Policy, checks: &mut Checks) -> Result<(), Refusal> {
+fn check_platform(platform: &Platform, policy: &Policy, checks: &mut Checks) -> Result<(), VerifyError> {
     let properties = [
         (PlatformProperty::Smt, platform.smt, "hyperthreading is on"),
         (PlatformProperty::Dynamic, platform.dynamic, "packages can be added"),
@@ -292,7 +293,7 @@ fn check_platform(platform: &Platform, policy: &Policy, checks: &mut Checks) -> 
     ];
     for (property, has, what) in properties {
         if has == Some(true) && policy.floors.platforms_denied.contains(&property) {
-            return Err(Refusal::Platform(what));
+            return Err(VerifyError::Platform(what));
         }
     }
     checks.passed("platform properties", || {
@@ -304,7 +305,7 @@ fn check_platform(platform: &Platform, policy: &Policy, checks: &mut Checks) -> 
     } else if policy.platforms.contains(&platform.id) {
         checks.passed("platform", || hex(&platform.id));
     } else {
-        return Err(Refusal::PlatformPin);
+        return Err(VerifyError::PlatformPin);
     }
     Ok(())
 }

@@ -3,8 +3,8 @@
 use dcap_qvl::quote::EnclaveReport;
 
 use crate::checks::Checks;
-use crate::policy::EnclavePolicy;
-use crate::{Refusal, hex};
+use crate::policy::SgxPolicy;
+use crate::{VerifyError, hex};
 
 /// Attributes, low byte: the enclave is initialised; it may be debugged; it may use the provisioning or launch key.
 const INIT: u8 = 0x01;
@@ -14,19 +14,19 @@ const LAUNCH_KEY: u8 = 0x20;
 /// MISCSELECT: the enclave is told why it was interrupted (EXINFO, CPINFO). Nothing else is defined.
 const MISC_KNOWN: u32 = 0b11;
 
-pub(crate) fn check(report: &EnclaveReport, policy: &EnclavePolicy, checks: &mut Checks) -> Result<(), Refusal> {
+pub(crate) fn check(report: &EnclaveReport, policy: &SgxPolicy, checks: &mut Checks) -> Result<(), VerifyError> {
     let [flags, ..] = report.attributes;
     if flags & DEBUG != 0 {
-        return Err(Refusal::Debug);
+        return Err(VerifyError::Debug);
     }
     if flags & INIT == 0 {
-        return Err(Refusal::Enclave("not initialised"));
+        return Err(VerifyError::Sgx("not initialised"));
     }
     if flags & (PROVISION_KEY | LAUNCH_KEY) != 0 {
-        return Err(Refusal::Enclave("holds provisioning or launch keys"));
+        return Err(VerifyError::Sgx("holds provisioning or launch keys"));
     }
     if report.misc_select & !MISC_KNOWN != 0 {
-        return Err(Refusal::Enclave("MISCSELECT"));
+        return Err(VerifyError::Sgx("MISCSELECT"));
     }
     checks.passed("enclave attributes", || format!("flags {flags:#04x}: initialised, no debug, no provisioning or launch key"));
     check_config(report, policy)?;
@@ -36,18 +36,18 @@ pub(crate) fn check(report: &EnclaveReport, policy: &EnclavePolicy, checks: &mut
         Some(builds) if builds.contains(&report.mr_enclave) => {
             checks.passed("MRENCLAVE", || format!("{} is one of {}", hex(&report.mr_enclave), builds.len()));
         }
-        Some(_) => return Err(Refusal::Measurement("mrenclave")),
+        Some(_) => return Err(VerifyError::Measurement("mrenclave")),
     }
     Ok(())
 }
 
 /// The host chooses CONFIGID and CONFIGSVN when it starts an enclave, and MRENCLAVE says nothing of them.
-fn check_config(report: &EnclaveReport, policy: &EnclavePolicy) -> Result<(), Refusal> {
+fn check_config(report: &EnclaveReport, policy: &SgxPolicy) -> Result<(), VerifyError> {
     // Report bytes 160..256 (CONFIGID at 192) and 260..320 (CONFIGSVN at 260).
     let id = report.reserved3.get(32..).unwrap_or_default();
     let svn = report.reserved4.first_chunk::<2>();
     if id != policy.config_id || svn != Some(&[0, 0]) {
-        return Err(Refusal::Enclave("CONFIGID"));
+        return Err(VerifyError::Sgx("CONFIGID"));
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Why a quote is not believed: one kind a rule, in words of our own. Nothing that a peer sent is quoted.
 
-use crate::{FrameError, TcbRefusal, TcbStatus};
+use crate::{QuoteHeaderError, TcbShortfall, TcbStatus};
 
 /// Whose certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub enum Document {
 
 /// What has a window of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dated {
+pub enum Validity {
     /// A certificate.
     Certificate(Role),
     /// A revocation list.
@@ -50,10 +50,10 @@ pub enum Dated {
 
 /// Why a quote is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum VerifyError {
     /// The bytes are not a quote.
     #[error("quote")]
-    Frame(#[from] FrameError),
+    QuoteHeader(#[from] QuoteHeaderError),
     /// A quote of another kind of machine than is asked for.
     #[error("quote is not an SGX enclave's")]
     NotSgx,
@@ -116,10 +116,10 @@ pub enum Refusal {
     Pce,
     /// Not yet valid at the time of verification.
     #[error("{0}: from the future")]
-    Future(Dated),
+    Future(Validity),
     /// No longer valid at the time of verification.
     #[error("{0}: expired")]
-    Expired(Dated),
+    Expired(Validity),
     /// Older than the image allows.
     #[error("{0} below the image's floor")]
     Floor(&'static str),
@@ -143,7 +143,10 @@ pub enum Refusal {
     TdxModule(&'static str),
     /// A TCB status that policy does not accept.
     #[error("{0}")]
-    TcbStatus(TcbRefusal),
+    TcbStatus(TcbShortfall),
+    /// The TCB status is `Revoked`.
+    #[error("TCB status Revoked is not accepted")]
+    TcbRevoked,
     /// An advisory that policy denies applies to the platform.
     #[error("an advisory on the deny-list applies")]
     Advisory,
@@ -158,10 +161,10 @@ pub enum Refusal {
     Debug,
     /// Attributes of an enclave.
     #[error("enclave: {0}")]
-    Enclave(&'static str),
+    Sgx(&'static str),
     /// Attributes of a trust domain.
     #[error("trust domain: {0}")]
-    Domain(&'static str),
+    Td(&'static str),
     /// Another build than policy names.
     #[error("{0} is not on the list")]
     Measurement(&'static str),
@@ -173,11 +176,11 @@ pub enum Refusal {
     Verification,
 }
 
-impl Refusal {
+impl VerifyError {
     /// A status that policy does not accept, with nothing that explains it.
     #[must_use]
     pub const fn status(status: TcbStatus) -> Self {
-        Self::TcbStatus(TcbRefusal::bare(status))
+        Self::TcbStatus(TcbShortfall::bare(status))
     }
 
     /// Whether another time of verification could change the answer.
@@ -217,7 +220,7 @@ impl std::fmt::Display for Document {
     }
 }
 
-impl std::fmt::Display for Dated {
+impl std::fmt::Display for Validity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Certificate(role) => write!(f, "{role} certificate"),

@@ -33,7 +33,7 @@ struct Compared {
 }
 
 /// What came of it.
-pub(super) struct Verdict {
+pub(super) struct ReplayResult {
     compared: Vec<Compared>,
     /// Registers that the logs extend and nothing was held against: nobody vouches for those events.
     uncompared: Vec<Register>,
@@ -81,7 +81,7 @@ impl Compared {
     }
 }
 
-impl Verdict {
+impl ReplayResult {
     pub(super) fn of(logs: &Logs, asked: &Asked<'_>) -> Self {
         let without_log = |register: Register| register == IMA && !logs.has(IMA);
         let compared: Vec<Compared> = (asked.registers.iter())
@@ -153,7 +153,7 @@ impl Verdict {
             CommandLine::Measured(by) => Some(format!("ok    the command line was measured by {by}")),
         };
         let empty = (!self.has_events).then(|| "WRONG the logs have no event that was measured".to_owned());
-        let verdict = match (self.replays(), self.is_good()) {
+        let result = match (self.replays(), self.is_good()) {
             (true, true) => "the logs replay",
             (true, false) => "the logs replay, WITHOUT that command line",
             (false, _) => "the logs do NOT replay",
@@ -164,7 +164,7 @@ impl Verdict {
             .chain(boots)
             .chain(empty)
             .chain(command_line)
-            .chain([verdict.to_owned()])
+            .chain([result.to_owned()])
             .collect()
     }
 

@@ -3,11 +3,11 @@
 use dcap_qvl::intel::{parse_pck_extension, pck_ca};
 use dcap_qvl::quote::Quote;
 
-use crate::{Frame, Tee};
+use crate::{QuoteHeader, Tee};
 
 /// The collateral that a quote asks for. Unverified: a lie leads to collateral that does not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Claimed {
+pub struct ClaimedPlatform {
     /// Kind of machine.
     pub tee: Tee,
     /// Family, model, stepping, platform type, custom SKU.
@@ -36,18 +36,18 @@ impl Authority {
     }
 }
 
-impl Claimed {
+impl ClaimedPlatform {
     /// Reads the leaf in `quote`; `None` when there is none that can be read.
     #[must_use]
     pub fn of(quote: &[u8]) -> Option<Self> {
-        let frame = Frame::parse(quote).ok()?;
-        let parsed = Quote::parse(frame.bytes()).ok()?;
+        let header = QuoteHeader::parse(quote).ok()?;
+        let parsed = Quote::parse(header.bytes()).ok()?;
         let chain = dcap_qvl::intel::extract_cert_chain(&parsed).ok()?;
         let leaf = chain.first()?;
         let authority = match pck_ca(leaf).ok()? {
             dcap_qvl::config::PckCa::Processor => Authority::Processor,
             dcap_qvl::config::PckCa::Platform => Authority::Platform,
         };
-        Some(Self { tee: frame.tee(), fmspc: parse_pck_extension(leaf).ok()?.fmspc, authority })
+        Some(Self { tee: header.tee(), fmspc: parse_pck_extension(leaf).ok()?.fmspc, authority })
     }
 }

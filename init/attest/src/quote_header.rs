@@ -28,7 +28,7 @@ pub enum Tee {
 
 /// A quote cut to its own length, with the offset of what the signature speaks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Frame<'a> {
+pub struct QuoteHeader<'a> {
     bytes: &'a [u8],
     tee: Tee,
     body: usize,
@@ -53,7 +53,7 @@ pub(crate) struct Signatures<'a> {
 
 /// Why bytes are not a quote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum FrameError {
+pub enum QuoteHeaderError {
     /// Shorter than its own lengths say.
     #[error("quote cut short")]
     Short,
@@ -86,36 +86,36 @@ pub enum FrameError {
     Tail,
 }
 
-impl<'a> Frame<'a> {
+impl<'a> QuoteHeader<'a> {
     /// Finds the end of the quote in `bytes` and cuts off zero padding.
     ///
     /// # Errors
-    /// Each [`FrameError`] says which rule.
-    pub fn parse(bytes: &'a [u8]) -> Result<Self, FrameError> {
+    /// Each [`QuoteHeaderError`] says which rule.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, QuoteHeaderError> {
         let version = u16_at(bytes, 0)?;
         let key_type = u16_at(bytes, 2)?;
         let tee_type = u32_at(bytes, 4)?;
         if !(3..=5).contains(&version) {
-            return Err(FrameError::Version(version));
+            return Err(QuoteHeaderError::Version(version));
         }
         if key_type != KEY_TYPE_ECDSA_P256 {
-            return Err(FrameError::KeyType(key_type));
+            return Err(QuoteHeaderError::KeyType(key_type));
         }
         let (tee, body, body_bytes) = match (version, tee_type) {
             (3, 0) => (Tee::Sgx, HEADER_BYTES, 384),
             (4, 0x81) => (Tee::Tdx, HEADER_BYTES, 584),
             (5, 0x81) => (Tee::Tdx, HEADER_BYTES + 6, td_body_bytes(bytes)?),
-            (_, other) => return Err(FrameError::TeeType(other)),
+            (_, other) => return Err(QuoteHeaderError::TeeType(other)),
         };
-        if bytes.get(12..28).ok_or(FrameError::Short)? != VENDOR_INTEL {
-            return Err(FrameError::Vendor);
+        if bytes.get(12..28).ok_or(QuoteHeaderError::Short)? != VENDOR_INTEL {
+            return Err(QuoteHeaderError::Vendor);
         }
         let signature = body + body_bytes;
         let length = usize_at(bytes, signature)?;
-        let end = signature.checked_add(4).and_then(|start| start.checked_add(length)).ok_or(FrameError::Short)?;
-        let (quote, tail) = bytes.split_at_checked(end).ok_or(FrameError::Short)?;
+        let end = signature.checked_add(4).and_then(|start| start.checked_add(length)).ok_or(QuoteHeaderError::Short)?;
+        let (quote, tail) = bytes.split_at_checked(end).ok_or(QuoteHeaderError::Short)?;
         if tail.len() > PADDING_MAX || tail.iter().any(|byte| *byte != 0) {
-            return Err(FrameError::Tail);
+            return Err(QuoteHeaderError::Tail);
         }
         certification(quote, version, signature + 4)?;
         Ok(Self { bytes: quote, tee, body, signature: signature + 4 })
@@ -136,7 +136,7 @@ impl<'a> Frame<'a> {
     /// What identifies a trust domain: TDATTRIBUTES, XFAM, MRTD, MRCONFIGID, MROWNER, MROWNERCONFIG, RTMR0 to 3, 400 bytes in the
     /// order of a TDREPORT's TDINFO. `None` for enclaves. Unverified.
     #[must_use]
-    pub fn domain(&self) -> Option<&'a [u8]> {
+    pub fn td_info(&self) -> Option<&'a [u8]> {
         let start = self.body + 120;
         (self.tee == Tee::Tdx).then(|| self.bytes.get(start..start + 400)).flatten()
     }
@@ -171,22 +171,22 @@ impl<'a> Frame<'a> {
 }
 
 /// The body of version 5 says its type and size: TD 1.0, TD 1.5 and TD 1.5 extended are known.
-fn td_body_bytes(bytes: &[u8]) -> Result<usize, FrameError> {
+fn td_body_bytes(bytes: &[u8]) -> Result<usize, QuoteHeaderError> {
     let kind = u16_at(bytes, HEADER_BYTES)?;
     let size = usize_at(bytes, HEADER_BYTES + 2)?;
     match (kind, size) {
         (2, 584) | (3, 648) | (4, 885) => Ok(size),
-        _ => Err(FrameError::BodyType(kind)),
+        _ => Err(QuoteHeaderError::BodyType(kind)),
     }
 }
 
 /// The certification data must be a PCK chain and must fill the signature data exactly.
-fn certification(quote: &[u8], version: u16, signature: usize) -> Result<(), FrameError> {
+fn certification(quote: &[u8], version: u16, signature: usize) -> Result<(), QuoteHeaderError> {
     let mut at = signature + 64 + 64; // signature, attestation key
     if version > 3 {
         let outer = u16_at(quote, at)?;
         if outer != CERTIFICATION_QE_REPORT {
-            return Err(FrameError::CertificationType(outer));
+            return Err(QuoteHeaderError::CertificationType(outer));
         }
         fills(quote, at)?;
         at += 6;
@@ -194,32 +194,32 @@ fn certification(quote: &[u8], version: u16, signature: usize) -> Result<(), Fra
     at += 384 + 64; // QE report, its signature
     let authentication = u16_at(quote, at)?;
     if authentication != AUTHENTICATION_BYTES {
-        return Err(FrameError::AuthenticationData(authentication));
+        return Err(QuoteHeaderError::AuthenticationData(authentication));
     }
     at += 2 + usize::from(authentication);
     let inner = u16_at(quote, at)?;
     if inner != CERTIFICATION_PCK_CHAIN {
-        return Err(FrameError::CertificationType(inner));
+        return Err(QuoteHeaderError::CertificationType(inner));
     }
     fills(quote, at)
 }
 
 /// A field of type (2 bytes), length (4) and data at `at` must end where the quote ends.
-fn fills(quote: &[u8], at: usize) -> Result<(), FrameError> {
+fn fills(quote: &[u8], at: usize) -> Result<(), QuoteHeaderError> {
     let length = usize_at(quote, at + 2)?;
-    if (at + 6).checked_add(length) == Some(quote.len()) { Ok(()) } else { Err(FrameError::Length) }
+    if (at + 6).checked_add(length) == Some(quote.len()) { Ok(()) } else { Err(QuoteHeaderError::Length) }
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> Result<u16, FrameError> {
-    let field = bytes.get(at..).and_then(|rest| rest.first_chunk()).ok_or(FrameError::Short)?;
+fn u16_at(bytes: &[u8], at: usize) -> Result<u16, QuoteHeaderError> {
+    let field = bytes.get(at..).and_then(|rest| rest.first_chunk()).ok_or(QuoteHeaderError::Short)?;
     Ok(u16::from_le_bytes(*field))
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> Result<u32, FrameError> {
-    let field = bytes.get(at..).and_then(|rest| rest.first_chunk()).ok_or(FrameError::Short)?;
+fn u32_at(bytes: &[u8], at: usize) -> Result<u32, QuoteHeaderError> {
+    let field = bytes.get(at..).and_then(|rest| rest.first_chunk()).ok_or(QuoteHeaderError::Short)?;
     Ok(u32::from_le_bytes(*field))
 }
 
-fn usize_at(bytes: &[u8], at: usize) -> Result<usize, FrameError> {
-    usize::try_from(u32_at(bytes, at)?).map_err(|_| FrameError::Short)
+fn usize_at(bytes: &[u8], at: usize) -> Result<usize, QuoteHeaderError> {
+    usize::try_from(u32_at(bytes, at)?).map_err(|_| QuoteHeaderError::Short)
 }
