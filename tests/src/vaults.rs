@@ -6,10 +6,10 @@ mod key;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use cvmctl::collateral::Sources;
-use cvmctl::policy::{self, Image, Owner, Terms, key_policy};
-use cvmctl::provision::{self, provision};
-use cvmctl::{Credentials, Floors, Nodes, TcbStatus, promote};
+use ctl::collateral::Sources;
+use ctl::policy::{self, Image, Owner, Terms, key_policy};
+use ctl::provision::{self, provision};
+use ctl::{Credentials, Floors, Nodes, TcbStatus, promote};
 use machine::TdInfo;
 use sim_dcap::{Pki, Platform, SnpChip};
 use vault_node::{Issuer, Misbehaviour, Node, NodeConfig, NodeHandle};

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use attest::TcbDemand;
 use clap::{Args, Parser, Subcommand};
-use cvmctl::TcbStatus;
+use ctl::TcbStatus;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 

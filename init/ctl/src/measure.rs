@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use cvmctl::policy::{Image, key_policy};
+use ctl::policy::{Image, key_policy};
 use eventlog::cel::CAP;
 use eventlog::register::Hash;
 use predict::{Chain, Event, Firmware, Prediction, SecureBoot, direct};

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use attest::{Anchor, Appraisal, Checks, Floors, Policy, QuoteHeader, SgxPolicy, Tcb, TcbDemand, TdPolicy, VerifyError, verify};
-use cvmctl::collateral::{CACHE_TIMEOUT, Sources};
+use ctl::collateral::{CACHE_TIMEOUT, Sources};
 use ratls::CollateralSource as _;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};

@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use cvmctl::Floors;
+use ctl::Floors;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -33,7 +33,7 @@ pub(crate) enum Error {
     #[error("keeping secrets out of core dumps")]
     Core(#[source] rustix::io::Errno),
     #[error("collateral")]
-    Source(#[from] cvmctl::collateral::SourceError),
+    Source(#[from] ctl::collateral::SourceError),
     #[error("collateral cache: {0}")]
     Caches(String),
     #[error("{path} has mode {mode:04o}, and others could read the key: expected 0600. Run: chmod 600 {path}")]
@@ -91,7 +91,7 @@ pub(crate) enum Error {
     #[error("output")]
     Output(#[from] io::Error),
     #[error(transparent)]
-    Refused(#[from] cvmctl::Error),
+    Refused(#[from] ctl::Error),
 }
 
 pub(crate) fn run(cli: Cli) -> Result<ExitCode, Error> {

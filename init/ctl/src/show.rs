@@ -3,10 +3,10 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use cvmctl::Failure;
-use cvmctl::keys::Answers;
-use cvmctl::promote::Promoted;
-use cvmctl::provision::Provisioned;
+use ctl::Failure;
+use ctl::keys::Answers;
+use ctl::promote::Promoted;
+use ctl::provision::Provisioned;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -21,7 +21,7 @@ pub(crate) fn lines(lines: &[String]) -> io::Result<()> {
 
 /// In ASCII: parts of it may be a node's or a file's words, and a terminal obeys some of them.
 pub(crate) fn json(value: &Value) -> io::Result<()> {
-    lines(&[cvmctl::escape(&format!("{value:#}"))])
+    lines(&[ctl::escape(&format!("{value:#}"))])
 }
 
 pub(crate) fn provisioned(done: &Provisioned) -> io::Result<()> {

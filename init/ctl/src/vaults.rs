@@ -8,9 +8,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use cvmctl::collateral::Sources;
-use cvmctl::policy::{self, Facts, Image, Owner, Terms, refused_attributes};
-use cvmctl::{Credentials, Floors, Nodes, promote, provision};
+use ctl::collateral::Sources;
+use ctl::policy::{self, Facts, Image, Owner, Terms, refused_attributes};
+use ctl::{Credentials, Floors, Nodes, promote, provision};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
-use cvmctl::TcbStatus;
-use cvmctl::policy::TTL_SECONDS;
+use ctl::TcbStatus;
+use ctl::policy::TTL_SECONDS;
 
 use super::{at, bits, bytes, platform, tcb, uuid};
 

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use cvmctl::keys::{self, Deleted};
-use cvmctl::profiles::{self, Which};
+use ctl::keys::{self, Deleted};
+use ctl::profiles::{self, Which};
 use quorum::Commitment;
 use serde_json::{Value, json};
 use vault::operator::{AuditEntry, KeyInfo, ListedKey, PendingProfile, ProfileSource};
@@ -201,7 +201,7 @@ fn audit_json(entry: &AuditEntry) -> Value {
 
 fn pending_line(pending: &PendingProfile) -> String {
     let platform = if pending.staged_by_platform { " (the platform, not the owner)" } else { "" };
-    let name = cvmctl::NodeText::new(pending.profile.get("name").and_then(Value::as_str).unwrap_or_default());
+    let name = ctl::NodeText::new(pending.profile.get("name").and_then(Value::as_str).unwrap_or_default());
     let (id, by, at) = (pending.id, &pending.staged_by_sub, date(pending.staged_at));
     format!("{id} {name}: staged {at} by {by}{platform}, source {}", pending.source)
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use cvmctl::{Credentials, Identity, Token};
+use ctl::{Credentials, Identity, Token};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -17,7 +17,7 @@ use crate::{new_file, show};
 pub(crate) fn client_key(args: &ClientKey) -> Result<ExitCode, Error> {
     let identity = match kept(&args.file) {
         Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            let pem = Identity::new_operator_pem().map_err(cvmctl::Error::Identity)?;
+            let pem = Identity::new_operator_pem().map_err(ctl::Error::Identity)?;
             // Another process may have made one meanwhile: then that one counts.
             new_file::create(&args.file, &pem)?;
             kept(&args.file)?

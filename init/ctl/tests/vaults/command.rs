@@ -253,7 +253,7 @@ fn keys_are_listed_described_and_deleted() {
 fn profiles_are_staged_promoted_and_revoked() {
     let desk = Desk::new();
     desk.provision();
-    let profile = |image: &cvmctl::policy::Image| desk.world.policy(&[*image])["principals"]["tees"][0]["Tee"].clone();
+    let profile = |image: &ctl::policy::Image| desk.world.policy(&[*image])["principals"]["tees"][0]["Tee"].clone();
     let (file, bad) = (desk.path("profile.json"), desk.path("bad.json"));
     fs::write(&file, profile(&NEW_IMAGE).to_string()).unwrap();
     let mut wrong = profile(&NEW_IMAGE);
@@ -277,7 +277,7 @@ fn profiles_are_staged_promoted_and_revoked() {
     assert_eq!(text(&promoted.stdout).matches(": policy version 2\n").count(), 3, "{}", text(&promoted.stderr));
     assert!(desk.world.export(0, &NEW_IMAGE).is_ok() && desk.world.export(0, &OLD_IMAGE).is_ok(), "it is added");
 
-    let third = cvmctl::policy::Image { rtmr2: [4; 48], ..OLD_IMAGE };
+    let third = ctl::policy::Image { rtmr2: [4; 48], ..OLD_IMAGE };
     fs::write(&file, profile(&third).to_string()).unwrap();
     desk.own("profile stage", &["--profile", &file]);
     let revoked = desk.own("profile revoke", &["--profile", &file]);

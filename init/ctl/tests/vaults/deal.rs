@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cvmctl::collateral::Sources;
-use cvmctl::keys;
-use cvmctl::provision::{Request, provision};
-use cvmctl::{Cause, Credentials, Error};
+use ctl::collateral::Sources;
+use ctl::keys;
+use ctl::provision::{Request, provision};
+use ctl::{Cause, Credentials, Error};
 use quorum::{Collector, Fate, Progress, Rule, Threshold};
 use serde_json::json;
 use vault_node::{Issuer, Misbehaviour};
@@ -77,7 +77,7 @@ fn a_vault_whose_platform_falls_short_is_refused_with_what_would_accept_it() {
     request.nodes.collateral = Arc::default();
     let said = provision(&request).unwrap_err().to_string();
     assert_eq!(said.matches("the node staples none, as real nodes do; give --collateral").count(), 3, "{said}");
-    request.nodes.statuses.push(cvmctl::TcbStatus::OutOfDate);
+    request.nodes.statuses.push(ctl::TcbStatus::OutOfDate);
     request.nodes.collateral = sources(&json);
     assert!(provision(&request).unwrap().words[5].starts_with("cvm.tcb=UpToDate,OutOfDate"));
 }
@@ -122,7 +122,7 @@ fn nodes_whose_clocks_are_off_take_their_tokens() {
 #[test]
 fn the_app_id_that_was_given_is_a_word() {
     let world = World::new();
-    let facts = cvmctl::policy::Facts { app: Some([0xab; 16]), ..Default::default() };
+    let facts = ctl::policy::Facts { app: Some([0xab; 16]), ..Default::default() };
     let done = provision(&Request { facts, ..world.request() }).unwrap();
     assert_eq!((done.words.len(), done.words[3].as_str()), (6, "cvm.vault.app=abababab-abab-abab-abab-abababababab"));
 }

@@ -1,8 +1,8 @@
 //! A new policy lets a new image have the old key.
 
-use cvmctl::Error;
-use cvmctl::promote::promote;
-use cvmctl::provision::provision;
+use ctl::Error;
+use ctl::promote::promote;
+use ctl::provision::provision;
 use serde_json::json;
 use vault_node::Misbehaviour;
 

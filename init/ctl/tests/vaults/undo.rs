@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use cvmctl::keys::{self, Deleted};
-use cvmctl::provision::{Request, provision};
-use cvmctl::{Cause, Error};
+use ctl::keys::{self, Deleted};
+use ctl::provision::{Request, provision};
+use ctl::{Cause, Error};
 use serde_json::{Value, json};
 use vault_node::Misbehaviour;
 
@@ -226,7 +226,7 @@ fn nothing_is_deleted_while_a_vault_that_may_have_given_the_key_out_is_down() {
     for updated in [false, true] {
         provision(&world.request()).unwrap();
         if updated {
-            let promoted = cvmctl::promote::promote(&world.promotion(&[OLD_IMAGE])).unwrap();
+            let promoted = ctl::promote::promote(&world.promotion(&[OLD_IMAGE])).unwrap();
             assert!(promoted[0].is_ok());
         } else {
             world.export(0, &OLD_IMAGE).unwrap();

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use attest::{Anchor, Policy, TcbDemand};
-use cvmctl::collateral::Sources;
-use cvmctl::policy::{Facts, Image, Owner, Terms, key_policy};
-use cvmctl::{Credentials, Floors, Nodes, TcbStatus, keys, promote, provision};
+use ctl::collateral::Sources;
+use ctl::policy::{Facts, Image, Owner, Terms, key_policy};
+use ctl::{Credentials, Floors, Nodes, TcbStatus, keys, promote, provision};
 use quorum::{Generation, Share};
 use ratls::{Clock, Expectation, Handshaken, Identity, OwnEvidence};
 use serde_json::Value;
