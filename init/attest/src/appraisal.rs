@@ -1,4 +1,4 @@
-//! The verdict on a quote: every check in its order, and the evidence that is left when all of them held.
+//! Verification of a quote: all checks in their order, and the appraisal that results when all of them pass.
 
 use dcap_qvl::quote::{Quote, Report};
 use dcap_qvl::tcb_info::TcbInfo;
@@ -18,23 +18,23 @@ use crate::{Collateral, QuoteHeader, QuoteHeaderError, TcbShortfall, Tee, hex, s
 /// What is known of a platform's TCB.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tcb {
-    /// Collateral says.
+    /// What the collateral says.
     Assessed {
-        /// Platform, module and quoting enclave converged.
+        /// Status of platform, TDX module and quoting enclave together.
         status: TcbStatus,
         /// Intel's advisories that apply.
         advisories: Vec<String>,
         /// The lower `tcbEvaluationDataNumber` of the two documents.
         evaluation: u32,
     },
-    /// Policy did not ask: nothing is known of revocation or TCB.
+    /// Policy demands signatures only: nothing is known of revocation or TCB.
     Unknown,
 }
 
 /// The platform that made a quote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Platform {
-    /// What tells it from another: platform instance id where the PCK has one, else the PPID; 16 bytes.
+    /// Identifies the platform: the platform instance id where the PCK leaf has one, else the PPID; 16 bytes.
     pub id: Vec<u8>,
     /// Family, model, stepping, platform type, custom SKU.
     pub fmspc: [u8; 6],
@@ -43,7 +43,8 @@ pub struct Platform {
     pub(crate) cached_keys: Option<bool>,
 }
 
-/// A genuine quote of an acceptable platform, enclave or domain, under one anchor, at one time. Only [`verify`] makes one.
+/// The result of verification: a genuine quote of an accepted platform and of an accepted enclave or trust domain. Only [`verify`]
+/// makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Appraisal {
     pub(crate) report: Report,
@@ -53,7 +54,7 @@ pub struct Appraisal {
 }
 
 impl Appraisal {
-    /// The 64 bytes that whoever asked for the quote chose.
+    /// The 64 bytes that the requester of the quote chose.
     #[must_use]
     pub fn report_data(&self) -> &[u8; 64] {
         match &self.report {
@@ -83,13 +84,13 @@ impl Appraisal {
     }
 }
 
-/// Verifies a quote at `now` (Unix seconds): that it is one, that it is genuine under `anchor`, that `policy` accepts platform and
-/// enclave or domain. What the quote was made *for* is the caller's to compare ([`Appraisal::report_data`]).
+/// Verifies a quote at `now` (Unix seconds): its format, that it is genuine under `anchor`, and that `policy` accepts its platform and
+/// its enclave or trust domain. The caller compares what the quote was made for ([`Appraisal::report_data`]).
 ///
-/// `collateral` is looked at only where policy demands TCB statuses.
+/// `collateral` is used only if policy demands TCB statuses.
 ///
 /// # Errors
-/// The first [`VerifyError`].
+/// [`VerifyError`] of the first rule that does not hold.
 pub fn verify(
     quote: &[u8],
     collateral: Option<&Collateral>,
@@ -126,8 +127,8 @@ pub fn verify(
     Ok(evidence)
 }
 
-/// The earliest time, Unix seconds, at which everything that speaks for a quote can be valid: when the last of it was issued.
-/// Unverified: [`verify`] at that time is what makes it true. `None` when something of it cannot be read.
+/// The earliest time, Unix seconds, at which the quote's certificates and collateral can all be valid: when the last of them was issued.
+/// The dates are not verified; call [`verify`] at that time. `None` when a part cannot be parsed.
 #[must_use]
 pub fn earliest(quote: &[u8], collateral: Option<&Collateral>, anchor: &Anchor) -> Option<u64> {
     let header = QuoteHeader::parse(quote).ok()?;
@@ -141,7 +142,7 @@ pub fn earliest(quote: &[u8], collateral: Option<&Collateral>, anchor: &Anchor) 
     links.iter().map(|link| link.window().0).chain(std::iter::once(issued)).max()
 }
 
-/// dcap-qvl's part: signatures, chains, lists, windows, TCB levels.
+/// Runs dcap-qvl, which checks signatures, chains, revocation lists, validity periods and TCB levels.
 fn with_collateral(
     header: &QuoteHeader<'_>,
     pck: &[Link],
@@ -179,11 +180,11 @@ fn with_collateral(
     Ok(claims)
 }
 
-/// That the documents are for this kind of machine; dcap-qvl says it only after their signatures.
+/// Checks that the documents are for this TEE. dcap-qvl checks it too, but only after the signatures.
 fn check_kinds(tee: Tee, collateral: &Collateral) -> Result<(), VerifyError> {
     #[derive(serde::Deserialize)]
     struct Kind {
-        /// The second version, which Intel no longer serves, has none.
+        /// Absent in version 2, which Intel no longer serves.
         id: Option<String>,
         version: u64,
     }
@@ -197,7 +198,7 @@ fn check_kinds(tee: Tee, collateral: &Collateral) -> Result<(), VerifyError> {
         let kind: Kind = serde_json::from_str(text).map_err(|_| VerifyError::DocumentMalformed(document))?;
         let is_known = match document {
             Document::TcbInfo => kind.version == 3,
-            // Intel announced a third version; what it changes is read by its signed text.
+            // Intel announced version 3.
             Document::QeIdentity => kind.version == 2 || kind.version == 3,
         };
         if kind.id.as_deref() != Some(id) || !is_known {
@@ -207,7 +208,7 @@ fn check_kinds(tee: Tee, collateral: &Collateral) -> Result<(), VerifyError> {
     Ok(())
 }
 
-/// What dcap-qvl takes as it comes: status, PCE, dates that begin in the future, rollback, advisories.
+/// Checks what dcap-qvl only reports: status, PCE, start of validity, rollback, advisories.
 fn assess(
     claims: &QuoteClaims,
     collateral: &Collateral,
@@ -216,7 +217,7 @@ fn assess(
     now: u64,
     checks: &mut Checks,
 ) -> Result<Appraisal, VerifyError> {
-    // The text was verified; it parses again as it did then.
+    // dcap-qvl verified and parsed the same text before.
     let info: TcbInfo = serde_json::from_str(&collateral.0.tcb_info).map_err(|_| VerifyError::Pce)?;
     let pce_id =
         <[u8; 2]>::try_from(claims.platform.pck.pce_id.as_slice()).map(u16::from_be_bytes).map_err(|_| VerifyError::Pce)?;
@@ -268,7 +269,7 @@ fn assess(
     })
 }
 
-/// The security versions of a trust domain's module; an enclave has none.
+/// TEE_TCB_SVN of a trust domain; an enclave has none.
 pub(crate) fn tee_tcb_svn(report: &Report) -> Option<&[u8; 16]> {
     match report {
         Report::SgxEnclave(_) => None,
@@ -278,8 +279,8 @@ pub(crate) fn tee_tcb_svn(report: &Report) -> Option<&[u8; 16]> {
     }
 }
 
-/// When every part is valid: after the last was issued, until before the first expires. A list is no longer good in the very second
-/// of its next update (webpki), a document still is (dcap-qvl); here all are like lists.
+/// The period in which every part is valid: from when the last was issued until before the first expires. In the second of its next
+/// update, a list is expired for webpki and a document still valid for dcap-qvl; here both are expired.
 fn window(claims: &QuoteClaims) -> (u64, u64) {
     let from = claims.latest_issue_date.max(claims.qe_iden_latest_issue_date);
     (from, claims.earliest_expiration_date.min(claims.qe_iden_earliest_expiration_date).saturating_sub(1))
@@ -288,7 +289,7 @@ fn window(claims: &QuoteClaims) -> (u64, u64) {
 fn check_platform(platform: &Platform, policy: &Policy, checks: &mut Checks) -> Result<(), VerifyError> {
     let properties = [
         (PlatformProperty::Smt, platform.smt, "hyperthreading is on"),
-        (PlatformProperty::Dynamic, platform.dynamic, "packages can be added"),
+        (PlatformProperty::Dynamic, platform.dynamic, "packages can be added later"),
         (PlatformProperty::CachedKeys, platform.cached_keys, "root keys are kept by the registration service"),
     ];
     for (property, has, what) in properties {
@@ -301,11 +302,11 @@ fn check_platform(platform: &Platform, policy: &Policy, checks: &mut Checks) -> 
         format!("[{}]: {} denied", said.join(", "), policy.floors.platforms_denied.len())
     });
     if policy.platforms.is_empty() {
-        checks.skipped("platform", || format!("{}: not compared, none given", hex(&platform.id)));
+        checks.skipped("platform", || format!("{}: not compared: policy gives no value", hex(&platform.id)));
     } else if policy.platforms.contains(&platform.id) {
         checks.passed("platform", || hex(&platform.id));
     } else {
-        return Err(VerifyError::PlatformPin);
+        return Err(VerifyError::PlatformId(platform.id.clone()));
     }
     Ok(())
 }

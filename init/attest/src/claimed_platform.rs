@@ -1,22 +1,22 @@
-//! What a quote says of its platform before anything is verified: enough to look for collateral, and no more.
+//! The platform that a quote names, before verification: used only to look up collateral.
 
 use dcap_qvl::intel::{parse_pck_extension, pck_ca};
 use dcap_qvl::quote::Quote;
 
 use crate::{QuoteHeader, Tee};
 
-/// The collateral that a quote asks for. Unverified: a lie leads to collateral that does not fit.
+/// Which collateral a quote needs. Not verified: false values lead to collateral that does not match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClaimedPlatform {
-    /// Kind of machine.
+    /// Kind of TEE.
     pub tee: Tee,
     /// Family, model, stepping, platform type, custom SKU.
     pub fmspc: [u8; 6],
-    /// Which authority signed the PCK leaf.
+    /// Which CA signed the PCK leaf.
     pub authority: Authority,
 }
 
-/// One of Intel's two authorities for PCK leaves.
+/// One of Intel's two CAs for PCK leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Authority {
     /// Single-socket client platforms.
@@ -26,7 +26,7 @@ pub enum Authority {
 }
 
 impl Authority {
-    /// As a PCS writes it in `ca=`.
+    /// The value of a PCS's parameter `ca`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -37,7 +37,7 @@ impl Authority {
 }
 
 impl ClaimedPlatform {
-    /// Reads the leaf in `quote`; `None` when there is none that can be read.
+    /// Parses the PCK leaf in `quote`; `None` if there is none or it is malformed.
     #[must_use]
     pub fn of(quote: &[u8]) -> Option<Self> {
         let header = QuoteHeader::parse(quote).ok()?;

@@ -1,7 +1,7 @@
-//! Which rule it was, when dcap-qvl refused. It can make a refusal clearer and never undo one.
+//! Finds out which rule a quote broke when dcap-qvl refused it. The result only makes the error more specific; the quote stays refused.
 //!
-//! dcap-qvl says in prose what was wrong, and with certificates not whose; it is pinned to one version, so its prose is stable, and
-//! the catalogue in the tests would fail on a change. Nothing of the prose leaves this module: it may quote what a peer sent.
+//! dcap-qvl reports errors as text, and does not say which certificate is wrong. Its version is pinned, so the texts are stable, and the
+//! catalogue in the tests fails if one changes. The text itself is dropped here, since it may quote what a peer sent.
 
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use x509_cert::certificate::Rfc5280;
@@ -12,7 +12,7 @@ use crate::chain::Link;
 use crate::error::{Crl, Document, Role, Validity};
 use crate::{Collateral, QuoteHeaderError, VerifyError};
 
-/// What was refused: the chains, leaf first, root last.
+/// The input that dcap-qvl refused. Chains are leaf first, root last.
 pub(crate) struct Refused<'a> {
     pub(crate) collateral: &'a Collateral,
     pub(crate) pck: &'a [Link],
@@ -21,10 +21,10 @@ pub(crate) struct Refused<'a> {
 }
 
 impl Refused<'_> {
-    /// The rule that fits `words`, dcap-qvl's own.
-    pub(crate) fn because(&self, words: &str) -> VerifyError {
-        let by_words = WORDS.iter().find(|(part, _)| words.contains(part)).map(|(_, refusal)| refusal.clone());
-        match by_words {
+    /// The rule that fits `text`, dcap-qvl's error.
+    pub(crate) fn because(&self, text: &str) -> VerifyError {
+        let by_text = TEXTS.iter().find(|(part, _)| text.contains(part)).map(|(_, refusal)| refusal.clone());
+        match by_text {
             Some(refusal @ (VerifyError::CrlUnreadable(_) | VerifyError::Verification)) => {
                 self.lists_and_chains().unwrap_or(refusal)
             }
@@ -33,7 +33,7 @@ impl Refused<'_> {
         }
     }
 
-    /// Reads lists and chains once more to find the one that is wrong.
+    /// Checks lists and chains once more to find the one that is wrong.
     fn lists_and_chains(&self) -> Option<VerifyError> {
         let [.., authority, root] = self.pck else { return None };
         let lists = [(Crl::Root, &self.collateral.0.root_ca_crl, root), (Crl::Pck, &self.collateral.0.pck_crl, authority)];
@@ -48,7 +48,7 @@ impl Refused<'_> {
         chains.into_iter().find_map(|chain| self.chain(chain, &revoked))
     }
 
-    /// The serial numbers on a list, if it is what its place calls for.
+    /// The serial numbers on a list, if issuer, signature and validity are right.
     fn list(&self, which: Crl, der: &[u8], issuer: &Link) -> Result<Vec<Vec<u8>>, VerifyError> {
         let list = CertificateList::<Rfc5280>::from_der(der).map_err(|_| VerifyError::CrlUnreadable(which))?;
         let fields = &list.tbs_cert_list;
@@ -60,7 +60,7 @@ impl Refused<'_> {
         }
         let from = fields.this_update.to_unix_duration().as_secs();
         let until = fields.next_update.map_or(0, |time| time.to_unix_duration().as_secs());
-        // In the very second of its next update a list is no longer good, webpki says.
+        // For webpki a list is expired in the second of its next update.
         self.window(Validity::Crl(which), (from, until.saturating_sub(1)))?;
         let revoked = fields.revoked_certificates.iter().flatten();
         Ok(revoked.map(|entry| entry.serial_number.as_bytes().to_vec()).collect())
@@ -106,8 +106,8 @@ fn is_signed(signed: Option<Vec<u8>>, signature: &[u8], issuer: &Link) -> bool {
 const TCB_INFO: Document = Document::TcbInfo;
 const QE_IDENTITY: Document = Document::QeIdentity;
 
-/// dcap-qvl 0.7.1's words, the more particular first.
-const WORDS: &[(&str, VerifyError)] = &[
+/// Parts of dcap-qvl 0.7.1's error texts, the more specific first.
+const TEXTS: &[(&str, VerifyError)] = &[
     ("Failed to load root ca", VerifyError::AnchorUnusable),
     ("Failed to parse root CA CRL", VerifyError::CrlUnreadable(Crl::Root)),
     ("Failed to parse PCK CRL", VerifyError::CrlUnreadable(Crl::Pck)),
@@ -159,10 +159,10 @@ const WORDS: &[(&str, VerifyError)] = &[
     ("platform TCB date", VerifyError::DocumentMalformed(TCB_INFO)),
     ("TCB status is invalid: Revoked", VerifyError::TcbRevoked),
     ("Debug mode is enabled", VerifyError::Debug),
-    ("TD profiling is enabled", VerifyError::Td("profiling")),
-    ("Reserved bits in TD attributes", VerifyError::Td("reserved attributes")),
+    ("TD profiling is enabled", VerifyError::Td("profiling is on")),
+    ("Reserved bits in TD attributes", VerifyError::Td("reserved bits in TDATTRIBUTES")),
     ("TD migration is enabled", VerifyError::Td("migratable")),
-    ("SERVTD_EXT is enabled", VerifyError::Td("bound to a service domain")),
-    ("Invalid MR service TD", VerifyError::Td("bound to a service domain")),
+    ("SERVTD_EXT is enabled", VerifyError::Td("bound to a service TD")),
+    ("Invalid MR service TD", VerifyError::Td("bound to a service TD")),
     ("SEPT_VE_DISABLE is not enabled", VerifyError::Td("SEPT_VE_DISABLE is off")),
 ];

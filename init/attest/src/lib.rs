@@ -1,9 +1,9 @@
-//! Appraisal: what a quote must be before anybody is believed. Offline, over bytes; no sockets, no clock.
+//! Verification of SGX and TDX quotes: bytes in, an [`Appraisal`] or an error out. No sockets, no clock.
 //!
-//! Threat model: every byte of quote and collateral comes from whoever answers the connection. What is trusted is the anchor
-//! (Intel's root, from the measured initrd), the policy (from the measured command line and `floors.json`) and the report data
-//! that the caller computed itself. dcap-qvl checks signatures, chains, CRLs and TCB levels; this crate adds what it lets pass,
-//! says in words of its own which rule did not hold, and is the only way to an [`Appraisal`] or a [`VerifiedNode`].
+//! Threat model: an attacker chooses every byte of quote and collateral. Trusted are the anchor (Intel's root certificate, from the
+//! measured initrd), the policy (from the measured command line and `floors.json`) and the report data, which the caller computes.
+//! dcap-qvl checks signatures, chains, revocation lists and TCB levels. This crate checks what dcap-qvl does not, and reports which rule
+//! a quote breaks. Only this crate can make an [`Appraisal`] or a [`VerifiedNode`].
 
 mod appraisal;
 mod bundle;

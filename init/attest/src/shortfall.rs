@@ -1,4 +1,4 @@
-//! Why a platform's TCB is not good enough: what an operator has to update, or to accept.
+//! Why a platform's TCB is not accepted: what an operator must update or accept.
 
 use dcap_qvl::tcb_info::TcbInfo;
 use dcap_qvl::{QuoteClaims, SvnComponent, SvnShortfall};
@@ -6,29 +6,29 @@ use dcap_qvl::{QuoteClaims, SvnComponent, SvnShortfall};
 use crate::appraisal::tee_tcb_svn;
 use crate::policy::{TcbStatus, acceptable};
 
-/// A TCB status that policy does not accept, and what it comes of. Intel signed all of it.
+/// A TCB status that policy does not accept, and its causes. Intel signed all of the values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TcbShortfall {
-    /// What the platform, the TDX module and the quoting enclave have together.
+    /// Status of platform, TDX module and quoting enclave together.
     pub status: TcbStatus,
-    /// What the status comes of, where that is known.
+    /// The causes, where they are known.
     pub details: Option<Box<TcbDetails>>,
 }
 
-/// What a status comes of.
+/// The causes of a status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TcbDetails {
     /// `tcbEvaluationDataNumber` of the collateral.
     pub evaluation: u32,
-    /// What is below the nearest level of the platform that policy accepts; empty: nothing, so the TDX module, the quoting enclave or the
-    /// configuration is what counts.
+    /// Components below the nearest platform level that policy accepts. Empty: the TDX module, the quoting enclave or the configuration
+    /// is the cause.
     pub short: Vec<SvnShortfall>,
     /// Intel's advisories that apply.
     pub advisories: Vec<String>,
 }
 
 impl TcbShortfall {
-    /// A status with nothing that explains it.
+    /// A status without details.
     #[must_use]
     pub const fn bare(status: TcbStatus) -> Self {
         Self { status, details: None }

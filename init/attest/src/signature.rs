@@ -1,7 +1,7 @@
-//! Verification without collateral, where policy says `signature`: genuine hardware, and no word on how old or how revoked.
+//! Verification without collateral, where policy is `signature`: it proves genuine hardware, but not its TCB, and not that it is unrevoked.
 //!
-//! Without a QE identity only the MRSIGNER and product of the quoting enclave tell Intel's from any other enclave that the host
-//! had certified: whoever owns a platform can have the PCE sign for an enclave of his own. So they are part of policy here.
+//! Without a QE identity, only MRSIGNER and ISVPRODID of the quoting enclave distinguish Intel's from another one: the owner of a platform
+//! can have its PCE certify an enclave of any build. So the signers are part of policy here.
 
 use dcap_qvl::intel::parse_pck_extension;
 use dcap_qvl::quote::Quote;
@@ -51,7 +51,7 @@ pub(crate) fn verify(
         return Err(VerifyError::QuoteSignature);
     }
     checks.passed("signatures", || "PCK chain, quoting enclave's report, attestation key, quote".to_owned());
-    checks.skipped("TCB status, revocation", || "not looked at: policy says signature".to_owned());
+    checks.skipped("TCB status, revocation", || "not checked: policy is `signature`".to_owned());
     let extension = parse_pck_extension(&leaf.der).map_err(|_| VerifyError::PckExtension)?;
     Ok(Appraisal {
         report: quote.report.clone(),
@@ -67,7 +67,7 @@ pub(crate) fn verify(
     })
 }
 
-/// The chain up to the anchor, which [`crate::chain`] has compared, at `now`. Returns its window.
+/// Verifies the chain up to the anchor, which [`crate::chain`] has compared, at `now`. Returns its validity.
 fn check_chain(links: [&Link; 3], now: u64) -> Result<(u64, u64), VerifyError> {
     for link in links {
         let (from, until) = link.window();
@@ -85,7 +85,7 @@ fn check_chain(links: [&Link; 3], now: u64) -> Result<(u64, u64), VerifyError> {
     let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now));
     let algorithms = &[webpki::ring::ECDSA_P256_SHA256];
     let path = entity.verify_for_usage(algorithms, &anchors, &intermediates, time, KeyUsage::server_auth(), None, None);
-    // A leaf that the root issued itself would be a path as well, without the authority.
+    // webpki would also accept a leaf that the root issued, without the CA.
     match path.map(|path| path.intermediate_certificates().count()) {
         Ok(1) => {}
         Ok(_) | Err(_) => return Err(VerifyError::CertificateSignature(Role::PckLeaf)),
@@ -109,7 +109,7 @@ fn check_quoting_enclave(tee: Tee, report: &[u8; 384], policy: &Policy, checks: 
     let signer = report.get(MRSIGNER..MRSIGNER + 32).unwrap_or_default();
     let signers = &policy.floors.qe_signers;
     if signers.is_empty() {
-        checks.skipped("quoting enclave", || format!("signer {}: not compared, none given", hex(signer)));
+        checks.skipped("quoting enclave", || format!("signer {}: not compared: policy gives no value", hex(signer)));
     } else if signers.iter().any(|known| known == signer) {
         checks.passed("quoting enclave", || format!("signer {} is one of {}", hex(signer), signers.len()));
     } else {

@@ -1,4 +1,4 @@
-//! The verdict on nodes, through the entry point that PID 1 uses: a real quote at its own time, and minted ones that lie.
+//! Verification of nodes, through the entry point that PID 1 uses: a real quote at its own time, and simulated ones with wrong values.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects")]
 
 use attest::{
@@ -56,7 +56,7 @@ fn policy() -> Policy {
 }
 
 #[test]
-fn window_of_a_node_ends_with_what_else_speaks_for_it() {
+fn validity_of_a_node_ends_with_its_other_proofs() {
     let world = World::new();
     let node = world.verify(&world.quote(|_| ()), &world.collateral(|_| ()), NOW).unwrap();
     let (from, until) = node.valid();
@@ -68,7 +68,7 @@ fn window_of_a_node_ends_with_what_else_speaks_for_it() {
 }
 
 #[test]
-fn real_quote_is_believed_at_its_own_time_and_at_no_other() {
+fn real_quote_is_verified_at_its_own_time_and_at_no_other() {
     let report_data: [u8; 64] = REAL_QUOTE[368..432].try_into().unwrap();
     let mrenclave: [u8; 32] = REAL_QUOTE[112..144].try_into().unwrap();
     let statuses = vec![TcbStatus::UpToDate, TcbStatus::SwHardeningNeeded, TcbStatus::ConfigurationAndSwHardeningNeeded];
@@ -80,7 +80,7 @@ fn real_quote_is_believed_at_its_own_time_and_at_no_other() {
     assert!(node.is_valid_at(REAL_TIME) && node.platform().len() == 16);
     assert_eq!(at(REAL_TIME + 60 * DAY), Err(VerifyError::Expired(Validity::Document(Document::TcbInfo))));
     assert_eq!(at(REAL_TIME - 60 * DAY), Err(VerifyError::Future(Validity::Document(Document::TcbInfo))));
-    // The verdict at a time is what the window says, to the second.
+    // Verification agrees with the validity period to the second.
     let (from, until) = node.valid();
     for (time, want) in [(from - 1, false), (from, true), (until, true), (until + 1, false)] {
         assert_eq!((at(time).is_ok(), node.is_valid_at(time)), (want, want), "{time}");
@@ -88,7 +88,7 @@ fn real_quote_is_believed_at_its_own_time_and_at_no_other() {
 }
 
 #[test]
-fn minted_quote_is_believed_under_its_own_root_only() {
+fn simulated_quote_is_verified_under_its_own_root_only() {
     let (world, other) = (World::new(), World::new());
     let collateral = world.collateral(|_| ());
     let node = world.verify(&world.quote(|_| ()), &collateral, NOW).unwrap();
@@ -100,15 +100,23 @@ fn minted_quote_is_believed_under_its_own_root_only() {
 }
 
 #[test]
-fn each_lie_in_a_quote_is_named() {
+fn each_wrong_value_in_a_quote_has_its_own_error() {
     type Change = fn(&mut SgxQuote);
     let world = World::new();
     let collateral = world.collateral(|_| ());
     let cases: [(&str, Change, VerifyError); 6] = [
         ("debug", |q| q.report.flags |= 2, VerifyError::Debug),
         ("not initialised", |q| q.report.flags &= !1, VerifyError::Sgx("not initialised")),
-        ("provisioning key", |q| q.report.flags |= 0x10, VerifyError::Sgx("holds provisioning or launch keys")),
-        ("another build", |q| q.report.mrenclave[31] ^= 1, VerifyError::Measurement("mrenclave")),
+        ("provisioning key", |q| q.report.flags |= 0x10, VerifyError::Sgx("access to provisioning or launch keys")),
+        (
+            "another build",
+            |q| q.report.mrenclave[31] ^= 1,
+            VerifyError::Mrenclave({
+                let mut other = MRENCLAVE;
+                other[31] ^= 1;
+                other
+            }),
+        ),
         ("first byte of the report data", |q| q.report.report_data[0] ^= 1, VerifyError::ReportData),
         ("last byte of the report data", |q| q.report.report_data[63] ^= 1, VerifyError::ReportData),
     ];
@@ -119,7 +127,7 @@ fn each_lie_in_a_quote_is_named() {
 }
 
 #[test]
-fn each_lie_in_collateral_is_refused() {
+fn each_wrong_value_in_collateral_is_refused() {
     type Change = fn(&mut sim_dcap::Collateral);
     let world = World::new();
     let quote = world.quote(|_| ());
@@ -137,7 +145,7 @@ fn each_lie_in_collateral_is_refused() {
 }
 
 #[test]
-fn numbers_below_the_floor_are_refused_by_name() {
+fn numbers_below_the_floor_have_their_own_error() {
     let world = World::new();
     let (quote, collateral) = (world.quote(|_| ()), world.collateral(|_| ()));
     let anchor = Anchor::from_der(world.pki.root_der().to_vec());
@@ -154,7 +162,7 @@ fn numbers_below_the_floor_are_refused_by_name() {
 }
 
 #[test]
-fn frame_ends_where_the_quote_ends() {
+fn padding_is_cut_off() {
     let world = World::new();
     let quote = world.quote(|_| ());
     let frame = QuoteHeader::parse(&quote).unwrap();
@@ -169,7 +177,7 @@ fn frame_ends_where_the_quote_ends() {
 }
 
 #[test]
-fn td_quotes_are_framed_and_are_no_vaults() {
+fn td_quotes_are_parsed_and_are_not_nodes() {
     let real = QuoteHeader::parse(REAL_TD_QUOTE).unwrap();
     assert_eq!((real.tee(), real.report_data()), (Tee::Tdx, &REAL_TD_QUOTE[568..632]));
     let world = World::new();
@@ -179,7 +187,7 @@ fn td_quotes_are_framed_and_are_no_vaults() {
 }
 
 #[test]
-fn frame_names_what_it_does_not_take() {
+fn each_wrong_header_field_has_its_own_error() {
     type Change = fn(&mut Vec<u8>);
     let quote = World::new().quote(|_| ());
     let cases: [(&str, Change, QuoteHeaderError); 5] = [
@@ -200,12 +208,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn no_bytes_make_the_frame_panic(bytes in proptest::collection::vec(any::<u8>(), 0..1500)) {
+    fn no_bytes_make_the_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..1500)) {
         prop_assert!(QuoteHeader::parse(&bytes).is_err() || bytes.len() > 432);
     }
 
     #[test]
-    fn no_flipped_byte_is_believed(at in 0_usize..432, bit in 0_u8..8) {
+    fn no_flipped_byte_is_verified(at in 0_usize..432, bit in 0_u8..8) {
         let world = World::new();
         let mut quote = world.quote(|_| ());
         quote[at] ^= 1 << bit;

@@ -1,4 +1,4 @@
-//! What is said to `cvmctl`. No argument holds a secret: those stand in lists of processes.
+//! Arguments of `cvmctl`. None is a secret, since process lists show arguments.
 
 mod header;
 mod key;
@@ -21,7 +21,7 @@ pub(crate) use vaults::{
     TermArgs,
 };
 
-/// Deals disk keys to Enclave Vaults and says which images may have them
+/// Deal the keys of data disks to Enclave Vaults, and manage which images get them
 #[derive(Parser)]
 #[command(version)]
 pub(crate) struct Cli {
@@ -31,32 +31,32 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Make a disk key and leave one share of it at each vault; prints the guest's command line words
+    /// Generate a disk key, store one share of it at each vault, and print the arguments for the guest's command line
     Provision(Box<Provision>),
     /// Print a key policy
     Policy(Policy),
-    /// Put a whole new key policy into force at each vault, in place of the old one, and read it back
+    /// Replace the key policy at each vault by a new one, and read it back
     Promote(Box<Promote>),
-    /// Keys at the vaults: list, info, policy, delete, audit
+    /// List, describe, delete and audit keys at the vaults
     #[command(subcommand)]
     Key(Box<Key>),
-    /// Staged attestation profiles of a key: stage, list, promote, revoke. To promote one adds its guests to those that the policy lets in
+    /// Stage, list, promote and revoke attestation profiles of a key. Promoting a profile adds its guests to those that the policy admits
     #[command(subcommand)]
     Profile(Box<Profile>),
-    /// Make a client key if there is none, and print the hash that a grant's cnf must have
+    /// Generate a client key if FILE does not exist, and print the hash that a grant's cnf must contain
     ClientKey(ClientKey),
-    /// The guest's command line
+    /// Check and explain a guest's command line
     #[command(subcommand)]
     Cmdline(Cmdline),
-    /// The header of a data disk
+    /// Check, save and restore the LUKS2 header of a data disk
     #[command(subcommand)]
     Header(Header),
-    /// Quotes in files, judged by the guest's own verifier
+    /// Verify and print quotes in files, with the guest's verifier
     #[command(subcommand)]
     Quote(Quote),
-    /// Predict what a machine that boots an image measures, and print the key policy that lets it in
+    /// Predict the measurements of a machine that boots an image, and print the key policy that admits it
     Measure(Box<Measure>),
-    /// Event logs: what firmware, boot loader and cvm-init say they measured
+    /// Verify and print event logs of firmware, boot loader and cvm-init
     #[command(subcommand)]
     Log(Log),
     /// Explain an error code of the failure line (cvm-init: E53 ...): meaning, action, advice; without a code, list all
@@ -77,15 +77,15 @@ pub(crate) struct Explain {
 
 #[derive(Subcommand)]
 pub(crate) enum Quote {
-    /// Verify a quote, a line for each check; exit code 0 only if it is believed
+    /// Verify a quote and print each check; exit code 0 only if the quote verifies
     Verify(Box<QuoteVerify>),
-    /// Print what a quote says of itself. Nothing of it is verified
+    /// Print the contents of a quote without verification
     Show(QuoteShow),
 }
 
 #[derive(Args)]
 pub(crate) struct QuoteShow {
-    /// The quote: raw, hex or base64; - is stdin
+    /// Quote: raw, hex or base64; `-` is stdin
     pub(crate) file: PathBuf,
     /// Print one JSON object
     #[arg(long)]
@@ -94,61 +94,61 @@ pub(crate) struct QuoteShow {
 
 #[derive(Args)]
 pub(crate) struct QuoteVerify {
-    /// The quote: raw, hex or base64; - is stdin
+    /// Quote: raw, hex or base64; `-` is stdin
     pub(crate) file: PathBuf,
-    /// The root certificate that its chain must end in, DER or PEM
+    /// Root certificate of the quote's chain, DER or PEM
     #[arg(long, value_name = "FILE")]
     pub(crate) anchor: PathBuf,
-    /// Collateral: a folder (a PCS's answers by name, or JSON in dcap-qvl's form), such a JSON file, or http://HOST:PORT or
-    /// https://HOST:PORT of a PCCS. Intel signed what it serves, so the certificate of https is not verified. Can be repeated
+    /// Collateral: a directory (answers of a PCS by their usual names, or JSON in dcap-qvl's format), such a JSON file, or http://HOST:PORT
+    /// or https://HOST:PORT of a PCCS. Intel signs collateral, so the TLS certificate is not verified. Can be repeated; default: none
     #[arg(long, value_name = "DIR|FILE|URL")]
     pub(crate) collateral: Vec<String>,
-    /// When: RFC 3339 or Unix seconds; default: now
+    /// Time of verification: RFC 3339 or Unix seconds; default: now
     #[arg(long, value_name = "TIME", value_parser = at)]
     pub(crate) at: Option<u64>,
-    /// As the guest's cvm.tcb: uptodate, a comma list of statuses, or signature (no collateral)
+    /// Accepted TCB, as in cvm.tcb: uptodate, a comma-separated list of statuses, or signature (no collateral)
     #[arg(long, value_name = "STATUSES", value_parser = demand, default_value = "UpToDate,SWHardeningNeeded")]
     pub(crate) tcb: TcbDemand,
-    /// The initrd's floors.json
+    /// floors.json of the initrd; default: no lower bounds
     #[arg(long, value_name = "FILE")]
     pub(crate) floors: Option<PathBuf>,
-    /// A platform instance id or PPID that is accepted; any if none is given
+    /// Accepted platform instance id or PPID, 16 bytes; default: any
     #[arg(long = "platform", value_name = "HEX", value_delimiter = ',', value_parser = platform)]
     pub(crate) platforms: Vec<std::vec::Vec<u8>>,
-    /// What the quote must be made for, 64 bytes
+    /// Expected report data, 64 bytes; default: not compared
     #[arg(long, value_name = "HEX", value_parser = bytes::<64>)]
     pub(crate) report_data: Option<[u8; 64]>,
-    /// An enclave's build; any if none is given
+    /// Accepted MRENCLAVE of an enclave; default: any
     #[arg(long = "mrenclave", value_name = "HEX", value_delimiter = ',', value_parser = bytes::<32>)]
     pub(crate) mrenclaves: Vec<[u8; 32]>,
-    /// The TDX module
+    /// Expected MRSEAM, the measurement of the TDX module; default: not compared
     #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
     pub(crate) mrseam: Option<[u8; 48]>,
-    /// What a trust domain was built of
+    /// Expected MRTD; default: not compared
     #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
     pub(crate) mrtd: Option<[u8; 48]>,
-    /// A trust domain's register 0
+    /// Expected RTMR0; default: not compared
     #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
     pub(crate) rtmr0: Option<[u8; 48]>,
-    /// A trust domain's register 1
+    /// Expected RTMR1; default: not compared
     #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
     pub(crate) rtmr1: Option<[u8; 48]>,
-    /// A trust domain's register 2
+    /// Expected RTMR2; default: not compared
     #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
     pub(crate) rtmr2: Option<[u8; 48]>,
-    /// A trust domain's register 3
+    /// Expected RTMR3; default: not compared
     #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
     pub(crate) rtmr3: Option<[u8; 48]>,
-    /// A trust domain's MRCONFIGID
+    /// Expected MRCONFIGID; default: not compared
     #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
     pub(crate) mrconfigid: Option<[u8; 48]>,
-    /// A trust domain's MROWNER
+    /// Expected MROWNER; default: not compared
     #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
     pub(crate) mrowner: Option<[u8; 48]>,
-    /// A trust domain's MROWNERCONFIG
+    /// Expected MROWNERCONFIG; default: not compared
     #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
     pub(crate) mrownerconfig: Option<[u8; 48]>,
-    /// Bits of TDATTRIBUTES that are accepted besides the usual: KL, PERFMON and others
+    /// Further accepted bits of TDATTRIBUTES, such as KL and PERFMON
     #[arg(long, value_name = "HEX", value_parser = bits, default_value = "0")]
     pub(crate) td_attributes_allowed: u64,
     /// Print one JSON object instead of lines
@@ -158,16 +158,16 @@ pub(crate) struct QuoteVerify {
 
 #[derive(Subcommand)]
 pub(crate) enum Cmdline {
-    /// Read a command line with the guest's own parser; exit code 2 if it refuses. Formats that nothing proves (E26) and registers
-    /// that a machine does not have (E90) are the guest's to refuse
+    /// Parse a command line with the guest's parser; exit code 2 on an error. Only the guest itself can report a format without key
+    /// proof (E26) and a register that the machine does not have (E90)
     Check {
-        /// The words, in one argument or several
+        /// Command line, in one argument or several
         #[arg(required = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
-    /// Say of every key what holds with a command line, and what it decides; without words, all defaults
+    /// Print the value of each key for a command line, and what the key decides; without a command line, print the defaults
     Explain {
-        /// The words, in one argument or several
+        /// Command line, in one argument or several
         #[arg(allow_hyphen_values = true)]
         words: Vec<String>,
     },

@@ -123,7 +123,7 @@ fn what_does_not_replay_is_refused_by_name() {
     // What is no log at all.
     let output = cvmctl(&["log", "show", &file("noise", b"\xff\xfe")]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("is no event log"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is not an event log"));
 }
 
 /// A log with one event in each of RTMR0 to RTMR2, and the TDREPORT of a domain that measured them, two more into RTMR3, and the cap into RTMR2.
@@ -177,7 +177,7 @@ fn logs_of_a_trust_domain_replay_to_its_four_registers() {
     let (code, text) = said(&["log", "verify", &path("ccel"), "--quote", &quote.display().to_string()]);
     assert_eq!((code, text.contains(&format!("WRONG RTMR2 sha384 is {rtmr2}"))), (Some(1), true), "{text}");
     let output = cvmctl(&["log", "verify", &path("ccel"), "--quote", &path("ccel")]);
-    assert!(String::from_utf8_lossy(&output.stderr).contains("is neither a TDX quote nor a TDREPORT"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("expected a TDX quote or a TDREPORT"));
     // The firmware's log alone explains neither RTMR3 nor, after the cap, RTMR2.
     let (code, text) = verify(&[&path("ccel")]);
     assert_eq!(code, Some(1));

@@ -166,7 +166,7 @@ fn every_form_that_intel_and_its_caches_use_is_read() {
         ("a certificate that no one can read", Form { odd_certificate: true, ..PCCS }),
     ];
     for (name, form) in cases {
-        assert_eq!(verdict(&[&serve(form)]), "believed", "{name}");
+        assert_eq!(verdict(&[&serve(form)]), "verified", "{name}");
     }
 }
 
@@ -185,7 +185,7 @@ fn what_a_cache_gets_wrong_is_named_with_its_address() {
         assert!(said.starts_with(&format!("cvmctl: collateral cache: {url}: {want}")), "{said}");
     }
     let dead = "http://127.0.0.1:1";
-    assert_eq!(verdict(&[dead, &serve(PCCS)]), "believed", "another cache will do");
-    assert_eq!(verdict(&[dead, "../../tests/vectors/dcap-qvl/sgx_quote_collateral.json"]), "believed", "and so will a file");
-    assert!(verdict(&["https://localhost"]).contains("expected http://HOST:PORT or https://HOST:PORT"));
+    assert_eq!(verdict(&[dead, &serve(PCCS)]), "verified", "another cache will do");
+    assert_eq!(verdict(&[dead, "../../tests/vectors/dcap-qvl/sgx_quote_collateral.json"]), "verified", "and so will a file");
+    assert!(verdict(&["https://localhost"]).contains("expected the address of a cache, http://HOST:PORT or https://HOST:PORT"));
 }

@@ -1,8 +1,8 @@
-//! What a node must prove, and when it may be.
+//! What a node must prove, and at which time its evidence is verified.
 //!
-//! Before anybody who could be believed has said what time it is, a node passes if everything that speaks for it is valid at one
-//! time that may be: the host's, or else the earliest at which its collateral can be current. Whoever combines shares looks at
-//! [`VerifiedNode::is_valid_at`] again when the time is known.
+//! Until the nodes have agreed on a time, the client has only the host's clock, which it does not trust. So a node passes if all of its
+//! evidence is valid at one possible time: the host's, or the earliest at which all of its collateral exists. The code that combines
+//! shares checks [`VerifiedNode::is_valid_at`] again when the time is known.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,36 +12,36 @@ use attest::{Anchor, Collateral, Policy, TcbDemand, VerifiedNode, VerifyError};
 use crate::Error;
 use crate::message::Evidence;
 
-/// What the node must prove.
+/// What a node must prove.
 pub struct Expectation<'a> {
-    /// The root that its quote's chain ends in.
+    /// The root certificate of its quote's chain.
     pub anchor: &'a Anchor,
-    /// Which builds and platforms are believed.
+    /// Accepted builds and platforms.
     pub policy: &'a Policy,
-    /// What time it may be.
+    /// What is known of the present time.
     pub clock: Clock,
-    /// Where collateral comes from when the node staples none that will do.
+    /// Source of collateral for a node that staples none, or none that verifies.
     pub collateral: &'a dyn CollateralSource,
 }
 
 /// What is known of the time, Unix seconds.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
-    /// It is not earlier: the image was built then.
+    /// Lower bound: when the image was built.
     pub not_before: u64,
-    /// What the machine's own clock says.
+    /// The machine's own clock.
     pub machine: u64,
-    /// Whether that is to be believed: an operator's is, a host's is not.
+    /// Whether the machine's clock is trusted: an operator's is, a guest's is not, since the host sets it.
     pub is_trusted: bool,
 }
 
-/// Collateral from elsewhere than the node. It is Intel-signed, so where it comes from is not trusted.
+/// A source of collateral other than the node. It need not be trusted, since Intel signs collateral.
 pub trait CollateralSource: Sync {
-    /// What there is for this quote, the best first, found until `deadline`.
+    /// Returns what it finds for this quote until `deadline`, the best first.
     fn find(&self, quote: &[u8], deadline: Instant) -> Vec<Arc<Collateral>>;
 }
 
-/// No other source than the node itself.
+/// No source but the node itself.
 impl CollateralSource for () {
     fn find(&self, _quote: &[u8], _deadline: Instant) -> Vec<Arc<Collateral>> {
         Vec::new()
@@ -49,7 +49,7 @@ impl CollateralSource for () {
 }
 
 impl Expectation<'_> {
-    /// Verifies evidence with what the node stapled, and if that will not do, with what else there is.
+    /// Verifies evidence with the stapled collateral, and if that fails, with collateral of the other source.
     pub(crate) fn verify(&self, evidence: &Evidence, report_data: &[u8; 64], until: Instant) -> Result<VerifiedNode, Error> {
         let quote = &evidence.quote;
         if self.policy.tcb == TcbDemand::Signature {
@@ -69,7 +69,7 @@ impl Expectation<'_> {
         let mut verdicts = others.iter().map(|collateral| self.verify_with(quote, report_data, collateral));
         match verdicts.find_map(Result::ok) {
             Some(node) => Ok(node),
-            // With nothing stapled, what was found says more than that nothing was stapled.
+            // With nothing stapled, the error of the collateral that was found is more useful.
             None if matches!(refused, Error::Collateral(None)) => match others.first() {
                 Some(collateral) => self.verify_with(quote, report_data, collateral).map_err(Error::Node),
                 None => Err(refused),
@@ -82,7 +82,7 @@ impl Expectation<'_> {
         self.verify_some_time(quote, report_data, Some(collateral))
     }
 
-    /// At the machine's time, and where that is what is wrong, at the earliest that may be.
+    /// Verifies at the machine's time and, if that fails because of the time, at the earliest possible one.
     fn verify_some_time(
         &self,
         quote: &[u8],

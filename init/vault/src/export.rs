@@ -33,5 +33,5 @@ pub fn export_key<T: Transport>(session: &mut Session<T>, handle: &str, deadline
     if reply.status != 200 {
         return Err(ratls::Error::Status(Step::Request, reply.status).into());
     }
-    answer::parse(&reply.body).ok_or(protocol("answer is no vault's"))?.map_err(Error::Refused)
+    answer::parse(&reply.body).ok_or(protocol("answer is not one of a vault"))?.map_err(Error::Refused)
 }

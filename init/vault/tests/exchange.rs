@@ -138,7 +138,7 @@ fn each_lie_of_a_node_ends_the_exchange_with_its_reason() {
         (Misbehaviour::Unavailable, |e| matches!(e, Error::Session(Session::Status(Step::Challenge, 503)))),
         (Misbehaviour::Deny, |e| matches!(e, Error::Refused(Refused::Denied))),
         (Misbehaviour::Expired, |e| matches!(e, Error::Refused(Refused::Expired))),
-        (Misbehaviour::WrongMrenclave, |e| matches!(e, Error::Session(Session::Node(VerifyError::Measurement(_))))),
+        (Misbehaviour::WrongMrenclave, |e| matches!(e, Error::Session(Session::Node(VerifyError::Mrenclave(_))))),
         (Misbehaviour::DebugEnclave, |e| matches!(e, Error::Session(Session::Node(VerifyError::Debug)))),
         (Misbehaviour::StaleQuote, |e| matches!(e, Error::Session(Session::Node(VerifyError::ReportData)))),
         (Misbehaviour::OtherConnection, |e| matches!(e, Error::Session(Session::Node(VerifyError::ReportData)))),
@@ -146,8 +146,10 @@ fn each_lie_of_a_node_ends_the_exchange_with_its_reason() {
         (Misbehaviour::WrongSpki, |e| matches!(e, Error::Session(Session::Node(VerifyError::ReportData)))),
         (Misbehaviour::HalfReportData, |e| matches!(e, Error::Session(Session::Node(VerifyError::ReportData)))),
         (Misbehaviour::Tls12, |e| matches!(e, Error::Session(Session::Tls(_)))),
-        (Misbehaviour::Oversize, |e| matches!(e, Error::Session(Session::Protocol(Step::Challenge, "answer too long")))),
-        (Misbehaviour::Echo, |e| matches!(e, Error::Session(Session::Protocol(Step::Request, "answer is no vault's")))),
+        (Misbehaviour::Oversize, |e| {
+            matches!(e, Error::Session(Session::Protocol(Step::Challenge, "answer longer than the limit")))
+        }),
+        (Misbehaviour::Echo, |e| matches!(e, Error::Session(Session::Protocol(Step::Request, "answer is not one of a vault")))),
         (Misbehaviour::NoCollateral, |e| matches!(e, Error::Session(Session::Collateral(None)))),
         (Misbehaviour::ExpiredCollateral, |e| matches!(e, Error::Session(Session::Node(VerifyError::Expired(_))))),
         (Misbehaviour::ForeignCollateral, |e| matches!(e, Error::Session(Session::Node(_)))),

@@ -1,4 +1,4 @@
-//! Bytes as a node's answer to a challenge, and as an answer of a cache of collateral.
+//! Parses bytes as a node's answer to a challenge, and as an answer of a PCCS.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Bytes as collateral of a genuine quote, in both of its forms. What it can bring about is one verdict, the genuine one, or none.
+//! Parses bytes as collateral, in both formats, and verifies a genuine quote with it. The result may only be the genuine appraisal or an error.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -12,15 +12,15 @@ const INTEL: &[u8] = include_bytes!("../../../initrd/anchors/intel-sgx-root.der"
 /// 2025-06-25, inside the collateral's windows.
 const NOW: u64 = 1_750_809_600;
 
-fn believe(collateral: &Collateral) -> Option<Appraisal> {
+fn appraise(collateral: &Collateral) -> Option<Appraisal> {
     let statuses = TcbDemand::Statuses(vec![TcbStatus::UpToDate, TcbStatus::ConfigurationAndSwHardeningNeeded]);
     let mut policy = Policy::of_nodes(Vec::new(), statuses, Floors::default());
     policy.sgx.mrenclaves = None;
     verify(QUOTE, Some(collateral), &Anchor::from_der(INTEL.to_vec()), &policy, NOW, &mut Checks::ignored()).ok()
 }
 
-static EVIDENCE: LazyLock<Option<Appraisal>> =
-    LazyLock::new(|| believe(&Collateral::from_json(GENUINE).expect("genuine collateral")));
+static APPRAISAL: LazyLock<Option<Appraisal>> =
+    LazyLock::new(|| appraise(&Collateral::from_json(GENUINE).expect("genuine collateral")));
 
 fuzz_target!(|bytes: &[u8]| {
     let parts = PcsParts {
@@ -33,8 +33,8 @@ fuzz_target!(|bytes: &[u8]| {
     let read = [Collateral::from_json(bytes), Collateral::from_pcs(&parts)];
     for collateral in read.into_iter().flatten() {
         std::hint::black_box(collateral.issued());
-        if let Some(evidence) = believe(&collateral) {
-            assert_eq!(Some(&evidence), EVIDENCE.as_ref(), "another verdict came about");
+        if let Some(appraisal) = appraise(&collateral) {
+            assert_eq!(Some(&appraisal), APPRAISAL.as_ref(), "another appraisal resulted");
         }
     }
 });

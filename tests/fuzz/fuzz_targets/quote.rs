@@ -1,5 +1,4 @@
-//! Bytes as a quote, with and without genuine collateral. Nothing that fuzzing makes may be believed unless it says, byte for byte in
-//! what is signed, what the genuine quote says.
+//! Verifies bytes as a quote, with and without genuine collateral. A quote may verify only if its signed part is that of a genuine quote.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -7,7 +6,7 @@ use std::sync::LazyLock;
 use attest::{Anchor, Checks, ClaimedPlatform, Collateral, Floors, QuoteHeader, Policy, TcbDemand, TcbStatus, verify};
 use libfuzzer_sys::fuzz_target;
 
-/// What the corpus begins with: the only quotes that may be believed.
+/// The start of the corpus: the only quotes that may verify.
 const GENUINE: &[&[u8]] = &[
     include_bytes!("../../vectors/dcap-qvl/sgx_quote"),
     include_bytes!("../../vectors/dcap-qvl/tdx_quote"),
@@ -29,7 +28,7 @@ const COLLATERAL: &[u8] = include_bytes!("../../vectors/dcap-qvl/sgx_quote_colla
 const INTEL: &[u8] = include_bytes!("../../../initrd/anchors/intel-sgx-root.der");
 /// 2025-06-25, inside the collateral's windows.
 const NOW: u64 = 1_750_809_600;
-/// Header and body of an enclave's quote, and the least of a trust domain's.
+/// Length of the signed part, at least: of an enclave's quote, of a trust domain's.
 const SIGNED: [usize; 2] = [432, 632];
 
 struct World {
@@ -58,7 +57,7 @@ fuzz_target!(|quote: &[u8]| {
         if verify(quote, Some(&WORLD.collateral), &WORLD.anchor, policy, NOW, &mut Checks::kept()).is_ok() {
             let signed = SIGNED[usize::from(quote[0] != 3)];
             let known = GENUINE.iter().any(|genuine| genuine.get(..signed) == quote.get(..signed));
-            assert!(known, "another quote was believed");
+            assert!(known, "another quote was verified");
         }
     }
 });

@@ -1,4 +1,4 @@
-//! Bytes as a vault's answer: HTTP first, then the JSON in it; and a share as its material.
+//! Parses bytes as an HTTP answer, as a vault's answer to ExportKey, and as the material of a share.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

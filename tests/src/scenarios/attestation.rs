@@ -22,19 +22,19 @@ fn said_of(ended: &Ended, vaults: &Vaults, index: usize, what: &str) -> Result<(
 }
 
 pub(super) fn names_every_vault_that_lies(stage: &Stage) -> Result<(), Failure> {
-    let believed = |why: &str| format!("forged: challenge: node not believed: {why}");
+    let untrusted = |why: &str| format!("forged: challenge: node not verified: {why}");
     let lies = [
-        (Misbehaviour::StaleQuote, believed("report data is not of this connection")),
-        (Misbehaviour::OtherConnection, believed("report data is not of this connection")),
-        (Misbehaviour::WrongSpki, believed("report data is not of this connection")),
-        (Misbehaviour::HalfReportData, believed("report data is not of this connection")),
-        (Misbehaviour::Reflection, believed("quote is not an SGX enclave's")),
-        (Misbehaviour::DebugEnclave, believed("debug")),
-        (Misbehaviour::WrongMrenclave, believed("mrenclave is not on the list")),
-        (Misbehaviour::RevokedPck, believed("PCK leaf: certificate revoked")),
-        (Misbehaviour::OutOfDate, believed("TCB status OutOfDate is not accepted")),
-        (Misbehaviour::ForeignRoot, believed("chain ends in another root")),
-        (Misbehaviour::ForeignCollateral, believed("chain ends in another root")),
+        (Misbehaviour::StaleQuote, untrusted("report data differs")),
+        (Misbehaviour::OtherConnection, untrusted("report data differs")),
+        (Misbehaviour::WrongSpki, untrusted("report data differs")),
+        (Misbehaviour::HalfReportData, untrusted("report data differs")),
+        (Misbehaviour::Reflection, untrusted("expected a quote of an SGX enclave")),
+        (Misbehaviour::DebugEnclave, untrusted("debug mode is on")),
+        (Misbehaviour::WrongMrenclave, untrusted("mrenclave ")),
+        (Misbehaviour::RevokedPck, untrusted("PCK leaf: certificate revoked")),
+        (Misbehaviour::OutOfDate, untrusted("TCB status OutOfDate is not accepted")),
+        (Misbehaviour::ForeignRoot, untrusted("chain ends in another root")),
+        (Misbehaviour::ForeignCollateral, untrusted("chain ends in another root")),
     ];
     // The last one is honest: one good vault of two that it takes.
     // Some of the lies are about collateral, which the node itself must staple then.
@@ -200,7 +200,7 @@ pub(super) fn nodes_with_troubles_of_their_own_are_passed_by(stage: &Stage) -> R
     let data = DataDisk::blank(&stage.folder)?;
     let ended = boot(stage, &data, &vaults).tasks("write:x").run()?;
     ended.reached_the_real_system()?;
-    said_of(&ended, &vaults, 1, "rejected: present: our evidence is not taken (http status 400)")?;
+    said_of(&ended, &vaults, 1, "rejected: present: http status 400: the node cannot use our evidence")?;
     let receipt = ended.receipt()?;
     assert_field(&receipt, "/unlock/vaults/0/verdict", &"served")?;
     assert_field(&receipt, "/unlock/vaults/1/verdict", &"rejected")?;
@@ -263,7 +263,7 @@ pub(super) fn a_cache_can_say_that_a_platform_is_bad(stage: &Stage) -> Result<()
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?.caching(revoked)?);
     let ended = boot(stage, &data, &vaults).tasks("write:x").run()?;
     ended.reached_the_real_system()?;
-    said_of(&ended, &vaults, 0, "forged: challenge: node not believed: PCK leaf: certificate revoked")?;
+    said_of(&ended, &vaults, 0, "forged: challenge: node not verified: PCK leaf: certificate revoked")?;
     let old = |collateral: &mut Collateral, _: &[Platform]| {
         collateral.tcb_info.tcb_levels.iter_mut().for_each(|level| level.tcb_status.replace_range(.., "OutOfDate"));
     };
@@ -271,7 +271,7 @@ pub(super) fn a_cache_can_say_that_a_platform_is_bad(stage: &Stage) -> Result<()
     let ended = boot(stage, &data, &vaults).word("cvm.vault.patience=12s").run()?;
     ended.rebooted_with(53)?;
     (0..3).try_for_each(|index| {
-        said_of(&ended, &vaults, index, "forged: challenge: node not believed: TCB status OutOfDate is not accepted")
+        said_of(&ended, &vaults, index, "forged: challenge: node not verified: TCB status OutOfDate is not accepted")
     })
 }
 
@@ -303,5 +303,10 @@ pub(super) fn vaults_run_on_listed_platforms_only(stage: &Stage) -> Result<(), F
     listed([platform(0)?, platform(1)?])?.line("cvm-tests: marker is kept")?;
     let ended = listed([platform(0)?, "00".repeat(16)])?;
     ended.rebooted_with(53)?;
-    said_of(&ended, &vaults, 1, "forged: challenge: node not believed: platform is not on the list")
+    said_of(
+        &ended,
+        &vaults,
+        1,
+        &format!("forged: challenge: node not verified: platform {} is not in cvm.vault.platforms", platform(1)?),
+    )
 }

@@ -113,7 +113,7 @@ pub(super) fn names_that_lead_to_others_first_cost_time_only(stage: &Stage) -> R
     let boot = boot(stage, &data, &vaults).lan(&lan).word("cvm.net=dual").tasks("mounts");
     others.grant(&boot.measurement()?)?;
     let ended = boot.run()?;
-    ended.line("forged: challenge: node not believed: mrenclave is not on the list; trying again")?;
+    ended.line("forged: challenge: node not verified: mrenclave ")?;
     ended.line("denied by the key's policy; trying again")?;
     ended.line("vault vault-2.example")?;
     ended.line("its share and the others make no key that fits; trying again")?;

@@ -91,7 +91,7 @@ pub(super) fn stops_at_vaults_of_another_build(stage: &Stage) -> Result<(), Fail
     let data = DataDisk::blank(&stage.folder)?;
     let ended = Boot::new(stage).data(&data, &vaults).word("cvm.vault.patience=12s").word("cvm.data.format=if-blank").run()?;
     ended.rebooted_with(53)?;
-    ended.line("mrenclave is not on the list")?;
+    ended.line("is not in cvm.vault.mrenclave")?;
     // A vault that is not believed is told nothing: no quote of ours, no request.
     match vaults.node(0)?.served() {
         served if served.presents == 0 && served.exports == 0 => Ok(()),

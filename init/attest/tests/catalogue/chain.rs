@@ -6,7 +6,7 @@ use sim_dcap::{CertSpec, CrlSpec, Identity, Key, PckExtension, Pki, Platform, Pl
 use crate::world::Kind::{Sgx, Tdx};
 use crate::world::{Case, DAY, NOW, Plot};
 
-/// Gives the platform a leaf that is changed in one respect; the extension and the chain stay.
+/// Gives the platform a changed leaf; the rest of the chain stays.
 fn leaf(plot: &mut Plot, change: impl FnOnce(&mut CertSpec, &mut PckExtension)) {
     let mut spec = PlatformSpec::of("node", NOW);
     let mut extension = spec.pck.take().unwrap();
@@ -14,7 +14,7 @@ fn leaf(plot: &mut Plot, change: impl FnOnce(&mut CertSpec, &mut PckExtension)) 
     plot.platform = Platform::new(&plot.pki, PlatformSpec { pck: Some(extension), ..spec }).unwrap();
 }
 
-/// Gives the chain another platform authority, and the platform a leaf of its.
+/// Gives the chain another platform CA, and the platform a leaf of it.
 fn authority(plot: &mut Plot, change: impl FnOnce(&mut CertSpec)) {
     let mut spec = plot.pki.platform_ca.spec.clone();
     change(&mut spec);
@@ -22,14 +22,14 @@ fn authority(plot: &mut Plot, change: impl FnOnce(&mut CertSpec)) {
     plot.platform = plot.pki.platform("node").unwrap();
 }
 
-/// A platform authority whose certificate does not say that it is one.
+/// Gives the chain a platform CA whose certificate is not a CA certificate.
 fn powerless(plot: &mut Plot) {
     let real = plot.pki.platform_ca.clone();
     authority(plot, |spec| spec.ca = None);
     plot.collateral.pck_crl.issuer = Some(real);
 }
 
-/// Another signer of TCB info, which the root issued.
+/// Another signer of TCB info, issued by the root.
 fn signer(plot: &Plot, change: impl FnOnce(&mut CertSpec)) -> Identity {
     let mut spec = plot.pki.tcb_signing.spec.clone();
     change(&mut spec);
@@ -38,7 +38,7 @@ fn signer(plot: &Plot, change: impl FnOnce(&mut CertSpec)) -> Identity {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
-fn chains_are_as_intels_are() {
+fn chains_other_than_intels_are_refused() {
     let cases: [Case; 37] = [
         ("C1", Sgx, "another root of the same name", |p| p.pki = Pki::mint(NOW).unwrap(), VerifyError::Anchor),
         (
@@ -265,10 +265,10 @@ fn chains_are_as_intels_are() {
         ("C10", Sgx, "no PCK CRL", |p| p.signed = |c| c.pck_crl.clear(), VerifyError::CrlUnreadable(Crl::Pck)),
         ("C10", Sgx, "number below the floor", |p| p.policy.floors.pck_crl = 2, VerifyError::Floor("PCK CRL number")),
     ];
-    crate::play(&cases);
+    crate::run(&cases);
 }
 
-/// A leaf with this as its SGX extension.
+/// Gives the platform a leaf with this SGX extension.
 fn leaf_of(plot: &mut Plot, extension: Vec<u8>) {
     let mut spec = PlatformSpec { pck: None, ..PlatformSpec::of("node", NOW) };
     spec.leaf.sgx_extensions.push(extension);
@@ -276,7 +276,7 @@ fn leaf_of(plot: &mut Plot, extension: Vec<u8>) {
 }
 
 #[test]
-fn list_from_the_future_is_refused() {
+fn list_that_is_not_valid_yet_is_refused() {
     let cases: [Case; 2] = [
         (
             "C10",
@@ -293,5 +293,5 @@ fn list_from_the_future_is_refused() {
             VerifyError::Future(Validity::Collateral),
         ),
     ];
-    crate::play(&cases);
+    crate::run(&cases);
 }

@@ -9,19 +9,19 @@ use crate::world::{Case, DAY, NOW, Plot, judge};
 const INFO: Document = Document::TcbInfo;
 const IDENTITY: Document = Document::QeIdentity;
 
-/// Signs the TCB info with a change in its text.
+/// Changes the text of the TCB info and signs it.
 fn info(plot: &mut Plot, change: impl FnOnce(String) -> String) {
     plot.collateral.tcb_info_text = Some(change(serde_json::to_string(&plot.collateral.tcb_info).unwrap()));
 }
 
-/// Signs the QE identity with a change in its text.
+/// Changes the text of the QE identity and signs it.
 fn identity(plot: &mut Plot, change: impl FnOnce(String) -> String) {
     plot.collateral.qe_identity_text = Some(change(serde_json::to_string(&plot.collateral.qe_identity).unwrap()));
 }
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
-fn documents_are_intels_and_for_this_platform() {
+fn documents_of_others_or_for_other_platforms_are_refused() {
     let cases: [Case; 39] = [
         ("K0", Sgx, "no collateral", |p| p.bare = true, VerifyError::NoCollateral),
         (
@@ -186,10 +186,10 @@ fn documents_are_intels_and_for_this_platform() {
         ),
         ("K5", Sgx, "root CRL below the floor", |p| p.policy.floors.root_crl = 2, VerifyError::Floor("root CRL number")),
     ];
-    crate::play(&cases);
+    crate::run(&cases);
 }
 
-/// K6: the order of levels is not what decides.
+/// K6: the order of levels does not matter.
 #[test]
 fn levels_are_found_in_any_order() {
     let reversed = judge(Sgx, |plot| plot.collateral.tcb_info.tcb_levels.reverse());

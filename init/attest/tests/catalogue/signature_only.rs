@@ -1,10 +1,10 @@
-//! Signatures without collateral: everything that does not need Intel's word on the platform is still checked.
+//! Signatures without collateral: all checks that need no collateral still run.
 
 use attest::{Role, TcbDemand, Validity, VerifyError};
 use sim_dcap::{Key, Platform, PlatformSpec};
 
 use crate::world::Kind::{Sgx, Tdx, Tdx15};
-use crate::world::{Case, NOW, Plot, judge};
+use crate::world::{Case, MRENCLAVE, NOW, Plot, judge};
 
 fn alone(plot: &mut Plot) {
     plot.bare = true;
@@ -184,15 +184,15 @@ fn signatures_are_checked_without_collateral_too() {
                 alone(p);
                 p.sgx.report.mrenclave[0] ^= 1;
             },
-            VerifyError::Measurement("mrenclave"),
+            VerifyError::Mrenclave(MRENCLAVE),
         ),
     ];
-    crate::play(&cases);
+    crate::run(&cases);
 }
 
-/// Without collateral nothing is said of revocation: that is what `signature` means, and why it is not the default.
+/// Without collateral revocation is unknown. That is the meaning of `signature`, and why it is not the default.
 #[test]
-fn collateral_is_not_looked_at() {
+fn collateral_is_not_used() {
     let verdict = judge(Sgx, |plot| {
         plot.policy.tcb = TcbDemand::Signature;
         plot.collateral.pck_crl.revoked.push(plot.platform.pck.serial());

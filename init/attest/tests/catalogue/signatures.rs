@@ -1,4 +1,4 @@
-//! S: who signed what. And B: what the quote was made for.
+//! S: signatures. B: report data.
 
 use attest::VerifyError;
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use sim_dcap::{Key, Pki, SgxQuote};
 use crate::world::Kind::{Sgx, Tdx, Tdx15};
 use crate::world::{Case, MRENCLAVE, NOW, REPORT_DATA, honest, judge};
 
-/// A valid signature of somebody else's.
+/// A valid signature of another key.
 fn foreign() -> [u8; 64] {
     Key::generate().unwrap().sign(b"something else").unwrap()
 }
@@ -81,15 +81,15 @@ fn every_signature_is_checked() {
         ("B2", Sgx, "report data of an earlier exchange", |p| p.sgx.report.report_data[0] ^= 1, VerifyError::ReportData),
         ("B7", Sgx, "the first half is right", |p| p.sgx.report.report_data[32..].fill(0), VerifyError::ReportData),
     ];
-    crate::play(&cases);
+    crate::run(&cases);
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
-    /// No bit of a signed quote can be changed: format, a signature or a hash breaks.
+    /// Each changed bit breaks the format, a signature or a hash.
     #[test]
-    fn no_flipped_bit_is_believed(kind in prop_oneof![Just(Sgx), Just(Tdx), Just(Tdx15)], at in any::<prop::sample::Index>(), bit in 0_u8..8) {
+    fn no_flipped_bit_is_verified(kind in prop_oneof![Just(Sgx), Just(Tdx), Just(Tdx15)], at in any::<prop::sample::Index>(), bit in 0_u8..8) {
         thread_local! { static FLIP: std::cell::Cell<(prop::sample::Index, u8)> = panic!("set before it is read") }
         FLIP.set((at, bit));
         let verdict = judge(kind, |plot| {
@@ -97,7 +97,7 @@ proptest! {
             plot.quote = |quote| {
                 let (at, bit) = FLIP.get();
                 let pem = quote.windows(5).position(|window| window == b"-----").unwrap();
-                // White space in PEM, and the NUL behind it, say nothing: there the header is changed instead.
+                // White space in PEM and the NUL after it have no effect; there the header is changed instead.
                 let at = at.index(quote.len());
                 let is_blank = quote[at].is_ascii_whitespace() || quote[at] == 0;
                 let at = if at > pem && is_blank { 9 } else { at };

@@ -1,4 +1,4 @@
-//! T: how good the platform is.
+//! T: TCB status.
 
 use attest::{TcbDemand, TcbStatus, VerifyError};
 use sim_dcap::{Level, ModuleLevel, QeLevel};
@@ -36,9 +36,9 @@ fn a_status_is_accepted_exactly_when_policy_names_it() {
     }
 }
 
-/// An operator reads which word accepts the platform, which collateral said so, and what to update.
+/// The message names the status to accept, the collateral's number, and what to update.
 #[test]
-fn refused_status_says_what_it_comes_of() {
+fn refused_status_names_its_causes() {
     type Change = fn(&mut Plot);
     let cases: [(&str, crate::world::Kind, Change, &str); 4] = [
         (
@@ -75,8 +75,8 @@ fn refused_status_says_what_it_comes_of() {
         ),
     ];
     for (name, kind, change, want) in cases {
-        let refusal = judge_in_detail(kind, change).unwrap_err();
-        assert_eq!(refusal.to_string(), want, "{name}");
+        let error = judge_in_detail(kind, change).unwrap_err();
+        assert_eq!(error.to_string(), want, "{name}");
     }
 }
 
@@ -168,7 +168,7 @@ fn platform_quoting_enclave_and_module_all_count() {
         ("Q1", Sgx, "QE of another product", |p| p.sgx.signature.qe.isv_prod_id = 2, VerifyError::QeIdentity("another product")),
         ("Q1", Sgx, "QE that may be debugged", |p| p.sgx.signature.qe.flags |= 2, VerifyError::QeIdentity("debug")),
     ];
-    crate::play(&cases);
+    crate::run(&cases);
 }
 
 #[test]
@@ -178,5 +178,5 @@ fn quoting_enclave_is_masked_and_compared() {
         ("Q1", Sgx, "attributes of the QE", |p| p.sgx.signature.qe.flags |= 0x20, VerifyError::QeIdentity("other attributes")),
         ("Q1", Tdx, "the SGX QE for a domain", |p| p.td.signature.qe.isv_prod_id = 1, VerifyError::QeIdentity("another product")),
     ];
-    crate::play(&cases);
+    crate::run(&cases);
 }

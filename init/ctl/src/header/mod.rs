@@ -1,4 +1,4 @@
-//! A data disk's header area: judged by the guest's own rules, saved to a file, and written back.
+//! `cvmctl header`: checks a data disk's header by the guest's rules, saves it to a file, and writes it back.
 
 mod accept;
 mod check;
@@ -25,7 +25,7 @@ pub(crate) use check::judge;
 pub(crate) use restore::restore;
 pub(crate) use save::save;
 
-/// What a command line must have besides the words about the disk.
+/// Arguments that a command line needs in addition to those about the disk.
 const REST: [(&str, &str); 7] = [
     ("roothash", "0000000000000000000000000000000000000000000000000000000000000000"),
     ("cvm.data", "serial=data"),
@@ -37,7 +37,7 @@ const REST: [(&str, &str); 7] = [
 ];
 const COMMITMENT: &str = "cvm.vault.commit";
 
-/// The policy that the words make, with whatever else a command line needs; of its disks only the one that is meant.
+/// The policy of the given arguments, completed to a valid command line. Of its disks it keeps only the selected one.
 fn policy(expected: &Expected) -> Result<Data, Error> {
     let (words, name) = (expected.policy_words.as_str(), expected.disk_name.as_deref());
     let is_given = |key: &str| words.split_whitespace().any(|word| word.split_once('=').is_some_and(|(name, _)| name == key));
@@ -49,7 +49,7 @@ fn policy(expected: &Expected) -> Result<Data, Error> {
     let policy = cmdline::parse(&line).map_err(Error::Words)?;
     let mut data = policy.data.ok_or(Error::Words(cmdline::Error::Missing(cmdline::Key::Data)))?;
     if !is_given(COMMITMENT) {
-        data.vaults.commitment = KeyCommitment::None; // none was said: then the key is compared with none
+        data.vaults.commitment = KeyCommitment::None; // none was given, so the key is not compared
     }
     let of = |disk: &DataDisk| disk.name.as_ref().map(|name| name.as_str().to_owned());
     let names: Vec<_> = data.disks.iter().map(|disk| of(disk).unwrap_or_else(|| "(no name)".to_owned())).collect();
@@ -60,7 +60,7 @@ fn policy(expected: &Expected) -> Result<Data, Error> {
     Ok(data)
 }
 
-/// Gives `with` the key of the disk that is meant: `dek` is what the vaults hold, of which a named disk's is derived.
+/// Calls `with` with the key of the selected disk: `dek` itself, or the key derived from it for a named disk.
 fn with_disk_key<T>(dek: &Dek, wanted: &Data, with: impl FnOnce(&Dek) -> T) -> T {
     match wanted.disks.iter().find_map(|disk| disk.name.as_ref()) {
         None => with(dek),
@@ -73,11 +73,11 @@ fn area_length() -> usize {
     usize::try_from(DATA_OFFSET).unwrap_or(usize::MAX)
 }
 
-/// Reads the passphrase into memory that is wiped and that no core dump holds.
+/// Reads the passphrase into memory that is wiped and not in core dumps.
 pub(crate) fn passphrase(descriptor: u32) -> Result<Dek, Error> {
     let path = PathBuf::from(format!("/proc/self/fd/{descriptor}"));
     let failed = |source| Error::File { path: path.clone(), source };
-    // Opened before the process becomes not dumpable: from then on /proc/self belongs to root, and other users could not.
+    // Opened before the process becomes not dumpable: after that, /proc/self belongs to root.
     let mut file = File::open(&path).map_err(failed)?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Error::Core)?;
     let mut text = Zeroizing::new([0_u8; 64]);

@@ -1,4 +1,4 @@
-//! Mistakes in a policy that nodes accept, and that cost the key or let in more than was meant. They are refused before anyone is dialled.
+//! Checks for mistakes that nodes accept but that lose the key or admit more guests than intended. They run before any connection.
 
 mod profile;
 mod rules;
@@ -12,21 +12,21 @@ use super::{TTL_DEFAULT_SECONDS, TTL_SECONDS, owner};
 
 pub use profile::APP_OID;
 
-/// TDATTRIBUTES.DEBUG: the host reads and writes the domain's memory (Intel TDX module ABI, TD_ATTRIBUTES, bit 0).
+/// TDATTRIBUTES.DEBUG: the host can read and write the domain's memory (Intel TDX module ABI, TD_ATTRIBUTES, bit 0).
 const DEBUG: u64 = 1;
 /// TDATTRIBUTES.MIGRATABLE: a migration TD can move the domain elsewhere (bit 29).
 const MIGRATABLE: u64 = 1 << 29;
 
-/// What an operator says of the guests and nodes that a policy is for.
+/// Facts about the guests and nodes of a policy, from the operator.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// The guest's app UUID (`cvm.vault.app`), if it is known.
+    /// The guest's app UUID (`cvm.vault.app`), if known.
     pub app: Option<[u8; 16]>,
-    /// Registers beyond MRTD, RTMR1 and RTMR2 that the nodes match: `rtmr0`, `rtmr3`.
+    /// Registers that the nodes compare in addition to MRTD, RTMR1 and RTMR2: `rtmr0`, `rtmr3`.
     pub matched: Vec<String>,
 }
 
-/// Everything wrong with a policy.
+/// All problems of a policy.
 #[must_use]
 pub fn check(policy: &Value, facts: &Facts) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -40,7 +40,7 @@ pub fn check(policy: &Value, facts: &Facts) -> Vec<Problem> {
     if owner(policy).is_none() {
         problems.push(Problem::at(
             "/principals/owner",
-            "expected {\"Oidc\":..} with issuer and sub: nobody else could change or delete the key",
+            "expected {\"Oidc\":..} with issuer and sub: without an owner the key cannot be changed or deleted",
         ));
     }
     let tees = list(policy.pointer("/principals/tees"));
@@ -55,7 +55,7 @@ pub fn check(policy: &Value, facts: &Facts) -> Vec<Problem> {
     problems
 }
 
-/// Everything wrong with a profile that is to be staged.
+/// All problems of a profile that is to be staged.
 #[must_use]
 pub fn check_staged(profile: &Value, facts: &Facts) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -66,15 +66,16 @@ pub fn check_staged(profile: &Value, facts: &Facts) -> Vec<Problem> {
     problems
 }
 
-/// Why guests with these TDATTRIBUTES may not have a key. Nodes do not look at them: such a guest with the same measurements gets the key
+/// Why guests with these TDATTRIBUTES must not get a key. Nodes do not check them: such a guest with the same measurements gets the key
 /// unless the attestation server refuses it.
 #[must_use]
 pub fn refused_attributes(attributes: u64) -> Option<&'static str> {
     if attributes & DEBUG != 0 {
-        return Some("TDATTRIBUTES.DEBUG is set (bit 0): the host reads the memory of this guest, and nodes do not look");
+        return Some("TDATTRIBUTES.DEBUG is set (bit 0): the host can read the memory of this guest, and nodes do not check it");
     }
-    (attributes & MIGRATABLE != 0)
-        .then_some("TDATTRIBUTES.MIGRATABLE is set (bit 29): a migration TD moves this guest elsewhere, and nodes do not look")
+    (attributes & MIGRATABLE != 0).then_some(
+        "TDATTRIBUTES.MIGRATABLE is set (bit 29): a migration TD can move this guest elsewhere, and nodes do not check it",
+    )
 }
 
 fn list(value: Option<&Value>) -> &[Value] {
@@ -90,14 +91,12 @@ fn check_ttl(policy: &Value, problems: &mut Vec<Problem>) {
     if ttl == 0 {
         problems.push(Problem::at(
             "/lifecycle/ttl_seconds",
-            format!(
-                "absent or 0: nodes would forget the key after {TTL_DEFAULT_SECONDS} s (30 days); write how long it shall live"
-            ),
+            format!("absent or 0: nodes would delete the key after {TTL_DEFAULT_SECONDS} s (30 days): give a lifetime"),
         ));
     } else if ttl > TTL_SECONDS {
         problems.push(Problem::at(
             "/lifecycle/ttl_seconds",
-            format!("{ttl} is more than {TTL_SECONDS} (90 days): nodes would shorten it to that silently; write at most {TTL_SECONDS} and rotate in time"),
+            format!("{ttl} is more than {TTL_SECONDS} (90 days): nodes silently shorten it to that: give at most {TTL_SECONDS} and rotate in time"),
         ));
     }
 }

@@ -1,4 +1,4 @@
-//! What a quote says of itself, field by field. Nothing here is verified.
+//! The fields of a quote as JSON. Nothing here is verified.
 
 use attest::{ClaimedPlatform, QuoteHeader, Tee};
 use dcap_qvl::intel::{extract_cert_chain, parse_pck_extension};
@@ -21,7 +21,7 @@ const DOMAIN_FLAGS: &[(u32, &str)] = &[
     (63, "PERFMON"),
 ];
 
-/// Everything that is in a quote, as JSON; `bytes` is the length of the file with its padding.
+/// All fields of a quote, as JSON. `bytes` is the length of the file with its padding.
 pub(super) fn quote(header: &QuoteHeader<'_>, bytes: usize) -> Value {
     let Ok(quote) = Quote::parse(header.bytes()) else { return Value::Null };
     let body = match &quote.report {
@@ -49,7 +49,7 @@ pub(super) fn quote(header: &QuoteHeader<'_>, bytes: usize) -> Value {
     })
 }
 
-/// `a.b: value` a line, nested names joined by dots.
+/// Lines `a.b: value`, nested names joined by dots.
 pub(super) fn lines(value: &Value, name: &str, out: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {

@@ -1,4 +1,4 @@
-//! `cvmctl key` and `cvmctl profile`: a line for each vault, or JSON.
+//! `cvmctl key` and `cvmctl profile`.
 
 use std::process::ExitCode;
 
@@ -93,7 +93,7 @@ fn which(args: &ProfileOf) -> Result<Which, Error> {
     }
 }
 
-/// One policy on stdout, fit to be changed and given to `cvmctl promote`; which vault has which version on stderr.
+/// Prints one policy on stdout, to be edited and given to `cvmctl promote`, and the version at each vault on stderr.
 fn policy(args: KeyOf) -> Result<ExitCode, Error> {
     let (request, json) = request(args.keys)?;
     let answers = keys::policy(&request, &args.handle)?;
@@ -144,7 +144,7 @@ fn stage(args: ProfileStage) -> Result<ExitCode, Error> {
     let answers = profiles::stage(&request, &args.key.handle, &profile, source, &facts(args.facts))?;
     let line = |staged: &vault::operator::Staged| {
         vec![if staged.auto_promoted {
-            format!("in force already, policy version {}", staged.policy_version)
+            format!("already in force, policy version {}", staged.policy_version)
         } else {
             format!("staged as {}", staged.pending_id)
         }]

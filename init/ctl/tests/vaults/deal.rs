@@ -46,7 +46,7 @@ fn any_two_shares_make_the_key_that_the_words_commit_to() {
 fn one_vault_that_is_not_ready_keeps_every_share_at_home() {
     type Check = fn(&Cause) -> bool;
     let cases: [(Misbehaviour, Check); 5] = [
-        (Misbehaviour::WrongMrenclave, |c| matches!(c, Cause::Vault(ratls::Error::Node(attest::VerifyError::Measurement(_))))),
+        (Misbehaviour::WrongMrenclave, |c| matches!(c, Cause::Vault(ratls::Error::Node(attest::VerifyError::Mrenclave(_))))),
         (Misbehaviour::DebugEnclave, |c| matches!(c, Cause::Vault(ratls::Error::Node(_)))),
         (Misbehaviour::ForeignRoot, |c| matches!(c, Cause::Vault(ratls::Error::Node(attest::VerifyError::Anchor)))),
         (Misbehaviour::Down, |c| matches!(c, Cause::Vault(ratls::Error::Stream(..) | ratls::Error::Tls(_)))),
@@ -76,7 +76,7 @@ fn a_vault_whose_platform_falls_short_is_refused_with_what_would_accept_it() {
     assert_eq!(said.matches("; --tcb OutOfDate would accept it").count(), 3, "{said}");
     request.nodes.collateral = Arc::default();
     let said = provision(&request).unwrap_err().to_string();
-    assert_eq!(said.matches("the node staples none, as real nodes do; give --collateral").count(), 3, "{said}");
+    assert_eq!(said.matches("the node sent none, as is usual; give --collateral").count(), 3, "{said}");
     request.nodes.statuses.push(ctl::TcbStatus::OutOfDate);
     request.nodes.collateral = sources(&json);
     assert!(provision(&request).unwrap().words[5].starts_with("cvm.tcb=UpToDate,OutOfDate"));
@@ -133,7 +133,11 @@ fn a_vault_whose_clock_ends_a_share_before_it_is_sent_gets_none() {
     let late = Request { now: now() + 86_400 + 120, ..world.request() };
     let said = provision(&late).unwrap_err().to_string();
     assert!(said.starts_with("no share was sent to any vault: "), "{said}");
-    assert_eq!(said.matches("and the share lives 86400 s by that clock, so it would be over already").count(), 3, "{said}");
+    assert_eq!(
+        said.matches("and the share expires after 86400 s by that clock, so it would already be expired").count(),
+        3,
+        "{said}"
+    );
     assert!(world.is_empty());
     let in_time = Request { now: now() + 86_400 - 600, ..world.request() };
     assert!(provision(&in_time).unwrap().vaults.iter().all(|holder| holder.end_despite_clock().is_some()));
@@ -146,7 +150,7 @@ fn a_vault_that_says_nothing_is_given_up_within_a_step() {
     let start = Instant::now();
     let error = provision(&world.request()).unwrap_err();
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
-    assert_eq!(error.to_string(), format!("no share was sent to any vault: {}: handshake: deadline", world.vaults()[0]));
+    assert_eq!(error.to_string(), format!("no share was sent to any vault: {}: handshake: deadline passed", world.vaults()[0]));
 }
 
 #[test]
@@ -222,10 +226,14 @@ fn a_key_may_be_dealt_before_any_image_is_known() {
 fn requests_that_make_no_sense_reach_nobody() {
     type Change = fn(&mut Request);
     let cases: [(&str, Change, &str); 8] = [
-        ("one of three", |r| r.threshold = 1, "a threshold of 1 of 3 vaults: expected 2 <= t <= n"),
-        ("four of three", |r| r.threshold = 4, "a threshold of 4 of 3 vaults"),
+        ("one of three", |r| r.threshold = 1, "threshold 1 of 3 vaults: expected 2 <= t <= n"),
+        ("four of three", |r| r.threshold = 4, "threshold 4 of 3 vaults"),
         ("handle", |r| r.handle = "a b".to_owned(), "the guest's command line"),
-        ("owner", |r| r.policy["principals"]["owner"] = json!(null), "the key policy names no owner (principals.owner.Oidc)"),
+        (
+            "owner",
+            |r| r.policy["principals"]["owner"] = json!(null),
+            "the key policy names no owner: expected principals.owner.Oidc",
+        ),
         (
             "ttl",
             |r| r.policy["lifecycle"]["ttl_seconds"] = json!(90 * 86_400 + 1),

@@ -33,7 +33,10 @@ fn each_vault_answers_for_itself() {
         outcomes.iter().map(|outcome| outcome.as_ref().map_err(ToString::to_string).map(|done| done.version)).collect();
     let [first, second, _] = world.vaults().try_into().unwrap();
     let want = [
-        Err(format!("{first}: challenge: node not believed: mrenclave is not on the list")),
+        Err(format!(
+            "{first}: challenge: node not verified: mrenclave {} is not in cvm.vault.mrenclave (cvmctl: --mrenclave)",
+            "ee".repeat(32)
+        )),
         Err(format!("{second}: key not found; the node says: \"key not found\"")),
         Ok(2),
     ];
@@ -63,12 +66,12 @@ fn a_register_that_the_node_drops_is_an_error_that_names_it() {
 
     let refused = promote(&request).unwrap_err();
     assert!(matches!(&refused, Error::Policy(problems) if problems.len() == 1), "{refused}");
-    assert!(refused.to_string().contains("/Tdx/rtmr0: nodes drop this register silently"), "{refused}");
+    assert!(refused.to_string().contains("/Tdx/rtmr0: nodes silently drop this register"), "{refused}");
     assert_eq!(node.asked().iter().filter(|name| *name == "UpdatePolicy").count(), 0);
 
     request.facts.matched = vec!["rtmr0".to_owned()];
     let said = promote(&request).unwrap()[0].as_ref().unwrap_err().to_string();
-    let place = "/principals/tees/0/Tee/measurements/0/Tdx/rtmr0: the node dropped it; sent was \"0f";
+    let place = "/principals/tees/0/Tee/measurements/0/Tdx/rtmr0: sent \"0f";
     assert!(said.contains(place), "{said}");
     assert!(node.has(HANDLE));
 }

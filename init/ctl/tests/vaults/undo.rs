@@ -65,7 +65,7 @@ fn each_lie_after_a_share_was_sent_undoes_the_dealing() {
         (
             "stored, and then an error",
             |name, _, honest| if name == "CreateKey" { Reply::error("kv owner index: full \u{1b}[31m") } else { honest },
-            "unknown refusal; the node says: \"kv owner index: full \\u{1b}[31m\"",
+            "refused for a reason that this version does not know; the node says: \"kv owner index: full \\u{1b}[31m\"",
             true,
         ),
         (
@@ -80,7 +80,7 @@ fn each_lie_after_a_share_was_sent_undoes_the_dealing() {
                 let policy = json!({ "Policy": { "policy": { "version": 1, "backdoor": true }, "policy_version": 1 } });
                 if name == "GetPolicy" { Reply::json(&policy) } else { honest }
             },
-            "/backdoor: the node added it, as true",
+            "/backdoor: the node added true",
             true,
         ),
         (
@@ -92,7 +92,7 @@ fn each_lie_after_a_share_was_sent_undoes_the_dealing() {
         (
             "huge",
             |name, _, honest| if name == "GetPolicy" { Reply::Body(vec![b'x'; 2 << 20]) } else { honest },
-            "answer too long",
+            "answer longer than the limit",
             true,
         ),
     ];
@@ -120,14 +120,26 @@ fn no_quoted_share_is_printed() {
             "got 400;",
         ),
         ("500 with a text", |fields| Reply::Status(500, format!("bad: {fields}").into_bytes()), "got 500;"),
-        ("quoted input", |fields| Reply::error(&format!("invalid request: {fields}")), "unknown refusal;"),
-        ("material", |fields| Reply::error(&format!("base64: {}", fields["material_b64"])), "unknown refusal;"),
+        (
+            "quoted input",
+            |fields| Reply::error(&format!("invalid request: {fields}")),
+            "refused for a reason that this version does not know;",
+        ),
+        (
+            "material",
+            |fields| Reply::error(&format!("base64: {}", fields["material_b64"])),
+            "refused for a reason that this version does not know;",
+        ),
         (
             "a piece of the material",
             |fields| Reply::error(&format!("base64: {}...", &fields["material_b64"].as_str().unwrap()[40..60])),
-            "unknown refusal;",
+            "refused for a reason that this version does not know;",
         ),
-        ("grant", |fields| Reply::error(&format!("grant: {}", fields["grant"])), "unknown refusal;"),
+        (
+            "grant",
+            |fields| Reply::error(&format!("grant: {}", fields["grant"])),
+            "refused for a reason that this version does not know;",
+        ),
     ];
     let world = World::new();
     for (name, answer, want) in cases {
@@ -266,7 +278,7 @@ fn an_older_key_of_the_same_name_is_left_alone() {
         _ => honest,
     });
     let (said, deleted, left) = unfinished(&with_third(&world, &node));
-    assert!(left[0].contains("created there before this dealing (at 1700000000"), "{said}");
+    assert!(left[0].contains("created there before this command (at 1700000000"), "{said}");
     assert_eq!(deleted, world.vaults()[..2]);
     assert!(!node.asked().contains(&"DeleteKey".to_owned()));
 }

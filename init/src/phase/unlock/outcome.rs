@@ -337,7 +337,7 @@ mod tests {
     }
 
     fn not_believed() -> dial::Error {
-        dial::Error::from(ratls::Error::Node(attest::VerifyError::Measurement("mrenclave")))
+        dial::Error::from(ratls::Error::Node(attest::VerifyError::Mrenclave([0xab; 32])))
     }
 
     fn bare() -> dial::Error {
@@ -357,7 +357,7 @@ mod tests {
     }
 
     fn spoiled() -> dial::Error {
-        dial::Error::from(ratls::Error::Protocol(ratls::Step::Request, "answer is no vault's"))
+        dial::Error::from(ratls::Error::Protocol(ratls::Step::Request, "answer is not one of a vault"))
     }
 
     #[test]
@@ -374,7 +374,7 @@ mod tests {
             ("one without collateral, two away", [bare, away, away], 50),
             ("no quote", [no_quote, no_quote, away], 54),
             ("two that answer nonsense", [spoiled, spoiled, away], 50),
-            ("our evidence is not taken", [rejected, rejected, away], 54),
+            ("the node cannot use our evidence", [rejected, rejected, away], 54),
             ("no node has trusted time", [without_time, without_time, without_time], 50),
         ];
         for (name, errors, code) in cases {
@@ -434,7 +434,13 @@ mod tests {
         outcome.lost(1, &not_believed(), true);
         let json = serde_json::to_value(&outcome).unwrap();
         assert_eq!(json["vaults"][1]["verdict"], "forged");
-        assert_eq!(json["vaults"][1]["reason"], "challenge: node not believed: mrenclave is not on the list");
+        assert_eq!(
+            json["vaults"][1]["reason"],
+            format!(
+                "challenge: node not verified: mrenclave {} is not in cvm.vault.mrenclave (cvmctl: --mrenclave)",
+                "ab".repeat(32)
+            )
+        );
         assert_eq!(json["vaults"][0]["verdict"], "slow");
         assert_eq!(json["key_proof"], "disk");
         let mut fields: Vec<&String> = json["vaults"][1].as_object().unwrap().keys().collect();

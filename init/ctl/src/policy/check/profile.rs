@@ -5,9 +5,9 @@ use serde_json::Value;
 use super::{Facts, list, text};
 use crate::policy::shape::Problem;
 
-/// The only OID that a guest's leaf carries and a policy may so demand: its app UUID.
+/// The OID of the app UUID, the only one in a guest's certificate, so the only one that a policy can demand.
 pub const APP_OID: &str = "1.3.6.1.4.1.65230.4.1";
-/// Statuses of Intel's that a policy may name; Revoked is never accepted.
+/// TCB statuses that nodes know in a policy; Revoked is never accepted.
 const TCB_STATUSES: [&str; 6] = [
     "UpToDate",
     "SWHardeningNeeded",
@@ -43,7 +43,7 @@ pub(super) fn check(profile: &Value, place: &str, facts: &Facts, problems: &mut 
 fn check_digest(value: &Value, digits: usize, place: &str, problems: &mut Vec<Problem>) {
     let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     if !value.as_str().is_some_and(|text| text.len() == digits && text.bytes().all(is_digit)) {
-        problems.push(Problem::at(place, format!("expected {digits} lower-case hexadecimal digits: nodes compare texts")));
+        problems.push(Problem::at(place, format!("expected {digits} lower-case hexadecimal digits: nodes compare the text")));
     }
 }
 
@@ -62,7 +62,7 @@ fn check_servers(profile: &Value, place: &str, problems: &mut Vec<Problem>) {
         if host.is_none_or(str::is_empty) || url.bytes().any(|byte| byte <= b' ' || byte >= 0x7f) {
             problems.push(Problem::at(
                 &format!("{place}/{index}/url"),
-                "expected https://HOST..: nodes ask no other, and then deny every guest",
+                "expected https://HOST..: nodes use no other scheme, and then deny every guest",
             ));
         }
         if let Some(pin) = server.get("pinned_spki_sha256_hex").filter(|pin| !pin.is_null()) {
@@ -74,18 +74,18 @@ fn check_servers(profile: &Value, place: &str, problems: &mut Vec<Problem>) {
 fn check_oids(profile: &Value, place: &str, facts: &Facts, problems: &mut Vec<Problem>) {
     for (index, required) in list(profile.get("required_oids")).iter().enumerate() {
         let place = format!("{place}/required_oids/{index}");
-        let for_ever = "nodes never let a required OID go, so a wrong one denies every guest for ever";
+        let permanent = "nodes never remove a required OID, so a wrong one denies every guest permanently";
         if text(required, "oid") != APP_OID {
             problems.push(Problem::at(
                 &format!("{place}/oid"),
-                format!("expected {APP_OID}, the only one that a guest carries: {for_ever}"),
+                format!("expected {APP_OID}, the only one in a guest's certificate: {permanent}"),
             ));
             continue;
         }
         let what = match facts.app {
-            None => format!("it must be the guest's app id: give it with --app UUID ({for_ever})"),
+            None => format!("expected the guest's app id: give it with --app UUID ({permanent})"),
             Some(app) if text(required, "value") != hex::encode(app) => {
-                format!("expected {}, the 32 digits of --app: {for_ever}", hex::encode(app))
+                format!("expected {}, the 32 digits of --app: {permanent}", hex::encode(app))
             }
             Some(_) => continue,
         };

@@ -11,13 +11,13 @@ fn has(value: &Value, name: &str, word: &str) -> bool {
 }
 
 pub(super) fn check(policy: &Value, tees: usize, problems: &mut Vec<Problem>) {
-    // A rule with conditions serves neither guests nor this tool: neither sends approvals.
+    // A rule with conditions is useless for guests and for this tool, since neither sends approvals.
     let rules: Vec<_> = list(policy.get("operations")).iter().filter(|rule| list(rule.get("requires")).is_empty()).collect();
     let owner_may = |op: &str| rules.iter().any(|rule| has(rule, "ops", op) && has(rule, "principals", "Owner"));
     if !owner_may("DeleteKey") {
         problems.push(Problem::at(
             "/operations",
-            "no rule without `requires` lets the Owner do DeleteKey: a dealing that fails could not be undone",
+            "no rule without `requires` lets the Owner do DeleteKey: a failed provision could not be undone",
         ));
     }
     if tees == 0 {
@@ -38,9 +38,9 @@ pub(super) fn check(policy: &Value, tees: usize, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Whether the owner can add the first guest to a policy that names none. Otherwise no guest ever gets the key.
+/// Checks that the owner can add a guest to a policy that names none. Otherwise no guest could ever get the key.
 fn check_growth(policy: &Value, owner_may: &dyn Fn(&str) -> bool, problems: &mut Vec<Problem>) {
-    // Without mutability nodes assume their own, which lets the owner change both fields.
+    // Without mutability nodes assume a default that lets the owner change both fields.
     let can_change = |field: &str| {
         policy.get("mutability").is_none_or(|fields| has(fields, "owner_can", field) && !has(fields, "immutable", field))
     };

@@ -17,7 +17,7 @@ fn wrong(place: &str, value: Value, facts: &Facts) -> Vec<String> {
 }
 
 #[test]
-fn each_mistake_is_named_with_its_place() {
+fn each_mistake_is_reported_with_its_place() {
     let none = Facts::default();
     assert_eq!(check(&sample(), &none), []);
     let tdx = format!("{TEE}/measurements/0/Tdx");
@@ -84,7 +84,7 @@ fn a_policy_without_guests_lets_its_owner_add_one() {
 }
 
 #[test]
-fn what_the_operator_says_of_nodes_and_guests_counts() {
+fn facts_about_nodes_and_guests_are_used() {
     let rtmr0 = format!("{TEE}/measurements/0/Tdx/rtmr0");
     let matched = Facts { matched: vec!["rtmr0".to_owned()], ..Facts::default() };
     assert!(wrong(&rtmr0, json!("ab".repeat(48)), &matched).is_empty());
@@ -95,13 +95,13 @@ fn what_the_operator_says_of_nodes_and_guests_counts() {
     assert_eq!(wrong(&format!("{TEE}/required_oids"), oids, &app(8)), [format!("{TEE}/required_oids/0/value")]);
 }
 
-/// Anyone whom the node lets stage may have written it.
+/// Any client that the node allows to stage profiles may have written it.
 #[test]
 fn a_staged_profile_with_hostile_names_is_printed_safely() {
     let mut profile = sample()["principals"]["tees"][0]["Tee"].clone();
     profile["\u{1b}[2J\u{202e}"] = json!("x".repeat(100_000));
     let problems = check_staged(&profile, &Facts::default());
-    assert_eq!(problems[0].to_string(), "/\\u{1b}[2J\\u{202e}: nodes do not know this field and drop it silently; remove it");
+    assert_eq!(problems[0].to_string(), "/\\u{1b}[2J\\u{202e}: nodes silently drop this field: remove it");
     profile = json!({ "x".repeat(100_000): 1 });
     assert!(check_staged(&profile, &Facts::default()).iter().all(|problem| problem.to_string().len() < 700));
 }
