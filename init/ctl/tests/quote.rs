@@ -1,4 +1,4 @@
-//! `cvmctl quote` as an operator runs it: genuine and minted quotes, in the forms in which people keep them.
+//! `cvmctl quote`, run as a program: genuine and simulated quotes in the usual encodings.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects")]
 #![expect(clippy::disallowed_methods, reason = "runs the program under test")]
 
@@ -14,7 +14,7 @@ const ROOT: &str = "../../initrd/anchors/intel-sgx-root.der";
 const REAL: &str = "../../tests/vectors/dcap-qvl/sgx_quote";
 const REAL_COLLATERAL: &str = "../../tests/vectors/dcap-qvl/sgx_quote_collateral.json";
 const REAL_TIME: &str = "2025-06-25T00:00:00Z";
-/// 2026-11-23T00:00:00Z, when the simulated root is minted.
+/// 2026-11-23T00:00:00Z, when the simulated root is created.
 const NOW: u64 = 1_795_392_000;
 
 fn cvmctl(arguments: &[&str]) -> Output {
@@ -34,7 +34,7 @@ fn real<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&usual, more].concat()
 }
 
-/// A simulated platform's quotes and collateral, in a folder.
+/// Quotes and collateral of a simulated platform, in a directory.
 struct Desk {
     folder: tempfile::TempDir,
     collateral: SignedCollateral,
@@ -71,7 +71,7 @@ impl Desk {
         verdict(&[&["verify", &quote, "--anchor", &root, "--at", &now], more].concat())
     }
 
-    /// The body of a document as a PCS serves it.
+    /// The body of a document, as a PCS serves it.
     fn signed(name: &str, document: &str, signature: &[u8]) -> String {
         let signature: String = signature.iter().map(|byte| format!("{byte:02x}")).collect();
         format!("{{\"{name}\":{document},\"signature\":\"{signature}\"}}")
@@ -87,7 +87,7 @@ impl Desk {
 }
 
 #[test]
-fn genuine_quote_is_verified_at_its_time_and_not_later() {
+fn genuine_quote_verifies_at_its_time_and_not_later() {
     let verified = (Some(0), "verified".to_owned());
     assert_eq!(verdict(&real(&["--collateral", REAL_COLLATERAL, "--at", REAL_TIME])), verified);
     let late = verdict(&real(&["--collateral", REAL_COLLATERAL, "--at", "2026-06-25T00:00:00Z"]));

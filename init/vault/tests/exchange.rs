@@ -1,4 +1,4 @@
-//! The client against a node that speaks the wire: the honest exchange, and each way in which a node can lie.
+//! The client against a simulated node: the honest exchange, and each kind of misbehaviour.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects")]
 
 use std::net::TcpStream;
@@ -24,7 +24,7 @@ fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// A quote as our platform's quoting service would make it; every measurement is zero but for the report data.
+/// A quote of the client's platform, with only the report data set.
 fn own_quote(pki: &Pki, report_data: &[u8; 64]) -> Vec<u8> {
     TdQuote::new(*report_data).sign(&pki.platform("guest").unwrap()).unwrap()
 }
@@ -34,12 +34,12 @@ impl World {
         Self::requiring(misbehaviour, &serde_json::json!([]))
     }
 
-    /// A node whose policy requires these extensions of the guest's leaf.
+    /// A node whose key policy requires these extensions in the guest's certificate.
     fn requiring(misbehaviour: Misbehaviour, required_oids: &serde_json::Value) -> Self {
         let pki = Arc::new(Pki::mint(now()).unwrap());
         let issuer = Issuer::generate().unwrap();
         let honest = NodeConfig::honest(Arc::clone(&pki), "node-1", MRENCLAVE, issuer).unwrap();
-        // The exchange alone is tried here, so that the node brings its collateral along.
+        // The node staples its collateral, since these tests have no other source.
         let extensions = Extensions { staple_collateral: true, ..Extensions::default() };
         let node = Node::start(NodeConfig { extensions, ..honest }).unwrap();
         let td = TdQuote::new([0; 64]);
@@ -58,7 +58,7 @@ impl World {
         Self { pki, node, identity: Identity::guest([9; 16]).unwrap() }
     }
 
-    /// The whole exchange with a deadline of two seconds a step; returns the material.
+    /// Runs the exchange with a deadline of two seconds for each step. Returns the material.
     fn exchange(&self) -> Result<Vec<u8>, Error> {
         let anchor = Anchor::from_der(self.pki.root_der().to_vec());
         let demand = TcbDemand::Statuses(vec![TcbStatus::UpToDate]);
@@ -80,13 +80,13 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn honest_node_gives_the_key_out() {
+fn honest_node_exports_the_key() {
     assert_eq!(World::with(Misbehaviour::None).exchange().unwrap(), vec![7; 49]);
 }
 
-/// A policy that requires anything else denies every guest for ever: required OIDs are append-only.
+/// Required OIDs cannot be removed, so a policy that requires another value denies every guest permanently.
 #[test]
-fn leaf_carries_the_app_id_as_policies_require_it() {
+fn certificate_contains_the_app_id_as_policies_require_it() {
     let world = |value: &str| {
         World::requiring(Misbehaviour::None, &serde_json::json!([{ "oid": "1.3.6.1.4.1.65230.4.1", "value": value }]))
     };
@@ -94,9 +94,9 @@ fn leaf_carries_the_app_id_as_policies_require_it() {
     assert!(matches!(world(&hex(&[8; 16])).exchange(), Err(Error::Refused(Refused::Denied))));
 }
 
-/// An old leaf key does not authenticate the node, and the dates of a leaf do not affect the agreed time.
+/// A leaked key of an expired leaf does not authenticate a node, and the dates of a leaf do not affect the agreed time.
 #[test]
-fn node_is_believed_no_longer_than_its_leaf_where_an_authority_vouches_for_it() {
+fn validity_of_a_node_ends_with_its_leaf_if_a_node_ca_issued_it() {
     let world = World::with(Misbehaviour::None);
     let prove = |node_ca: &NodeCa| {
         let anchor = Anchor::from_der(world.pki.root_der().to_vec());
@@ -111,23 +111,23 @@ fn node_is_believed_no_longer_than_its_leaf_where_an_authority_vouches_for_it() 
     let vouched = prove(&NodeCa::of(vec![world.node.ca_der()])).unwrap();
     let in_two_days = now() + 2 * 86_400;
     assert!(alone.is_valid_at(in_two_days) && vouched.is_valid_at(now()) && !vouched.is_valid_at(in_two_days));
-    // The node makes its collateral anew each time; its leaf began minutes before.
+    // The node generates its collateral each time; its leaf is valid since minutes before.
     assert!(vouched.issued().abs_diff(alone.issued()) < 60, "{} and {}", vouched.issued(), alone.issued());
     assert_eq!(vouched.tcb(), alone.tcb());
     let other = World::with(Misbehaviour::None);
     assert!(matches!(prove(&NodeCa::of(vec![other.node.ca_der()])), Err(ratls::Error::Tls(_))));
 }
 
-/// It takes evidence of its own last day only, and the machine's clock is the host's.
+/// A node accepts evidence of the last day by its own clock, and the machine's clock is set by the host.
 #[test]
-fn node_is_told_its_own_time() {
+fn client_repeats_the_node_s_time() {
     for seconds in [-10 * 86_400, 86_400] {
         assert_eq!(World::with(Misbehaviour::WrongClock(seconds)).exchange().unwrap(), vec![7; 49], "{seconds}");
     }
 }
 
 #[test]
-fn each_lie_of_a_node_ends_the_exchange_with_its_reason() {
+fn each_misbehaviour_of_a_node_has_its_own_error() {
     type Check = fn(&Error) -> bool;
     let cases: [(Misbehaviour, Check); 27] = [
         (Misbehaviour::Down, |e| {
@@ -165,7 +165,7 @@ fn each_lie_of_a_node_ends_the_exchange_with_its_reason() {
     for (misbehaviour, check) in cases {
         let name = format!("{misbehaviour:?}");
         match World::with(misbehaviour).exchange() {
-            Ok(_) => panic!("{name}: a key came out"),
+            Ok(_) => panic!("{name}: the node exported a key"),
             Err(error) => assert!(check(&error), "{name}: {error:?}"),
         }
     }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::world::{KEY_BYTE, KEYS, SIZE, World, area, metadata, recorded, seal, sealed, spoiled, two_slots, unsealed, with};
 
-/// The area on the disk, more arguments, the key, and a part of what is said.
+/// The area on the disk, more arguments, the key, and a part of the output.
 type Case<'a> = (&'a str, Vec<u8>, &'a str, Option<u8>, &'a str);
 
 #[test]

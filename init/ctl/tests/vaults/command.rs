@@ -1,4 +1,4 @@
-//! The program as a shell sees it.
+//! The program, as run by a shell.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -23,7 +23,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A world, and the files that an operator of it has.
+/// A world, and the files of its operator.
 struct Desk {
     world: World,
     dir: TempDir,
@@ -44,7 +44,7 @@ impl Desk {
         Path::to_str(&self.dir.path().join(name)).unwrap().to_owned()
     }
 
-    /// What every command that dials is given.
+    /// Arguments of every command that connects to vaults.
     fn common(&self) -> Vec<String> {
         let (anchor, collateral, mrenclave) = (self.path("anchor.der"), self.path("collateral.json"), hex(&MRENCLAVE));
         ["--vault", &self.vaults, "--anchor", &anchor, "--collateral", &collateral, "--mrenclave", &mrenclave]
@@ -60,7 +60,7 @@ impl Desk {
         cvmctl(&[&words, &common[..], &["--handle", HANDLE, "--issuer-key", &key], more].concat())
     }
 
-    /// The same as the owner whom a policy file does not name.
+    /// The same, with the owner as arguments.
     fn own(&self, command: &str, more: &[&str]) -> Output {
         let owner = ["--issuer", self.world.issuer.url.as_str(), "--owner-sub", "owner-1"];
         self.run(command, &[&owner, more].concat())
@@ -285,7 +285,7 @@ fn profiles_are_staged_promoted_and_revoked() {
     assert_eq!(text(&desk.own("profile list", &[]).stdout).matches(": none\n").count(), 3);
 }
 
-/// The issuer is somebody else's: the operator has a client key, a grant bound to it, and a bearer.
+/// The operator has no issuer's key, but a client key, a grant bound to it, and a bearer token.
 #[test]
 fn tokens_of_an_identity_provider_come_by_descriptor() {
     let desk = Desk::new();

@@ -1,4 +1,4 @@
-//! Dealing a key: a guest gets it, and a vault that is not as it must be keeps every share at home.
+//! Dealing of a key: a guest gets it, and no share is sent if one vault is not ready.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -82,7 +82,7 @@ fn a_vault_whose_platform_falls_short_is_refused_with_what_would_accept_it() {
     assert!(provision(&request).unwrap().words[5].starts_with("cvm.tcb=UpToDate,OutOfDate"));
 }
 
-/// A host can run a genuine vault of the same build on a machine of its own.
+/// An attacker can run a genuine vault of the same build on another machine.
 #[test]
 fn a_vault_on_another_platform_or_of_another_authority_gets_no_share() {
     let world = World::new();
@@ -107,7 +107,7 @@ fn a_vault_on_another_platform_or_of_another_authority_gets_no_share() {
     assert_eq!(provision(&request).unwrap().words[5], format!("cvm.vault.platforms={}", want.join(",")));
 }
 
-/// Tokens are made for each node by its own clock: a node a day off takes them.
+/// Tokens are signed for each node by its own clock, so a node whose clock is a day off accepts them.
 #[test]
 fn nodes_whose_clocks_are_off_take_their_tokens() {
     let world = World::with(|config, index| config.clock_offset = [-80_000, 0, 86_400][index]);
@@ -165,7 +165,7 @@ fn a_handle_that_exists_is_not_overwritten_and_nothing_is_dealt() {
     }
 }
 
-/// One vault under two names passes every check before its second share.
+/// One vault with two names passes every check before its second share.
 #[test]
 fn a_dealing_that_ends_halfway_is_undone() {
     let world = World::new();
@@ -192,7 +192,7 @@ fn a_foreign_issuers_tokens_create_nothing() {
     assert!(world.is_empty());
 }
 
-/// The issuer has two keys, and the node's operator another audience than the usual.
+/// The issuer has two keys, and the node another audience than the default.
 #[test]
 fn key_id_and_audience_are_the_operators_to_say() {
     let world = World::with(|config, _| {

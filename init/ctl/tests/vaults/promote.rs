@@ -1,4 +1,4 @@
-//! A new policy lets a new image have the old key.
+//! Promotion: a new policy gives a new image the old key.
 
 use ctl::Error;
 use ctl::promote::promote;

@@ -1,4 +1,4 @@
-//! Vaults that fail or lie after they were sent a share: what was dealt is deleted, and what cannot be deleted is named.
+//! Vaults that fail or give wrong answers after a share was sent: the shares are deleted, and those that cannot be deleted are reported.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -109,7 +109,7 @@ fn each_lie_after_a_share_was_sent_undoes_the_dealing() {
     }
 }
 
-/// Nodes and proxies in front of them quote what they were sent in their errors.
+/// Nodes and proxies quote the request in their errors.
 #[test]
 fn no_quoted_share_is_printed() {
     type Case = (&'static str, fn(&Value) -> Reply, &'static str);
@@ -176,13 +176,13 @@ fn a_refusal_before_anything_is_stored_leaves_nothing_to_undo_there() {
     assert_eq!(node.asked(), ["GetKeyInfo", "CreateKey"]);
 }
 
-/// The node answers no one any more after it took its share.
+/// The node does not answer any more after it stored its share.
 #[test]
 fn what_could_not_be_undone_is_named_and_deleted_later() {
     let world = World::new();
     let asked = AtomicU32::new(0);
     let node = Scripted::start(&world.pki, move |_, _, honest| {
-        // The second request is CreateKey; the fourth is the first that comes later, from `key delete`.
+        // The second request is CreateKey; the fourth is the first of `key delete`.
         if (1..3).contains(&asked.fetch_add(1, Ordering::SeqCst)) { Reply::Close } else { honest }
     });
     let request = with_third(&world, &node);
@@ -206,7 +206,7 @@ fn what_could_not_be_undone_is_named_and_deleted_later() {
     assert!(!node.has(HANDLE));
 }
 
-/// The program was killed after some of the shares, or after all of them.
+/// The program was killed after it sent some or all of the shares.
 #[test]
 fn a_killed_dealing_is_deleted_and_a_whole_key_only_when_that_is_meant() {
     let world = World::new();
@@ -230,7 +230,7 @@ fn a_killed_dealing_is_deleted_and_a_whole_key_only_when_that_is_meant() {
     assert!(world.is_empty());
 }
 
-/// The vault that would show that the key is in use does not answer: the others alone look like the rest of a dealing.
+/// The vault that would show that the key is in use does not answer: the others look like an incomplete `provision`.
 #[test]
 fn nothing_is_deleted_while_a_vault_that_may_have_given_the_key_out_is_down() {
     let world = World::new();
@@ -245,7 +245,7 @@ fn nothing_is_deleted_while_a_vault_that_may_have_given_the_key_out_is_down() {
         }
         world.nodes[0].set_misbehaviour(Misbehaviour::Down);
         world.nodes[1].drop_key(HANDLE).unwrap();
-        // The third vault has no sign of use of its own.
+        // The third vault's own log shows no use.
         world.nodes[2].drop_key(HANDLE).unwrap();
         world.nodes[2].put_key(HANDLE, vec![7; 49], world.policy(&[OLD_IMAGE])).unwrap();
 
@@ -264,7 +264,7 @@ fn nothing_is_deleted_while_a_vault_that_may_have_given_the_key_out_is_down() {
     }
 }
 
-/// A key that appears between the look and the share is another's.
+/// A key that appears between the check and the share belongs to another client.
 #[test]
 fn an_older_key_of_the_same_name_is_left_alone() {
     let world = World::new();

@@ -1,4 +1,4 @@
-//! One simulated Intel, one issuer, three nodes under them, and a guest as small as a test can have it.
+//! A simulated Intel, an issuer, three nodes, and a minimal guest.
 
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use vault::ShareMaterial;
 use vault_node::{Issuer, Node, NodeConfig, NodeHandle};
 
 pub(crate) const MRENCLAVE: [u8; 32] = [0x11; 32];
-/// The node's in-process check stands in for it.
+/// Replaced by a check in the node's process.
 pub(crate) const ATTESTATION_SERVER: &str = "https://as.simulated.invalid/verify";
 pub(crate) const HANDLE: &str = "apps.example/disk/v1";
 pub(crate) const OLD_IMAGE: Image = Image { mrtd: [0xaa; 48], rtmr0: None, rtmr1: [1; 48], rtmr2: [2; 48] };
@@ -37,7 +37,7 @@ impl World {
         Self::with(|_, _| ())
     }
 
-    /// Nodes that `change` makes differ from real ones.
+    /// A world whose nodes' configuration `change` modifies.
     pub(crate) fn with(change: impl Fn(&mut NodeConfig, usize)) -> Self {
         let pki = Arc::new(Pki::mint(now()).unwrap());
         let issuer = Issuer::generate().unwrap();
@@ -67,7 +67,7 @@ impl World {
         Owner { issuer: self.issuer.url.clone(), sub: "owner-1".to_owned(), roles: Vec::new() }
     }
 
-    /// What a PCS says of the platforms of this world, in dcap-qvl's form.
+    /// Collateral for the platforms of this world, in dcap-qvl's format.
     pub(crate) fn collateral(&self) -> Vec<u8> {
         let platform = self.pki.platform("a").unwrap();
         serde_json::to_vec(&sim_dcap::Collateral::sgx(&platform, now()).sign(&self.pki).unwrap()).unwrap()
@@ -88,7 +88,7 @@ impl World {
         }
     }
 
-    /// The nodes' issuer's own key.
+    /// Credentials with the key of the nodes' issuer.
     pub(crate) fn credentials(&self) -> Credentials {
         Credentials::of_issuer(&self.issuer.key.pkcs8(), None, None).unwrap()
     }
@@ -118,12 +118,12 @@ impl World {
         }
     }
 
-    /// Asks as the owner.
+    /// A request of the owner.
     pub(crate) fn as_owner(&self) -> keys::Request {
         keys::Request { nodes: self.nodes(), credentials: self.credentials(), owner: Some(self.owner()), client_key: None }
     }
 
-    /// What the vault at `index` gives to a guest measured as `image`.
+    /// Exports the share of the vault at `index` to a guest with the measurements of `image`.
     pub(crate) fn export(&self, index: usize, image: &Image) -> Result<Share, vault::Error> {
         let deadline = || Instant::now() + Duration::from_secs(10);
         let anchor = Anchor::from_der(self.pki.root_der().to_vec());
