@@ -223,7 +223,7 @@ fn a_key_may_be_dealt_before_any_image_is_known() {
 }
 
 #[test]
-fn requests_that_make_no_sense_reach_nobody() {
+fn invalid_requests_reach_no_vault() {
     type Change = fn(&mut Request);
     let cases: [(&str, Change, &str); 8] = [
         ("one of three", |r| r.threshold = 1, "threshold 1 of 3 vaults: expected 2 <= t <= n"),

@@ -77,7 +77,7 @@ fn a_register_that_the_node_drops_is_an_error_that_names_it() {
 }
 
 #[test]
-fn a_policy_that_would_lock_every_guest_out_reaches_nobody() {
+fn a_policy_that_excludes_every_guest_reaches_no_vault() {
     let world = World::new();
     let mut request = world.promotion(&[NEW_IMAGE]);
     request.policy["principals"]["tees"][0]["Tee"]["attestation_servers"] = json!([]);
