@@ -130,9 +130,7 @@ fn client_repeats_the_node_s_time() {
 fn each_misbehaviour_of_a_node_has_its_own_error() {
     type Check = fn(&Error) -> bool;
     let cases: [(Misbehaviour, Check); 27] = [
-        (Misbehaviour::Down, |e| {
-            matches!(e, Error::Session(Session::Stream(Step::Handshake, _)) | Error::Session(Session::Tls(_)))
-        }),
+        (Misbehaviour::Down, |e| matches!(e, Error::Session(Session::Stream(Step::Handshake, _) | Session::Tls(_)))),
         (Misbehaviour::HangAfterAccept, |e| matches!(e, Error::Session(Session::Deadline(Step::Handshake)))),
         (Misbehaviour::HangAfterHandshake, |e| matches!(e, Error::Session(Session::Deadline(Step::Challenge)))),
         (Misbehaviour::Unavailable, |e| matches!(e, Error::Session(Session::Status(Step::Challenge, 503)))),

@@ -145,7 +145,13 @@ mod tests {
             ("as it came", REAL_TD_QUOTE.to_vec(), data, own, "ok"),
             ("another request", REAL_TD_QUOTE.to_vec(), [0; 64], own, "the quote is not for this request"),
             ("another RTMR3", REAL_TD_QUOTE.to_vec(), data, &other, "the quote is not of this trust domain"),
-            ("a tail", [REAL_TD_QUOTE, &[1]].concat(), data, own, "answer of the quoting service: bytes after the quote"),
+            (
+                "a tail",
+                [REAL_TD_QUOTE, &[1]].concat(),
+                data,
+                own,
+                "answer of the quoting service: unexpected bytes after the quote",
+            ),
             ("empty", Vec::new(), data, own, "answer of the quoting service: quote cut short"),
             ("CBOR", vec![0xd9; 9000], data, own, "answer of the quoting service: quote version 55769"),
         ];
