@@ -144,10 +144,10 @@ pub(super) fn survives_a_host_that_lies_about_quotes(stage: &Stage) -> Result<()
     ended.reached_the_real_system()?;
     let reasons = [
         "quoting service: read outblob",
-        "answer of the quoting service: quote version",
+        "answer of the quoting service: expected quote version",
         "the quote is not for this request",
         "the quote is not of this trust domain",
-        "answer of the quoting service: bytes after the quote",
+        "answer of the quoting service: unexpected bytes after the quote",
     ];
     reasons.iter().try_for_each(|reason| ended.line(&format!("quote: {reason}")).map(drop))
 }

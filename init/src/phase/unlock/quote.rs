@@ -152,8 +152,8 @@ mod tests {
                 own,
                 "answer of the quoting service: unexpected bytes after the quote",
             ),
-            ("empty", Vec::new(), data, own, "answer of the quoting service: quote cut short"),
-            ("CBOR", vec![0xd9; 9000], data, own, "answer of the quoting service: quote version 55769"),
+            ("empty", Vec::new(), data, own, "answer of the quoting service: quote is shorter than its length fields say"),
+            ("CBOR", vec![0xd9; 9000], data, own, "answer of the quoting service: expected quote version 3, 4 or 5, got 55769"),
         ];
         for (name, blob, data, own, want) in cases {
             let got = trust_domain(&report("tdx_guest", blob), &data, own).map_or_else(|e| e.to_string(), |_| "ok".to_owned());
