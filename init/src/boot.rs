@@ -1,91 +1,95 @@
-//! The story, from the kernel's first instruction in user space to the real init.
+//! The boot sequence, from the kernel's first instruction in user space to the exec of the real init.
 
 use std::convert::Infallible;
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
+use crate::boot_log::BootLog;
+use crate::boot_report::BootReport;
 use crate::error::BootError;
-use crate::journal::Journal;
-use crate::phase::api::Api;
-use crate::phase::policy::Measured;
+use crate::phase::early::EarlyMounts;
+use crate::phase::policy::MeasuredConfig;
 use crate::phase::unlock::Unlocked;
-use crate::phase::{api, data, handoff, measure, net, policy, quiesce, root, scratch, unlock};
-use crate::receipt::Receipt;
+use crate::phase::{data, early, handoff, measure, net, policy, quiesce, root, scratch, unlock};
 use linux::threads;
 
-/// Takes the machine from the kernel's first instruction to the real init.
+/// Runs all phases in order and ends in the exec of the real init.
 ///
-/// Each step takes what only an earlier step can make, so no step can run too soon: there is no key without a link, no open
-/// disk without a key that was proved, and no real init without a verified root.
-pub(crate) fn boot(journal: &Arc<Journal>) -> Result<Infallible, BootError> {
-    let api = journal.phase("api", api::mount)?; //                        /proc /sys /dev /run; modules
-    let policy = Arc::new(journal.phase("policy", || policy::read(api))?); // the measured command line, and trust files
-    journal.obey(&policy.line);
-    let registers = measure::find(api, &policy.line, &policy.text)?; //        RTMR3, a TPM; was that line measured?
-    let mut receipt = Receipt::new(&policy);
+/// Each phase takes a proof that only an earlier phase can make, so no phase can run too early: there is no key without a link,
+/// no open disk without a proved key, and no real init without a verified root.
+pub(crate) fn boot(boot_log: &Arc<BootLog>) -> Result<Infallible, BootError> {
+    let early = boot_log.phase("early", early::mount)?; // mounts /proc /sys /dev /run, loads modules
+    let policy = Arc::new(boot_log.phase("policy", || policy::read(early))?); // parses the measured command line and reads the trust files
+    boot_log.apply_policy(&policy.line);
+    let registers = measure::find(early, &policy.line, &policy.text)?; // finds RTMRs and a TPM; checks whether firmware measured the command line
+    let mut report = BootReport::new(&policy);
 
-    let (root, disks) = side_by_side(
-        (journal, &policy),
-        move |journal, policy| {
-            let root = journal.phase("root", || root::verify(api, &policy.line.root))?; //                dm-verity over erofs
-            handoff::check(&root, &policy.line.init)?; //                                                before a disk is written to
+    let (root, disks) = run_in_parallel(
+        (boot_log, &policy),
+        move |boot_log, policy| {
+            let root = boot_log.phase("root", || root::verify(early, &policy.line.root))?; // dm-verity over erofs
+            handoff::check(&root, &policy.line.init)?; // checked before any disk is written to
             Ok(root)
         },
-        move |journal, policy| unlock_disk(journal, api, policy), //                                   t of n shares, proved
+        move |boot_log, policy| unlock_disk(boot_log, early, policy), // a proved key from t of n shares
     )?;
-    receipt.root(&root);
-    quiesce::disks_answer()?; //                                               else nothing can be handed off, nor need it be formatted
+    report.root(&root);
+    quiesce::wait_for_disks()?; // a disk that does not answer would block the exec, so the boot ends before a disk is formatted
 
     let opened = match disks {
         Some((disks, unlocked)) => {
-            receipt.unlocked(&unlocked);
-            journal.phase("data", || data::open(&root, disks, unlocked.keys))? // the keys die here
+            report.unlocked(&unlocked);
+            boot_log.phase("data", || data::open(&root, disks, unlocked.keys))? // the keys are wiped here
         }
         None => Vec::new(),
     };
-    receipt.data(&opened);
+    report.data(&opened);
     if !policy.line.scratch.is_empty() {
-        let make = || scratch::make(api, &root, &policy.line.scratch); // keys that only the kernel has
-        receipt.scratch(journal.phase("scratch", make)?);
+        let make = || scratch::make(early, &root, &policy.line.scratch); // with keys that only the kernel knows
+        report.scratch(boot_log.phase("scratch", make)?);
     }
-    let quiescent = journal.phase("quiesce", quiesce::wait)?; //               no thread and no request for a quote is left
-    let extend = || measure::extend(&quiescent, registers, &receipt.facts(&opened)); // what happened; then the cap
-    let measured = journal.phase("measure", extend)?;
-    receipt.measured(measured);
-    let handoff = || handoff::switch_root(api, quiescent, &root, &policy.line.init, journal, receipt);
-    journal.phase("handoff", handoff).map_err(BootError::from) // never returns
+    let quiescent = boot_log.phase("quiesce", quiesce::wait)?; // no other thread and no pending quote request
+    let extend = || measure::extend(&quiescent, registers, &report.facts(&opened)); // one event for each fact, then the RTMR cap
+    let measured = boot_log.phase("measure", extend)?;
+    report.measured(measured);
+    let handoff = || handoff::switch_root(early, quiescent, &root, &policy.line.init, boot_log, report);
+    boot_log.phase("handoff", handoff).map_err(BootError::from) // never returns
 }
 
-/// Looks at the data disks, then gathers and proves its key; nothing when policy has no data disk.
-fn unlock_disk(journal: &Journal, api: Api, policy: &Measured) -> Result<Option<(data::Disks, Unlocked)>, BootError> {
+/// Inspects the data disks, then collects shares and proves the key; `None` when policy has no data disk.
+fn unlock_disk(
+    boot_log: &BootLog,
+    early: EarlyMounts,
+    policy: &MeasuredConfig,
+) -> Result<Option<(data::Disks, Unlocked)>, BootError> {
     let Some(wanted) = &policy.line.data else {
         return Ok(None);
     };
-    let disks = data::inspect(api, wanted)?; //                                          one private copy of each header
-    let deadline = Instant::now() + wanted.vaults.patience; //                           for link and key together
-    let network = journal.phase("net", || net::up(api, &policy.line, wanted, deadline))?; //  the first link that answers
-    let gather = || unlock::gather(&network, &disks, policy, wanted, deadline); //       t of n shares, proved
-    let unlocked = journal.phase("unlock", gather)?;
+    let disks = data::inspect(early, wanted)?; // one private copy of each header
+    let deadline = Instant::now() + wanted.vaults.timeout; // for network and key together
+    let network = boot_log.phase("net", || net::up(early, &policy.line, wanted, deadline))?; // the first link that gets an address
+    let gather = || unlock::gather(&network, &disks, policy, wanted, deadline); // a proved key from t of n shares
+    let unlocked = boot_log.phase("unlock", gather)?;
     network.release();
     Ok(Some((disks, unlocked)))
 }
 
-/// Runs both at once and ends with the first failure, without waiting for the other: the machine is about to end anyway.
-fn side_by_side<A: Send + 'static, B: Send + 'static>(
-    (journal, policy): (&Arc<Journal>, &Arc<Measured>),
-    first: impl FnOnce(&Journal, &Measured) -> Result<A, BootError> + Send + 'static,
-    second: impl FnOnce(&Journal, &Measured) -> Result<B, BootError> + Send + 'static,
+/// Runs both closures in parallel and returns the first failure without waiting for the other, since the machine ends then.
+fn run_in_parallel<A: Send + 'static, B: Send + 'static>(
+    (boot_log, policy): (&Arc<BootLog>, &Arc<MeasuredConfig>),
+    first: impl FnOnce(&BootLog, &MeasuredConfig) -> Result<A, BootError> + Send + 'static,
+    second: impl FnOnce(&BootLog, &MeasuredConfig) -> Result<B, BootError> + Send + 'static,
 ) -> Result<(A, B), BootError> {
     enum Done<A, B> {
         First(A),
         Second(B),
     }
     let (sender, results) = mpsc::channel();
-    let shared = || (Arc::clone(journal), Arc::clone(policy), sender.clone());
-    let ((ours, measured, done), (theirs, same, also)) = (shared(), shared());
+    let shared = || (Arc::clone(boot_log), Arc::clone(policy), sender.clone());
+    let ((log1, policy1, sender1), (log2, policy2, sender2)) = (shared(), shared());
     let refused = |error| BootError::Internal(format!(" ({error})"));
-    threads::spawn("root", Box::new(move || drop(done.send(first(&ours, &measured).map(Done::First))))).map_err(refused)?;
-    threads::spawn("unlock", Box::new(move || drop(also.send(second(&theirs, &same).map(Done::Second))))).map_err(refused)?;
+    threads::spawn("root", Box::new(move || drop(sender1.send(first(&log1, &policy1).map(Done::First))))).map_err(refused)?;
+    threads::spawn("unlock", Box::new(move || drop(sender2.send(second(&log2, &policy2).map(Done::Second))))).map_err(refused)?;
     drop(sender);
     let (mut a, mut b) = (None, None);
     for result in results {

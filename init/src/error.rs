@@ -1,14 +1,14 @@
-//! Why a boot ends: the chain of causes for the operator, the code for programs, and what the machine does next.
+//! The error of a boot: a chain of causes for people, a code for machines, and the action that follows.
 
 use failure::{ErrorCode, FailureAction};
 
-use crate::phase::{api, data, handoff, measure, net, policy, quiesce, root, scratch, unlock};
+use crate::phase::{data, early, handoff, measure, net, policy, quiesce, root, scratch, unlock};
 
-/// Why the boot ended. One variant a phase.
+/// Why the boot ended: one variant for each phase.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BootError {
-    #[error("api")]
-    Api(#[from] api::Error),
+    #[error("early")]
+    Early(#[from] early::Error),
     #[error("policy")]
     Policy(#[from] policy::Error),
     #[error("root")]
@@ -27,7 +27,7 @@ pub(crate) enum BootError {
     Measure(#[from] measure::Error),
     #[error("handoff")]
     Handoff(#[from] handoff::Error),
-    #[error("internal: a defect of cvm-init{0}")]
+    #[error("internal: a defect of cvm-init, please report it{0}")]
     Internal(String),
 }
 
@@ -35,7 +35,7 @@ impl BootError {
     /// The row of the table of error codes (`init/docs/error-codes.md`).
     pub(crate) fn code(&self) -> ErrorCode {
         match self {
-            Self::Api(e) => e.code(),
+            Self::Early(e) => e.code(),
             Self::Policy(e) => e.code(),
             Self::Root(e) => e.code(),
             Self::Net(e) => e.code(),
@@ -62,7 +62,7 @@ impl BootError {
             Self::Scratch(e) => e.is_transient(),
             Self::Quiesce(e) => e.is_transient(),
             Self::Handoff(e) => e.is_transient(),
-            Self::Api(_) | Self::Policy(_) | Self::Root(_) | Self::Net(_) | Self::Measure(_) | Self::Internal(_) => false,
+            Self::Early(_) | Self::Policy(_) | Self::Root(_) | Self::Net(_) | Self::Measure(_) | Self::Internal(_) => false,
         }
     }
 

@@ -1,8 +1,8 @@
-//! The phases, in boot order. Each exports one verb and one proof; a later phase asks for the proof in its signature.
+//! The phases, in boot order. Each exports one function and one proof type; later phases take the proof as a parameter.
 
-pub(crate) mod api;
 mod block_lookup;
 pub(crate) mod data;
+pub(crate) mod early;
 pub(crate) mod handoff;
 pub(crate) mod measure;
 pub(crate) mod net;

@@ -41,13 +41,13 @@ fn demo(top: &std::path::Path) -> Result<String, Failure> {
     title("first boot: the data disk is blank; a file is written on /data");
     let first = boot("write:a-file-from-the-first-boot").run()?;
     first.reached_the_real_system()?;
-    expect_field(&first, "/data/what", "formatted")?;
+    expect_field(&first, "/data/open_mode", "formatted")?;
 
     title("second boot: the file is there");
     let second = boot("read").run()?;
     second.reached_the_real_system()?;
     second.line("marker is a-file-from-the-first-boot")?;
-    expect_field(&second, "/data/what", "opened")?;
+    expect_field(&second, "/data/open_mode", "opened")?;
 
     title("third boot: one byte of the root was changed");
     let spoiled = RootDisk::with_flipped_byte(&stage.artifacts, &stage.folder, stage.artifacts.root.0 + 1100)?;
@@ -59,7 +59,7 @@ fn demo(top: &std::path::Path) -> Result<String, Failure> {
     let unlock = unlock.and_then(|phase| phase.pointer("/milliseconds")).and_then(serde_json::Value::as_u64);
     let unlock = unlock.ok_or_else(|| Failure("no unlock time in the receipt".to_owned()))?;
     let vaults = receipt.pointer("/unlock/vaults").and_then(|vaults| vaults.as_array()).cloned().unwrap_or_default();
-    let served = vaults.iter().filter(|vault| vault.pointer("/verdict").is_some_and(|outcome| outcome == "served"));
+    let served = vaults.iter().filter(|vault| vault.pointer("/status").is_some_and(|outcome| outcome == "served"));
     let served: Vec<_> = served.filter_map(|vault| vault.pointer("/address")).filter_map(|address| address.as_str()).collect();
     Ok(format!("unlocked in {unlock} ms, served by {}", served.join(" and ")))
 }

@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use quorum::{Backoff, Collector, Commitment, Dek, Generation, Progress, Rule, Share, Threshold, split};
+use quorum::{Action, Backoff, Collector, Commitment, Dek, KeyProof, Share, ShareSetId, Threshold, split};
 
 use crate::{Doing, Failure};
 
@@ -173,9 +173,9 @@ impl Fleet<'_> {
                 self.ask(now, guest);
             }
             Event::Served(..) => {
-                let share = self.shares.get(vault).map(|share| Share::new(share.generation(), share.x(), share.expose_data()));
+                let share = self.shares.get(vault).map(|share| Share::new(share.share_set_id(), share.x(), share.expose_data()));
                 let Some(share) = share else { return false };
-                if let Progress::Done(_) = client.collector.received(vault, share, |_| false) {
+                if let Action::Done(_) = client.collector.received(vault, share, |_| false) {
                     client.done = Some(now);
                     return true;
                 }
@@ -218,7 +218,7 @@ impl Fleet<'_> {
 
     fn ask(&mut self, now: f64, guest: usize) {
         let Some(client) = self.guests.get_mut(guest) else { return };
-        while let Progress::Ask(vault) = client.collector.ask_next() {
+        while let Action::Ask(vault) = client.collector.ask_next() {
             client.quote_free = client.quote_free.max(now) + OWN_QUOTE;
             self.agenda.at(client.quote_free, Event::Served(guest, vault));
         }
@@ -237,11 +237,11 @@ pub(crate) fn drain(guests: usize, rate: f64, away: Option<usize>, retry: Retry)
     });
     let dek = dek.doing("the key")?;
     let commitment: Commitment = dek.commitment();
-    let shares = split(&dek, threshold, Generation([1; 16])).ok_or_else(|| Failure("dealing".to_owned()))?;
+    let shares = split(&dek, threshold, ShareSetId([1; 16])).ok_or_else(|| Failure("dealing".to_owned()))?;
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
     let mut agenda = Agenda { heap: BinaryHeap::new(), made: 0 };
     let guest = || Guest {
-        collector: Collector::new(threshold, Rule::Commitment(commitment)),
+        collector: Collector::new(threshold, KeyProof::Commitment(commitment)),
         backoffs: vec![Backoff::new(FIRST_PAUSE, LONGEST_PAUSE); VAULTS],
         quote_free: 0.0,
         done: None,

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::{Doing, Failure};
 
-const SCHEMA: &str = include_str!("../../init/receipt.schema.json");
+const SCHEMA: &str = include_str!("../../init/boot-report.schema.json");
 /// What says nothing about a value.
 const NOTES: [&str; 4] = ["$schema", "title", "description", "$defs"];
 
@@ -22,9 +22,9 @@ static PRODUCED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 /// # Errors
 /// The first place that breaks a rule.
 pub(crate) fn hold(receipt: &Value) -> Result<(), Failure> {
-    let schema: Value = serde_json::from_str(SCHEMA).doing("the receipt's schema")?;
+    let schema: Value = serde_json::from_str(SCHEMA).doing("the boot report's schema")?;
     let mut fields = BTreeSet::new();
-    Rules { whole: &schema }.hold(&schema, receipt, "", &mut fields).map_err(|what| Failure(format!("receipt: {what}")))?;
+    Rules { whole: &schema }.hold(&schema, receipt, "", &mut fields).map_err(|what| Failure(format!("boot report: {what}")))?;
     if let Ok(mut produced) = PRODUCED.lock() {
         produced.append(&mut fields);
     }
@@ -36,7 +36,7 @@ pub(crate) fn hold(receipt: &Value) -> Result<(), Failure> {
 /// # Errors
 /// When the schema is no JSON.
 pub fn not_produced() -> Result<Vec<String>, Failure> {
-    let schema: Value = serde_json::from_str(SCHEMA).doing("the receipt's schema")?;
+    let schema: Value = serde_json::from_str(SCHEMA).doing("the boot report's schema")?;
     let mut named = BTreeSet::new();
     Rules { whole: &schema }.name(&schema, "", &mut named);
     let produced = PRODUCED.lock().map(|produced| produced.clone()).unwrap_or_default();
@@ -165,14 +165,14 @@ mod tests {
 
     fn receipt() -> Value {
         json!({
-            "schema": 5, "version": "0.1.0", "policy_sha256": "ab".repeat(32), "root_hash": "cd".repeat(32), "link": null, "unlock": null,
+            "schema": 6, "version": "0.1.0", "policy_sha256": "ab".repeat(32), "root_hash": "cd".repeat(32), "link": null, "unlock": null,
             "unlock_previous": null, "data": null, "more_data": [], "scratch": [], "debug": ["timeline"],
-            "measured": {
+            "measurement": {
                 "command_line": { "measured": "unknown", "log": null, "by": null, "reason": "firmware left no log" },
-                "capped": false, "rtmr2": null, "rtmr3": null, "pcr": { "number": 15, "values": { "sha256": "00" } }, "events": 6,
+                "rtmr2_capped": false, "rtmr2": null, "rtmr3": null, "pcr": { "number": 15, "values": { "sha256": "00" } }, "events": 6,
             },
-            "time": { "unix_seconds": 1, "source": "host", "host_ahead_seconds": -1, "stepped": false, "clocksource": "tsc" },
-            "phases": [{ "name": "api", "milliseconds": 7 }],
+            "time": { "unix_seconds": 1, "source": "host", "host_ahead_seconds": -1, "clock_set": false, "clocksource": "tsc" },
+            "phases": [{ "name": "early", "milliseconds": 7 }],
         })
     }
 
@@ -184,11 +184,11 @@ mod tests {
             ("a field too many", |r| r["secret"] = json!(1), false),
             ("a field too few", |r| drop(r.as_object_mut().unwrap().remove("time")), false),
             ("another version", |r| r["schema"] = json!(2), false),
-            ("a word that is none", |r| r["measured"]["command_line"]["measured"] = json!("maybe"), false),
+            ("a word that is none", |r| r["measurement"]["command_line"]["measured"] = json!("maybe"), false),
             ("a number as text", |r| r["phases"][0]["milliseconds"] = json!("7"), false),
             ("a hash of other length", |r| r["root_hash"] = json!("cd"), false),
             ("null where something must be", |r| r["time"] = json!(null), false),
-            ("deep inside", |r| r["measured"]["pcr"]["values"]["sha256"] = json!("xyz"), false),
+            ("deep inside", |r| r["measurement"]["pcr"]["values"]["sha256"] = json!("xyz"), false),
         ];
         for (name, change, holds) in cases {
             let mut changed = receipt();
@@ -202,6 +202,6 @@ mod tests {
         hold(&receipt()).unwrap();
         let missing = not_produced().unwrap();
         assert!(missing.contains(&"/unlock/vaults/mrenclave".to_owned()) && missing.contains(&"/link".to_owned()));
-        assert!(!missing.contains(&"/measured/pcr/values".to_owned()) && !missing.contains(&"/phases/name".to_owned()));
+        assert!(!missing.contains(&"/measurement/pcr/values".to_owned()) && !missing.contains(&"/phases/name".to_owned()));
     }
 }

@@ -330,7 +330,7 @@ impl Vaults {
             "cvm.vault.app=00112233-4455-6677-8899-aabbccddeeff".to_owned(),
         ];
         let commitment = if self.committed { hex(&self.key.commitment()) } else { "none".to_owned() };
-        words.push(format!("cvm.vault.commit={commitment}"));
+        words.push(format!("cvm.vault.key-commitment={commitment}"));
         words.extend(self.cache.iter().map(|(place, cache)| format!("cvm.pccs={}://{place}", cache.scheme)));
         if let Some((handle, key)) = &self.previous {
             words.push(format!("cvm.vault.previous={handle}"));

@@ -1,4 +1,4 @@
-//! Where vaults and caches are. Hints only: who answers there must prove itself.
+//! Addresses of vaults and caches. They are hints: a peer is trusted by its attestation evidence alone.
 
 use std::fmt;
 
@@ -30,16 +30,16 @@ impl Host {
     }
 }
 
-/// Where a vault may be reached.
+/// The address of a vault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VaultAddress {
     /// An IPv4 address and a TCP port.
     V4(SocketAddrV4),
     /// An IPv6 address and a TCP port.
     V6(SocketAddrV6),
-    /// A vsock: no network at all.
+    /// A vsock, which needs no network.
     Vsock {
-        /// The other side's context; 2 is the host.
+        /// The context identifier of the peer; 2 is the host.
         cid: u32,
         /// Its port.
         port: u32,
@@ -78,10 +78,10 @@ impl VaultAddress {
     }
 }
 
-/// A cache of collateral, in plain HTTP or over TLS. What it serves is signed, so that its certificate is not looked at.
+/// A cache of collateral, over plain HTTP or TLS. Collateral is signed, so the certificate is not verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pccs {
-    /// Whether it speaks TLS, as a stock PCCS does.
+    /// Whether it uses TLS, as an unmodified PCCS does.
     pub is_tls: bool,
     /// The machine.
     pub host: Host,
@@ -98,21 +98,21 @@ impl Pccs {
     }
 }
 
-/// Reads an address that a machine can have, in the one spelling that is printed for it.
+/// Reads a unicast address in the spelling that is printed for it.
 pub(super) fn ipv4(text: &str) -> Option<Ipv4Addr> {
     let ip: Ipv4Addr = text.parse().ok()?;
     let usable = !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast();
     (usable && ip.to_string() == text).then_some(ip)
 }
 
-/// Reads an address that a machine can have, in the one spelling that is printed for it (RFC 5952).
+/// Reads a unicast address in the spelling that is printed for it (RFC 5952).
 pub(super) fn ipv6(text: &str) -> Option<Ipv6Addr> {
     let ip: Ipv6Addr = text.parse().ok()?;
     let usable = !ip.is_unspecified() && !ip.is_multicast();
     (usable && ip.to_string() == text).then_some(ip)
 }
 
-/// Reads `cid:port`. 0 and 1 are not other machines; the largest number means "any".
+/// Reads `cid:port`. 0 and 1 are no other machines; the largest number means "any".
 ///
 /// Source: vsock(7).
 fn vsock(text: &str) -> Option<VaultAddress> {
@@ -122,8 +122,8 @@ fn vsock(text: &str) -> Option<VaultAddress> {
     Some(VaultAddress::Vsock { cid, port })
 }
 
-/// True for labels of letters, digits and inner hyphens. A last label of digits only is a number in some resolvers'
-/// eyes, and `vsock` is a word of ours.
+/// True for labels of letters, digits and inner hyphens. Some resolvers take a last label of digits for a number, and `vsock` begins
+/// another form of address.
 fn is_dns_name(text: &str) -> bool {
     let last = text.rsplit('.').next().unwrap_or(text);
     (1..=253).contains(&text.len())

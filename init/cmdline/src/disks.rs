@@ -1,15 +1,15 @@
-//! `cvm.data` and what is said of each of its disks: `[NAME:]VALUE`, separated by commas.
+//! `cvm.data` and the keys with a value for each disk: `[NAME:]VALUE`, separated by commas.
 
+use super::parameters::Parameters;
 use super::value::{DiskSelector, Mountpoint};
-use super::words::Words;
 use super::{Conflict, Error, Key};
 use encoding::text;
 use uuid::Uuid;
 
-/// Data disks of one machine: each has a header of 16 MiB that is kept in memory while the key is gathered.
+/// Data disks of one machine: the header area of each, 16 MiB, stays in memory until the key is there.
 const DISKS_MAX: usize = 8;
 
-/// The name of a data disk, of which its key is derived: 1 to 16 of `a-z 0-9`, the first a letter.
+/// The name of a data disk, from which its key is derived: 1 to 16 of `a-z 0-9`, the first a letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskName(String);
 
@@ -22,12 +22,12 @@ impl DiskName {
 
     fn parse(text: &str) -> Option<Self> {
         let is_name = text::is_name(text, 16, "") && !text.bytes().any(|byte| byte.is_ascii_uppercase());
-        // What is mapped under these names is not a named data disk.
+        // `data-crypt` is the mapping of the disk without a name.
         (is_name && text.starts_with(|first: char| first.is_ascii_lowercase()) && text != "data").then(|| Self(text.to_owned()))
     }
 }
 
-/// One data disk: what is its own. Everything else of the policy is the same for all of them.
+/// One data disk. The rest of the policy is the same for all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataDisk {
     /// Its name; `None` for the one whose key is the vaults' key itself.
@@ -40,10 +40,10 @@ pub struct DataDisk {
     pub uuid: Option<Uuid>,
 }
 
-/// A value, and of which disk it is.
+/// A value and the name of its disk.
 type Named<T> = (Option<DiskName>, T);
 
-/// Reads `[NAME:]VALUE`. A name has no `=` and no `/`, which every value begins with or has before its first `:`.
+/// Reads `[NAME:]VALUE`. A name contains no `=` and no `/`; every value starts with `/`, or contains `=` before its first `:`.
 fn named<T>(text: &str, read: impl Fn(&str) -> Option<T>) -> Option<Named<T>> {
     match text.split_once(':') {
         Some((name, value)) if !name.contains(['=', '/']) => Some((Some(DiskName::parse(name)?), read(value)?)),
@@ -58,11 +58,11 @@ fn names<T>(text: &str, read: impl Fn(&str) -> Option<T>) -> Option<Vec<Named<T>
     (items.len() <= DISKS_MAX && !items.iter().enumerate().any(twice)).then_some(items)
 }
 
-/// Reads the disks of the line; `None` without `cvm.data`.
-pub(super) fn disks(words: &Words) -> Result<Option<Vec<DataDisk>>, Error> {
-    let Some(selectors) = words.optional(Key::Data, |text| names(text, DiskSelector::parse))? else { return Ok(None) };
-    let mounts = words.optional(Key::DataMount, |text| names(text, Mountpoint::parse))?.unwrap_or_default();
-    let uuids = words.optional(Key::DataUuid, |text| names(text, text::uuid))?.unwrap_or_default();
+/// Reads the disks of the command line; `None` without `cvm.data`.
+pub(super) fn disks(parameters: &Parameters) -> Result<Option<Vec<DataDisk>>, Error> {
+    let Some(selectors) = parameters.optional(Key::Data, |text| names(text, DiskSelector::parse))? else { return Ok(None) };
+    let mounts = parameters.optional(Key::DataMount, |text| names(text, Mountpoint::parse))?.unwrap_or_default();
+    let uuids = parameters.optional(Key::DataUuid, |text| names(text, text::uuid))?.unwrap_or_default();
     let is_disk = |name: &Option<DiskName>| selectors.iter().any(|(disk, _)| disk == name);
     let strays = [
         (Key::DataMount, mounts.iter().all(|(name, _)| is_disk(name))),
@@ -75,8 +75,11 @@ pub(super) fn disks(words: &Words) -> Result<Option<Vec<DataDisk>>, Error> {
     for (name, disk) in selectors {
         let mount = mounts.iter().find(|(of, _)| *of == name).map(|(_, mount)| mount.clone());
         let uuid = uuids.iter().find(|(of, _)| *of == name).map(|(_, uuid)| *uuid);
-        let mount =
-            mount.unwrap_or_else(|| name.as_ref().map_or_else(Mountpoint::default, |name| Mountpoint::below_root(&name.0)));
+        let mount = match (mount, &name) {
+            (Some(mount), _) => mount,
+            (None, Some(name)) => Mountpoint::below_root(&name.0),
+            (None, None) => Key::DataMount.default_value().and_then(Mountpoint::parse).ok_or(Error::Malformed(Key::DataMount))?,
+        };
         disks.push(DataDisk { name, disk, mount, uuid });
     }
     check(&disks)?;

@@ -1,117 +1,125 @@
-//! The words that are ours.
+//! The keys of the command line that configure this init, and what is known of each: one table, [`table`].
+
+mod table;
 
 use std::fmt;
 
-macro_rules! keys {
-    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// A key of the command line that belongs to this init.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Key { $($(#[$doc])* $name,)* }
+pub use table::Key;
 
-        impl Key {
-            /// Every key, in the order of declaration.
-            pub const ALL: &[Self] = &[$(Self::$name,)*];
-
-            /// The key as it is written before `=`.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $text,)* }
-            }
-        }
-    };
+/// A part of the configuration: keys that belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Group {
+    /// The root file system.
+    Root,
+    /// The data disks.
+    Data,
+    /// The scratch disks.
+    Scratch,
+    /// The vaults and the disk's key at them.
+    Vault,
+    /// A previous key.
+    Previous,
+    /// The network.
+    Net,
+    /// Which vault platforms are accepted.
+    Attestation,
+    /// The measurements.
+    Measure,
+    /// Failures, logs and the real init.
+    Boot,
 }
 
-keys! {
-    /// The root hash of dm-verity.
-    RootHash = "roothash",
-    /// What dm-verity does about a bad block.
-    VerityOnCorruption = "cvm.verity.on-corruption",
-    /// Which partition is the root.
-    Root = "cvm.root",
-    /// Which disk or partition is the data disk.
-    Data = "cvm.data",
-    /// Where the data disk is mounted.
-    DataMount = "cvm.data.mount",
-    /// Whether a blank disk is formatted.
-    DataFormat = "cvm.data.format",
-    /// What first format makes.
-    DataFs = "cvm.data.fs",
-    /// How the data disk is encrypted.
-    DataCipher = "cvm.data.cipher",
-    /// Whether the header must carry our seal.
-    DataSeal = "cvm.data.seal",
-    /// What first format wipes.
-    DataWipe = "cvm.data.wipe",
-    /// Until when a blank disk is formatted.
-    DataFormatUntil = "cvm.data.format-until",
-    /// Which disk it must be, once it is formatted.
-    DataUuid = "cvm.data.uuid",
-    /// Whether the disk is mounted.
-    DataOpen = "cvm.data.open",
-    /// Whether the file system is checked before it is mounted.
-    DataCheck = "cvm.data.check",
-    /// What a file system error does.
-    DataOnError = "cvm.data.on-error",
-    /// Whether the file system grows with the disk.
-    DataGrow = "cvm.data.grow",
-    /// Options of the mount.
-    DataOptions = "cvm.data.options",
-    /// Which disks are scratch space, and for what.
-    Scratch = "cvm.scratch",
-    /// Where the vaults are.
-    Vault = "cvm.vault",
-    /// Which builds are vaults.
-    VaultMrenclave = "cvm.vault.mrenclave",
-    /// The name of the key at the vaults.
-    VaultHandle = "cvm.vault.handle",
-    /// The handle that is rotated away from.
-    VaultPrevious = "cvm.vault.previous",
-    /// The commitment to the key that is rotated away from.
-    VaultPreviousCommit = "cvm.vault.previous.key-commitment",
-    /// Where the vaults of the key that is rotated away from are.
-    VaultPreviousVaults = "cvm.vault.previous.vaults",
-    /// Which builds those are.
-    VaultPreviousMrenclave = "cvm.vault.previous.mrenclave",
-    /// How many shares that key takes.
-    VaultPreviousThreshold = "cvm.vault.previous.threshold",
-    /// The commitment to the disk's key.
-    VaultCommit = "cvm.vault.commit",
-    /// Who we are to the vaults.
-    VaultApp = "cvm.vault.app",
-    /// Which machines may run a vault.
-    VaultPlatforms = "cvm.vault.platforms",
-    /// How many shares it takes.
-    VaultThreshold = "cvm.vault.threshold",
-    /// What makes two nodes two.
-    VaultDistinct = "cvm.vault.distinct",
-    /// How long to try before the verdict.
-    VaultPatience = "cvm.vault.patience",
-    /// Which platforms are good enough.
-    Tcb = "cvm.tcb",
-    /// A cache of collateral.
-    Pccs = "cvm.pccs",
-    /// How the network comes up.
-    Net = "cvm.net",
-    /// Where events are measured.
-    Measure = "cvm.measure",
-    /// Whether this line must be in the firmware's log.
-    Measured = "cvm.measured",
-    /// Whether addresses and routes stay for the real system.
-    NetKeep = "cvm.net.keep",
-    /// How long the watchdog waits.
-    Watchdog = "cvm.watchdog",
-    /// The real init.
-    Init = "init",
-    /// What happens after a failure.
-    Fail = "cvm.fail",
-    /// How much is logged.
-    Log = "cvm.log",
-    /// What helps to debug.
-    Debug = "cvm.debug",
+impl Group {
+    /// Every group, in the order of the table.
+    pub const ALL: [Self; 9] = [
+        Self::Root,
+        Self::Data,
+        Self::Scratch,
+        Self::Vault,
+        Self::Previous,
+        Self::Net,
+        Self::Attestation,
+        Self::Measure,
+        Self::Boot,
+    ];
+
+    /// The title of the group.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Root => "Root file system",
+            Self::Data => "Data disks",
+            Self::Scratch => "Scratch disks",
+            Self::Vault => "Vaults",
+            Self::Previous => "Key rotation",
+            Self::Net => "Network",
+            Self::Attestation => "Attestation of the vaults",
+            Self::Measure => "Measurement",
+            Self::Boot => "Failures, logs and init",
+        }
+    }
+}
+
+/// What holds where a key is absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// The command line is refused; of a key that needs a data disk, only where `cvm.data` is given.
+    Refused,
+    /// The parser reads this text in place of a given value.
+    Value(&'static str),
+    /// No value stands for it: what happens instead.
+    Means(&'static str),
+}
+
+impl Absent {
+    /// The text that the parser reads.
+    const fn value(self) -> Option<&'static str> {
+        match self {
+            Self::Value(text) => Some(text),
+            Self::Refused | Self::Means(_) => None,
+        }
+    }
+}
+
+/// What a key needs to have a meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing.
+    Nothing,
+    /// A data disk: without `cvm.data` the key is refused, so that a typo there does not drop the disk in silence.
+    DataDisk,
+}
+
+/// Who may set a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetBy {
+    /// The measured command line alone: the key decides what is trusted.
+    CommandLine,
+    /// The measured command line or a signed configuration: the key says which vaults, disks and networks a machine uses.
+    Configuration,
+}
+
+/// The documentation of a key, in Markdown. PID 1 prints none of it, so its binary does not contain it.
+#[derive(Clone, Copy, Debug)]
+pub struct About {
+    /// The part that the key belongs to.
+    pub group: Group,
+    /// What holds without it.
+    pub absent: Absent,
+    /// What it needs to have a meaning.
+    pub needs: Needs,
+    /// Who may set it.
+    pub set_by: SetBy,
+    /// The grammar of its value.
+    pub value: &'static str,
+    /// What it decides: a noun phrase.
+    pub decides: &'static str,
+    /// Details, and constraints between this key and others.
+    pub notes: &'static [&'static str],
 }
 
 impl Key {
-    /// Every word that starts so is ours, known or not.
+    /// Every parameter that starts so belongs to this init, known or not.
     pub(super) const PREFIX: &str = "cvm.";
 
     /// The key with this name.
@@ -119,16 +127,22 @@ impl Key {
         Self::ALL.iter().copied().find(|key| key.as_str() == name)
     }
 
-    /// Keys of earlier versions that are refused, with the reason.
-    pub(super) const REMOVED: &[(&str, &str)] = &[(
-        "cvm.data.journal",
-        "dm-integrity always keeps its journal: without it a crash under write load leaves sectors that cannot be read",
-    )];
+    /// Names of earlier versions, and one value, that are refused, with what stands in their place.
+    pub(super) const REMOVED: &[(&str, &str)] = &[
+        ("cvm.data.fs", Self::DataFstype.as_str()),
+        ("cvm.data.journal", "always on"),
+        ("cvm.data.seal", Self::DataHeaderAuth.as_str()),
+        ("cvm.fail=park", "cvm.fail=halt"),
+        ("cvm.measured", Self::MeasureRequireCmdline.as_str()),
+        ("cvm.vault.commit", Self::VaultKeyCommitment.as_str()),
+        ("cvm.vault.patience", Self::VaultTimeout.as_str()),
+    ];
+}
 
-    /// True when the key means nothing without a data disk.
-    pub(super) fn is_about_data(self) -> bool {
-        let name = self.as_str();
-        name.starts_with("cvm.data.") || name.starts_with(Self::Vault.as_str())
+/// The key itself: a derived one would put a second name of each key into PID 1.
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -139,20 +153,4 @@ impl fmt::Display for Key {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::Key;
-
-    #[test]
-    fn names_lead_back_to_their_keys() {
-        for key in Key::ALL {
-            assert_eq!(Key::from_name(key.as_str()), Some(*key));
-        }
-        assert_eq!(Key::from_name("cvm.date"), None);
-    }
-
-    #[test]
-    fn only_data_and_vault_keys_are_about_data() {
-        assert_eq!(Key::ALL.iter().filter(|key| key.is_about_data()).count(), 27);
-        assert!(!Key::Data.is_about_data() && Key::DataMount.is_about_data() && Key::Vault.is_about_data());
-    }
-}
+mod tests;

@@ -1,13 +1,20 @@
-//! Values that are one of a few words.
+//! Values that are one of a few keywords.
 
 macro_rules! keywords {
     ($($(#[$doc:meta])* $name:ident { $($(#[$note:meta])* $variant:ident = $text:literal,)* })*) => { $(
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $name { $($(#[$note])* $variant,)* }
 
+        /// The value itself: a derived one would put a second name of each value into PID 1.
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
         impl $name {
-            /// Every value there is.
+            /// Every value.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
             /// The value as it is written on the command line.
@@ -16,7 +23,7 @@ macro_rules! keywords {
                 match self { $(Self::$variant => $text,)* }
             }
 
-            /// The value that is written so.
+            /// Parses a value.
             #[must_use]
             pub fn parse(text: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|value| value.as_str() == text)
@@ -32,7 +39,7 @@ macro_rules! keywords {
 }
 
 keywords! {
-    /// What dm-verity does about a bad block.
+    /// What the kernel does when a block of the root does not match the root hash.
     OnCorruption {
         /// Stops the kernel.
         Panic = "panic",
@@ -43,12 +50,12 @@ keywords! {
     }
     /// Whether a disk is formatted.
     Format {
-        /// Not ever.
+        /// Not at all.
         Never = "never",
-        /// When it is blank, which is a fact about its bytes.
+        /// When it is blank: every byte that is examined is zero.
         IfBlank = "if-blank",
     }
-    /// What first format makes.
+    /// The file system of a data disk.
     FileSystem {
         /// ext4.
         Ext4 = "ext4",
@@ -66,37 +73,37 @@ keywords! {
         /// aes-gcm-random: 96-bit random nonces.
         Gcm = "gcm",
     }
-    /// Whether the LUKS2 header must carry our seal.
-    Seal {
-        /// An unsealed header is refused.
+    /// Whether the LUKS2 header must carry a MAC made with the disk's key.
+    HeaderAuth {
+        /// A header without a MAC is refused.
         Require = "require",
-        /// An unsealed header is opened under the allow-list, and said to be so.
+        /// A header without a MAC is accepted under the allow-list, and reported as not authenticated.
         Auto = "auto",
     }
-    /// What first format wipes.
+    /// Whether the first format writes every sector.
     Wipe {
-        /// Nothing: tags come with the first write of a sector.
+        /// No: the tag of a sector is written with its first data.
         Lazy = "lazy",
-        /// Every sector.
+        /// Yes.
         Full = "full",
     }
-    /// What happens to a file system in which the kernel meets an error.
+    /// What the kernel does when it finds an error in the file system.
     OnError {
-        /// It takes no more writes: what is whole stays whole.
+        /// The file system becomes read-only.
         RemountReadOnly = "remount-ro",
-        /// The kernel panics, so that the machine ends or restarts.
+        /// The kernel panics.
         Panic = "panic",
     }
     /// Whether the file system is checked before it is mounted.
     Check {
-        /// As its kind wants it: ext4 by `e2fsck -p`, which checks in full only after an error; others by their own recovery.
+        /// ext4 by `e2fsck -p`, which checks everything only after an error; others recover at the mount.
         Auto = "auto",
         /// In full, with repair.
         Force = "force",
         /// Not at all.
         No = "no",
     }
-    /// What becomes of the disk once its key is proved.
+    /// Whether an open disk is mounted.
     OpenMode {
         /// It is opened and its file system is mounted.
         Mount = "mount",
@@ -112,43 +119,36 @@ keywords! {
         /// The kernel counts and limits what a project uses.
         ProjectQuota = "prjquota",
     }
-    /// What makes two vault nodes two.
+    /// Which property distinguishes two vaults.
     Distinct {
         /// The platform that they run on.
         Platform = "platform",
-        /// The key of their leaf.
+        /// The public key of their certificate.
         Key = "key",
     }
     /// Where events are measured.
     Measure {
-        /// Wherever this machine can.
+        /// In every register that this machine has.
         Auto = "auto",
-        /// RTMR3, or stop.
+        /// In RTMR3, or the boot ends.
         Rtmr = "rtmr",
-        /// A PCR of the vTPM, or stop.
+        /// In a PCR of the TPM too, or the boot ends.
         Tpm = "tpm",
         /// Nowhere.
         Off = "off",
-    }
-    /// Whether the command line must be found in the replayed firmware log.
-    Measured {
-        /// When there is a log.
-        Auto = "auto",
-        /// Always.
-        Require = "require",
     }
     /// How much is logged.
     LogLevel {
         /// Failures.
         Error = "error",
-        /// What may fail later.
+        /// Problems that do not end the boot.
         Warn = "warn",
-        /// The story.
+        /// The steps of the boot.
         Info = "info",
         /// Everything.
         Debug = "debug",
     }
-    /// A phase at which the boot may pause. `api` is not one: it is over when this line is read.
+    /// A phase at which the boot may pause. `api` is not one: it ends before the command line is read.
     Phase {
         /// The command line.
         Policy = "policy",
@@ -164,16 +164,16 @@ keywords! {
         Scratch = "scratch",
         /// The measurements.
         Measure = "measure",
-        /// The real system.
+        /// The handoff to the real init.
         Handoff = "handoff",
     }
-    /// What Intel says about a platform. `Revoked` is not here, since no policy may accept it.
+    /// The TCB status of a platform. `Revoked` is missing, since no policy may accept it.
     ///
     /// Source: Intel PCS API v4, `tcbStatus`; the last two are for TD 1.5 with a preserved TD.
     TcbStatus {
-        /// Nothing to do.
+        /// All security updates are installed.
         UpToDate = "UpToDate",
-        /// Software must harden itself.
+        /// Software needs mitigations of its own.
         SwHardeningNeeded = "SWHardeningNeeded",
         /// The platform's configuration exposes it.
         ConfigurationNeeded = "ConfigurationNeeded",
@@ -183,7 +183,7 @@ keywords! {
         OutOfDate = "OutOfDate",
         /// Security updates are missing and the configuration exposes it.
         OutOfDateConfigurationNeeded = "OutOfDateConfigurationNeeded",
-        /// Started on an old module; the module is current now.
+        /// The TD was started on an older TDX module; the module is current now.
         TdRelaunchAdvised = "TDRelaunchAdvised",
         /// As before, and the configuration exposes the platform.
         TdRelaunchAdvisedConfigurationNeeded = "TDRelaunchAdvisedConfigurationNeeded",

@@ -1,11 +1,11 @@
-//! How the network comes up.
+//! The value of `cvm.net`.
 
 use super::address::{ipv4, ipv6};
 use encoding::{hex, text};
 use std::net::IpAddr;
 
 /// The network of this boot.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Net {
     /// Where addresses come from.
     pub mode: NetMode,
@@ -18,20 +18,19 @@ pub struct Net {
 }
 
 /// Where addresses come from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetMode {
     /// `DHCPv4`.
-    #[default]
     Dhcp,
     /// Router advertisements.
     Slaac,
-    /// `DHCPv4` and router advertisements at once: the boot goes on with the first.
+    /// `DHCPv4` and router advertisements at once: the boot continues with the first that gives an address.
     Dual,
     /// No network.
     None,
-    /// The command line. Both addresses are of one family.
+    /// The addresses on the command line. Both are of one family.
     Static {
-        /// Our address.
+        /// The address of this machine.
         address: IpAddr,
         /// The length of the prefix, 1 to 32 or 1 to 128 bits.
         prefix: u8,
@@ -40,7 +39,7 @@ pub enum NetMode {
     },
 }
 
-/// Which interface is ours.
+/// Which interface is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkSelector {
     /// By name: at most 15 bytes.
@@ -50,7 +49,7 @@ pub enum LinkSelector {
 }
 
 impl Net {
-    /// Reads `dhcp`, `slaac`, `dual`, `none` or `static:ADDR/LEN[,gw=ADDR]`, and `[,dns=ADDR][,if=NAME|MAC]` behind all but `none`.
+    /// Reads `dhcp`, `slaac`, `dual`, `none` or `static:ADDR/LEN[,gw=ADDR]`, and `[,dns=ADDR][,if=NAME|MAC]` after all but `none`.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (mode, options) = text.split_once(',').map_or((text, None), |(mode, options)| (mode, Some(options)));
         let mut options = Options::parse(options)?;
@@ -62,12 +61,12 @@ impl Net {
             "none" if link.is_none() && dns.is_none() => NetMode::None,
             _ => options.take_static(mode.strip_prefix("static:")?)?,
         };
-        // What is left was given to a mode that has no use for it.
+        // An option that is left has no meaning in this mode.
         options.is_empty().then_some(Self { mode, link, dns, keep: false })
     }
 }
 
-/// What stands behind the commas, each at most once.
+/// The options after the mode, each at most once.
 #[derive(Default)]
 struct Options {
     link: Option<LinkSelector>,

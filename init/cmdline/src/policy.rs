@@ -1,31 +1,28 @@
-//! The values of one command line, and the rules between them.
+//! The values of one command line, and the constraints between them.
 
 use super::disks::disks;
+use super::parameters::Parameters;
 use super::scratch;
-use super::value::{list, patience, watchdog};
-use super::words::Words;
+use super::value::{list, timeout, watchdog};
 use super::{
     Check, Conflict, DataCipher, DataDisk, DebugFlags, DiskSelector, Distinct, Error, FailureAction, FileSystem, Format,
-    FsOption, Handle, InitPath, Key, KeyCommitment, LogLevel, Measure, Measured, Net, NetMode, OnCorruption, OnError, OpenMode,
-    Pccs, RootHash, RootSelector, Scratch, Seal, TcbPolicy, Threshold, VaultAddress, Wipe,
+    FsOption, Handle, HeaderAuth, InitPath, Key, KeyCommitment, LogLevel, Measure, Net, NetMode, OnCorruption, OnError, OpenMode,
+    Pccs, RootHash, RootSelector, Scratch, TcbPolicy, Threshold, VaultAddress, Wipe,
 };
 use crate::time;
 use encoding::{hex, text};
 use std::time::Duration;
 
-/// Vaults on one line; a quorum of more has no use.
+/// Vaults of one key: more are of no use.
 const MOST_VAULTS: usize = 16;
 
-/// Builds that are vaults: a rolling update needs two.
+/// Enclave measurements of vaults: a rolling update needs two.
 const MOST_MRENCLAVES: usize = 8;
 
-/// Machines that may run a vault: twice as many as there are vaults, for a fleet that is moved.
+/// Machines that may run a vault: twice the number of vaults, for a fleet that is moved.
 const MOST_PLATFORMS: usize = 32;
 
-/// Default of `cvm.vault.patience`.
-const PATIENCE: Duration = Duration::from_secs(5 * 60);
-
-/// Everything that this boot may do.
+/// The configuration of this boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// The root.
@@ -34,7 +31,7 @@ pub struct Policy {
     pub data: Option<Data>,
     /// Disks whose content lasts for one boot: at most 4.
     pub scratch: Vec<Scratch>,
-    /// Which platforms are good enough to run a vault.
+    /// Which TCB status the platform of a vault may have.
     pub tcb: TcbPolicy,
     /// A cache of collateral, not trusted.
     pub pccs: Option<Pccs>,
@@ -42,8 +39,8 @@ pub struct Policy {
     pub net: Net,
     /// Where events are measured.
     pub measure: Measure,
-    /// Whether this line must be in the firmware's log.
-    pub measured: Measured,
+    /// Whether the boot ends unless the firmware's event log proves that this command line was measured.
+    pub require_cmdline: bool,
     /// How long the watchdog waits for progress, 10 seconds to 1 hour; `None`: no watchdog.
     pub watchdog: Option<Duration>,
     /// The real init.
@@ -52,15 +49,15 @@ pub struct Policy {
     pub fail: Option<FailureAction>,
     /// How much is logged.
     pub log: LogLevel,
-    /// What helps to debug.
+    /// Which debugging aids are on.
     pub debug: DebugFlags,
-    words: Words,
+    parameters: Parameters,
 }
 
 /// The root: read-only, under dm-verity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Root {
-    /// The hash that decides everything.
+    /// The root hash of dm-verity.
     pub hash: RootHash,
     /// What a bad block does.
     pub on_corruption: OnCorruption,
@@ -68,20 +65,22 @@ pub struct Root {
     pub selector: RootSelector,
 }
 
-/// The data disks: encrypted and authenticated under a key that the vaults hold, or keys derived of it.
+/// The data disks: encrypted and authenticated under a key that the vaults hold, or keys derived from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Data {
-    /// The disks: 1 to 8, with different names, places and mount points.
+    /// The disks: 1 to 8, with different names, selectors and mount points.
     pub disks: Vec<DataDisk>,
-    /// Whether a blank one is formatted.
+    /// Whether a blank disk is formatted.
     pub format: Format,
-    /// What first format makes.
-    pub fs: FileSystem,
-    /// How it is encrypted.
-    pub cipher: DataCipher,
-    /// Whether its header must be sealed. By default it must be where we may have formatted it ourselves.
-    pub seal: Seal,
-    /// What first format wipes.
+    /// The file system that the first format makes and that is mounted.
+    pub fstype: FileSystem,
+    /// The cipher that the first format uses.
+    pub format_cipher: DataCipher,
+    /// The cipher that an existing disk must have; `None`: any allowed one.
+    pub cipher: Option<DataCipher>,
+    /// Whether its header must be authenticated.
+    pub header_auth: HeaderAuth,
+    /// Whether the first format writes every sector.
     pub wipe: Wipe,
     /// Until when a blank disk is formatted, in Unix seconds, by the time that the vaults agree on; `None`: without limit.
     pub format_until: Option<u64>,
@@ -95,33 +94,33 @@ pub struct Data {
     pub grow: bool,
     /// Options of the mount: sorted, without repeats.
     pub options: Vec<FsOption>,
-    /// Who holds the key.
+    /// The vaults that hold the key.
     pub vaults: Vaults,
 }
 
 /// The vaults and the key at them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vaults {
-    /// Where they may be: 1 to 16, no repeats. Hints, not trusted.
+    /// Where to look for them: 1 to 16, no repeats. Hints, not trusted.
     pub addresses: Vec<VaultAddress>,
-    /// The enclave measurements that are vaults: 1 to 8, no repeats.
+    /// The enclave measurements that a vault may have: 1 to 8, no repeats.
     pub mrenclaves: Vec<[u8; 32]>,
     /// The name of the key.
     pub handle: Handle,
-    /// What the key must be: the measurement of a vault says which build it is, and not whose.
+    /// What the key must match: the measurement of a vault identifies its build, not its owner.
     pub commitment: KeyCommitment,
-    /// The key that is rotated away from.
+    /// The previous key, from which disks are rotated.
     pub previous: Option<PreviousKey>,
     /// PPIDs or platform instance ids of the machines that may run a vault, without repeats; empty: any machine.
     pub platforms: Vec<[u8; 16]>,
-    /// Who we are to the vaults: a UUID in the order of its text.
+    /// The application identifier of this guest: a UUID in the order of its text.
     pub app: [u8; 16],
-    /// How many shares it takes.
+    /// How many shares are combined into the key.
     pub threshold: Threshold,
-    /// What makes two nodes two.
+    /// Which property distinguishes two vaults.
     pub distinct: Distinct,
-    /// How long to try before the verdict, 1 second to 24 hours.
-    pub patience: Duration,
+    /// How long network configuration and key retrieval may take together, 1 second to 24 hours.
+    pub timeout: Duration,
 }
 
 /// A key that disks may still be under.
@@ -131,22 +130,21 @@ pub struct PreviousKey {
     pub handle: Handle,
     /// SHA-256 commitment to it.
     pub commitment: [u8; 32],
-    /// Where its vaults may be; those of the current key unless it has its own.
+    /// Where to look for its vaults; those of the current key unless others are given.
     pub addresses: Vec<VaultAddress>,
-    /// The enclave measurements that are vaults of it.
+    /// The enclave measurements that a vault of it may have.
     pub mrenclaves: Vec<[u8; 32]>,
-    /// How many shares it takes.
+    /// How many shares are combined into it.
     pub threshold: Threshold,
 }
 
 impl Policy {
-    /// The keys that were given, in the order of [`Key::ALL`]: whoever does not honour one of them must stop.
+    /// The keys that were given, in the order of [`Key::ALL`].
     pub fn given(&self) -> impl Iterator<Item = Key> {
-        self.words.keys()
+        self.parameters.keys()
     }
 
-    /// Whether a link must come up before vaults can be asked: not where all of them are behind vsock, unless the line has words
-    /// that are about a link.
+    /// Whether the network is configured: not where all vaults are on vsock, unless a key about the network is given.
     #[must_use]
     pub fn needs_link(&self) -> bool {
         let asked_for = self.pccs.is_some() || self.net.keep || self.given().any(|key| key == Key::Net);
@@ -154,106 +152,106 @@ impl Policy {
         self.net.mode != NetMode::None && (vaults || asked_for)
     }
 
-    /// The words of ours as text for a digest: sorted by bytes, one space between two, values as they were given.
+    /// The parameters of this init as text for a digest: sorted by bytes, separated by one space, values as they were given.
     ///
-    /// Two lines with the same words in another order, or among other words of the kernel's, have the same text.
+    /// The order of parameters, and those of the kernel among them, do not change the text.
     #[must_use]
     pub fn canonical(&self) -> String {
-        self.words.canonical()
+        self.parameters.canonical()
     }
 }
 
-/// Reads every value, then holds them against each other.
-pub(super) fn build(words: Words) -> Result<Policy, Error> {
-    let net = Net {
-        keep: words.optional(Key::NetKeep, |text| switch(text, "yes", "no"))?.unwrap_or(false),
-        ..words.optional(Key::Net, Net::parse)?.unwrap_or_default()
-    };
-    let data = data(&words)?;
-    let pccs = words.optional(Key::Pccs, Pccs::parse)?;
+/// Parses every value, then checks the constraints between them.
+pub(super) fn build(parameters: Parameters) -> Result<Policy, Error> {
+    let net = Net { keep: parameters.value(Key::NetKeep, yes_or_no)?, ..parameters.value(Key::Net, Net::parse)? };
+    let data = data(&parameters)?;
+    let pccs = parameters.optional(Key::Pccs, Pccs::parse)?;
     let needs_network = pccs.is_some() || data.as_ref().is_some_and(|data| data.vaults.need_network());
     if net.mode == NetMode::None && needs_network {
         return Err(Conflict::NoNetwork.into());
     }
-    let root = root(&words)?;
-    let scratch = words.optional(Key::Scratch, scratch::parse)?.unwrap_or_default();
+    let root = root(&parameters)?;
+    let scratch = parameters.optional(Key::Scratch, scratch::parse)?.unwrap_or_default();
     scratch::check(&scratch, &root, data.as_ref())?;
     Ok(Policy {
         root,
         data,
         scratch,
-        tcb: words.optional(Key::Tcb, TcbPolicy::parse)?.unwrap_or_default(),
+        tcb: parameters.value(Key::Tcb, TcbPolicy::parse)?,
         pccs,
         net,
-        measure: words.optional(Key::Measure, Measure::parse)?.unwrap_or(Measure::Auto),
-        measured: words.optional(Key::Measured, Measured::parse)?.unwrap_or(Measured::Auto),
-        watchdog: words.optional(Key::Watchdog, watchdog)?,
-        init: words.optional(Key::Init, InitPath::parse)?.unwrap_or_default(),
-        fail: words.optional(Key::Fail, FailureAction::parse)?,
-        log: words.optional(Key::Log, LogLevel::parse)?.unwrap_or(LogLevel::Info),
-        debug: words.optional(Key::Debug, DebugFlags::parse)?.unwrap_or_default(),
-        words,
+        measure: parameters.value(Key::Measure, Measure::parse)?,
+        require_cmdline: parameters.value(Key::MeasureRequireCmdline, yes_or_no)?,
+        watchdog: parameters.optional(Key::Watchdog, watchdog)?,
+        init: parameters.value(Key::Init, InitPath::parse)?,
+        fail: parameters.optional(Key::Fail, FailureAction::parse)?,
+        log: parameters.value(Key::Log, LogLevel::parse)?,
+        debug: parameters.optional(Key::Debug, DebugFlags::parse)?.unwrap_or_default(),
+        parameters,
     })
 }
 
-fn root(words: &Words) -> Result<Root, Error> {
-    let selector = words.optional(Key::Root, DiskSelector::parse)?;
+fn root(parameters: &Parameters) -> Result<Root, Error> {
+    let selector = parameters.optional(Key::Root, DiskSelector::parse)?;
     Ok(Root {
-        hash: words.required(Key::RootHash, RootHash::parse)?,
-        on_corruption: words.optional(Key::VerityOnCorruption, OnCorruption::parse)?.unwrap_or(OnCorruption::Panic),
+        hash: parameters.value(Key::RootHash, RootHash::parse)?,
+        on_corruption: parameters.value(Key::VerityOnCorruption, OnCorruption::parse)?,
         selector: selector.map_or(RootSelector::Discoverable, RootSelector::Named),
     })
 }
 
-fn data(words: &Words) -> Result<Option<Data>, Error> {
-    let Some(disks) = disks(words)? else {
-        let stray = words.keys().find(|key| key.is_about_data());
+fn data(parameters: &Parameters) -> Result<Option<Data>, Error> {
+    let Some(disks) = disks(parameters)? else {
+        let stray = parameters.keys().find(|key| key.needs_data_disk());
         return stray.map_or(Ok(None), |key| Err(Conflict::WithoutData(key).into()));
     };
-    let format = words.optional(Key::DataFormat, Format::parse)?.unwrap_or(Format::Never);
-    let mut options = words.optional(Key::DataOptions, |text| list(text, FsOption::ALL.len(), FsOption::parse))?;
+    let format = parameters.value(Key::DataFormat, Format::parse)?;
+    let mut options = parameters.optional(Key::DataOptions, |text| list(text, FsOption::ALL.len(), FsOption::parse))?;
     if let Some(options) = &mut options {
         options.sort_unstable();
     }
-    let seal = match format {
-        Format::Never => Seal::Auto,
-        Format::IfBlank => Seal::Require,
+    // A disk that this init may have formatted has an authenticated header.
+    let header_auth = match format {
+        Format::Never => HeaderAuth::Auto,
+        Format::IfBlank => HeaderAuth::Require,
     };
+    let format_cipher = parameters.value(Key::DataCipher, DataCipher::parse)?;
     let data = Data {
         disks,
         format,
-        fs: words.optional(Key::DataFs, FileSystem::parse)?.unwrap_or(FileSystem::Ext4),
-        cipher: words.optional(Key::DataCipher, DataCipher::parse)?.unwrap_or(DataCipher::XtsHmac),
-        seal: words.optional(Key::DataSeal, Seal::parse)?.unwrap_or(seal),
-        wipe: words.optional(Key::DataWipe, Wipe::parse)?.unwrap_or(Wipe::Lazy),
-        format_until: words.optional(Key::DataFormatUntil, time::parse_utc)?,
-        open: words.optional(Key::DataOpen, OpenMode::parse)?.unwrap_or(OpenMode::Mount),
-        check: words.optional(Key::DataCheck, Check::parse)?.unwrap_or(Check::Auto),
-        on_error: words.optional(Key::DataOnError, OnError::parse)?.unwrap_or(OnError::RemountReadOnly),
-        grow: words.optional(Key::DataGrow, |text| switch(text, "yes", "no"))?.unwrap_or(false),
+        fstype: parameters.value(Key::DataFstype, FileSystem::parse)?,
+        format_cipher,
+        cipher: parameters.is_given(Key::DataCipher).then_some(format_cipher),
+        header_auth: parameters.optional(Key::DataHeaderAuth, HeaderAuth::parse)?.unwrap_or(header_auth),
+        wipe: parameters.value(Key::DataWipe, Wipe::parse)?,
+        format_until: parameters.optional(Key::DataFormatUntil, time::parse_utc)?,
+        open: parameters.value(Key::DataOpen, OpenMode::parse)?,
+        check: parameters.value(Key::DataCheck, Check::parse)?,
+        on_error: parameters.value(Key::DataOnError, OnError::parse)?,
+        grow: parameters.value(Key::DataGrow, yes_or_no)?,
         options: options.unwrap_or_default(),
-        vaults: vaults(words, format)?,
+        vaults: vaults(parameters, format)?,
     };
-    data.check_together(words)?;
+    data.check_together(parameters)?;
     Ok(Some(data))
 }
 
 impl Data {
-    fn check_together(&self, words: &Words) -> Result<(), Conflict> {
+    fn check_together(&self, parameters: &Parameters) -> Result<(), Conflict> {
         if self.format_until.is_some() && self.format == Format::Never {
             return Err(Conflict::NeverFormats);
         }
         if self.format == Format::IfBlank && self.disks.iter().all(|disk| disk.uuid.is_some()) {
             return Err(Conflict::FormatsAnother);
         }
-        if self.fs == FileSystem::Btrfs && self.options.contains(&FsOption::ProjectQuota) {
+        if self.fstype == FileSystem::Btrfs && self.options.contains(&FsOption::ProjectQuota) {
             return Err(Conflict::NoProjectQuota);
         }
-        if (self.fs, self.on_error) == (FileSystem::Btrfs, OnError::Panic) {
+        if (self.fstype, self.on_error) == (FileSystem::Btrfs, OnError::Panic) {
             return Err(Conflict::NoPanic);
         }
-        let of_a_mount = [Key::DataMount, Key::DataCheck, Key::DataOnError, Key::DataGrow, Key::DataOptions];
-        match words.keys().find(|key| of_a_mount.contains(key)) {
+        let about_the_mount = [Key::DataMount, Key::DataCheck, Key::DataOnError, Key::DataGrow, Key::DataOptions];
+        match parameters.keys().find(|key| about_the_mount.contains(key)) {
             Some(key) if self.open == OpenMode::NoMount => Err(Conflict::NotMounted(key)),
             _ => Ok(()),
         }
@@ -268,38 +266,38 @@ fn mrenclaves(text: &str) -> Option<Vec<[u8; 32]>> {
     list(text, MOST_MRENCLAVES, hex::decode)
 }
 
-fn vaults(words: &Words, format: Format) -> Result<Vaults, Error> {
+fn vaults(parameters: &Parameters, format: Format) -> Result<Vaults, Error> {
     let mut vaults = Vaults {
-        addresses: words.required(Key::Vault, addresses)?,
-        mrenclaves: words.required(Key::VaultMrenclave, mrenclaves)?,
-        handle: words.required(Key::VaultHandle, Handle::parse)?,
-        commitment: words.required(Key::VaultCommit, KeyCommitment::parse)?,
+        addresses: parameters.value(Key::Vault, addresses)?,
+        mrenclaves: parameters.value(Key::VaultMrenclave, mrenclaves)?,
+        handle: parameters.value(Key::VaultHandle, Handle::parse)?,
+        commitment: parameters.value(Key::VaultKeyCommitment, KeyCommitment::parse)?,
         previous: None,
-        platforms: words.optional(Key::VaultPlatforms, |text| list(text, MOST_PLATFORMS, hex::decode))?.unwrap_or_default(),
-        app: words.required(Key::VaultApp, |text| text::uuid(text).map(|guid| *guid.as_bytes()))?,
-        threshold: words.optional(Key::VaultThreshold, Threshold::parse)?.unwrap_or_default(),
-        distinct: words.optional(Key::VaultDistinct, Distinct::parse)?.unwrap_or(Distinct::Key),
-        patience: words.optional(Key::VaultPatience, patience)?.unwrap_or(PATIENCE),
+        platforms: parameters.optional(Key::VaultPlatforms, |text| list(text, MOST_PLATFORMS, hex::decode))?.unwrap_or_default(),
+        app: parameters.value(Key::VaultApp, |text| text::uuid(text).map(|guid| *guid.as_bytes()))?,
+        threshold: parameters.value(Key::VaultThreshold, Threshold::parse)?,
+        distinct: parameters.value(Key::VaultDistinct, Distinct::parse)?,
+        timeout: parameters.value(Key::VaultTimeout, timeout)?,
     };
-    vaults.previous = previous(words, &vaults)?;
+    vaults.previous = previous(parameters, &vaults)?;
     vaults.check(format)?;
     Ok(vaults)
 }
 
-/// The key that is rotated away from: at the same vaults, unless it has its own.
-fn previous(words: &Words, current: &Vaults) -> Result<Option<PreviousKey>, Error> {
-    let handle = words.optional(Key::VaultPrevious, Handle::parse)?;
-    let commitment = words.optional(Key::VaultPreviousCommit, hex::decode)?;
-    let own_addresses = words.optional(Key::VaultPreviousVaults, addresses)?;
-    let own_mrenclaves = words.optional(Key::VaultPreviousMrenclave, mrenclaves)?;
-    let own_threshold = words.optional(Key::VaultPreviousThreshold, Threshold::parse)?;
+/// The previous key: at the vaults of the current key, unless others are given.
+fn previous(parameters: &Parameters, current: &Vaults) -> Result<Option<PreviousKey>, Error> {
+    let handle = parameters.optional(Key::VaultPrevious, Handle::parse)?;
+    let commitment = parameters.optional(Key::VaultPreviousKeyCommitment, hex::decode)?;
+    let own_addresses = parameters.optional(Key::VaultPreviousVaults, addresses)?;
+    let own_mrenclaves = parameters.optional(Key::VaultPreviousMrenclave, mrenclaves)?;
+    let own_threshold = parameters.optional(Key::VaultPreviousThreshold, Threshold::parse)?;
     let Some(handle) = handle else {
-        let stray = words.keys().find(|key| key.as_str().starts_with(Key::VaultPrevious.as_str()));
+        let stray = parameters.keys().find(|key| key.as_str().starts_with(Key::VaultPrevious.as_str()));
         return stray.map_or(Ok(None), |key| Err(Conflict::NoPrevious(key).into()));
     };
     Ok(Some(PreviousKey {
         handle,
-        commitment: commitment.ok_or(Error::Missing(Key::VaultPreviousCommit))?,
+        commitment: commitment.ok_or(Error::Missing(Key::VaultPreviousKeyCommitment))?,
         addresses: own_addresses.unwrap_or_else(|| current.addresses.clone()),
         mrenclaves: own_mrenclaves.unwrap_or_else(|| current.mrenclaves.clone()),
         threshold: own_threshold.unwrap_or(current.threshold),
@@ -307,7 +305,7 @@ fn previous(words: &Words, current: &Vaults) -> Result<Option<PreviousKey>, Erro
 }
 
 impl Vaults {
-    /// The vaults of the key that is rotated away from, if any, with that key.
+    /// The vaults of the previous key, if any, with that key.
     #[must_use]
     pub fn previous_vaults(&self) -> Option<Self> {
         let PreviousKey { handle, commitment, addresses, mrenclaves, threshold } = self.previous.clone()?;
@@ -331,7 +329,7 @@ impl Vaults {
                 return Err(Conflict::SameCommitment);
             }
         }
-        // A key that nothing proves opens a disk that answers to it, and becomes no disk's key.
+        // A key that no commitment proves may open a disk, and must not become the key of a disk.
         match self.commitment {
             KeyCommitment::None if format == Format::IfBlank => Err(Conflict::Uncommitted(Key::DataFormat)),
             KeyCommitment::None if self.previous.is_some() => Err(Conflict::Uncommitted(Key::VaultPrevious)),
@@ -345,6 +343,19 @@ impl Vaults {
     }
 }
 
-fn switch(text: &str, on: &str, off: &str) -> Option<bool> {
-    (text == on || text == off).then(|| text == on)
+fn yes_or_no(text: &str) -> Option<bool> {
+    (text == "yes" || text == "no").then(|| text == "yes")
+}
+
+#[cfg(test)]
+impl Policy {
+    /// The values alone, to compare command lines that give them in other ways.
+    pub(super) fn without_parameters(self) -> Self {
+        Self { parameters: Parameters::default(), ..self }
+    }
+
+    pub(super) fn without_required_cipher(mut self) -> Self {
+        self.data.iter_mut().for_each(|data| data.cipher = None);
+        self
+    }
 }

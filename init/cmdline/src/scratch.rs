@@ -1,11 +1,11 @@
-//! `cvm.scratch`: disks whose content lasts for one boot, encrypted under a key that is never stored.
+//! `cvm.scratch`: disks whose content lasts for one boot, encrypted under a key that is not stored.
 
 use super::value::{DiskSelector, Mountpoint};
 use super::{Conflict, Data, Key, Root, RootSelector};
 
-/// Disks on one line: each costs a key, a mapping and the time to make it at every boot.
+/// Scratch disks of one machine: each costs a key, a mapping and time at every boot.
 const DISKS_MAX: usize = 4;
-/// What stands for [`ScratchUse::Swap`].
+/// The text of [`ScratchUse::Swap`].
 const SWAP: &str = "swap";
 /// Where a disk without a use is mounted.
 const MOUNT: &str = "/scratch";
@@ -48,7 +48,7 @@ impl ScratchUse {
     }
 }
 
-/// Reads 1 to 4 of `SELECTOR[:USE]`, separated by commas. Equal ones are [`check`]'s to refuse.
+/// Reads 1 to 4 of `SELECTOR[:USE]`, separated by commas. [`check`] refuses equal ones.
 pub(super) fn parse(text: &str) -> Option<Vec<Scratch>> {
     let mut disks = Vec::new();
     for item in text.split(',') {
@@ -58,7 +58,7 @@ pub(super) fn parse(text: &str) -> Option<Vec<Scratch>> {
 }
 
 impl Scratch {
-    /// A `:` can be part of a serial number or a label, so only one before `swap` or `/` begins a use, and the last such does.
+    /// A serial number or a label may contain `:`, so the last `:` before `swap` or `/` begins the use.
     fn parse(text: &str) -> Option<Self> {
         let mut parts = (text, MOUNT);
         for (at, _) in text.bytes().enumerate().filter(|(_, byte)| *byte == b':') {
@@ -73,7 +73,7 @@ impl Scratch {
     }
 }
 
-/// Holds the scratch disks against each other, the root and the data disk.
+/// Checks the scratch disks against each other, the root and the data disks.
 pub(super) fn check(scratch: &[Scratch], root: &Root, data: Option<&Data>) -> Result<(), Conflict> {
     let listed = data.map_or(&[][..], |data| &data.disks);
     for (number, Scratch { disk, purpose }) in scratch.iter().enumerate() {

@@ -1,11 +1,11 @@
-//! Values that are more than one of a few words.
+//! Values that are not keywords.
 
 use super::{Phase, TcbStatus};
 use encoding::{hex, text};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// A path of ours on the command line, in bytes; `PATH_MAX` is more than the line can hold.
+/// The longest path, in bytes; the command line is shorter than `PATH_MAX`.
 const MOST_PATH: usize = 255;
 
 /// The root hash of dm-verity: SHA-256 over the salted top block of the tree.
@@ -53,7 +53,7 @@ pub struct InitPath(String);
 macro_rules! texts {
     ($($name:ident: $text:ident => $holds:expr;)*) => { $(
         impl $name {
-            /// The text of it.
+            /// The text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -74,8 +74,8 @@ texts! {
     InitPath: text => is_path(text);
 }
 
-/// Folders over which the running system mounts file systems of its own, so that data would go to memory, or whose content it
-/// needs to start.
+/// Folders over which the running system mounts file systems of its own, so that data would be written to memory, or whose
+/// content it needs to start.
 const OF_THE_SYSTEM: [&str; 13] =
     ["var", "tmp", "run", "dev", "proc", "sys", "usr", "etc", "bin", "sbin", "lib", "lib32", "lib64"];
 
@@ -91,22 +91,10 @@ impl Mountpoint {
         long.strip_prefix(short.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// The folder of the system that this is, or is in; `None`: a mount here stays visible and hides nothing.
+    /// The folder of the system that this is or is in; `None`: a mount here stays visible and hides nothing.
     pub(super) fn system_folder(&self) -> Option<&'static str> {
         let first = self.0.split('/').nth(1)?;
         OF_THE_SYSTEM.into_iter().find(|folder| *folder == first)
-    }
-}
-
-impl Default for Mountpoint {
-    fn default() -> Self {
-        Self("/data".to_owned())
-    }
-}
-
-impl Default for InitPath {
-    fn default() -> Self {
-        Self("/sbin/init".to_owned())
     }
 }
 
@@ -144,21 +132,20 @@ impl std::fmt::Display for DiskSelector {
 }
 
 /// How the root is found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RootSelector {
     /// By the partition UUIDs that [`RootHash::partitions`] gives.
-    #[default]
     Discoverable,
     /// As the command line says.
     Named(DiskSelector),
 }
 
-/// What the vaults' key must be.
+/// What the key must match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyCommitment {
     /// 64 hexadecimal digits: SHA-256 over a label and the key.
     Sha256([u8; 32]),
-    /// `none`: any key that the disk answers to. It only opens.
+    /// `none`: any key that opens the disk. No disk is formatted or rotated.
     None,
 }
 
@@ -168,12 +155,12 @@ impl KeyCommitment {
     }
 }
 
-/// How many shares it takes: 2 to 255.
+/// How many shares are combined into a key: 2 to 255.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Threshold(u8);
 
 impl Threshold {
-    /// A threshold, unless one share would do.
+    /// A threshold of at least 2.
     #[must_use]
     pub const fn new(shares: u8) -> Option<Self> {
         if shares >= 2 { Some(Self(shares)) } else { None }
@@ -190,18 +177,12 @@ impl Threshold {
     }
 }
 
-impl Default for Threshold {
-    fn default() -> Self {
-        Self(2)
-    }
-}
-
-/// Which platforms are good enough to run a vault.
+/// Which TCB status the platform of a vault may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TcbPolicy {
-    /// Collateral is checked and says one of these: sorted, without repeats, `UpToDate` always among them.
+    /// The collateral must give one of these: sorted, without repeats, `UpToDate` always among them.
     Collateral(Vec<TcbStatus>),
-    /// Signatures only: no collateral, so nothing is known about missing updates or revocation.
+    /// Signatures only: without collateral, neither TCB status nor revocation is checked.
     Signature,
 }
 
@@ -222,13 +203,7 @@ impl TcbPolicy {
     }
 }
 
-impl Default for TcbPolicy {
-    fn default() -> Self {
-        Self::Collateral(vec![TcbStatus::UpToDate, TcbStatus::SwHardeningNeeded])
-    }
-}
-
-/// What helps to debug. Any of it makes a receipt say `debug`.
+/// Debugging aids. The boot report names them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DebugFlags {
     /// Phases at which the boot pauses, in the order of the boot.
@@ -239,7 +214,7 @@ pub struct DebugFlags {
 
 impl DebugFlags {
     pub(super) fn parse(text: &str) -> Option<Self> {
-        // `None` stands for the timeline, so that one list refuses repeats of both.
+        // `None` is the timeline, so that one list refuses repeats of both.
         let items = list(text, 1 + Phase::ALL.len(), |item| match item.split_once(':') {
             Some(("pause", phase)) => Phase::parse(phase).map(Some),
             None if item == "timeline" => Some(None),
@@ -265,7 +240,7 @@ pub(super) fn list<T: PartialEq>(text: &str, most: usize, read: impl Fn(&str) ->
 }
 
 /// Reads `30s`, `5m` or `1h`: 1 second to 24 hours.
-pub(super) fn patience(text: &str) -> Option<Duration> {
+pub(super) fn timeout(text: &str) -> Option<Duration> {
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let seconds = match unit {
         "s" => 1,
@@ -276,7 +251,7 @@ pub(super) fn patience(text: &str) -> Option<Duration> {
     seconds_within(text::decimal::<u32>(number)?.checked_mul(seconds)?, 1, 24 * 60 * 60)
 }
 
-/// Reads the watchdog's time: 10 to 3,600 seconds, since nothing on the way reports more often than every five.
+/// Reads the watchdog's timeout: 10 to 3,600 seconds, since some steps report progress every five seconds only.
 pub(super) fn watchdog(text: &str) -> Option<Duration> {
     seconds_within(text::decimal(text)?, 10, 60 * 60)
 }

@@ -1,5 +1,6 @@
-//! Arguments of `cvmctl`. None is a secret, since process lists show arguments.
+//! The arguments of `cvmctl`. No argument is a secret: every user of a machine can list the arguments of its processes.
 
+mod examples;
 mod header;
 mod key;
 mod measure;
@@ -8,7 +9,8 @@ mod vaults;
 use std::path::PathBuf;
 
 use attest::TcbDemand;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap_complete::Shell;
 use ctl::TcbStatus;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -31,7 +33,7 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Generate a disk key, store one share of it at each vault, and print the arguments for the guest's command line
+    /// Make a disk key, store one share of it at each vault, and print the parameters of the guest's command line
     Provision(Box<Provision>),
     /// Print a key policy
     Policy(Policy),
@@ -45,10 +47,10 @@ pub(crate) enum Command {
     Profile(Box<Profile>),
     /// Generate a client key if FILE does not exist, and print the hash that a grant's cnf must contain
     ClientKey(ClientKey),
-    /// Check and explain a guest's command line
+    /// The guest's command line: check, explain, reference
     #[command(subcommand)]
     Cmdline(Cmdline),
-    /// Check, save and restore the LUKS2 header of a data disk
+    /// The header of a data disk: check, save, restore
     #[command(subcommand)]
     Header(Header),
     /// Verify and print quotes in files, with the guest's verifier
@@ -61,6 +63,16 @@ pub(crate) enum Command {
     Log(Log),
     /// Explain an error code of the failure line (cvm-init: E53 ...): meaning, action, advice; without a code, list all
     Explain(Explain),
+    /// Print a script that completes the arguments of cvmctl in a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the man pages of cvmctl and of each of its commands
+    Man {
+        /// The folder to write to; it is made if there is none
+        folder: PathBuf,
+    },
 }
 
 #[derive(Args)]
@@ -73,6 +85,16 @@ pub(crate) struct Explain {
     /// Print init/docs/error-codes.md
     #[arg(long, conflicts_with_all = ["code", "json"])]
     pub(crate) markdown: bool,
+}
+
+/// The arguments of cvmctl, with examples in the help of each command.
+pub(crate) fn command() -> clap::Command {
+    examples::attach(Cli::command())
+}
+
+/// Parses the arguments of this process; ends it after help, version, or a message about a wrong argument.
+pub(crate) fn parse() -> Cli {
+    Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit())
 }
 
 #[derive(Subcommand)]
@@ -158,19 +180,21 @@ pub(crate) struct QuoteVerify {
 
 #[derive(Subcommand)]
 pub(crate) enum Cmdline {
-    /// Parse a command line with the guest's parser; exit code 2 on an error. Only the guest itself can report a format without key
-    /// proof (E26) and a register that the machine does not have (E90)
+    /// Parse a command line with the guest's own parser; exit code 2 if it is refused. Only the guest can refuse a format that no
+    /// commitment or vault CA proves (E26), and registers that its machine does not have (E90)
     Check {
-        /// Command line, in one argument or several
-        #[arg(required = true, allow_hyphen_values = true)]
-        words: Vec<String>,
+        /// The command line, in one argument or several
+        #[arg(required = true, allow_hyphen_values = true, value_name = "PARAMETER")]
+        parameters: Vec<String>,
     },
-    /// Print the value of each key for a command line, and what the key decides; without a command line, print the defaults
+    /// Print every key with its value or default, and what it decides; without parameters, all defaults
     Explain {
-        /// Command line, in one argument or several
-        #[arg(allow_hyphen_values = true)]
-        words: Vec<String>,
+        /// The command line, in one argument or several
+        #[arg(allow_hyphen_values = true, value_name = "PARAMETER")]
+        parameters: Vec<String>,
     },
+    /// Print the reference of all keys, in Markdown
+    Reference,
 }
 
 fn bytes<const N: usize>(text: &str) -> Result<[u8; N], String> {
@@ -191,7 +215,7 @@ fn demand(text: &str) -> Result<TcbDemand, String> {
         "uptodate" => Ok(TcbDemand::Statuses(vec![TcbStatus::UpToDate])),
         // UpToDate is always good enough.
         list => {
-            let statuses = list.split(',').filter(|word| *word != "uptodate").map(tcb);
+            let statuses = list.split(',').filter(|status| *status != "uptodate").map(tcb);
             std::iter::once(Ok(TcbStatus::UpToDate)).chain(statuses).collect::<Result<_, _>>().map(TcbDemand::Statuses)
         }
     }
@@ -223,13 +247,11 @@ fn at(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn arguments_fit_together() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]

@@ -15,10 +15,8 @@ mod vaults;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 fn main() -> ExitCode {
-    match run::run(args::Cli::parse()) {
+    match run::run(args::parse()) {
         Ok(code) => code,
         Err(error) => {
             writeln!(std::io::stderr(), "cvmctl: {}", failure::chain(&error)).ok();

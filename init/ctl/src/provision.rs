@@ -6,7 +6,7 @@
 
 mod undo;
 
-use quorum::{Commitment, Dek, Generation, Share, Threshold};
+use quorum::{Commitment, Dek, Share, ShareSetId, Threshold};
 use ratls::Identity;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Value, json};
@@ -55,7 +55,7 @@ pub struct Provisioned {
     /// Commitment to the key.
     pub commitment: Commitment,
     /// Identifies the set of shares.
-    pub generation: Generation,
+    pub share_set_id: ShareSetId,
     /// The vaults, ordered by the X of their shares.
     pub vaults: Vec<Holder>,
     /// Arguments for the guest's command line.
@@ -86,7 +86,7 @@ impl Holder {
 struct Dealing {
     shares: Vec<Share>,
     commitment: Commitment,
-    generation: Generation,
+    share_set_id: ShareSetId,
 }
 
 /// A verified vault without a key of this name, and the tokens for it.
@@ -128,7 +128,7 @@ pub fn provision(request: &Request) -> Result<Provisioned, Error> {
         handle: request.handle.clone(),
         threshold: request.threshold,
         commitment: dealing.commitment,
-        generation: dealing.generation,
+        share_set_id: dealing.share_set_id,
         vaults: holders,
     })
 }
@@ -167,7 +167,7 @@ impl Provisioned {
         json!({
             "commit": hex::encode(self.commitment.0),
             "handle": self.handle,
-            "generation": hex::encode(self.generation.0),
+            "share_set_id": hex::encode(self.share_set_id.0),
             "threshold": self.threshold,
             "vaults": vaults.collect::<Vec<_>>(),
             "expires_at": self.expires_at(),
@@ -225,10 +225,10 @@ fn vacant(vault: &mut Proved, handle: &str, bearer: &vault::operator::Token) -> 
 fn deal(threshold: Threshold) -> Result<Dealing, Error> {
     let random = SystemRandom::new();
     let dek = Dek::fill_with(|bytes| random.fill(bytes)).map_err(|_| Error::Random)?;
-    let mut generation = Generation([0; 16]);
-    random.fill(&mut generation.0).map_err(|_| Error::Random)?;
-    let shares = quorum::split(&dek, threshold, generation).ok_or(Error::Random)?;
-    Ok(Dealing { shares, commitment: dek.commitment(), generation })
+    let mut share_set_id = ShareSetId([0; 16]);
+    random.fill(&mut share_set_id.0).map_err(|_| Error::Random)?;
+    let shares = quorum::split(&dek, threshold, share_set_id).ok_or(Error::Random)?;
+    Ok(Dealing { shares, commitment: dek.commitment(), share_set_id })
 }
 
 /// Sends the shares in order. If a vault fails, deletes all shares that were sent.
@@ -262,7 +262,7 @@ fn hand_out(mut vaults: Vec<Ready<'_>>, shares: &[Share], undo: &Undo<'_>) -> Re
 
 /// Sends a vault its share and reads the policy back. On failure, returns whether the vault may hold the share, and the reason.
 fn give(ready: &mut Ready<'_>, share: &Share, request: &Request) -> Result<u64, (Held, Cause)> {
-    let material = ShareMaterial { set_id: &share.generation().0, x: share.x(), data: share.expose_data() }.to_bytes();
+    let material = ShareMaterial { set_id: &share.share_set_id().0, x: share.x(), data: share.expose_data() }.to_bytes();
     let key = NewKey { handle: &request.handle, material: &material, grant: &ready.grant };
     let expires_at = ready.vault.server.create_key(&key).map_err(|error| {
         let cause = match error.refusal() {
@@ -284,8 +284,8 @@ mod tests {
         let deal = || deal(Threshold::new(2, 3).unwrap()).unwrap();
         let (one, two) = (deal(), deal());
         assert_ne!(one.commitment, two.commitment);
-        assert_ne!(one.generation, two.generation);
+        assert_ne!(one.share_set_id, two.share_set_id);
         assert_eq!(one.shares.iter().map(|share| share.x().get()).collect::<Vec<_>>(), [1, 2, 3]);
-        assert!(one.shares.iter().all(|share| share.generation() == one.generation));
+        assert!(one.shares.iter().all(|share| share.share_set_id() == one.share_set_id));
     }
 }

@@ -1,7 +1,7 @@
 //! Dispatch of commands, and errors outside the library.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use ctl::Floors;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::args::{Cli, Cmdline, Command, Header, Log, Quote};
+use crate::args::{self, Cli, Cmdline, Command, Header, Log, Quote};
 use crate::{cmdline, explain, header, log, measure, quote, show, vaults};
 
 /// The largest input file, in bytes. Policies are a few KiB.
@@ -56,7 +56,7 @@ pub(crate) enum Error {
     WordsLost { words: String, source: io::Error },
     #[error("expected a quote")]
     Quote(#[source] attest::QuoteHeaderError),
-    #[error("--policy-words")]
+    #[error("command line parameters")]
     Words(#[source] ::cmdline::Error),
     #[error("passphrase: expected 64 lower-case hexadecimal digits")]
     Passphrase,
@@ -100,8 +100,9 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Key(command) => vaults::key(*command),
         Command::Profile(command) => vaults::profile(*command),
         Command::ClientKey(args) => vaults::client_key(&args),
-        Command::Cmdline(Cmdline::Check { words }) => check(&words.join(" ")),
-        Command::Cmdline(Cmdline::Explain { words }) => explain_cmdline(&words.join(" ")),
+        Command::Cmdline(Cmdline::Check { parameters }) => check(&parameters.join(" ")),
+        Command::Cmdline(Cmdline::Explain { parameters }) => explain_cmdline(&parameters.join(" ")),
+        Command::Cmdline(Cmdline::Reference) => print(cmdline::reference().as_bytes()),
         Command::Header(Header::Check(args)) => header::judge(&args),
         Command::Header(Header::Save(args)) => header::save(&args),
         Command::Header(Header::Restore(args)) => header::restore(&args),
@@ -111,7 +112,27 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Log(Log::Verify(args)) => log::judge(&args),
         Command::Log(Log::Show(args)) => log::show(&args),
         Command::Explain(args) => explain::explain(&args),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut args::command(), "cvmctl", &mut script);
+            print(&script)
+        }
+        Command::Man { folder } => man(&folder),
     }
+}
+
+fn print(text: &[u8]) -> Result<ExitCode, Error> {
+    let mut out = io::stdout().lock();
+    out.write_all(text)?;
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn man(folder: &Path) -> Result<ExitCode, Error> {
+    let failed = |source| Error::File { path: folder.to_owned(), source };
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    clap_mangen::generate_to(args::command(), folder).map_err(failed)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn check(line: &str) -> Result<ExitCode, Error> {

@@ -40,7 +40,7 @@ pub(crate) fn provision(args: Provision) -> Result<ExitCode, Error> {
         let any = "warning: any enclave of this build may hold a share: give --platform or --node-ca to restrict it to the owner's machines";
         show::problem(&[any.to_owned()])?;
     }
-    seal_memory()?;
+    forbid_core_dumps()?;
     let done = provision::provision(&request)?;
     // The commitment first, since it is not stored anywhere else.
     let written = if args.json { show::json(&done.to_json()) } else { show::lines(&done.words) };
@@ -72,7 +72,7 @@ pub(crate) fn promote(args: Promote) -> Result<ExitCode, Error> {
         credentials: secrets::credentials(&args.credentials, None)?,
         client_key: secrets::identity(&args.client)?,
     };
-    seal_memory()?;
+    forbid_core_dumps()?;
     let outcomes = promote::promote(&request)?;
     show::promoted(&outcomes, args.json)?;
     Ok(if outcomes.iter().all(Result::is_ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -80,7 +80,7 @@ pub(crate) fn promote(args: Promote) -> Result<ExitCode, Error> {
 
 /// Disables core dumps, which could contain a key, a share or a token. Descriptors must be read before: a process that is not dumpable
 /// cannot open its own /proc/self/fd.
-fn seal_memory() -> Result<(), Error> {
+fn forbid_core_dumps() -> Result<(), Error> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Error::Core)
 }
 

@@ -16,7 +16,7 @@ pub(crate) fn guest(nodes: &Nodes, handle: &str, threshold: usize, commitment: &
         word(Key::VaultMrenclave, nodes.mrenclaves.iter().map(hex::encode).collect::<Vec<_>>().join(",")),
         word(Key::VaultHandle, handle.to_owned()),
         word(Key::VaultThreshold, threshold.to_string()),
-        word(Key::VaultCommit, hex::encode(commitment)),
+        word(Key::VaultKeyCommitment, hex::encode(commitment)),
     ];
     if let Some(app) = app {
         words.insert(3, word(Key::VaultApp, uuid(app)));
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn tcb_is_a_word_only_when_the_guest_must_be_told() {
         let last = |statuses: &[TcbStatus]| guest(&nodes(&["a:1", "b:2"], statuses), "h", 2, &[0xcd; 32], None).pop().unwrap();
-        let commit = format!("cvm.vault.commit={}", "cd".repeat(32));
+        let commit = format!("cvm.vault.key-commitment={}", "cd".repeat(32));
         assert_eq!(last(&USUAL), commit);
         assert_eq!(last(&[TcbStatus::UpToDate]), commit);
         assert_eq!(last(&[TcbStatus::UpToDate, TcbStatus::OutOfDate]), "cvm.tcb=UpToDate,OutOfDate");

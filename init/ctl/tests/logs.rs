@@ -137,7 +137,7 @@ fn domain() -> (Vec<u8>, String, Vec<u8>) {
     }
     log.extend([0xff; 100]);
     let cap = r#"{"cvm-init":"leave-initrd"}"#;
-    let events = [r#"{"cvm-init":"debug","words":[]}"#, cap];
+    let events = [r#"{"arguments":[],"cvm-init":"debug"}"#, cap];
     let record = |register: u32, text: &str| {
         let digest: String = of(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
         let quoted = serde_json::to_string(text).unwrap();

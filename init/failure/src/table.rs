@@ -187,7 +187,7 @@ codes! {
         "See why with cvmctl header check; write back a saved header with cvmctl header restore."
     75 DataPolicy Data PowerOff;
         "The LUKS2 header of a data disk breaks a rule of the allow-list. The line names the rule."
-        "See every rule with cvmctl header check --policy-words. Correct cvm.data.cipher, or boot the image that began the format or the \
+        "See every rule with cvmctl header check --cmdline. Correct cvm.data.cipher, or boot the image that began the format or the \
          rotation (cvm.vault.previous) to finish it."
     76 DataOpen Data Depends if "reboot if the disk returned EIO; else power off";
         "libcryptsetup or the kernel refused to open a data disk with its key."

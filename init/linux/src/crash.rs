@@ -16,26 +16,26 @@ use crate::{Error, watchdog};
 const SIGNALS: [Signal; 6] = [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGABRT, Signal::SIGSYS];
 
 /// What is said and done then.
-struct LastWords {
+struct FatalReport {
     log: File,
     line: Vec<u8>,
     action: FailureAction,
 }
 
 /// The first is from before there was a policy. Read in a signal handler: set once each, never taken away.
-static LAST_WORDS: [OnceLock<LastWords>; 2] = [OnceLock::new(), OnceLock::new()];
+static FATAL_REPORTS: [OnceLock<FatalReport>; 2] = [OnceLock::new(), OnceLock::new()];
 
 /// From here on a crash says `line` in the kernel's log, as critical, and ends the machine by `action`. May be called twice: the second
 /// call is the policy's.
 ///
 /// # Errors
 /// As opening `/dev/kmsg`, and sigaction(2).
-pub fn last_words(line: &str, action: FailureAction) -> Result<(), Error> {
+pub fn install_handler(line: &str, action: FailureAction) -> Result<(), Error> {
     let log = File::options().write(true).open("/dev/kmsg").map_err(|e| Error::io("open", "/dev/kmsg", &e))?;
-    let words = LastWords { log, line: format!("<2>cvm-init: {line}\n").into_bytes(), action };
-    let [first, second] = &LAST_WORDS;
-    if let Err(words) = first.set(words) {
-        second.set(words).map_err(|_| Error::new("sigaction", "a third time", Errno::EXIST))?;
+    let report = FatalReport { log, line: format!("<2>cvm-init: {line}\n").into_bytes(), action };
+    let [first, second] = &FATAL_REPORTS;
+    if let Err(report) = first.set(report) {
+        second.set(report).map_err(|_| Error::new("sigaction", "a third time", Errno::EXIST))?;
     }
     for signal in SIGNALS {
         // On the stack that std keeps for this: the one in use may have run out.
@@ -50,13 +50,13 @@ pub fn last_words(line: &str, action: FailureAction) -> Result<(), Error> {
 }
 
 extern "C" fn crashed(_signal: std::ffi::c_int) {
-    let [first, second] = &LAST_WORDS;
-    let words = second.get().or(first.get());
+    let [first, second] = &FATAL_REPORTS;
+    let report = second.get().or(first.get());
     // Nothing can be done here about a word that is not heard, or about a kernel that does not end.
-    if let Some(words) = words {
-        (&words.log).write_all(&words.line).unwrap_or_default();
+    if let Some(report) = report {
+        (&report.log).write_all(&report.line).unwrap_or_default();
     }
-    let action = words.map_or(FailureAction::PowerOff, |words| words.action);
+    let action = report.map_or(FailureAction::PowerOff, |report| report.action);
     if action == FailureAction::Halt {
         watchdog::disarm_open();
     }

@@ -105,7 +105,7 @@ impl Links {
     }
 
     /// Takes the announcements that have come: something changed, and what is to be asked.
-    pub fn heard(&mut self) {
+    pub fn drain_announcements(&mut self) {
         self.announced.drain();
     }
 

@@ -60,7 +60,7 @@ impl Watchdog {
     ///
     /// # Errors
     /// As write(2).
-    pub fn feed(&mut self) -> Result<(), Error> {
+    pub fn keepalive(&mut self) -> Result<(), Error> {
         self.0.write_all(b".").map_err(|e| Error::io("write", DEVICE, &e))
     }
 

@@ -10,7 +10,7 @@ fn measured() -> String {
     format!(
         "console=ttyS0 roothash={root} cvm.data=serial=data cvm.data.format=if-blank cvm.vault=10.0.0.1:8443,10.0.0.2:8443,10.0.0.3:8443 \
          cvm.vault.mrenclave={build} cvm.vault.handle=apps.example/1/kek/v1 cvm.vault.app=00112233-4455-6677-8899-aabbccddeeff \
-         cvm.vault.commit={commitment}",
+         cvm.vault.key-commitment={commitment}",
         root = "ab".repeat(32),
         build = "cd".repeat(32),
         commitment = "0f".repeat(32),
@@ -26,7 +26,7 @@ fn host_that_appends_to_the_command_line_is_refused() {
         ("its own init", "init=/bin/sh init=/bin/sh", cmdline::Error::Repeated(Key::Init)),
         ("its own vault build", &build, cmdline::Error::Repeated(Key::VaultMrenclave)),
         ("its own vault", "cvm.vault=192.0.2.1:8443", cmdline::Error::Repeated(Key::Vault)),
-        ("its own key", "cvm.vault.commit=none", cmdline::Error::Repeated(Key::VaultCommit)),
+        ("its own key", "cvm.vault.key-commitment=none", cmdline::Error::Repeated(Key::VaultKeyCommitment)),
         ("another disk", "cvm.data=serial=mine", cmdline::Error::Repeated(Key::Data)),
         ("a quote that hides what follows", "\"x", cmdline::Error::Quoted),
         ("words behind dashes", "-- cvm.fail=halt", cmdline::Error::AfterDashes(Key::Fail)),
@@ -126,7 +126,7 @@ fn header_with(json: &str) -> Vec<u8> {
 #[test]
 fn header_that_opens_without_a_secret_is_refused() {
     let good = include_str!("../src/luks2/tests/golden/xts-hmac.txt").lines().next().unwrap();
-    let expect = Expect { cipher: DataCipher::XtsHmac, data_offset: luks2::DATA_OFFSET, rotation: false };
+    let expect = Expect { cipher: Some(DataCipher::XtsHmac), data_offset: luks2::DATA_OFFSET, rotation: false };
     let judge = |json: &str| luks2::check(&Header::parse(&header_with(json)).unwrap(), &expect).err();
     assert_eq!(judge(good), None);
     let keyslot = r#""size":"385024","encryption":"aes-xts-plain64""#;

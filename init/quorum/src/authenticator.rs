@@ -1,11 +1,11 @@
-//! Keys derived from the disk's key, for what stands beside the ciphertext and must be ours: the header's seal, the intent record.
+//! Keys derived from the DEK that authenticate bytes outside of the ciphertext: the LUKS2 header and the intent record.
 
 use ring::hmac;
 
 use crate::Dek;
 
-/// Authenticates bytes with HMAC-SHA256 under a key of its own, which is never printed and has no way out. `ring` keeps it and does
-/// not wipe it: who read it from memory could make a seal, and would learn nothing of the disk's key.
+/// Authenticates bytes with HMAC-SHA256 under a derived key, which is never printed or returned. `ring` keeps it in memory and
+/// does not wipe it: an attacker who reads that memory could forge a token and would learn nothing about the DEK.
 pub struct Authenticator(hmac::Key);
 
 impl Authenticator {
@@ -17,37 +17,37 @@ impl Authenticator {
         mac
     }
 
-    /// Whether `mac` is that of `message`; takes as long whichever byte is wrong.
+    /// Whether `mac` is the MAC of `message`, in constant time.
     #[must_use]
     pub fn verifies(&self, message: &[u8], mac: &[u8; 32]) -> bool {
         hmac::verify(&self.0, message, mac).is_ok()
     }
 }
 
-/// What a derived key is for. Each use has a key of its own.
+/// The purpose of a derived key. Each purpose has its own key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// The seal of a LUKS2 header.
-    HeaderSeal,
-    /// The record that a first format was begun.
+    /// Authenticates a LUKS2 header.
+    HeaderAuthentication,
+    /// Authenticates the record that a first format was begun.
     FormatIntent,
 }
 
 impl Purpose {
     const fn info(self) -> &'static [u8] {
         match self {
-            Self::HeaderSeal => b"cvm-init header seal v1",
+            Self::HeaderAuthentication => b"cvm-init header authentication v1",
             Self::FormatIntent => b"cvm-init format intent v1",
         }
     }
 }
 
-/// What the keys of named disks are derived under: the salt of HKDF.
+/// The salt of HKDF for the keys of named disks.
 const DISK_SALT: &[u8] = b"cvm-init data disk key v1";
 
 impl Dek {
-    /// The key of the data disk `name`: HKDF-SHA256(key, salt = a label, info = the name), 32 bytes. Who has it learns nothing of this
-    /// key or of another disk's. `ring` does not wipe what it returns by value; the key itself is wiped as this one is.
+    /// The key of the data disk `name`: HKDF-SHA256(key, salt = a label, info = the name), 32 bytes. It reveals nothing about the
+    /// DEK or the keys of other disks. `ring` does not wipe its temporary copy; the returned key is wiped as the DEK is.
     #[must_use]
     pub fn of_disk(&self, name: &str) -> Self {
         let derived = hkdf(DISK_SALT, self.expose(), name.as_bytes());
@@ -61,7 +61,7 @@ impl Dek {
         }
     }
 
-    /// HKDF-SHA256(key, salt = the disk's LUKS UUID as text, info = what it is for), used as a key of HMAC-SHA256.
+    /// HKDF-SHA256(key, salt = the disk's LUKS UUID as text, info = the purpose), used as a key of HMAC-SHA256.
     #[must_use]
     pub fn authenticator(&self, purpose: Purpose, uuid: &str) -> Authenticator {
         let expanded = hkdf(uuid.as_bytes(), self.expose(), purpose.info());
@@ -69,7 +69,8 @@ impl Dek {
     }
 }
 
-/// RFC 5869, section 2, for one block of output: extract, expand. Written out because ring's own can fail and this cannot.
+/// RFC 5869, section 2, for one block of output: extract, expand. Written out because ring's own HKDF returns an error that
+/// cannot occur here.
 fn hkdf(salt: &[u8], key: &[u8], info: &[u8]) -> hmac::Tag {
     let sign = |key: &[u8], message: &[u8]| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message);
     let extracted = sign(salt, key);
@@ -95,7 +96,7 @@ mod tests {
     fn mac_is_what_python_computes() {
         // Python 3.11: h = lambda k, m: hmac.new(k, m, 'sha256').digest(); key = h(h(UUID, b'\x07' * 32), info + b'\x01'); h(key, b'abc')
         let cases = [
-            (Purpose::HeaderSeal, "463174203cbaa657a6aca6763472378b505a8ed4969f51874261eaed5be1f42f"),
+            (Purpose::HeaderAuthentication, "81696290b49c0e14483a4053b6a42f8ebcbebcfebaa9928feb5a545dc13130dd"),
             (Purpose::FormatIntent, "7f39eb91bf0387b21f79b080aa049f35ebace0666e9b474e900f1b6fa5f03e0f"),
         ];
         for (purpose, want) in cases {
@@ -114,12 +115,12 @@ mod tests {
 
     #[test]
     fn mac_verifies_under_its_own_key_purpose_and_disk_only() {
-        let mac = dek(7).authenticator(Purpose::HeaderSeal, UUID).mac(b"abc");
+        let mac = dek(7).authenticator(Purpose::HeaderAuthentication, UUID).mac(b"abc");
         let verifies = |byte, purpose, uuid: &str, message: &[u8]| dek(byte).authenticator(purpose, uuid).verifies(message, &mac);
-        assert!(verifies(7, Purpose::HeaderSeal, UUID, b"abc"));
-        assert!(!verifies(8, Purpose::HeaderSeal, UUID, b"abc"));
+        assert!(verifies(7, Purpose::HeaderAuthentication, UUID, b"abc"));
+        assert!(!verifies(8, Purpose::HeaderAuthentication, UUID, b"abc"));
         assert!(!verifies(7, Purpose::FormatIntent, UUID, b"abc"));
-        assert!(!verifies(7, Purpose::HeaderSeal, &UUID.replace('1', "2"), b"abc"));
-        assert!(!verifies(7, Purpose::HeaderSeal, UUID, b"abd"));
+        assert!(!verifies(7, Purpose::HeaderAuthentication, &UUID.replace('1', "2"), b"abc"));
+        assert!(!verifies(7, Purpose::HeaderAuthentication, UUID, b"abd"));
     }
 }

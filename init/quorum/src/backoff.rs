@@ -1,9 +1,9 @@
-//! When to try again.
+//! Pauses between tries.
 
 use std::time::Duration;
 
-/// Pauses with full jitter: anywhere between nothing and a ceiling that doubles each time. Clients that failed together come back
-/// spread over the whole of the ceiling, not in waves (the README's table has it against fixed pauses).
+/// Pauses with full jitter: a random part of a limit that doubles each time. Clients that failed together return spread over the
+/// whole limit and not at the same moment (the README compares it with fixed pauses).
 ///
 /// Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 #[derive(Debug, Clone)]
@@ -13,7 +13,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Begins with a ceiling of `first`; it grows to `most`.
+    /// Starts with a limit of `first`, which grows to `most`.
     #[must_use]
     pub const fn new(first: Duration, most: Duration) -> Self {
         Self { ceiling: first, most }
@@ -35,7 +35,7 @@ mod tests {
     fn pauses_are_anywhere_under_a_ceiling_that_doubles_to_its_most() {
         let ceilings = |random| {
             let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(3));
-            // To the millisecond: a quarter of 32 bits is not quite a quarter.
+            // Rounded to milliseconds: a quarter of 32 bits is slightly less than a quarter.
             (0..5).map(|_| (backoff.pause(random) + Duration::from_micros(1)).as_millis()).collect::<Vec<_>>()
         };
         assert_eq!(ceilings(u32::MAX), [500, 1000, 2000, 3000, 3000]);

@@ -1,4 +1,4 @@
-//! The data encryption key: what the vaults' shares combine to.
+//! The data encryption key (DEK), which the vaults' shares combine to.
 
 use ring::digest;
 use zeroize::Zeroizing;
@@ -6,22 +6,24 @@ use zeroize::Zeroizing;
 /// Bytes of the key.
 pub(crate) const DEK_BYTES: usize = 32;
 
-/// Domain separation of the commitment: key-server-protocol.md, section 6.
+/// Domain separation of the commitment (key-server-protocol.md, section 6).
 const COMMITMENT_LABEL: &[u8] = b"cvm-init dek commit v1";
 
-/// The data disk's key: 32 random bytes on the heap, wiped on drop.
+/// The DEK: 32 random bytes on the heap, wiped on drop. It is not the volume key of the disk: its hexadecimal form is the LUKS
+/// passphrase, which opens the keyslot that contains the volume key, and it is the root of HKDF for the keys of named disks and
+/// for header authentication.
 ///
-/// No `Debug`, `Clone`, `PartialEq` or `Serialize`, on purpose: a secret that cannot be printed is never logged, one that cannot
-/// be copied is wiped once, and one that cannot be compared leaks no timing. Boxed, because moving an array leaves its bytes
-/// behind on the stack.
+/// It has no `Debug`, `Clone`, `PartialEq` or `Serialize`, on purpose: a secret that cannot be printed is never logged, one that
+/// cannot be copied is wiped once, and one that cannot be compared leaks no timing. Boxed, because moving an array leaves its
+/// bytes behind on the stack.
 pub struct Dek(Box<Zeroizing<[u8; DEK_BYTES]>>);
 
-/// What a key must hash to: public, made when the key was made, safe for a key of 256 random bits.
+/// The public hash of a key, made together with it. It is safe to publish, since the key has 256 random bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Commitment(pub [u8; 32]);
 
 impl Dek {
-    /// Builds the key in place: `fill` writes straight into the memory that will be wiped.
+    /// Builds the key in place: `fill` writes into the memory that will be wiped.
     ///
     /// # Errors
     /// What `fill` returns.
@@ -31,7 +33,7 @@ impl Dek {
         Ok(Self(bytes))
     }
 
-    /// The only way out; `git grep expose` is the audit.
+    /// The only access to the bytes; `git grep expose` lists all uses.
     #[must_use]
     pub fn expose(&self) -> &[u8; DEK_BYTES] {
         &self.0
@@ -60,7 +62,7 @@ impl Dek {
     }
 }
 
-/// Breaks the build when [`Dek`] becomes printable: the blanket method and the inherent one would then be ambiguous.
+/// Breaks the build when [`Dek`] gets `Debug`: the call would then be ambiguous.
 const _: fn() = || {
     trait NotDebug<A> {
         fn check() {}

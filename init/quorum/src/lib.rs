@@ -1,22 +1,22 @@
-//! Shares of the data disk's key, and the collector that makes a key of them. No clock, no socket, no thread.
+//! Shares of the DEK, and the collector that recovers the key from them. It has no clock, socket or thread.
 //!
-//! Threat model: fewer than t vaults are bad in any way they like. A share carries nothing that authenticates it, so a candidate
-//! key is believed only when it is proved against something that the host and the bad vaults cannot choose, and a vault whose
-//! share does not fit is named. A secret here has no `Debug`, no `Clone` and no way out but `expose`.
+//! Threat model: fewer than t vaults behave arbitrarily. A share carries no authentication, so a candidate key is accepted only
+//! after it was verified against something that neither the host nor those vaults can choose, and a vault whose share does not
+//! fit is named. Secrets have no `Debug` and no `Clone`, and leave this crate only through `expose` functions.
 
 mod authenticator;
 mod backoff;
 mod collection;
 mod collector;
+mod combinations;
 mod dek;
 mod share;
-mod subsets;
 mod time;
 
 pub use authenticator::{Authenticator, Purpose};
 pub use backoff::Backoff;
 pub use collection::{Command, Event, Node, RedialReason, ShareCollection, Step};
-pub use collector::{Collector, Fate, Progress, Quorum, Rule};
+pub use collector::{Action, Collector, KeyProof, RecoveredKey, ShareStatus};
 pub use dek::{Commitment, Dek};
-pub use share::{Generation, Share, Threshold, split};
+pub use share::{Share, ShareSetId, Threshold, split};
 pub use time::{AgreedTime, TimeSource};

@@ -1,6 +1,7 @@
-//! One vault's share: which dealing it is of, its X, its data; and what t of them combine to.
+//! One vault's share: share set id, X and data, and the combination of t shares.
 //!
-//! Arithmetic is in GF(2^8) modulo x^8+x^4+x^3+x+1 (0x11b), one polynomial a byte, the secret at x = 0 (key-server-protocol.md, section 6).
+//! The arithmetic is in GF(2^8) modulo x^8+x^4+x^3+x+1 (0x11b), with one polynomial for each byte and the secret at x = 0
+//! (key-server-protocol.md, section 6).
 
 use std::num::NonZeroU8;
 
@@ -10,20 +11,20 @@ use zeroize::Zeroizing;
 use crate::Dek;
 use crate::dek::DEK_BYTES;
 
-const GENERATION_BYTES: usize = 16;
+const SHARE_SET_ID_BYTES: usize = 16;
 
-/// Which dealing a share is of. Shares of two dealings never combine.
+/// Identifies the shares of one split. Shares of two sets never combine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Generation(pub [u8; GENERATION_BYTES]);
+pub struct ShareSetId(pub [u8; SHARE_SET_ID_BYTES]);
 
 /// One share, wiped on drop.
 pub struct Share {
-    generation: Generation,
+    set_id: ShareSetId,
     x: NonZeroU8,
     data: Box<Zeroizing<[u8; DEK_BYTES]>>,
 }
 
-/// How many shares make the key: t of n, 2 <= t <= n <= 255.
+/// The threshold t of n shares, 2 <= t <= n <= 255.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Threshold {
     needed: usize,
@@ -31,7 +32,7 @@ pub struct Threshold {
 }
 
 impl Threshold {
-    /// `needed` of `dealt`, or `None` when that is no threshold.
+    /// `needed` of `dealt`, or `None` outside of these bounds.
     #[must_use]
     pub fn new(needed: usize, dealt: usize) -> Option<Self> {
         (2 <= needed && needed <= dealt && dealt <= 255).then_some(Self { needed, dealt })
@@ -51,37 +52,37 @@ impl Threshold {
 }
 
 impl Share {
-    /// The share of dealing `generation` at `x`.
+    /// The share of set `set_id` at `x`.
     #[must_use]
-    pub fn new(generation: Generation, x: NonZeroU8, data: &[u8; DEK_BYTES]) -> Self {
+    pub fn new(set_id: ShareSetId, x: NonZeroU8, data: &[u8; DEK_BYTES]) -> Self {
         let mut kept = Box::new(Zeroizing::new([0; DEK_BYTES]));
         kept.copy_from_slice(data);
-        Self { generation, x, data: kept }
+        Self { set_id, x, data: kept }
     }
 
-    /// Which dealing it is of.
+    /// The share set that it belongs to.
     #[must_use]
-    pub fn generation(&self) -> Generation {
-        self.generation
+    pub fn share_set_id(&self) -> ShareSetId {
+        self.set_id
     }
 
-    /// Where on the polynomials it lies.
+    /// The X coordinate.
     #[must_use]
     pub fn x(&self) -> NonZeroU8 {
         self.x
     }
 
-    /// The data: the values of the polynomials at X. `git grep expose` is the audit.
+    /// The data: the values of the polynomials at X. `git grep expose` lists all uses.
     #[must_use]
     pub fn expose_data(&self) -> &[u8; DEK_BYTES] {
         &self.data
     }
 }
 
-/// The secret at x = 0 of the polynomials through `shares`; `None` when they are not of one generation or share an X.
+/// The secret at x = 0 of the polynomials through `shares`; `None` when they are of different share sets, or two have the same X.
 pub(crate) fn combine(shares: &[&Share]) -> Option<Dek> {
-    let generation = shares.first()?.generation;
-    if shares.iter().any(|share| share.generation != generation) {
+    let share_set_id = shares.first()?.set_id;
+    if shares.iter().any(|share| share.set_id != share_set_id) {
         return None;
     }
     // X || data, the form that vsss-rs combines.
@@ -99,17 +100,17 @@ pub(crate) fn combine(shares: &[&Share]) -> Option<Dek> {
     .ok()
 }
 
-/// Deals `dek` into `threshold.dealt()` shares of `generation`, any `threshold.needed()` of which combine to it.
+/// Splits `dek` into `threshold.dealt()` shares with `share_set_id`; any `threshold.needed()` of them combine to it.
 ///
-/// Coefficients come from the operating system's generator, which vsss-rs is given through ring.
+/// Coefficients come from the operating system's generator.
 ///
 /// # Errors
 /// `None` when the generator fails.
 #[must_use]
-pub fn split(dek: &Dek, threshold: Threshold, generation: Generation) -> Option<Vec<Share>> {
+pub fn split(dek: &Dek, threshold: Threshold, share_set_id: ShareSetId) -> Option<Vec<Share>> {
     use ring::rand::{SecureRandom, SystemRandom};
     let random = SystemRandom::new();
-    // Row 0 is the secret; rows 1.. are one random coefficient a byte.
+    // Row 0 is the secret; each further row has one random coefficient for each byte.
     let mut rows: Vec<Zeroizing<[u8; DEK_BYTES]>> = vec![Zeroizing::new(*dek.expose())];
     for _ in 1..threshold.needed() {
         let mut row = Zeroizing::new([0; DEK_BYTES]);
@@ -126,7 +127,7 @@ pub fn split(dek: &Dek, threshold: Threshold, generation: Generation) -> Option<
                 rows.iter().rev().fold(Gf256(0), |sum, row| sum * Gf256(x.get()) + Gf256(row.get(at).copied().unwrap_or(0)));
             *byte = value.0;
         }
-        shares.push(Share::new(generation, x, &data));
+        shares.push(Share::new(share_set_id, x, &data));
     }
     Some(shares)
 }
@@ -137,7 +138,7 @@ impl Share {
     pub(crate) fn changed(&self, change: impl FnOnce(&mut [u8; DEK_BYTES])) -> Self {
         let mut data = *self.expose_data();
         change(&mut data);
-        Self::new(self.generation, self.x, &data)
+        Self::new(self.set_id, self.x, &data)
     }
 }
 
@@ -159,7 +160,7 @@ mod tests {
             .unwrap()
             .iter()
             .map(|share| hex(share.as_str().unwrap()))
-            .map(|point| Share::new(Generation([7; 16]), NonZeroU8::new(point[0]).unwrap(), &point[1..].try_into().unwrap()))
+            .map(|point| Share::new(ShareSetId([7; 16]), NonZeroU8::new(point[0]).unwrap(), &point[1..].try_into().unwrap()))
             .collect();
         for pair in [[0, 1], [0, 2], [1, 2], [2, 0]] {
             let dek = combine(&[&shares[pair[0]], &shares[pair[1]]]).unwrap();
@@ -176,7 +177,7 @@ mod tests {
             })
             .ok()
             .unwrap();
-            let shares = split(&dek, Threshold::new(needed, dealt).unwrap(), Generation([1; 16])).unwrap();
+            let shares = split(&dek, Threshold::new(needed, dealt).unwrap(), ShareSetId([1; 16])).unwrap();
             let last: Vec<_> = shares.iter().rev().take(needed).collect();
             assert_eq!(combine(&last).unwrap().expose(), dek.expose(), "{needed} of {dealt}");
             let few: Vec<_> = shares.iter().take(needed - 1).collect();
@@ -193,8 +194,8 @@ mod tests {
     }
 
     #[test]
-    fn shares_of_two_generations_or_of_one_x_do_not_combine() {
-        let share = |generation: u8, x: u8| Share::new(Generation([generation; 16]), NonZeroU8::new(x).unwrap(), &[9; 32]);
+    fn shares_of_two_sets_or_of_one_x_do_not_combine() {
+        let share = |set_id: u8, x: u8| Share::new(ShareSetId([set_id; 16]), NonZeroU8::new(x).unwrap(), &[9; 32]);
         assert!(combine(&[&share(1, 1), &share(2, 2)]).is_none());
         assert!(combine(&[&share(1, 1), &share(1, 1)]).is_none());
     }

@@ -1,81 +1,82 @@
-//! What time it is, by the word of t verified vaults and not by the host's.
+//! The time, by the clocks of t verified vaults instead of the host's.
 //!
-//! Of t vaults fewer than t lie, so the latest of their times is no earlier than an honest one's: nobody who does not hold
-//! the key already can make expired collateral look current. What Intel signed, and when the image was built, are lower bounds
-//! that nobody can forge. Intervals are counted by the caller's monotonic clock, which in a trust domain is the TSC.
+//! Of t vaults fewer than t lie, so the latest of their times is not earlier than an honest one: without t shares nobody can make
+//! expired collateral look valid. Signatures of Intel and the build of the image are lower bounds that cannot be forged.
+//! Intervals are measured by the caller's monotonic clock, which in a trust domain is the TSC.
 //!
-//! Two questions have two answers. For the windows of certificates the t-th smallest time is the safe one. The machine's clock is
-//! only wrong where no vault says what it says: one liar must not move it.
+//! There are two results. Validity of certificates is checked at the t-th smallest time, the safe one. The machine's clock is
+//! corrected only when it is outside of the range of all vaults' clocks, so that one lying vault cannot move it.
 
 use std::time::Duration;
 
-/// A node says the minute and not the second, and a message is on its way for a while: seconds.
+/// In seconds: a node reports minutes, and a message takes time on its way.
 const MINUTE: u64 = 60;
-/// How far outside of the interval the host's clock is left alone, in seconds.
+/// How far outside of the range the host's clock is tolerated, in seconds.
 const TOLERANCE: u64 = 5;
 
-/// What one node says of the time.
+/// The clock of one node.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Voice {
-    /// When it was said, by the caller's monotonic clock.
+pub(crate) struct ClockReading {
+    /// When it was read, by the caller's monotonic clock.
     pub(crate) at: Duration,
     /// The node's clock, Unix seconds.
     pub(crate) unix_seconds: u64,
 }
 
-/// What nobody can forge: it is not earlier. Unix seconds.
+/// Lower bounds of the time, Unix seconds.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Bounds {
-    /// The youngest thing that Intel signed for a node that was verified.
+    /// The most recent signature of Intel for a verified node.
     pub(crate) issued: u64,
-    /// When the image was built.
+    /// The build time of the image.
     pub(crate) built: u64,
 }
 
-impl Voice {
+impl ClockReading {
     const fn now(&self, now: Duration) -> u64 {
         self.unix_seconds.saturating_add(now.saturating_sub(self.at).as_secs())
     }
 }
 
-/// What the time is known by.
+/// The source of the time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimeSource {
     /// The t-th smallest time of the vaults.
     Vaults,
-    /// The youngest thing that Intel signed for them: their clocks are behind it.
+    /// The most recent signature of Intel, when the vaults' clocks are behind it.
     Issued,
-    /// The image was built later than all of that.
+    /// The build time of the image, when it is later than both.
     Build,
 }
 
 /// The time that the vaults agree on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AgreedTime {
-    /// At which windows are judged: Unix seconds.
+    /// The time at which validity is checked: Unix seconds.
     pub unix_seconds: u64,
-    /// What that is known by.
+    /// The source of the time.
     pub source: TimeSource,
-    /// The earliest and the latest that a voice says it may be, not before the lower bounds.
+    /// The earliest and the latest time that a reading allows, not before the lower bounds.
     pub interval: (u64, u64),
 }
 
 impl AgreedTime {
-    /// The time at `now` by these voices, once `needed` of them are heard.
-    pub(crate) fn of(voices: &[Voice], needed: usize, bounds: Bounds, now: Duration) -> Option<Self> {
-        let mut times: Vec<u64> = voices.iter().map(|voice| voice.now(now)).collect();
+    /// The time at `now` by these readings; `None` when there are fewer than `needed`.
+    pub(crate) fn of(readings: &[ClockReading], needed: usize, bounds: Bounds, now: Duration) -> Option<Self> {
+        let mut times: Vec<u64> = readings.iter().map(|reading| reading.now(now)).collect();
         times.sort_unstable();
         let by_vaults = *times.get(needed.checked_sub(1)?)?;
         let Bounds { issued, built } = bounds;
         let candidates = [(by_vaults, TimeSource::Vaults), (issued, TimeSource::Issued), (built, TimeSource::Build)];
-        // The first of equals: what the vaults say, where it is enough.
+        // The first of equal times, so that the vaults' time goes before the bounds.
         let (unix_seconds, source) = candidates.into_iter().reduce(|best, next| if next.0 > best.0 { next } else { best })?;
         let bound = |time: u64| time.max(issued).max(built);
         let interval = (bound(*times.first()?), bound(times.last()?.saturating_add(MINUTE)));
         Some(Self { unix_seconds, source, interval })
     }
 
-    /// By how many seconds a clock that says `host` is ahead of every voice, or behind every one; 0 between two.
+    /// By how many seconds a clock that shows `host` is ahead of every reading, or (negative) behind every reading; 0 between
+    /// two.
     #[must_use]
     pub fn ahead(&self, host: u64) -> i64 {
         let (from, until) = self.interval;
@@ -83,7 +84,7 @@ impl AgreedTime {
         signed(host.saturating_sub(until)) - signed(from.saturating_sub(host))
     }
 
-    /// What a clock that says `host` is set to: the nearer end of the interval; `None` inside.
+    /// The correction of a clock that shows `host`: the nearer end of the range; `None` inside of it.
     #[must_use]
     pub fn correction(&self, host: u64) -> Option<u64> {
         let (from, until) = self.interval;
@@ -105,12 +106,12 @@ mod tests {
     const YEAR: u64 = 31_536_000;
     const START: Duration = Duration::from_secs(7);
 
-    fn voices(times: &[u64]) -> Vec<Voice> {
-        times.iter().map(|time| Voice { at: START, unix_seconds: *time }).collect()
+    fn readings(times: &[u64]) -> Vec<ClockReading> {
+        times.iter().map(|time| ClockReading { at: START, unix_seconds: *time }).collect()
     }
 
     fn time(times: &[u64], needed: usize, (issued, built): (u64, u64)) -> Option<AgreedTime> {
-        AgreedTime::of(&voices(times), needed, Bounds { issued, built }, START)
+        AgreedTime::of(&readings(times), needed, Bounds { issued, built }, START)
     }
 
     #[test]
@@ -132,9 +133,9 @@ mod tests {
 
     #[test]
     fn time_goes_on() {
-        let mut voices = voices(&[NOW]);
-        voices.push(Voice { at: START + Duration::from_secs(30), unix_seconds: NOW + 30 });
-        let time = AgreedTime::of(&voices, 2, Bounds::default(), START + Duration::from_secs(100));
+        let mut readings = readings(&[NOW]);
+        readings.push(ClockReading { at: START + Duration::from_secs(30), unix_seconds: NOW + 30 });
+        let time = AgreedTime::of(&readings, 2, Bounds::default(), START + Duration::from_secs(100));
         assert_eq!(time.map(|time| time.unix_seconds), Some(NOW + 100));
     }
 
@@ -156,19 +157,20 @@ mod tests {
             let time = time(times, 2, (0, 0)).unwrap();
             assert_eq!((time.ahead(host), time.correction(host)), (ahead, want), "{name}");
         }
-        // Not before what Intel signed, whatever all of them say.
+        // Not before Intel's signature, even if all vaults report an earlier time.
         assert_eq!(time(&[NOW, NOW], 2, (NOW + YEAR, 0)).unwrap().correction(NOW), Some(NOW + YEAR));
     }
 
     proptest! {
-        /// Fewer than t liars never move the time to before the earliest honest one, nor a clock that an honest one agrees with.
+        /// Fewer than t liars never move the time to before the earliest honest clock, nor correct a clock that agrees with an
+        /// honest one.
         #[test]
         fn liars_do_not_turn_time_back(
             needed in 1_usize..5, honest in proptest::collection::vec(NOW..NOW + 120, 1..6), lies in proptest::collection::vec(0..2 * NOW, 0..4),
         ) {
             let liars = lies.len().min(needed - 1);
-            let told: Vec<u64> = lies.iter().take(liars).chain(&honest).copied().collect();
-            if let Some(time) = time(&told, needed, (0, 0)) {
+            let reported: Vec<u64> = lies.iter().take(liars).chain(&honest).copied().collect();
+            if let Some(time) = time(&reported, needed, (0, 0)) {
                 prop_assert!(time.unix_seconds >= honest.iter().copied().min().unwrap_or(0));
                 prop_assert_eq!(time.correction(honest[0]), None);
             }

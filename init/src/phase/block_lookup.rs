@@ -1,8 +1,8 @@
-//! Finds the disk or partition that policy names. Serial numbers and partition tables are the host's: what is found is verified
-//! by the phase that uses it.
+//! Finds the disk or partition that policy names. The host controls serial numbers and partition tables: the phase that uses the
+//! device verifies its content.
 //!
-//! Only a disk that carries the wanted name can stop the boot. Another disk with a damaged partition table, or one that cannot
-//! be read, is reported and passed over; it is named in the error when the wanted device is not found.
+//! Only a disk that carries the wanted name can stop the boot. Another disk with a damaged or unreadable partition table is
+//! reported and skipped; the error names it when the wanted device is not found.
 
 mod error;
 mod partition_table;
@@ -23,19 +23,19 @@ use uuid::Uuid;
 pub(crate) use error::Error;
 use survey::Survey;
 
-use crate::journal::step;
+use crate::boot_log::step;
 use crate::watchdog;
 
-/// How long a disk may take to appear. Controllers are probed when their module loads, so this is for slow ones.
+/// How long a disk may take to appear: some controllers are slow after their module is loaded.
 const APPEAR: Duration = Duration::from_secs(10);
-/// How often the console says what is awaited.
+/// How often the console reports the wait.
 const REPORT: Duration = Duration::from_secs(5);
-/// How soon to look again at a device that is listed and not usable yet: the kernel announces most changes, not all.
+/// How soon to look again at a device that is listed and not usable yet: the kernel does not announce every change.
 const RETRY: Duration = Duration::from_millis(250);
-/// The most lines about disks that were not searched: a host can plug and unplug disks all the time.
+/// The most messages about disks that were not searched: a host can plug and unplug disks all the time.
 const REPORTED_MAX: usize = 32;
 
-/// The lines about disks that were not searched. Root and data are looked up at the same time; each line is written once.
+/// The messages about disks that were not searched, each written once: root and data are looked up in parallel.
 static REPORTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// A disk or partition that policy names.
@@ -49,7 +49,7 @@ pub(crate) struct BlockDevice {
     pub(crate) bytes: u64,
 }
 
-/// What is looked for.
+/// The device to find.
 #[derive(Debug)]
 pub(crate) enum DeviceQuery<'a> {
     /// The whole disk with this serial number.
@@ -80,21 +80,21 @@ impl std::fmt::Display for DeviceQuery<'_> {
     }
 }
 
-/// When a lookup that begins now must have found its device.
+/// The deadline of a lookup that begins now.
 pub(crate) fn deadline() -> Instant {
     Instant::now() + APPEAR
 }
 
-/// Waits until there is one usable device that `query` names.
+/// Waits until `query` names exactly one usable device.
 ///
 /// # Errors
 /// [`Error::Ambiguous`] at once; any other at `deadline`.
 pub(crate) fn locate(query: &DeviceQuery<'_>, deadline: Instant) -> Result<BlockDevice, Error> {
-    let uevents = Uevents::open().map_err(Error::Kernel)?; // before the first look, so that nothing falls between
+    let uevents = Uevents::open().map_err(Error::Kernel)?; // before the first look, so that no event is missed
     look_until(deadline, query, disks, |until| uevents.wait(until).map(drop))
 }
 
-/// Looks at what `list` has, and again whenever `wait` returns.
+/// Looks at the disks of `list`, and again whenever `wait` returns.
 fn look_until(
     deadline: Instant,
     query: &DeviceQuery<'_>,
@@ -106,13 +106,13 @@ fn look_until(
         let survey = Survey::take(&list().map_err(Error::Kernel)?, query);
         let outcome = survey.outcome(query);
         let now = Instant::now();
-        // The deadline counts also when announcements never end: a host can cause as many as it likes.
+        // The deadline holds also while events keep coming: a host can cause any number of them.
         if matches!(outcome, Ok(_) | Err(Error::Ambiguous(_))) || now >= deadline {
             report_skipped(&survey);
             step(format_args!("{query}: {}", if outcome.is_ok() { "found" } else { "not found" }));
             return outcome;
         }
-        watchdog::alive();
+        watchdog::keepalive();
         if now >= report_at {
             log::info!("waiting for the {query}; {} s left", deadline.saturating_duration_since(now).as_secs());
             report_at = now + REPORT;
@@ -122,7 +122,7 @@ fn look_until(
     }
 }
 
-/// Warns of the disks that were not searched when a lookup ends, so that a disk that was only slow is not reported.
+/// Warns of the disks that were not searched, when the lookup ends: a disk that was only slow is not reported.
 fn report_skipped(survey: &Survey) {
     if let Ok(mut reported) = REPORTED.lock() {
         for line in take_new(&mut reported, survey.skipped()) {
@@ -131,7 +131,7 @@ fn report_skipped(survey: &Survey) {
     }
 }
 
-/// Adds `lines` to what was reported and returns those that are new, up to the limit.
+/// Records `lines` and returns those that are new, up to the limit.
 fn take_new(reported: &mut BTreeSet<String>, lines: Vec<String>) -> Vec<String> {
     let mut is_new = |line: &String| reported.len() < REPORTED_MAX && reported.insert(line.clone());
     lines.into_iter().filter(|line| is_new(line)).collect()

@@ -1,10 +1,9 @@
-//! Measures what happened into RTMR3 of the trust domain (TD) and, where there is a TPM, into a PCR; then extends the cap, the event
-//! `leave-initrd`, into RTMR2 as well. Vaults match MRTD, RTMR1 and RTMR2 of a quote, so after the cap no quote of this boot matches the
-//! policy of a key, at any vault, whatever runs.
+//! Measures what happened: extends events into RTMR3 of the trust domain (TD) and, where there is a TPM, into a PCR; then extends
+//! the RTMR cap, the event `leave-initrd`, into RTMR2 as well. Vaults match MRTD, RTMR1 and RTMR2 of a quote, so after the cap no
+//! quote of this boot matches the policy of a key.
 //!
-//! Nothing is extended before the data disk is open. A register that policy needs is looked for before a share is asked for. The host or
-//! its provider controls a TPM beside a TD: PID 1 sends it nothing unless
-//! policy names it.
+//! Nothing is extended before the data disk is open. Registers that policy needs are found before PID 1 asks for a share. The
+//! host or its provider controls a TPM beside a TD: PID 1 sends it nothing unless policy names it.
 
 mod event;
 mod firmware;
@@ -13,31 +12,31 @@ mod tpm;
 
 use std::collections::BTreeMap;
 
-use cmdline::{Measure, Measured as Demand, Policy};
+use cmdline::{Measure, Policy};
 use eventlog::cel::{Record, Register};
 use eventlog::register::Hash;
 use failure::ErrorCode;
 use linux::measurements::{REGISTER_BYTES, Rtmr};
 use serde::Serialize;
 
-use super::api::Api;
+use super::early::EarlyMounts;
 use super::quiesce::Quiescent;
-use crate::receipt::hex;
+use crate::boot_report::hex;
 pub(crate) use event::Facts;
 use firmware::{Finding, Reason};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("cvm.measure={0}: this machine has no such register")]
+    #[error("cvm.measure={0}: this machine has no such register: correct cvm.measure, or start another type of machine")]
     Absent(&'static str),
     #[error(
         "cvm.measure={0}: this kernel does not let the TD extend RTMR2 and RTMR3, as Linux 6.16 and later do: what runs after the handoff \
          could get the key. cvm.measure=off accepts that"
     )]
     NoCap(&'static str),
-    #[error("cvm.measure={0}: TPM")]
+    #[error("cvm.measure={0}: the TPM cannot be used")]
     Unusable(&'static str, #[source] tpm::Error),
-    #[error("cvm.measured=require: {0}")]
+    #[error("cvm.measure.require-cmdline=yes: {0}")]
     NotMeasured(Finding),
     #[error("RTMR{0}")]
     Rtmr(u32, #[source] linux::Error),
@@ -61,18 +60,20 @@ impl Error {
     }
 }
 
-/// The registers that this boot goes into, and whether its command line was measured. Only [`find`] makes one, before the network is up.
+/// The registers that this boot extends, and whether firmware measured the command line. Only [`find`] makes one, before the
+/// network is up.
 pub(crate) struct Registers {
     rtmrs: Option<Rtmrs>,
     tpm: Tpm,
     firmware: Finding,
 }
 
-/// The registers of a TD that PID 1 extends.
+/// The RTMRs that PID 1 extends.
 struct Rtmrs {
-    /// RTMR2: firmware, boot loader and kernel measured the command line and the initrd into it. It takes the cap alone.
+    /// RTMR2: firmware, boot loader and kernel measured the command line and the initrd into it. PID 1 extends only the cap into
+    /// it.
     of_boot: Rtmr,
-    /// RTMR3, which firmware, boot loader and kernel do not write. It takes every event.
+    /// RTMR3, which firmware, boot loader and kernel do not extend. PID 1 extends every event into it.
     of_events: Rtmr,
 }
 
@@ -83,39 +84,38 @@ impl Rtmrs {
     }
 }
 
-/// What the machine is, as far as it decides which registers are used.
+/// The properties of the machine that decide which registers are used.
 #[derive(Debug, Clone, Copy, Default)]
 struct Machine {
-    /// A TD.
     td: bool,
-    /// A TD or an SEV-SNP guest: a TPM is the host's.
+    /// A TD or an SEV-SNP guest, where the host controls a TPM.
     confidential: bool,
     tpm: bool,
 }
 
-/// What is done with a TPM.
+/// Whether a TPM is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tpm {
-    /// There is none, or policy wants none.
+    /// There is none, or policy does not use it.
     None,
-    /// It takes the events, or the boot ends.
+    /// Every event is extended into it; an error ends the boot.
     Needed,
 }
 
-/// What the receipt says of the measurements.
+/// The measurements, as the boot report contains them.
 #[derive(Debug, Serialize)]
-pub(crate) struct Outcome {
-    /// Whether firmware measured our command line.
-    command_line: firmware::Told,
-    /// Whether RTMR2 has the cap: no quote of this boot matches the vaults' policy from then on.
-    capped: bool,
-    /// RTMR2 before and behind the cap.
+pub(crate) struct MeasureReport {
+    /// Whether firmware measured the command line.
+    command_line: firmware::CommandLineReport,
+    /// Whether RTMR2 has the cap: after it, no quote of this boot matches a key's policy.
+    rtmr2_capped: bool,
+    /// RTMR2 before and after the cap.
     rtmr2: Option<RtmrValues>,
-    /// RTMR3 before and behind the events; none where the machine has none, or policy wants none.
+    /// RTMR3 before and after the events; none where the machine has no RTMR3 or policy does not use it.
     rtmr3: Option<RtmrValues>,
-    /// The PCR behind the events.
+    /// The PCR after the events.
     pcr: Option<PcrValues>,
-    /// How many events there were, the cap included; 0: nothing was measured.
+    /// How many events were extended, the cap included; 0 when nothing was measured.
     events: usize,
 }
 
@@ -132,33 +132,33 @@ struct PcrValues {
     values: BTreeMap<&'static str, String>,
 }
 
-/// Looks for the registers and into the firmware's log.
+/// Finds the registers and searches the firmware's log.
 ///
 /// # Errors
-/// What policy names is not there; policy requires a measured command line and it is not known to be.
-pub(crate) fn find(_api: Api, policy: &Policy, command_line: &str) -> Result<Registers, Error> {
-    let firmware = firmware::look(command_line);
+/// When a register that policy names is missing, or when policy requires a measured command line and the log does not prove it.
+pub(crate) fn find(_early: EarlyMounts, policy: &Policy, command_line: &str) -> Result<Registers, Error> {
+    let firmware = firmware::examine(command_line);
     match &firmware {
         Finding::Measured { .. } | Finding::Unknown(Reason::NoLog) => ::log::info!("measured: {firmware}"),
         Finding::NotMeasured { .. } | Finding::Unknown(_) => ::log::warn!("measured: {firmware}"),
     }
-    if policy.measured == Demand::Require && !matches!(firmware, Finding::Measured { .. }) {
+    if policy.require_cmdline && !matches!(firmware, Finding::Measured { .. }) {
         return Err(Error::NotMeasured(firmware));
     }
-    let machine = Machine { td: firmware::is_td(), confidential: firmware::is_confidential(), tpm: tpm::is_there() };
+    let machine = Machine { td: firmware::is_td(), confidential: firmware::is_confidential(), tpm: tpm::is_present() };
     let (rtmrs, tpm) = decide(policy.measure, policy.data.is_some(), Rtmrs::find(), machine)?;
     if let Some(rtmrs) = &rtmrs
         && rtmrs.of_events.value().map_err(|error| Error::Rtmr(3, error))? != [0; REGISTER_BYTES]
     {
-        ::log::warn!("measure: RTMR3 is not zero: something extended it before this initrd");
+        ::log::warn!("measure: RTMR3 is not zero: something extended it before PID 1");
     }
     if tpm == Tpm::Needed {
-        tpm::try_it().map_err(|error| Error::Unusable(policy.measure.as_str(), error))?;
+        tpm::check().map_err(|error| Error::Unusable(policy.measure.as_str(), error))?;
     }
     Ok(Registers { rtmrs, tpm, firmware })
 }
 
-/// Which registers take the events, by policy and by what is there. Vaults give the shares of the keys of data disks, `vaults`.
+/// Decides which registers take the events. `vaults`: the policy has a data disk, whose key the vaults hold.
 fn decide<R>(wanted: Measure, vaults: bool, rtmrs: Option<R>, machine: Machine) -> Result<(Option<R>, Tpm), Error> {
     let Machine { td, confidential, tpm } = machine;
     let of_tpm = |tpm: bool| if tpm { Tpm::Needed } else { Tpm::None };
@@ -166,21 +166,21 @@ fn decide<R>(wanted: Measure, vaults: bool, rtmrs: Option<R>, machine: Machine) 
         Measure::Off => Ok((None, Tpm::None)),
         Measure::Rtmr if rtmrs.is_none() => Err(Error::Absent(wanted.as_str())),
         Measure::Tpm if !tpm => Err(Error::Absent(wanted.as_str())),
-        // Without a cap the key is open to whatever runs later: `off` alone accepts that.
+        // Without a cap, programs that run later could get the key: only `off` accepts that.
         _ if td && vaults && rtmrs.is_none() => Err(Error::NoCap(wanted.as_str())),
         Measure::Rtmr => Ok((rtmrs, Tpm::None)),
         Measure::Tpm => Ok((rtmrs, Tpm::Needed)),
-        // The TPM is the host's: PID 1 has no C code parse its answers unless policy names it.
+        // The host controls the TPM: PID 1 lets no C code parse its answers unless policy names it.
         Measure::Auto if confidential => Ok((rtmrs, Tpm::None)),
         Measure::Auto => Ok((rtmrs, of_tpm(tpm))),
     }
 }
 
-/// Extends every event into the registers of events and the cap into RTMR2, reads them back, and leaves the logs where verifiers look.
+/// Extends every event and the cap, reads the registers back, and writes the logs for verifiers.
 ///
 /// # Errors
-/// When a register or a log does not take it.
-pub(crate) fn extend(_quiescent: &Quiescent, registers: Registers, facts: &Facts<'_>) -> Result<Outcome, Error> {
+/// When a register does not hold the expected value afterwards, or a log cannot be written.
+pub(crate) fn extend(_quiescent: &Quiescent, registers: Registers, facts: &Facts<'_>) -> Result<MeasureReport, Error> {
     let Registers { rtmrs, tpm, firmware } = registers;
     let events = event::records(facts).map_err(Error::Event)?;
     let mut of_rtmr = Vec::new();
@@ -191,17 +191,17 @@ pub(crate) fn extend(_quiescent: &Quiescent, registers: Registers, facts: &Facts
     });
     let (rtmr2, rtmr3) = extended.transpose()?.unzip();
     if rtmr2.is_none() && !facts.data.is_empty() {
-        ::log::warn!("measure: RTMR2 has no cap: what runs later in this boot can get the key from the vaults");
+        ::log::warn!("measure: RTMR2 has no cap: programs that run later in this boot can get the key from the vaults");
     }
     let extended = match tpm {
         Tpm::None => None,
         Tpm::Needed => Some(tpm::extend(&events).map_err(Error::Tpm)?),
     };
     let of_tpm: Vec<Record> = extended.iter().flat_map(|done| done.events.iter().zip(&events)).map(of_pcr).collect();
-    log::leave(&of_rtmr, &of_tpm).map_err(Error::Log)?;
-    Ok(Outcome {
-        command_line: firmware.told(),
-        capped: rtmr2.is_some(),
+    log::write(&of_rtmr, &of_tpm).map_err(Error::Log)?;
+    Ok(MeasureReport {
+        command_line: firmware.report(),
+        rtmr2_capped: rtmr2.is_some(),
         events: if rtmr3.is_some() || extended.is_some() { events.len() } else { 0 },
         rtmr2,
         rtmr3,
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_register_that_does_not_take_what_it_is_given_is_an_error() {
-        // A file keeps what is written last: no register does.
+        // A file keeps the last value written, as no register does.
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("rtmr3:sha384"), [0; 48]).unwrap();
         let rtmr = Rtmr::at(folder.path(), 3).unwrap();

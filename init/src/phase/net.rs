@@ -1,12 +1,15 @@
-//! The network is the host's: it may lie, and then only time is lost.
+//! Brings up the network. The host controls it; a malicious host can only delay the boot, since every vault proves itself over
+//! its connection.
 //!
-//! A thread has the links (manager.rs). It asks on all that policy allows (candidate.rs), and one of them gets addresses (applied.rs);
-//! what it knows is in status.rs, and whoever wants to reach somebody waits there (reach.rs).
+//! One thread owns the links (manager.rs). It requests addresses on all links that policy allows (link_autoconf.rs) and
+//! configures one of them (active_link.rs). It publishes the result in status.rs, where [`Connector`] (connector.rs) waits for
+//! it.
 
-mod applied;
-mod candidate;
+mod active_link;
+mod connector;
+mod link_autoconf;
 mod manager;
-mod reach;
+mod offer;
 mod resolver;
 mod status;
 
@@ -19,24 +22,24 @@ use cmdline::{Data, Policy, VaultAddress};
 use failure::ErrorCode;
 use linux::readiness::Stop;
 
-use super::api::{self, Api};
-use crate::journal::step;
-use candidate::Plan;
+use super::early::{self, EarlyMounts};
+use crate::boot_log::step;
+pub(crate) use connector::{Connector, Deprioritized, Error as ConnectError, PeerStream};
 use linux::threads;
 use manager::Manager;
-pub(crate) use reach::{Distrusted, Error as ReachError, Reach, Wire};
-use status::{Status, Trouble};
+use offer::Plan;
+use status::{LinkProblem, Status};
 
-/// How often the console says what is awaited.
+/// How often the console reports the wait.
 const REPORT: Duration = Duration::from_secs(5);
-/// How long the links may take to be returned.
+/// How long the thread may take to restore the links.
 const RETURN: Duration = Duration::from_secs(5);
-/// The group of modules for vsock.
+/// The module group of vsock.
 const VSOCK: &str = "vsock";
 
 /// The network of this boot. Only [`up`] makes one.
 pub(crate) struct Network {
-    reach: Reach,
+    connector: Connector,
     thread: Option<(UnixStream, Receiver<()>)>,
 }
 
@@ -47,20 +50,20 @@ pub(crate) enum Error {
     #[error("{0} has no carrier")]
     NoCarrier(String),
     #[error("{0}")]
-    Silence(Box<Silence>),
+    NoAddress(Box<NoAddress>),
     #[error("{0}")]
     Duplicate(String),
-    #[error("link")]
+    #[error("configuring a link")]
     Kernel(#[source] linux::Error),
-    #[error("vsock")]
-    Modules(#[source] api::Error),
+    #[error("vsock modules")]
+    Modules(#[source] early::Error),
 }
 
-/// Nobody on the link gave us an address.
+/// No server or router on the link offered an address.
 #[derive(Debug, thiserror::Error)]
-#[error("{said}")]
-pub(crate) struct Silence {
-    said: String,
+#[error("{message}")]
+pub(crate) struct NoAddress {
+    message: String,
     by_dhcp: bool,
 }
 
@@ -69,90 +72,90 @@ impl Error {
         match self {
             Self::NoLink => ErrorCode::NoLink,
             Self::NoCarrier(_) => ErrorCode::NoCarrier,
-            Self::Silence(silence) if silence.by_dhcp => ErrorCode::NoLease,
+            Self::NoAddress(no_address) if no_address.by_dhcp => ErrorCode::NoLease,
             Self::Kernel(_) => ErrorCode::LinkRefused,
-            Self::Silence(_) => ErrorCode::NoRouter,
+            Self::NoAddress(_) => ErrorCode::NoRouter,
             Self::Duplicate(_) => ErrorCode::DuplicateAddress,
             Self::Modules(error) => error.code(),
         }
     }
 
     /// What was missing when there was no more time.
-    fn of(trouble: Trouble) -> Self {
-        let said = trouble.to_string();
-        match trouble {
-            Trouble::NoLink => Self::NoLink,
-            Trouble::NoCarrier(link) => Self::NoCarrier(link),
-            Trouble::NoLease { .. } => Self::Silence(Box::new(Silence { said, by_dhcp: true })),
-            Trouble::NoRouter { .. } => Self::Silence(Box::new(Silence { said, by_dhcp: false })),
-            Trouble::Duplicate { .. } | Trouble::Unproved { .. } => Self::Duplicate(said),
-            Trouble::Kernel { error, .. } => Self::Kernel(error),
+    fn of(problem: LinkProblem) -> Self {
+        let message = problem.to_string();
+        match problem {
+            LinkProblem::NoLink => Self::NoLink,
+            LinkProblem::NoCarrier(link) => Self::NoCarrier(link),
+            LinkProblem::NoLease { .. } => Self::NoAddress(Box::new(NoAddress { message, by_dhcp: true })),
+            LinkProblem::NoRouter { .. } => Self::NoAddress(Box::new(NoAddress { message, by_dhcp: false })),
+            LinkProblem::Duplicate { .. } | LinkProblem::Unproved { .. } => Self::Duplicate(message),
+            LinkProblem::Kernel { error, .. } => Self::Kernel(error),
         }
     }
 }
 
-/// Brings up what the vaults of `data` are reached over, and waits until `deadline` for a link; where a vault is behind vsock, the
-/// link may come later or not at all.
-pub(crate) fn up(api: Api, policy: &Policy, data: &Data, deadline: Instant) -> Result<Network, Error> {
+/// Brings up the network that the vaults of `data` need, and waits until `deadline` for a link. With a vault behind vsock it does
+/// not wait, since the link may come later or not at all.
+pub(crate) fn up(early: EarlyMounts, policy: &Policy, data: &Data, deadline: Instant) -> Result<Network, Error> {
     let vaults = &data.vaults.addresses;
     let over_vsock = vaults.iter().any(|address| matches!(address, VaultAddress::Vsock { .. }));
     if over_vsock {
-        api::load(api, VSOCK).map_err(Error::Modules)?;
+        early::load(early, VSOCK).map_err(Error::Modules)?;
     }
     let stop = Stop::new().map_err(Error::Kernel)?;
     if !policy.needs_link() {
-        return Ok(Network { reach: Reach { status: None, server: Arc::default(), stop }, thread: None });
+        return Ok(Network { connector: Connector { status: None, server: Arc::default(), stop }, thread: None });
     }
     let local = |address: &VaultAddress| matches!(address, VaultAddress::V6(address) if address.ip().is_unicast_link_local());
     let net = policy.net.clone();
     let plan = Plan { mode: net.mode, dns: net.dns, link_local: vaults.iter().any(local) };
     let status = Arc::new(Status::default());
     let socket = |error: std::io::Error| Error::Kernel(linux::Error::io("socketpair", "net", &error));
-    let (ours, theirs) = UnixStream::pair().map_err(socket)?;
-    let manager = Manager::new(net.link, plan, Arc::clone(&status), theirs).map_err(Error::Kernel)?;
-    let (ended, end) = mpsc::channel();
+    let (end, thread_end) = UnixStream::pair().map_err(socket)?;
+    let manager = Manager::new(net.link, plan, Arc::clone(&status), thread_end).map_err(Error::Kernel)?;
+    let (done, ended) = mpsc::channel();
     let work = move || {
         manager.run(net.keep);
-        drop(ended);
+        drop(done);
     };
     threads::spawn("net", Box::new(work)).map_err(Error::Kernel)?;
-    let reach = Reach { status: Some(Arc::clone(&status)), server: Arc::default(), stop };
-    let network = Network { reach, thread: Some((ours, end)) };
+    let connector = Connector { status: Some(Arc::clone(&status)), server: Arc::default(), stop };
+    let network = Network { connector, thread: Some((end, ended)) };
     if !over_vsock {
-        let up = status.ready_or_why(REPORT, deadline)?;
+        let up = status.wait_ready(REPORT, deadline)?;
         step(format_args!("net: {} is up", up.name));
     }
     Ok(network)
 }
 
 impl Network {
-    /// The way to others.
-    pub(crate) fn reach(&self) -> &Reach {
-        &self.reach
+    /// Connects to vaults and caches.
+    pub(crate) fn connector(&self) -> &Connector {
+        &self.connector
     }
 
-    /// The name of the link that is in use; none where vsock is all there is.
+    /// The name of the link in use; none when only vsock is used.
     pub(crate) fn link(&self) -> Option<String> {
-        self.reach.status.as_ref()?.up().map(|up| up.name)
+        self.connector.status.as_ref()?.up().map(|up| up.name)
     }
 
-    /// Ends whatever is still under way, and returns the links as they were found, unless policy keeps the one in use for the real
-    /// system.
+    /// Ends all connections and lookups and restores the links as they were found, unless policy keeps the one in use for the
+    /// real system.
     pub(crate) fn release(self) {
-        self.reach.stop.signal();
-        if let Some(status) = &self.reach.status {
-            // Whoever waits for a link waits for nothing.
-            status.broke(linux::Error::io("wait", "net", &std::io::ErrorKind::Interrupted.into()));
+        self.connector.stop.signal();
+        if let Some(status) = &self.connector.status {
+            // Ends waits for a link.
+            status.fail_with(linux::Error::io("wait", "net", &std::io::ErrorKind::Interrupted.into()));
         }
         let Some((end, ended)) = self.thread else { return };
-        drop(end); // the thread reads its end
+        drop(end); // the thread reads end of file and stops
         if matches!(ended.recv_timeout(RETURN), Err(mpsc::RecvTimeoutError::Timeout)) {
-            log::warn!("net: links are not returned in time");
+            log::warn!("net: the links were not restored within {} s", RETURN.as_secs());
         }
     }
 }
 
-/// A random number: transaction and question numbers that another could guess are an invitation to answer first.
+/// A random number for a transaction or a question: an attacker who could guess it could answer first.
 fn random() -> Result<u32, linux::Error> {
     let mut bytes = [0; 4];
     linux::clock::random(&mut bytes)?;

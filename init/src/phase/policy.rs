@@ -1,4 +1,4 @@
-//! What is to be done: the measured command line and the measured trust files.
+//! Reads the policy: the measured command line and the measured trust files.
 
 use std::fs;
 use std::path::Path;
@@ -7,25 +7,25 @@ use attest::{Anchor, Floors};
 use cmdline::{Policy, TcbPolicy};
 use failure::ErrorCode;
 
-use super::api::Api;
+use super::early::EarlyMounts;
 use crate::watchdog;
 
 const ANCHORS: &str = "/etc/cvm-init/anchors";
 const FLOORS: &str = "/etc/cvm-init/floors.json";
-/// A root certificate is 659 bytes; this only keeps a mistake small.
+/// In bytes: a root certificate has 659; the limit bounds a mistake of the image's builder.
 const ANCHOR_MAX: u64 = 8 << 10;
 
-/// Everything that decides, all of it measured.
-pub(crate) struct Measured {
-    /// The command line.
+/// The measured configuration: all security-relevant settings.
+pub(crate) struct MeasuredConfig {
+    /// The parsed command line.
     pub(crate) line: Policy,
     /// Its text, as the kernel has it, without the newline.
     pub(crate) text: String,
-    /// The root of the vaults' quotes.
+    /// The root certificate of the vaults' quotes.
     pub(crate) anchor: Anchor,
-    /// Authorities of the fleet, DER; none: any node whose quote is believed.
+    /// Certificates of the node CAs, DER; when there is none, a verified quote alone makes a node acceptable.
     pub(crate) node_ca: Vec<Vec<u8>>,
-    /// What may not be rolled back behind.
+    /// Lower bounds that prevent a rollback of time and collateral.
     pub(crate) floors: Floors,
 }
 
@@ -37,13 +37,13 @@ pub(crate) enum Error {
     Line(#[source] cmdline::Error),
     #[error("trust file {0}")]
     Trust(&'static str, #[source] std::io::Error),
-    #[error("trust files: {0} anchors, not one")]
+    #[error("trust files: expected 1 root certificate in /etc/cvm-init/anchors, found {0}")]
     Anchors(usize),
     #[error("trust file floors.json")]
     Floors(#[source] serde_json::Error),
     #[error("cvm.watchdog")]
     Watchdog(#[source] watchdog::Error),
-    #[error("cvm.tcb=signature needs the signers of quoting enclaves in floors.json: without collateral nothing else tells them")]
+    #[error("cvm.tcb=signature needs qe_signers in floors.json: without collateral nothing else identifies the quoting enclave")]
     Signers,
 }
 
@@ -66,23 +66,23 @@ impl Error {
     }
 }
 
-/// Reads the command line that the kernel was started with, and the trust files beside it in the initrd.
-pub(crate) fn read(api: Api) -> Result<Measured, Error> {
+/// Reads the kernel command line and the trust files in the initrd.
+pub(crate) fn read(early: EarlyMounts) -> Result<MeasuredConfig, Error> {
     let text = fs::read_to_string("/proc/cmdline").map_err(Error::Unreadable)?;
     let line = cmdline::parse(&text).map_err(Error::Line)?;
     if let Some(timeout) = line.watchdog {
-        watchdog::start(api, timeout).map_err(Error::Watchdog)?;
+        watchdog::start(early, timeout).map_err(Error::Watchdog)?;
     }
     let floors = floors(Path::new(FLOORS))?;
     if matches!(line.tcb, TcbPolicy::Signature) && floors.qe_signers.is_empty() {
         return Err(Error::Signers);
     }
     let (anchor, node_ca) = anchors(Path::new(ANCHORS))?;
-    Ok(Measured { line, text: text.trim_end_matches('\n').to_owned(), anchor, node_ca, floors })
+    Ok(MeasuredConfig { line, text: text.trim_end_matches('\n').to_owned(), anchor, node_ca, floors })
 }
 
-/// The DER files in the folder of anchors: `node-ca-*.der` are the fleet's own authorities, and of all others there is exactly one,
-/// the root of quotes: two would mean that either may answer for the other.
+/// Reads the DER files in the folder of anchors: `node-ca-*.der` are the node CAs; the one other file is the root
+/// certificate of quotes. Two roots are refused, since either could sign for the other.
 fn anchors(folder: &Path) -> Result<(Anchor, Vec<Vec<u8>>), Error> {
     let unreadable = |e| Error::Trust("anchors", e);
     let (mut roots, mut node_ca) = (Vec::new(), Vec::new());
@@ -95,7 +95,7 @@ fn anchors(folder: &Path) -> Result<(Anchor, Vec<Vec<u8>>), Error> {
             return Err(unreadable(std::io::ErrorKind::FileTooLarge.into()));
         }
         let der = fs::read(&path).map_err(unreadable)?;
-        let is_node_ca = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"node-ca-"));
+        let is_node_ca = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"node_ca-"));
         if is_node_ca { node_ca.push(der) } else { roots.push(der) }
     }
     match <[Vec<u8>; 1]>::try_from(roots) {
@@ -117,17 +117,17 @@ mod tests {
     fn key_that_nothing_can_prove_is_refused() {
         let data = "cvm.data=serial=data cvm.vault=10.0.2.2:1,10.0.2.2:2 cvm.vault.handle=h cvm.vault.app=00112233-4455-6677-8899-aabbccddeeff";
         let [build, commit, before] = ["11", "22", "33"].map(|byte| byte.repeat(32));
-        let commit = format!("cvm.vault.commit={commit}");
+        let commit = format!("cvm.vault.key-commitment={commit}");
         let before = format!("cvm.vault.previous.key-commitment={before}");
         let cases = [
             (commit.clone(), None),
-            ("cvm.vault.commit=none".to_owned(), None),
+            ("cvm.vault.key-commitment=none".to_owned(), None),
             (format!("{commit} cvm.data.format=if-blank"), None),
             (format!("{commit} cvm.vault.previous=g {before}"), None),
             (String::new(), Some(24)),
             (format!("{commit} cvm.vault.previous=g"), Some(24)),
-            ("cvm.vault.commit=none cvm.data.format=if-blank".to_owned(), Some(26)),
-            (format!("cvm.vault.commit=none cvm.vault.previous=g {before}"), Some(26)),
+            ("cvm.vault.key-commitment=none cvm.data.format=if-blank".to_owned(), Some(26)),
+            (format!("cvm.vault.key-commitment=none cvm.vault.previous=g {before}"), Some(26)),
         ];
         for (words, code) in cases {
             let line = format!("roothash={} {data} cvm.vault.mrenclave={build} {words}", "ab".repeat(32));
@@ -139,14 +139,20 @@ mod tests {
     fn exactly_one_anchor_is_taken() {
         let folder = tempfile::tempdir().unwrap();
         let count = |folder: &Path| anchors(folder).map(|(_, node_ca)| node_ca.len()).map_err(|e| e.to_string());
-        assert_eq!(count(folder.path()), Err("trust files: 0 anchors, not one".to_owned()));
+        assert_eq!(
+            count(folder.path()),
+            Err("trust files: expected 1 root certificate in /etc/cvm-init/anchors, found 0".to_owned())
+        );
         fs::write(folder.path().join("intel.der"), b"x").unwrap();
         fs::write(folder.path().join("README"), b"x").unwrap();
         assert_eq!(count(folder.path()), Ok(0));
-        fs::write(folder.path().join("node-ca-1.der"), b"x").unwrap();
+        fs::write(folder.path().join("node_ca-1.der"), b"x").unwrap();
         assert_eq!(count(folder.path()), Ok(1));
         fs::write(folder.path().join("other.der"), b"x").unwrap();
-        assert_eq!(count(folder.path()), Err("trust files: 2 anchors, not one".to_owned()));
+        assert_eq!(
+            count(folder.path()),
+            Err("trust files: expected 1 root certificate in /etc/cvm-init/anchors, found 2".to_owned())
+        );
     }
 
     #[test]

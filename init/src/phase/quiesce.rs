@@ -1,7 +1,7 @@
-//! PID 1 alone: what ran beside it has ended before anything is measured, so that nothing of it is at work behind the cap.
+//! Waits until PID 1 has one thread and no pending quote request, before anything is measured.
 //!
-//! A thread that still asks a vault when RTMR3 is capped could get a share that no verifier knows of, or be in the middle of a quote
-//! that the running system then finds. Network and unlock gave the signal to stop when the key was there; this waits for the end.
+//! A thread that asks a vault while RTMR3 is extended could get a share that no verifier knows of, or could leave a quote to the
+//! running system. Network and unlock signal all threads to stop when the key is proved; this phase waits for their end.
 
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,11 @@ use linux::{block::unanswered, tasks, tsm::Tsm};
 
 use crate::watchdog;
 
-/// The longest that threads may take to end. What cannot be interrupted is a quote: the kernel gives the host 30 s for it.
+/// How long threads may take to end. A quote request cannot be interrupted, and the kernel gives the host 30 s for it.
 const LONGEST: Duration = Duration::from_secs(40);
-/// How often the console says what is awaited.
+/// How often the console reports the wait.
 const REPORT: Duration = Duration::from_secs(5);
-/// The first and the longest pause between two looks: the kernel does not announce the end of a thread.
+/// The first and the longest pause between two checks: the kernel does not announce the end of a thread.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
 
 /// Proof that PID 1 has one thread and no request for a quote. Only [`wait`] makes one.
@@ -22,9 +22,9 @@ pub(crate) struct Quiescent(());
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("threads of PID 1 did not end in {seconds} s: {0}", seconds = LONGEST.as_secs())]
+    #[error("threads of PID 1 did not end within {seconds} s: {0}", seconds = LONGEST.as_secs())]
     Threads(String),
-    #[error("a request for a quote was not removed: {0}")]
+    #[error("a quote request was not removed: {0}")]
     Request(String),
     #[error(
         "a disk did not answer and still does not after {seconds} s: {0}: the real init cannot start while a thread of PID 1 waits for it; \
@@ -32,7 +32,7 @@ pub(crate) enum Error {
         seconds = LONGEST.as_secs()
     )]
     Disks(String),
-    #[error("counting threads and requests")]
+    #[error("counting threads and quote requests")]
     Kernel(#[source] linux::Error),
 }
 
@@ -44,34 +44,38 @@ impl Error {
         }
     }
 
-    /// Whatever a thread waits for is the host's, and may answer after the next start.
+    /// The host delays these threads, and may answer after the next start.
     pub(crate) const fn is_transient(&self) -> bool {
         matches!(self, Self::Disks(_) | Self::Threads(_))
     }
 }
 
-/// Waits until the first thread is the only one, and looks that no request for a quote is left.
+/// Waits until the first thread is the only one, and checks that no quote request is left.
 pub(crate) fn wait() -> Result<Quiescent, Error> {
     wait_for(tasks::others, &Tsm::system(), Instant::now() + LONGEST)
 }
 
-/// Waits until no disk owes an answer. Any disk: one that is none of this machine's and did not answer while it was searched for a
-/// partition is passed over, but the thread that asked it waits on, no signal ends it, and the exec of the real init waits for it. So the
-/// boot ends here, before a disk is written to, and not behind that.
-pub(crate) fn disks_answer() -> Result<(), Error> {
-    end_of(&|| Ok(unanswered(None)), Instant::now() + LONGEST, Error::Disks)
+/// Waits until no disk owes an answer, including disks that policy does not name. A lookup skips a disk that does not answer, but
+/// its thread keeps waiting, no signal ends it, and the exec of the real init would wait for it. So the boot ends here, before a
+/// disk is written to.
+pub(crate) fn wait_for_disks() -> Result<(), Error> {
+    wait_until_empty(&|| Ok(unanswered(None)), Instant::now() + LONGEST, Error::Disks)
 }
 
 fn wait_for(others: impl Fn() -> Result<String, linux::Error>, tsm: &Tsm, deadline: Instant) -> Result<Quiescent, Error> {
-    end_of(&others, deadline, Error::Threads)?;
+    wait_until_empty(&others, deadline, Error::Threads)?;
     match tsm.left().map_err(Error::Kernel)? {
         None => Ok(Quiescent(())),
         Some(request) => Err(Error::Request(request)),
     }
 }
 
-/// Waits until `left` names nothing; at `deadline`, `late` makes an error of what it names.
-fn end_of(left: &dyn Fn() -> Result<String, linux::Error>, deadline: Instant, late: fn(String) -> Error) -> Result<(), Error> {
+/// Waits until `left` returns an empty text; at `deadline`, `late` makes an error of the text.
+fn wait_until_empty(
+    left: &dyn Fn() -> Result<String, linux::Error>,
+    deadline: Instant,
+    late: fn(String) -> Error,
+) -> Result<(), Error> {
     let (mut pause, mut report) = (PAUSES.0, Instant::now() + REPORT);
     loop {
         let left = left().map_err(Error::Kernel)?;
@@ -82,7 +86,7 @@ fn end_of(left: &dyn Fn() -> Result<String, linux::Error>, deadline: Instant, la
         if now >= deadline {
             return Err(late(left));
         }
-        watchdog::alive(); // the deadline is this wait's own bound
+        watchdog::keepalive(); // this wait has a deadline of its own
         if now >= report {
             let seconds = deadline.saturating_duration_since(now).as_secs();
             log::info!("quiesce: waiting for {left}; {seconds} s left");
@@ -108,10 +112,10 @@ mod tests {
     #[test]
     fn disk_that_owes_an_answer_is_named_and_may_answer_the_next_time() {
         let soon = Instant::now() + Duration::from_millis(5);
-        let error = end_of(&|| Ok("/dev/vdc".to_owned()), soon, Error::Disks).unwrap_err();
+        let error = wait_until_empty(&|| Ok("/dev/vdc".to_owned()), soon, Error::Disks).unwrap_err();
         assert_eq!((error.code().number(), error.is_transient()), (39, true));
         assert!(error.to_string().contains("still does not after 40 s: /dev/vdc: "), "{error}");
-        assert!(disks_answer().is_ok());
+        assert!(wait_for_disks().is_ok());
     }
 
     #[test]
@@ -124,10 +128,10 @@ mod tests {
         };
         assert_eq!((outcome(ends_later, &tsm), looks.get()), (Ok(()), 3));
         let stays = || "net, vault 2".to_owned();
-        let text = "threads of PID 1 did not end in 40 s: net, vault 2".to_owned();
+        let text = "threads of PID 1 did not end within 40 s: net, vault 2".to_owned();
         assert_eq!(outcome(stays, &tsm), Err((98, true, text)));
         std::fs::create_dir(reports.path().join("cvm-init-7")).unwrap();
-        let text = "a request for a quote was not removed: cvm-init-7".to_owned();
+        let text = "a quote request was not removed: cvm-init-7".to_owned();
         assert_eq!(outcome(String::new, &tsm), Err((98, false, text)));
     }
 }

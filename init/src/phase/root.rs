@@ -1,4 +1,4 @@
-//! The root: dm-verity over erofs. Nothing of it is believed but what hashes to the measured root hash.
+//! The root file system: erofs over dm-verity. Every block is checked against the measured root hash before it is used.
 
 use std::path::Path;
 
@@ -10,9 +10,9 @@ use linux::mount::{Attr, Detached, MountOption};
 use ondisk::erofs;
 use ondisk::verity::{self, SUPERBLOCK_LEN, Superblock};
 
-use super::api::Api;
 use super::block_lookup::{self, BlockDevice, DeviceQuery};
-use crate::journal::step;
+use super::early::EarlyMounts;
+use crate::boot_log::step;
 
 /// Where the verified root is mounted until it becomes `/`.
 pub(crate) const SYSROOT: &str = "/sysroot";
@@ -25,12 +25,12 @@ pub(crate) struct Root {
 }
 
 impl Root {
-    /// The hash that it was verified against.
+    /// The measured root hash.
     pub(crate) fn hash(&self) -> &RootHash {
         &self.hash
     }
 
-    /// Where it is mounted.
+    /// Where the root is mounted.
     pub(crate) fn path(&self) -> &'static Path {
         self.path
     }
@@ -40,19 +40,19 @@ impl Root {
 pub(crate) enum Error {
     #[error(transparent)]
     Disk(#[from] block_lookup::Error),
-    #[error("reading the superblock")]
+    #[error("reading the verity superblock")]
     Read(#[source] linux::Error),
     #[error("verity superblock")]
     Superblock(#[source] verity::Error),
-    #[error("device number of {0}")]
+    #[error("device number of {0} is malformed")]
     Number(String),
-    #[error("activating")]
+    #[error("activating dm-verity")]
     Activate(#[source] linux::Error),
-    #[error("{0} does not match the measured root hash")]
+    #[error("{0} does not match the measured root hash: the host changed the disk, or roothash= belongs to another image")]
     Hash(&'static str, #[source] linux::Error),
-    #[error("the disk does not read {0}")]
+    #[error("the disk failed to read {0}")]
     Unread(&'static str, #[source] linux::Error),
-    #[error("the first block")]
+    #[error("erofs superblock")]
     FileSystem(#[source] erofs::Error),
     #[error("mounting")]
     Mount(#[source] linux::Error),
@@ -79,8 +79,8 @@ impl Error {
     }
 }
 
-/// Finds data and hash partition, activates dm-verity with the measured root hash and mounts the erofs in it.
-pub(crate) fn verify(_api: Api, wanted: &cmdline::Root) -> Result<Root, Error> {
+/// Finds the data and the hash partition, activates dm-verity with the measured root hash, and mounts the erofs.
+pub(crate) fn verify(_early: EarlyMounts, wanted: &cmdline::Root) -> Result<Root, Error> {
     let (data, hashes) = locate(wanted)?;
     let superblock = read_superblock(&hashes)?;
     superblock.check_fits(data.bytes, hashes.bytes).map_err(Error::Superblock)?;
@@ -91,7 +91,8 @@ pub(crate) fn verify(_api: Api, wanted: &cmdline::Root) -> Result<Root, Error> {
         params: superblock.table_params(data, hashes, &wanted.hash, options),
     };
 
-    // First with errors, so that a wrong hash ends here with its own code; then as policy says, where a bad block is fatal.
+    // First with read errors, so that a wrong root hash gets its own code; later with the policy's reaction, where a bad block is
+    // fatal.
     let mapped = Mapped::read_only(NAME, &target("")).map_err(Error::Activate)?;
     let first = probe(&mapped).map_err(|error| failed_read(&mapped, "the first block", error))?;
     let bytes = erofs::size(&first).map_err(Error::FileSystem)?;
@@ -110,29 +111,29 @@ pub(crate) fn verify(_api: Api, wanted: &cmdline::Root) -> Result<Root, Error> {
     Ok(Root { hash: wanted.hash, path: Path::new(SYSROOT) })
 }
 
-/// Has dm-verity do what policy says about a bad block, and about one that the disk does not read: it is the host that refuses it, and
-/// a boot that goes on without a file is another than the one that was measured.
+/// Makes dm-verity react to a bad block as policy says, and also to a block that the disk fails to read: the host can cause such
+/// a failure, and a boot that continues without a file is not the boot that was measured.
 fn make_fatal(mapped: &Mapped, target: impl Fn(&'static str) -> Target, on: OnCorruption) -> Result<(), linux::Error> {
     let ends_at_errors = verity::knows_errors(dm::target_version("verity")?);
     if !ends_at_errors {
-        log::warn!("root: this kernel's dm-verity does not end the machine when the disk does not read: such a read is EIO");
+        log::warn!("root: this kernel's dm-verity returns EIO when the disk fails to read, and does not end the machine");
     }
     mapped.replace(&target(verity::options(on, ends_at_errors)))
 }
 
-/// Tells a block that is not what was hashed from one that was not read. Both are EIO; what dm-verity has seen of the first kind it remembers.
+/// Tells a corrupt block from one that the disk failed to read. Both are EIO; dm-verity's status remembers the first kind.
 fn failed_read(mapped: &Mapped, what: &'static str, error: linux::Error) -> Error {
     let is_corrupt = !error.is_timeout() && mapped.status().is_ok_and(|status| verity::is_corrupt(&status));
     if is_corrupt { Error::Hash(what, error) } else { Error::Unread(what, error) }
 }
 
-/// Reads the first block of the mapped device past the cache: dm-verity answers EIO unless the disk reads it and it hashes to the root.
+/// Reads the first block of the mapped device past the cache. dm-verity returns EIO unless the block matches the root hash.
 fn probe(mapped: &Mapped) -> Result<Vec<u8>, linux::Error> {
     Device::open(&mapped.path(), Access::Read)?.read(0, DIRECT_ALIGN)
 }
 
-/// The two partitions by the Discoverable Partitions rule: their UUIDs are the first and the last 128 bits of the root hash.
-/// A selector of the policy names the data partition alone; the hashes are still found by UUID.
+/// Finds the two partitions by the Discoverable Partitions Specification: their UUIDs are the first and the last 128 bits of the
+/// root hash. A selector of the policy names the data partition only; the hash partition is still found by UUID.
 fn locate(wanted: &cmdline::Root) -> Result<(BlockDevice, BlockDevice), Error> {
     let [data_uuid, hash_uuid] = wanted.hash.partitions();
     let data = match &wanted.selector {

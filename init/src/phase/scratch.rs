@@ -1,7 +1,7 @@
-//! Scratch disks: swap and file systems whose content lasts for one boot, since nothing keeps their keys.
+//! Scratch disks: swap and file systems whose content lasts for one boot, since nothing stores their keys.
 //!
-//! Every disk is examined before any is written to. A disk is taken only when it is blank, or when it carries the scratch mark and
-//! nothing else in front ([`ondisk::scratch`]): the host decides which disk has a serial number, and operators make mistakes.
+//! All disks are examined before any is written to. A disk is used only when it is blank, or when it begins with the scratch mark
+//! and nothing else ([`ondisk::scratch`]): the host decides which disk has a serial number, and operators make mistakes.
 
 mod error;
 mod examine;
@@ -11,23 +11,23 @@ use linux::block::Device;
 use ondisk::scratch;
 use serde::Serialize;
 
-use super::api::{self, Api};
 use super::data::filesystem::FsImage;
 use super::data::luks::{Mapped, ephemeral};
 use super::data::settings::FsSettings;
 use super::data::{mounting, unwritten, zeros};
+use super::early::{self, EarlyMounts};
 use super::root::Root;
 pub(crate) use error::Error;
 use examine::Examined;
 
-/// What the device mapper calls them, with a number.
+/// The prefix of device mapper names; a number follows.
 const NAME: &str = "scratch-";
 
-/// The file system of those that are mounted.
+/// The file system of scratch disks that are mounted.
 const SETTINGS: FsSettings<'_> =
     FsSettings { kind: FileSystem::Ext4, label: "scratch", on_error: OnError::RemountReadOnly, options: &[], lazy_tables: false };
 
-/// A scratch disk in use. The running system has it now.
+/// A scratch disk in use; it stays open for the running system.
 #[derive(Serialize)]
 pub(crate) struct Scratch {
     /// The selector, as the command line writes it.
@@ -39,11 +39,11 @@ pub(crate) struct Scratch {
     pub(crate) bytes: u64,
 }
 
-/// Makes each disk of `wanted` anew: a new key, zeros wherever something may read before it writes, a swap area or a file system
+/// Makes each disk of `wanted` anew: a new key, zeros where something may read before it writes, and a swap area or a file system
 /// that is mounted inside of `root`.
-pub(crate) fn make(api: Api, root: &Root, wanted: &[cmdline::Scratch]) -> Result<Vec<Scratch>, Error> {
+pub(crate) fn make(early: EarlyMounts, root: &Root, wanted: &[cmdline::Scratch]) -> Result<Vec<Scratch>, Error> {
     let disks = examine::all(root, wanted)?;
-    api::load(api, DataCipher::XtsHmac.as_str())?;
+    early::load(early, DataCipher::XtsHmac.as_str())?;
     let mut made = Vec::new();
     for disk in &disks {
         made.push(make_one(root, disk, &format!("{NAME}{}", made.len()))?);
@@ -54,7 +54,7 @@ pub(crate) fn make(api: Api, root: &Root, wanted: &[cmdline::Scratch]) -> Result
 fn make_one(root: &Root, disk: &Examined<'_>, name: &str) -> Result<Scratch, Error> {
     let Examined { place, device, is_marked, wanted } = disk;
     if !is_marked {
-        // Before anything else: a boot that is cut short here leaves a disk that the next one takes.
+        // First of all: a boot that is interrupted after this write leaves a disk that the next boot accepts.
         device.write(0, &scratch::mark()).and_then(|()| device.flush()).map_err(Error::Write)?;
     }
     let mapped = ephemeral::open(name, &place.path).map_err(Error::Open)?;
@@ -68,7 +68,7 @@ fn make_one(root: &Root, disk: &Examined<'_>, name: &str) -> Result<Scratch, Err
         }
     }
     let (disk, purpose) = (wanted.disk.to_string(), wanted.purpose.as_str().to_owned());
-    log::info!("{name}: {disk} is new, {} MiB, {purpose}", bytes >> 20);
+    log::info!("{name}: {disk} made anew, {} MiB, {purpose}", bytes >> 20);
     Ok(Scratch { disk, purpose, bytes })
 }
 
@@ -80,6 +80,6 @@ fn swap(mapped: &Mapped, target: &Device, bytes: u64) -> Result<(), Error> {
         target.flush()
     };
     write().map_err(Error::Write)?;
-    // By the kernel's own name: udev puts a link in the place of the other, and the list of swap areas would show a deleted file.
+    // By the kernel's own name: udev replaces /dev/mapper/NAME by a link, and /proc/swaps would show a deleted file.
     linux::swap::enable(&format!("/dev/{}", mapped.kernel_name())).map_err(Error::Swap)
 }

@@ -1,10 +1,10 @@
-//! The key: every vault is dialled at once, those that prove themselves first are asked, and t of n shares make it.
+//! Recovers the key: dials all vaults in parallel, asks those that proved themselves first, and combines t of n shares.
 
 mod collateral;
-mod dial;
-mod gathering;
-mod outcome;
+mod key_recovery;
 mod quote;
+mod report;
+mod vault_client;
 
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
@@ -12,44 +12,44 @@ use std::time::Instant;
 
 use cmdline::{Data, KeyCommitment, TcbPolicy, Vaults};
 use failure::ErrorCode;
-use quorum::{AgreedTime, Commitment, Dek, Rule, Threshold};
+use quorum::{AgreedTime, Commitment, Dek, KeyProof, Threshold};
 
 use super::data::{self, Disks, Keys};
 use super::net::Network;
-use super::policy::Measured;
-use crate::journal::step;
-use dial::{Dialer, Event};
-use gathering::{Gathering, Line};
+use super::policy::MeasuredConfig;
+use crate::boot_log::step;
+use key_recovery::{KeyRecovery, VaultChannel};
 use linux::threads;
-pub(crate) use outcome::Outcome;
+pub(crate) use report::UnlockReport;
+use vault_client::{Event, VaultClient};
 
-/// Keys that were proved, with what there is to say about how they came. Only [`gather`] makes one.
+/// Proved keys, and the report about them. Only [`gather`] makes one.
 pub(crate) struct Unlocked {
     pub(crate) keys: Keys,
-    pub(crate) outcome: Outcome,
-    /// Of the key that is rotated away from, where the disk answers to that one still.
-    pub(crate) previous: Option<Outcome>,
+    pub(crate) report: UnlockReport,
+    /// The report on the previous key, where a disk still opens with it.
+    pub(crate) previous: Option<UnlockReport>,
     pub(crate) time: Time,
-    /// The link that was in use; none over vsock alone.
+    /// The link that was in use; none when only vsock was used.
     pub(crate) link: Option<String>,
 }
 
 /// One key that was proved.
-struct Proved {
+struct ProvedKey {
     dek: Dek,
-    outcome: Outcome,
+    report: UnlockReport,
     time: AgreedTime,
 }
 
-/// What the time is known by.
+/// The source of the time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum TimeSource {
     /// The t-th smallest time of the vaults.
     Vaults,
-    /// The youngest thing that Intel signed for them: their clocks are behind it.
+    /// The most recent signature of Intel for the vaults, when their clocks are behind it.
     Issued,
-    /// The image was built later than all of that.
+    /// The build time of the image, when it is later than both.
     Build,
     /// The host's clock: no vault was asked.
     Host,
@@ -65,31 +65,31 @@ impl From<quorum::TimeSource> for TimeSource {
     }
 }
 
-/// What time the vaults said it is.
+/// The time that the vaults agreed on.
 #[derive(Debug, Clone)]
 pub(crate) struct Time {
     /// Unix seconds, when the key was proved.
     pub(crate) unix_seconds: u64,
     pub(crate) source: TimeSource,
-    /// By how many seconds the host's clock was ahead of every vault's, before the machine's was set; 0 between two.
+    /// By how many seconds the host's clock was ahead of every vault's, before PID 1 set the clock; 0 when it was between two.
     pub(crate) host_ahead: i64,
-    /// Whether the machine's clock was set.
-    pub(crate) stepped: bool,
+    /// Whether PID 1 set the machine's clock.
+    pub(crate) clock_set: bool,
 }
 
 impl Time {
-    /// Sets the machine's clock where no vault agrees with it.
+    /// Sets the machine's clock when it is outside of the range of the vaults' clocks.
     fn set(agreed: AgreedTime) -> Self {
         let host = linux::clock::host_unix_seconds();
         let (host_ahead, to) = (agreed.ahead(host), agreed.correction(host));
-        let stepped = to.is_some_and(|to| {
-            log::warn!("unlock: the host's clock is {host_ahead} s ahead of every vault's; setting it to the nearest");
+        let clock_set = to.is_some_and(|to| {
+            log::warn!("unlock: the host's clock is {host_ahead} s ahead of every vault's; setting it to the nearest vault's");
             linux::clock::set_unix_seconds(to).inspect_err(|error| log::warn!("unlock: {error}")).is_ok()
         });
-        Self { unix_seconds: agreed.unix_seconds, source: agreed.source.into(), host_ahead, stepped }
+        Self { unix_seconds: agreed.unix_seconds, source: agreed.source.into(), host_ahead, clock_set }
     }
 
-    /// The time in Unix seconds, unless only the host says so.
+    /// The time in Unix seconds, unless only the host's clock is known.
     fn by_vaults(&self) -> Option<u64> {
         (self.source != TimeSource::Host).then_some(self.unix_seconds)
     }
@@ -98,26 +98,26 @@ impl Time {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("{0}")]
-    TooFew(Box<Outcome>),
-    #[error("{0}: denied")]
-    Denied(Box<Outcome>),
-    #[error("{0}: the shares make no key that fits")]
-    Unproved(Box<Outcome>),
-    #[error("{0}: vaults not believed")]
-    NotBelieved(Box<Outcome>),
+    TooFew(Box<UnlockReport>),
+    #[error("{0}: vaults denied the key")]
+    Denied(Box<UnlockReport>),
+    #[error("{0}: the shares do not combine to the key that policy expects")]
+    Unproved(Box<UnlockReport>),
+    #[error("{0}: the evidence of vaults does not verify")]
+    Untrusted(Box<UnlockReport>),
     #[error("{0}: vaults' collateral is missing or out of date")]
-    Stale(Box<Outcome>),
-    #[error("{0}: no evidence of our own that a vault takes")]
-    OwnQuote(Box<Outcome>),
-    #[error("{0}: the key's life is over")]
-    Expired(Box<Outcome>),
-    #[error("trying a key")]
+    Stale(Box<UnlockReport>),
+    #[error("{0}: vaults do not accept this machine's evidence, or it has none")]
+    OwnQuote(Box<UnlockReport>),
+    #[error("{0}: the key has expired")]
+    Expired(Box<UnlockReport>),
+    #[error("trying a key on the disk")]
     Disk(#[source] data::Error),
     #[error("client key")]
     Identity(#[source] ratls::Error),
-    #[error("thread")]
+    #[error("starting a thread")]
     Thread(#[source] linux::Error),
-    #[error("a threshold of {0} of {1}")]
+    #[error("a threshold of {0} of {1} is not possible")]
     Threshold(usize, usize),
 }
 
@@ -127,7 +127,7 @@ impl Error {
             Self::TooFew(_) => ErrorCode::TooFewShares,
             Self::Denied(_) => ErrorCode::Denied,
             Self::Unproved(_) => ErrorCode::KeyUnproved,
-            Self::NotBelieved(_) => ErrorCode::VaultsUntrusted,
+            Self::Untrusted(_) => ErrorCode::VaultsUntrusted,
             Self::OwnQuote(_) => ErrorCode::OwnEvidence,
             Self::Identity(_) | Self::Thread(_) | Self::Threshold(..) => ErrorCode::UnlockSetup,
             Self::Expired(_) => ErrorCode::KeyExpired,
@@ -136,64 +136,68 @@ impl Error {
         }
     }
 
-    /// What was answered at an address changes nothing: another node may be the next to answer there. So only what fails here is final:
-    /// so many vaults that are not dialled any more that the others are too few.
+    /// No answer of an address is final, since another node may answer there next. Only errors of this machine are: when so many
+    /// vaults are not dialled any more that the rest cannot reach the threshold.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::TooFew(outcome)
-            | Self::Denied(outcome)
-            | Self::Unproved(outcome)
-            | Self::NotBelieved(outcome)
-            | Self::Stale(outcome)
-            | Self::OwnQuote(outcome)
-            | Self::Expired(outcome) => !outcome.is_hopeless(),
-            // A disk that does not read while a key is tried on it may read the next time.
+            Self::TooFew(report)
+            | Self::Denied(report)
+            | Self::Unproved(report)
+            | Self::Untrusted(report)
+            | Self::Stale(report)
+            | Self::OwnQuote(report)
+            | Self::Expired(report) => !report.is_impossible(),
+            // A disk that failed to read while a key was tried on it may read after the next start.
             Self::Disk(error) => error.is_transient(),
             Self::Identity(_) | Self::Thread(_) | Self::Threshold(..) => false,
         }
     }
 }
 
-/// Gathers shares until they make the key that policy commits to, until `deadline`. Where the
-/// policy names a previous key and the disk does not answer to the current one's key yet, gathers that one as well.
+/// Collects shares until they combine to the key that policy commits to, or until `deadline`. Where the policy names a previous
+/// key and a disk does not open with the current one, recovers the previous key as well.
 pub(crate) fn gather(
     network: &Network,
     disks: &Disks,
-    policy: &Measured,
+    policy: &MeasuredConfig,
     wanted: &Data,
     deadline: Instant,
 ) -> Result<Unlocked, Error> {
     let vaults = &wanted.vaults;
     let gather = |vaults| gather_key(vaults, disks, (policy, network), deadline);
-    let Proved { dek: current, outcome, time } = gather(vaults)?;
+    let ProvedKey { dek: current, report, time } = gather(vaults)?;
     let time = Time::set(time);
     step("unlock: key proved");
     let Some(previous) = vaults.previous_vaults().filter(|_| disks.are_formatted()) else {
         return Ok(Unlocked {
             keys: Keys { current, previous: None, time: time.by_vaults() },
-            outcome,
+            report,
             previous: None,
             time,
             link: network.link(),
         });
     };
-    if disks.all_answer(&current).map_err(Error::Disk)? {
-        log::info!("unlock: the disks answer to {} already", vaults.handle.as_str());
+    if disks.verify_key_on_all(&current).map_err(Error::Disk)? {
+        log::info!("unlock: all disks open with {} already", vaults.handle.as_str());
         return Ok(Unlocked {
             keys: Keys { current, previous: None, time: time.by_vaults() },
-            outcome,
+            report,
             previous: None,
             time,
             link: network.link(),
         });
     }
-    log::info!("unlock: a disk does not answer to {} yet: asking for {}", vaults.handle.as_str(), previous.handle.as_str());
-    // The first time is the one that counts: nothing is set by another.
-    let Proved { dek, outcome: before, .. } = gather(&previous)?;
+    log::info!(
+        "unlock: a disk does not open with {} yet: asking the vaults for {}",
+        vaults.handle.as_str(),
+        previous.handle.as_str()
+    );
+    // The time of the first key counts; the second does not set the clock again.
+    let ProvedKey { dek, report: before, .. } = gather(&previous)?;
     step("unlock: previous key proved");
     Ok(Unlocked {
         keys: Keys { current, previous: Some(dek), time: time.by_vaults() },
-        outcome,
+        report,
         previous: Some(before),
         time,
         link: network.link(),
@@ -203,69 +207,69 @@ pub(crate) fn gather(
 fn gather_key(
     vaults: &Vaults,
     disks: &Disks,
-    (policy, network): (&Measured, &Network),
+    (policy, network): (&MeasuredConfig, &Network),
     deadline: Instant,
-) -> Result<Proved, Error> {
+) -> Result<ProvedKey, Error> {
     let (needed, dealt) = (usize::from(vaults.threshold.get()), vaults.addresses.len());
     let threshold = Threshold::new(needed, dealt).ok_or(Error::Threshold(needed, dealt))?;
-    let (lines, events) = dial_all((policy, network), vaults, deadline)?;
-    Gathering::new(threshold, rule(vaults), policy, vaults, lines).run(&events, disks, deadline)
+    let (channels, events) = start_clients((policy, network), vaults, deadline)?;
+    KeyRecovery::new(threshold, proof(vaults), policy, vaults, channels).run(&events, disks, deadline)
 }
 
-/// What proves a candidate: the measured commitment, unless policy says that there is none.
-fn rule(vaults: &Vaults) -> Rule {
+/// What proves a candidate key: the measured commitment, or the disk when policy has none.
+fn proof(vaults: &Vaults) -> KeyProof {
     match vaults.commitment {
-        KeyCommitment::Sha256(commitment) => Rule::Commitment(Commitment(commitment)),
+        KeyCommitment::Sha256(commitment) => KeyProof::Commitment(Commitment(commitment)),
         KeyCommitment::None => {
             log::warn!(
-                "unlock: cvm.vault.commit=none: nothing tells the owner's vaults from others of the same build, nor the owner's disk \
-                 from the host's; rotate to a key with a commitment"
+                "unlock: cvm.vault.key-commitment=none: nothing proves who owns the vaults and the disk, so the host may replace both; \
+                 rotate to a key with a commitment"
             );
-            Rule::Disk
+            KeyProof::Disk
         }
     }
 }
 
-/// Starts a thread a vault. They are not scoped: a scope would wait for the slowest dead vault after the key is here. What a
-/// thread still does then ends with the next message to it, or when the network is released; nothing is measured before.
-fn dial_all(
-    (policy, network): (&Measured, &Network),
+/// Starts one thread for each vault. They are not scoped: a scope would wait for the slowest vault after the key is proved. Their
+/// remaining work ends with the next message to them or when the network is released; nothing is measured before.
+fn start_clients(
+    (policy, network): (&MeasuredConfig, &Network),
     vaults: &Vaults,
     deadline: Instant,
-) -> Result<(Vec<Line>, Receiver<Event>), Error> {
+) -> Result<(Vec<VaultChannel>, Receiver<Event>), Error> {
     let host = linux::clock::host_unix_seconds();
     if host < policy.floors.built {
-        log::warn!("unlock: the host's clock is before the image was built; verifying at the build time");
+        log::warn!("unlock: the host's clock is earlier than the build of the image; verifying at the build time");
     }
     let nodes = attest::Policy {
         platforms: vaults.platforms.iter().map(|platform| platform.to_vec()).collect(),
-        ..attest::Policy::of_nodes(vaults.mrenclaves.clone(), demand(&policy.line.tcb), policy.floors.clone())
+        ..attest::Policy::of_nodes(vaults.mrenclaves.clone(), tcb_demand(&policy.line.tcb), policy.floors.clone())
     };
-    let dialer = Arc::new(Dialer {
+    let client = Arc::new(VaultClient {
         identity: ratls::Identity::guest(vaults.app).map_err(Error::Identity)?,
         node_ca: ratls::NodeCa::of(policy.node_ca.clone()),
         anchor: policy.anchor.clone(),
         nodes,
         clock: ratls::Clock { not_before: policy.floors.built, machine: host, is_trusted: false },
-        collateral: collateral::Sources::new(policy.line.pccs.as_ref(), network.reach()),
+        collateral: collateral::CollateralSources::new(policy.line.pccs.as_ref(), network.connector()),
         handle: vaults.handle.as_str().to_owned(),
         tsm: Mutex::new(linux::tsm::Tsm::system()),
-        reach: network.reach().clone(),
+        connector: network.connector().clone(),
         deadline,
     });
     let (sender, events) = mpsc::channel();
-    let mut lines = Vec::with_capacity(vaults.addresses.len());
+    let mut channels = Vec::with_capacity(vaults.addresses.len());
     for (index, address) in vaults.addresses.iter().enumerate() {
         let (messages, inbox) = mpsc::channel();
-        let (dialer, sender, address) = (Arc::clone(&dialer), sender.clone(), address.clone());
-        let work = move || dialer.serve(index, &address, &inbox, &sender);
+        let (client, sender, address) = (Arc::clone(&client), sender.clone(), address.clone());
+        let work = move || client.run(index, &address, &inbox, &sender);
         threads::spawn(&format!("vault {index}"), Box::new(work)).map_err(Error::Thread)?;
-        lines.push(Line::new(messages));
+        channels.push(VaultChannel::new(messages));
     }
-    Ok((lines, events))
+    Ok((channels, events))
 }
 
-fn demand(policy: &TcbPolicy) -> attest::TcbDemand {
+fn tcb_demand(policy: &TcbPolicy) -> attest::TcbDemand {
     match policy {
         TcbPolicy::Collateral(accepted) => attest::TcbDemand::Statuses(accepted.clone()),
         TcbPolicy::Signature => attest::TcbDemand::Signature,

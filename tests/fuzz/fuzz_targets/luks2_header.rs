@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use cmdline::DataCipher;
 use ondisk::intent::{BLOCK, Intent};
-use ondisk::luks2::{DATA_OFFSET, Expect, Header, SealState, check, examine, repair, seal_message};
+use ondisk::luks2::{DATA_OFFSET, Expect, Header, FormatState, check, examine, repair, auth_message};
 
 fuzz_target!(|bytes: &[u8]| {
     let mut block = [0; BLOCK];
@@ -26,14 +26,14 @@ fuzz_target!(|bytes: &[u8]| {
 
 fn judge(image: &[u8]) {
     let Ok(header) = Header::parse(image) else { return };
-    for cipher in [DataCipher::XtsHmac, DataCipher::Aegis, DataCipher::Gcm] {
+    for cipher in DataCipher::ALL.iter().copied().map(Some).chain([None]) {
         let expect = Expect { cipher, data_offset: DATA_OFFSET, rotation: true };
         let parts = examine(&header, &expect);
         match check(&header, &expect) {
             Ok(checked) => {
                 assert!(parts.iter().all(Result::is_ok));
                 assert!((1..=2).contains(&checked.slots().len()) && checked.slots().iter().all(|slot| slot.area.end <= DATA_OFFSET));
-                let _text = seal_message(&header, &checked, image, SealState::Ready);
+                let _text = auth_message(&header, &checked, image, FormatState::Ready);
             }
             Err(violation) => assert!(parts.contains(&Err(violation))),
         }

@@ -111,7 +111,7 @@ impl Ended {
     /// # Errors
     /// When it is not JSON, or not what the schema says.
     pub fn receipt(&self) -> Result<serde_json::Value, Failure> {
-        let marked = self.lines.iter().filter_map(|line| line.split_once("receipt| ").map(|(_, text)| text));
+        let marked = self.lines.iter().filter_map(|line| line.split_once("report| ").map(|(_, text)| text));
         let text: String = marked.collect();
         let receipt = serde_json::from_str(&text).doing("receipt")?;
         schema::hold(&receipt)?;

@@ -22,7 +22,7 @@ fn said_of(ended: &Ended, vaults: &Vaults, index: usize, what: &str) -> Result<(
 }
 
 pub(super) fn names_every_vault_that_lies(stage: &Stage) -> Result<(), Failure> {
-    let untrusted = |why: &str| format!("forged: challenge: node not verified: {why}");
+    let untrusted = |why: &str| format!("untrusted: challenge: node not verified: {why}");
     let lies = [
         (Misbehaviour::StaleQuote, untrusted("report data differs")),
         (Misbehaviour::OtherConnection, untrusted("report data differs")),
@@ -43,11 +43,11 @@ pub(super) fn names_every_vault_that_lies(stage: &Stage) -> Result<(), Failure> 
         vaults = vaults.misbehaving(index, *lie);
     }
     let data = DataDisk::blank(&stage.folder)?;
-    let ended = boot(stage, &data, &vaults).word("cvm.vault.patience=20s").run()?;
+    let ended = boot(stage, &data, &vaults).word("cvm.vault.timeout=20s").run()?;
     ended.rebooted_with(53)?;
     for (index, (_, what)) in lies.iter().enumerate() {
         said_of(&ended, &vaults, index, what)?;
-        // A vault that is not believed is told nothing: no quote of ours, no request.
+        // An unverified vault gets neither the guest's quote nor a request.
         let served = vaults.node(index)?.served();
         if served.presents > 0 || served.exports > 0 {
             return Err(Failure(format!("vault {index} was told something: {served:?}")));
@@ -63,7 +63,7 @@ fn unlocks_with_a_clock_off_by(stage: &Stage, seconds: i64) -> Result<(), Failur
     ended.reached_the_real_system()?;
     let receipt = ended.receipt()?;
     assert_field(&receipt, "/time/source", &"vaults")?;
-    assert_field(&receipt, "/time/stepped", &true)?;
+    assert_field(&receipt, "/time/clock_set", &true)?;
     let told = ended.line("cvm-tests: clock ")?.rsplit_once(' ').and_then(|(_, seconds)| seconds.parse::<u64>().ok());
     match told.map(|told| told.abs_diff(clock::now())) {
         Some(off) if off < 600 => Ok(()),
@@ -83,7 +83,7 @@ pub(super) fn unlocks_with_the_clock_a_year_ahead(stage: &Stage) -> Result<(), F
 fn time_is_right(ended: &Ended) -> Result<(), Failure> {
     ended.reached_the_real_system()?;
     let receipt = ended.receipt()?;
-    assert_field(&receipt, "/time/stepped", &false)?;
+    assert_field(&receipt, "/time/clock_set", &false)?;
     assert_field(&receipt, "/time/host_ahead_seconds", &0)?;
     let time = receipt.pointer("/time/unix_seconds").and_then(serde_json::Value::as_u64);
     match time.map(|time| time.abs_diff(clock::now())) {
@@ -112,9 +112,9 @@ pub(super) fn collateral_that_ran_out_is_not_revived_by_the_host(stage: &Stage) 
     // host's clock it is good. The guest cannot know better before the vaults have said what time it is.
     let vaults = Vaults::in_the_future(&stage.artifacts, 2, 3, 50 * 86_400)?;
     let data = DataDisk::blank(&stage.folder)?;
-    let ended = boot(stage, &data, &vaults).word("cvm.vault.patience=12s").run()?;
+    let ended = boot(stage, &data, &vaults).word("cvm.vault.timeout=12s").run()?;
     ended.rebooted_with(57)?;
-    ended.line("stale: collateral is not valid at the vaults' time")?;
+    ended.line("stale: its evidence is not valid at the vaults' time")?;
     if data.is_blank()? { Ok(()) } else { Err(Failure("the disk was written to".to_owned())) }
 }
 
@@ -145,8 +145,8 @@ pub(super) fn survives_a_host_that_lies_about_quotes(stage: &Stage) -> Result<()
     let reasons = [
         "quoting service: read outblob",
         "answer of the quoting service: expected quote version",
-        "the quote is not for this request",
-        "the quote is not of this trust domain",
+        "the quote has other report data than this request",
+        "the quote describes another trust domain",
         "answer of the quoting service: unexpected bytes after the quote",
     ];
     reasons.iter().try_for_each(|reason| ended.line(&format!("quote: {reason}")).map(drop))
@@ -174,7 +174,7 @@ pub(super) fn stops_without_a_quoting_service(stage: &Stage) -> Result<(), Failu
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
     let habits = Habits { timeout: Duration::from_secs(2), ..Habits::default() };
     let silent = |_| |_: &[u8; 1024]| QuoteAnswer::Silent;
-    let boot = boot(stage, &data, &vaults).habits(habits).quotes(silent).word("cvm.vault.patience=15s");
+    let boot = boot(stage, &data, &vaults).habits(habits).quotes(silent).word("cvm.vault.timeout=15s");
     boot.run()?.rebooted_with(54)
 }
 
@@ -187,9 +187,9 @@ pub(super) fn one_stalled_vault_is_passed_by(stage: &Stage) -> Result<(), Failur
     let ended = boot(stage, &data, &vaults).tasks("write:x").run()?;
     ended.reached_the_real_system()?;
     let receipt = ended.receipt()?;
-    assert_field(&receipt, "/unlock/vaults/0/verdict", &"slow")?;
-    assert_field(&receipt, "/unlock/vaults/1/verdict", &"served")?;
-    assert_field(&receipt, "/unlock/vaults/2/verdict", &"served")
+    assert_field(&receipt, "/unlock/vaults/0/status", &"slow")?;
+    assert_field(&receipt, "/unlock/vaults/1/status", &"served")?;
+    assert_field(&receipt, "/unlock/vaults/2/status", &"served")
 }
 
 /// What a real node does in trouble: it takes nobody's evidence, or its attestation server takes long. A share that comes late is waited for
@@ -202,9 +202,9 @@ pub(super) fn nodes_with_troubles_of_their_own_are_passed_by(stage: &Stage) -> R
     ended.reached_the_real_system()?;
     said_of(&ended, &vaults, 1, "rejected: present: http status 400: the node cannot use our evidence")?;
     let receipt = ended.receipt()?;
-    assert_field(&receipt, "/unlock/vaults/0/verdict", &"served")?;
-    assert_field(&receipt, "/unlock/vaults/1/verdict", &"rejected")?;
-    assert_field(&receipt, "/unlock/vaults/2/verdict", &"served")
+    assert_field(&receipt, "/unlock/vaults/0/status", &"served")?;
+    assert_field(&receipt, "/unlock/vaults/1/status", &"rejected")?;
+    assert_field(&receipt, "/unlock/vaults/2/status", &"served")
 }
 
 pub(super) fn two_vaults_with_one_share_count_once(stage: &Stage) -> Result<(), Failure> {
@@ -214,7 +214,7 @@ pub(super) fn two_vaults_with_one_share_count_once(stage: &Stage) -> Result<(), 
     let ended = boot(stage, &data, &vaults).tasks("write:x").run()?;
     ended.reached_the_real_system()?;
     let receipt = ended.receipt()?;
-    let verdict = |index: usize| receipt.pointer(&format!("/unlock/vaults/{index}/verdict")).and_then(|v| v.as_str());
+    let verdict = |index: usize| receipt.pointer(&format!("/unlock/vaults/{index}/status")).and_then(|v| v.as_str());
     match (verdict(0), verdict(1), verdict(2)) {
         (Some("served"), Some("duplicate"), Some("served")) | (Some("duplicate"), Some("served"), Some("served")) => Ok(()),
         other => Err(Failure(format!("verdicts {other:?}"))),
@@ -228,7 +228,7 @@ pub(super) fn one_lying_vault_among_four_is_named(stage: &Stage) -> Result<(), F
     let data = DataDisk::blank(&stage.folder)?;
     let ended = boot(stage, &data, &vaults).tasks("write:x").run()?;
     ended.reached_the_real_system()?;
-    assert_field(&ended.receipt()?, "/unlock/vaults/0/verdict", &"bad_share")
+    assert_field(&ended.receipt()?, "/unlock/vaults/0/status", &"bad_share")
 }
 
 pub(super) fn signatures_are_enough_where_policy_says_so(stage: &Stage) -> Result<(), Failure> {
@@ -263,15 +263,15 @@ pub(super) fn a_cache_can_say_that_a_platform_is_bad(stage: &Stage) -> Result<()
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?.caching(revoked)?);
     let ended = boot(stage, &data, &vaults).tasks("write:x").run()?;
     ended.reached_the_real_system()?;
-    said_of(&ended, &vaults, 0, "forged: challenge: node not verified: PCK leaf: certificate revoked")?;
+    said_of(&ended, &vaults, 0, "untrusted: challenge: node not verified: PCK leaf: certificate revoked")?;
     let old = |collateral: &mut Collateral, _: &[Platform]| {
         collateral.tcb_info.tcb_levels.iter_mut().for_each(|level| level.tcb_status.replace_range(.., "OutOfDate"));
     };
     let vaults = vaults.caching(old)?;
-    let ended = boot(stage, &data, &vaults).word("cvm.vault.patience=12s").run()?;
+    let ended = boot(stage, &data, &vaults).word("cvm.vault.timeout=12s").run()?;
     ended.rebooted_with(53)?;
     (0..3).try_for_each(|index| {
-        said_of(&ended, &vaults, index, "forged: challenge: node not verified: TCB status OutOfDate is not accepted")
+        said_of(&ended, &vaults, index, "untrusted: challenge: node not verified: TCB status OutOfDate is not accepted")
     })
 }
 
@@ -298,7 +298,7 @@ pub(super) fn vaults_run_on_listed_platforms_only(stage: &Stage) -> Result<(), F
     };
     let listed = |platforms: [String; 2]| {
         let boot = boot(stage, &data, &vaults).word(format!("cvm.vault.platforms={}", platforms.join(",")));
-        boot.word("cvm.vault.patience=12s").tasks("read").run()
+        boot.word("cvm.vault.timeout=12s").tasks("read").run()
     };
     listed([platform(0)?, platform(1)?])?.line("cvm-tests: marker is kept")?;
     let ended = listed([platform(0)?, "00".repeat(16)])?;
@@ -307,6 +307,6 @@ pub(super) fn vaults_run_on_listed_platforms_only(stage: &Stage) -> Result<(), F
         &ended,
         &vaults,
         1,
-        &format!("forged: challenge: node not verified: platform {} is not in cvm.vault.platforms", platform(1)?),
+        &format!("untrusted: challenge: node not verified: platform {} is not in cvm.vault.platforms", platform(1)?),
     )
 }

@@ -156,7 +156,7 @@ pub(super) fn in_a_rotation(stage: &Stage) -> Result<(), Failure> {
     let moved = rotating(stage, &data, &vaults).tasks("check").run()?;
     moved.reached_the_real_system()?;
     moved.line("cvm-tests: whole kept-1")?;
-    assert_field(&moved.receipt()?, "/data/what", &"opened")?;
+    assert_field(&moved.receipt()?, "/data/open_mode", &"opened")?;
     assert_field(&moved.receipt()?, "/unlock/threshold", &3)
 }
 

@@ -15,7 +15,7 @@ pub(super) fn survives_a_second_boot_into_systemd(stage: &Stage) -> Result<(), F
     let first = boot("write:hello")?;
     first.reached_the_real_system()?;
     first.line("system-up: the real system runs")?;
-    assert_field(&first.receipt()?, "/data/what", &"formatted")?;
+    assert_field(&first.receipt()?, "/data/open_mode", &"formatted")?;
 
     let second = boot("read,units,status")?;
     second.reached_the_real_system()?;
@@ -33,7 +33,7 @@ pub(super) fn survives_a_second_boot_into_systemd(stage: &Stage) -> Result<(), F
     // Closed cleanly at shutdown: what stays mapped to the end is the root.
     second.line("All filesystems unmounted")?;
     second.line("Not all DM devices detached, 1 left")?;
-    assert_field(&second.receipt()?, "/data/what", &"opened")?;
+    assert_field(&second.receipt()?, "/data/open_mode", &"opened")?;
     assert_field(&second.receipt()?, "/unlock/threshold", &2)
 }
 
@@ -63,7 +63,7 @@ pub(super) fn refuses_to_format_under_a_key_of_anybodys(stage: &Stage) -> Result
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?.uncommitted());
     let ended = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").run()?;
     ended.powered_off_with(26)?;
-    ended.line("cvm.vault.commit=none with cvm.data.format")?;
+    ended.line("cvm.vault.key-commitment=none with cvm.data.format")?;
     if data.is_blank()? { Ok(()) } else { Err(Failure("the disk was written to".to_owned())) }
 }
 
@@ -75,39 +75,45 @@ pub(super) fn formats_a_large_sparse_disk(stage: &Stage) -> Result<(), Failure> 
     };
     let first = boot("write:large,mounts")?;
     first.reached_the_real_system()?;
-    assert_field(&first.receipt()?, "/data/header", &"sealed")?;
+    assert_field(&first.receipt()?, "/data/header_authenticated", &true)?;
     let second = boot("read")?;
     second.line("cvm-tests: marker is large")?;
-    assert_field(&second.receipt()?, "/data/header", &"sealed")
+    assert_field(&second.receipt()?, "/data/header_authenticated", &true)
 }
 
-/// A disk made with each cipher and file system, written to, closed, opened again.
+/// Formats a disk with each cipher and file system, writes to it, and opens it again under a command line that names no cipher.
 fn opens_again(stage: &Stage, words: &[&str], bytes: u64) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank_of(&stage.folder, bytes)?, Vaults::up(&stage.artifacts, 2, 3)?);
-    let boot = |tasks: &str| {
+    let boot = |words: &[&str], tasks: &str| {
         let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
         words.iter().fold(boot, |boot, word| boot.word(*word)).tasks(tasks).run()
     };
-    let first = boot("files:kept:3,mounts")?;
+    let first = boot(words, "files:kept:3,mounts")?;
     first.reached_the_real_system()?;
-    let second = boot("check,status")?;
+    let (cipher, rest): (Vec<_>, Vec<_>) = words.iter().partition(|word| word.starts_with("cvm.data.cipher="));
+    let second = boot(&rest, "check,status")?;
     second.reached_the_real_system()?;
     for number in 1..=3 {
         second.line(&format!("whole kept-{number}"))?;
     }
-    assert_field(&second.receipt()?, "/data/what", &"opened")?;
-    assert_field(&second.receipt()?, "/data/header", &"sealed")?;
+    assert_field(&second.receipt()?, "/data/open_mode", &"opened")?;
+    assert_field(&second.receipt()?, "/data/header_authenticated", &true)?;
     // What this version and the kernel take for the size of the disk is the same.
     second.no_line("the disk's size has changed")?;
+    if let Some(cipher) = cipher.first() {
+        assert_field(&second.receipt()?, "/data/cipher", &cipher.trim_start_matches("cvm.data.cipher="))?;
+        // A cipher that the command line names is required of an existing disk too.
+        boot(&["cvm.data.cipher=xts-hmac"], "read")?.powered_off_with(75)?;
+    }
     [&first, &second].into_iter().try_for_each(|ended| ended.no_line("INTEGRITY AEAD ERROR"))
 }
 
 pub(super) fn keeps_files_on_xfs_under_aegis(stage: &Stage) -> Result<(), Failure> {
-    opens_again(stage, &["cvm.data.fs=xfs", "cvm.data.cipher=aegis"], 512 << 20)
+    opens_again(stage, &["cvm.data.fstype=xfs", "cvm.data.cipher=aegis"], 512 << 20)
 }
 
 pub(super) fn keeps_files_on_btrfs_under_gcm(stage: &Stage) -> Result<(), Failure> {
-    opens_again(stage, &["cvm.data.fs=btrfs", "cvm.data.cipher=gcm"], 320 << 20)
+    opens_again(stage, &["cvm.data.fstype=btrfs", "cvm.data.cipher=gcm"], 320 << 20)
 }
 
 pub(super) fn keeps_files_after_a_full_wipe(stage: &Stage) -> Result<(), Failure> {
@@ -134,19 +140,19 @@ pub(super) fn opens_a_disk_that_others_made(stage: &Stage) -> Result<(), Failure
     let opened = Boot::new(stage).data(&data, &vaults).tasks("read").run()?;
     opened.reached_the_real_system()?;
     opened.line("cvm-tests: marker is theirs")?;
-    opened.line("unlock: cvm.vault.commit=none: nothing tells the owner's vaults from others of the same build")?;
+    opened.line("unlock: cvm.vault.key-commitment=none: nothing proves who owns the vaults and the disk")?;
     assert_field(&opened.receipt()?, "/unlock/key_proof", &"disk")?;
-    opened.line("cvm-init: data: opened").and(opened.line(", unsealed"))?;
-    assert_field(&opened.receipt()?, "/data/header", &"unsealed")?;
-    Boot::new(stage).data(&data, &vaults).word("cvm.data.seal=require").run()?.powered_off_with(84)?;
+    opened.line("cvm-init: data: opened").and(opened.line(", header not authenticated"))?;
+    assert_field(&opened.receipt()?, "/data/header_authenticated", &false)?;
+    Boot::new(stage).data(&data, &vaults).word("cvm.data.header-auth=require").run()?.powered_off_with(84)?;
 
-    // Rotation gives it a cheap key derivation, a seal, and a key that is committed to.
+    // Rotation gives it a cheap key derivation, an authentication token, and a key that is committed to.
     let vaults = vaults.committed().rotating()?;
     let rotated = Boot::new(stage).data(&data, &vaults).tasks("read").run()?;
     rotated.line("cvm-tests: marker is theirs")?;
-    assert_field(&rotated.receipt()?, "/data/what", &"rotated")?;
+    assert_field(&rotated.receipt()?, "/data/open_mode", &"rotated")?;
     assert_field(&rotated.receipt()?, "/unlock_previous/key_proof", &"commitment")?;
-    assert_field(&rotated.receipt()?, "/data/header", &"sealed")?;
+    assert_field(&rotated.receipt()?, "/data/header_authenticated", &true)?;
     let json = crate::disk::header_json(&data)?;
     let slots = json.pointer("/keyslots").and_then(|slots| slots.as_object()).map(|slots| slots.values().collect::<Vec<_>>());
     match slots.as_deref() {
@@ -154,9 +160,9 @@ pub(super) fn opens_a_disk_that_others_made(stage: &Stage) -> Result<(), Failure
         other => return Err(Failure(format!("keyslots after rotation: {other:?}"))),
     }
     let vaults = vaults.rotated();
-    let after = Boot::new(stage).data(&data, &vaults).word("cvm.data.seal=require").tasks("read").run()?;
+    let after = Boot::new(stage).data(&data, &vaults).word("cvm.data.header-auth=require").tasks("read").run()?;
     after.line("cvm-tests: marker is theirs")?;
-    assert_field(&after.receipt()?, "/data/what", &"opened")
+    assert_field(&after.receipt()?, "/data/open_mode", &"opened")
 }
 
 pub(super) fn upgrade_is_denied_until_promoted(stage: &Stage) -> Result<(), Failure> {
@@ -165,7 +171,7 @@ pub(super) fn upgrade_is_denied_until_promoted(stage: &Stage) -> Result<(), Fail
     image().tasks("write:kept").run()?.reached_the_real_system()?;
 
     // The new image differs in its command line, so in RTMR2.
-    let upgraded = || image().word("cvm.log=debug").word("cvm.vault.patience=15s").tasks("read");
+    let upgraded = || image().word("cvm.log=debug").word("cvm.vault.timeout=15s").tasks("read");
     let denied = upgraded().ungranted().run()?;
     denied.rebooted_with(51)?;
     // The old one still is let in: an upgrade that fails is no outage.
@@ -174,7 +180,7 @@ pub(super) fn upgrade_is_denied_until_promoted(stage: &Stage) -> Result<(), Fail
     let opened = upgraded().ungranted().run()?;
     opened.reached_the_real_system()?;
     opened.line("cvm-tests: marker is kept")?;
-    assert_field(&opened.receipt()?, "/data/what", &"opened")
+    assert_field(&opened.receipt()?, "/data/open_mode", &"opened")
 }
 
 pub(super) fn finds_its_disks_on_nvme_and_scsi(stage: &Stage) -> Result<(), Failure> {
@@ -193,7 +199,7 @@ pub(super) fn finds_its_disks_on_nvme_and_scsi(stage: &Stage) -> Result<(), Fail
         ended.reached_the_real_system()?;
         ended.line(driver)?;
         ended.line("cvm-tests: marker is moved")?;
-        assert_field(&ended.receipt()?, "/data/what", &"opened")?;
+        assert_field(&ended.receipt()?, "/data/open_mode", &"opened")?;
     }
     Ok(())
 }

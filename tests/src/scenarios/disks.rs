@@ -26,8 +26,8 @@ pub(super) fn copies_to_a_new_disk_with_a_key_of_its_own(stage: &Stage) -> Resul
     copied.line("cvm-tests: marker is kept")?;
     copied.line("cvm-tests: copied to /srv")?;
     let receipt = copied.receipt()?;
-    assert_field(&receipt, "/data/what", &"opened")?;
-    assert_field(&receipt, "/more_data/0/what", &"formatted")?;
+    assert_field(&receipt, "/data/open_mode", &"opened")?;
+    assert_field(&receipt, "/more_data/0/open_mode", &"formatted")?;
     assert_field(&receipt, "/more_data/0/name", &"srv")?;
 
     let vaults = vaults.rotating()?;
@@ -35,8 +35,8 @@ pub(super) fn copies_to_a_new_disk_with_a_key_of_its_own(stage: &Stage) -> Resul
     let rotated = both(&vaults, &["cvm.data.grow=yes"], "read")?;
     rotated.reached_the_real_system()?;
     let receipt = rotated.receipt()?;
-    assert_field(&receipt, "/data/what", &"rotated")?;
-    assert_field(&receipt, "/more_data/0/what", &"rotated")?;
+    assert_field(&receipt, "/data/open_mode", &"rotated")?;
+    assert_field(&receipt, "/more_data/0/open_mode", &"rotated")?;
     if receipt.pointer("/more_data/0/grown_from_bytes").and_then(Value::as_u64).is_none() {
         return Err(Failure("the second disk did not grow".to_owned()));
     }

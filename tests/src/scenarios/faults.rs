@@ -48,8 +48,10 @@ pub(super) fn failing_disks_end_as_policy_says(stage: &Stage) -> Result<(), Fail
     for (kind, on_error) in [("ext4", "panic"), ("xfs", "panic"), ("btrfs", "remount-ro")] {
         let (data, vaults) = (DataDisk::blank_of(&stage.folder, 512 << 20)?, Vaults::up(&stage.artifacts, 2, 3)?);
         let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank");
-        let boot =
-            boot.word(format!("cvm.data.fs={kind}")).word(format!("cvm.data.on-error={on_error}")).tasks("until-it-fails,visit");
+        let boot = boot
+            .word(format!("cvm.data.fstype={kind}"))
+            .word(format!("cvm.data.on-error={on_error}"))
+            .tasks("until-it-fails,visit");
         let ended = boot.run_with(|vm| {
             vm.console().wait_for("cvm-tests: writing", READY).doing("the first write")?;
             vm.resize_disk(1, AREA).doing("taking the disk away")

@@ -11,7 +11,7 @@ use crate::relay::Switch;
 use crate::{Boot, DataDisk, Ended, Failure, Vaults};
 
 /// The longest that is tried: under emulation a dial, a quote and a share take some two seconds.
-const PATIENCE: &str = "cvm.vault.patience=15s";
+const PATIENCE: &str = "cvm.vault.timeout=15s";
 
 /// Switches a host's relays over when the console says so.
 struct Watcher {
@@ -50,7 +50,7 @@ fn run(boot: Boot<'_>, host: &Vaults) -> Result<Ended, Failure> {
 /// Expects that the host's shares came, made no key, and that nothing came of them.
 fn refused(ended: &Ended, host: &Vaults) -> Result<(), Failure> {
     ended.rebooted_with(52)?;
-    ended.line("the shares make no key that fits")?;
+    ended.line("the shares do not combine to the key that policy expects")?;
     ended.no_line("phase data")?;
     match host.node(0)?.served().exports + host.node(1)?.served().exports + host.node(2)?.served().exports {
         2.. => Ok(()),
@@ -82,7 +82,7 @@ pub(super) fn no_disk_of_the_hosts_is_opened(stage: &Stage) -> Result<(), Failur
     let opened = run(Boot::new(stage).data(&data, &vaults).tasks("read"), &host)?;
     opened.reached_the_real_system()?;
     opened.line("cvm-tests: marker is of-the-host")?;
-    opened.line("cvm.vault.commit=none: nothing tells the owner's vaults")?;
+    opened.line("cvm.vault.key-commitment=none: nothing proves who owns the vaults")?;
     assert_field(&opened.receipt()?, "/unlock/key_proof", &"disk")
 }
 
@@ -95,7 +95,7 @@ pub(super) fn no_disk_is_rotated_to_the_hosts_key(stage: &Stage) -> Result<(), F
     let (host, switch) = (Vaults::up(&stage.artifacts, 2, 3)?.rotating()?, Switch::default());
     let vaults = vaults.rotating()?.led_to(&host, &switch)?;
     let boot = Boot::new(stage).data(&data, &vaults).word(PATIENCE);
-    let watched = boot.copy_to(Watcher::until(&switch, "unlock: a disk does not answer to "));
+    let watched = boot.copy_to(Watcher::until(&switch, "unlock: a disk does not open with "));
     refused(&run(watched, &host)?, &host)?;
     if data.read(0, 20 << 20)? != before {
         return Err(Failure("the disk was written to".to_owned()));
@@ -104,8 +104,8 @@ pub(super) fn no_disk_is_rotated_to_the_hosts_key(stage: &Stage) -> Result<(), F
     let switch = Switch::default();
     let vaults = vaults.led_to(&host, &switch)?;
     let boot = Boot::new(stage).data(&data, &vaults).tasks("read");
-    let rotated = run(boot.copy_to(Watcher::until(&switch, "make no key that fits; trying again")), &host)?;
+    let rotated = run(boot.copy_to(Watcher::until(&switch, "do not combine to the key; trying again")), &host)?;
     rotated.reached_the_real_system()?;
     rotated.line("cvm-tests: marker is kept")?;
-    assert_field(&rotated.receipt()?, "/data/what", &"rotated")
+    assert_field(&rotated.receipt()?, "/data/open_mode", &"rotated")
 }

@@ -28,7 +28,7 @@ impl<'a> Play<'a> {
     fn boot(&self, bytes: u64, words: &[&str], tasks: &str) -> Result<Ended, Failure> {
         self.data.resize(bytes)?;
         let boot = Boot::new(self.stage).data(&self.data, &self.vaults).cpus(4);
-        let boot = boot.word(format!("cvm.data.fs={}", self.kind)).tasks(tasks);
+        let boot = boot.word(format!("cvm.data.fstype={}", self.kind)).tasks(tasks);
         words.iter().fold(boot, |boot, word| boot.word(*word)).run()
     }
 

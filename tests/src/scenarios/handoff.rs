@@ -31,7 +31,7 @@ pub(super) fn leaves_nothing_of_its_own(stage: &Stage) -> Result<(), Failure> {
     let tpm = Tpm::start().doing("a TPM")?;
     let ended = Boot::new(stage).production().arguments(tpm.arguments()).word("cvm.measure=tpm").tasks("alone").run()?;
     ended.reached_the_real_system()?;
-    assert_field(&ended.receipt()?, "/measured/pcr/number", &15)?;
+    assert_field(&ended.receipt()?, "/measurement/pcr/number", &15)?;
     nothing_is_left(&ended)
 }
 
@@ -73,11 +73,11 @@ pub(super) fn stops_at_an_init_that_is_no_program(stage: &Stage) -> Result<(), F
         ("/sbin/no-such-init", "No such file"),
         ("/usr/lib/os-release", "Permission denied"),
         ("/usr/bin", "Permission denied"),
-        ("/usr/lib/cvm-tests/no-interpreter", "/usr/lib/cvm-tests/nobody, which it needs to start: openat2"),
+        ("/usr/lib/cvm-tests/no-interpreter", "/usr/lib/cvm-tests/nobody, its interpreter: openat2"),
     ] {
         let ended = Boot::new(stage).systemd().word(format!("init={init}")).word("cvm.debug=timeline").run()?;
         ended.powered_off_with(94)?;
-        ended.line(&format!("init={init} is no program of the verified root"))?;
+        ended.line(&format!("init={init} cannot be started in the verified root"))?;
         ended.line(why)?;
         ended.no_line("handoff: initramfs emptied")?;
     }
@@ -104,7 +104,7 @@ pub(super) fn reboots_when_a_quote_has_no_end(stage: &Stage) -> Result<(), Failu
     let boot = Boot::new(stage).data(&data, &vaults).word("cvm.data.format=if-blank").habits(habits).quotes(two);
     let ended = boot.run()?;
     ended.rebooted_with(98)?;
-    ended.line("threads of PID 1 did not end in 40 s: vault ")?;
+    ended.line("threads of PID 1 did not end within 40 s: vault ")?;
     ended.no_line("phase measure").map(drop)
 }
 

@@ -31,10 +31,10 @@ pub(super) fn refuses_a_rewritten_header(stage: &Stage) -> Result<(), Failure> {
     let cases = [
         // CVE-2025-59054 and kin. The header is judged before the network is up: no vault is asked.
         ("null keyslot cipher", null, 75, false),
-        // Allowed by the list, and not what was sealed.
+        // Allowed by the list, but not what the token authenticates.
         ("dearer key derivation", ("\"iterations\":1000", "\"iterations\":9000"), 85, true),
-        ("seal of another state", ("\"state\":\"ready\"", "\"state\":\"formatting\""), 85, true),
-        ("seal stripped", ("cvm-init.seal", "privasys-vault"), 84, false),
+        ("token of another state", ("\"state\":\"ready\"", "\"state\":\"formatting\""), 85, true),
+        ("token removed", ("cvm-init.header-auth", "privasys-vault"), 84, false),
     ];
     for (name, (from, to), code, asked) in cases {
         let copy = data.copy("spoiled.raw")?;
@@ -55,7 +55,7 @@ pub(super) fn restores_a_backup_from_before_a_rotation(stage: &Stage) -> Result<
     let backup = data.copy("backup.raw")?;
     let vaults = vaults.rotating()?;
     let rotated = Boot::new(stage).data(&data, &vaults).tasks("write:after").run()?;
-    assert_field(&rotated.receipt()?, "/data/what", &"rotated")?;
+    assert_field(&rotated.receipt()?, "/data/open_mode", &"rotated")?;
 
     let vaults = vaults.rotated();
     // The key of today does not open the keyslot of then, and nothing is formatted because of that.
@@ -109,7 +109,7 @@ pub(super) fn mends_a_torn_header_copy(stage: &Stage) -> Result<(), Failure> {
     data.flip(4096 + 100)?;
     let ended = image(stage, &data, &vaults).tasks("read").run()?;
     ended.line("cvm-tests: marker is kept")?;
-    assert_field(&ended.receipt()?, "/data/header", &"sealed")?;
+    assert_field(&ended.receipt()?, "/data/header_authenticated", &true)?;
     // The salt of a copy is its own, so the mended one is not the same to the byte; its metadata is.
     if data.read(4096, 12 << 10)? == whole { Ok(()) } else { Err(Failure("the copy was not mended".to_owned())) }
 }
@@ -155,7 +155,7 @@ pub(super) fn swapped_and_cloned_disks_are_refused(stage: &Stage) -> Result<(), 
     let clone = data.copy("clone.raw")?;
     let ended = image(stage, &data, &vaults).disk(clone.attached_as("data")).run()?;
     ended.powered_off_with(70)?;
-    ended.line("is there more than once")?;
+    ended.line("exists more than once")?;
     Ok(())
 }
 
@@ -166,7 +166,7 @@ pub(super) fn other_sizes_end_as_they_must(stage: &Stage) -> Result<(), Failure>
     let larger = image(stage, &data, &vaults).tasks("read,check,close").run()?;
     larger.line("cvm-tests: marker is kept")?;
     larger.line("cvm-tests: the disk is closed")?;
-    assert_field(&larger.receipt()?, "/data/what", &"opened")?;
+    assert_field(&larger.receipt()?, "/data/open_mode", &"opened")?;
     data.resize(160 << 20)?;
     // An entry of dm-integrity's journal for a sector that only the larger disk has, as a power cut leaves it: the kernel would drop it.
     let unused = data.read(JOURNAL, 8)?;
@@ -191,10 +191,10 @@ pub(super) fn an_older_header_is_not_the_current_keys(stage: &Stage) -> Result<(
     let vaults = vaults.rotating()?;
     let rotated = Boot::new(stage).data(&data, &vaults).tasks("read").run()?;
     rotated.line("cvm-tests: marker is kept")?;
-    assert_field(&rotated.receipt()?, "/data/what", &"rotated")?;
+    assert_field(&rotated.receipt()?, "/data/open_mode", &"rotated")?;
     assert_field(&rotated.receipt()?, "/unlock_previous/threshold", &2)?;
     let again = Boot::new(stage).data(&data, &vaults).tasks("read").run()?;
-    assert_field(&again.receipt()?, "/data/what", &"opened")?;
+    assert_field(&again.receipt()?, "/data/open_mode", &"opened")?;
     // The host puts the header of before back: an image that knows the new key only refuses it.
     data.write(0, &older)?;
     let vaults = vaults.rotated();

@@ -21,26 +21,26 @@ pub(super) fn boots_a_signed_uki(stage: &Stage) -> Result<(), Failure> {
     let (vaults, data) = (Vaults::of_images(&stage.artifacts, 2, 3)?.at(&Chain::Uki.ports())?, DataDisk::blank(&stage.folder)?);
     let ended = boots_through_firmware(stage, Chain::Uki, &vaults, &data)?;
     ended.line("secureboot: Secure boot enabled")?;
-    assert_field(&ended.receipt()?, "/data/what", &"formatted")?;
+    assert_field(&ended.receipt()?, "/data/open_mode", &"formatted")?;
 
     // The host turns Secure Boot off and leaves words for systemd in a variable, which no measurement of a policy has in it.
     let ended = boots_through_firmware(stage, Chain::Open, &vaults, &data)?;
     ended.line("secureboot: Secure boot disabled")?;
     exactly(&ended, "host is named cvm")?;
-    assert_field(&ended.receipt()?, "/data/what", &"opened")
+    assert_field(&ended.receipt()?, "/data/open_mode", &"opened")
 }
 
 pub(super) fn boots_shim_and_grub(stage: &Stage) -> Result<(), Failure> {
     let (vaults, data) = (Vaults::of_images(&stage.artifacts, 2, 3)?.at(&Chain::Grub.ports())?, DataDisk::blank(&stage.folder)?);
     let ended = boots_through_firmware(stage, Chain::Grub, &vaults, &data)?;
     ended.line("secureboot: Secure boot enabled")?;
-    assert_field(&ended.receipt()?, "/data/what", &"formatted")?;
+    assert_field(&ended.receipt()?, "/data/open_mode", &"formatted")?;
 
     // Without Secure Boot GRUB has nobody verify the kernel, and so nobody measures it as a program: another RTMR1. The ports of the image's
     // vaults are taken once in a run, so this is no scenario of its own.
     let ended = boots_through_firmware(stage, Chain::OpenGrub, &vaults, &data)?;
     ended.line("secureboot: Secure boot disabled")?;
-    assert_field(&ended.receipt()?, "/data/what", &"opened")
+    assert_field(&ended.receipt()?, "/data/open_mode", &"opened")
 }
 
 /// The whole command line of production holds, the simulated module being signed by a key that the firmware has. The firmware's log is what

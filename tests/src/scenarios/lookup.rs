@@ -98,7 +98,7 @@ pub(super) fn finds_large_sectors_and_long_serials(stage: &Stage) -> Result<(), 
     boot("write:kept").run()?.reached_the_real_system()?;
     let second = boot("read").run()?;
     second.line("cvm-tests: marker is kept")?;
-    assert_field(&second.receipt()?, "/data/what", &"opened")?;
+    assert_field(&second.receipt()?, "/data/open_mode", &"opened")?;
     // The image's table is for sectors of 512 bytes.
     let root = boot("none").root_sectors(4096).run()?;
     root.powered_off_with(38)?;

@@ -32,29 +32,29 @@ pub(super) fn measures_into_rtmr3(stage: &Stage) -> Result<(), Failure> {
         let events = records(&ended, "rtmr-measure.log", Register::Rtmr(3), &EVENTS)?;
         let rtmr3 = register(&ended, 3)?;
         same("RTMR3 and its log", &hex(&replayed(&events, Hash::Sha384)?), &hex(&rtmr3))?;
-        assert_field(&receipt, "/measured/rtmr3/after", &hex(&rtmr3))?;
-        assert_field(&receipt, "/measured/rtmr3/before", &"00".repeat(48))?;
-        assert_field(&receipt, "/measured/events", &6)?;
+        assert_field(&receipt, "/measurement/rtmr3/after", &hex(&rtmr3))?;
+        assert_field(&receipt, "/measurement/rtmr3/before", &"00".repeat(48))?;
+        assert_field(&receipt, "/measurement/events", &6)?;
         // RTMR2 is what the boot measured and the cap, and nothing else.
         let cap = records(&ended, "rtmr-measure.log", Register::Rtmr(2), &EVENTS[5..])?;
         let [_, _, before, _] = td.rtmrs;
         let cap = cap.first().and_then(|record| record.digest(Hash::Sha384)).unwrap_or_default();
         let capped = hex(&Hash::Sha384.extend(&before.0, cap));
         same("RTMR2 and the cap", &capped, &hex(&register(&ended, 2)?))?;
-        assert_field(&receipt, "/measured/rtmr2/before", &hex(&before.0))?;
-        assert_field(&receipt, "/measured/rtmr2/after", &capped)?;
+        assert_field(&receipt, "/measurement/rtmr2/before", &hex(&before.0))?;
+        assert_field(&receipt, "/measurement/rtmr2/after", &capped)?;
         // What a verifier reads is what the receipt says.
         let texts = texts(&events)?;
         for (event, event_field, receipt_field) in [
             (0, "/sha256", "/policy_sha256"),
             (1, "/roothash", "/root_hash"),
-            (2, "/outcome/generation", "/unlock/generation"),
-            (2, "/outcome/key_proof", "/unlock/key_proof"),
-            (2, "/outcome/vaults/0/verdict", "/unlock/vaults/0/verdict"),
+            (2, "/unlock/share_set_id", "/unlock/share_set_id"),
+            (2, "/unlock/key_proof", "/unlock/key_proof"),
+            (2, "/unlock/vaults/0/status", "/unlock/vaults/0/status"),
             (3, "/luks_uuid", "/data/luks_uuid"),
             (3, "/handle", "/unlock/handle"),
-            (3, "/header", "/data/header"),
-            (4, "/words", "/debug"),
+            (3, "/header_authenticated", "/data/header_authenticated"),
+            (4, "/arguments", "/debug"),
         ] {
             let measured = texts.get(event).and_then(|text| text.pointer(event_field)).cloned().unwrap_or_default();
             let told = receipt.pointer(receipt_field).cloned().unwrap_or_default();
@@ -63,7 +63,7 @@ pub(super) fn measures_into_rtmr3(stage: &Stage) -> Result<(), Failure> {
                 return Err(Failure(format!("{receipt_field} of the receipt is not there")));
             }
         }
-        assert_field(texts.get(3).unwrap_or(&Value::Null), "/what", &what)?;
+        assert_field(texts.get(3).unwrap_or(&Value::Null), "/open_mode", &what)?;
     }
     Ok(())
 }
@@ -80,14 +80,14 @@ pub(super) fn nothing_after_the_handoff_gets_the_key(stage: &Stage) -> Result<()
     // Without the cap a program of the running system gets the key, with the same client and the same quotes.
     let open = boot().word("cvm.measure=off").run()?;
     open.reached_the_real_system()?;
-    assert_field(&open.receipt()?, "/measured/events", &0)?;
+    assert_field(&open.receipt()?, "/measurement/events", &0)?;
     if gave(&open, "gave a share") != 3 {
         return Err(Failure("without the cap a later program is refused too: the scenario shows nothing".to_owned()));
     }
     // The nodes match MRTD, RTMR1 and RTMR2 alone, as real ones do.
     let capped = boot().run()?;
     capped.reached_the_real_system()?;
-    assert_field(&capped.receipt()?, "/measured/capped", &true)?;
+    assert_field(&capped.receipt()?, "/measurement/rtmr2_capped", &true)?;
     match (gave(&capped, "gave a share"), gave(&capped, "denied by the key's policy")) {
         (0, 3) => Ok(()),
         (gave, denied) => {
@@ -107,8 +107,8 @@ pub(super) fn stops_where_the_kernel_offers_no_registers(stage: &Stage) -> Resul
     ended.no_line("phase net")?;
     let ended = boot("cvm.measure=off").run()?;
     ended.reached_the_real_system()?;
-    assert_field(&ended.receipt()?, "/measured/capped", &false)?;
-    assert_field(&ended.receipt()?, "/data/what", &"formatted")
+    assert_field(&ended.receipt()?, "/measurement/rtmr2_capped", &false)?;
+    assert_field(&ended.receipt()?, "/data/open_mode", &"formatted")
 }
 
 fn again(ended: &Ended) -> Vec<&String> {
@@ -116,18 +116,18 @@ fn again(ended: &Ended) -> Vec<&String> {
 }
 
 pub(super) fn finds_its_command_line_in_a_ccel(stage: &Stage) -> Result<(), Failure> {
-    let require = || Boot::new(stage).word("cvm.measured=require");
+    let require = || Boot::new(stage).word("cvm.measure.require-cmdline=yes");
     let ended = require().ccel(ccel).run()?;
     ended.reached_the_real_system()?;
     let receipt = ended.receipt()?;
-    assert_field(&receipt, "/measured/command_line/measured", &"yes")?;
-    assert_field(&receipt, "/measured/command_line/log", &"ccel")?;
-    assert_field(&receipt, "/measured/command_line/by", &"the kernel's EFI stub")?;
+    assert_field(&receipt, "/measurement/command_line/measured", &"yes")?;
+    assert_field(&receipt, "/measurement/command_line/log", &"ccel")?;
+    assert_field(&receipt, "/measurement/command_line/by", &"the kernel's EFI stub")?;
 
     // Log and registers agree with one another, and not with the kernel's command line.
     let ended = require().ccel(ccel).measures_another_line("roothash=00 quiet").run()?;
     ended.powered_off_with(97)?;
-    ended.line("the ccel log has another command line than ours, or none")?;
+    ended.line("the ccel log contains another command line than /proc/cmdline, or none")?;
 
     // A log that the host wrote to please: it has our line, and does not make the registers what they are.
     let lie = |memory, cpus, prediction: &Prediction| {
@@ -142,8 +142,8 @@ pub(super) fn finds_its_command_line_in_a_ccel(stage: &Stage) -> Result<(), Fail
     // Nobody requires it: the boot goes on, and says what it knows.
     let ended = Boot::new(stage).ccel(|_, _, _| b"no log at all".to_vec()).run()?;
     ended.reached_the_real_system()?;
-    assert_field(&ended.receipt()?, "/measured/command_line/measured", &"unknown")?;
-    assert_field(&ended.receipt()?, "/measured/command_line/reason", &"the ccel log is malformed")
+    assert_field(&ended.receipt()?, "/measurement/command_line/measured", &"unknown")?;
+    assert_field(&ended.receipt()?, "/measurement/command_line/reason", &"the ccel log is malformed")
 }
 
 pub(super) fn stops_where_a_named_register_is_missing(stage: &Stage) -> Result<(), Failure> {
@@ -153,22 +153,22 @@ pub(super) fn stops_where_a_named_register_is_missing(stage: &Stage) -> Result<(
     ended.powered_off_with(90)?;
     ended.no_line("phase net")?;
     Boot::new(stage).production().word("cvm.measure=rtmr").run()?.powered_off_with(90)?;
-    let ended = Boot::new(stage).data(&data, &vaults).word("cvm.measured=require").run()?;
+    let ended = Boot::new(stage).data(&data, &vaults).word("cvm.measure.require-cmdline=yes").run()?;
     ended.powered_off_with(97)?;
     ended.line("firmware left no log")?;
     ended.no_line("phase net")
 }
 
 pub(super) fn measures_into_a_tpm(stage: &Stage) -> Result<(), Failure> {
-    let boot = Boot::new(stage).production().through_firmware().word("cvm.measure=tpm").word("cvm.measured=require");
+    let boot = Boot::new(stage).production().through_firmware().word("cvm.measure=tpm").word("cvm.measure.require-cmdline=yes");
     let boot = boot.systemd().tasks("measured,firmware,pcrlock").for_at_most(THROUGH_FIRMWARE);
     let prediction = boot.prediction()?;
     let ended = boot.run()?;
     ended.reached_the_real_system()?;
     let receipt = ended.receipt()?;
-    assert_field(&receipt, "/measured/command_line/measured", &"yes")?;
-    assert_field(&receipt, "/measured/command_line/log", &"tpm")?;
-    assert_field(&receipt, "/measured/pcr/number", &15)?;
+    assert_field(&receipt, "/measurement/command_line/measured", &"yes")?;
+    assert_field(&receipt, "/measurement/command_line/log", &"tpm")?;
+    assert_field(&receipt, "/measurement/pcr/number", &15)?;
     pcr_holds_its_log(&ended)?;
     pcrlock_agrees(&ended)?;
     is_predicted(&ended, &prediction)
@@ -191,7 +191,7 @@ fn pcr_holds_its_log(ended: &Ended) -> Result<(), Failure> {
     for (_, value) in &banks {
         let hash = Hash::ALL.into_iter().find(|hash| hash.bytes() == value.len()).ok_or_else(|| Failure("a bank".to_owned()))?;
         same("PCR 15 and its log", &hex(&replayed(&records, hash)?), &hex(value))?;
-        assert_field(&ended.receipt()?, &format!("/measured/pcr/values/{}", hash.name()), &hex(value))?;
+        assert_field(&ended.receipt()?, &format!("/measurement/pcr/values/{}", hash.name()), &hex(value))?;
     }
     if banks.len() != 2 {
         return Err(Failure(format!("{} banks of PCR 15, not two", banks.len())));

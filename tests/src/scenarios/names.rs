@@ -65,20 +65,20 @@ pub(super) fn lies_about_names_only_cost_time(stage: &Stage) -> Result<(), Failu
         ("vault-1.example", Says::Code(ResponseCode::Refused)),
         // vault-2 is told not to be there at all.
     ];
-    let ended = boot(stage, &data, &vaults).lan(&lan(zone, UDP_ONLY)?).word("cvm.vault.patience=15s").run()?;
+    let ended = boot(stage, &data, &vaults).lan(&lan(zone, UDP_ONLY)?).word("cvm.vault.timeout=15s").run()?;
     patience_was(&ended, 15, 50)?;
     ended.line("vault vault-0.example")?;
     ended.line("down: the name has no address")?;
-    ended.line("down: name server failure 5")?;
+    ended.line("down: the name server failed with code 5")?;
     Ok(())
 }
 
 pub(super) fn silent_name_servers_end_with_patience(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, named(stage, 2, 3)?);
     let zone: Zone = (["vault-0.example", "vault-1.example", "vault-2.example"]).map(|name| (name, Says::Silence)).to_vec();
-    let ended = boot(stage, &data, &vaults).lan(&lan(zone, UDP_ONLY)?).word("cvm.vault.patience=20s").run()?;
+    let ended = boot(stage, &data, &vaults).lan(&lan(zone, UDP_ONLY)?).word("cvm.vault.timeout=20s").run()?;
     patience_was(&ended, 20, 50)?;
-    ended.line("no answer of a name server")?;
+    ended.line("no name server answered")?;
     Ok(())
 }
 
@@ -113,10 +113,10 @@ pub(super) fn names_that_lead_to_others_first_cost_time_only(stage: &Stage) -> R
     let boot = boot(stage, &data, &vaults).lan(&lan).word("cvm.net=dual").tasks("mounts");
     others.grant(&boot.measurement()?)?;
     let ended = boot.run()?;
-    ended.line("forged: challenge: node not verified: mrenclave ")?;
+    ended.line("untrusted: challenge: node not verified: mrenclave ")?;
     ended.line("denied by the key's policy; trying again")?;
     ended.line("vault vault-2.example")?;
-    ended.line("its share and the others make no key that fits; trying again")?;
+    ended.line("its share and the others do not combine to the key; trying again")?;
     ended.reached_the_real_system()?;
     ended.line("mounts| /dev/mapper/data-crypt /data ext4")?;
     Ok(())

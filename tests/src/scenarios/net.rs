@@ -34,7 +34,7 @@ pub(super) fn patience_was(ended: &Ended, seconds: u64, code: u8) -> Result<(), 
 pub(super) fn stops_in_time_without_a_dhcp_server(stage: &Stage) -> Result<(), Failure> {
     let (data, vaults) = (DataDisk::blank(&stage.folder)?, Vaults::up(&stage.artifacts, 2, 3)?);
     let lan = Lan::start(|bytes| if dhcp::asked(bytes).is_some() { Fate::Drop } else { Fate::Pass })?;
-    let ended = boot(stage, &data, &vaults).lan(&lan).word("cvm.vault.patience=20s").run()?;
+    let ended = boot(stage, &data, &vaults).lan(&lan).word("cvm.vault.timeout=20s").run()?;
     patience_was(&ended, 20, 42)?;
     // Never a silent wait.
     for left in ["14", "9", "4"] {
@@ -69,7 +69,7 @@ pub(super) fn takes_a_lease_among_hostile_answers(stage: &Stage) -> Result<(), F
     let ended = boot(stage, &data, &vaults).lan(&lan).tasks("links").run()?;
     ended.reached_the_real_system()?;
     ended.line("net: eth0 is 10.0.2.77/24")?;
-    ended.line("the server refused what it had offered")?;
+    ended.line("the DHCP server refused the address that it had offered")?;
     as_found(&ended)
 }
 
@@ -189,7 +189,7 @@ pub(super) fn makes_an_address_under_a_flood_of_routers(stage: &Stage) -> Result
     })?;
     let ended = boot(stage, &data, &vaults).lan(&lan).word("cvm.net=slaac").tasks("links").run()?;
     ended.reached_the_real_system()?;
-    ended.line("net: eth0: fec0::5054:ff:fe12:3456 is somebody else's")?;
+    ended.line("net: eth0: another host on the link uses fec0::5054:ff:fe12:3456")?;
     ended.line("net: eth0 is fec0::")?;
     as_found(&ended)
 }
@@ -202,7 +202,7 @@ pub(super) fn stops_in_time_when_every_address_is_somebodys(stage: &Stage) -> Re
         global.map_or(Fate::Pass, |(mac, address)| Fate::Answer(ndp::claim(mac, address).into_iter().collect()))
     })?;
     let boot = boot(stage, &data, &vaults).lan(&lan).word("cvm.net=static:fec0::99/64,gw=fec0::2");
-    let ended = boot.word("cvm.vault.patience=15s").run()?;
+    let ended = boot.word("cvm.vault.timeout=15s").run()?;
     patience_was(&ended, 15, 45)
 }
 
@@ -242,7 +242,7 @@ pub(super) fn unlocks_over_vsock_without_a_link(stage: &Stage) -> Result<(), Fai
     ended.reached_the_real_system()?;
     ended.line("mounts| /dev/mapper/data-crypt /data ext4")?;
     assert_field(&ended.receipt()?, "/link", &serde_json::Value::Null)?;
-    assert_field(&ended.receipt()?, "/unlock/vaults/1/verdict", &"served")
+    assert_field(&ended.receipt()?, "/unlock/vaults/1/status", &"served")
 }
 
 pub(super) fn link_lost_in_the_middle_comes_back(stage: &Stage) -> Result<(), Failure> {
@@ -262,7 +262,7 @@ pub(super) fn link_lost_in_the_middle_comes_back(stage: &Stage) -> Result<(), Fa
         vm.set_link("link", true).doing("plugging in")
     })?;
     ended.reached_the_real_system()?;
-    assert_field(&ended.receipt()?, "/unlock/vaults/0/verdict", &"served")
+    assert_field(&ended.receipt()?, "/unlock/vaults/0/status", &"served")
 }
 
 pub(super) fn stops_in_time_when_vaults_are_black_holes(stage: &Stage) -> Result<(), Failure> {
@@ -278,7 +278,7 @@ pub(super) fn stops_in_time_when_vaults_are_black_holes(stage: &Stage) -> Result
         counted.fetch_add(usize::from(lost), Ordering::Relaxed);
         if lost { Fate::Drop } else { Fate::Pass }
     })?;
-    let ended = boot(stage, &data, &vaults).lan(&lan).word("cvm.vault.patience=25s").run()?;
+    let ended = boot(stage, &data, &vaults).lan(&lan).word("cvm.vault.timeout=25s").run()?;
     patience_was(&ended, 25, 50)?;
     ended.line("unlock: 1 of 2 shares")?;
     let told = ended.lines.iter().filter(|line| line.contains("cvm-init: unlock: ") && line.contains(" s left")).count();

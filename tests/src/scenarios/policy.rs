@@ -19,7 +19,7 @@ pub(super) fn refuses_a_repeated_root_hash(stage: &Stage) -> Result<(), Failure>
 pub(super) fn debug_words_work_and_show(stage: &Stage) -> Result<(), Failure> {
     let boot = Boot::new(stage).word("cvm.debug=timeline,pause:policy,pause:measure,pause:handoff").word("cvm.log=debug");
     let ended = boot.run_with(|vm| {
-        ["behind policy", "before measure", "before handoff"].into_iter().try_for_each(|place| {
+        ["after policy", "before measure", "before handoff"].into_iter().try_for_each(|place| {
             vm.console().wait_for(&format!("cvm-init: paused {place}"), Duration::from_secs(90)).doing("the pause")?;
             vm.console().send("\n").doing("typing")
         })
@@ -37,7 +37,7 @@ pub(super) fn watchdog_ends_a_hang(stage: &Stage) -> Result<(), Failure> {
     // A pause that nobody ends is as good a hang as any: nothing is done any more.
     let boot = Boot::new(stage).word("cvm.watchdog=10").word("cvm.debug=pause:root");
     let ended = boot.run()?;
-    ended.line("watchdog: bites after 10 s without progress")?;
+    ended.line("watchdog: resets the machine after 10 s without progress")?;
     ended.line("paused before root")?;
     ended.no_line("cvm-init: E")?;
     if ended.exit == Exit::Rebooted { Ok(()) } else { Err(Failure(format!("ended by {:?}", ended.exit))) }
@@ -74,7 +74,7 @@ pub(super) fn crash_ends_with_a_word(stage: &Stage) -> Result<(), Failure> {
 }
 
 pub(super) fn parks_with_the_console_readable(stage: &Stage) -> Result<(), Failure> {
-    // The watchdog would end the reading: a parked machine has none.
+    // The watchdog would end the reading: a halted machine has none.
     let boot = Boot::new(stage).root_hash("11".repeat(32)).word("cvm.fail=halt").word("cvm.watchdog=10");
     let ended = boot.for_at_most(Duration::from_secs(40)).run()?;
     ended.line("cvm-init: E")?;

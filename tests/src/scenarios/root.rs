@@ -59,7 +59,7 @@ pub(super) fn panics_at_a_block_that_the_host_does_not_read(stage: &Stage) -> Re
 fn unread(ended: &Ended) -> Result<(), Failure> {
     ended.rebooted_with(37)?;
     ended.no_line("does not match the measured root hash")?;
-    ended.line("E37 root: the disk does not read the first block: read /dev/dm-0: ").map(drop)
+    ended.line("E37 root: the disk failed to read the first block: read /dev/dm-0: ").map(drop)
 }
 
 /// Where in the image the task program begins, whose first comment no other file has.

@@ -25,10 +25,10 @@ pub(super) fn unlocks_as_an_snp_guest(stage: &Stage) -> Result<(), Failure> {
     let ended = guest.run()?;
     ended.reached_the_real_system()?;
     ended.line("sev_guest: SIMULATED confidential guest")?;
-    assert_field(&ended.receipt()?, "/data/what", &"formatted")?;
+    assert_field(&ended.receipt()?, "/data/open_mode", &"formatted")?;
 
     // Another image measures otherwise; and a report that another chip signed is nobody's.
-    let refused = "cvm.vault.patience=8s";
+    let refused = "cvm.vault.timeout=8s";
     boot(&chip).word("audit=1").word(refused).run()?.rebooted_with(51)?;
     if vaults.node(0)?.refusals().iter().any(|why| why.contains("report")) {
         return Err(Failure(format!("an honest report was refused: {:?}", vaults.node(0)?.refusals())));

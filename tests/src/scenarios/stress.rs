@@ -23,18 +23,18 @@ fn lose_nothing(stage: &Stage, kind: &str, cpus: u8, rounds: u32) -> Result<(), 
     let (data, vaults) = (DataDisk::blank_of(&stage.folder, BYTES)?, Vaults::up(&stage.artifacts, 2, 3)?);
     let boot = |tasks: &str| {
         let boot = Boot::new(stage).data(&data, &vaults).cpus(cpus).for_at_most(LONGEST * rounds.div_ceil(ROUNDS));
-        boot.word("cvm.data.format=if-blank").word(format!("cvm.data.fs={kind}")).tasks(tasks).run()
+        boot.word("cvm.data.format=if-blank").word(format!("cvm.data.fstype={kind}")).tasks(tasks).run()
     };
     let first = boot(&format!("stress:{PROCESSES}:{rounds}"))?;
     first.reached_the_real_system()?;
     first.line(&format!("stress: {PROCESSES} processes, 0 with errors"))?;
     first.line("cvm-tests: stress ended with 0")?;
-    assert_field(&first.receipt()?, "/data/what", &"formatted")?;
+    assert_field(&first.receipt()?, "/data/open_mode", &"formatted")?;
     let second = boot(&format!("verify:{PROCESSES},fsck"))?;
     second.reached_the_real_system()?;
     second.line("cvm-tests: verify ended with 0")?;
     second.line(&format!("cvm-tests: fsck of {kind} ended with 0"))?;
-    assert_field(&second.receipt()?, "/data/what", &"opened")?;
+    assert_field(&second.receipt()?, "/data/open_mode", &"opened")?;
     assert_field(&second.receipt()?, "/data/file_system", &kind)?;
     for ended in [&first, &second] {
         ended.no_line("INTEGRITY AEAD ERROR").and(ended.no_line("EXT4-fs error"))?;
@@ -82,7 +82,7 @@ pub(super) fn reads_no_sector_that_was_never_written(stage: &Stage) -> Result<()
         let (data, record) =
             (DataDisk::blank_of(&stage.folder, 1 << 30)?, DataDisk::named(&stage.folder, "trace.raw", 32 << 20)?);
         let boot = Boot::new(stage).data(&data, &vaults).disk(record.attached_as("trace")).word("cvm.data.format=if-blank");
-        let boot = boot.word(format!("cvm.data.fs={kind}")).word("trace_event=block:block_bio_queue");
+        let boot = boot.word(format!("cvm.data.fstype={kind}")).word("trace_event=block:block_bio_queue");
         let boot = boot.word("trace_buf_size=24M").for_at_most(LONGEST).tasks("stress:8:40,trace");
         // Under systemd udev looks at the disk as well, and blkid after it: at all kinds in the same places.
         let ended = if kind == "ext4" { boot.systemd() } else { boot }.run()?;

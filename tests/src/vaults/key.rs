@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read as _;
 
-use quorum::{Dek, Generation, Share, Threshold, split};
+use quorum::{Dek, Share, ShareSetId, Threshold, split};
 use ring::digest::{SHA256, digest};
 use vault::ShareMaterial;
 
@@ -33,9 +33,9 @@ impl Key {
 
     fn split(dek: Dek, needed: usize, dealt: usize) -> Result<Self, Failure> {
         let threshold = Threshold::new(needed, dealt).ok_or_else(|| Failure(format!("{needed} of {dealt} is no threshold")))?;
-        let shares = split(&dek, threshold, Generation([0x67; 16])).ok_or_else(|| Failure("dealing".to_owned()))?;
+        let shares = split(&dek, threshold, ShareSetId([0x67; 16])).ok_or_else(|| Failure("dealing".to_owned()))?;
         let material = |share: &Share| {
-            ShareMaterial { set_id: &share.generation().0, x: share.x(), data: share.expose_data() }.to_bytes().to_vec()
+            ShareMaterial { set_id: &share.share_set_id().0, x: share.x(), data: share.expose_data() }.to_bytes().to_vec()
         };
         Ok(Self::Dealt { dek, shares: shares.iter().map(material).collect() })
     }
@@ -47,7 +47,7 @@ impl Key {
         }
     }
 
-    /// Everything that must never be seen: the key, its passphrase form, the data of every share. Generation and X are public.
+    /// Everything that must never be seen: the key, its passphrase form, the data of every share. The share set id and X are public.
     pub(super) fn secrets(&self) -> Vec<Vec<u8>> {
         let Self::Dealt { dek, shares } = self else { return Vec::new() };
         let data = shares.iter().filter_map(|share| share.get(17..)).map(<[u8]>::to_vec);
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn images_commit_to_the_key_that_their_vaults_hold() {
-        let word = format!("    cvm.vault.commit={}\n", hex(&Key::of_images(2, 3).unwrap().commitment()));
+        let word = format!("    cvm.vault.key-commitment={}\n", hex(&Key::of_images(2, 3).unwrap().commitment()));
         assert!(include_str!("../../chains/mkosi.conf").contains(&word), "{word}");
     }
 }

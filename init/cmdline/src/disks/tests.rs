@@ -1,16 +1,16 @@
 //! Lists of data disks.
 
-use super::super::tests::{data_words, with_root};
+use super::super::tests::{data_parameters, with_root};
 use super::super::{Conflict, DataDisk, DiskName, Error, Key};
 
 #[test]
 fn several_data_disks_have_names_of_their_own() {
     let uuid = "00112233-4455-6677-8899-aabbccddeeff";
-    let words = |disks: &str, rest: &str| {
-        with_root(&format!("{} {rest}", data_words().replace("cvm.data=serial=data", &format!("cvm.data={disks}"))))
+    let parameters = |disks: &str, rest: &str| {
+        with_root(&format!("{} {rest}", data_parameters().replace("cvm.data=serial=data", &format!("cvm.data={disks}"))))
     };
     let told = |disks: &str, rest: &str| {
-        let disks = words(disks, rest).unwrap().data.unwrap().disks;
+        let disks = parameters(disks, rest).unwrap().data.unwrap().disks;
         let one = |disk: &DataDisk| {
             let name = disk.name.as_ref().map_or("-", DiskName::as_str);
             format!("{name} {} {}{}", disk.disk, disk.mount.as_str(), if disk.uuid.is_some() { " pinned" } else { "" })
@@ -42,8 +42,8 @@ fn several_data_disks_have_names_of_their_own() {
         ("serial=a", &format!("cvm.data.format=if-blank cvm.data.uuid={uuid}"), Conflict::FormatsAnother.into()),
     ];
     for (disks, rest, want) in cases {
-        assert_eq!(words(disks, rest), Err(want), "{disks} {rest}");
+        assert_eq!(parameters(disks, rest), Err(want), "{disks} {rest}");
     }
     let nine = (0..9).map(|number| format!("d{number}:serial={number}")).collect::<Vec<_>>().join(",");
-    assert_eq!(words(&nine, ""), Err(malformed(Key::Data)));
+    assert_eq!(parameters(&nine, ""), Err(malformed(Key::Data)));
 }

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 const UUID: &str = "00112233-4455-6677-8899-aabbccddeeff";
 
-fn read(words: &str) -> Result<Vec<Scratch>, Error> {
-    parse(&format!("roothash={} {words}", "ab".repeat(32))).map(|policy| policy.scratch)
+fn read(parameters: &str) -> Result<Vec<Scratch>, Error> {
+    parse(&format!("roothash={} {parameters}", "ab".repeat(32))).map(|policy| policy.scratch)
 }
 
 /// As pairs of selector and use.
@@ -16,9 +16,9 @@ fn told(value: &str) -> Result<Vec<(String, String)>, Error> {
 }
 
 /// Beside a data disk.
-fn with_data(words: &str) -> Result<Vec<Scratch>, Error> {
+fn with_data(parameters: &str) -> Result<Vec<Scratch>, Error> {
     read(&format!(
-        "cvm.data=serial=data cvm.vault=vsock:2:1,vsock:2:2 cvm.vault.mrenclave={} cvm.vault.handle=h cvm.vault.app={UUID} cvm.vault.commit=none {words}",
+        "cvm.data=serial=data cvm.vault=vsock:2:1,vsock:2:2 cvm.vault.mrenclave={} cvm.vault.handle=h cvm.vault.app={UUID} cvm.vault.key-commitment=none {parameters}",
         "cd".repeat(32)
     ))
 }
@@ -91,8 +91,8 @@ fn disks_and_mount_points_are_each_one_thing() {
         ("cvm.scratch=serial=a:/data2,serial=b:swap", Ok(2)),
         ("cvm.scratch=serial=a:/x,serial=b:/xy,serial=c:/y/x", Ok(3)),
     ];
-    for (words, want) in cases {
-        assert_eq!(with_data(words).map(|disks| disks.len()), want.map_err(Error::Conflict), "{words}");
+    for (parameters, want) in cases {
+        assert_eq!(with_data(parameters).map(|disks| disks.len()), want.map_err(Error::Conflict), "{parameters}");
     }
     assert_eq!(told("serial=a:/data").map(|disks| disks.len()), Ok(1), "without a data disk its default mount point is free");
     let error = read("cvm.scratch=serial=a,serial=a").unwrap_err();

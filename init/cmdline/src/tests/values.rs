@@ -9,15 +9,16 @@ fn keywords_read_as_they_are_written() {
         assert_eq!(policy.root.on_corruption, *value);
     }
     for value in DataCipher::ALL {
-        assert_eq!(with_data(&format!("cvm.data.cipher={}", value.as_str())).unwrap().cipher, *value);
+        let data = with_data(&format!("cvm.data.cipher={}", value.as_str())).unwrap();
+        assert_eq!((data.format_cipher, data.cipher), (*value, Some(*value)));
     }
     for value in FailureAction::ALL {
         assert_eq!(with_root(&format!("cvm.fail={}", value.as_str())).unwrap().fail, Some(*value));
     }
     assert_eq!(with_root("cvm.log=debug").unwrap().log, LogLevel::Debug);
     assert_eq!(with_root("cvm.measure=tpm").unwrap().measure, Measure::Tpm);
-    assert_eq!(with_root("cvm.measured=require").unwrap().measured, Measured::Require);
-    assert_eq!(with_data("cvm.data.fs=xfs").unwrap().fs, FileSystem::Xfs);
+    assert!(with_root("cvm.measure.require-cmdline=yes").unwrap().require_cmdline);
+    assert_eq!(with_data("cvm.data.fstype=xfs").unwrap().fstype, FileSystem::Xfs);
     assert_eq!(with_data("cvm.data.wipe=full").unwrap().wipe, Wipe::Full);
     assert_eq!(with_data("cvm.vault.distinct=platform").unwrap().vaults.distinct, Distinct::Platform);
     assert!(with_root("cvm.net.keep=yes").unwrap().net.keep);
@@ -25,21 +26,20 @@ fn keywords_read_as_they_are_written() {
     assert_eq!(options, [FsOption::NoAccessTime, FsOption::ProjectQuota]);
     let limited = with_data("cvm.data.format=if-blank cvm.data.format-until=2026-11-29T18:30:05Z").unwrap();
     assert_eq!(limited.format_until, Some(1_795_977_005));
-    let removed = with_data("cvm.data.journal=off").unwrap_err();
-    assert!(removed.to_string().starts_with("cvm.data.journal is not supported any more: dm-integrity always"), "{removed}");
 }
 
 #[test]
-fn every_closed_key_refuses_other_words() {
-    let root = [Key::VerityOnCorruption, Key::Root, Key::Data, Key::Tcb, Key::Pccs, Key::Net, Key::Measure, Key::Measured];
+fn every_closed_key_refuses_other_values() {
+    let root =
+        [Key::VerityOnCorruption, Key::Root, Key::Data, Key::Tcb, Key::Pccs, Key::Net, Key::Measure, Key::MeasureRequireCmdline];
     let rest = [Key::Scratch, Key::NetKeep, Key::Watchdog, Key::Init, Key::Fail, Key::Log, Key::Debug];
     for key in root.into_iter().chain(rest) {
         for value in ["", "x", "Auto", "on,", "1d", "~"] {
             assert_eq!(with_root(&format!("{key}={value}")), Err(Error::Malformed(key)), "{key}={value}");
         }
     }
-    let about_data = Key::ALL.iter().copied().filter(|key| key.is_about_data());
-    for key in about_data.filter(|key| !data_words().contains(&format!("{key}="))) {
+    let about_data = Key::ALL.iter().copied().filter(|key| key.needs_data_disk());
+    for key in about_data.filter(|key| !data_parameters().contains(&format!("{key}="))) {
         for value in ["", "~"] {
             assert_eq!(with_data(&format!("{key}={value}")), Err(Error::Malformed(key)), "{key}={value}");
         }
@@ -96,14 +96,14 @@ fn data_keys_that_do_not_go_together_are_refused() {
     let cases = [
         ("cvm.data.format-until=2026-11-29T00:00:00Z".to_owned(), Conflict::NeverFormats),
         (format!("{uuid} cvm.data.format=if-blank"), Conflict::FormatsAnother),
-        ("cvm.data.fs=btrfs cvm.data.options=prjquota".to_owned(), Conflict::NoProjectQuota),
-        ("cvm.data.fs=btrfs cvm.data.on-error=panic".to_owned(), Conflict::NoPanic),
+        ("cvm.data.fstype=btrfs cvm.data.options=prjquota".to_owned(), Conflict::NoProjectQuota),
+        ("cvm.data.fstype=btrfs cvm.data.on-error=panic".to_owned(), Conflict::NoPanic),
         ("cvm.data.open=no-mount cvm.data.check=force".to_owned(), Conflict::NotMounted(Key::DataCheck)),
         ("cvm.data.open=no-mount cvm.data.grow=yes".to_owned(), Conflict::NotMounted(Key::DataGrow)),
         ("cvm.data.open=no-mount cvm.data.mount=/srv".to_owned(), Conflict::NotMounted(Key::DataMount)),
     ];
-    for (words, want) in cases {
-        assert_eq!(with_data(&words), Err(Error::Conflict(want)), "{words}");
+    for (parameters, want) in cases {
+        assert_eq!(with_data(&parameters), Err(Error::Conflict(want)), "{parameters}");
     }
     assert!(with_data(&format!("{uuid} cvm.data.options=noexec cvm.data.check=no")).is_ok());
 }
@@ -112,7 +112,8 @@ fn data_keys_that_do_not_go_together_are_refused() {
 fn lists_are_bounded_and_without_repeats() {
     let vaults = |count: u16| (1..=count).map(|port| format!("v:{port}")).collect::<Vec<_>>().join(",");
     let builds = |count: u8| (0..count).map(|byte| format!("{byte:02x}").repeat(32)).collect::<Vec<_>>().join(",");
-    let base = data_words().replace("10.0.0.1:8443,10.0.0.2:8443,vault.example:1", "VAULTS").replace(&"cd".repeat(32), "BUILDS");
+    let base =
+        data_parameters().replace("10.0.0.1:8443,10.0.0.2:8443,vault.example:1", "VAULTS").replace(&"cd".repeat(32), "BUILDS");
     let read = |vaults: &str, builds: &str| with_root(&base.replace("VAULTS", vaults).replace("BUILDS", builds));
     assert!(read(&vaults(16), &builds(8)).is_ok());
     assert_eq!(read(&vaults(17), &builds(1)), Err(Error::Malformed(Key::Vault)));
@@ -127,15 +128,15 @@ fn lists_are_bounded_and_without_repeats() {
 }
 
 #[test]
-fn patience_is_a_second_to_a_day() {
+fn timeout_is_a_second_to_a_day() {
     let cases = [("1s", 1), ("30s", 30), ("5m", 300), ("1h", 3600), ("24h", 86400), ("86400s", 86400)];
     for (text, want) in cases {
-        let data = with_data(&format!("cvm.vault.patience={text}")).unwrap();
-        assert_eq!(data.vaults.patience, Duration::from_secs(want), "{text}");
+        let data = with_data(&format!("cvm.vault.timeout={text}")).unwrap();
+        assert_eq!(data.vaults.timeout, Duration::from_secs(want), "{text}");
     }
     for text in ["", "s", "5", "0s", "25h", "86401s", "05m", "+5m", "5M", "1.5h", "5m30s", "4294967295h", "99999999999s"] {
-        let want = Err(Error::Malformed(Key::VaultPatience));
-        assert_eq!(with_data(&format!("cvm.vault.patience={text}")), want, "{text}");
+        let want = Err(Error::Malformed(Key::VaultTimeout));
+        assert_eq!(with_data(&format!("cvm.vault.timeout={text}")), want, "{text}");
     }
 }
 
@@ -155,12 +156,12 @@ fn numbers_are_bounded() {
 #[test]
 fn previous_key_is_at_the_same_vaults_unless_it_has_its_own() {
     let before = format!("cvm.vault.previous=v0 cvm.vault.previous.key-commitment={}", "1e".repeat(32));
-    let vaults = |words: &str| with_data(&format!("{before} {words}")).unwrap().vaults;
+    let vaults = |parameters: &str| with_data(&format!("{before} {parameters}")).unwrap().vaults;
     let same = vaults("");
     let old = same.previous_vaults().unwrap();
     assert_eq!((&old.addresses, &old.mrenclaves, old.threshold), (&same.addresses, &same.mrenclaves, same.threshold));
     assert_eq!((old.handle.as_str(), old.commitment, old.previous.is_some()), ("v0", KeyCommitment::Sha256([0x1e; 32]), false));
-    assert_eq!((old.app, old.platforms.len(), old.patience), (same.app, same.platforms.len(), same.patience));
+    assert_eq!((old.app, old.platforms.len(), old.timeout), (same.app, same.platforms.len(), same.timeout));
     let own = "cvm.vault.previous.vaults=old1.example:1,[fd00::1]:2,vsock:2:1 cvm.vault.previous.threshold=3";
     let moved = vaults(&format!("{own} cvm.vault.previous.mrenclave={}", "2d".repeat(32)));
     let old = moved.previous_vaults().unwrap();
@@ -176,19 +177,19 @@ fn handles_commitments_and_apps_have_one_spelling() {
     assert!(with_data(&handle(256)).is_ok());
     assert_eq!(with_data(&handle(257)), Err(Error::Malformed(Key::VaultPrevious)));
     assert_eq!(with_data("cvm.vault.previous=a:b"), Err(Error::Malformed(Key::VaultPrevious)));
-    assert_eq!(with_data("cvm.vault.previous=h"), Err(Error::Missing(Key::VaultPreviousCommit)));
+    assert_eq!(with_data("cvm.vault.previous=h"), Err(Error::Missing(Key::VaultPreviousKeyCommitment)));
     let none = before.replace(&"1e".repeat(32), "none");
-    assert_eq!(with_data(&format!("cvm.vault.previous=h {none}")), Err(Error::Malformed(Key::VaultPreviousCommit)));
+    assert_eq!(with_data(&format!("cvm.vault.previous=h {none}")), Err(Error::Malformed(Key::VaultPreviousKeyCommitment)));
     for text in ["None", "0f", &"0F".repeat(32), &"0f".repeat(33)] {
-        let words = data_words().replace(&"0f".repeat(32), text);
-        assert_eq!(with_root(&words), Err(Error::Malformed(Key::VaultCommit)), "{text}");
+        let parameters = data_parameters().replace(&"0f".repeat(32), text);
+        assert_eq!(with_root(&parameters), Err(Error::Malformed(Key::VaultKeyCommitment)), "{text}");
     }
     let platform = |byte: u8| format!("{byte:02x}").repeat(16);
     let platforms = with_data(&format!("cvm.vault.platforms={},{}", platform(1), platform(2))).unwrap().vaults.platforms;
     assert_eq!(platforms, [[1; 16], [2; 16]]);
     let twice = Err(Error::Malformed(Key::VaultPlatforms));
     assert_eq!(with_data(&format!("cvm.vault.platforms={0},{0}", platform(1))), twice);
-    let upper = data_words().replace(APP, &APP.to_uppercase());
+    let upper = data_parameters().replace(APP, &APP.to_uppercase());
     assert_eq!(with_root(&upper), Err(Error::Malformed(Key::VaultApp)));
 }
 

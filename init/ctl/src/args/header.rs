@@ -1,4 +1,4 @@
-//! Arguments of `cvmctl header`.
+//! The arguments of `cvmctl header`.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 #[derive(Subcommand)]
 pub(crate) enum Header {
-    /// Check a disk's header against the guest's rules and print each; exit code 0 only if the guest would accept it
+    /// Check the header of a disk by the rules of the guest, one line for each rule; exit code 0 only if the guest would open the disk
     Check(HeaderCheck),
     /// Save the header area of a disk (its first 16 MiB) to a new file, if the guest would accept it; exit code 2 if not
     Save(HeaderSave),
@@ -17,10 +17,10 @@ pub(crate) enum Header {
 /// The guest's configuration of the disk.
 #[derive(Args)]
 pub(crate) struct Expected {
-    /// Arguments of the guest's command line that concern the disk; default: the guest's defaults
-    #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
-    pub(crate) policy_words: String,
-    /// Name of the disk in cvm.data; default: the disk without a name
+    /// Parameters of the guest's command line, separated by spaces; the defaults of the guest apply to keys that are not given
+    #[arg(long, value_name = "PARAMETERS", default_value = "", allow_hyphen_values = true)]
+    pub(crate) cmdline: String,
+    /// The name of the disk in cvm.data; without it, the disk that has none
     #[arg(long, value_name = "NAME")]
     pub(crate) disk_name: Option<String>,
 }
@@ -31,7 +31,7 @@ pub(crate) struct HeaderCheck {
     pub(crate) disk: PathBuf,
     #[command(flatten)]
     pub(crate) expected: Expected,
-    /// File descriptor with the disk's passphrase, 64 hexadecimal digits; with it the header is authenticated
+    /// A descriptor to read the disk's passphrase from, 64 hexadecimal digits: then the header authentication is verified
     #[arg(long, value_name = "N")]
     pub(crate) passphrase_fd: Option<u32>,
 }

@@ -1,4 +1,4 @@
-//! Arguments of `cvmctl key` and `cvmctl profile`.
+//! The arguments of `cvmctl key` and `cvmctl profile`.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ pub(crate) enum Key {
     Delete(KeyDelete),
     /// Print the requests for a key, and whether each was allowed
     Audit(KeyAudit),
-    /// Print the commitment to a key, for cvm.vault.commit or cvm.vault.previous.key-commitment. Works offline
+    /// Print what a key hashes to, for cvm.vault.key-commitment or cvm.vault.previous.key-commitment. Asks nobody
     Commitment(KeyCommitment),
 }
 

@@ -1,4 +1,4 @@
-//! Arguments of `cvmctl measure` and `cvmctl log`.
+//! The arguments of `cvmctl measure` and `cvmctl log`.
 
 use std::path::PathBuf;
 
@@ -18,8 +18,8 @@ pub(crate) struct Measure {
     /// Initrd for direct boot; default: none
     #[arg(long, value_name = "FILE", requires = "kernel")]
     pub(crate) initrd: Option<PathBuf>,
-    /// Command line for direct boot, as in /proc/cmdline: OVMF and TDVF add " initrd=initrd" where QEMU gives them an initrd
-    #[arg(long, value_name = "WORDS", requires = "kernel", allow_hyphen_values = true)]
+    /// Its command line, as /proc/cmdline will have it: OVMF and TDVF add " initrd=initrd" where QEMU gives them an initrd
+    #[arg(long, value_name = "PARAMETERS", requires = "kernel", allow_hyphen_values = true)]
     pub(crate) cmdline: Option<String>,
     /// Firmware, code and variables in one file, to predict MRTD
     #[arg(long, value_name = "FILE", conflicts_with = "mrtd")]
@@ -109,8 +109,8 @@ pub(crate) struct LogVerify {
     #[arg(long = "pcr", value_name = "N", value_delimiter = ',', requires = "pcrs")]
     #[arg(value_parser = clap::value_parser!(u32).range(0..24))]
     pub(crate) only_pcrs: Vec<u32>,
-    /// Command line, as in /proc/cmdline, that firmware must have measured; default: not checked
-    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    /// Say too whether the firmware measured this command line, as /proc/cmdline has it; if not, the log is refused
+    #[arg(long, value_name = "PARAMETERS", allow_hyphen_values = true)]
     pub(crate) cmdline: Option<String>,
     /// Also print every event, as cvmctl log show does
     #[arg(long, short)]

@@ -1,4 +1,4 @@
-//! Arguments of commands that write policies or connect to vaults.
+//! The arguments of the commands that make policies and connect to vaults.
 
 use std::path::PathBuf;
 
@@ -37,7 +37,7 @@ pub(crate) struct Provision {
     pub(crate) grant_fd: Option<u32>,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
-    /// Print one JSON object instead of arguments
+    /// Print one JSON object instead of the parameters
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -1,8 +1,8 @@
 //! Checks of a header area before it is saved or restored: the guest would accept it, and its first format is finished.
 
-use cmdline::{Data, KeyCommitment, Seal};
+use cmdline::{Data, HeaderAuth, KeyCommitment};
 use ondisk::intent::{self, Intent};
-use ondisk::luks2::{self, Checked, DATA_OFFSET, Expect, Header, PARTS, SealState, Violation};
+use ondisk::luks2::{self, AcceptedLayout, DATA_OFFSET, Expect, FormatState, Header, PARTS, Violation};
 use quorum::{Dek, Purpose};
 
 use super::report::Report;
@@ -21,7 +21,7 @@ pub(super) struct Accepted {
     /// The complete area, with both copies of the header intact.
     pub(super) image: Vec<u8>,
     pub(super) header: Header,
-    pub(super) checked: Checked,
+    pub(super) checked: AcceptedLayout,
 }
 
 /// The result of a header's authentication.
@@ -49,7 +49,7 @@ pub(super) fn accept(report: &mut Report, mut image: Vec<u8>, damaged: Damaged, 
     check_uuid(report, &header, wanted);
     // Rotation creates a second keyslot for a short time, always together with the token.
     let expect = |rotation| Expect { cipher: wanted.cipher, data_offset: DATA_OFFSET, rotation };
-    let has_token = luks2::check(&header, &expect(true)).is_ok_and(|checked| checked.seal().is_some());
+    let has_token = luks2::check(&header, &expect(true)).is_ok_and(|checked| checked.auth_token().is_some());
     let expect = expect(has_token);
     for (part, found) in PARTS.into_iter().zip(luks2::examine(&header, &expect)) {
         match found {
@@ -103,15 +103,15 @@ fn parse(report: &mut Report, image: &mut [u8], damaged: Damaged) -> Option<Head
     }
 }
 
-fn examine_state(report: &mut Report, checked: &Checked, wanted: &Data) {
-    match checked.seal().map(|seal| seal.state) {
-        Some(SealState::Formatting) => {
+fn examine_state(report: &mut Report, checked: &AcceptedLayout, wanted: &Data) {
+    match checked.auth_token().map(|token| token.state) {
+        Some(FormatState::Formatting) => {
             report.refuse("state", "the first format was not finished, so there is no data that this header opens");
         }
-        None if wanted.seal == Seal::Require => {
-            report.refuse("authentication", "the header has no token, and cvm.data.seal=require refuses it");
+        None if wanted.header_auth == HeaderAuth::Require => {
+            report.refuse("authentication", "the header has no token, and cvm.data.header-auth=require refuses it");
         }
-        Some(SealState::Ready) | None => {}
+        Some(FormatState::Ready) | None => {}
     }
     if checked.slots().len() > 1 {
         report.note("rotation", "it was not finished: the guest opens this header only with cvm.vault.previous");
@@ -120,12 +120,12 @@ fn examine_state(report: &mut Report, checked: &Checked, wanted: &Data) {
 
 impl Accepted {
     pub(super) fn authenticate(&self, dek: Option<&Dek>, wanted: &Data) -> Authentication {
-        let Some(seal) = self.checked.seal() else { return Authentication::NoToken };
+        let Some(token) = self.checked.auth_token() else { return Authentication::NoToken };
         let Some(dek) = dek else { return Authentication::NoPassphrase };
-        let message = luks2::seal_message(&self.header, &self.checked, &self.image, seal.state);
+        let message = luks2::auth_message(&self.header, &self.checked, &self.image, token.state);
         let uuid = self.header.uuid().to_string();
-        let authenticator = with_disk_key(dek, wanted, |dek| dek.authenticator(Purpose::HeaderSeal, &uuid));
-        if message.is_some_and(|message| authenticator.verifies(&message, &seal.mac)) {
+        let authenticator = with_disk_key(dek, wanted, |dek| dek.authenticator(Purpose::HeaderAuthentication, &uuid));
+        if message.is_some_and(|message| authenticator.verifies(&message, &token.mac)) {
             Authentication::Verified
         } else {
             Authentication::Failed
@@ -143,14 +143,14 @@ pub(super) fn check_commitment(report: &mut Report, dek: Option<&Dek>, wanted: &
     let (Some(dek), KeyCommitment::Sha256(current)) = (dek, wanted.vaults.commitment) else { return };
     let (found, rule) = (dek.commitment().0, "commitment");
     if found == current {
-        report.line(true, rule, "the passphrase is the key of cvm.vault.commit");
+        report.line(true, rule, "the passphrase is the key of cvm.vault.key-commitment");
     } else if wanted.vaults.previous.as_ref().is_some_and(|previous| previous.commitment == found) {
         report.line(true, rule, "the passphrase is the key of cvm.vault.previous.key-commitment");
     } else {
         report.refuse(
             rule,
-            "the passphrase is not the key of cvm.vault.commit. If it is the previous key, add cvm.vault.previous and \
-             cvm.vault.previous.key-commitment to the words",
+            "the passphrase is not the key of cvm.vault.key-commitment. If it is the previous key, add cvm.vault.previous and \
+             cvm.vault.previous.key-commitment to --cmdline",
         );
     }
 }

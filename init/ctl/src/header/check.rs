@@ -5,10 +5,10 @@ use std::io::{Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 use std::process::ExitCode;
 
-use cmdline::{Data, Format, Seal};
+use cmdline::{Data, Format, HeaderAuth};
 use ondisk::blank;
 use ondisk::intent::{self, Intent};
-use ondisk::luks2::{self, Checked, DATA_OFFSET, Expect, Header, PARTS, SealState};
+use ondisk::luks2::{self, AcceptedLayout, DATA_OFFSET, Expect, FormatState, Header, PARTS};
 use quorum::{Dek, Purpose};
 
 use super::accept::{check_commitment, check_uuid};
@@ -70,13 +70,13 @@ fn examine(report: &mut Report, mut image: Vec<u8>, wanted: &Data, dek: Option<&
     if let Ok(checked) = luks2::check(&header, &expect) {
         let slots: Vec<_> = checked.slots().iter().map(|slot| format!("{} by {}", slot.id, slot.kdf.as_str())).collect();
         report.note("keyslots", slots.join(", "));
-        match (record, checked.seal().map(|seal| seal.state)) {
-            (Some(record), Some(SealState::Formatting)) => begun(report, &record, wanted, dek),
-            (Some(_), Some(SealState::Ready)) => report.note("record of a begun format", "left over; the guest erases it"),
-            (Some(_), None) => report.line(false, "record of a begun format", "beside a header without a seal"),
+        match (record, checked.auth_token().map(|token| token.state)) {
+            (Some(record), Some(FormatState::Formatting)) => begun(report, &record, wanted, dek),
+            (Some(_), Some(FormatState::Ready)) => report.note("record of a begun format", "left over; the guest erases it"),
+            (Some(_), None) => report.line(false, "record of a begun format", "beside a header without an authentication token"),
             (None, _) => {}
         }
-        seal(report, (&header, &checked, &image), wanted, dek);
+        authentication(report, (&header, &checked, &image), wanted, dek);
     }
 }
 
@@ -93,26 +93,32 @@ fn begun(report: &mut Report, record: &Intent, wanted: &Data, dek: Option<&Dek>)
     }
 }
 
-fn seal(report: &mut Report, (header, checked, image): (&Header, &Checked, &[u8]), wanted: &Data, dek: Option<&Dek>) {
-    let Some(seal) = checked.seal() else {
+fn authentication(
+    report: &mut Report,
+    (header, checked, image): (&Header, &AcceptedLayout, &[u8]),
+    wanted: &Data,
+    dek: Option<&Dek>,
+) {
+    let Some(token) = checked.auth_token() else {
         return report.line(
-            wanted.seal == Seal::Auto,
-            "seal",
+            wanted.header_auth == HeaderAuth::Auto,
+            "authentication",
             "there is none: nothing but the allow-list vouches for this header",
         );
     };
-    if seal.state == SealState::Formatting {
+    if token.state == FormatState::Formatting {
         let formats = wanted.format == Format::IfBlank;
         report.line(formats, "state", "a first format that was cut short; cvm.data.format decides");
     }
     let Some(dek) = dek else {
-        return report.note("seal", format_args!("{}, and not verified: no passphrase was given", seal.state.as_str()));
+        return report
+            .note("authentication", format_args!("{}, and not verified: no passphrase was given", token.state.as_str()));
     };
-    let message = luks2::seal_message(header, checked, image, seal.state);
+    let message = luks2::auth_message(header, checked, image, token.state);
     let uuid = header.uuid().to_string();
-    let authenticator = with_disk_key(dek, wanted, |dek| dek.authenticator(Purpose::HeaderSeal, &uuid));
-    let good = message.is_some_and(|message| authenticator.verifies(&message, &seal.mac));
-    report.line(good, "seal", if good { "answers to the key" } else { "does not answer to the key" });
+    let authenticator = with_disk_key(dek, wanted, |dek| dek.authenticator(Purpose::HeaderAuthentication, &uuid));
+    let good = message.is_some_and(|message| authenticator.verifies(&message, &token.mac));
+    report.line(good, "authentication", if good { "answers to the key" } else { "does not answer to the key" });
     check_commitment(report, Some(dek), wanted);
 }
 

@@ -25,7 +25,7 @@ pub(crate) use check::judge;
 pub(crate) use restore::restore;
 pub(crate) use save::save;
 
-/// Arguments that a command line needs in addition to those about the disk.
+/// What a command line must contain besides the parameters about the disk.
 const REST: [(&str, &str); 7] = [
     ("roothash", "0000000000000000000000000000000000000000000000000000000000000000"),
     ("cvm.data", "serial=data"),
@@ -35,21 +35,22 @@ const REST: [(&str, &str); 7] = [
     ("cvm.vault.app", "00000000-0000-4000-8000-000000000000"),
     (COMMITMENT, "0000000000000000000000000000000000000000000000000000000000000000"),
 ];
-const COMMITMENT: &str = "cvm.vault.commit";
+const COMMITMENT: &str = "cvm.vault.key-commitment";
 
-/// The policy of the given arguments, completed to a valid command line. Of its disks it keeps only the selected one.
+/// The policy of the given parameters and [`REST`]; of its disks only the one that is checked.
 fn policy(expected: &Expected) -> Result<Data, Error> {
-    let (words, name) = (expected.policy_words.as_str(), expected.disk_name.as_deref());
-    let is_given = |key: &str| words.split_whitespace().any(|word| word.split_once('=').is_some_and(|(name, _)| name == key));
+    let (given, name) = (expected.cmdline.as_str(), expected.disk_name.as_deref());
+    let is_given =
+        |key: &str| given.split_whitespace().any(|parameter| parameter.split_once('=').is_some_and(|(name, _)| name == key));
     let rest = REST.iter().filter(|(key, _)| !is_given(key)).map(|(key, value)| match name {
         Some(name) if *key == "cvm.data" => format!("{key}={name}:{value}"),
         _ => format!("{key}={value}"),
     });
-    let line = std::iter::once(words.to_owned()).chain(rest).collect::<Vec<_>>().join(" ");
+    let line = std::iter::once(given.to_owned()).chain(rest).collect::<Vec<_>>().join(" ");
     let policy = cmdline::parse(&line).map_err(Error::Words)?;
     let mut data = policy.data.ok_or(Error::Words(cmdline::Error::Missing(cmdline::Key::Data)))?;
     if !is_given(COMMITMENT) {
-        data.vaults.commitment = KeyCommitment::None; // none was given, so the key is not compared
+        data.vaults.commitment = KeyCommitment::None; // no commitment was given: then none is compared
     }
     let of = |disk: &DataDisk| disk.name.as_ref().map(|name| name.as_str().to_owned());
     let names: Vec<_> = data.disks.iter().map(|disk| of(disk).unwrap_or_else(|| "(no name)".to_owned())).collect();

@@ -49,11 +49,11 @@ pub(crate) fn restore(args: &HeaderRestore) -> Result<ExitCode, Error> {
         report.print()?;
         return Ok(ExitCode::SUCCESS);
     }
-    if saved.checked.seal().is_none() && target::has_token(&found, &wanted) {
+    if saved.checked.auth_token().is_none() && target::has_token(&found, &wanted) {
         report.warn(
             "authentication",
             "the disk's header has a token and the saved one has none: it is older than the token, or the token was removed from it. The \
-             guest opens it only with cvm.data.seal=auto",
+             guest opens it only with cvm.data.header-auth=auto",
         );
     }
     warn(&mut report, &found, &saved, &plan);

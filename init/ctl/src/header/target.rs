@@ -61,7 +61,7 @@ pub(super) fn has_token(found: &[u8], wanted: &Data) -> bool {
     let mut image = found.to_vec();
     let header = luks2::repair(&mut image).and_then(|()| Header::parse(&image));
     let expect = Expect { cipher: wanted.cipher, data_offset: DATA_OFFSET, rotation: true };
-    header.is_ok_and(|header| luks2::check(&header, &expect).is_ok_and(|checked| checked.seal().is_some()))
+    header.is_ok_and(|header| luks2::check(&header, &expect).is_ok_and(|checked| checked.auth_token().is_some()))
 }
 
 fn content(found: &[u8]) -> &'static str {

@@ -8,7 +8,7 @@ use quorum::Commitment;
 use serde_json::{Value, json};
 use vault::operator::{AuditEntry, KeyInfo, ListedKey, PendingProfile, ProfileSource};
 
-use super::{facts, nodes, owner, seal_memory, secrets};
+use super::{facts, forbid_core_dumps, nodes, owner, secrets};
 use crate::args::{Key, KeyAudit, KeyOf, Keys, Profile, ProfileOf, ProfileSourceName, ProfileStage};
 use crate::header::passphrase;
 use crate::run::{self, Error};
@@ -82,7 +82,7 @@ fn request(args: Keys) -> Result<(keys::Request, bool), Error> {
         owner: owner(args.owner),
         client_key: secrets::identity(&args.client)?,
     };
-    seal_memory()?;
+    forbid_core_dumps()?;
     Ok((request, args.json))
 }
 

@@ -1,16 +1,16 @@
-//! `cvmctl header check`: headers of cryptsetup 2.6.1, sealed here, spoiled here, and blank disks.
+//! `cvmctl header check`: headers of cryptsetup 2.6.1, authenticated here, damaged here, and blank disks.
 
 use std::fs;
 use std::process::{Command, Stdio};
 
 use ondisk::blank;
 use ondisk::intent::{self, Intent};
-use ondisk::luks2::{DATA_OFFSET, SealState};
+use ondisk::luks2::{DATA_OFFSET, FormatState};
 use quorum::Purpose;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::world::{SIZE, dek, metadata, seal_with, sealed, unsealed, with};
+use crate::world::{SIZE, authenticate_with, authenticated, dek, metadata, unauthenticated, with};
 
 /// Exit code and output for a disk of 64 MiB with this start, and the passphrase of `key` on a descriptor.
 fn check(area: &[u8], words: &str, key: Option<u8>) -> (Option<i32>, String) {
@@ -21,7 +21,7 @@ fn check(area: &[u8], words: &str, key: Option<u8>) -> (Option<i32>, String) {
     fs::write(&pass, key.map_or(Vec::new(), |byte| dek(byte).expose_passphrase().to_vec())).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_cvmctl"));
     let (words, name) = words.split_once(" --disk-name ").map_or((words, None), |(words, name)| (words, Some(name)));
-    command.args(["header", "check"]).arg(&disk).args(["--policy-words", words]);
+    command.args(["header", "check"]).arg(&disk).args(["--cmdline", words]);
     command.args(name.into_iter().flat_map(|name| ["--disk-name", name]));
     if key.is_some() {
         command.args(["--passphrase-fd", "0"]);
@@ -32,10 +32,17 @@ fn check(area: &[u8], words: &str, key: Option<u8>) -> (Option<i32>, String) {
 
 #[test]
 fn each_rule_is_a_line_and_the_guest_s_word_the_last() {
-    let (code, text) = check(&sealed(SealState::Ready), "", Some(7));
+    let (code, text) = check(&authenticated(FormatState::Ready), "", Some(7));
     assert_eq!(code, Some(0), "{text}");
-    for part in ["form: both copies", "configuration:", "segment:", "keyslots:", "digest:", "tokens:", "seal: answers to the key"]
-    {
+    for part in [
+        "form: both copies",
+        "configuration:",
+        "segment:",
+        "keyslots:",
+        "digest:",
+        "tokens:",
+        "authentication: answers to the key",
+    ] {
         assert!(text.lines().any(|line| line.starts_with("ok") && line.contains(part)), "{part} in {text}");
     }
     assert_eq!(text.lines().last(), Some("the guest would go on"));
@@ -47,43 +54,50 @@ type Case<'a> = (&'a str, &'a [u8], &'a str, Option<u8>, i32, &'a str);
 #[test]
 fn disk_is_judged_by_policy_and_key() {
     let null = {
-        let mut json = metadata(&unsealed());
+        let mut json = metadata(&unauthenticated());
         json["keyslots"]["0"]["area"]["encryption"] = json!("cipher_null-ecb");
-        with(unsealed(), &json)
+        with(unauthenticated(), &json)
     };
     let record = {
         let uuid = Uuid::from_bytes([9; 16]);
         let mac = dek(7).authenticator(Purpose::FormatIntent, &uuid.to_string()).mac(&intent::message(uuid));
-        let mut area = sealed(SealState::Formatting);
+        let mut area = authenticated(FormatState::Formatting);
         let at = usize::try_from(intent::OFFSET).unwrap();
         area[at..at + intent::BLOCK].copy_from_slice(&Intent { uuid, mac }.block());
         area
     };
-    let mut torn = sealed(SealState::Ready);
+    let mut torn = authenticated(FormatState::Ready);
     torn[5000] ^= 1;
-    let mut flipped = sealed(SealState::Ready);
+    let mut flipped = authenticated(FormatState::Ready);
     flipped[32768 + 7] ^= 1;
     let at = usize::try_from(intent::OFFSET).unwrap();
-    let (mut cut, mut stray) = (record.clone(), unsealed());
+    let (mut cut, mut stray) = (record.clone(), unauthenticated());
     cut[..SIZE * 2].fill(0xff);
     stray[at..].copy_from_slice(&record[at..]);
     let empty = vec![0; usize::try_from(DATA_OFFSET).unwrap()];
     assert!(blank::is_blank(&empty));
     let formats = "cvm.data.format=if-blank";
     let cases: [Case<'_>; 16] = [
-        ("sealed, no key", &sealed(SealState::Ready), formats, None, 0, "not verified: no passphrase"),
-        ("another key", &sealed(SealState::Ready), "", Some(8), 2, "REFUSED  seal: does not answer"),
-        ("key material", &flipped, "", Some(7), 2, "REFUSED  seal: does not answer"),
+        ("authenticated, no key", &authenticated(FormatState::Ready), formats, None, 0, "not verified: no passphrase"),
+        ("another key", &authenticated(FormatState::Ready), "", Some(8), 2, "REFUSED  authentication: does not answer"),
+        ("key material", &flipped, "", Some(7), 2, "REFUSED  authentication: does not answer"),
         ("one copy torn", &torn, "", Some(7), 0, "the guest mends this one"),
-        ("unsealed", &unsealed(), "", None, 0, "nothing but the allow-list"),
-        ("unsealed where a seal must be", &unsealed(), formats, None, 2, "REFUSED  seal: there is none"),
-        ("another cipher", &unsealed(), "cvm.data.cipher=gcm", None, 2, "REFUSED  segment: segment is under another cipher"),
+        ("unauthenticated", &unauthenticated(), "", None, 0, "nothing but the allow-list"),
+        ("unauthenticated where a token must be", &unauthenticated(), formats, None, 2, "REFUSED  authentication: there is none"),
+        (
+            "another cipher",
+            &unauthenticated(),
+            "cvm.data.cipher=gcm",
+            None,
+            2,
+            "REFUSED  segment: segment is under another cipher",
+        ),
         ("null cipher", &null, "", None, 2, "REFUSED  keyslots: keyslot 0 is under another cipher"),
         ("cut short", &record, formats, Some(7), 0, "record of a begun format: answers to the key"),
         ("cut short, another key", &record, formats, Some(8), 2, "record of a begun format: does not answer"),
-        ("cut short, no format", &sealed(SealState::Formatting), "", Some(7), 2, "REFUSED  state: a first format"),
+        ("cut short, no format", &authenticated(FormatState::Formatting), "", Some(7), 2, "REFUSED  state: a first format"),
         ("cut in the header", &cut, formats, Some(7), 0, "record of a begun format: answers to the key"),
-        ("record and no seal", &stray, "cvm.data.seal=auto", None, 2, "beside a header without a seal"),
+        ("record and no token", &stray, "cvm.data.header-auth=auto", None, 2, "beside a header without an authentication token"),
         ("blank", &empty, formats, None, 0, "ok       blank"),
         ("blank, no format", &empty, "", None, 2, "REFUSED  blank"),
         ("nonsense", b"nonsense", "", None, 2, "REFUSED  form: no primary header"),
@@ -116,32 +130,32 @@ fn commitment_to_a_key_is_printed() {
 
 #[test]
 fn words_and_passphrases_are_read_strictly() {
-    let (code, text) = check(&unsealed(), "cvm.data.cipher=null", None);
+    let (code, text) = check(&unauthenticated(), "cvm.data.cipher=null", None);
     assert!(code == Some(1) && text.contains("cvm.data.cipher"), "{text}");
     let commit = |byte: u8| {
         let hex: String = dek(byte).commitment().0.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("cvm.vault.commit={hex}")
+        format!("cvm.vault.key-commitment={hex}")
     };
-    assert_eq!(check(&sealed(SealState::Ready), &commit(7), Some(7)).0, Some(0));
-    assert_eq!(check(&sealed(SealState::Ready), &commit(8), Some(7)).0, Some(2));
+    assert_eq!(check(&authenticated(FormatState::Ready), &commit(7), Some(7)).0, Some(0));
+    assert_eq!(check(&authenticated(FormatState::Ready), &commit(8), Some(7)).0, Some(2));
     let rotates = |before: u8| {
-        let before = commit(before).replace("cvm.vault.commit", "cvm.vault.previous.key-commitment");
+        let before = commit(before).replace("cvm.vault.key-commitment", "cvm.vault.previous.key-commitment");
         format!("{} cvm.vault.previous=v0 {before}", commit(8))
     };
-    assert_eq!(check(&sealed(SealState::Ready), &rotates(7), Some(7)).0, Some(0));
-    assert_eq!(check(&sealed(SealState::Ready), &rotates(9), Some(7)).0, Some(2));
+    assert_eq!(check(&authenticated(FormatState::Ready), &rotates(7), Some(7)).0, Some(0));
+    assert_eq!(check(&authenticated(FormatState::Ready), &rotates(9), Some(7)).0, Some(2));
 }
 
 #[test]
 fn named_disk_answers_to_its_own_key_and_a_pinned_one_has_its_uuid() {
-    let named = seal_with(unsealed(), SealState::Ready, &dek(7).of_disk("logs"));
-    let plain = sealed(SealState::Ready);
+    let named = authenticate_with(unauthenticated(), FormatState::Ready, &dek(7).of_disk("logs"));
+    let plain = authenticated(FormatState::Ready);
     let cases = [
-        (&named, "cvm.data=serial=a,logs:serial=b --disk-name logs", 0, "ok       seal: answers to the key"),
-        (&named, " --disk-name logs", 0, "ok       seal: answers to the key"),
-        (&named, " --disk-name log", 2, "REFUSED  seal: does not answer"),
-        (&named, "cvm.data=serial=a,logs:serial=b", 2, "REFUSED  seal: does not answer"),
-        (&plain, "cvm.data=serial=a,logs:serial=b --disk-name logs", 2, "REFUSED  seal: does not answer"),
+        (&named, "cvm.data=serial=a,logs:serial=b --disk-name logs", 0, "ok       authentication: answers to the key"),
+        (&named, " --disk-name logs", 0, "ok       authentication: answers to the key"),
+        (&named, " --disk-name log", 2, "REFUSED  authentication: does not answer"),
+        (&named, "cvm.data=serial=a,logs:serial=b", 2, "REFUSED  authentication: does not answer"),
+        (&plain, "cvm.data=serial=a,logs:serial=b --disk-name logs", 2, "REFUSED  authentication: does not answer"),
         (&plain, "cvm.data=serial=a,logs:serial=b --disk-name log", 1, "which lists: (no name), logs"),
         (&plain, "cvm.data.uuid=00112233-4455-6677-8899-aabbccddeeff", 2, "REFUSED  uuid: the header's is"),
     ];

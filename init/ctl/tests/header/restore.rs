@@ -3,12 +3,12 @@
 use std::fs::{self, File};
 use std::path::Path;
 
-use ondisk::luks2::SealState;
+use ondisk::luks2::FormatState;
 use serde_json::json;
 
 use crate::world::{
-    KEY, KEY_BYTE, KEYS, SIZE, World, area, front, metadata, numbered, recorded, renamed, seal, sealed, spoiled, two_slots,
-    unsealed, with,
+    KEY, KEY_BYTE, KEYS, SIZE, World, area, authenticate, authenticated, front, metadata, numbered, recorded, renamed, spoiled,
+    two_slots, unauthenticated, with,
 };
 
 pub(crate) fn cleared(mut area: Vec<u8>, range: std::ops::Range<usize>) -> Vec<u8> {
@@ -20,7 +20,7 @@ pub(crate) fn cleared(mut area: Vec<u8>, range: std::ops::Range<usize>) -> Vec<u
 fn reformatted(area: Vec<u8>) -> Vec<u8> {
     let mut json = metadata(&area);
     json["digests"]["0"]["salt"] = json!(format!("{}=", "A".repeat(43)));
-    seal(with(area, &json), SealState::Ready, KEY_BYTE)
+    authenticate(with(area, &json), FormatState::Ready, KEY_BYTE)
 }
 
 pub(crate) fn restore(world: &World, saved: &[u8], disk: &Path, more: &str, key: Option<u8>) -> (Option<i32>, String) {
@@ -119,7 +119,7 @@ type Saved<'a> = (&'a str, Vec<u8>, &'a str, Option<u8>, i32, &'a str);
 #[test]
 fn saved_file_is_held_against_policy_and_key() {
     let good = area(5, 0, 0xaa);
-    let (accept, rotating) = ("--unauthenticated", seal(two_slots(good.clone()), SealState::Ready, KEY_BYTE));
+    let (accept, rotating) = ("--unauthenticated", authenticate(two_slots(good.clone()), FormatState::Ready, KEY_BYTE));
     let mut long = good.clone();
     long.push(0);
     let mut null = metadata(&good);
@@ -130,24 +130,24 @@ fn saved_file_is_held_against_policy_and_key() {
         ("another key", good.clone(), "", Some(8), 2, "does not answer to the passphrase"),
         ("another key, accepted", good.clone(), accept, Some(8), 2, "does not answer to the passphrase"),
         ("key material", spoiled(good.clone(), &[KEYS + 7]), "", Some(KEY_BYTE), 2, "does not answer to the passphrase"),
-        ("no token", unsealed(), "", Some(KEY_BYTE), 2, "nothing proves it: accept the file"),
-        ("no token, accepted", unsealed(), accept, None, 0, "nothing proves it, as --unauthenticated says"),
+        ("no token", unauthenticated(), "", Some(KEY_BYTE), 2, "nothing proves it: accept the file"),
+        ("no token, accepted", unauthenticated(), accept, None, 0, "nothing proves it, as --unauthenticated says"),
         (
             "no token where policy has one",
-            unsealed(),
-            "--unauthenticated --policy-words=cvm.data.seal=require",
+            unauthenticated(),
+            "--unauthenticated --cmdline=cvm.data.header-auth=require",
             None,
             2,
             "no token",
         ),
         ("null cipher", with(good.clone(), &null), accept, None, 2, "keyslot 0 is under another cipher"),
         ("in a rotation", rotating, "", Some(KEY_BYTE), 0, "note     keyslots: 0 by pbkdf2, 1 by pbkdf2"),
-        ("two keyslots without a token", two_slots(unsealed()), accept, None, 2, "only beside the authentication token"),
+        ("two keyslots without a token", two_slots(unauthenticated()), accept, None, 2, "only beside the authentication token"),
         ("truncated", good[..good.len() - 1].to_vec(), "", Some(KEY_BYTE), 2, "REFUSED  size: expected are exactly 16777216"),
         ("oversized", long, "", Some(KEY_BYTE), 2, "REFUSED  size: expected are exactly 16777216"),
         ("empty", vec![], "", Some(KEY_BYTE), 2, "REFUSED  size"),
         ("one copy torn", spoiled(good.clone(), &[5000]), "", Some(KEY_BYTE), 2, "cvmctl header save FILE NEWFILE"),
-        ("begun", sealed(SealState::Formatting), "", Some(KEY_BYTE), 2, "REFUSED  state"),
+        ("begun", authenticated(FormatState::Formatting), "", Some(KEY_BYTE), 2, "REFUSED  state"),
         ("record", recorded(good.clone()), "", Some(KEY_BYTE), 2, "REFUSED  record of a begun format"),
     ];
     for (name, saved, more, key, want, part) in cases {
@@ -164,9 +164,9 @@ fn saved_file_is_held_against_policy_and_key() {
 #[test]
 fn token_that_the_saved_header_lacks_is_told() {
     let world = World::new();
-    for (name, on_disk, want) in [("a token", area(3, 1, 0xbb), true), ("none", numbered(unsealed(), 9), false)] {
+    for (name, on_disk, want) in [("a token", area(3, 1, 0xbb), true), ("none", numbered(unauthenticated(), 9), false)] {
         let disk = world.disk(&on_disk);
-        let (code, text) = restore(&world, &unsealed(), &disk, "--unauthenticated", None);
+        let (code, text) = restore(&world, &unauthenticated(), &disk, "--unauthenticated", None);
         assert_eq!((code, text.contains("the token was removed from it")), (Some(0), want), "{name}: {text}");
     }
 }

@@ -3,11 +3,13 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-use ondisk::luks2::{self, SealState};
+use ondisk::luks2::{self, FormatState};
 use ring::digest::{SHA256, digest};
 use serde_json::json;
 
-use crate::world::{KEY_BYTE, KEYS, SIZE, World, area, metadata, recorded, seal, sealed, spoiled, two_slots, unsealed, with};
+use crate::world::{
+    KEY_BYTE, KEYS, SIZE, World, area, authenticate, authenticated, metadata, recorded, spoiled, two_slots, unauthenticated, with,
+};
 
 /// The area on the disk, more arguments, the key, and a part of the output.
 type Case<'a> = (&'a str, Vec<u8>, &'a str, Option<u8>, &'a str);
@@ -18,10 +20,22 @@ fn what_the_guest_would_accept_is_saved() {
     let cases: [Case<'_>; 6] = [
         ("authenticated", good.clone(), "", Some(KEY_BYTE), "authenticated: yes"),
         ("without a passphrase", good.clone(), "", None, "authenticated: NO, not authenticated: no passphrase"),
-        ("without a token", unsealed(), "", Some(KEY_BYTE), "authenticated: NO, not authenticated: the header has no token"),
+        (
+            "without a token",
+            unauthenticated(),
+            "",
+            Some(KEY_BYTE),
+            "authenticated: NO, not authenticated: the header has no token",
+        ),
         ("first copy torn", spoiled(good.clone(), &[5000]), "", Some(KEY_BYTE), "the file gets both copies from it"),
         ("second copy torn", spoiled(good.clone(), &[SIZE + 5000]), "", Some(KEY_BYTE), "the file gets both copies from it"),
-        ("in a rotation", seal(two_slots(good.clone()), SealState::Ready, 7), "", Some(7), "only with cvm.vault.previous"),
+        (
+            "in a rotation",
+            authenticate(two_slots(good.clone()), FormatState::Ready, 7),
+            "",
+            Some(7),
+            "only with cvm.vault.previous",
+        ),
     ];
     for (name, on_disk, more, key, part) in cases {
         let world = World::new();
@@ -47,18 +61,24 @@ fn what_the_guest_would_refuse_is_not_saved() {
     let good = area(5, 0, 0xaa);
     let mut null = metadata(&good);
     null["keyslots"]["0"]["area"]["encryption"] = json!("cipher_null-ecb");
-    let other = "--policy-words=cvm.data.uuid=00112233-4455-6677-8899-aabbccddeeff";
-    let commit = "--policy-words=cvm.vault.commit=1111111111111111111111111111111111111111111111111111111111111111";
+    let other = "--cmdline=cvm.data.uuid=00112233-4455-6677-8899-aabbccddeeff";
+    let commit = "--cmdline=cvm.vault.key-commitment=1111111111111111111111111111111111111111111111111111111111111111";
     let cases: [Case<'_>; 12] = [
         ("another key", good.clone(), "", Some(8), "REFUSED  authentication"),
         ("key material", spoiled(good.clone(), &[KEYS + 7]), "", Some(KEY_BYTE), "REFUSED  authentication"),
         ("null cipher", with(good.clone(), &null), "", None, "REFUSED  keyslots: keyslot 0 is under another cipher"),
-        ("another cipher", good.clone(), "--policy-words=cvm.data.cipher=gcm", None, "REFUSED  segment"),
-        ("no token where policy has one", unsealed(), "--policy-words=cvm.data.seal=require", None, "REFUSED  authentication"),
-        ("two keyslots without a token", two_slots(unsealed()), "", None, "only beside the authentication token"),
+        ("another cipher", good.clone(), "--cmdline=cvm.data.cipher=gcm", None, "REFUSED  segment"),
+        (
+            "no token where policy has one",
+            unauthenticated(),
+            "--cmdline=cvm.data.header-auth=require",
+            None,
+            "REFUSED  authentication",
+        ),
+        ("two keyslots without a token", two_slots(unauthenticated()), "", None, "only beside the authentication token"),
         ("another uuid", good.clone(), other, None, "REFUSED  uuid"),
         ("another commitment", good.clone(), commit, Some(KEY_BYTE), "REFUSED  commitment"),
-        ("begun", sealed(SealState::Formatting), "", Some(KEY_BYTE), "REFUSED  state"),
+        ("begun", authenticated(FormatState::Formatting), "", Some(KEY_BYTE), "REFUSED  state"),
         ("record", recorded(good.clone()), "", Some(KEY_BYTE), "REFUSED  record of a begun format"),
         ("both copies torn", spoiled(good.clone(), &[5000, SIZE + 5000]), "", None, "REFUSED  form"),
         ("blank", vec![0; 64], "", None, "REFUSED  form: no primary header"),

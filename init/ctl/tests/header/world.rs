@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use cmdline::DataCipher;
 use ondisk::intent::{self, Intent};
-use ondisk::luks2::{self, Checked, DATA_OFFSET, Expect, Header, SealState, SealToken, seal_message};
+use ondisk::luks2::{self, AcceptedLayout, AuthToken, DATA_OFFSET, Expect, FormatState, Header, auth_message};
 use quorum::{Dek, Purpose};
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ pub(crate) const SIZE: usize = 16384;
 /// Offset of the first keyslot's area, and the size of one.
 pub(crate) const KEYS: usize = 32768;
 pub(crate) const KEY: usize = 385_024;
-/// The key that headers are sealed with where nothing else is said.
+/// The key that authenticates headers by default.
 pub(crate) const KEY_BYTE: u8 = 7;
 
 pub(crate) fn dek(byte: u8) -> Dek {
@@ -49,45 +49,45 @@ pub(crate) fn with(mut area: Vec<u8>, json: &Value) -> Vec<u8> {
     area
 }
 
-pub(crate) fn unsealed() -> Vec<u8> {
+pub(crate) fn unauthenticated() -> Vec<u8> {
     let mut area = HEADER.to_vec();
     area.resize(usize::try_from(DATA_OFFSET).unwrap(), 0);
     area
 }
 
-pub(crate) fn sealed(state: SealState) -> Vec<u8> {
-    seal(unsealed(), state, KEY_BYTE)
+pub(crate) fn authenticated(state: FormatState) -> Vec<u8> {
+    authenticate(unauthenticated(), state, KEY_BYTE)
 }
 
 /// Gives the area a token by the key `byte`.
-pub(crate) fn seal(area: Vec<u8>, state: SealState, byte: u8) -> Vec<u8> {
-    seal_with(area, state, &dek(byte))
+pub(crate) fn authenticate(area: Vec<u8>, state: FormatState, byte: u8) -> Vec<u8> {
+    authenticate_with(area, state, &dek(byte))
 }
 
 /// The same by any key.
-pub(crate) fn seal_with(area: Vec<u8>, state: SealState, key: &Dek) -> Vec<u8> {
+pub(crate) fn authenticate_with(area: Vec<u8>, state: FormatState, key: &Dek) -> Vec<u8> {
     let (header, checked) = judged(&area);
-    let message = seal_message(&header, &checked, &area, state).unwrap();
-    let mac = key.authenticator(Purpose::HeaderSeal, &header.uuid().to_string()).mac(&message);
+    let message = auth_message(&header, &checked, &area, state).unwrap();
+    let mac = key.authenticator(Purpose::HeaderAuthentication, &header.uuid().to_string()).mac(&message);
     let mut json = metadata(&area);
-    json["tokens"]["0"] = SealToken::json(state, &mac);
+    json["tokens"]["0"] = AuthToken::json(state, &mac);
     with(area, &json)
 }
 
-pub(crate) fn judged(area: &[u8]) -> (Header, Checked) {
+pub(crate) fn judged(area: &[u8]) -> (Header, AcceptedLayout) {
     let header = Header::parse(area).unwrap();
-    let expect = Expect { cipher: DataCipher::XtsHmac, data_offset: DATA_OFFSET, rotation: true };
+    let expect = Expect { cipher: Some(DataCipher::XtsHmac), data_offset: DATA_OFFSET, rotation: true };
     let checked = luks2::check(&header, &expect).unwrap();
     (header, checked)
 }
 
-/// A sealed area: its sequence number, which place for keyslots it uses, and its key material.
+/// An authenticated header area: its sequence number, which place for keyslots it uses, and its key material.
 pub(crate) fn area(seqid: u64, place: usize, fill: u8) -> Vec<u8> {
-    let mut json = metadata(&unsealed());
+    let mut json = metadata(&unauthenticated());
     json["keyslots"]["0"]["area"]["offset"] = json!((KEYS + place * KEY).to_string());
-    let mut area = numbered(with(unsealed(), &json), seqid);
+    let mut area = numbered(with(unauthenticated(), &json), seqid);
     area[KEYS + place * KEY..KEYS + (place + 1) * KEY].fill(fill);
-    seal(area, SealState::Ready, KEY_BYTE)
+    authenticate(area, FormatState::Ready, KEY_BYTE)
 }
 
 /// The area with another sequence number in both copies.

@@ -139,11 +139,11 @@ fn json_says_what_the_words_say_and_no_output_holds_a_share() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((json["handle"].as_str(), json["vaults"].as_array().map(Vec::len)), (Some(HANDLE), Some(3)));
-    assert_eq!(json["cmdline"][4], format!("cvm.vault.commit={}", json["commit"].as_str().unwrap()));
+    assert_eq!(json["cmdline"][4], format!("cvm.vault.key-commitment={}", json["commit"].as_str().unwrap()));
     assert_eq!(json["vaults"][0]["expires_at"], json["expires_at"]);
     for index in 0..3 {
         let share = desk.world.export(index, &OLD_IMAGE).unwrap();
-        assert_eq!(json["generation"], hex(&share.generation().0));
+        assert_eq!(json["share_set_id"], hex(&share.share_set_id().0));
         let data = hex(share.expose_data());
         assert!(!text(&output.stdout).contains(&data) && !text(&output.stderr).contains(&data));
     }

@@ -7,7 +7,7 @@ use ctl::collateral::Sources;
 use ctl::keys;
 use ctl::provision::{Request, provision};
 use ctl::{Cause, Credentials, Error};
-use quorum::{Collector, Fate, Progress, Rule, Threshold};
+use quorum::{Action, Collector, KeyProof, ShareStatus, Threshold};
 use serde_json::json;
 use vault_node::{Issuer, Misbehaviour};
 
@@ -18,13 +18,13 @@ fn any_two_shares_make_the_key_that_the_words_commit_to() {
     let world = World::new();
     let done = provision(&world.request()).unwrap();
     for (first, second) in [(0, 1), (0, 2), (2, 1)] {
-        let mut collector = Collector::new(Threshold::new(2, 3).unwrap(), Rule::Commitment(done.commitment));
+        let mut collector = Collector::new(Threshold::new(2, 3).unwrap(), KeyProof::Commitment(done.commitment));
         let mut give = |index| collector.received(index, world.export(index, &OLD_IMAGE).unwrap(), |_| false);
-        assert!(!matches!(give(first), Progress::Done(_)));
-        let Progress::Done(quorum) = give(second) else { panic!("{first} and {second} make no key") };
+        assert!(!matches!(give(first), Action::Done(_)));
+        let Action::Done(quorum) = give(second) else { panic!("{first} and {second} make no key") };
         assert_eq!(quorum.dek.commitment(), done.commitment);
-        assert_eq!(quorum.generation, done.generation);
-        assert_eq!((collector.fates()[first], collector.fates()[second]), (Fate::Served, Fate::Served));
+        assert_eq!(quorum.share_set_id, done.share_set_id);
+        assert_eq!((collector.statuses()[first], collector.statuses()[second]), (ShareStatus::Served, ShareStatus::Served));
     }
     let other = world.export(0, &NEW_IMAGE).map(drop).unwrap_err();
     assert!(matches!(other, vault::Error::Refused(vault::Refused::Denied)), "{other}");
@@ -37,7 +37,7 @@ fn any_two_shares_make_the_key_that_the_words_commit_to() {
         format!("cvm.vault.mrenclave={}", hex(&MRENCLAVE)),
         format!("cvm.vault.handle={HANDLE}"),
         "cvm.vault.threshold=2".to_owned(),
-        format!("cvm.vault.commit={}", hex(&done.commitment.0)),
+        format!("cvm.vault.key-commitment={}", hex(&done.commitment.0)),
     ];
     assert_eq!(done.words, want);
 }
@@ -159,7 +159,7 @@ fn a_handle_that_exists_is_not_overwritten_and_nothing_is_dealt() {
     world.nodes[2].put_key(HANDLE, vec![7; 49], world.policy(&[OLD_IMAGE])).unwrap();
     let error = provision(&world.request()).unwrap_err();
     assert_eq!(error.to_string(), format!("no share was sent to any vault: {}: key already exists", world.vaults()[2]));
-    assert_eq!(world.export(2, &OLD_IMAGE).unwrap().generation().0, [7; 16]);
+    assert_eq!(world.export(2, &OLD_IMAGE).unwrap().share_set_id().0, [7; 16]);
     for index in [0, 1] {
         assert!(matches!(world.export(index, &OLD_IMAGE), Err(vault::Error::Refused(vault::Refused::Absent))));
     }

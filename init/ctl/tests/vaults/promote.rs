@@ -18,7 +18,7 @@ fn a_promoted_image_gets_the_share_and_the_old_one_still_does() {
     assert_eq!(outcomes.into_iter().map(|outcome| outcome.unwrap().version).collect::<Vec<_>>(), [2, 2, 2]);
     for index in 0..3 {
         let (old, new) = (world.export(index, &OLD_IMAGE).unwrap(), world.export(index, &NEW_IMAGE).unwrap());
-        assert_eq!((old.x(), old.generation()), (new.x(), new.generation()));
+        assert_eq!((old.x(), old.share_set_id()), (new.x(), new.share_set_id()));
     }
 }
 

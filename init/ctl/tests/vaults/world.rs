@@ -8,7 +8,7 @@ use attest::{Anchor, Policy, TcbDemand};
 use ctl::collateral::Sources;
 use ctl::policy::{Facts, Image, Owner, Terms, key_policy};
 use ctl::{Credentials, Floors, Nodes, TcbStatus, keys, promote, provision};
-use quorum::{Generation, Share};
+use quorum::{Share, ShareSetId};
 use ratls::{Clock, Expectation, Handshaken, Identity, OwnEvidence};
 use serde_json::Value;
 use sim_dcap::{Pki, TdQuote};
@@ -147,7 +147,7 @@ impl World {
         let mut session = handshaken.challenge(&[3; 32], &expected, deadline())?.present(quote, Duration::from_secs(5))?;
         let key = vault::export_key(&mut session, HANDLE, deadline())?;
         let share = ShareMaterial::parse(&key.material).unwrap();
-        Ok(Share::new(Generation(*share.set_id), share.x, share.data))
+        Ok(Share::new(ShareSetId(*share.set_id), share.x, share.data))
     }
 
     /// Whether no vault has a key of this name.

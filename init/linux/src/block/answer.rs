@@ -33,14 +33,14 @@ pub(super) fn in_time<T: Send + 'static>(
     }
     let lives = Arc::new(());
     let life = Arc::downgrade(&lives);
-    let alive = move || {
+    let keepalive = move || {
         let outcome = work();
         drop(lives);
         outcome
     };
     let waiting = |seconds| log::warn!(target: "kernel", "{on}: a request to {call} has no answer for {seconds} s");
     let name = format!("{call} {}", on.rsplit('/').next().unwrap_or(&on));
-    let Some(outcome) = threads::in_time(&name, times, alive, &waiting)? else {
+    let Some(outcome) = threads::in_time(&name, times, keepalive, &waiting)? else {
         lock(&UNANSWERED).push((device_of(path), life));
         return Err(silent());
     };

@@ -1,7 +1,7 @@
 //! The LUKS2 header of the data disk, read from a private copy of its first bytes.
 //!
 //! The host owns the disk, so a header is only ever a claim: [`Header::parse`] takes it apart without believing it,
-//! [`check`] holds it against an allow-list. Nothing here has a key: who has one verifies the seal over [`seal_message`].
+//! [`check`] holds it against an allow-list. Nothing here has a key: the caller, who has one, verifies the MAC over [`auth_message`].
 //!
 //! What passes must be opened from the very bytes that were parsed. Other readers of LUKS2 are more forgiving, and where
 //! two copies differ they may prefer the other one.
@@ -11,11 +11,11 @@
 mod binary;
 mod excerpt;
 mod fields;
+mod header_auth;
 mod json;
 mod policy;
 mod restore;
 mod rules;
-mod seal;
 mod strict;
 #[cfg(test)]
 mod tests;
@@ -23,9 +23,9 @@ mod write;
 
 pub use binary::{Copy, repair};
 pub use excerpt::Excerpt;
-pub use policy::{Checked, DATA_OFFSET, Expect, Kdf, PARTS, Slot, Violation, check, examine};
+pub use header_auth::{AUTH_TOKEN, AuthToken, FormatState, auth_message};
+pub use policy::{AcceptedLayout, DATA_OFFSET, Expect, Kdf, PARTS, Slot, Violation, check, examine};
 pub use restore::{Restore, SoundCopy, identifiers, is_other_volume_key, restore, sound_copies};
-pub use seal::{SEAL_TOKEN, SealState, SealToken, seal_message};
 pub use write::{Area, clear_unused, writes};
 
 use json::Metadata;
@@ -150,9 +150,9 @@ impl Header {
         self.uuid
     }
 
-    /// The metadata without our seal, for the seal's digest: keys sorted by bytes, no white space.
+    /// The metadata without the authentication token, as it goes into the MAC: keys sorted by bytes, no white space.
     #[must_use]
-    pub fn json_without_seal(&self) -> String {
-        seal::json_without_seal(&self.json)
+    pub fn json_without_auth_token(&self) -> String {
+        header_auth::json_without_auth_token(&self.json)
     }
 }

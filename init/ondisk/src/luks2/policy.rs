@@ -3,7 +3,7 @@
 //! Headers were rewritten to null ciphers, foreign slots and tokens in published attacks on eight products (October
 //! 2025; CVE-2025-59054, CVE-2025-58356): whatever is not known to be good here is refused.
 
-use super::{Excerpt, Header, SealToken, rules};
+use super::{AuthToken, Excerpt, Header, rules};
 use cmdline::DataCipher;
 use std::ops::Range;
 use uuid::Uuid;
@@ -14,8 +14,8 @@ pub const DATA_OFFSET: u64 = 16 * 1024 * 1024;
 /// What the policy of this boot expects of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expect {
-    /// How it is encrypted.
-    pub cipher: DataCipher,
+    /// How it is encrypted; `None`: with any allowed cipher.
+    pub cipher: Option<DataCipher>,
     /// Where its data starts, in bytes: [`DATA_OFFSET`] unless the policy pins another.
     pub data_offset: u64,
     /// Whether there may be two keyslots, as in the middle of a rotation.
@@ -24,12 +24,13 @@ pub struct Expect {
 
 /// A header on which every rule holds. Only [`check`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Checked {
+pub struct AcceptedLayout {
     uuid: Uuid,
     seqid: u64,
+    cipher: DataCipher,
     sector_size: u32,
     slots: Vec<Slot>,
-    seal: Option<SealToken>,
+    auth_token: Option<AuthToken>,
 }
 
 /// A keyslot on which every rule holds.
@@ -68,7 +69,7 @@ impl Kdf {
     }
 }
 
-impl Checked {
+impl AcceptedLayout {
     /// The identifier of the disk.
     #[must_use]
     pub const fn uuid(&self) -> Uuid {
@@ -79,6 +80,12 @@ impl Checked {
     #[must_use]
     pub const fn seqid(&self) -> u64 {
         self.seqid
+    }
+
+    /// How the disk is encrypted.
+    #[must_use]
+    pub const fn cipher(&self) -> DataCipher {
+        self.cipher
     }
 
     /// The size of an encrypted sector: 512 or 4096 bytes.
@@ -93,10 +100,10 @@ impl Checked {
         &self.slots
     }
 
-    /// The seal as found, not verified.
+    /// The authentication token as found; its MAC is not verified.
     #[must_use]
-    pub const fn seal(&self) -> Option<&SealToken> {
-        self.seal.as_ref()
+    pub const fn auth_token(&self) -> Option<&AuthToken> {
+        self.auth_token.as_ref()
     }
 }
 
@@ -145,13 +152,13 @@ pub enum Violation {
     /// Neither 512 nor 4096 bytes.
     #[error("segment has another sector size")]
     SegmentSector,
-    /// Not the cipher of the policy.
+    /// Not the cipher of the policy, or not an allowed one.
     #[error("segment is under another cipher")]
     SegmentCipher,
-    /// Not the authentication of the policy, or none.
+    /// Not the authentication that belongs to the cipher, or none.
     #[error("segment is authenticated in another way")]
     SegmentIntegrity,
-    /// A key for integrity of another size than the cipher of the policy has: the size found, in bytes.
+    /// A key for integrity of another size than the cipher has: the size found, in bytes.
     #[error("segment has an integrity key of another size: {0} bytes")]
     IntegrityKey(u32),
     /// Not exactly one digest with the name 0.
@@ -179,8 +186,8 @@ pub enum Violation {
     #[error("token {0} is unknown")]
     Token(u32),
     /// A token of ours that we did not write so, or a second one.
-    #[error("token {0} is not a seal")]
-    Seal(u32),
+    #[error("token {0} is not a valid authentication token")]
+    AuthToken(u32),
 }
 
 /// The parts of a header that [`examine`] speaks of, in its order.
@@ -192,10 +199,11 @@ pub fn examine(header: &Header, expect: &Expect) -> [Result<(), Violation>; 5] {
     let metadata = &header.metadata;
     let configuration = rules::check_config(header, expect);
     let place = configuration.clone().unwrap_or(0..0);
+    let cipher = rules::cipher_of(metadata, expect).ok_or(Violation::SegmentCipher);
     [
         configuration.map(drop),
         rules::check_segment(metadata, expect).map(drop),
-        rules::check_keyslots(metadata, expect, &place).map(drop),
+        cipher.and_then(|cipher| rules::check_keyslots(metadata, expect.rotation, cipher, &place)).map(drop),
         rules::check_digest(metadata),
         rules::check_tokens(metadata).map(drop),
     ]
@@ -205,17 +213,18 @@ pub fn examine(header: &Header, expect: &Expect) -> [Result<(), Violation>; 5] {
 ///
 /// # Errors
 /// The first rule that is broken.
-pub fn check(header: &Header, expect: &Expect) -> Result<Checked, Violation> {
+pub fn check(header: &Header, expect: &Expect) -> Result<AcceptedLayout, Violation> {
     let metadata = &header.metadata;
     let keyslot_area = rules::check_config(header, expect)?;
-    let segment = rules::check_segment(metadata, expect)?;
-    let slots = rules::check_keyslots(metadata, expect, &keyslot_area)?;
+    let (segment, cipher) = rules::check_segment(metadata, expect)?;
+    let slots = rules::check_keyslots(metadata, expect.rotation, cipher, &keyslot_area)?;
     rules::check_digest(metadata)?;
-    Ok(Checked {
+    Ok(AcceptedLayout {
         uuid: header.uuid,
         seqid: header.seqid,
+        cipher,
         sector_size: segment.sector_size,
         slots,
-        seal: rules::check_tokens(metadata)?,
+        auth_token: rules::check_tokens(metadata)?,
     })
 }

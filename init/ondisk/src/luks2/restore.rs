@@ -2,7 +2,7 @@
 
 use super::binary::{self, Binary};
 use super::write::{Area, writes};
-use super::{Checked, Copy, Error, Header};
+use super::{AcceptedLayout, Copy, Error, Header};
 use uuid::Uuid;
 
 /// What to write, and in which order.
@@ -26,7 +26,7 @@ pub struct Restore {
 ///
 /// # Errors
 /// [`Error::Truncated`] when `saved` is shorter than its header.
-pub fn restore(found: &[u8], saved: &[u8], header: &Header, checked: &Checked) -> Result<Restore, Error> {
+pub fn restore(found: &[u8], saved: &[u8], header: &Header, checked: &AcceptedLayout) -> Result<Restore, Error> {
     let mut image = saved.to_vec();
     let copies = binary::whole_copies(found);
     let newest = copies.iter().map(|(_, copy)| copy.seqid).max();

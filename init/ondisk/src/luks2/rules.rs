@@ -2,7 +2,7 @@
 
 use super::json::{Digest, Id, Integrity, Kdf as JsonKdf, Keyslot, Metadata, Segment, Size};
 use super::policy::{Expect, Kdf, Slot, Violation};
-use super::{Header, SEAL_TOKEN, SealToken, binary, fields, seal};
+use super::{AUTH_TOKEN, AuthToken, Header, binary, fields, header_auth};
 use cmdline::DataCipher;
 use std::ops::Range;
 
@@ -61,9 +61,15 @@ pub(super) fn check_config(header: &Header, expect: &Expect) -> Result<Range<u64
     }
 }
 
-pub(super) fn check_segment<'a>(metadata: &'a Metadata, expect: &Expect) -> Result<&'a Segment, Violation> {
+/// The cipher that the policy names; else that of the segment, if it is an allowed one.
+pub(super) fn cipher_of(metadata: &Metadata, expect: &Expect) -> Option<DataCipher> {
+    let segment = only(metadata.segments.iter());
+    let is_in_segment = |cipher: &DataCipher| segment.is_some_and(|segment| segment.encryption == names(*cipher).0);
+    expect.cipher.or_else(|| DataCipher::ALL.iter().copied().find(is_in_segment))
+}
+
+pub(super) fn check_segment<'a>(metadata: &'a Metadata, expect: &Expect) -> Result<(&'a Segment, DataCipher), Violation> {
     let segment = only(metadata.segments.iter()).ok_or(Violation::Segments)?;
-    let (encryption, integrity, _) = names(expect.cipher);
     if segment.kind != "crypt" || segment.flags.is_some() {
         return Err(Violation::SegmentKind);
     }
@@ -79,13 +85,15 @@ pub(super) fn check_segment<'a>(metadata: &'a Metadata, expect: &Expect) -> Resu
     if !matches!(segment.sector_size, 512 | 4096) {
         return Err(Violation::SegmentSector);
     }
+    let cipher = cipher_of(metadata, expect).ok_or(Violation::SegmentCipher)?;
+    let (encryption, integrity, _) = names(cipher);
     if segment.encryption != encryption {
         return Err(Violation::SegmentCipher);
     }
     let wanted = |found: &Integrity| found.kind == integrity && found.journal_cipher == "none" && found.journal_mac == "none";
     let found = segment.integrity.as_ref().filter(|found| wanted(found)).ok_or(Violation::SegmentIntegrity)?;
-    check_integrity_key(found.key_size, expect.cipher)?;
-    Ok(segment)
+    check_integrity_key(found.key_size, cipher)?;
+    Ok((segment, cipher))
 }
 
 /// The size may be left out: then it is that of the hash. cryptsetup never writes one for AEAD ciphers. It takes other sizes for
@@ -97,12 +105,18 @@ fn check_integrity_key(found: Option<u32>, cipher: DataCipher) -> Result<(), Vio
     }
 }
 
-pub(super) fn check_keyslots(metadata: &Metadata, expect: &Expect, place: &Range<u64>) -> Result<Vec<Slot>, Violation> {
-    let most = if expect.rotation { 2 } else { 1 };
+pub(super) fn check_keyslots(
+    metadata: &Metadata,
+    rotation: bool,
+    cipher: DataCipher,
+    place: &Range<u64>,
+) -> Result<Vec<Slot>, Violation> {
+    let most = if rotation { 2 } else { 1 };
     if !(1..=most).contains(&metadata.keyslots.len()) {
         return Err(Violation::Keyslots);
     }
-    let slot = |(id, keyslot): (&Id, &Keyslot)| check_keyslot(id.0, keyslot, expect, place);
+    let (_, _, volume_key) = names(cipher);
+    let slot = |(id, keyslot): (&Id, &Keyslot)| check_keyslot(id.0, keyslot, volume_key, place);
     let slots = metadata.keyslots.iter().map(slot).collect::<Result<Vec<_>, _>>()?;
     let apart = |one: &Slot, other: &Slot| one.area.end <= other.area.start || other.area.end <= one.area.start;
     if let [one, other] = slots.as_slice()
@@ -113,8 +127,8 @@ pub(super) fn check_keyslots(metadata: &Metadata, expect: &Expect, place: &Range
     Ok(slots)
 }
 
-fn check_keyslot(id: u32, keyslot: &Keyslot, expect: &Expect, place: &Range<u64>) -> Result<Slot, Violation> {
-    let (_, _, volume_key) = names(expect.cipher);
+/// `volume_key` is the size of the volume key in bytes.
+fn check_keyslot(id: u32, keyslot: &Keyslot, volume_key: u32, place: &Range<u64>) -> Result<Slot, Violation> {
     let area = &keyslot.area;
     if keyslot.kind != "luks2" || area.kind != "raw" || keyslot.priority.is_some() {
         return Err(Violation::KeyslotKind(id));
@@ -164,13 +178,13 @@ pub(super) fn check_digest(metadata: &Metadata) -> Result<(), Violation> {
     Ok(())
 }
 
-pub(super) fn check_tokens(metadata: &Metadata) -> Result<Option<SealToken>, Violation> {
+pub(super) fn check_tokens(metadata: &Metadata) -> Result<Option<AuthToken>, Violation> {
     let mut found = None;
     for (Id(id), token) in &metadata.tokens {
-        match seal::kind(token) {
+        match header_auth::kind(token) {
             Some(LOCATOR_TOKEN) => {}
-            Some(SEAL_TOKEN) if found.is_none() => found = Some(SealToken::read(*id, token).ok_or(Violation::Seal(*id))?),
-            Some(SEAL_TOKEN) => return Err(Violation::Seal(*id)),
+            Some(AUTH_TOKEN) if found.is_none() => found = Some(AuthToken::read(*id, token).ok_or(Violation::AuthToken(*id))?),
+            Some(AUTH_TOKEN) => return Err(Violation::AuthToken(*id)),
             _ => return Err(Violation::Token(*id)),
         }
     }

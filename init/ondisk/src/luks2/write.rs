@@ -1,6 +1,6 @@
 //! In which order a changed header goes to the disk, so that a power cut anywhere leaves the old one or the new one whole.
 
-use super::Checked;
+use super::AcceptedLayout;
 use std::ops::Range;
 
 /// Blocks are compared and written whole, in bytes.
@@ -17,7 +17,7 @@ pub type Area = Range<usize>;
 ///
 /// Both images are of one length, a multiple of 4,096 bytes.
 #[must_use]
-pub fn writes(before: &[u8], after: &[u8], size: u64, checked: &Checked) -> [Vec<Area>; 4] {
+pub fn writes(before: &[u8], after: &[u8], size: u64, checked: &AcceptedLayout) -> [Vec<Area>; 4] {
     let size = usize::try_from(size).unwrap_or(usize::MAX);
     let mut groups: [Vec<Area>; 4] = Default::default();
     let [keys, primary, secondary, rest] = &mut groups;
@@ -42,7 +42,7 @@ pub fn writes(before: &[u8], after: &[u8], size: u64, checked: &Checked) -> [Vec
 
 /// Zeroes whatever of an image of the header area is in neither copy of the header (`size` bytes each) and no keyslot's key
 /// material: cryptsetup fills it with noise, which is slow to write, and leaves there what it took out of use.
-pub fn clear_unused(image: &mut [u8], size: u64, checked: &Checked) {
+pub fn clear_unused(image: &mut [u8], size: u64, checked: &AcceptedLayout) {
     let size = usize::try_from(size).unwrap_or(usize::MAX);
     for (number, block) in image.chunks_mut(BLOCK).enumerate() {
         let start = number * BLOCK;
@@ -52,7 +52,7 @@ pub fn clear_unused(image: &mut [u8], size: u64, checked: &Checked) {
     }
 }
 
-fn is_key(checked: &Checked, at: usize) -> bool {
+fn is_key(checked: &AcceptedLayout, at: usize) -> bool {
     let at = u64::try_from(at).unwrap_or(u64::MAX);
     checked.slots().iter().any(|slot| slot.area.contains(&at))
 }

@@ -1,24 +1,24 @@
-//! Why no device was found. Each phase has codes of its own for these.
+//! Why no device was found. Each phase has its own codes for these.
 
 use std::fmt;
 
-/// The most items of a list in one line: the kernel cuts records of its log at about 1,000 bytes.
+/// The most items in one line: the kernel cuts records of its log at about 1,000 bytes.
 const LISTED: usize = 8;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("disks")]
+    #[error("listing the disks")]
     Kernel(#[source] linux::Error),
-    /// No disk has it. The list has the serial numbers that were seen, or the disks that were not searched.
+    /// No disk has the name. The list contains the serial numbers seen, or the disks that were not searched.
     #[error("{0} did not appear{1}")]
     Missing(String, List),
-    /// No table that can be read names it, and all disks that were not searched have a damaged table.
+    /// No readable table contains it, and each disk that was not searched has a damaged table.
     #[error("{0} was not found, and a partition table is damaged: {1}")]
     Damaged(String, List),
-    /// No table that can be read names it, and all disks that were not searched cannot be read.
+    /// No readable table contains it, and each disk that was not searched cannot be read.
     #[error("{0} was not found, and a disk cannot be read: {1}")]
     Unreadable(String, List),
-    /// It is there and did not open before the deadline.
+    /// It exists and did not open before the deadline.
     #[error("{0} was found but cannot be opened")]
     NotOpen(String, #[source] linux::Error),
     #[error("{0} is partition {1} of {2}, but the kernel has no partition there")]
@@ -28,12 +28,12 @@ pub(crate) enum Error {
          attach the disk with {table}-byte sectors or make the image for {disk}-byte sectors"
     )]
     SectorSize { what: String, table: u32, name: String, disk: u32 },
-    #[error("{0} is there more than once")]
+    #[error("{0} exists more than once: detach the copy")]
     Ambiguous(String),
 }
 
 impl Error {
-    /// A disk that is not there, or not readable, may be after the next start; what the disk says stays the same.
+    /// A disk that is missing or unreadable may work after the next start; what a disk contains stays the same.
     pub(crate) const fn is_transient(&self) -> bool {
         match self {
             Self::Kernel(_) | Self::Missing(..) | Self::Unreadable(..) | Self::NotOpen(..) => true,
@@ -42,7 +42,7 @@ impl Error {
     }
 }
 
-/// Items behind a heading: at most eight, then how many more. Nothing at all when there is no item.
+/// A list after a heading: at most eight items, then the number of the others. Empty without items.
 #[derive(Debug)]
 pub(crate) struct List {
     heading: &'static str,

@@ -1,4 +1,4 @@
-//! One look at all disks: which devices have the wanted name, whether they can be used, and which disks cannot be searched.
+//! One pass over all disks: which devices have the wanted name, whether they are usable, and which disks cannot be searched.
 
 use linux::block::{Access, Device, Disk};
 use ondisk::gpt::Partition;
@@ -7,10 +7,10 @@ use super::error::{Error, List};
 use super::partition_table::{self, PartitionTable, Problem};
 use super::{BlockDevice, DeviceQuery};
 
-/// The most characters of one serial number that an error line has.
+/// The most characters of a serial number in an error line.
 const SERIAL_CHARACTERS: usize = 64;
 
-/// What one look found.
+/// The result of one pass.
 #[derive(Debug)]
 pub(super) struct Survey {
     /// The devices that have the wanted name.
@@ -21,19 +21,19 @@ pub(super) struct Survey {
     serials: Vec<String>,
 }
 
-/// Why a device of the wanted name cannot be used, at least not yet.
+/// Why a device with the wanted name cannot be used yet.
 #[derive(Debug, Clone)]
 pub(super) enum NotReady {
     /// It cannot be opened.
     NotOpen(linux::Error),
-    /// The table has the partition and the kernel does not: the number of the partition, the name of the disk.
+    /// The table contains the partition and the kernel does not: number of the partition, name of the disk.
     NotMade(u16, String),
-    /// The table was made for so many bytes a sector, the disk of this name has so many.
+    /// Sector size of the table, name of the disk, sector size of the disk.
     SectorSize(u32, String, u32),
 }
 
 impl Survey {
-    /// Looks at `disks`. Partition tables are read only where the query is for a partition.
+    /// Searches `disks`; reads partition tables only when the query names a partition.
     pub(super) fn take(disks: &[Disk], query: &DeviceQuery<'_>) -> Self {
         let serials = disks.iter().map(|disk| format!("{} ({})", quoted_serial(disk), disk.name)).collect();
         let mut survey = Self { candidates: Vec::new(), skipped: Vec::new(), serials };
@@ -44,7 +44,7 @@ impl Survey {
             }
             match partition_table::read(disk) {
                 Ok(Some(table)) => survey.add(disk, &table, query),
-                Ok(None) => {} // a disk without a table is another disk
+                Ok(None) => {} // not the disk that the query names
                 Err(problem) => survey.skipped.push((disk.name.clone(), problem)),
             }
         }
@@ -66,10 +66,10 @@ impl Survey {
         }
     }
 
-    /// The one device that the query names, or why there is none.
+    /// The one device that the query names.
     ///
     /// # Errors
-    /// [`Error::Ambiguous`] when there are two, usable or not: a host that clones a disk may not choose which is taken.
+    /// [`Error::Ambiguous`] when there are two, usable or not: a host that clones a disk must not choose which one is used.
     pub(super) fn outcome(&self, query: &DeviceQuery<'_>) -> Result<BlockDevice, Error> {
         let what = query.to_string();
         match self.candidates.as_slice() {
@@ -84,8 +84,8 @@ impl Survey {
         }
     }
 
-    /// A disk that was not searched may be the one with the partition: when all of these have the same problem, that problem is
-    /// the error. A serial number needs no reading.
+    /// The error when no device was found. When all disks that were not searched have the same problem, that problem is the
+    /// error, since one of them may contain the partition. A lookup by serial number reads no disk.
     fn not_found(&self, what: String, query: &DeviceQuery<'_>) -> Error {
         if matches!(query, DeviceQuery::Serial(_)) {
             let serials = if self.serials.is_empty() { vec!["none".to_owned()] } else { self.serials.clone() };
@@ -102,7 +102,7 @@ impl Survey {
         }
     }
 
-    /// Whether a device may become usable, or a disk readable, without an announcement of the kernel.
+    /// Whether a device or a disk may become usable without an event of the kernel.
     pub(super) fn may_change_unannounced(&self) -> bool {
         let candidate = |candidate: &Result<_, NotReady>| match candidate {
             Ok(_) | Err(NotReady::SectorSize(..)) => false,
@@ -113,7 +113,7 @@ impl Survey {
         self.candidates.iter().any(candidate) || self.skipped.iter().any(disk)
     }
 
-    /// A line for each disk that was not searched.
+    /// One line for each disk that was not searched.
     pub(super) fn skipped(&self) -> Vec<String> {
         self.skipped.iter().map(|(disk, problem)| format!("{disk}: {problem}")).collect()
     }
@@ -124,7 +124,7 @@ fn whole(disk: &Disk) -> Result<BlockDevice, NotReady> {
     usable(BlockDevice { path: disk.path(), number, bytes: disk.bytes })
 }
 
-/// The partition as our own reading of the table has it and the kernel agrees.
+/// The partition, if the table as parsed here and the kernel agree on it.
 fn of_partition(disk: &Disk, sector_bytes: u32, partition: &Partition) -> Result<BlockDevice, NotReady> {
     if sector_bytes != disk.block {
         return Err(NotReady::SectorSize(sector_bytes, disk.name.clone(), disk.block));

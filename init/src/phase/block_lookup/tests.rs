@@ -1,4 +1,4 @@
-//! Lookups among files in the place of disks, with a sysfs of files.
+//! Lookups with files in place of disks and of sysfs.
 
 use std::fs;
 use std::path::Path;
@@ -8,10 +8,10 @@ use linux::block::{Disk, disks_in};
 use super::survey::Survey;
 use super::*;
 
-/// The entry's identifier, as it stands in a table.
+/// The identifier of the entry, in the table's byte order.
 const WANTED: [u8; 16] = [0x11; 16];
 
-/// A sysfs and a `/dev` in the build's own folder: a file in memory may not be read past the cache.
+/// A sysfs and a `/dev` in the build folder: tmpfs does not support direct reads everywhere.
 struct Machine(tempfile::TempDir);
 
 impl Machine {
@@ -19,7 +19,7 @@ impl Machine {
         Self(tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap())
     }
 
-    /// Adds a disk with sectors of so many bytes; without content there is no node.
+    /// Adds a disk with this sector size in bytes; without content it has no node.
     fn disk(self, name: &str, sector: usize, serial: &str, content: Option<&[u8]>) -> Self {
         let (sysfs, dev) = (self.0.path().join("sys").join(name), self.0.path().join("dev"));
         fs::create_dir_all(sysfs.join("queue")).unwrap();
@@ -36,7 +36,7 @@ impl Machine {
         self
     }
 
-    /// Lets the kernel know the partition of [`table`] on the disk.
+    /// Adds the partition of [`table`] to the kernel's view of the disk.
     fn partition(self, disk: &str, sector: u64) -> Self {
         let folder = self.0.path().join("sys").join(disk).join(format!("{disk}1"));
         fs::create_dir_all(&folder).unwrap();
@@ -80,7 +80,7 @@ fn table(sector: usize) -> Vec<u8> {
     [vec![0; sector], header, entries].concat()
 }
 
-/// CRC-32 as GPT has it (UEFI 2.10, section 5.3.2).
+/// CRC-32 of GPT (UEFI 2.10, section 5.3.2).
 fn crc(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |sum, byte| {
         (0..8).fold(sum ^ u32::from(*byte), |sum, _| if sum & 1 == 1 { sum >> 1 ^ 0xedb8_8320 } else { sum >> 1 })
@@ -162,8 +162,8 @@ fn serials_that_were_seen_are_listed_and_escaped() {
     assert_eq!(machine.look(&DeviceQuery::Serial("root")).unwrap(), "dev/vda");
     let long = "x".repeat(200);
     let many = (0..10).fold(Machine::new(), |machine, number| machine.disk(&format!("vd{number}"), 512, &long, Some(&[])));
-    let told = many.look(&DeviceQuery::Serial("data")).unwrap_err().to_string();
-    assert!(told.len() < 900 && told.ends_with(" and 2 more"), "{told}");
+    let text = many.look(&DeviceQuery::Serial("data")).unwrap_err().to_string();
+    assert!(text.len() < 900 && text.ends_with(" and 2 more"), "{text}");
     let none = Machine::new().disk("vda", 512, "", None).look(&DeviceQuery::Serial("data")).unwrap_err();
     assert!(none.to_string().ends_with("serials seen: none (vda)"), "{none}");
 }

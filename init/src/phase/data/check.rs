@@ -1,7 +1,7 @@
-//! The check of the file system before it is mounted, by the verified root's own tool on the open disk.
+//! Checks the file system before it is mounted, with the verified root's own tool on the open disk.
 //!
-//! What a tool prints may have names of files in it, and the console is the host's: it goes to a file that only the running system
-//! reads.
+//! The tool's output may contain names of files, and the host reads the console: the output goes to a file that only the running
+//! system reads.
 
 use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt;
@@ -11,22 +11,22 @@ use cmdline::{Check, DiskName, FileSystem};
 use linux::child::Program;
 
 use super::luks::Mapped;
-use super::tool::{self, DISK, Workplace};
-use crate::journal::step;
+use super::tool::{self, DISK, ToolEnvironment};
+use crate::boot_log::step;
 use crate::phase::root::Root;
 
-/// Where the output goes: `check.log`, and `check-NAME.log` of a disk with a name.
+/// The folder of the output: `check.log`, or `check-NAME.log` for a disk with a name.
 const FOLDER: &str = "/run/cvm-init";
-/// How long a check may take: a full one of a large disk reads all of its metadata.
+/// How long a check may take: a full check reads all metadata of the disk.
 const LONGEST: Duration = Duration::from_secs(6 * 60 * 60);
-/// The memory that a tool may use for temporary files, in bytes.
+/// The limit of a tool's temporary files, in bytes of memory.
 const SCRATCH_BYTES: u64 = 64 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(transparent)]
     Tool(#[from] tool::Error),
-    #[error("{0}")]
+    #[error("writing {0}")]
     Output(String, #[source] std::io::Error),
     #[error("running {0}")]
     Run(&'static str, #[source] linux::Error),
@@ -38,30 +38,30 @@ pub(crate) enum Error {
         "{0} ended with {1}, and the kernel logged {2} reads of the disk that failed: restore the disk from a backup if they fail again"
     )]
     Unreadable(&'static str, i32, usize),
-    #[error("{0} ended with {1:?} before it was through")]
-    NotThrough(&'static str, Option<i32>),
+    #[error("{0} ended with {1:?} before it was done")]
+    Incomplete(&'static str, Option<i32>),
 }
 
 impl Error {
-    /// Whether the tool may come through the next time: it could not read the disk, or was ended.
+    /// Whether the check may succeed after the next start: the tool could not read the disk, or was killed.
     pub(super) const fn is_transient(&self) -> bool {
-        matches!(self, Self::NotThrough(..) | Self::Unreadable(..))
+        matches!(self, Self::Incomplete(..) | Self::Unreadable(..))
     }
 }
 
-/// What a check came to.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum CheckResult {
     /// No tool was run.
     NotRun,
-    /// Nothing was wrong.
+    /// No errors were found.
     Clean,
-    /// Errors were found and mended.
+    /// Errors were found and repaired.
     Repaired,
 }
 
-impl Outcome {
-    /// As the receipt has it.
+impl CheckResult {
+    /// As the boot report contains it.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::NotRun => "not_run",
@@ -71,102 +71,103 @@ impl Outcome {
     }
 }
 
-/// A tool, its arguments, and what its exit codes mean.
+/// A tool, its arguments, and the meaning of its exit codes.
 struct Tool {
     path: &'static str,
     arguments: &'static [&'static str],
-    outcome: fn(Option<i32>) -> Result<Outcome, Verdict>,
+    interpret: fn(Option<i32>) -> Result<CheckResult, CheckFailure>,
 }
 
-/// Why a tool did not come to a good end.
-enum Verdict {
+/// Why a check failed.
+enum CheckFailure {
     ErrorsLeft(i32),
-    NotThrough(Option<i32>),
+    Incomplete(Option<i32>),
 }
 
-/// The tool for a file system and a depth of checking; none where mounting does all there is to do.
+/// The tool for a file system and a kind of check; none where mounting does the whole check.
 fn tool_for(kind: FileSystem, check: Check) -> Option<Tool> {
     Some(match (kind, check) {
         (_, Check::No) | (FileSystem::Xfs | FileSystem::Btrfs, Check::Auto) => return None,
-        (FileSystem::Ext4, Check::Auto) => Tool { path: "/usr/sbin/e2fsck", arguments: &["-p", DISK], outcome: e2fsck },
-        (FileSystem::Ext4, Check::Force) => Tool { path: "/usr/sbin/e2fsck", arguments: &["-f", "-y", DISK], outcome: e2fsck },
-        (FileSystem::Xfs, Check::Force) => Tool { path: "/usr/sbin/xfs_repair", arguments: &["-e", DISK], outcome: xfs_repair },
-        // Its own repair is documented as dangerous, so it is never run here.
+        (FileSystem::Ext4, Check::Auto) => Tool { path: "/usr/sbin/e2fsck", arguments: &["-p", DISK], interpret: e2fsck },
+        (FileSystem::Ext4, Check::Force) => Tool { path: "/usr/sbin/e2fsck", arguments: &["-f", "-y", DISK], interpret: e2fsck },
+        (FileSystem::Xfs, Check::Force) => Tool { path: "/usr/sbin/xfs_repair", arguments: &["-e", DISK], interpret: xfs_repair },
+        // The manual calls repair by `btrfs check` dangerous, so it only reads.
         (FileSystem::Btrfs, Check::Force) => {
-            Tool { path: "/usr/bin/btrfs", arguments: &["check", "--readonly", DISK], outcome: plain }
+            Tool { path: "/usr/bin/btrfs", arguments: &["check", "--readonly", DISK], interpret: plain }
         }
     })
 }
 
-/// Source: e2fsck(8), EXIT CODE: a sum of 1 corrected, 2 corrected and a reboot is wanted (of a mounted root), 4 left, and more.
-const fn e2fsck(status: Option<i32>) -> Result<Outcome, Verdict> {
+/// Source: e2fsck(8), EXIT CODE: the sum of 1 (errors corrected), 2 (corrected, reboot wanted, for a mounted root), 4 (errors
+/// left) and others.
+const fn e2fsck(status: Option<i32>) -> Result<CheckResult, CheckFailure> {
     match status {
-        Some(0) => Ok(Outcome::Clean),
-        Some(1..=3) => Ok(Outcome::Repaired),
-        Some(code @ 4..=7) => Err(Verdict::ErrorsLeft(code)),
-        other => Err(Verdict::NotThrough(other)),
+        Some(0) => Ok(CheckResult::Clean),
+        Some(1..=3) => Ok(CheckResult::Repaired),
+        Some(code @ 4..=7) => Err(CheckFailure::ErrorsLeft(code)),
+        other => Err(CheckFailure::Incomplete(other)),
     }
 }
 
-/// Source: xfs_repair(8), EXIT STATUS, with -e: 4 when errors were fixed, 1 when it could not, 2 with a log to be replayed.
-const fn xfs_repair(status: Option<i32>) -> Result<Outcome, Verdict> {
+/// Source: xfs_repair(8), EXIT STATUS with -e: 4 (errors corrected), 1 (cannot repair), 2 (log must be replayed first).
+const fn xfs_repair(status: Option<i32>) -> Result<CheckResult, CheckFailure> {
     match status {
-        Some(0) => Ok(Outcome::Clean),
-        Some(4) => Ok(Outcome::Repaired),
-        Some(code) => Err(Verdict::ErrorsLeft(code)),
-        None => Err(Verdict::NotThrough(None)),
+        Some(0) => Ok(CheckResult::Clean),
+        Some(4) => Ok(CheckResult::Repaired),
+        Some(code) => Err(CheckFailure::ErrorsLeft(code)),
+        None => Err(CheckFailure::Incomplete(None)),
     }
 }
 
-const fn plain(status: Option<i32>) -> Result<Outcome, Verdict> {
+const fn plain(status: Option<i32>) -> Result<CheckResult, CheckFailure> {
     match status {
-        Some(0) => Ok(Outcome::Clean),
-        Some(code) => Err(Verdict::ErrorsLeft(code)),
-        None => Err(Verdict::NotThrough(None)),
+        Some(0) => Ok(CheckResult::Clean),
+        Some(code) => Err(CheckFailure::ErrorsLeft(code)),
+        None => Err(CheckFailure::Incomplete(None)),
     }
 }
 
-/// Checks the file system of `kind` on the open disk as policy asks.
+/// Checks the file system of `kind` on the open disk, as policy asks.
 pub(super) fn run(
     root: &Root,
     mapped: &Mapped,
     (kind, disk): (FileSystem, Option<&DiskName>),
     check: Check,
-) -> Result<Outcome, Error> {
-    let Some(Tool { path, arguments, outcome }) = tool_for(kind, check) else {
-        return Ok(Outcome::NotRun);
+) -> Result<CheckResult, Error> {
+    let Some(Tool { path, arguments, interpret }) = tool_for(kind, check) else {
+        return Ok(CheckResult::NotRun);
     };
-    match tool::find(root, path) {
-        // Mounting replays the journal without the tool; only a policy that says `force` relies on it.
+    match tool::check_exists(root, path) {
+        // Mounting replays the journal without the tool, so only `force` requires it.
         Err(error) if check == Check::Auto => {
             log::warn!("data: the file system is not checked: {error}");
-            return Ok(Outcome::NotRun);
+            return Ok(CheckResult::NotRun);
         }
         found => found?,
     }
     let log = disk.map_or_else(|| format!("{FOLDER}/check.log"), |name| format!("{FOLDER}/check-{}.log", name.as_str()));
     let output = output(&log).map_err(|error| Error::Output(log.clone(), error))?;
-    let workplace = Workplace::new(root, SCRATCH_BYTES, Some(mapped))?;
+    let environment = ToolEnvironment::new(root, SCRATCH_BYTES, Some(mapped))?;
     let mut moved = mapped.transferred();
-    let alive = || {
+    let has_progress = || {
         let before = std::mem::replace(&mut moved, mapped.transferred());
         before != moved
     };
     let program = Program { path, arguments, output: Some(&output) };
-    let ended = workplace.run(&program, LONGEST, alive).map_err(|error| Error::Run(path, error))?;
-    let outcome = outcome(ended.status).map_err(|verdict| match verdict {
-        // e2fsck counts a block that it cannot read among the errors; that one the next boot may read.
-        Verdict::ErrorsLeft(code) => match failed_reads(mapped) {
+    let ended = environment.run(&program, LONGEST, has_progress).map_err(|error| Error::Run(path, error))?;
+    let result = interpret(ended.status).map_err(|failure| match failure {
+        // e2fsck counts an unreadable block as an error; the next boot may be able to read it.
+        CheckFailure::ErrorsLeft(code) => match failed_reads(mapped) {
             0 => Error::ErrorsLeft(path, code),
             count => Error::Unreadable(path, code, count),
         },
-        Verdict::NotThrough(status) => Error::NotThrough(path, status),
+        CheckFailure::Incomplete(status) => Error::Incomplete(path, status),
     })?;
     step("data: file system checked");
-    if outcome == Outcome::Repaired {
+    if result == CheckResult::Repaired {
         log::warn!("data: {path} repaired the file system: see {log}");
     }
-    Ok(outcome)
+    Ok(result)
 }
 
 /// How many failed reads of the open disk the kernel logged in this boot; it does not log each.
@@ -185,18 +186,18 @@ mod tests {
 
     #[test]
     fn exit_codes_mean_what_the_manuals_say() {
-        let told = |outcome: Result<Outcome, Verdict>| match outcome {
-            Ok(outcome) => outcome.as_str().to_owned(),
-            Err(Verdict::ErrorsLeft(code)) => format!("left {code}"),
-            Err(Verdict::NotThrough(status)) => format!("not through {status:?}"),
+        let text = |result: Result<CheckResult, CheckFailure>| match result {
+            Ok(result) => result.as_str().to_owned(),
+            Err(CheckFailure::ErrorsLeft(code)) => format!("left {code}"),
+            Err(CheckFailure::Incomplete(status)) => format!("incomplete {status:?}"),
         };
-        let of_e2fsck = [0, 1, 2, 3, 4, 5, 8, 12, 32, 128].map(|code| told(e2fsck(Some(code))));
+        let of_e2fsck = [0, 1, 2, 3, 4, 5, 8, 12, 32, 128].map(|code| text(e2fsck(Some(code))));
         let want = ["clean", "repaired", "repaired", "repaired", "left 4", "left 5"];
         assert_eq!(of_e2fsck[..6], want);
-        assert_eq!(of_e2fsck[6..], [8, 12, 32, 128].map(|code| format!("not through Some({code})")));
-        assert_eq!(told(e2fsck(None)), "not through None");
-        assert_eq!([0, 4, 1, 2].map(|code| told(xfs_repair(Some(code)))), ["clean", "repaired", "left 1", "left 2"]);
-        assert_eq!([0, 1].map(|code| told(plain(Some(code)))), ["clean", "left 1"]);
+        assert_eq!(of_e2fsck[6..], [8, 12, 32, 128].map(|code| format!("incomplete Some({code})")));
+        assert_eq!(text(e2fsck(None)), "incomplete None");
+        assert_eq!([0, 4, 1, 2].map(|code| text(xfs_repair(Some(code)))), ["clean", "repaired", "left 1", "left 2"]);
+        assert_eq!([0, 1].map(|code| text(plain(Some(code)))), ["clean", "left 1"]);
     }
 
     #[test]

@@ -1,55 +1,56 @@
-//! What is on a disk, by its bytes alone: blank, begun, or ours to judge. Whether it is formatted hangs on this.
+//! Classifies a disk by its bytes alone: blank, with an interrupted first format, or with a LUKS2 header. Whether the disk may be
+//! formatted depends on this.
 
 use std::path::Path;
 
-use cmdline::{Format, Seal};
+use cmdline::{Format, HeaderAuth};
 use linux::block::{Access, Device};
 use ondisk::blank;
 use ondisk::intent::{self, Intent};
-use ondisk::luks2::SealState;
+use ondisk::luks2::FormatState;
 use quorum::{Dek, Purpose};
 
-use super::header::{self, Judged};
+use super::header::{self, ValidatedHeader};
 use super::{BlockDevice, Error};
 
-/// What is on it.
+/// The content of a disk.
 pub(super) enum Content {
-    /// Nothing at all.
+    /// All examined bytes are zero.
     Blank,
-    /// A first format that was cut short, if the key says that it was ours.
-    Begun(Begun),
-    /// A header on which every rule of the policy holds.
-    Luks(Box<Judged>),
+    /// A first format that was interrupted, if the key authenticates it.
+    Interrupted(InterruptedFormat),
+    /// A header that satisfies every rule of the policy.
+    Luks(Box<ValidatedHeader>),
 }
 
-/// What says that a first format was begun.
-pub(super) enum Begun {
-    /// The record, and the header beside it if there is a whole one that says the same.
-    Record(Intent, Option<Box<Judged>>),
-    Header(Box<Judged>),
+/// What shows that a first format was begun.
+pub(super) enum InterruptedFormat {
+    /// The intent record, and a complete header of the same format beside it, if there is one.
+    Record(Intent, Option<Box<ValidatedHeader>>),
+    Header(Box<ValidatedHeader>),
 }
 
 impl Content {
-    /// Whether `dek` is the disk's key: by our seal or record where there is one, else by a keyslot.
-    pub(super) fn answers(&self, dek: &Dek, disk: &Path) -> Result<bool, Error> {
+    /// Whether `dek` is the disk's key: verified by token or record where there is one, else by opening a keyslot.
+    pub(super) fn verify_key(&self, dek: &Dek, disk: &Path) -> Result<bool, Error> {
         match self {
             Self::Blank => Ok(false),
-            Self::Begun(Begun::Record(record, header)) => {
+            Self::Interrupted(InterruptedFormat::Record(record, header)) => {
                 let authenticator = dek.authenticator(Purpose::FormatIntent, &record.uuid.to_string());
-                // A header of the same format was sealed whole before it was written. One of an earlier format, whose key
-                // material the later one overwrites first, need not be whole any more.
-                let same = header.as_ref().filter(|header| header.checked().uuid() == record.uuid);
-                let sealed = same.is_none_or(|header| header.is_sealed_by(dek));
-                Ok(sealed && authenticator.verifies(&intent::message(record.uuid), &record.mac))
+                // A header of the same format was authenticated as a whole before it was written. The header of an earlier format
+                // may be damaged, since the later format overwrites its key material first.
+                let same = header.as_ref().filter(|header| header.layout().uuid() == record.uuid);
+                let authenticated = same.is_none_or(|header| header.is_authenticated_by(dek));
+                Ok(authenticated && authenticator.verifies(&intent::message(record.uuid), &record.mac))
             }
-            Self::Begun(Begun::Header(judged)) => Ok(judged.is_sealed_by(dek)),
-            Self::Luks(judged) => judged.answers(dek, disk).map_err(Error::Open),
+            Self::Interrupted(InterruptedFormat::Header(validated)) => Ok(validated.is_authenticated_by(dek)),
+            Self::Luks(validated) => validated.verify_key(dek, disk).map_err(Error::Open),
         }
     }
 }
 
-/// Reads the disk's header area once and says what it is.
-pub(super) fn look(place: &BlockDevice, wanted: &cmdline::Data) -> Result<Content, Error> {
+/// Reads the disk's header area once and classifies it.
+pub(super) fn classify(place: &BlockDevice, wanted: &cmdline::Data) -> Result<Content, Error> {
     let ranges = blank::ranges(place.bytes).map_err(Error::TooSmall)?;
     let device = Device::open(&place.path, Access::Read).map_err(Error::Read)?;
     let mut found = header::read(&device)?;
@@ -57,28 +58,32 @@ pub(super) fn look(place: &BlockDevice, wanted: &cmdline::Data) -> Result<Conten
         return may_format(Content::Blank, wanted, "the disk is blank");
     }
     let record = header::intent_block(&mut found).and_then(|block| Intent::parse(block));
-    let begun = |begun| may_format(Content::Begun(begun), wanted, "the disk's first format was cut short");
-    match (Judged::judge(found, wanted), record) {
-        (Ok(judged), Some(record)) if judged.state() == Some(SealState::Formatting) => {
-            begun(Begun::Record(record, Some(Box::new(judged))))
+    let interrupted = |format| may_format(Content::Interrupted(format), wanted, "the disk's first format was interrupted");
+    match (ValidatedHeader::validate(found, wanted), record) {
+        (Ok(validated), Some(record)) if validated.state() == Some(FormatState::Formatting) => {
+            interrupted(InterruptedFormat::Record(record, Some(Box::new(validated))))
         }
-        (Ok(judged), None) if judged.state() == Some(SealState::Formatting) => begun(Begun::Header(Box::new(judged))),
-        // A torn header beside the record: the cut was before the header was whole.
-        (Err(Error::Foreign | Error::Header(_)), Some(record)) => begun(Begun::Record(record, None)),
-        (Ok(judged), None) if judged.state().is_none() && wanted.seal == Seal::Require => Err(Error::Unsealed),
-        // We never leave a record beside a header without a seal.
-        (Ok(judged), Some(_)) if judged.state().is_none() => Err(Error::Foreign),
-        (Ok(judged), _) => Ok(Content::Luks(Box::new(judged))),
+        (Ok(validated), None) if validated.state() == Some(FormatState::Formatting) => {
+            interrupted(InterruptedFormat::Header(Box::new(validated)))
+        }
+        // A damaged header beside the record: the format was interrupted before the header was complete.
+        (Err(Error::Foreign | Error::Header(_)), Some(record)) => interrupted(InterruptedFormat::Record(record, None)),
+        (Ok(validated), None) if validated.state().is_none() && wanted.header_auth == HeaderAuth::Require => {
+            Err(Error::Unauthenticated)
+        }
+        // No format leaves a record beside a header without a token.
+        (Ok(validated), Some(_)) if validated.state().is_none() => Err(Error::Foreign),
+        (Ok(validated), _) => Ok(Content::Luks(Box::new(validated))),
         (Err(error), _) => Err(error),
     }
 }
 
-/// What is to be formatted, if policy formats.
+/// The content, if policy permits to format it.
 fn may_format(content: Content, wanted: &cmdline::Data, what: &'static str) -> Result<Content, Error> {
     if wanted.format == Format::IfBlank { Ok(content) } else { Err(Error::Unformatted(what)) }
 }
 
-/// Whether every byte of the ranges is zero. An I/O error is an error, never "not blank" and never "blank".
+/// Whether every byte of the ranges is zero. A read error is an error, and counts neither as blank nor as not blank.
 pub(in crate::phase) fn is_blank(device: &Device, ranges: &[std::ops::Range<u64>]) -> Result<bool, linux::Error> {
     for range in ranges {
         let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);

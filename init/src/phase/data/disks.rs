@@ -1,81 +1,91 @@
-//! The data disks of one machine: looked at before the key is gathered, opened one after the other with keys of their own.
+//! The data disks of one machine: inspected before the key is recovered, then opened one after the other, each with its own key.
 
 use std::path::Path;
 
-use cmdline::{DataDisk, Format, OpenMode};
+use cmdline::{DataCipher, DataDisk, Format};
 use quorum::Dek;
 
 use super::content::{self, Content};
 use super::driver;
 use super::in_use::JournalDigest;
 use super::{DiskKeys, Error, Keys, Opened};
-use crate::journal::step;
-use crate::phase::api::{self, Api};
+use crate::boot_log::step;
 use crate::phase::block_lookup::{self, BlockDevice, DeviceQuery};
+use crate::phase::early::{self, EarlyMounts};
 use crate::phase::root::Root;
 use crate::watchdog;
 
-/// The data disk as it was found.
+/// A data disk as it was found.
 pub(super) struct Disk {
     pub(super) which: DataDisk,
     pub(super) place: BlockDevice,
     pub(super) content: Content,
-    /// What stood in dm-integrity's journal; none of a disk that has no such journal yet.
+    /// The digest of dm-integrity's journal; none when the disk is not formatted yet.
     pub(super) journal: Option<JournalDigest>,
-    /// What policy says of it.
+    /// The policy for this disk.
     pub(super) wanted: cmdline::Data,
 }
 
-/// The data disks as they were found: one at least. Only [`inspect`] makes them.
+/// The data disks as they were found, at least one. Only [`inspect`] makes them.
 pub(crate) struct Disks(Vec<Disk>);
 
-/// Finds the disks and reads the header area of each once, into private memory; everything after works on that copy.
+/// Finds the disks and reads the header area of each once into private memory; all later steps use that copy.
 ///
-/// A blank disk is an error unless policy formats blank disks; anything that is neither blank nor sound is an error always.
-pub(crate) fn inspect(api: Api, wanted: &cmdline::Data) -> Result<Disks, Error> {
+/// A blank disk is an error unless policy permits to format it. A disk that is neither blank nor valid is always an error.
+pub(crate) fn inspect(early: EarlyMounts, wanted: &cmdline::Data) -> Result<Disks, Error> {
     let mut disks: Vec<Disk> = Vec::with_capacity(wanted.disks.len());
     for which in &wanted.disks {
-        let disk = look(which, wanted).map_err(|error| error.of(which))?;
+        let disk = inspect_disk(which, wanted).map_err(|error| error.of(which))?;
         if disks.iter().any(|other| other.place.path == disk.place.path) {
             return Err(Error::SameDisk.of(which));
         }
         disks.push(disk);
     }
-    api::load(api, wanted.cipher.as_str())?;
+    for cipher in DataCipher::ALL.iter().filter(|cipher| disks.iter().any(|disk| disk.cipher() == **cipher)) {
+        early::load(early, cipher.as_str())?;
+    }
     Ok(Disks(disks))
 }
 
-fn look(which: &DataDisk, wanted: &cmdline::Data) -> Result<Disk, Error> {
+fn inspect_disk(which: &DataDisk, wanted: &cmdline::Data) -> Result<Disk, Error> {
     let mut wanted = wanted.clone();
     if which.uuid.is_some() {
-        // A disk that is formatted has another identifier than one that is known before.
+        // A format would give the disk another UUID than policy requires.
         wanted.format = Format::Never;
     }
     let place = block_lookup::locate(&DeviceQuery::from(&which.disk), block_lookup::deadline())?;
-    let content = content::look(&place, &wanted)?;
+    let content = content::classify(&place, &wanted)?;
     let journal = matches!(content, Content::Luks(_)).then(|| JournalDigest::read(&place.path)).transpose()?;
     step("data: header read");
-    if let (Some(expected), Content::Luks(judged)) = (which.uuid, &content)
-        && judged.checked().uuid() != expected
+    if let (Some(expected), Content::Luks(validated)) = (which.uuid, &content)
+        && validated.layout().uuid() != expected
     {
-        return Err(Error::OtherUuid(judged.checked().uuid(), expected));
+        return Err(Error::OtherUuid(validated.layout().uuid(), expected));
     }
     Ok(Disk { which: which.clone(), place, content, journal, wanted })
 }
 
 impl Disk {
-    /// The device mapper's name of the open disk; `data-crypt` is what existing systems use.
+    /// The device mapper's name of the open disk, `NAME-crypt`; `data-crypt` for the disk without a name.
     pub(super) fn mapping(&self) -> String {
         format!("{}-crypt", self.which.name.as_ref().map_or("data", |name| name.as_str()))
     }
 
-    /// Whether its file system can be mounted at all: asked before anything is written.
+    /// Checks, before anything is written, that the file system can be mounted: mount point and driver.
     fn prepare(&self, root: &Root) -> Result<(), Error> {
-        if self.wanted.open == OpenMode::Mount {
+        if self.wanted.open == cmdline::OpenMode::Mount {
             let folder = Path::new(self.which.mount.as_str());
             linux::mount::folder_without_links(root.path(), folder).map_err(Error::NoMountpoint)?;
         }
-        Ok(driver::load(root, self.wanted.fs)?)
+        Ok(driver::load(root, self.wanted.fstype)?)
+    }
+
+    /// The cipher of its header, or the one that a first format will use.
+    fn cipher(&self) -> DataCipher {
+        match &self.content {
+            Content::Luks(validated) => validated.layout().cipher(),
+            Content::Blank | Content::Interrupted(_) => self.wanted.format_cipher,
+        }
     }
 
     pub(super) fn is_blank(&self) -> bool {
@@ -86,7 +96,7 @@ impl Disk {
         matches!(self.content, Content::Luks(_))
     }
 
-    /// Its own key: that of the vaults for a disk without a name, else one that is derived of it and kept in `derived`.
+    /// The disk's own key: the DEK for a disk without a name, else a key that is derived from it and stored in `derived`.
     fn key<'a>(&self, dek: &'a Dek, derived: &'a mut Option<Dek>) -> &'a Dek {
         match &self.which.name {
             None => dek,
@@ -94,40 +104,40 @@ impl Disk {
         }
     }
 
-    /// Whether `dek`, its own key, opens it: by our seal or record where there is one, else by a keyslot of the header copy.
-    /// Nothing is activated. An error is the disk's or the kernel's: it says nothing about the key.
-    pub(super) fn opens_with(&self, dek: &Dek) -> Result<bool, Error> {
-        self.content.answers(dek, &self.place.path).map_err(|error| error.of(&self.which))
+    /// Whether `dek`, the disk's own key, is right: verified by token or record where there is one, else by opening a keyslot of
+    /// the header copy. Nothing is activated. An error says nothing about the key.
+    pub(super) fn verify_own_key(&self, dek: &Dek) -> Result<bool, Error> {
+        self.content.verify_key(dek, &self.place.path).map_err(|error| error.of(&self.which))
     }
 
-    /// The same for the key that the vaults hold.
-    fn answers(&self, dek: &Dek) -> Result<bool, Error> {
-        self.opens_with(self.key(dek, &mut None))
+    /// The same with the key that the vaults hold.
+    fn verify_vault_key(&self, dek: &Dek) -> Result<bool, Error> {
+        self.verify_own_key(self.key(dek, &mut None))
     }
 }
 
 impl Disks {
-    /// Whether a keyslot is on one of them, which a rotation can change.
+    /// Whether any disk has a keyslot, which a rotation can change.
     pub(crate) fn are_formatted(&self) -> bool {
         self.0.iter().any(Disk::is_formatted)
     }
 
-    /// Whether one of them answers to `dek`.
-    pub(crate) fn prove(&self, dek: &Dek) -> Result<bool, Error> {
+    /// Whether `dek` is the key of at least one disk.
+    pub(crate) fn verify_key_on_any(&self, dek: &Dek) -> Result<bool, Error> {
         for disk in &self.0 {
-            watchdog::alive(); // a header may ask for a slow key derivation
-            if disk.answers(dek)? {
+            watchdog::keepalive(); // a header may demand a slow key derivation
+            if disk.verify_vault_key(dek)? {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// Whether each of them that has a keyslot answers to `dek`: none is to be rotated to it.
-    pub(crate) fn all_answer(&self, dek: &Dek) -> Result<bool, Error> {
+    /// Whether `dek` is the key of every formatted disk, so that none must be rotated.
+    pub(crate) fn verify_key_on_all(&self, dek: &Dek) -> Result<bool, Error> {
         for disk in self.0.iter().filter(|disk| disk.is_formatted()) {
-            watchdog::alive();
-            if !disk.answers(dek)? {
+            watchdog::keepalive();
+            if !disk.verify_vault_key(dek)? {
                 return Ok(false);
             }
         }
@@ -135,8 +145,8 @@ impl Disks {
     }
 }
 
-/// Opens the disks in the order of the policy, each with its own key, and mounts them inside `root`. The keys end before anything of
-/// a disk's file system is read.
+/// Opens the disks in the order of the policy, each with its own key, and mounts them inside of `root`. The keys are wiped before
+/// any file system is read.
 pub(crate) fn open(root: &Root, disks: Disks, keys: Keys) -> Result<Vec<Opened>, Error> {
     for disk in &disks.0 {
         disk.prepare(root).map_err(|error| error.of(&disk.which))?;
@@ -144,18 +154,18 @@ pub(crate) fn open(root: &Root, disks: Disks, keys: Keys) -> Result<Vec<Opened>,
     let mut open = Vec::with_capacity(disks.0.len());
     for disk in disks.0 {
         let (which, wanted) = (disk.which.clone(), disk.wanted.clone());
-        let mapped = map(root, disk, &keys).map_err(|error| error.of(&which))?;
+        let mapped = open_disk(root, disk, &keys).map_err(|error| error.of(&which))?;
         open.push((which, wanted, mapped));
     }
     drop(keys);
     step("data: open");
-    let mount = |(which, wanted, mapped): (DataDisk, cmdline::Data, super::Open)| {
+    let mount = |(which, wanted, mapped): (DataDisk, cmdline::Data, super::OpenDisk)| {
         super::mount(root, mapped, (&which, &wanted)).map_err(|error| error.of(&which))
     };
     open.into_iter().map(mount).collect()
 }
 
-fn map(root: &Root, disk: Disk, keys: &Keys) -> Result<super::Open, Error> {
+fn open_disk(root: &Root, disk: Disk, keys: &Keys) -> Result<super::OpenDisk, Error> {
     if let Some(journal) = &disk.journal
         && *journal != JournalDigest::read(&disk.place.path)?
     {
@@ -164,9 +174,9 @@ fn map(root: &Root, disk: Disk, keys: &Keys) -> Result<super::Open, Error> {
     let (mut derived, mut before) = (None, None);
     let current = disk.key(&keys.current, &mut derived);
     let previous = keys.previous.as_ref().map(|previous| disk.key(previous, &mut before));
-    // Some of them may have been rotated by a boot that was cut short.
+    // An interrupted boot may have rotated some of the disks.
     let previous = match previous {
-        Some(_) if disk.is_formatted() && disk.opens_with(current)? => None,
+        Some(_) if disk.is_formatted() && disk.verify_own_key(current)? => None,
         other => other,
     };
     super::open_mapped(root, disk, &DiskKeys { current, previous, time: keys.time })

@@ -1,25 +1,26 @@
-//! The driver of the data disk's file system. The initrd has ext4; others are large and come from the verified root.
+//! Loads the driver of the data disk's file system. The initrd contains ext4; other drivers are large and come from the verified
+//! root.
 
 use std::path::{Path, PathBuf};
 
 use cmdline::FileSystem;
 use linux::modules;
 
-use crate::journal::step;
+use crate::boot_log::step;
 use crate::phase::root::Root;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("{0}")]
+    #[error("reading {0}")]
     Read(String, #[source] std::io::Error),
     #[error("the image has no driver for {0}")]
     Missing(&'static str),
-    #[error("loading")]
+    #[error("loading the driver")]
     Load(#[source] linux::Error),
 }
 
 impl Error {
-    /// Whether something did not answer or read, and not what the image brings along.
+    /// Whether a read failed; false when the image lacks the driver.
     pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Read(_, error) => linux::Error::io("read", "", error).is_io(),
@@ -29,7 +30,7 @@ impl Error {
     }
 }
 
-/// Loads the driver of `kind` and what it needs, unless the kernel has it.
+/// Loads the driver of `kind` and its dependencies, unless the kernel has it.
 pub(super) fn load(root: &Root, kind: FileSystem) -> Result<(), Error> {
     let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| Error::Read(path.display().to_string(), e));
     if is_registered(&read(Path::new("/proc/filesystems"))?, kind) {
@@ -44,13 +45,13 @@ pub(super) fn load(root: &Root, kind: FileSystem) -> Result<(), Error> {
     Ok(())
 }
 
-/// Lines are `nodev`, a tab and a name, or a tab and a name.
+/// Searches /proc/filesystems, whose lines are `nodev`, a tab and a name, or a tab and a name.
 fn is_registered(filesystems: &str, kind: FileSystem) -> bool {
     filesystems.lines().any(|line| line.split('\t').nth(1) == Some(kind.as_str()))
 }
 
-/// The files of modules.dep that make the driver, in the order in which they must be loaded: a line names all that a module
-/// needs, the one to load first last. The file is part of the verified root, so this is about a mistake of its builder.
+/// The modules of the driver in load order, from modules.dep: a line names all dependencies of a module, the one to load first at
+/// the end. The file is part of the verified root.
 fn load_order(dependencies: &str, kind: FileSystem) -> Option<Vec<PathBuf>> {
     let is_driver = |file: &str| {
         let name = Path::new(file).file_name().and_then(|name| name.to_str()).unwrap_or_default();

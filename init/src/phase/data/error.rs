@@ -1,4 +1,4 @@
-//! Why the data disk is not opened.
+//! Why a data disk cannot be opened.
 
 use cmdline::DataDisk;
 use failure::ErrorCode;
@@ -6,68 +6,68 @@ use ondisk::{blank, luks2};
 use uuid::Uuid;
 
 use super::{check, driver, format, luks, size, unwritten};
-use crate::phase::{api, block_lookup};
+use crate::phase::{block_lookup, early};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(transparent)]
     Disk(#[from] block_lookup::Error),
     #[error(transparent)]
-    Modules(#[from] api::Error),
-    #[error("reading")]
+    Modules(#[from] early::Error),
+    #[error("reading the disk")]
     Read(#[source] linux::Error),
-    #[error("writing")]
+    #[error("writing the disk")]
     Write(#[source] linux::Error),
     #[error("{0}")]
     TooSmall(blank::TooSmall),
     #[error("{0} and cvm.data.format is never")]
     Unformatted(&'static str),
-    #[error("neither blank nor LUKS2")]
+    #[error("the disk is neither blank nor LUKS2")]
     Foreign,
-    #[error("header")]
+    #[error("LUKS2 header")]
     Header(#[source] luks2::Error),
-    #[error("header breaks the policy")]
+    #[error("the LUKS2 header violates the policy")]
     Violation(#[source] luks2::Violation),
-    #[error("the header has no seal and cvm.data.seal requires one")]
-    Unsealed,
-    #[error("{0} does not answer to the key")]
-    Seal(&'static str),
-    #[error("opening")]
+    #[error("the header has no authentication token and cvm.data.header-auth requires one")]
+    Unauthenticated,
+    #[error("{0} does not verify under the key")]
+    NotAuthenticated(&'static str),
+    #[error("opening the disk")]
     Open(#[source] luks::Error),
-    #[error("driver")]
+    #[error("file system driver")]
     Driver(#[from] driver::Error),
     #[error("mounting")]
     Mount(#[source] linux::Error),
-    #[error("the mount point of the image (links are not followed)")]
+    #[error("the image has no folder for the mount point (links are not followed)")]
     NoMountpoint(#[source] linux::Error),
     #[error("check of the file system")]
     Check(#[from] check::Error),
     #[error("examining the inode tables")]
     Unwritten(#[from] unwritten::Error),
-    #[error("the size of the disk")]
+    #[error("size of the disk")]
     Size(#[from] size::Error),
     #[error("another data disk of the policy is the same device")]
     SameDisk,
     #[error("data disk {0}")]
     Of(String, #[source] Box<Self>),
-    #[error("the disk's LUKS UUID is {0}, and cvm.data.uuid is {1}")]
+    #[error("the disk's LUKS UUID is {0}, expected {1} (cvm.data.uuid)")]
     OtherUuid(Uuid, Uuid),
     #[error("{0} and cvm.data.format-until is over: the vaults' time is {1} s after it")]
     TooLate(&'static str, u64),
-    #[error("{0} and cvm.data.format-until needs the vaults' time, which is not known")]
+    #[error("{0} and cvm.data.format-until needs the vaults' time, which is unknown")]
     NoTime(&'static str),
     #[error("formatting")]
     Format(#[from] format::Error),
-    #[error("what was written does not read back")]
+    #[error("the disk returns other bytes than were written")]
     ReadBack,
-    #[error("the disk is not what it was before the unlock")]
+    #[error("the disk changed during the unlock")]
     Changed,
-    #[error("the disk was written to while its key was gathered: another machine has it open, which must end first")]
+    #[error("the disk was written to during the unlock: another machine has it open; stop that machine first")]
     InUse,
 }
 
 impl Error {
-    /// The same of a disk that has a name.
+    /// Adds the name of a disk that has one.
     pub(super) fn of(self, disk: &DataDisk) -> Self {
         match (&disk.name, self) {
             (None, error) | (Some(_), error @ Self::Of(..)) => error,
@@ -94,8 +94,8 @@ impl Error {
             Self::Format(error) => error.code(),
             Self::Write(_) => ErrorCode::FormatWrite,
             Self::ReadBack | Self::Changed | Self::InUse => ErrorCode::DataChanged,
-            Self::Unsealed => ErrorCode::HeaderUnauthenticated,
-            Self::Seal(_) => ErrorCode::HeaderAuth,
+            Self::Unauthenticated => ErrorCode::HeaderUnauthenticated,
+            Self::NotAuthenticated(_) => ErrorCode::HeaderAuth,
             Self::Check(_) => ErrorCode::FileSystemCheck,
             Self::Unwritten(_) => ErrorCode::InodeTables,
             Self::Size(error) => error.code(),
@@ -110,7 +110,7 @@ impl Error {
             Self::Modules(error) => error.is_transient(),
             Self::Driver(error) => error.is_transient(),
             Self::Read(_) | Self::NoTime(_) | Self::InUse => true,
-            // A read that fails may come through the next time; what was read and is wrong stays wrong.
+            // A failed read may succeed after the next start; wrong content stays wrong.
             Self::Open(error) => error.is_io(),
             Self::Mount(error) | Self::Write(error) => error.is_io(),
             Self::Format(error) => error.is_transient(),
@@ -139,8 +139,8 @@ mod tests {
             (Error::Format(format::Error::Header(luks::Error::Key)), 80, false),
             (Error::Format(format::Error::Changed), 80, false),
             (Error::Open(luks::Error::Superblock(failed)), 76, true),
-            (Error::Modules(api::Error::Silent("a.ko".to_owned(), "vdb".to_owned(), silent.clone())), 14, true),
-            (Error::Modules(api::Error::Module(silent)), 13, false),
+            (Error::Modules(early::Error::Silent("a.ko".to_owned(), "vdb".to_owned(), silent.clone())), 14, true),
+            (Error::Modules(early::Error::Module(silent)), 13, false),
         ];
         for (error, code, is_transient) in cases {
             assert_eq!((error.code().number(), error.is_transient()), (code, is_transient), "{error:?}");

@@ -1,12 +1,13 @@
-//! The first format of a blank disk, as a state machine that a power cut cannot confuse. Policy has agreed; the key was proved.
+//! The first format of a blank disk, a state machine that survives a power cut at any point. Policy permits the format and the
+//! key is proved.
 //!
-//! 1. blank: every byte that anyone looks at is zero.
-//! 2. begun: the intent record is there ([`ondisk::intent`]), and whatever else is.
-//! 3. formatting: a header of ours, whose seal says so.
-//! 4. ready: one write of the header is the commit, after everything was read back through a new activation.
-//! 5. in use: the record is erased, and only then the disk is mounted.
+//! 1. blank: every examined byte is zero.
+//! 2. begun: the intent record is on the disk ([`ondisk::intent`]).
+//! 3. formatting: a header whose authentication token has the state `formatting`.
+//! 4. ready: one write of the header commits, after everything was read back through a new activation.
+//! 5. in use: the record is erased; only then the disk is mounted.
 //!
-//! A disk found in 2 or 3 that answers to the key was never mounted, and is formatted from the start.
+//! A disk in state 2 or 3 whose record or token verifies under the key was never mounted, and is formatted from the start.
 
 use std::path::Path;
 
@@ -14,29 +15,29 @@ use cmdline::{Data, DataCipher, Wipe};
 use failure::ErrorCode;
 use linux::block::{Access, Device};
 use ondisk::intent::{self, Intent};
-use ondisk::luks2::{DATA_OFFSET, SealState};
+use ondisk::luks2::{DATA_OFFSET, FormatState};
 use quorum::{Dek, Purpose};
 use uuid::Uuid;
 
 use super::content::{self, Content};
 use super::filesystem::{self, FsImage};
-use super::header::{self, Judged};
+use super::header::{self, ValidatedHeader};
 use super::luks::{self, HeaderFile, Journal, Mapped};
 use super::{BlockDevice, zeros};
-use crate::journal::step;
+use crate::boot_log::step;
 use crate::phase::root::Root;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("the disk is not what it was any more")]
+    #[error("the disk changed during the unlock")]
     Changed,
     #[error("making the header")]
     Header(#[source] luks::Error),
     #[error("random numbers")]
     Random(#[source] linux::Error),
-    #[error("writing")]
+    #[error("writing the disk")]
     Write(#[source] linux::Error),
-    #[error("file system")]
+    #[error("making the file system")]
     FileSystem(#[from] filesystem::Error),
 }
 
@@ -49,7 +50,7 @@ impl Error {
         }
     }
 
-    /// Whether the disk failed to read or write: the next boot formats it from the start.
+    /// Whether the disk failed to read or write: the next boot starts the format again.
     pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Header(error) => error.is_io(),
@@ -60,81 +61,81 @@ impl Error {
     }
 }
 
-/// What a disk is before it is formatted.
+/// The state of a disk before it is formatted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Before {
+pub(super) enum PriorState {
     /// Blank.
     Blank,
-    /// A format was begun, and the key says that it was ours.
-    Begun,
+    /// A first format was interrupted, and the key authenticates it.
+    Interrupted,
 }
 
-impl Before {
-    /// As messages have it.
+impl PriorState {
+    /// As messages contain it.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Blank => "the disk is blank",
-            Self::Begun => "the disk's first format was cut short",
+            Self::Interrupted => "the disk's first format was interrupted",
         }
     }
 }
 
-/// Makes header, integrity area and file system on the disk at `place`; it is open under `name` then, and ready.
+/// Makes header, integrity area and file system on the disk at `place`; the disk is then open under `name`.
 pub(super) fn format(
     root: &Root,
-    (place, before): (&BlockDevice, Before),
+    (place, before): (&BlockDevice, PriorState),
     wanted: &Data,
     name: &str,
     dek: &Dek,
-) -> Result<(Mapped, Judged), super::Error> {
-    filesystem::check_tool(root, wanted.fs).map_err(Error::from)?;
-    if wanted.cipher == DataCipher::Gcm {
-        log::warn!("data: gcm has random 96-bit nonces: write at most 16 TiB to this disk in its life");
+) -> Result<(Mapped, ValidatedHeader), super::Error> {
+    filesystem::check_tool(root, wanted.fstype).map_err(Error::from)?;
+    if wanted.format_cipher == DataCipher::Gcm {
+        log::warn!("data: gcm uses random 96-bit nonces: write at most 16 TiB to this disk in its lifetime");
     }
     let disk = &place.path;
-    let found = area(place, before, wanted, dek)?;
+    let found = read_header_area(place, before, wanted, dek)?;
     let uuid = uuid().map_err(Error::Random)?;
-    let (begun, record) = begin(disk, found, uuid, dek)?;
+    let (area, record) = write_record(disk, found, uuid, dek)?;
     step("data: format begun");
 
-    let file = HeaderFile::format(dek, disk, uuid, wanted.cipher).map_err(Error::Header)?;
+    let file = HeaderFile::format(dek, disk, uuid, wanted.format_cipher).map_err(Error::Header)?;
     step("data: header and integrity area made");
-    let mut formatting = header::seal(&file, SealState::Formatting, dek, disk, wanted)?;
+    let mut formatting = header::authenticate(&file, FormatState::Formatting, dek, disk, wanted)?;
     put_record(&mut formatting, &record);
-    let judged = header::write(&begun, formatting, disk, wanted)?;
-    drop(begun);
+    let validated = header::write(&area, formatting, disk, wanted)?;
+    drop(area);
     step("data: header written");
 
-    let image = fill(root, &judged, disk, wanted, name, dek)?;
-    // What is opened now is what was read back, and so is the file system, through dm-integrity as it will be used.
-    let file = judged.file().map_err(Error::Header)?;
+    let image = fill(root, &validated, disk, wanted, name, dek)?;
+    // Opens the disk from the header that was read back, and reads the file system back through dm-integrity, as it will be used.
+    let file = validated.file().map_err(Error::Header)?;
     let mapped = file.activate(name, dek, disk, Journal::On).map_err(Error::Header)?;
     mapped.set_read_ahead(0).map_err(Error::Write)?;
     image.compare_with(&Device::open(Path::new(mapped.path()), Access::Read).map_err(Error::Write)?).map_err(Error::from)?;
     drop(image);
     step("data: file system read back");
 
-    let mut ready = header::seal(&file, SealState::Ready, dek, disk, wanted)?;
+    let mut ready = header::authenticate(&file, FormatState::Ready, dek, disk, wanted)?;
     put_record(&mut ready, &record);
-    let judged = judged.replace(ready, disk, wanted)?.settle(disk, wanted)?;
+    let validated = validated.replace(ready, disk, wanted)?.recover(disk, wanted)?;
     step("data: format committed");
-    Ok((mapped, judged))
+    Ok((mapped, validated))
 }
 
-/// The header area as it is, if the disk still is what it was: unlocking takes as long as vaults like, and disks come and go.
-fn area(place: &BlockDevice, before: Before, wanted: &Data, dek: &Dek) -> Result<Vec<u8>, super::Error> {
-    let content = content::look(place, wanted)?;
+/// Reads the header area again and checks that the disk did not change: the unlock can take long, and the host can replace disks.
+fn read_header_area(place: &BlockDevice, before: PriorState, wanted: &Data, dek: &Dek) -> Result<Vec<u8>, super::Error> {
+    let content = content::classify(place, wanted)?;
     match (before, &content) {
-        (Before::Blank, Content::Blank) => Ok(vec![0; usize::try_from(DATA_OFFSET).unwrap_or(usize::MAX)]),
-        (Before::Begun, Content::Begun(_)) if content.answers(dek, &place.path)? => {
+        (PriorState::Blank, Content::Blank) => Ok(vec![0; usize::try_from(DATA_OFFSET).unwrap_or(usize::MAX)]),
+        (PriorState::Interrupted, Content::Interrupted(_)) if content.verify_key(dek, &place.path)? => {
             header::read(&Device::open(&place.path, Access::Read).map_err(Error::Write)?)
         }
         _ => Err(Error::Changed.into()),
     }
 }
 
-/// Writes the intent record; returns the header area as it is then, and the record's block.
-fn begin(disk: &Path, mut found: Vec<u8>, uuid: Uuid, dek: &Dek) -> Result<(Vec<u8>, [u8; intent::BLOCK]), Error> {
+/// Writes the intent record; returns the header area with it, and the record's block.
+fn write_record(disk: &Path, mut found: Vec<u8>, uuid: Uuid, dek: &Dek) -> Result<(Vec<u8>, [u8; intent::BLOCK]), Error> {
     let mac = dek.authenticator(Purpose::FormatIntent, &uuid.to_string()).mac(&intent::message(uuid));
     let record = Intent { uuid, mac }.block();
     let write = || {
@@ -153,12 +154,19 @@ fn put_record(image: &mut [u8], record: &[u8; intent::BLOCK]) {
     }
 }
 
-/// Opens the disk without dm-integrity's journal (a format that is cut short begins again) and puts the file system on it.
-fn fill<'a>(root: &'a Root, judged: &Judged, disk: &Path, wanted: &Data, name: &str, dek: &Dek) -> Result<FsImage<'a>, Error> {
-    let mapped = judged.file().and_then(|file| file.activate(name, dek, disk, Journal::Off)).map_err(Error::Header)?;
+/// Opens the disk without dm-integrity's journal, since an interrupted format starts again, and writes the file system.
+fn fill<'a>(
+    root: &'a Root,
+    validated: &ValidatedHeader,
+    disk: &Path,
+    wanted: &Data,
+    name: &str,
+    dek: &Dek,
+) -> Result<FsImage<'a>, Error> {
+    let mapped = validated.file().and_then(|file| file.activate(name, dek, disk, Journal::Off)).map_err(Error::Header)?;
     let filled = fill_open(root, &mapped, wanted);
     let closed = mapped.close();
-    // What went wrong first is what is told.
+    // The first error is reported.
     let image = filled?;
     closed.map_err(Error::Header)?;
     Ok(image)

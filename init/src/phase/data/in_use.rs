@@ -1,7 +1,8 @@
-//! Whether another machine has the disk open: two that write to one file system destroy it.
+//! Detects that another machine has the disk open: two machines that write to one file system destroy it.
 //!
-//! Every write of an open disk goes through dm-integrity's journal. The journal is read when the disk is found and again before it is
-//! opened, seconds later: whoever writes to the disk meanwhile is seen. A machine that has it open and writes nothing is not.
+//! Every write to an open disk goes through dm-integrity's journal. PID 1 reads the journal when it finds the disk and again
+//! before it opens it, seconds later; a write in between changes the digest. A machine that has the disk open and writes nothing
+//! is not detected.
 
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use ring::digest::{Context, SHA256};
 
 use super::Error;
 
-/// The most that is read, in bytes: no journal that the kernel makes by itself is larger.
+/// The most bytes read: a journal that the kernel sizes by itself is not larger.
 const BYTES_MAX: u64 = (64 << 20) + 4096;
 
 /// SHA-256 of dm-integrity's superblock and journal.
@@ -20,7 +21,7 @@ const BYTES_MAX: u64 = (64 << 20) + 4096;
 pub(super) struct JournalDigest([u8; 32]);
 
 impl JournalDigest {
-    /// Reads them from `disk`; where there are none, what stands in their place.
+    /// Reads them from `disk`; where there are none, the bytes at their place.
     pub(super) fn read(disk: &Path) -> Result<Self, Error> {
         let device = Device::open(disk, Access::Read).map_err(Error::Read)?;
         let first = device.read(DATA_OFFSET, integrity::SUPERBLOCK_BYTES).map_err(Error::Read)?;

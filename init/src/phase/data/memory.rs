@@ -1,12 +1,12 @@
-//! Whether the machine has the memory that a keyslot's key derivation takes.
+//! Checks that the machine has the memory for a keyslot's key derivation.
 //!
-//! Argon2 takes as much memory as the header asks for. Without this check a machine that has less ends in the kernel's panic, since
-//! the kernel cannot kill PID 1 to get memory back.
+//! Argon2 takes as much memory as the header demands. Without this check, too little memory would end in a kernel panic, since
+//! the kernel cannot kill PID 1 to free memory.
 
 use linux::memory::available_kib;
 use ondisk::luks2::Slot;
 
-/// A keyslot whose derivation takes more memory than there is.
+/// A keyslot that needs more memory than is available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "keyslot {slot} needs {} MiB of memory for {}, the machine has {} MiB available",
@@ -19,7 +19,7 @@ pub(crate) struct TooLittle {
     available_kib: u64,
 }
 
-/// Compares what `slot` needs with what the kernel says is available now.
+/// Compares the demand of `slot` with the memory that the kernel reports as available.
 pub(super) fn check(slot: &Slot) -> Result<(), TooLittle> {
     if slot.memory_kib == 0 {
         return Ok(());
@@ -27,7 +27,7 @@ pub(super) fn check(slot: &Slot) -> Result<(), TooLittle> {
     match available_kib() {
         Ok(available) => compare(slot, available),
         Err(error) => {
-            log::warn!("data: {error}: whether memory suffices for keyslot {} is not known", slot.id);
+            log::warn!("data: available memory is unknown, keyslot {} may need more: {error}", slot.id);
             Ok(())
         }
     }

@@ -1,45 +1,50 @@
-//! From the previous key to the current one: the volume key stays, its keyslot changes, no data is written.
+//! Rotates a disk from the previous key to the current one: the volume key stays, its keyslot changes, and no data is written.
 //!
-//! A power cut anywhere leaves a header that one of the two keys answers to. At first the previous key does; then both open it
-//! and the seal is the current key's; then the current one alone does.
+//! A power cut at any point leaves a header that opens with one of the two keys: at first with the previous key; then with both,
+//! with the token under the current key; then with the current key only.
 
 use std::path::Path;
 
 use cmdline::Data;
-use ondisk::luks2::SealState;
+use ondisk::luks2::FormatState;
 use quorum::Dek;
 
 use super::Error;
-use super::header::{self, Judged};
+use super::header::{self, ValidatedHeader};
 use super::luks::HeaderFile;
-use crate::journal::step;
+use crate::boot_log::step;
 
-/// Gives the disk a keyslot for `current` and takes the one of `previous` away.
-pub(super) fn rotate(judged: Judged, (current, previous): (&Dek, &Dek), disk: &Path, wanted: &Data) -> Result<Judged, Error> {
-    // A cut in the middle of an earlier rotation leaves a keyslot of a key before the previous one. It goes first, in a write of
-    // its own: the new keyslot may get its place, and a header that names both must never be on the disk beside that.
-    let judged = if judged.checked().slots().len() > 1 { finish(judged, previous, disk, wanted)? } else { judged };
-    let file = judged.file().map_err(Error::Open)?;
+/// Adds a keyslot for `current` and removes that of `previous`.
+pub(super) fn rotate(
+    validated: ValidatedHeader,
+    (current, previous): (&Dek, &Dek),
+    disk: &Path,
+    wanted: &Data,
+) -> Result<ValidatedHeader, Error> {
+    // An earlier rotation that was interrupted leaves the keyslot of an older key. It is removed first, in a write of its own:
+    // the new keyslot may take its place, and the disk must never have a header that names both beside that.
+    let validated = if validated.layout().slots().len() > 1 { finish(validated, previous, disk, wanted)? } else { validated };
+    let file = validated.file().map_err(Error::Open)?;
     file.add_keyslot(previous, current, disk).map_err(Error::Open)?;
-    let image = header::seal(&file, SealState::Ready, current, disk, wanted)?;
-    let judged = judged.replace(image, disk, wanted)?;
+    let image = header::authenticate(&file, FormatState::Ready, current, disk, wanted)?;
+    let validated = validated.replace(image, disk, wanted)?;
     step("data: keyslot of the current key written");
-    finish(judged, current, disk, wanted)
+    finish(validated, current, disk, wanted)
 }
 
-/// Takes every keyslot away but that of `current`, and seals what stays: what a rotation ends with.
-pub(super) fn finish(judged: Judged, current: &Dek, disk: &Path, wanted: &Data) -> Result<Judged, Error> {
-    let file = judged.file().map_err(Error::Open)?;
-    keep_only(&file, &judged, current, disk)?;
-    let image = header::seal(&file, SealState::Ready, current, disk, wanted)?;
-    let judged = judged.replace(image, disk, wanted)?;
+/// Removes every keyslot except that of `current`, and authenticates the header: the end of a rotation.
+pub(super) fn finish(validated: ValidatedHeader, current: &Dek, disk: &Path, wanted: &Data) -> Result<ValidatedHeader, Error> {
+    let file = validated.file().map_err(Error::Open)?;
+    keep_only(&file, &validated, current, disk)?;
+    let image = header::authenticate(&file, FormatState::Ready, current, disk, wanted)?;
+    let validated = validated.replace(image, disk, wanted)?;
     step("data: other keyslots removed");
-    Ok(judged)
+    Ok(validated)
 }
 
-/// Takes every keyslot away that `dek` does not open. At least one is left: a key that opens none is refused before.
-fn keep_only(file: &HeaderFile, judged: &Judged, dek: &Dek, disk: &Path) -> Result<(), Error> {
-    let slots = judged.checked().slots();
+/// Removes every keyslot that `dek` does not open. One stays, since a key that opens none was refused before.
+fn keep_only(file: &HeaderFile, validated: &ValidatedHeader, dek: &Dek, disk: &Path) -> Result<(), Error> {
+    let slots = validated.layout().slots();
     if slots.len() == 1 {
         return Ok(());
     }

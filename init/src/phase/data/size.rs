@@ -1,14 +1,13 @@
-//! A disk that the host has made larger or smaller since it was formatted.
+//! Handles a disk that the host has made larger or smaller since it was formatted.
 //!
-//! Before it is opened, dm-integrity's superblock is set to what the disk holds now ([`fit`]): the kernel raises the number by itself
-//! on a larger disk, and afterwards refuses a disk of the former size. What the file system needs is what the file system says, so:
+//! Before the disk is opened, [`fit`] sets dm-integrity's superblock to the present size: the kernel itself only raises the
+//! number, and later refuses a disk of the former size. Then the size in the file system's superblock decides:
 //!
-//! - smaller than the file system: an error that names both sizes. Nothing of the file system is written, and the disk opens again
-//!   as soon as it has its size back.
-//! - larger: the end of the disk, which programs that look for signatures read, gets zeros; the file system stays as it is, or grows
-//!   by policy.
+//! - The disk is smaller than the file system: an error names both sizes. The file system is not written to, and the disk opens
+//!   again when it has its former size.
+//! - The disk is larger: its end, which signature probes read, is filled with zeros; the file system grows if policy says so.
 //!
-//! Each step can be cut short and is repeated at the next boot: each is decided by what is on the disk, and nothing is remembered.
+//! Each step may be interrupted and is repeated at the next boot, since it depends only on what is on the disk.
 
 use std::ops::Range;
 use std::path::Path;
@@ -25,29 +24,29 @@ use super::mounting;
 use super::settings::FsSettings;
 use super::unwritten::{self, EDGE};
 use super::zeros;
-use crate::journal::step;
+use crate::boot_log::step;
 
 const SECTOR: u64 = 512;
 /// Sectors of the open disk, and blocks of ext4.
 const BLOCK: u64 = ext4::BLOCK_BYTES;
-/// Less than this at the end is no room to grow: mkfs leaves the rest of a last group that would be too small.
-const LEAST: u64 = 1 << 20;
+/// A smaller rest at the end is no room to grow: mkfs leaves a last group unused that would be too small.
+const GROWTH_MIN: u64 = 1 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("reading")]
+    #[error("reading the disk")]
     Read(#[source] linux::Error),
-    #[error("writing")]
+    #[error("writing the disk")]
     Write(#[source] linux::Error),
     #[error(
-        "the disk is too small: its file system has {needed} bytes and the disk has room for {there}; give the disk its former size"
+        "the disk is too small: its file system has {needed} bytes and the disk has room for {capacity}; give the disk its former size"
     )]
-    Shrunk { needed: u64, there: u64 },
+    Shrunk { needed: u64, capacity: u64 },
     #[error(
-        "the disk has become smaller, room for {there} bytes, while its journal still holds what was written behind that; give the \
+        "the disk has become smaller, room for {capacity} bytes, while its journal still holds what was written behind that; give the \
          disk its former size, boot and shut down"
     )]
-    Unreplayed { there: u64 },
+    Unreplayed { capacity: u64 },
 }
 
 impl Error {
@@ -59,7 +58,7 @@ impl Error {
         }
     }
 
-    /// Whether the disk may be read or written the next time.
+    /// Whether the disk may be readable or writable after the next start.
     pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Read(_) | Self::Write(_) => true,
@@ -68,8 +67,8 @@ impl Error {
     }
 }
 
-/// Sets the superblock of dm-integrity on `disk` to as many sectors as the disk holds. A superblock that is not understood is left
-/// to the kernel, which refuses it. `is_ours` is asked before anything is written.
+/// Sets dm-integrity's superblock on `disk` to the number of sectors that fit. The kernel refuses a superblock that cannot be
+/// parsed here. `is_ours` is called before anything is written.
 pub(super) fn fit(disk: &Path, is_ours: impl FnOnce() -> Result<bool, super::Error>) -> Result<(), super::Error> {
     let device = Device::open(disk, Access::Read).map_err(Error::Read)?;
     let mut block = device.read(DATA_OFFSET, integrity::SUPERBLOCK_BYTES).map_err(Error::Read)?;
@@ -79,7 +78,7 @@ pub(super) fn fit(disk: &Path, is_ours: impl FnOnce() -> Result<bool, super::Err
         return Ok(());
     }
     if capacity < superblock.provided() && would_lose(&device, &superblock, capacity)? {
-        return Err(Error::Unreplayed { there: capacity.saturating_mul(SECTOR) }.into());
+        return Err(Error::Unreplayed { capacity: capacity.saturating_mul(SECTOR) }.into());
     }
     let [before, now] = [superblock.provided(), capacity].map(|sectors| sectors.saturating_mul(SECTOR));
     log::warn!("data: the disk's size has changed: room for {now} bytes, {before} before");
@@ -92,7 +91,7 @@ pub(super) fn fit(disk: &Path, is_ours: impl FnOnce() -> Result<bool, super::Err
     Ok(write().map_err(Error::Write)?)
 }
 
-/// Whether dm-integrity's journal holds what was written behind `capacity`: the kernel drops it on a device that holds no more.
+/// Whether dm-integrity's journal contains writes behind `capacity`: the kernel drops them on a smaller device.
 fn would_lose(device: &Device, superblock: &integrity::Superblock, capacity: u64) -> Result<bool, Error> {
     let Some(mut sections) = superblock.journal_sections() else { return Ok(true) };
     sections.try_fold(false, |found, at| {
@@ -101,52 +100,52 @@ fn would_lose(device: &Device, superblock: &integrity::Superblock, capacity: u64
     })
 }
 
-/// Reads the file system's superblock, and compares its size with that of the open disk.
-pub(super) fn check(target: &Device, there: u64, kind: FileSystem) -> Result<Option<Found>, Error> {
-    match Found::read(target, kind)? {
-        Some(found) if found.bytes > there => Err(Error::Shrunk { needed: found.bytes, there }),
+/// Reads the file system's superblock and compares its size with that of the open disk.
+pub(super) fn check(target: &Device, capacity: u64, kind: FileSystem) -> Result<Option<FoundFileSystem>, Error> {
+    match FoundFileSystem::read(target, kind)? {
+        Some(found) if found.bytes > capacity => Err(Error::Shrunk { needed: found.bytes, capacity }),
         found => Ok(found),
     }
 }
 
-/// Compares the size of the file system with that of the open disk, before the mount. Where there is more room, writes the zeros that
-/// must be there, and grows the file system if policy says so; returns the size before, if it has grown.
+/// Compares the sizes before the mount. Where there is more room, writes the zeros at the end and grows the file system if policy
+/// says so; returns the former size if it has grown.
 pub(super) fn adjust(
     mapped: &Mapped,
-    (target, there): (&Device, u64),
+    (target, capacity): (&Device, u64),
     is_authenticated: bool,
     wanted: &Data,
 ) -> Result<Option<u64>, Error> {
-    let Some(found) = check(target, there, wanted.fs)? else {
+    let Some(found) = check(target, capacity, wanted.fstype)? else {
         return Ok(None);
     };
-    // Only cvm-init's own format fills the disk: behind the file system of others there may be something.
-    if there - found.bytes < LEAST || !(is_authenticated || wanted.grow) {
+    // Only cvm-init's own format fills the disk: a foreign disk may contain other data behind its file system.
+    if capacity - found.bytes < GROWTH_MIN || !(is_authenticated || wanted.grow) {
         return Ok(None);
     }
-    // Until the journal is recovered the superblock may be older than what is in use behind the end that it names.
+    // Until the journal is recovered, the superblock may be older than the blocks in use.
     if let Err(error) = mounting::recover(mapped, wanted.into()) {
-        log::warn!("data: the file system does not mount, so it stays as it is: {error}");
+        log::warn!("data: the file system cannot be mounted, so it does not grow: {error}");
         return Ok(None);
     }
-    let Some(found) = Found::read(target, wanted.fs)? else {
+    let Some(found) = FoundFileSystem::read(target, wanted.fstype)? else {
         return Ok(None);
     };
-    log::info!("data: the file system has {} bytes, the disk has room for {there}", found.bytes);
-    let end = there - there % BLOCK;
-    let mut unwritten = if wanted.grow { found.heads(end) } else { Vec::new() };
+    log::info!("data: the file system has {} bytes, the disk has room for {capacity}", found.bytes);
+    let end = capacity - capacity % BLOCK;
+    let mut unwritten = if wanted.grow { found.group_heads(end) } else { Vec::new() };
     unwritten.push(found.bytes.next_multiple_of(BLOCK).max(end.saturating_sub(EDGE))..end);
     unwritten.retain(|range| range.start < range.end);
     zeros::write(target, &unwritten, "data: initialising").map_err(Error::Write)?;
-    let has_grown = wanted.grow && grow(mapped, wanted, found.growth(there));
+    let has_grown = wanted.grow && grow(mapped, wanted, found.growth(capacity));
     Ok(has_grown.then_some(found.bytes))
 }
 
-/// Grows the file system where nobody else sees it; says whether it has grown. One that has not is checked and mounted as it is: that
-/// is no reason to keep its owner from the files.
+/// Grows the file system in a detached mount; returns whether it has grown. If it has not, it is checked and mounted with its
+/// former size.
 fn grow(mapped: &Mapped, wanted: &Data, growth: Growth) -> bool {
     let grown = || {
-        // As in a recovery: an error leaves the file system to the check.
+        // As in a recovery, an error does not panic.
         let settings = FsSettings { on_error: OnError::RemountReadOnly, ..wanted.into() };
         let mount = mounting::mounted(mapped, settings)?;
         let folder = mount.open(Path::new("."))?;
@@ -154,8 +153,8 @@ fn grow(mapped: &Mapped, wanted: &Data, growth: Growth) -> bool {
         resize::grow(&folder, growth)?;
         Ok(resize::data_blocks(&folder)? > before)
     };
-    let grown = mounting::watched(mapped, "data", "growing", grown).unwrap_or_else(|error| {
-        log::error!("data: the file system did not grow, and is used as it is: {error}");
+    let grown = mounting::with_progress(mapped, "data", "growing", grown).unwrap_or_else(|error| {
+        log::error!("data: the file system did not grow and keeps its size: {error}");
         false
     });
     if grown {
@@ -166,8 +165,7 @@ fn grow(mapped: &Mapped, wanted: &Data, growth: Growth) -> bool {
 }
 
 /// A file system as its superblock describes it.
-pub(super) struct Found {
-    /// Its size.
+pub(super) struct FoundFileSystem {
     bytes: u64,
     layout: Layout,
 }
@@ -178,8 +176,8 @@ enum Layout {
     Btrfs { device: u64 },
 }
 
-impl Found {
-    /// Reads the superblock; `None` where there is none that is understood, which the mount or the check tells.
+impl FoundFileSystem {
+    /// Reads the superblock; `None` when it cannot be parsed, which mount or check will report.
     fn read(target: &Device, kind: FileSystem) -> Result<Option<Self>, Error> {
         let at = if kind == FileSystem::Btrfs { btrfs::SUPERBLOCK_OFFSET } else { 0 };
         let block = target.read(at, usize::try_from(BLOCK).unwrap_or(usize::MAX)).map_err(Error::Read)?;
@@ -205,8 +203,9 @@ impl Found {
         Some(Self { bytes, layout })
     }
 
-    /// What is read of the new part, up to the byte `end`, though it is never written before: by ext4 as it grows, by xfs_repair later.
-    fn heads(&self, end: u64) -> Vec<Range<u64>> {
+    /// The parts of the new area, up to the byte `end`, that are read before they are written: by ext4 as it grows, by xfs_repair
+    /// later.
+    fn group_heads(&self, end: u64) -> Vec<Range<u64>> {
         match &self.layout {
             Layout::Ext4(superblock) => unwritten::in_bytes(superblock.new_group_heads(end / BLOCK)),
             Layout::Xfs(superblock) => superblock.new_group_heads(end),

@@ -1,5 +1,5 @@
-//! What a program of the verified root sees while it works for the data disk: the root, read-only, a folder in memory, and, where it
-//! works on the disk itself, that one device.
+//! Runs a program of the verified root for the data disk. It sees the read-only root, a folder in memory and, if it works on the
+//! disk itself, that one device.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use super::luks::Mapped;
 use crate::phase::root::Root;
 use crate::watchdog;
 
-/// The open disk as a tool sees it.
+/// The path of the open disk for a tool.
 pub(super) const DISK: &str = "/dev/data";
 
 #[derive(Debug, thiserror::Error)]
@@ -23,14 +23,14 @@ pub(crate) enum Error {
     Missing(&'static str, #[source] linux::Error),
 }
 
-/// Whether the verified root has `tool` at all.
-pub(super) fn find(root: &Root, tool: &'static str) -> Result<(), Error> {
+/// Checks that the verified root has `tool`.
+pub(super) fn check_exists(root: &Root, tool: &'static str) -> Result<(), Error> {
     let missing = |e: std::io::Error| Error::Missing(tool, linux::Error::io("stat", tool, &e));
     let path = root.path().join(tool.trim_start_matches('/'));
     let Ok(link) = std::fs::read_link(&path) else {
         return std::fs::symlink_metadata(&path).map(drop).map_err(missing);
     };
-    // A link, as mkfs.ext4 is one to mke2fs, is meant inside the root.
+    // A link, such as mkfs.ext4 to mke2fs, is resolved inside of the root.
     let inside = match link.strip_prefix("/") {
         Ok(absolute) => root.path().join(absolute),
         Err(_) => path.with_file_name(link),
@@ -38,7 +38,7 @@ pub(super) fn find(root: &Root, tool: &'static str) -> Result<(), Error> {
     std::fs::symlink_metadata(inside).map(drop).map_err(missing)
 }
 
-/// A file system in memory inside of the root, for the time that a tool runs.
+/// A file system in memory inside of the root, unmounted on drop.
 struct Mounted(PathBuf);
 
 impl Mounted {
@@ -53,26 +53,26 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         if let Err(error) = mount::detach(&self.0) {
-            log::warn!("memory of a tool stays: {error}");
+            log::warn!("the memory of a tool cannot be unmounted: {error}");
         }
     }
 }
 
-/// The root with memory for files in it, in which tools run. What it mounts is gone when it is dropped.
-pub(super) struct Workplace<'a> {
+/// The mounts that a tool needs inside of the root; they are unmounted on drop.
+pub(super) struct ToolEnvironment<'a> {
     root: &'a Root,
     _mounts: Vec<Mounted>,
 }
 
-impl<'a> Workplace<'a> {
-    /// A workplace with at most `bytes` bytes of memory under `/tmp`, and `/dev` with the open disk alone if one is given.
+impl<'a> ToolEnvironment<'a> {
+    /// Mounts memory of at most `bytes` at `/tmp`, and a `/dev` with only the open disk, if one is given.
     pub(super) fn new(root: &'a Root, bytes: u64, disk: Option<&Mapped>) -> Result<Self, Error> {
         let inside = |path: &str| root.path().join(path.trim_start_matches('/'));
         let mut mounts = vec![
             Mounted::at(inside("/tmp"), &bytes.to_string(), Attr::MOUNT_ATTR_NODEV)?,
             Mounted::at(inside("/proc"), "4k", Attr::MOUNT_ATTR_NODEV)?,
         ];
-        // btrfs' tools will not go on before they have read which devices are mounted: here, none.
+        // btrfs' tools require this list of mounts; it is empty.
         let failed = |call: &'static str| move |e: std::io::Error| Error::Memory(linux::Error::io(call, "/proc/self", &e));
         std::fs::create_dir(inside("/proc/self")).map_err(failed("mkdir"))?;
         File::create(inside("/proc/self/mounts")).map_err(failed("open"))?;
@@ -91,20 +91,20 @@ impl<'a> Workplace<'a> {
         file.map_err(|e| Error::Memory(linux::Error::io("open", path, &e)))
     }
 
-    /// Runs `program` to its end, for at most `longest`, and says every five seconds that it runs. `alive` is asked then whether
-    /// the program made progress.
+    /// Runs `program` for at most `longest` and reports on the console every five seconds. `has_progress` is called then and
+    /// tells whether the program made progress.
     pub(super) fn run(
         &self,
         program: &Program<'_>,
         longest: Duration,
-        mut alive: impl FnMut() -> bool,
+        mut has_progress: impl FnMut() -> bool,
     ) -> Result<Ended, linux::Error> {
         let start = Instant::now();
         let waiting = || {
-            if alive() {
-                watchdog::alive();
+            if has_progress() {
+                watchdog::keepalive();
             }
-            log::info!("{} runs for {} s", program.path, start.elapsed().as_secs());
+            log::info!("{} has run for {} s", program.path, start.elapsed().as_secs());
         };
         linux::child::run_in(self.root.path(), program, start + longest, waiting)
     }

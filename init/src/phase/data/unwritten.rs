@@ -1,13 +1,14 @@
-//! What may be read before it was written, and so must be written first: a sector without a valid tag cannot be read.
+//! The sectors that may be read before they are written. They must be written first, since a sector without a valid tag cannot be
+//! read.
 //!
-//! - ext4 reads a block of an inode table as soon as another inode of that block is in use, though the block was never written;
-//!   its journal is read to its end after a power cut; descriptors and bitmaps are read ahead. So every block in which it keeps
-//!   metadata, and every block that its bitmaps count as used, is written.
+//! - ext4 reads a block of an inode table as soon as another inode of that block is in use; it reads its whole journal after a
+//!   power cut; it reads descriptors and bitmaps ahead. So every metadata block, and every block that its bitmaps count as used,
+//!   is written.
 //! - xfs and btrfs write each block before they read it, by design: xfs initialises a whole chunk of inodes when it allocates it,
-//!   btrfs never changes a block in place. Their mkfs writes what is there at the start, xfs its whole log. xfs_repair reads more
-//!   than the superblock at the start of each allocation group.
-//! - Programs that look for signatures on the device (blkid, which udev runs; the kernel's partition parsers) read its first and
-//!   last mebibytes.
+//!   btrfs never changes a block in place. Their mkfs writes the initial metadata, that of xfs the whole log. xfs_repair reads
+//!   more than the superblock at the start of each allocation group.
+//! - Programs that probe for signatures (blkid, which udev runs; the kernel's partition parsers) read the first and last
+//!   mebibytes of the device.
 
 use std::fs::File;
 use std::ops::Range;
@@ -20,28 +21,28 @@ use ondisk::xfs;
 
 use super::zeros;
 
-/// What programs that look for signatures may read, at either end, in bytes: the farthest known is VMFS' at 2 MiB, and a read
-/// may be extended by read-ahead.
+/// What signature probes may read at either end, in bytes: the farthest known signature is that of VMFS at 2 MiB, and read-ahead
+/// may extend a read.
 pub(super) const EDGE: u64 = 8 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("reading")]
+    #[error("reading the disk")]
     Read(#[source] linux::Error),
     #[error("ext4")]
     Layout(#[from] ext4::Error),
     #[error(transparent)]
     Xfs(#[from] xfs::NoSuperblock),
-    #[error("writing")]
+    #[error("writing the disk")]
     Write(#[source] linux::Error),
     #[error("mounting for the recovery of its journal")]
     Recover(#[source] linux::Error),
-    #[error("its journal is not empty after a recovery")]
+    #[error("its journal is still not empty after a recovery")]
     StillDirty,
 }
 
 impl Error {
-    /// Whether the disk may be read or written the next time.
+    /// Whether the disk may be readable or writable after the next start.
     pub(super) fn is_transient(&self) -> bool {
         matches!(self, Self::Read(_) | Self::Write(_) | Self::Recover(_))
     }
@@ -50,7 +51,7 @@ impl Error {
 /// Reads so many bytes at an offset, both multiples of 4,096.
 type Read<'a> = &'a dyn Fn(u64, usize) -> Result<Vec<u8>, linux::Error>;
 
-/// What programs that look for signatures may read of a device of `bytes`: ranges in bytes, sorted.
+/// The ranges that signature probes may read on a device of `bytes`: in bytes, sorted.
 pub(in crate::phase) fn edges(bytes: u64) -> Vec<Range<u64>> {
     in_bytes(edge_blocks(bytes - bytes % BLOCK_BYTES))
 }
@@ -59,7 +60,7 @@ fn edge_blocks(end: u64) -> Vec<Blocks> {
     vec![0..EDGE.min(end) / BLOCK_BYTES, end.saturating_sub(EDGE) / BLOCK_BYTES..end / BLOCK_BYTES]
 }
 
-/// What must be written besides what mkfs wrote to `image`, the file system of a device of `bytes`: ranges in bytes, sorted.
+/// The ranges to write besides those that mkfs wrote to `image`, for a device of `bytes`: in bytes, sorted.
 pub(super) fn of_image(image: &File, kind: FileSystem, bytes: u64) -> Result<Vec<Range<u64>>, Error> {
     let end = bytes - bytes % BLOCK_BYTES;
     let mut blocks = edge_blocks(end);
@@ -84,17 +85,18 @@ pub(super) fn of_image(image: &File, kind: FileSystem, bytes: u64) -> Result<Vec
     Ok(in_bytes(blocks))
 }
 
-/// Writes zeros to every block of ext4's inode tables that holds no inode and that mkfs or the kernel never wrote, as earlier
-/// versions and other people's mkfs leave them; a file system whose tables are all written is not touched. `recover` mounts it once and
-/// unmounts it, which is only done where a journal must be recovered first. Returns the bytes written; `None` for a file system that was not
-/// examined.
+/// Writes zeros to every block of ext4's inode tables that contains no inode and that neither mkfs nor the kernel has written, as
+/// earlier versions and other mkfs leave them. If all tables are written, it changes nothing. `recover` mounts and unmounts the
+/// file system; it is called only when a journal must be recovered first. Returns the bytes written; `None` when the file system
+/// was not examined.
 pub(super) fn initialise(target: &Device, recover: impl FnOnce() -> Result<(), linux::Error>) -> Result<Option<u64>, Error> {
     let bytes = target.bytes().map_err(Error::Read)?;
     let read = |offset, length| target.read(offset, length);
     let (mut superblock, mut groups) = match layout(&read, bytes) {
-        // Not made by cvm-init, or with blocks of another size: cryptsetup wipes every sector when it formats, unless it is told not to.
+        // Not made by cvm-init, or with other block sizes: cryptsetup wipes every sector when it formats, unless it is told not
+        // to.
         Err(Error::Layout(error)) => {
-            log::info!("data: inode tables are not examined: {error}");
+            log::info!("data: inode tables are not examined, since the file system has another layout: {error}");
             return Ok(None);
         }
         other => other?,

@@ -1,5 +1,5 @@
-//! Zeros to the open disk, so that no sector which anyone may read is without a valid tag: at the full wipe, at the first format,
-//! and for the inode tables of earlier versions.
+//! Writes zeros to the open disk, so that every sector that may be read has a valid tag: for a full wipe, at the first format,
+//! and for inode tables that were never written.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -10,11 +10,11 @@ use crate::watchdog;
 
 /// Written at once, in bytes: a few seconds on a slow disk.
 const PIECE: u64 = 16 << 20;
-/// How often the console says how far it is.
+/// How often the console reports the progress.
 const REPORT: Duration = Duration::from_secs(5);
 
-/// Writes zeros to `ranges` (bytes, multiples of 4,096) of `target`, and waits until they are on the medium. `what` is what the
-/// console says while it lasts, as in `data: wiping`. Returns the bytes written.
+/// Writes zeros to `ranges` (bytes, multiples of 4,096) of `target` and flushes. `what` begins the progress messages, as in
+/// `data: wiping`. Returns the bytes written.
 pub(in crate::phase) fn write(target: &Device, ranges: &[Range<u64>], what: &str) -> Result<u64, linux::Error> {
     let of = ranges.iter().map(|range| range.end.saturating_sub(range.start)).sum();
     let start = Instant::now();
@@ -24,7 +24,7 @@ pub(in crate::phase) fn write(target: &Device, ranges: &[Range<u64>], what: &str
         while at < range.end {
             let length = PIECE.min(range.end - at);
             target.write_zeros(at, length)?;
-            watchdog::alive();
+            watchdog::keepalive();
             (at, done) = (at + length, done + length);
             if Instant::now() >= report {
                 log::info!("{what}: {}", Progress { done, of, took: start.elapsed() });
@@ -48,7 +48,7 @@ impl std::fmt::Display for Progress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { done, of, took } = *self;
         let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
-        // Bytes a millisecond are kilobytes a second.
+        // Bytes per millisecond are kilobytes per second.
         let rate = (done / milliseconds).max(1);
         let percent = u128::from(done) * 100 / u128::from(of.max(1));
         let left = (of - done.min(of)) / rate / 1000;

@@ -1,5 +1,5 @@
-//! Whether the kernel will be able to start the real init: found out before a disk is formatted for it and before anything is moved,
-//! since after that no error can be undone.
+//! Checks whether the kernel will be able to start the real init, before a disk is formatted and before mounts move: later, an
+//! error cannot be undone.
 
 use std::fs::File;
 use std::ops::Range;
@@ -9,7 +9,7 @@ use std::path::Path;
 use linux::mount;
 use ondisk::program::{self, HEAD, Program};
 
-/// How many interpreters the kernel follows before it says `ELOOP` (`exec_binprm` in fs/exec.c).
+/// How many interpreters the kernel follows before it returns `ELOOP` (`exec_binprm` in fs/exec.c).
 const INTERPRETERS_MAX: usize = 5;
 
 #[derive(Debug, thiserror::Error)]
@@ -20,14 +20,14 @@ pub(crate) enum Error {
     Read(#[source] std::io::Error),
     #[error(transparent)]
     Refused(#[from] program::Error),
-    #[error("{0}, which it needs to start")]
+    #[error("{0}, its interpreter")]
     Needs(String, #[source] Box<Self>),
-    #[error("scripts that name scripts without an end")]
+    #[error("more than 5 scripts that name each other as interpreter")]
     Endless,
 }
 
 impl Error {
-    /// Whether the file was not read, and not what is in it.
+    /// Whether reading the file failed; false when its content is wrong.
     pub(super) fn is_io(&self) -> bool {
         match self {
             Self::Open(error) => error.is_io(),
@@ -38,8 +38,8 @@ impl Error {
     }
 }
 
-/// Looks whether `path` (absolute) is a program once `root` has become `/`, and so is all that the kernel opens to start it: the
-/// interpreters of scripts, the loader of an ELF file. What the loader needs, the libraries, is not looked for.
+/// Checks that `path` (absolute) is a program inside of `root`, and that the same holds for each file that the kernel opens to
+/// start it: the interpreters of scripts, the loader of an ELF file. Shared libraries are not checked.
 pub(super) fn check(root: &Path, path: &Path) -> Result<(), Error> {
     follow(root, path, INTERPRETERS_MAX)
 }
@@ -61,7 +61,7 @@ fn follow(root: &Path, path: &Path, interpreters_left: usize) -> Result<(), Erro
     }
 }
 
-/// A loader is an ELF file; the kernel does not ask what loader that names.
+/// A loader must be an ELF file; the kernel does not look for a loader of the loader.
 fn is_elf(root: &Path, path: &Path) -> Result<(), Error> {
     let file = mount::program_in(root, path)?;
     match Program::parse(&read(&file, &HEAD)?)? {
@@ -70,7 +70,7 @@ fn is_elf(root: &Path, path: &Path) -> Result<(), Error> {
     }
 }
 
-/// What the file has in these bytes; less where it ends before. The parser says how many there may be.
+/// The bytes of the file in this range; fewer where the file ends earlier. The parser bounds the range.
 fn read(file: &File, range: &Range<u64>) -> Result<Vec<u8>, Error> {
     let mut bytes = vec![0; usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0)];
     let mut done = 0;
@@ -91,7 +91,7 @@ mod tests {
 
     use super::*;
 
-    /// An ELF file that names this loader, if one.
+    /// An ELF file, which names this loader if there is one.
     fn elf(machine: u8, loader: Option<&str>) -> Vec<u8> {
         let mut file = vec![0; 64 + 56];
         file[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
@@ -109,7 +109,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("usr/lib")).unwrap();
         symlink("usr/lib", root.path().join("lib")).unwrap();
-        // The loader of the machine that this test runs on is not the root's.
+        // The test machine's own loader is not part of this root.
         symlink("/lib64", root.path().join("lib64")).unwrap();
         let script = |interpreter: &str| format!("#!{interpreter}\n").into_bytes();
         for (path, content, mode) in [
@@ -145,20 +145,17 @@ mod tests {
             assert!(check(root.path(), &Path::new("/").join(path)).is_ok(), "{path}");
         }
         for (path, want) in [
-            ("no-loader", "/lib64/ld-linux-x86-64.so.2, which it needs to start: openat2 /lib64/ld-linux-x86-64.so.2: "),
-            ("other-loader", "/lib/ld-arm.so, which it needs to start: an ELF file for machine 183"),
-            ("closed-loader", "/lib/ld-closed.so, which it needs to start: openat2 /lib/ld-closed.so: Permission denied"),
-            ("script-loader", "/lib/ld.sh, which it needs to start: neither"),
+            ("no-loader", "/lib64/ld-linux-x86-64.so.2, its interpreter: openat2 /lib64/ld-linux-x86-64.so.2: "),
+            ("other-loader", "/lib/ld-arm.so, its interpreter: an ELF file for machine 183"),
+            ("closed-loader", "/lib/ld-closed.so, its interpreter: openat2 /lib/ld-closed.so: Permission denied"),
+            ("script-loader", "/lib/ld.sh, its interpreter: neither"),
             ("arm", "an ELF file for machine 183"),
             ("cut", "an ELF file with program headers that are damaged"),
-            ("no-interpreter", "/usr/bin/python3, which it needs to start: openat2 /usr/bin/python3: No such file"),
-            (
-                "needs-loader",
-                "/no-loader, which it needs to start: /lib64/ld-linux-x86-64.so.2, which it needs to start: openat2",
-            ),
-            ("itself", "/itself, which it needs to start: scripts that name scripts without an end"),
+            ("no-interpreter", "/usr/bin/python3, its interpreter: openat2 /usr/bin/python3: No such file"),
+            ("needs-loader", "/no-loader, its interpreter: /lib64/ld-linux-x86-64.so.2, its interpreter: openat2"),
+            ("itself", "/itself, its interpreter: more than 5 scripts that name each other"),
             ("text", "neither an ELF file nor a script"),
-            ("script-6", "/script-5, which it needs to start: /script-4, "),
+            ("script-6", "/script-5, its interpreter: /script-4, "),
         ] {
             let error = check(root.path(), &Path::new("/").join(path)).unwrap_err();
             assert!(!error.is_io());

@@ -1,5 +1,5 @@
-//! Whether firmware measured our command line: its log is replayed, held against the registers, and searched. The host may have written
-//! the log; only the registers make it evidence.
+//! Checks whether firmware measured the command line: replays the firmware's log, compares it with the registers and searches it.
+//! The host may have written the log; only its agreement with the registers makes it evidence.
 
 use std::fmt;
 use std::path::Path;
@@ -8,26 +8,27 @@ use eventlog::ccel::{Kind, LOG_MAX, Log};
 use eventlog::register::Hash;
 use serde::Serialize;
 
-/// RTMR0 to RTMR3 in what identifies a domain (`linux::tdx::identity`).
+/// Where RTMR0 to RTMR3 are in the TD's identity (`linux::tdx::identity`).
 const RTMRS_AT: usize = 208;
-/// Those of a TPM that firmware, boot loader and kernel write, but for 10, which is the integrity measurement architecture's.
+/// The PCRs that firmware, boot loader and kernel extend, except 10, which belongs to the kernel's integrity measurement
+/// architecture (IMA).
 const PCRS: [u32; 15] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15];
 
-/// Registers as a log numbers them, with what they hold.
-type Held = Vec<(u32, Vec<u8>)>;
+/// Values of registers, numbered as in the log.
+type RegisterValues = Vec<(u32, Vec<u8>)>;
 
-/// What was found.
+/// The result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Finding {
-    /// The log replays and has the command line in it.
+    /// The log replays to the registers and contains the command line.
     Measured { log: &'static str, by: &'static str },
-    /// The log replays, and the command line is not in it.
+    /// The log replays to the registers and does not contain the command line.
     NotMeasured { log: &'static str },
-    /// There is nothing to tell it by.
+    /// The log proves nothing.
     Unknown(Reason),
 }
 
-/// Why nothing is known.
+/// Why the log proves nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
     NoLog,
@@ -37,14 +38,14 @@ pub(crate) enum Reason {
     Differs(&'static str, u32),
 }
 
-/// The same for the receipt.
+/// The result as the boot report contains it.
 #[derive(Debug, Serialize)]
-pub(crate) struct Told {
+pub(crate) struct CommandLineReport {
     /// `yes`, `no` or `unknown`.
     measured: &'static str,
-    /// `ccel` or `tpm`: whose log it is.
+    /// Whose log it is: `ccel` or `tpm`.
     log: Option<&'static str>,
-    /// Who measured it.
+    /// Which program measured it.
     by: Option<&'static str>,
     /// Why it is unknown.
     reason: Option<String>,
@@ -53,13 +54,13 @@ pub(crate) struct Told {
 const CCEL: &str = "ccel";
 const TPM: &str = "tpm";
 
-/// An SEV-SNP guest's device: there too, a TPM and its log are the host's.
+/// The device of an SEV-SNP guest, where the host controls a TPM and its log as well.
 const SNP_GUEST: &str = "/dev/sev-guest";
 
-/// What the TDX module says that this domain is; `None` outside of one.
+/// The TD's identity as the TDX module reports it; `None` outside of a TD.
 ///
 /// # Errors
-/// When there is a module, and it does not say.
+/// When there is a TDX module and it does not answer.
 pub(super) fn domain() -> Result<Option<Vec<u8>>, linux::Error> {
     match linux::tdx::identity() {
         Ok(identity) => Ok(Some(identity)),
@@ -68,24 +69,24 @@ pub(super) fn domain() -> Result<Option<Vec<u8>>, linux::Error> {
     }
 }
 
-/// Whether this machine is a TD; one whose TDX module does not answer is one too.
+/// Whether this machine is a TD; `true` also when its TDX module does not answer.
 pub(super) fn is_td() -> bool {
     !matches!(domain(), Ok(None))
 }
 
-/// Whether a host is kept out of this machine: then a TPM is not ours.
+/// Whether this is a confidential VM, where the host controls a TPM.
 pub(super) fn is_confidential() -> bool {
     is_td() || Path::new(SNP_GUEST).exists()
 }
 
-/// Looks. In a confidential machine only its own log counts: a TPM beside it is the host's.
-pub(super) fn look(command_line: &str) -> Finding {
+/// Examines the log. In a confidential VM only the CCEL counts, since the host controls a TPM.
+pub(super) fn examine(command_line: &str) -> Finding {
     let Ok(domain) = domain() else { return Finding::Unknown(Reason::NoRegisters(CCEL)) };
     match linux::firmware_log::ccel(LOG_MAX) {
         Ok(Some(bytes)) => {
             let rtmrs = domain.as_deref().and_then(|domain| domain.get(RTMRS_AT..));
             let registers = |_: &Log<'_>| Some((Hash::Sha384, of_domain(rtmrs?)));
-            return judge(CCEL, &bytes, command_line, Kind::Cc, registers);
+            return compare(CCEL, &bytes, command_line, Kind::Cc, registers);
         }
         Ok(None) => {}
         Err(_) => return Finding::Unknown(Reason::Unreadable(CCEL)),
@@ -94,34 +95,34 @@ pub(super) fn look(command_line: &str) -> Finding {
         return Finding::Unknown(Reason::NoLog);
     }
     match linux::firmware_log::tpm(LOG_MAX) {
-        Ok(Some(bytes)) => judge(TPM, &bytes, command_line, Kind::Tpm, strongest_bank),
+        Ok(Some(bytes)) => compare(TPM, &bytes, command_line, Kind::Tpm, strongest_bank),
         Ok(None) => Finding::Unknown(Reason::NoLog),
         Err(_) => Finding::Unknown(Reason::Unreadable(TPM)),
     }
 }
 
-/// The strongest bank that log and kernel both have; SHA-1 is none.
-fn strongest_bank(log: &Log<'_>) -> Option<(Hash, Held)> {
+/// The strongest bank that both log and kernel have; SHA-1 is not accepted.
+fn strongest_bank(log: &Log<'_>) -> Option<(Hash, RegisterValues)> {
     let mut logged = Hash::ALL.into_iter().rev().filter(|hash| *hash != Hash::Sha1 && log.algorithms.contains(&hash.id()));
     logged.find_map(|hash| Some((hash, of_tpm(hash)?)))
 }
 
-/// Numbers as the log counts them, 1 to 4, with their values.
-fn of_domain(rtmrs: &[u8]) -> Held {
+/// The TD's registers with the numbers of the log, 1 to 4.
+fn of_domain(rtmrs: &[u8]) -> RegisterValues {
     (1..=4).zip(rtmrs.chunks_exact(48)).map(|(number, value)| (number, value.to_vec())).collect()
 }
 
-fn of_tpm(hash: Hash) -> Option<Held> {
+fn of_tpm(hash: Hash) -> Option<RegisterValues> {
     PCRS.into_iter().map(|number| Some((number, linux::firmware_log::pcr(hash.name(), number)?))).collect()
 }
 
-/// The log is evidence only if it makes every register what it is.
-fn judge(
+/// Compares the log with every register, then searches it for the command line.
+fn compare(
     name: &'static str,
     bytes: &[u8],
     command_line: &str,
     kind: Kind,
-    registers: impl FnOnce(&Log<'_>) -> Option<(Hash, Held)>,
+    registers: impl FnOnce(&Log<'_>) -> Option<(Hash, RegisterValues)>,
 ) -> Finding {
     let Ok(log) = Log::parse(bytes) else { return Finding::Unknown(Reason::Malformed(name)) };
     let Some((hash, registers)) = registers(&log) else { return Finding::Unknown(Reason::NoRegisters(name)) };
@@ -129,7 +130,7 @@ fn judge(
         let number = if kind == Kind::Cc { number - 1 } else { *number };
         return Finding::Unknown(Reason::Differs(name, number));
     }
-    // Every register for command lines is among those that were held against the log.
+    // The registers that command lines are measured into are among those compared above.
     match log.measures_command_line(kind, hash, command_line).first() {
         Some(found) => Finding::Measured { log: name, by: found.by },
         None => Finding::NotMeasured { log: name },
@@ -137,14 +138,14 @@ fn judge(
 }
 
 impl Finding {
-    pub(super) fn told(&self) -> Told {
+    pub(super) fn report(&self) -> CommandLineReport {
         let (measured, log, by) = match self {
             Self::Measured { log, by } => ("yes", Some(*log), Some(*by)),
             Self::NotMeasured { log } => ("no", Some(*log), None),
             Self::Unknown(reason) => ("unknown", reason.log(), None),
         };
         let reason = matches!(self, Self::Unknown(_)).then(|| self.to_string());
-        Told { measured, log, by, reason }
+        CommandLineReport { measured, log, by, reason }
     }
 }
 
@@ -161,11 +162,11 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Measured { log, by } => write!(f, "the command line was measured by {by} ({log} log)"),
-            Self::NotMeasured { log } => write!(f, "the {log} log has another command line than ours, or none"),
+            Self::NotMeasured { log } => write!(f, "the {log} log contains another command line than /proc/cmdline, or none"),
             Self::Unknown(Reason::NoLog) => f.write_str("firmware left no log"),
             Self::Unknown(Reason::Unreadable(log)) => write!(f, "the {log} log cannot be read"),
             Self::Unknown(Reason::Malformed(log)) => write!(f, "the {log} log is malformed"),
-            Self::Unknown(Reason::NoRegisters(log)) => write!(f, "there are no registers to hold the {log} log against"),
+            Self::Unknown(Reason::NoRegisters(log)) => write!(f, "there are no registers to compare the {log} log with"),
             Self::Unknown(Reason::Differs(log, number)) => {
                 let register = if *log == CCEL { "RTMR" } else { "PCR" };
                 write!(f, "the {log} log does not replay to {register}{number}")
@@ -178,7 +179,7 @@ impl fmt::Display for Finding {
 mod tests {
     use super::*;
 
-    /// One event of RTMR2, the command line `a b`, as the stub measures it.
+    /// One event of RTMR2, the command line `a b`, in the form of the kernel's EFI stub.
     fn ccel() -> Vec<u8> {
         let mut log = [&1_u32.to_le_bytes()[..], &3_u32.to_le_bytes(), &[0; 20], &33_u32.to_le_bytes()].concat();
         log.extend(b"Spec ID Event03\0\0\0\0\0\0\x02\0\x02\x01\0\0\0\x0c\0\x30\0\0");
@@ -194,7 +195,7 @@ mod tests {
     #[test]
     fn only_a_log_that_makes_every_register_what_it_is_says_anything() {
         let good = || {
-            let mut registers: Held = (1..=4).map(|number| (number, vec![0; 48])).collect();
+            let mut registers: RegisterValues = (1..=4).map(|number| (number, vec![0; 48])).collect();
             registers[2].1 = Hash::Sha384.replay([digest().as_slice()]);
             registers
         };
@@ -203,8 +204,8 @@ mod tests {
             registers[at].1[47] ^= 1;
             registers
         };
-        let judged = |bytes: &[u8], line: &str, registers: Option<Held>| {
-            judge(CCEL, bytes, line, Kind::Cc, |_| registers.map(|registers| (Hash::Sha384, registers)))
+        let compared = |bytes: &[u8], line: &str, registers: Option<RegisterValues>| {
+            compare(CCEL, bytes, line, Kind::Cc, |_| registers.map(|registers| (Hash::Sha384, registers)))
         };
         let measured = Finding::Measured { log: CCEL, by: "the kernel's EFI stub" };
         let unknown = |reason| Finding::Unknown(reason);
@@ -212,13 +213,13 @@ mod tests {
         let at = other.len() - 20;
         other[at] ^= 1;
         let cases = [
-            ("as it is", judged(&ccel(), "a b", Some(good())), measured),
-            ("another line", judged(&ccel(), "a c", Some(good())), Finding::NotMeasured { log: CCEL }),
-            ("no registers", judged(&ccel(), "a b", None), unknown(Reason::NoRegisters(CCEL))),
-            ("no log", judged(b"x", "a b", Some(good())), unknown(Reason::Malformed(CCEL))),
-            ("RTMR0 has more", judged(&ccel(), "a b", Some(extended(0))), unknown(Reason::Differs(CCEL, 0))),
-            ("RTMR3 has more", judged(&ccel(), "a b", Some(extended(3))), unknown(Reason::Differs(CCEL, 3))),
-            ("a digest that pleases", judged(&other, "a b", Some(good())), unknown(Reason::Differs(CCEL, 2))),
+            ("as it is", compared(&ccel(), "a b", Some(good())), measured),
+            ("another line", compared(&ccel(), "a c", Some(good())), Finding::NotMeasured { log: CCEL }),
+            ("no registers", compared(&ccel(), "a b", None), unknown(Reason::NoRegisters(CCEL))),
+            ("no log", compared(b"x", "a b", Some(good())), unknown(Reason::Malformed(CCEL))),
+            ("RTMR0 has more", compared(&ccel(), "a b", Some(extended(0))), unknown(Reason::Differs(CCEL, 0))),
+            ("RTMR3 has more", compared(&ccel(), "a b", Some(extended(3))), unknown(Reason::Differs(CCEL, 3))),
+            ("another digest", compared(&other, "a b", Some(good())), unknown(Reason::Differs(CCEL, 2))),
         ];
         for (name, got, want) in cases {
             assert_eq!(got, want, "{name}");

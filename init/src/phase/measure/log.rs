@@ -1,4 +1,5 @@
-//! The logs of user space, each where its verifiers look: systemd's own for PCRs, one of ours for RTMR3, which systemd does not know.
+//! Writes the event logs of user space: systemd's own log for the PCR, and a log of PID 1 for the RTMRs, which systemd does not
+//! know.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -9,13 +10,13 @@ use eventlog::cel::{Record, Register};
 
 use super::Digests;
 
-/// systemd-pcrlock reads it, and systemd goes on writing it.
+/// systemd-pcrlock reads this log, and systemd appends to it.
 const PCRS: &str = "/run/log/systemd/tpm2-measure.log";
 const RTMRS: &str = "/run/cvm-init/rtmr-measure.log";
-/// As `eventType`: of the types that systemd knows, the one of boot phases. Of others systemd-pcrlock does not check the digests.
+/// The `eventType` of boot phases. systemd-pcrlock checks the digests only of types that it knows.
 const EVENT_TYPE: &str = "phase";
 
-/// A record of now.
+/// A record with the current time.
 pub(super) fn record(register: Register, digests: Digests, text: &str) -> Record {
     Record {
         register,
@@ -27,9 +28,9 @@ pub(super) fn record(register: Register, digests: Digests, text: &str) -> Record
     }
 }
 
-/// Writes what there is.
-pub(super) fn leave(of_rtmr: &[Record], of_tpm: &[Record]) -> io::Result<()> {
-    // The one is root's alone, as systemd would make it; nothing in the other is secret.
+/// Appends the records to the two logs.
+pub(super) fn write(of_rtmr: &[Record], of_tpm: &[Record]) -> io::Result<()> {
+    // systemd makes its log readable for root only; the other contains no secret.
     for (path, records, mode) in [(RTMRS, of_rtmr, 0o644), (PCRS, of_tpm, 0o600)] {
         if records.is_empty() {
             continue;

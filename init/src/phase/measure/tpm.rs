@@ -1,6 +1,6 @@
-//! A TPM 2.0: one PCR, all of its active banks, through tpm2-tss.
+//! A TPM 2.0: extends and reads all active banks of one PCR through tpm2-tss.
 //!
-//! What answers may be the host's emulation, so a deadline is kept here: the kernel's own, for each command, may be minutes.
+//! The TPM may be emulated by the host, so commands have a deadline here: the kernel's own deadline for a command may be minutes.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -18,78 +18,78 @@ use tss_esapi::tcti_ldr::{DeviceConfig, TctiNameConf};
 
 use super::Digests;
 
-/// The PCR of system identity, which systemd extends too: machine id, volume keys, file systems.
+/// The PCR of system identity; systemd extends machine id, volume keys and file systems into it.
 ///
 /// Source: UAPI group, Linux TPM PCR Registry.
 pub(super) const PCR: u32 = 15;
 const HANDLE: PcrHandle = PcrHandle::Pcr15;
 const SLOT: PcrSlot = PcrSlot::Slot15;
 
-/// The kernel's resource manager; there for TPM 2.0 alone.
+/// The kernel's resource manager, which exists for TPM 2.0 only.
 const DEVICE: &str = "/dev/tpmrm0";
-/// More banks than there are hash functions.
+/// More than there are hash functions.
 const BANKS_MAX: u32 = 16;
-/// For all commands of one visit; they take milliseconds.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// For all commands of one session; they take milliseconds.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("tpm2-tss")]
     Tss(#[from] tss_esapi::Error),
-    #[error("its active banks cannot be told")]
+    #[error("it does not name its active banks")]
     Banks,
-    #[error("a bank of it is active whose hash function is not known here ({0:?}): it would stay as it is")]
+    #[error("an active bank has an unknown hash function ({0:?}) and could not be extended: deactivate that bank")]
     Unknown(HashingAlgorithm),
-    #[error("the PCR does not hold what was extended")]
+    #[error("the PCR does not hold the expected value after the extension")]
     Lost,
     #[error("thread")]
     Thread(#[source] linux::Error),
-    #[error("no answer in {} s", PATIENCE.as_secs())]
-    Late,
+    #[error("no answer within {} s", TIMEOUT.as_secs())]
+    Timeout,
 }
 
-/// What was extended, event by event, and what the PCR holds since.
+/// The digests of each event, and the values of the PCR afterwards.
 pub(super) struct Extended {
     pub(super) events: Vec<Digests>,
     pub(super) values: Digests,
 }
 
-/// Whether the machine has one.
-pub(super) fn is_there() -> bool {
+/// Whether the machine has a TPM.
+pub(super) fn is_present() -> bool {
     Path::new(DEVICE).exists()
 }
 
-/// Whether it can be used: it answers, and every active bank is of a hash function that is known.
-pub(super) fn try_it() -> Result<(), Error> {
-    in_time(|| Open::new().map(|_| ()))
+/// Whether the TPM answers and every active bank has a known hash function.
+pub(super) fn check() -> Result<(), Error> {
+    with_timeout(|| Session::new().map(|_| ()))
 }
 
-/// Extends every active bank by the digest of each event and reads it back.
+/// Extends the digest of each event into every active bank and reads the banks back.
 pub(super) fn extend(events: &[String]) -> Result<Extended, Error> {
     let events = events.to_vec();
-    in_time(move || {
-        let mut tpm = Open::new()?;
+    with_timeout(move || {
+        let mut tpm = Session::new()?;
         let events = events.iter().map(|event| tpm.extend(event.as_bytes())).collect::<Result<_, _>>()?;
         Ok(Extended { events, values: tpm.close()? })
     })
 }
 
-/// A command that hangs keeps its thread, and ends the boot.
-fn in_time<T: Send + 'static>(visit: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+/// Runs `visit` in a thread. A command that hangs keeps the thread, and the boot ends.
+fn with_timeout<T: Send + 'static>(visit: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
     let (sender, answer) = mpsc::channel();
     let thread = linux::threads::spawn("tpm", Box::new(move || drop(sender.send(visit())))).map_err(Error::Thread)?;
-    let answer = answer.recv_timeout(PATIENCE).map_err(|_| Error::Late)?;
-    thread.join().map_err(|_| Error::Late)?; // it has nothing left to do
+    let answer = answer.recv_timeout(TIMEOUT).map_err(|_| Error::Timeout)?;
+    thread.join().map_err(|_| Error::Timeout)?; // the thread has nothing left to do
     answer
 }
 
-/// A session with the TPM: its active banks and what the PCR must hold in each.
-struct Open {
+/// An open TPM: its active banks and the value that the PCR must hold in each.
+struct Session {
     context: Context,
     banks: Digests,
 }
 
-impl Open {
+impl Session {
     fn new() -> Result<Self, Error> {
         let device = DeviceConfig::from_str(DEVICE)?;
         let mut context = Context::new(TctiNameConf::Device(device))?;
@@ -97,7 +97,7 @@ impl Open {
         let (data, _) = context.execute_without_session(assigned)?;
         let CapabilityData::AssignedPcr(selections) = data else { return Err(Error::Banks) };
         let active = selections.get_selections().iter().filter(|selection| selection.is_selected(SLOT));
-        let hashes: Vec<Hash> = active.map(|selection| known(selection.hashing_algorithm())).collect::<Result<_, _>>()?;
+        let hashes: Vec<Hash> = active.map(|selection| known_hash(selection.hashing_algorithm())).collect::<Result<_, _>>()?;
         if hashes.is_empty() {
             return Err(Error::Banks);
         }
@@ -120,7 +120,7 @@ impl Open {
         Ok(digests)
     }
 
-    /// Reads every bank once more: what the PCR holds now, if it is what was extended.
+    /// Reads every bank again and compares it with the expected value.
     fn close(mut self) -> Result<Digests, Error> {
         for (hash, expected) in &self.banks {
             if value(&mut self.context, *hash)? != *expected {
@@ -138,7 +138,7 @@ fn value(context: &mut Context, hash: Hash) -> Result<Vec<u8>, Error> {
     value.filter(|value| value.len() == hash.bytes()).ok_or(Error::Banks)
 }
 
-fn known(algorithm: HashingAlgorithm) -> Result<Hash, Error> {
+fn known_hash(algorithm: HashingAlgorithm) -> Result<Hash, Error> {
     match algorithm {
         HashingAlgorithm::Sha1 => Ok(Hash::Sha1),
         HashingAlgorithm::Sha256 => Ok(Hash::Sha256),

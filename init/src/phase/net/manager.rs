@@ -1,5 +1,5 @@
-//! The thread that has the links: it waits for them, asks on all of them at once, and uses the first that offers an address. When
-//! that one loses its carrier, all are asked again.
+//! The thread that owns the links: it waits for links, requests addresses on all of them in parallel, and uses the first that
+//! offers one. When the link in use loses its carrier, it requests addresses on all links again.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -10,27 +10,28 @@ use cmdline::LinkSelector;
 use linux::link::{Ethernet, Links};
 use linux::readiness;
 
-use super::applied::Applied;
-use super::candidate::{Candidate, Plan};
-use super::status::{Status, Trouble, Up};
+use super::active_link::ActiveLink;
+use super::link_autoconf::LinkAutoconf;
+use super::offer::Plan;
+use super::status::{LinkInfo, LinkProblem, Status};
 
-/// The longest that the thread sleeps: whatever was missed, it looks again.
+/// The longest sleep: events that were missed are found then.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
-/// How long what a link had before it lost its carrier is not counted on: the cable may lead elsewhere now. After that, silence speaks
-/// for it, since servers need not be there to use what they gave.
+/// After the link in use lost its carrier, how long its addresses are not trusted: the cable may lead to another network now.
+/// After that they are used again without an answer, since a server need not be reachable for its addresses to stay valid.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long the thread rests after the kernel refused it something, how often in a row, and how long it waits for its end then.
+/// The pause after an error of the kernel, the most errors in a row, and the wait for the end of the boot after them.
 const FAILURE: Duration = Duration::from_secs(1);
 const FAILURES_MAX: u32 = 5;
 const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
-/// The most links that are asked on.
+/// The most links that are managed.
 const LINKS_MAX: usize = 16;
 
 /// The link that has addresses.
 struct InUse {
     index: u32,
-    applied: Applied,
-    /// It lost its carrier, and nobody has said since that what it has still holds.
+    active_link: ActiveLink,
+    /// It lost its carrier, and its addresses were not confirmed since.
     is_in_doubt: bool,
 }
 
@@ -40,9 +41,9 @@ pub(super) struct Manager {
     wanted: Option<LinkSelector>,
     plan: Plan,
     status: Arc<Status>,
-    candidates: Vec<Candidate>,
+    candidates: Vec<LinkAutoconf>,
     in_use: Option<InUse>,
-    /// Readable when the thread is to end.
+    /// Becomes readable when the thread is to end.
     end: UnixStream,
 }
 
@@ -56,16 +57,16 @@ impl Manager {
         Ok(Self { links: Links::open()?, wanted, plan, status, candidates: Vec::new(), in_use: None, end })
     }
 
-    /// Works until it is told to end; then returns links as they were found, unless `keep`: then only those that are not in use.
+    /// Runs until it is told to end, then restores the links; with `keep`, all except the one in use.
     pub(super) fn run(mut self, keep: bool) {
         let mut failures = 0;
-        while let Err(error) = self.serve(&mut failures) {
+        while let Err(error) = self.event_loop(&mut failures) {
             failures += 1;
             log::warn!("net: {error}");
             if failures >= FAILURES_MAX {
-                self.status.broke(error);
+                self.status.fail_with(error);
             }
-            // The links are left as they are until the end: what runs over them may go on.
+            // Links stay configured until the end: connections over them may still work.
             let pause = if failures >= FAILURES_MAX { FOR_EVER } else { FAILURE };
             match readiness::any(&[self.end.as_fd()], Instant::now() + pause) {
                 Ok(ended) if !ended.contains(&true) => {}
@@ -74,7 +75,7 @@ impl Manager {
         }
         let kept = self.in_use.as_ref().map(|in_use| in_use.index).filter(|_| keep);
         if let Some(in_use) = self.in_use.take().filter(|_| !keep) {
-            in_use.applied.retreat(&mut self.links);
+            in_use.active_link.remove_all(&mut self.links);
         }
         for candidate in self.candidates.drain(..) {
             if Some(candidate.index()) == kept {
@@ -85,33 +86,33 @@ impl Manager {
         }
     }
 
-    fn serve(&mut self, failures: &mut u32) -> Result<(), linux::Error> {
-        let mut is_news = true;
+    fn event_loop(&mut self, failures: &mut u32) -> Result<(), linux::Error> {
+        let mut has_changed = true;
         loop {
             let now = Instant::now();
-            // Not for each frame of a flood.
-            if is_news {
-                self.look(now)?;
+            // Not after each frame of a flood.
+            if has_changed {
+                self.update_links(now)?;
             }
             for candidate in &mut self.candidates {
-                candidate.work(&self.plan, &mut self.links, now);
+                candidate.process(&self.plan, &mut self.links, now);
             }
-            self.doubt(now);
+            self.update_doubt(now);
             self.choose(now);
             self.apply(now);
             self.publish();
 
-            let sockets = self.candidates.iter().flat_map(Candidate::sockets);
+            let sockets = self.candidates.iter().flat_map(LinkAutoconf::sockets);
             let all: Vec<BorrowedFd<'_>> = [self.end.as_fd(), self.links.announcements()].into_iter().chain(sockets).collect();
             let ready = readiness::any(&all, self.wake(now))?;
             if ready.first() == Some(&true) {
                 return Ok(());
             }
             *failures = 0;
-            // Also when nothing came for long: whatever was missed.
-            is_news = ready.get(1) == Some(&true) || !ready.contains(&true);
-            if is_news {
-                self.links.heard();
+            // Also after a long silence, to find events that were missed.
+            has_changed = ready.get(1) == Some(&true) || !ready.contains(&true);
+            if has_changed {
+                self.links.drain_announcements();
             }
         }
     }
@@ -123,32 +124,32 @@ impl Manager {
         wake.map_or(now + SLEEP_MAX, |wake| wake.min(now + SLEEP_MAX))
     }
 
-    /// Looks what links there are, and whether they have a carrier.
-    fn look(&mut self, now: Instant) -> Result<(), linux::Error> {
-        let there = self.links.ethernet()?;
+    /// Lists the links and updates their carriers.
+    fn update_links(&mut self, now: Instant) -> Result<(), linux::Error> {
+        let found = self.links.ethernet()?;
         self.candidates.retain(|candidate| {
-            let stays = there.iter().any(|link| link.index == candidate.index());
+            let stays = found.iter().any(|link| link.index == candidate.index());
             if !stays {
                 log::warn!("net: {} is gone", candidate.name());
             }
             stays
         });
-        for link in there {
+        for link in found {
             let known = self.candidates.iter_mut().find(|candidate| candidate.index() == link.index);
             if let Some(candidate) = known {
                 let is_wanted = self.in_use.as_ref().is_none_or(|in_use| in_use.is_in_doubt || in_use.index == link.index);
-                if candidate.seen(link.carrier, now) && is_wanted {
+                if candidate.update_carrier(link.carrier, now) && is_wanted {
                     candidate.start(&self.plan, now);
                 }
-            } else if self.is_ours(&link) && self.candidates.len() < LINKS_MAX {
-                // The carrier is announced once the link is up.
-                self.candidates.push(Candidate::take(link, &mut self.links, now));
+            } else if self.matches_policy(&link) && self.candidates.len() < LINKS_MAX {
+                // The kernel announces the carrier once the link is up.
+                self.candidates.push(LinkAutoconf::new(link, &mut self.links, now));
             }
         }
         Ok(())
     }
 
-    fn is_ours(&self, link: &Ethernet) -> bool {
+    fn matches_policy(&self, link: &Ethernet) -> bool {
         match &self.wanted {
             Some(LinkSelector::Name(name)) => link.name == *name,
             Some(LinkSelector::Mac(mac)) => link.mac == *mac,
@@ -161,19 +162,19 @@ impl Manager {
         self.candidates.iter().find(|candidate| candidate.index() == in_use.index)?.carrier()
     }
 
-    /// Has all links asked again that have a carrier.
+    /// Requests addresses on all links that have a carrier.
     fn ask_all(&mut self, now: Instant) {
         for candidate in self.candidates.iter_mut().filter(|candidate| candidate.carrier().is_some()) {
             candidate.start(&self.plan, now);
         }
     }
 
-    /// Doubts the link in use when it loses its carrier, and believes it again when it had one for long enough.
-    fn doubt(&mut self, now: Instant) {
+    /// Doubts the link in use when it loses its carrier, and trusts it again after it had one for [`GRACE`].
+    fn update_doubt(&mut self, now: Instant) {
         let carrier = self.carrier_of_in_use();
         let Some(in_use) = &mut self.in_use else { return };
         if !self.candidates.iter().any(|candidate| candidate.index() == in_use.index) {
-            self.in_use = None; // its addresses went with it
+            self.in_use = None; // the kernel removed its addresses with it
             return self.ask_all(now);
         }
         match carrier {
@@ -183,14 +184,14 @@ impl Manager {
             }
             Some(since) if in_use.is_in_doubt && now >= since + GRACE => {
                 let index = in_use.index;
-                self.trust(index, now);
+                self.select(index, now);
             }
             _ => {}
         }
     }
 
-    /// Takes a link into use: the one before, if it is another, gives up what it has, and the others stop to ask.
-    fn trust(&mut self, index: u32, now: Instant) {
+    /// Makes a link the one in use: the former link loses its addresses, and the others stop requesting.
+    fn select(&mut self, index: u32, now: Instant) {
         for other in self.candidates.iter_mut().filter(|candidate| candidate.index() != index) {
             other.stop();
         }
@@ -198,73 +199,75 @@ impl Manager {
         match &mut self.in_use {
             Some(in_use) if in_use.index == index => {
                 in_use.is_in_doubt = false;
-                if let Err(error) = in_use.applied.again(&mut self.links) {
-                    let trouble = candidate.kernel_trouble(error);
-                    self.give_up(trouble, now);
+                if let Err(error) = in_use.active_link.reapply(&mut self.links) {
+                    let problem = candidate.kernel_problem(error);
+                    self.give_up(problem, now);
                 }
             }
             before => {
-                let applied = Applied::to(candidate.found.clone());
-                if let Some(before) = before.replace(InUse { index, applied, is_in_doubt: false }) {
-                    before.applied.retreat(&mut self.links);
+                let active_link = ActiveLink::new(candidate.found.clone());
+                if let Some(before) = before.replace(InUse { index, active_link, is_in_doubt: false }) {
+                    before.active_link.remove_all(&mut self.links);
                 }
             }
         }
     }
 
-    /// Takes the first link into use that offers something, when there is none or the one that is is doubted.
+    /// Selects the first link that offers an address, when no link is in use or the one in use is doubted.
     fn choose(&mut self, now: Instant) {
         let is_settled = self.in_use.as_ref().is_some_and(|in_use| !in_use.is_in_doubt);
         if is_settled {
             return;
         }
         let doubted = self.in_use.as_ref().map(|in_use| in_use.index);
-        let offering = || self.candidates.iter().filter(|candidate| candidate.offers(&self.plan, now)).map(Candidate::index);
+        let offering = || self.candidates.iter().filter(|candidate| candidate.offers(&self.plan, now)).map(LinkAutoconf::index);
         let index = offering().find(|index| Some(*index) == doubted).or_else(|| offering().next());
         if let Some(index) = index {
-            self.trust(index, now);
+            self.select(index, now);
         }
     }
 
-    /// Applies what is new of what the link in use offers.
+    /// Applies changes of the offer to the link in use.
     fn apply(&mut self, now: Instant) {
         let Some(in_use) = self.in_use.as_mut().filter(|in_use| !in_use.is_in_doubt) else { return };
         let Some(candidate) = self.candidates.iter().find(|candidate| candidate.index() == in_use.index) else { return };
-        if let Err(trouble) = in_use.applied.apply(&candidate.offer, &self.plan, &mut self.links) {
-            self.give_up(trouble, now);
+        if let Err(problem) = in_use.active_link.apply(&candidate.offer, &self.plan, &mut self.links) {
+            self.give_up(problem, now);
         }
     }
 
-    /// Gives up the link in use for now, and asks on the others.
-    fn give_up(&mut self, trouble: Trouble, now: Instant) {
+    /// Releases the link in use and requests addresses on the others.
+    fn give_up(&mut self, problem: LinkProblem, now: Instant) {
         let Some(in_use) = self.in_use.take() else { return };
-        in_use.applied.retreat(&mut self.links);
+        in_use.active_link.remove_all(&mut self.links);
         self.ask_all(now);
         if let Some(candidate) = self.candidates.iter_mut().find(|candidate| candidate.index() == in_use.index) {
-            candidate.fail(trouble, now);
+            candidate.fail(problem, now);
         }
     }
 
-    /// Says how things are.
+    /// Publishes the link in use, or the problem.
     fn publish(&self) {
         let in_use = self.in_use.as_ref();
         let candidate = in_use.and_then(|in_use| self.candidates.iter().find(|candidate| candidate.index() == in_use.index));
         let up = in_use.zip(candidate).filter(|(in_use, candidate)| {
-            !in_use.is_in_doubt && (in_use.applied.is_usable() || candidate.offers_link_local(&self.plan))
+            !in_use.is_in_doubt && (in_use.active_link.is_usable() || candidate.offers_link_local(&self.plan))
         });
         match (up, candidate) {
             (Some((in_use, candidate)), _) => {
                 let resolvers = candidate.resolvers(&self.plan);
-                self.status
-                    .set(Some(Up { index: in_use.index, name: candidate.name().to_owned(), resolvers }), Trouble::default());
+                self.status.set(
+                    Some(LinkInfo { index: in_use.index, name: candidate.name().to_owned(), resolvers }),
+                    LinkProblem::default(),
+                );
             }
             (None, Some(candidate)) if in_use.is_some_and(|in_use| !in_use.is_in_doubt) => {
-                self.status.set(None, Trouble::Unproved { link: candidate.name().to_owned() });
+                self.status.set(None, LinkProblem::Unproved { link: candidate.name().to_owned() });
             }
             _ => {
                 let asking = self.candidates.iter().find(|candidate| candidate.carrier().is_some());
                 let waiting = asking.or(self.candidates.first());
-                self.status.set(None, waiting.map_or(Trouble::NoLink, |candidate| candidate.trouble(&self.plan)));
+                self.status.set(None, waiting.map_or(LinkProblem::NoLink, |candidate| candidate.problem(&self.plan)));
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Names to addresses, through the name servers that the link or the policy names. Both kinds of addresses are asked for at once,
-//! of all servers one after the other, and again, until something answers or the time is up. What comes is a hint.
+//! Resolves names through the name servers of the link or the policy. A and AAAA are asked in parallel, from one server after the
+//! other, in two rounds. The answer is not authenticated: a vault proves itself later.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -14,45 +14,46 @@ use super::random;
 
 const PORT: u16 = 53;
 /// How long one server may take before the next one is asked.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How long the other kind of addresses is waited for when one is there: servers that drop questions for AAAA must not make every
-/// name slow (RFC 8305, section 3).
+const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long to wait for the other record type when one has come: a server that drops AAAA questions must not slow down every name
+/// (RFC 8305, section 3).
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
-/// The longest answer in a datagram, in bytes: more than any server sends without being asked to.
+/// The longest datagram accepted, in bytes: more than any server sends without EDNS.
 const DATAGRAM_MAX: usize = 4096;
-/// How many names an alias may lead over.
+/// The most aliases followed.
 const ALIASES_MAX: usize = 8;
 
-/// The link whose addresses a server may have, by its index, and what ends every wait.
-type On<'a> = (u32, &'a Stop);
+/// The index of the link for link-local servers, and the signal that ends every wait.
+type LinkScope<'a> = (u32, &'a Stop);
 
 /// Why a name has no address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
     /// Neither the link nor the policy names a server.
-    #[error("no name server")]
+    #[error("no name server: the link offered none and policy names none")]
     NoServer,
-    /// A server says so, or has addresses that no machine can have.
+    /// A server says so, or names only addresses that no host can have.
     #[error("the name has no address")]
     NoAddress,
-    /// The last server's response code.
-    #[error("name server failure {0}")]
+    /// The response code of the last server.
+    #[error("the name server failed with code {0}")]
     Failed(u16),
-    #[error("no answer of a name server")]
-    Silence,
-    #[error("not a name")]
+    #[error("no name server answered")]
+    NoAnswer,
+    #[error("not a valid host name")]
     Name,
-    #[error("no random numbers for a question")]
+    #[error("no random numbers for a DNS question")]
     Random,
-    #[error("the name is an alias of an alias of an alias")]
+    #[error("more than 8 aliases in a row")]
     Aliases,
 }
 
-/// Resolves `host` until `deadline`, beginning with the server at `first`, which becomes the one that answered.
+/// Resolves `host` until `deadline`. Begins with the server at index `first`, and stores there the index of the one that
+/// answered.
 pub(super) fn resolve(
     host: &str,
     servers: &[IpAddr],
-    on: On<'_>,
+    on: LinkScope<'_>,
     first: &AtomicUsize,
     deadline: Instant,
 ) -> Result<Vec<IpAddr>, Error> {
@@ -61,7 +62,7 @@ pub(super) fn resolve(
     }
     let mut question = Question::new(host).ok_or(Error::Name)?;
     for _ in 0..ALIASES_MAX {
-        match both(&question, servers, on, first, deadline)? {
+        match query_servers(&question, servers, on, first, deadline)? {
             Found::Addresses(addresses) => return Ok(addresses),
             Found::Alias(next) => question = next,
         }
@@ -74,13 +75,19 @@ enum Found {
     Alias(Question),
 }
 
-/// Asks each server in turn for both kinds, round after round.
-fn both(question: &Question, servers: &[IpAddr], on: On<'_>, first: &AtomicUsize, deadline: Instant) -> Result<Found, Error> {
-    let mut last = Error::Silence;
-    // Twice round: a lost datagram is asked again, a dead set of servers does not use up the vault's whole attempt.
+/// Asks each server in turn for both record types.
+fn query_servers(
+    question: &Question,
+    servers: &[IpAddr],
+    on: LinkScope<'_>,
+    first: &AtomicUsize,
+    deadline: Instant,
+) -> Result<Found, Error> {
+    let mut last = Error::NoAnswer;
+    // Two rounds: a lost datagram is sent again, but dead servers do not use up the time for one attempt at a vault.
     let begin = first.load(Ordering::Relaxed) % servers.len().max(1);
     for (place, server) in servers.iter().enumerate().cycle().skip(begin).take(2 * servers.len()) {
-        let until = deadline.min(Instant::now() + PATIENCE);
+        let until = deadline.min(Instant::now() + SERVER_TIMEOUT);
         if Instant::now() >= deadline {
             break;
         }
@@ -102,7 +109,7 @@ fn server_at(server: IpAddr, scope: u32) -> SocketAddr {
     }
 }
 
-/// Asks one server for both kinds at once, and takes its answers until both are here or the time is up.
+/// Asks one server for both record types and waits until both answers are here or the time is up.
 fn ask(question: &Question, server: SocketAddr, until: Instant, stop: &Stop) -> Result<Found, Error> {
     let kinds = [Kind::Aaaa, Kind::A];
     let [first, second, ..] = random().map_err(|_| Error::Random)?.to_ne_bytes().as_chunks::<2>().0.to_owned()[..] else {
@@ -110,12 +117,12 @@ fn ask(question: &Question, server: SocketAddr, until: Instant, stop: &Stop) -> 
     };
     let ids = [first, second].map(u16::from_ne_bytes);
     let any: IpAddr = if server.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
-    // Connected: only what comes from the server is received, at a port that the kernel chose at random.
+    // A connected socket receives from the server only, at a port that the kernel chose at random.
     let socket =
-        UdpSocket::bind((any, 0)).and_then(|socket| socket.connect(server).map(|()| socket)).map_err(|_| Error::Silence)?;
+        UdpSocket::bind((any, 0)).and_then(|socket| socket.connect(server).map(|()| socket)).map_err(|_| Error::NoAnswer)?;
     for (kind, id) in kinds.into_iter().zip(ids) {
         let message = question.message(id, kind).ok_or(Error::Name)?;
-        socket.send(&message).map_err(|_| Error::Silence)?;
+        socket.send(&message).map_err(|_| Error::NoAnswer)?;
     }
     let mut answers: [Option<Answer>; 2] = [None, None];
     let mut buffer = vec![0; DATAGRAM_MAX];
@@ -137,7 +144,7 @@ fn ask(question: &Question, server: SocketAddr, until: Instant, stop: &Stop) -> 
     combine(answers)
 }
 
-/// What two answers say together: any address counts, then any alias, then why there is none.
+/// Combines two answers: any address counts, then any alias, then the reason why there is none.
 fn combine(answers: [Option<Answer>; 2]) -> Result<Found, Error> {
     let (mut addresses, mut alias, mut why) = (Vec::new(), None, None);
     for answer in answers {
@@ -146,7 +153,7 @@ fn combine(answers: [Option<Answer>; 2]) -> Result<Found, Error> {
             Some(Answer::Alias(to)) => alias = Some(to),
             Some(Answer::NoSuchName) => why = Some(Error::NoAddress),
             Some(Answer::Failed(code)) => why = Some(Error::Failed(code)),
-            Some(Answer::Truncated) | None => why = Some(why.unwrap_or(Error::Silence)),
+            Some(Answer::Truncated) | None => why = Some(why.unwrap_or(Error::NoAnswer)),
         }
     }
     if !addresses.is_empty() {
@@ -155,10 +162,10 @@ fn combine(answers: [Option<Answer>; 2]) -> Result<Found, Error> {
     alias.map(Found::Alias).ok_or(why.unwrap_or(Error::NoAddress))
 }
 
-/// Asks again over TCP what did not fit a datagram; a server that cannot is one that did not answer.
+/// Asks again over TCP for an answer that was truncated; on failure the server counts as one that did not answer.
 fn over_tcp(question: &Question, id: u16, kind: Kind, (server, stop): (SocketAddr, &Stop), until: Instant) -> Answer {
     let ask = || -> Option<Answer> {
-        let (mut stream, _) = Stream::tcp(&[server], PATIENCE, until, stop).ok()?;
+        let (mut stream, _) = Stream::tcp(&[server], SERVER_TIMEOUT, until, stop).ok()?;
         let message = question.message(id, kind)?;
         let length = u16::try_from(message.len()).ok()?.to_be_bytes();
         stream.bound(until.saturating_duration_since(Instant::now()));
@@ -172,7 +179,7 @@ fn over_tcp(question: &Question, id: u16, kind: Kind, (server, stop): (SocketAdd
     ask().unwrap_or(Answer::Truncated)
 }
 
-/// Fills `buffer`; a server that sends a byte now and then does not move the deadline.
+/// Fills `buffer` until `until`, which single bytes do not extend.
 fn read_all(stream: &mut Stream, buffer: &mut [u8], until: Instant) -> Option<()> {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -205,7 +212,7 @@ mod tests {
             ([Some(none()), Some(none())], Err(Error::NoAddress)),
             ([Some(Answer::NoSuchName), Some(Answer::NoSuchName)], Err(Error::NoAddress)),
             ([Some(Answer::Failed(2)), None], Err(Error::Failed(2))),
-            ([None, Some(Answer::Truncated)], Err(Error::Silence)),
+            ([None, Some(Answer::Truncated)], Err(Error::NoAnswer)),
         ];
         for (answers, want) in cases {
             let got = combine(answers.clone()).map(|found| match found {
@@ -222,7 +229,7 @@ mod tests {
         let (first, stop) = (AtomicUsize::new(7), Stop::new().unwrap());
         assert_eq!(resolve("vault.example", &[], (0, &stop), &first, soon), Err(Error::NoServer));
         let start = Instant::now();
-        assert_eq!(resolve("vault.example", &[[127, 0, 0, 1].into()], (0, &stop), &first, soon), Err(Error::Silence));
-        assert!(start.elapsed() < PATIENCE);
+        assert_eq!(resolve("vault.example", &[[127, 0, 0, 1].into()], (0, &stop), &first, soon), Err(Error::NoAnswer));
+        assert!(start.elapsed() < SERVER_TIMEOUT);
     }
 }

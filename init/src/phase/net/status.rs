@@ -1,4 +1,4 @@
-//! What the network's thread knows, for those who wait for it.
+//! The state of the network, shared between its thread and those that wait for a link.
 
 use std::net::IpAddr;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,17 +9,17 @@ use crate::watchdog;
 
 /// A link that can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Up {
-    /// The kernel's index of it: the scope of addresses on the link.
+pub(super) struct LinkInfo {
+    /// The kernel's index of the link: the scope of link-local addresses.
     pub(super) index: u32,
     pub(super) name: String,
-    /// Whom to ask for names: at most three a family.
+    /// Name servers: at most three of each family.
     pub(super) resolvers: Vec<IpAddr>,
 }
 
-/// What is missing, as far as anybody can tell.
+/// What is missing for a usable link.
 #[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Trouble {
+pub(super) enum LinkProblem {
     #[default]
     #[error("no ethernet link")]
     NoLink,
@@ -29,9 +29,9 @@ pub(super) enum Trouble {
     NoLease { link: String, requests: u32, solicitations: Option<u32> },
     #[error("{link}: no router after {solicitations} solicitations")]
     NoRouter { link: String, solicitations: u32 },
-    #[error("{link}: {address} is somebody else's")]
+    #[error("{link}: another host on the link uses {address}")]
     Duplicate { link: String, address: IpAddr },
-    #[error("{link}: waiting for the address to be proved unique")]
+    #[error("{link}: waiting for duplicate address detection")]
     Unproved { link: String },
     #[error("{link}: {error}")]
     Kernel { link: String, error: linux::Error },
@@ -39,13 +39,12 @@ pub(super) enum Trouble {
 
 #[derive(Default)]
 struct State {
-    up: Option<Up>,
-    trouble: Trouble,
-    /// The thread has ended: nothing will change any more.
+    up: Option<LinkInfo>,
+    problem: LinkProblem,
+    /// Set when the thread has ended: the state does not change any more.
     broken: Option<linux::Error>,
 }
 
-/// Shared between the network's thread and everybody else.
 #[derive(Default)]
 pub(super) struct Status {
     state: Mutex<State>,
@@ -57,26 +56,26 @@ impl Status {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn set(&self, up: Option<Up>, trouble: Trouble) {
+    pub(super) fn set(&self, up: Option<LinkInfo>, problem: LinkProblem) {
         let mut state = self.lock();
         state.up = up;
-        state.trouble = trouble;
+        state.problem = problem;
         self.changed.notify_all();
     }
 
-    pub(super) fn broke(&self, error: linux::Error) {
+    pub(super) fn fail_with(&self, error: linux::Error) {
         let mut state = self.lock();
         (state.up, state.broken) = (None, Some(error));
         self.changed.notify_all();
     }
 
-    /// The link that can be used now.
-    pub(super) fn up(&self) -> Option<Up> {
+    /// The usable link, if there is one.
+    pub(super) fn up(&self) -> Option<LinkInfo> {
         self.lock().up.clone()
     }
 
-    /// Waits until a link can be used, or `until`.
-    pub(super) fn ready(&self, until: Instant) -> Option<Up> {
+    /// Waits for a usable link until `until`.
+    pub(super) fn ready(&self, until: Instant) -> Option<LinkInfo> {
         let wait = |state: &mut State| state.up.is_none() && state.broken.is_none();
         let left = until.saturating_duration_since(Instant::now());
         let waited = self.changed.wait_timeout_while(self.lock(), left, wait);
@@ -84,10 +83,10 @@ impl Status {
         state.up.clone()
     }
 
-    /// The same, with a word on the console every `report`, and an error at `deadline`.
-    pub(super) fn ready_or_why(&self, report: Duration, deadline: Instant) -> Result<Up, Error> {
+    /// Waits for a usable link; reports on the console every `report`, and fails at `deadline`.
+    pub(super) fn wait_ready(&self, report: Duration, deadline: Instant) -> Result<LinkInfo, Error> {
         loop {
-            watchdog::alive();
+            watchdog::keepalive();
             if let Some(up) = self.ready(deadline.min(Instant::now() + report)) {
                 return Ok(up);
             }
@@ -97,9 +96,9 @@ impl Status {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(Error::of(state.trouble.clone()));
+                return Err(Error::of(state.problem.clone()));
             }
-            log::info!("net: {}; {} s left", state.trouble, left.as_secs());
+            log::info!("net: {}; {} s left", state.problem, left.as_secs());
         }
     }
 }
@@ -113,29 +112,29 @@ mod tests {
         let status = Status::default();
         let soon = || Instant::now() + Duration::from_millis(20);
         assert!(status.ready(soon()).is_none());
-        status.set(None, Trouble::NoCarrier("eth0".to_owned()));
-        let error = status.ready_or_why(Duration::from_millis(5), soon()).unwrap_err();
+        status.set(None, LinkProblem::NoCarrier("eth0".to_owned()));
+        let error = status.wait_ready(Duration::from_millis(5), soon()).unwrap_err();
         assert_eq!((error.code().number(), error.to_string().as_str()), (41, "eth0 has no carrier"));
-        let up = Up { index: 2, name: "eth0".to_owned(), resolvers: Vec::new() };
-        status.set(Some(up.clone()), Trouble::NoLink);
-        assert_eq!(status.ready_or_why(Duration::from_secs(9), soon()).ok(), Some(up));
-        status.broke(linux::Error::io("socket", "rtnetlink", &std::io::ErrorKind::OutOfMemory.into()));
-        assert_eq!(status.ready_or_why(Duration::from_secs(9), soon()).unwrap_err().code().number(), 43);
+        let up = LinkInfo { index: 2, name: "eth0".to_owned(), resolvers: Vec::new() };
+        status.set(Some(up.clone()), LinkProblem::NoLink);
+        assert_eq!(status.wait_ready(Duration::from_secs(9), soon()).ok(), Some(up));
+        status.fail_with(linux::Error::io("socket", "rtnetlink", &std::io::ErrorKind::OutOfMemory.into()));
+        assert_eq!(status.wait_ready(Duration::from_secs(9), soon()).unwrap_err().code().number(), 43);
     }
 
     #[test]
     fn trouble_says_who_was_asked_and_how_often() {
         let link = || "eth0".to_owned();
         let cases = [
-            (Trouble::NoLease { link: link(), requests: 3, solicitations: None }, "eth0: no lease after 3 requests"),
+            (LinkProblem::NoLease { link: link(), requests: 3, solicitations: None }, "eth0: no lease after 3 requests"),
             (
-                Trouble::NoLease { link: link(), requests: 3, solicitations: Some(2) },
+                LinkProblem::NoLease { link: link(), requests: 3, solicitations: Some(2) },
                 "eth0: no lease after 3 requests, and no router after 2 solicitations",
             ),
-            (Trouble::NoRouter { link: link(), solicitations: 1 }, "eth0: no router after 1 solicitations"),
+            (LinkProblem::NoRouter { link: link(), solicitations: 1 }, "eth0: no router after 1 solicitations"),
         ];
-        for (trouble, want) in cases {
-            assert_eq!(trouble.to_string(), want);
+        for (problem, want) in cases {
+            assert_eq!(problem.to_string(), want);
         }
     }
 }

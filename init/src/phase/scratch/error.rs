@@ -1,32 +1,32 @@
-//! Why there is no scratch space.
+//! Why a scratch disk cannot be used.
 
 use failure::ErrorCode;
 
 use super::super::data::{filesystem, luks};
-use crate::phase::{api, block_lookup};
+use crate::phase::{block_lookup, early};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(transparent)]
     Disk(#[from] block_lookup::Error),
-    #[error("{0} and {1} are the same disk: name two")]
+    #[error("{0} and {1} are the same disk: name two disks in cvm.scratch")]
     SameDisk(String, String),
     #[error(transparent)]
-    Modules(#[from] api::Error),
-    #[error("reading")]
+    Modules(#[from] early::Error),
+    #[error("reading the disk")]
     Read(#[source] linux::Error),
-    #[error("writing")]
+    #[error("writing the disk")]
     Write(#[source] linux::Error),
     #[error(
         "{0} holds {1}: a scratch disk must be blank or carry the scratch mark alone. Nothing was written. If nothing on the disk is \
          needed, write zeros to its first 17 MiB and its last 1 MiB; else correct cvm.scratch"
     )]
     InUse(String, &'static str),
-    #[error("a disk of {0} bytes is too small: 32 MiB is the least")]
+    #[error("the disk has {0} bytes and needs at least 32 MiB")]
     Small(u64),
-    #[error("the mount point of the image (links are not followed)")]
+    #[error("the image has no folder for the mount point (links are not followed)")]
     NoMountpoint(#[source] linux::Error),
-    #[error("opening")]
+    #[error("opening the disk")]
     Open(#[source] luks::Error),
     #[error("file system")]
     FileSystem(#[from] filesystem::Error),
@@ -50,12 +50,12 @@ impl Error {
         }
     }
 
-    /// A disk that is away, or does not read or write, may do so the next time.
+    /// A disk that is missing, or that fails to read or write, may work after the next start.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Disk(error) => error.is_transient(),
             Self::Modules(error) => error.is_transient(),
-            // A disk that is attached read-only stays so.
+            // A disk that is attached read-only stays read-only.
             Self::Read(error) | Self::Write(error) => !error.is_denial(),
             Self::Open(error) => error.is_io(),
             Self::FileSystem(error) => error.is_io(),

@@ -1,4 +1,4 @@
-//! Whether the disks may be written to. Nothing is written here.
+//! Examines whether the scratch disks may be written to. This module writes nothing.
 
 use std::path::Path;
 
@@ -11,19 +11,19 @@ use super::super::block_lookup::{self, BlockDevice, DeviceQuery};
 use super::super::data::{content, filesystem};
 use super::super::root::Root;
 use super::{Error, SETTINGS};
-use crate::journal::step;
+use crate::boot_log::step;
 
 /// A disk that may be written to.
 pub(super) struct Examined<'a> {
     pub(super) place: BlockDevice,
-    /// Open from here until it is mapped, so that its name cannot become another disk's.
+    /// Open until the disk is mapped, so that its name cannot come to mean another disk.
     pub(super) device: Device,
-    /// It has the mark; else it is blank.
+    /// Whether the disk has the scratch mark; if not, it is blank.
     pub(super) is_marked: bool,
     pub(super) wanted: &'a cmdline::Scratch,
 }
 
-/// Looks at all disks of `wanted`, and at what the image must have for them.
+/// Examines all disks of `wanted`, and what the image must contain for them.
 pub(super) fn all<'a>(root: &Root, wanted: &'a [cmdline::Scratch]) -> Result<Vec<Examined<'a>>, Error> {
     for path in wanted.iter().filter_map(|scratch| scratch.purpose.mount()) {
         let path = Path::new(path.as_str());
@@ -36,7 +36,7 @@ pub(super) fn all<'a>(root: &Root, wanted: &'a [cmdline::Scratch]) -> Result<Vec
     let mut disks: Vec<Examined<'_>> = Vec::new();
     for scratch in wanted {
         let place = block_lookup::locate(&DeviceQuery::from(&scratch.disk), deadline)?;
-        // virtio-blk cuts serial numbers: two that differ behind 20 bytes are one disk's.
+        // virtio-blk cuts serial numbers: two that differ only after 20 bytes name one disk.
         if let Some(other) = disks.iter().find(|other| other.place.number == place.number) {
             return Err(Error::SameDisk(other.wanted.disk.to_string(), scratch.disk.to_string()));
         }
@@ -48,7 +48,7 @@ pub(super) fn all<'a>(root: &Root, wanted: &'a [cmdline::Scratch]) -> Result<Vec
     Ok(disks)
 }
 
-/// Whether the disk has the mark; an error unless it has, or is blank.
+/// Whether the disk has the mark (`true`) or is blank (`false`); any other content is an error.
 fn is_marked(device: &Device, bytes: u64, disk: &DiskSelector) -> Result<bool, Error> {
     let ranges = blank::ranges(bytes).map_err(|error| Error::Small(error.0))?;
     let front = usize::try_from(scratch::FRONT).unwrap_or(usize::MAX);
@@ -72,9 +72,9 @@ mod tests {
     /// Bytes at an offset.
     type Part<'a> = (u64, &'a [u8]);
 
-    /// What is told of a disk with these bytes on it; nothing is written to it.
-    fn told(bytes: u64, parts: &[Part<'_>]) -> Result<bool, (u8, bool, String)> {
-        // Direct reads are of a file system that has them.
+    /// Examines a disk with these bytes on it; checks that nothing is written to it.
+    fn examine(bytes: u64, parts: &[Part<'_>]) -> Result<bool, (u8, bool, String)> {
+        // Direct reads need a file system that supports them.
         let file = tempfile::NamedTempFile::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         file.as_file().set_len(bytes).unwrap();
         for (at, part) in parts {
@@ -84,18 +84,18 @@ mod tests {
         let device = Device::open(file.path(), Access::ReadWrite).unwrap();
         let line = format!("roothash={} cvm.scratch=serial=a", "ab".repeat(32));
         let disk = &cmdline::parse(&line).unwrap().scratch[0].disk;
-        let told = is_marked(&device, bytes, disk);
+        let result = is_marked(&device, bytes, disk);
         assert_eq!(std::fs::read(file.path()).unwrap(), before);
-        told.map_err(|error| (error.code().number(), error.is_transient(), error.to_string()))
+        result.map_err(|error| (error.code().number(), error.is_transient(), error.to_string()))
     }
 
     #[test]
     fn blank_and_marked_disks_are_taken_and_no_others() {
         let mark = scratch::mark();
-        assert_eq!(told(BYTES, &[]), Ok(false));
-        assert_eq!(told(BYTES, &[(0, &mark)]), Ok(true));
-        // What an earlier boot left behind the mark.
-        assert_eq!(told(BYTES, &[(0, &mark), (16 << 20, b"integrt\0"), (BYTES - 1, b"x")]), Ok(true));
+        assert_eq!(examine(BYTES, &[]), Ok(false));
+        assert_eq!(examine(BYTES, &[(0, &mark)]), Ok(true));
+        // An earlier boot leaves other bytes behind the mark.
+        assert_eq!(examine(BYTES, &[(0, &mark), (16 << 20, b"integrt\0"), (BYTES - 1, b"x")]), Ok(true));
         let cases: [(&[Part<'_>], &str); 5] = [
             (&[(0, b"LUKS\xba\xbe")], "a LUKS header"),
             (&[(5 << 20, b"x")], "unknown bytes"),
@@ -104,10 +104,10 @@ mod tests {
             (&[(0, &mark), (4096, b"x")], "a scratch mark of another version, or other data behind the mark"),
         ];
         for (parts, seen) in cases {
-            let (code, is_transient, text) = told(BYTES, parts).unwrap_err();
+            let (code, is_transient, text) = examine(BYTES, parts).unwrap_err();
             assert_eq!((code, is_transient), (62, false), "{seen}");
             assert!(text.starts_with(&format!("serial=a holds {seen}: a scratch disk must be blank")), "{text}");
         }
-        assert_eq!(told((32 << 20) - 4096, &[]).map_err(|told| told.0), Err(63));
+        assert_eq!(examine((32 << 20) - 4096, &[]).map_err(|result| result.0), Err(63));
     }
 }

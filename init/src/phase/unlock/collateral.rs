@@ -1,4 +1,4 @@
-//! Collateral that no node stapled: a cache on the network, then what the initrd brought along.
+//! Collateral for nodes that send none with their quote: from a cache on the network, then from the initrd.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,50 +12,51 @@ use cmdline::Host;
 use pccs::{Pccs, PccsError, UnverifiedTls};
 use ratls::{CollateralSource, Transport};
 
-use crate::phase::net::{Reach, ReachError, Wire};
+use crate::phase::net::{ConnectError, Connector, PeerStream};
 
-/// Where the packer puts collateral, as JSON of dcap-qvl's form or as a PCS's answers by name.
+/// Collateral files of the initrd, as dcap-qvl's JSON or as the answers of a PCS by name.
 const BUNDLE: &str = "/etc/cvm-init/collateral";
-/// The most files that are looked at in it.
+/// The most files that are read.
 const FILES_MAX: usize = 64;
-/// The largest of them, in bytes.
+/// The size limit of one file, in bytes.
 const FILE_MAX: u64 = 256 << 10;
-/// The longest that a cache may take over all of its answers.
+/// How long a cache may take for all of its answers.
 const CACHE: Duration = Duration::from_secs(8);
 
-/// How long a failure of the cache stands before it is asked again: nodes without collateral are dialled again and again.
+/// How long a failure of the cache is remembered, since nodes without collateral are dialled again and again.
 const FAILURE: Duration = Duration::from_secs(15);
-/// How long an answer stands: one that does not verify must not be the last.
+/// How long an answer is remembered: collateral that does not verify must be fetched again.
 const SUCCESS: Duration = Duration::from_secs(60);
-/// For how many types of platforms answers are kept at once: a fleet has a few.
+/// The most platform types whose answers are kept: a fleet has a few.
 const PLATFORMS_MAX: usize = 16;
 
-/// When the cache was asked, and what it gave.
-type Said = (Instant, Option<Arc<Collateral>>);
+/// When the cache was asked, and its answer.
+type CacheEntry = (Instant, Option<Arc<Collateral>>);
 
-/// The policy's cache and the way to it.
+/// The cache that policy names.
 struct Cache {
     pccs: Pccs,
-    /// Its name or address alone.
+    /// Its host name or address, without the port.
     name: String,
     place: cmdline::Pccs,
-    reach: Reach,
+    connector: Connector,
 }
 
 impl Cache {
     fn fetch(&self, claimed: ClaimedPlatform, deadline: Instant) -> Result<Collateral, PccsError> {
-        // One look at the name for all parts; why it failed is said here, since the parts only know that there was no stream.
-        let places = self.reach.places(&self.place.host, self.place.port, deadline);
-        if let Err(error) = &places {
+        // Resolves the name once for all parts. The reason of a failure is logged here: the parts only see that there was no
+        // connection.
+        let resolved = self.connector.resolve(&self.place.host, self.place.port, deadline);
+        if let Err(error) = &resolved {
             log::warn!("unlock: collateral cache: {error}");
         }
-        let connect = |deadline| match places.as_ref().map(|places| places.connect(deadline)) {
-            Ok(Ok(wire)) if self.place.is_tls => {
-                Ok(CacheStream::Tls(Box::new(UnverifiedTls::connect(wire, &self.name, deadline)?)))
+        let connect = |deadline| match resolved.as_ref().map(|resolved| resolved.connect(deadline)) {
+            Ok(Ok(stream)) if self.place.is_tls => {
+                Ok(CacheStream::Tls(Box::new(UnverifiedTls::connect(stream, &self.name, deadline)?)))
             }
-            Ok(Ok(wire)) => Ok(CacheStream::Plain(wire)),
-            Ok(Err(ReachError::Connect(kind))) => Err(kind.into()),
-            Ok(Err(ReachError::NoLink | ReachError::Name(_))) | Err(_) => Err(std::io::ErrorKind::HostUnreachable.into()),
+            Ok(Ok(stream)) => Ok(CacheStream::Plain(stream)),
+            Ok(Err(ConnectError::Connect(kind))) => Err(kind.into()),
+            Ok(Err(ConnectError::NoLink | ConnectError::Name(_))) | Err(_) => Err(std::io::ErrorKind::HostUnreachable.into()),
         };
         self.pccs.fetch(&claimed, connect, deadline)
     }
@@ -63,14 +64,14 @@ impl Cache {
 
 /// A connection to a cache.
 enum CacheStream {
-    Plain(Wire),
-    Tls(Box<UnverifiedTls<Wire>>),
+    Plain(PeerStream),
+    Tls(Box<UnverifiedTls<PeerStream>>),
 }
 
 impl CacheStream {
     fn transport(&mut self) -> &mut dyn Transport {
         match self {
-            Self::Plain(wire) => wire,
+            Self::Plain(stream) => stream,
             Self::Tls(tls) => &mut **tls,
         }
     }
@@ -98,18 +99,17 @@ impl Transport for CacheStream {
     }
 }
 
-/// Where collateral comes from besides the nodes.
-pub(super) struct Sources {
+/// The sources of collateral besides the nodes.
+pub(super) struct CollateralSources {
     cache: Option<Cache>,
-    /// What the cache said and when, for all vaults of this boot: what it gave is not asked for twice, and a dead cache costs its
-    /// time once for all of them.
-    fetched: Mutex<HashMap<ClaimedPlatform, Arc<Mutex<Option<Said>>>>>,
+    /// Answers of the cache, shared by all vaults of this boot: nothing is fetched twice, and a dead cache delays the boot once.
+    fetched: Mutex<HashMap<ClaimedPlatform, Arc<Mutex<Option<CacheEntry>>>>>,
     bundle: Vec<Arc<Collateral>>,
 }
 
-impl Sources {
-    /// The measured policy's cache, if it names one, and the bundle of this initrd, if it has one.
-    pub(super) fn new(cache: Option<&cmdline::Pccs>, reach: &Reach) -> Self {
+impl CollateralSources {
+    /// The cache of the measured policy and the files of the initrd, as far as there are any.
+    pub(super) fn new(cache: Option<&cmdline::Pccs>, connector: &Connector) -> Self {
         let cache = cache.map(|place| {
             let (name, host) = match &place.host {
                 Host::V4(ip) => (ip.to_string(), ip.to_string()),
@@ -117,10 +117,10 @@ impl Sources {
                 Host::Name(name) => (name.clone(), name.clone()),
             };
             let pccs = Pccs::at(format!("{host}:{}", place.port));
-            Cache { pccs, name, place: place.clone(), reach: reach.clone() }
+            Cache { pccs, name, place: place.clone(), connector: connector.clone() }
         });
         let files = read(Path::new(BUNDLE)).unwrap_or_else(|error| {
-            log::warn!("unlock: collateral in the initrd: {error}");
+            log::warn!("unlock: collateral files of the initrd cannot be read: {error}");
             Vec::new()
         });
         let bundle = Collateral::from_files(&files).into_iter().map(Arc::new).collect();
@@ -128,43 +128,43 @@ impl Sources {
     }
 }
 
-impl CollateralSource for Sources {
+impl CollateralSource for CollateralSources {
     fn find(&self, quote: &[u8], deadline: Instant) -> Vec<Arc<Collateral>> {
         let claimed = ClaimedPlatform::of(quote);
         let cached = self.cache.as_ref().zip(claimed).and_then(|(cache, claimed)| {
             let entry = self.entry(claimed)?;
-            // Held while it is asked: whoever comes second for the same platform finds the answer.
-            let mut said = entry.lock().unwrap_or_else(PoisonError::into_inner);
-            let fresh = said.as_ref().filter(|(at, said)| at.elapsed() < if said.is_some() { SUCCESS } else { FAILURE });
-            if let Some((_, said)) = fresh {
-                return said.clone();
+            // Locked while the cache is asked: a second thread with the same platform type waits for the answer.
+            let mut cached_answer = entry.lock().unwrap_or_else(PoisonError::into_inner);
+            let fresh =
+                cached_answer.as_ref().filter(|(at, answer)| at.elapsed() < if answer.is_some() { SUCCESS } else { FAILURE });
+            if let Some((_, answer)) = fresh {
+                return answer.clone();
             }
             let latest = Instant::now() + CACHE;
             let found = match cache.fetch(claimed, deadline.min(latest)) {
                 Ok(collateral) => Some(Arc::new(collateral)),
                 Err(error) => {
                     log::warn!("unlock: collateral cache: {error}");
-                    // It was not given its time: that says nothing to other vaults.
+                    // The deadline cut the request short, so nothing is remembered for other vaults.
                     if deadline < latest {
                         return None;
                     }
                     None
                 }
             };
-            *said = Some((Instant::now(), found.clone()));
+            *cached_answer = Some((Instant::now(), found.clone()));
             found
         });
         cached.into_iter().chain(self.bundle.iter().cloned()).collect()
     }
 }
 
-impl Sources {
-    /// What is known for a platform type. Quotes that are not verified yet name these, so there is an end to how many are kept; none
-    /// beyond it.
-    fn entry(&self, claimed: ClaimedPlatform) -> Option<Arc<Mutex<Option<Said>>>> {
+impl CollateralSources {
+    /// The entry of a platform type; none beyond the limit, since unverified quotes name the types.
+    fn entry(&self, claimed: ClaimedPlatform) -> Option<Arc<Mutex<Option<CacheEntry>>>> {
         let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
         if fetched.len() >= PLATFORMS_MAX && !fetched.contains_key(&claimed) {
-            fetched.retain(|_, entry| Arc::strong_count(entry) > 1); // what nobody is waiting for
+            fetched.retain(|_, entry| Arc::strong_count(entry) > 1); // entries that no thread uses
             if fetched.len() >= PLATFORMS_MAX {
                 return None;
             }
@@ -173,7 +173,7 @@ impl Sources {
     }
 }
 
-/// The files of a folder by name, bounded; none when there is no such folder.
+/// The files of a folder by name, bounded; empty when there is no such folder.
 fn read(folder: &Path) -> io::Result<Vec<(String, Vec<u8>)>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

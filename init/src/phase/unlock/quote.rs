@@ -1,4 +1,4 @@
-//! Our own quote. The host carries it, so it is checked before anybody else sees it.
+//! Makes this machine's quote. The host carries it, so it is checked before it is sent to a vault.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use linux::tsm::{REPORT_DATA_BYTES, Report, Tsm};
 use quorum::Backoff;
 use ratls::OwnEvidence;
 
-/// The ceiling of the first pause after a failed request, and of the longest; all guests of a host ask the same service.
+/// The limits of the first and of the longest pause after a failed request; all guests of a host ask the same quoting service.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
-/// An SEV-SNP attestation report: its length, the versions that have this layout, and where its report data are (SEV-SNP ABI
+/// An SEV-SNP attestation report: its length, the versions with this layout, and the offset of its report data (SEV-SNP ABI
 /// 56860, revision 1.58, table 23).
 const SNP_BYTES: usize = 1184;
 const SNP_VERSIONS: std::ops::RangeInclusive<u32> = 2..=5;
@@ -22,36 +22,37 @@ const SNP_REPORT_DATA: usize = 0x50;
 pub(super) enum Error {
     #[error("quoting service: {0}")]
     Service(linux::Error),
-    #[error("no report interface: {0}")]
+    #[error("the kernel has no interface for quotes: {0}")]
     Interface(linux::Error),
     #[error("answer of the quoting service: {0}")]
     QuoteHeader(QuoteHeaderError),
-    #[error("answer of the quoting service: no SEV-SNP report")]
+    #[error("answer of the quoting service: not an SEV-SNP report")]
     Snp,
-    #[error("provider is not known")]
+    #[error("the kernel's quote provider is unknown")]
     Provider,
-    #[error("the quote is not for this request")]
+    #[error("the quote has other report data than this request")]
     ReportData,
-    #[error("the quote is not of this trust domain")]
+    #[error("the quote describes another trust domain")]
     OtherDomain,
-    #[error("other vaults' quotes took all the time")]
+    #[error("quotes for other vaults took all the time")]
     Late,
     #[error("another thread ended while it made a quote")]
     Poisoned,
-    #[error("no quote is needed any more")]
+    #[error("stopped, since no quote is needed any more")]
     Stopped,
 }
 
 impl Error {
-    /// A silent, busy, failing or lying quoting service may be restarted; a machine without one, or with another, stays so.
+    /// A quoting service that is silent, busy, failing or malicious may be restarted; the kernel's interface stays as it is.
     const fn is_transient(&self) -> bool {
         matches!(self, Self::Service(_) | Self::QuoteHeader(_) | Self::Snp | Self::ReportData | Self::OtherDomain)
     }
 }
 
-/// Asks the kernel for a quote over `report_data` and checks what comes: its shape, its padding, and that it is for us and of us.
+/// Asks the kernel for a quote over `report_data` and checks its format, its padding, its report data and that it describes this
+/// machine.
 ///
-/// What may pass is tried again until `until`, or until `stop` is given: then no request is begun any more.
+/// Transient errors are retried until `until` or until `stop` is signalled.
 ///
 /// # Errors
 /// The last [`Error`].
@@ -74,12 +75,12 @@ pub(super) fn own(
             Ok(evidence) => return Ok(evidence),
             Err(error) => error,
         };
-        let pause = backoff.pause(super::dial::random());
+        let pause = backoff.pause(super::vault_client::random());
         if Instant::now() + pause >= until || !error.is_transient() {
             return Err(error);
         }
         log::warn!("quote: {error}; asking again");
-        // The kernel announces nothing when a quoting service recovers, so there is only time to wait for.
+        // The kernel does not announce that a quoting service recovered, so there is a fixed pause.
         if stop.within(pause) {
             return Err(Error::Stopped);
         }
@@ -98,7 +99,7 @@ fn attempt(tsm: &Tsm, report_data: &[u8; REPORT_DATA_BYTES]) -> Result<OwnEviden
     Ok(OwnEvidence { quote, tee })
 }
 
-/// A TDX quote over our report data, of the domain that the TDX module itself says we are; without its padding.
+/// The TDX quote without its padding, if it is over `report_data` and describes the TD that the TDX module reports (`own`).
 fn trust_domain(report: &Report, report_data: &[u8; REPORT_DATA_BYTES], own: &[u8]) -> Result<Vec<u8>, Error> {
     let header = QuoteHeader::parse(&report.blob).map_err(Error::QuoteHeader)?;
     if header.tee() != Tee::Tdx || header.report_data() != report_data {
@@ -110,7 +111,7 @@ fn trust_domain(report: &Report, report_data: &[u8; REPORT_DATA_BYTES], own: &[u
     Ok(header.bytes().to_vec())
 }
 
-/// An SEV-SNP report over our report data.
+/// The SEV-SNP report, if it is over `report_data`.
 fn snp_guest(report: &Report, report_data: &[u8; REPORT_DATA_BYTES]) -> Result<Vec<u8>, Error> {
     let (bytes, tail) = report.blob.split_at_checked(SNP_BYTES).ok_or(Error::Snp)?;
     let version = bytes.first_chunk().map(|version| u32::from_le_bytes(*version)).ok_or(Error::Snp)?;
@@ -143,8 +144,8 @@ mod tests {
         other[399] ^= 1;
         let cases: [Case<'_>; 6] = [
             ("as it came", REAL_TD_QUOTE.to_vec(), data, own, "ok"),
-            ("another request", REAL_TD_QUOTE.to_vec(), [0; 64], own, "the quote is not for this request"),
-            ("another RTMR3", REAL_TD_QUOTE.to_vec(), data, &other, "the quote is not of this trust domain"),
+            ("another request", REAL_TD_QUOTE.to_vec(), [0; 64], own, "the quote has other report data than this request"),
+            ("another RTMR3", REAL_TD_QUOTE.to_vec(), data, &other, "the quote describes another trust domain"),
             (
                 "a tail",
                 [REAL_TD_QUOTE, &[1]].concat(),
@@ -173,9 +174,9 @@ mod tests {
         };
         assert_eq!(with(|_| ()), "1184");
         assert_eq!(with(|blob| blob.extend([0; 16])), "1184");
-        assert_eq!(with(|blob| blob.push(1)), "answer of the quoting service: no SEV-SNP report");
-        assert_eq!(with(|blob| blob[0] = 1), "answer of the quoting service: no SEV-SNP report");
-        assert_eq!(with(|blob| blob.truncate(1183)), "answer of the quoting service: no SEV-SNP report");
-        assert_eq!(with(|blob| blob[SNP_REPORT_DATA] = 0), "the quote is not for this request");
+        assert_eq!(with(|blob| blob.push(1)), "answer of the quoting service: not an SEV-SNP report");
+        assert_eq!(with(|blob| blob[0] = 1), "answer of the quoting service: not an SEV-SNP report");
+        assert_eq!(with(|blob| blob.truncate(1183)), "answer of the quoting service: not an SEV-SNP report");
+        assert_eq!(with(|blob| blob[SNP_REPORT_DATA] = 0), "the quote has other report data than this request");
     }
 }

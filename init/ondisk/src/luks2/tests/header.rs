@@ -1,6 +1,6 @@
 //! The form of a header.
 
-use super::image::{AEGIS, ARGON2ID, GCM, Image, NEW, OLD, PLAIN, SIZED_512, UUID, XTS_HMAC, put, seal_json, sign};
+use super::image::{AEGIS, ARGON2ID, GCM, Image, NEW, OLD, PLAIN, SIZED_512, UUID, XTS_HMAC, auth_token_json, put, sign};
 use crate::luks2::{Copy, Error, Excerpt, Header};
 use encoding::hex::encode;
 use proptest::prelude::*;
@@ -236,27 +236,27 @@ fn requirement_says_more_than_the_fields_that_come_with_it() {
 
 #[test]
 fn text_for_the_seal_leaves_the_seal_out() {
-    let plain = parse_json(&XTS_HMAC.json()).unwrap().json_without_seal();
-    let mut sealed = XTS_HMAC.json();
-    sealed["tokens"]["0"] = seal_json();
-    assert_eq!(parse_json(&sealed).unwrap().json_without_seal(), plain);
-    sealed["tokens"]["0"]["mac"] = json!("00".repeat(32));
-    assert_eq!(parse_json(&sealed).unwrap().json_without_seal(), plain);
-    let mut sized = sealed.clone();
+    let plain = parse_json(&XTS_HMAC.json()).unwrap().json_without_auth_token();
+    let mut with_token = XTS_HMAC.json();
+    with_token["tokens"]["0"] = auth_token_json();
+    assert_eq!(parse_json(&with_token).unwrap().json_without_auth_token(), plain);
+    with_token["tokens"]["0"]["mac"] = json!("00".repeat(32));
+    assert_eq!(parse_json(&with_token).unwrap().json_without_auth_token(), plain);
+    let mut sized = with_token.clone();
     sized["segments"]["0"]["integrity"]["key_size"] = json!(32);
-    sealed["segments"]["0"]["sector_size"] = json!(512);
-    for other in [sealed, sized] {
-        assert_ne!(parse_json(&other).unwrap().json_without_seal(), plain);
+    with_token["segments"]["0"]["sector_size"] = json!(512);
+    for other in [with_token, sized] {
+        assert_ne!(parse_json(&other).unwrap().json_without_auth_token(), plain);
     }
 }
 
 #[test]
 fn text_for_the_seal_is_sorted_and_tight() {
     let json = Image::golden().json[0].replacen(':', " : ", 9);
-    let text = parse_json(&json).unwrap().json_without_seal();
+    let text = parse_json(&json).unwrap().json_without_auth_token();
     assert!(text.starts_with(r#"{"config":{"json_size":"12288","keyslots_size":"16744448"},"digests":{"0":{"digest":"#));
     assert!(text.ends_with(r#""tokens":{"7":{"keyslots":[],"nodes":["a"],"type":"privasys-vault"}}}"#), "{text}");
-    assert_eq!(text, parse_json(PLAIN.text()).unwrap().json_without_seal());
+    assert_eq!(text, parse_json(PLAIN.text()).unwrap().json_without_auth_token());
 }
 
 proptest! {
@@ -282,7 +282,7 @@ proptest! {
         let mut json = PLAIN.text().to_owned();
         json.insert_str(at, &text);
         if let Ok(header) = parse_json(&json) {
-            prop_assert_eq!(parse_json(&header.json_without_seal()).map(|again| again.metadata), Ok(header.metadata));
+            prop_assert_eq!(parse_json(&header.json_without_auth_token()).map(|again| again.metadata), Ok(header.metadata));
         }
     }
 }

@@ -1,14 +1,14 @@
 //! The allow-list: a good header, and one word of it changed at a time.
 
-use super::image::{AEGIS, ARGON2ID, GCM, Image, NEW, OLD, PLAIN, SIZED_512, UUID, XTS_HMAC, seal_json};
-use crate::luks2::{Checked, DATA_OFFSET, Excerpt, Expect, Header, Kdf, SealState, SealToken, Slot, Violation, check};
+use super::image::{AEGIS, ARGON2ID, GCM, Image, NEW, OLD, PLAIN, SIZED_512, UUID, XTS_HMAC, auth_token_json};
+use crate::luks2::{AcceptedLayout, AuthToken, DATA_OFFSET, Excerpt, Expect, FormatState, Header, Kdf, Slot, Violation, check};
 use cmdline::DataCipher;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-const EXPECT: Expect = Expect { cipher: DataCipher::XtsHmac, data_offset: DATA_OFFSET, rotation: false };
+const EXPECT: Expect = Expect { cipher: Some(DataCipher::XtsHmac), data_offset: DATA_OFFSET, rotation: false };
 
-fn judge(json: &Value, expect: &Expect) -> Result<Checked, Violation> {
+fn judge(json: &Value, expect: &Expect) -> Result<AcceptedLayout, Violation> {
     check(&Header::parse(&Image::of(json).bytes()).unwrap(), expect)
 }
 
@@ -35,11 +35,17 @@ fn argon2(kind: &str, time: u32, memory: u32, cpus: u32) -> Value {
 }
 
 #[test]
-fn headers_of_other_cryptsetups_pass_for_their_own_cipher_only() {
+fn headers_of_other_cryptsetups_pass_for_their_own_cipher_or_any() {
     for (cipher, golden) in OLD.into_iter().chain(NEW) {
+        let header = Header::parse(&golden.image().bytes()).unwrap();
+        let any = check(&header, &Expect { cipher: None, ..EXPECT });
+        assert_eq!(any.map(|checked| checked.cipher()), Ok(cipher), "{cipher:?}");
         for other in [DataCipher::XtsHmac, DataCipher::Aegis, DataCipher::Gcm] {
-            let header = Header::parse(&golden.image().bytes()).unwrap();
-            assert_eq!(check(&header, &Expect { cipher: other, ..EXPECT }).is_ok(), other == cipher, "{cipher:?} as {other:?}");
+            assert_eq!(
+                check(&header, &Expect { cipher: Some(other), ..EXPECT }).is_ok(),
+                other == cipher,
+                "{cipher:?} as {other:?}"
+            );
         }
     }
 }
@@ -48,7 +54,7 @@ fn headers_of_other_cryptsetups_pass_for_their_own_cipher_only() {
 fn good_header_passes_and_says_what_matters() {
     let checked = judge(&XTS_HMAC.json(), &EXPECT).unwrap();
     assert_eq!(checked.uuid().to_string(), UUID);
-    assert_eq!((checked.seqid(), checked.sector_size(), checked.seal()), (4, 4096, None));
+    assert_eq!((checked.seqid(), checked.sector_size(), checked.auth_token()), (4, 4096, None));
     assert_eq!(checked.slots(), [Slot { id: 0, kdf: Kdf::Pbkdf2, memory_kib: 0, area: 32768..417_792 }]);
     let argon2id = judge(&ARGON2ID.json(), &EXPECT).unwrap();
     assert_eq!(argon2id.slots(), [Slot { id: 0, kdf: Kdf::Argon2id, memory_kib: 65536, area: 32768..417_792 }]);
@@ -59,7 +65,7 @@ fn ciphers_pass_where_the_policy_names_them() {
     let jsons = [(DataCipher::XtsHmac, XTS_HMAC.json()), (DataCipher::Aegis, AEGIS.json()), (DataCipher::Gcm, GCM.json())];
     for (cipher, json) in &jsons {
         for (expected, _) in &jsons {
-            let verdict = judge(json, &Expect { cipher: *expected, ..EXPECT }).map(|_| ());
+            let verdict = judge(json, &Expect { cipher: Some(*expected), ..EXPECT }).map(|_| ());
             let want = if cipher == expected { Ok(()) } else { Err(Violation::SegmentCipher) };
             assert_eq!(verdict, want, "{cipher:?} where {expected:?} is expected");
         }
@@ -202,6 +208,20 @@ fn segment_is_refused_when_one_word_of_it_is_wrong() {
 }
 
 #[test]
+fn header_under_a_cipher_that_is_not_allowed_is_refused_whatever_the_policy_names() {
+    for cipher in [None, Some(DataCipher::XtsHmac)] {
+        for name in ["cipher_null-ecb", "aes-xts-plain", "aes-cbc-essiv:sha256", "aegis128-plain64", ""] {
+            let header = with("/segments/0/encryption", json!(name));
+            assert_eq!(judge(&header, &Expect { cipher, ..EXPECT }), Err(Violation::SegmentCipher), "{name}");
+        }
+        // Integrity and key size belong to the cipher of the segment.
+        let mixed = with("/segments/0/encryption", json!("aegis128-random"));
+        let want = if cipher.is_none() { Violation::SegmentIntegrity } else { Violation::SegmentCipher };
+        assert_eq!(judge(&mixed, &Expect { cipher, ..EXPECT }), Err(want));
+    }
+}
+
+#[test]
 fn integrity_key_has_the_size_that_the_cipher_has_or_none() {
     let (hmac, aegis, gcm) = (DataCipher::XtsHmac, DataCipher::Aegis, DataCipher::Gcm);
     let cases = [
@@ -225,7 +245,9 @@ fn integrity_key_has_the_size_that_the_cipher_has_or_none() {
         if let Some(size) = size {
             json["segments"]["0"]["integrity"]["key_size"] = json!(size);
         }
-        assert_eq!(judge(&json, &Expect { cipher, ..EXPECT }).map(drop), want, "{cipher:?}, {size:?}");
+        for cipher in [Some(cipher), None] {
+            assert_eq!(judge(&json, &Expect { cipher, ..EXPECT }).map(drop), want, "{cipher:?}, {size:?}");
+        }
     }
 }
 
@@ -334,13 +356,13 @@ fn tokens_are_harmless_or_refused() {
 }
 
 #[test]
-fn seal_is_read_exactly_as_we_write_it() {
-    let seal = SealToken { id: 3, state: SealState::Ready, mac: [0x5a; 32] };
-    assert_eq!(judge(&with("/tokens/3", seal_json()), &EXPECT).unwrap().seal(), Some(&seal));
-    let mut formatting = seal_json();
-    formatting["state"] = json!(SealState::Formatting.as_str());
+fn auth_token_is_read_exactly_as_it_is_written() {
+    let token = AuthToken { id: 3, state: FormatState::Ready, mac: [0x5a; 32] };
+    assert_eq!(judge(&with("/tokens/3", auth_token_json()), &EXPECT).unwrap().auth_token(), Some(&token));
+    let mut formatting = auth_token_json();
+    formatting["state"] = json!(FormatState::Formatting.as_str());
     let checked = judge(&with("/tokens/3", formatting), &EXPECT).unwrap();
-    assert_eq!(checked.seal(), Some(&SealToken { state: SealState::Formatting, ..seal }));
+    assert_eq!(checked.auth_token(), Some(&AuthToken { state: FormatState::Formatting, ..token }));
     let cases = [
         ("keyslots", json!(["0"])),
         ("version", json!(2)),
@@ -353,13 +375,13 @@ fn seal_is_read_exactly_as_we_write_it() {
         ("extra", json!(1)),
     ];
     for (field, value) in cases {
-        let mut token = seal_json();
+        let mut token = auth_token_json();
         token[field] = value;
-        assert_eq!(judge(&with("/tokens/3", token.clone()), &EXPECT), Err(Violation::Seal(3)), "{token}");
+        assert_eq!(judge(&with("/tokens/3", token.clone()), &EXPECT), Err(Violation::AuthToken(3)), "{token}");
     }
-    let mut two = with("/tokens/3", seal_json());
-    two["tokens"]["9"] = seal_json();
-    assert_eq!(judge(&two, &EXPECT), Err(Violation::Seal(9)));
+    let mut two = with("/tokens/3", auth_token_json());
+    two["tokens"]["9"] = auth_token_json();
+    assert_eq!(judge(&two, &EXPECT), Err(Violation::AuthToken(9)));
 }
 
 proptest! {

@@ -2,14 +2,14 @@
 
 use super::image::{Image, UUID, XTS_HMAC, put};
 use crate::luks2::{
-    Checked, Copy, DATA_OFFSET, Expect, Header, Restore, SoundCopy, check, identifiers, is_other_volume_key, repair, restore,
-    sound_copies,
+    AcceptedLayout, Copy, DATA_OFFSET, Expect, Header, Restore, SoundCopy, check, identifiers, is_other_volume_key, repair,
+    restore, sound_copies,
 };
 use cmdline::DataCipher;
 use proptest::prelude::*;
 use serde_json::json;
 
-const EXPECT: Expect = Expect { cipher: DataCipher::XtsHmac, data_offset: DATA_OFFSET, rotation: true };
+const EXPECT: Expect = Expect { cipher: Some(DataCipher::XtsHmac), data_offset: DATA_OFFSET, rotation: true };
 /// Where the first keyslot is, and the size of one.
 const KEYS: usize = 32768;
 const KEY: usize = 385_024;
@@ -25,7 +25,7 @@ fn area(seqid: u64, place: usize, fill: u8) -> Vec<u8> {
     bytes
 }
 
-fn judged(image: &[u8]) -> (Header, Checked) {
+fn judged(image: &[u8]) -> (Header, AcceptedLayout) {
     let header = Header::parse(image).unwrap();
     let checked = check(&header, &EXPECT).unwrap();
     (header, checked)

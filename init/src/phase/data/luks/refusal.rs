@@ -1,4 +1,4 @@
-//! What libcryptsetup's refusal of an activation is worth: it does not tell a disk that did not read from one that is wrong.
+//! Retries an activation that libcryptsetup refused: its error does not tell a failed read from wrong content.
 
 use std::path::Path;
 
@@ -7,17 +7,17 @@ use ondisk::luks2::DATA_OFFSET;
 
 use super::Error;
 
-/// Opens, and once more when libcryptsetup refused although the disk reads: it says `EINVAL` or `ENODEV` also when it, or the kernel, failed
-/// to read dm-integrity's superblock, and one read that fails says nothing final about a disk.
+/// Calls `open`, and calls it again when libcryptsetup refused although the disk is readable: it returns `EINVAL` or `ENODEV`
+/// also when it or the kernel failed to read dm-integrity's superblock, and one failed read may be transient.
 ///
 /// Source: cryptsetup 2.7.5, `INTEGRITY_read_superblock` in lib/integrity/integrity.c, `_dm_create_device` in lib/libdevmapper.c.
-pub(super) fn again_if_refused(
+pub(super) fn retry_if_refused(
     open: &mut dyn FnMut() -> Result<Option<u32>, Error>,
     reads: &dyn Fn() -> Result<(), Error>,
 ) -> Result<Option<u32>, Error> {
     match open() {
         Err(Error::Library { io: false, text, .. }) => {
-            log::warn!("data: {text}: reading the disk, and opening it once more");
+            log::warn!("data: {text}: checking whether the disk is readable, then opening it once more");
             reads()?;
             open()
         }
@@ -25,8 +25,8 @@ pub(super) fn again_if_refused(
     }
 }
 
-/// Whether the block of `disk` that dm-integrity's superblock is in can be read.
-pub(super) fn reads(disk: &Path) -> Result<(), Error> {
+/// Reads the block of `disk` that contains dm-integrity's superblock.
+pub(super) fn check_readable(disk: &Path) -> Result<(), Error> {
     let read = || Device::open(disk, Access::Read)?.read(DATA_OFFSET, DIRECT_ALIGN);
     read().map(drop).map_err(Error::Superblock)
 }
@@ -35,7 +35,7 @@ pub(super) fn reads(disk: &Path) -> Result<(), Error> {
 mod tests {
     use super::*;
 
-    /// What each try comes to, and what the disk does in between; how it ends, and whether that may pass.
+    /// The result of each try, the readability of the disk in between, the expected result and whether an error is transient.
     type Case = (Vec<Result<Option<u32>, Error>>, fn() -> Result<(), Error>, Result<Option<u32>, bool>);
 
     #[test]
@@ -53,7 +53,7 @@ mod tests {
         ];
         for (number, (tries, reads, want)) in cases.into_iter().enumerate() {
             let mut tries = tries.into_iter();
-            let ended = again_if_refused(&mut || tries.next().unwrap(), &reads);
+            let ended = retry_if_refused(&mut || tries.next().unwrap(), &reads);
             assert_eq!(ended.map_err(|error| error.is_io()), want, "{number}");
             assert_eq!(tries.count(), 0, "{number}");
         }

@@ -1,4 +1,4 @@
-//! The kernel's filesystems and its modules: what PID 1 stands on.
+//! Mounts the kernel's file systems, opens the kernel log and loads the listed modules.
 
 use std::path::Path;
 
@@ -6,27 +6,27 @@ use failure::ErrorCode;
 use linux::modules::{self, Outcome};
 use linux::mount::{Attr, Detached, MountOption};
 
-use crate::journal::{self, step};
+use crate::boot_log::{self, step};
 
 /// Proof that `/proc`, `/sys`, `/dev` and `/run` are mounted and the listed modules are loaded. Only [`mount`] makes one.
 #[derive(Clone, Copy)]
-pub(crate) struct Api(());
+pub(crate) struct EarlyMounts(());
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("mount")]
     Mount(#[source] linux::Error),
-    #[error("kernel log")]
+    #[error("opening the kernel log")]
     Log(#[source] linux::Error),
-    #[error("module list")]
+    #[error("reading the module list")]
     List(#[source] std::io::Error),
-    #[error("module list: line {0} is malformed")]
+    #[error("module list: line {0} is malformed: expected [GROUP: ][?]NAME.ko")]
     Line(usize),
     #[error("module")]
     Module(#[source] linux::Error),
-    #[error("module {0} finds no device")]
+    #[error("module {0} found no device")]
     NoDevice(String),
-    #[error("module {0}: disks that do not answer: {1}")]
+    #[error("module {0} waits for disks that do not answer: {1}")]
     Silent(String, String, #[source] linux::Error),
 }
 
@@ -47,7 +47,7 @@ impl Error {
     }
 }
 
-struct ApiMount {
+struct EarlyMount {
     fstype: &'static str,
     target: &'static str,
     attr: Attr,
@@ -56,19 +56,19 @@ struct ApiMount {
 
 const CLOSED: Attr = Attr::MOUNT_ATTR_NOSUID.union(Attr::MOUNT_ATTR_NODEV).union(Attr::MOUNT_ATTR_NOEXEC);
 
-/// As systemd would mount them: it takes over what it finds.
-const TABLE: &[ApiMount] = &[
-    ApiMount { fstype: "proc", target: "/proc", attr: CLOSED, options: &[] },
-    ApiMount { fstype: "sysfs", target: "/sys", attr: CLOSED, options: &[] },
-    // Device nodes without a udev: the kernel makes them.
-    ApiMount {
+/// With the options of systemd, which keeps what it finds mounted.
+const TABLE: &[EarlyMount] = &[
+    EarlyMount { fstype: "proc", target: "/proc", attr: CLOSED, options: &[] },
+    EarlyMount { fstype: "sysfs", target: "/sys", attr: CLOSED, options: &[] },
+    // The kernel makes the device nodes; there is no udev.
+    EarlyMount {
         fstype: "devtmpfs",
         target: "/dev",
         attr: Attr::MOUNT_ATTR_NOSUID,
         options: &[MountOption::Value("mode", "0755")],
     },
-    // The receipt goes here, and moves to the real system with the mount.
-    ApiMount {
+    // The boot report is written here, and moves to the real system with the mount.
+    EarlyMount {
         fstype: "tmpfs",
         target: "/run",
         attr: Attr::MOUNT_ATTR_NOSUID.union(Attr::MOUNT_ATTR_NODEV),
@@ -76,27 +76,27 @@ const TABLE: &[ApiMount] = &[
     },
 ];
 
-/// After the modules: configfs is one.
-const CONFIGFS: ApiMount = ApiMount { fstype: "configfs", target: "/sys/kernel/config", attr: CLOSED, options: &[] };
+/// Mounted after the modules, since configfs is one of them.
+const CONFIGFS: EarlyMount = EarlyMount { fstype: "configfs", target: "/sys/kernel/config", attr: CLOSED, options: &[] };
 
-/// One module a line, in load order, relative to this folder; `?` before it: its hardware may be missing; `group: ` before all:
-/// only loaded when policy calls for the group, as `gcm: gcm.ko`.
+/// One module a line, in load order, relative to [`MODULE_FOLDER`]. A `?` before the name: its hardware may be missing. A `GROUP:
+/// ` before both: it is loaded only when policy needs the group, as in `gcm: gcm.ko`.
 const MODULES: &str = "/etc/cvm-init/modules";
 const MODULE_FOLDER: &str = "/lib/modules";
 
-/// Mounts the table and loads the listed modules.
-pub(crate) fn mount() -> Result<Api, Error> {
+/// Mounts the table and loads the modules without a group.
+pub(crate) fn mount() -> Result<EarlyMounts, Error> {
     TABLE.iter().try_for_each(attach)?;
-    journal::open(linux::kmsg::Kmsg::open().map_err(Error::Log)?);
-    step("api: mounted");
+    boot_log::open(linux::kmsg::Kmsg::open().map_err(Error::Log)?);
+    step("early: mounted");
     load_group(None)?;
     attach(&CONFIGFS)?;
-    step("api: modules loaded");
-    Ok(Api(()))
+    step("early: modules loaded");
+    Ok(EarlyMounts(()))
 }
 
-/// Loads the modules that the list has for `group`: a cipher, as the policy spells it.
-pub(crate) fn load(_api: Api, group: &str) -> Result<(), Error> {
+/// Loads the modules of `group`: a cipher as the policy spells it, `vsock` or `watchdog`.
+pub(crate) fn load(_early: EarlyMounts, group: &str) -> Result<(), Error> {
     load_group(Some(group))?;
     step(format_args!("modules for {group} loaded"));
     Ok(())
@@ -116,7 +116,7 @@ fn load_group(group: Option<&str>) -> Result<(), Error> {
     Ok(())
 }
 
-fn attach(entry: &ApiMount) -> Result<(), Error> {
+fn attach(entry: &EarlyMount) -> Result<(), Error> {
     let attach = || Detached::new(entry.fstype, entry.options, entry.attr)?.attach(Path::new(entry.target));
     attach().map_err(Error::Mount)
 }
@@ -129,7 +129,8 @@ struct Module<'a> {
     group: Option<&'a str>,
 }
 
-/// The list is measured, so this is about our own mistakes: a name is a plain file name, a group a word.
+/// Parses the list, which is measured, so a malformed line is a mistake of the image's builder: a name is a plain file name, a
+/// group a plain word.
 fn parse_modules(list: &str) -> Result<Vec<Module<'_>>, Error> {
     let lines = list.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let is_plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
@@ -165,7 +166,11 @@ mod tests {
     #[test]
     fn module_list_with_a_path_or_a_parameter_is_refused() {
         for line in ["../x.ko", "x.ko debug=1", "x", "?", ": x.ko", "a/b: x.ko", "xfs:x.ko", "a: b: x.ko"] {
-            assert_eq!(parse_modules(line).unwrap_err().to_string(), "module list: line 1 is malformed", "{line}");
+            assert_eq!(
+                parse_modules(line).unwrap_err().to_string(),
+                "module list: line 1 is malformed: expected [GROUP: ][?]NAME.ko",
+                "{line}"
+            );
         }
     }
 }

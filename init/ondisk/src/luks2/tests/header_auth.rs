@@ -1,16 +1,17 @@
-//! What the seal is over, and in which order a changed header is written.
+//! What the MAC covers, and in which order a changed header is written.
 
-use super::image::{Image, XTS_HMAC, put, seal_json};
+use super::image::{Image, XTS_HMAC, auth_token_json, put};
 use super::policy::two_slots;
 use crate::luks2::{
-    Checked, DATA_OFFSET, Expect, Header, SealState, SealToken, check, clear_unused, examine, repair, seal_message, writes,
+    AcceptedLayout, AuthToken, DATA_OFFSET, Expect, FormatState, Header, auth_message, check, clear_unused, examine, repair,
+    writes,
 };
 use cmdline::DataCipher;
 use proptest::prelude::*;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
-const EXPECT: Expect = Expect { cipher: DataCipher::XtsHmac, data_offset: DATA_OFFSET, rotation: true };
+const EXPECT: Expect = Expect { cipher: Some(DataCipher::XtsHmac), data_offset: DATA_OFFSET, rotation: true };
 const SIZE: u64 = 16384;
 /// Both headers and two keyslots, 385,024 bytes each.
 const LENGTH: usize = 32768 + 2 * 385_024;
@@ -22,25 +23,25 @@ fn area(json: &Value, seqid: u64, fill: u8) -> Vec<u8> {
     bytes
 }
 
-fn judged(image: &[u8]) -> (Header, Checked) {
+fn judged(image: &[u8]) -> (Header, AcceptedLayout) {
     let header = Header::parse(image).unwrap();
     let checked = check(&header, &EXPECT).unwrap();
     (header, checked)
 }
 
-fn message(image: &[u8], state: SealState) -> Option<Vec<u8>> {
+fn message(image: &[u8], state: FormatState) -> Option<Vec<u8>> {
     let (header, checked) = judged(image);
-    seal_message(&header, &checked, image, state)
+    auth_message(&header, &checked, image, state)
 }
 
 #[test]
 fn message_is_each_field_behind_its_length() {
     let image = area(&XTS_HMAC.json(), 4, 0xaa);
     let header = Header::parse(&image).unwrap();
-    let json = header.json_without_seal();
+    let json = header.json_without_auth_token();
     let key = digest(&SHA256, &image[32768..32768 + 385_024]);
     let fields: [&[u8]; 9] = [
-        b"cvm-init header seal v1",
+        b"cvm-init header authentication v1",
         b"ready",
         json.as_bytes(),
         b"6b3f1c0e-0000-4000-8000-000000000001",
@@ -52,17 +53,17 @@ fn message_is_each_field_behind_its_length() {
     ];
     let want: Vec<u8> =
         fields.iter().flat_map(|field| [&u32::try_from(field.len()).unwrap().to_be_bytes(), *field].concat()).collect();
-    assert_eq!(message(&image, SealState::Ready), Some(want));
-    assert_eq!(message(&image[..400_000], SealState::Ready), None);
+    assert_eq!(message(&image, FormatState::Ready), Some(want));
+    assert_eq!(message(&image[..400_000], FormatState::Ready), None);
 }
 
 #[test]
 fn message_changes_with_whatever_decides_and_with_nothing_else() {
-    let good = message(&area(&XTS_HMAC.json(), 4, 0xaa), SealState::Ready);
-    let mut sealed = XTS_HMAC.json();
-    sealed["tokens"]["3"] = seal_json();
-    assert_eq!(message(&area(&sealed, 9, 0xaa), SealState::Ready), good, "neither the seal itself nor the sequence");
-    assert_ne!(message(&area(&sealed, 9, 0xaa), SealState::Formatting), good);
+    let good = message(&area(&XTS_HMAC.json(), 4, 0xaa), FormatState::Ready);
+    let mut with_token = XTS_HMAC.json();
+    with_token["tokens"]["3"] = auth_token_json();
+    assert_eq!(message(&area(&with_token, 9, 0xaa), FormatState::Ready), good, "neither the token itself nor the sequence");
+    assert_ne!(message(&area(&with_token, 9, 0xaa), FormatState::Formatting), good);
     let json = |path: &str, value: Value| {
         let mut json = XTS_HMAC.json();
         *json.pointer_mut(path).unwrap() = value;
@@ -87,17 +88,17 @@ fn message_changes_with_whatever_decides_and_with_nothing_else() {
         ("label", labelled),
         ("last byte of the key material", flipped),
     ] {
-        assert_ne!(message(&image, SealState::Ready), good, "{name}");
+        assert_ne!(message(&image, FormatState::Ready), good, "{name}");
     }
 }
 
 #[test]
 fn token_is_read_as_it_is_written() {
-    for state in [SealState::Formatting, SealState::Ready] {
+    for state in [FormatState::Formatting, FormatState::Ready] {
         let mut json = XTS_HMAC.json();
-        json["tokens"]["5"] = SealToken::json(state, &[0xc3; 32]);
+        json["tokens"]["5"] = AuthToken::json(state, &[0xc3; 32]);
         let (_, checked) = judged(&area(&json, 4, 0));
-        assert_eq!(checked.seal(), Some(&SealToken { id: 5, state, mac: [0xc3; 32] }));
+        assert_eq!(checked.auth_token(), Some(&AuthToken { id: 5, state, mac: [0xc3; 32] }));
     }
 }
 

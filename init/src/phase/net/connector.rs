@@ -1,4 +1,4 @@
-//! From a vault's address to a stream: whatever the address is, and whatever becomes of the link meanwhile.
+//! Connects to a host: waits for the link, resolves the name, tries the addresses.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
@@ -15,16 +15,16 @@ use ratls::Transport;
 use super::resolver;
 use super::status::Status;
 
-/// A connected stream to somebody who has proved nothing yet.
-pub(crate) struct Wire {
+/// A connection whose peer is not authenticated.
+pub(crate) struct PeerStream {
     stream: Stream,
     peer: Option<IpAddr>,
 }
 
-/// Why somebody could not be reached.
+/// Why a host could not be reached.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("no link")]
+    #[error("no link is up")]
     NoLink,
     #[error(transparent)]
     Name(#[from] resolver::Error),
@@ -32,13 +32,12 @@ pub(crate) enum Error {
     Connect(io::ErrorKind),
 }
 
-/// Where somebody answered who did not bring what was looked for: tried last from then on, of the addresses of a name, the latest of
-/// them at the very end.
+/// Addresses of a name whose peer gave no share that was used. They are tried last, the most recent of them at the very end.
 #[derive(Default)]
-pub(crate) struct Distrusted(Vec<IpAddr>);
+pub(crate) struct Deprioritized(Vec<IpAddr>);
 
-impl Distrusted {
-    /// The most that are remembered: more than one answer's.
+impl Deprioritized {
+    /// The most addresses kept: more than one DNS answer has.
     const MAX: usize = 16;
 
     pub(crate) fn add(&mut self, peer: IpAddr) {
@@ -47,63 +46,68 @@ impl Distrusted {
         self.0.insert(0, peer);
     }
 
-    /// How late a place is tried.
-    fn turn(&self, ip: IpAddr) -> usize {
+    /// The rank in the order of attempts.
+    fn rank(&self, ip: IpAddr) -> usize {
         self.0.iter().position(|peer| *peer == ip).map_or(0, |place| Self::MAX - place)
     }
 }
 
-/// The way to others. Copies are of the same network.
+/// Connects to hosts. Clones share one network.
 #[derive(Clone)]
-pub(crate) struct Reach {
-    /// None where policy has no network: there is vsock then.
+pub(crate) struct Connector {
+    /// None when policy needs no link and only vsock is used.
     pub(super) status: Option<Arc<Status>>,
-    /// The place in the link's list of the name server that answered last.
+    /// The index of the name server that answered last.
     pub(super) server: Arc<AtomicUsize>,
-    /// Ends everything that is under way.
+    /// Ends all connections and lookups.
     pub(super) stop: Stop,
 }
 
-/// Where a host is: at most eight places, in the order in which they are tried.
-pub(crate) struct Places(Vec<SocketAddr>, Stop);
+/// The addresses of a host, at most eight, in the order of attempts.
+pub(crate) struct ResolvedHost(Vec<SocketAddr>, Stop);
 
-impl Places {
-    /// Connects to the first that answers until `deadline`.
-    pub(crate) fn connect(&self, deadline: Instant) -> Result<Wire, Error> {
+impl ResolvedHost {
+    /// Connects to the first address that answers, until `deadline`.
+    pub(crate) fn connect(&self, deadline: Instant) -> Result<PeerStream, Error> {
         let connected = Stream::tcp(&self.0, eyeballs::STAGGER, deadline, &self.1);
         let (stream, peer) = connected.map_err(|e| Error::Connect(e.kind()))?;
-        Ok(Wire { stream, peer: Some(peer.ip()) })
+        Ok(PeerStream { stream, peer: Some(peer.ip()) })
     }
 }
 
-impl Reach {
+impl Connector {
     /// Connects to a vault until `deadline`.
-    pub(crate) fn vault(&self, address: &VaultAddress, distrusted: &Distrusted, deadline: Instant) -> Result<Wire, Error> {
+    pub(crate) fn vault(
+        &self,
+        address: &VaultAddress,
+        deprioritized: &Deprioritized,
+        deadline: Instant,
+    ) -> Result<PeerStream, Error> {
         let (host, port) = match address {
             VaultAddress::Vsock { cid, port } => {
                 let stream = Stream::vsock(*cid, *port, deadline, &self.stop).map_err(|e| Error::Connect(e.kind()))?;
-                return Ok(Wire { stream, peer: None });
+                return Ok(PeerStream { stream, peer: None });
             }
             VaultAddress::V4(address) => (Host::V4(*address.ip()), address.port()),
             VaultAddress::V6(address) => (Host::V6(*address.ip()), address.port()),
             VaultAddress::Name { host, port } => (Host::Name(host.clone()), *port),
         };
-        let Places(places, stop) = self.places(&host, port, deadline)?;
-        let mut ordered: Vec<SocketAddr> = Vec::with_capacity(places.len());
-        for place in places {
-            let at = ordered.partition_point(|before| distrusted.turn(before.ip()) <= distrusted.turn(place.ip()));
+        let ResolvedHost(resolved, stop) = self.resolve(&host, port, deadline)?;
+        let mut ordered: Vec<SocketAddr> = Vec::with_capacity(resolved.len());
+        for place in resolved {
+            let at = ordered.partition_point(|before| deprioritized.rank(before.ip()) <= deprioritized.rank(place.ip()));
             ordered.insert(at, place);
         }
-        Places(ordered, stop).connect(deadline)
+        ResolvedHost(ordered, stop).connect(deadline)
     }
 
-    /// The signal that ends everything that is under way.
+    /// The signal that ends all connections and lookups.
     pub(crate) fn stop(&self) -> &Stop {
         &self.stop
     }
 
-    /// Where a host is.
-    pub(crate) fn places(&self, host: &Host, port: u16, deadline: Instant) -> Result<Places, Error> {
+    /// Resolves a host.
+    pub(crate) fn resolve(&self, host: &Host, port: u16, deadline: Instant) -> Result<ResolvedHost, Error> {
         let up = self.status.as_ref().and_then(|status| status.ready(deadline)).ok_or(Error::NoLink)?;
         let ips = match host {
             Host::V4(ip) => vec![IpAddr::V4(*ip)],
@@ -114,27 +118,27 @@ impl Reach {
         };
         let place = |ip: IpAddr| match ip {
             IpAddr::V4(ip) => SocketAddr::from((ip, port)),
-            // An address on the link is on ours.
+            // A link-local address is on the link in use.
             IpAddr::V6(ip) => SocketAddrV6::new(ip, port, 0, if ip.is_unicast_link_local() { up.index } else { 0 }).into(),
         };
-        Ok(Places(ips.into_iter().map(place).collect(), self.stop.clone()))
+        Ok(ResolvedHost(ips.into_iter().map(place).collect(), self.stop.clone()))
     }
 }
 
-impl Wire {
-    /// Who is at the other end; none over vsock.
+impl PeerStream {
+    /// The address of the peer; none over vsock.
     pub(crate) fn peer(&self) -> Option<IpAddr> {
         self.peer
     }
 }
 
-impl io::Read for Wire {
+impl io::Read for PeerStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.stream.read(buffer)
     }
 }
 
-impl io::Write for Wire {
+impl io::Write for PeerStream {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         self.stream.write(buffer)
     }
@@ -144,7 +148,7 @@ impl io::Write for Wire {
     }
 }
 
-impl Transport for Wire {
+impl Transport for PeerStream {
     fn bound(&mut self, left: Duration) -> io::Result<()> {
         self.stream.bound(left);
         Ok(())

@@ -1,17 +1,17 @@
-//! Every way to choose k of n things that includes one given.
+//! Combinations of k out of n elements that contain a given element.
 
-/// The `size`-subsets of `0..len` that hold `pinned`, each in ascending order but for `pinned`, which comes first.
+/// The `size`-combinations of `0..len` that contain `pinned`: `pinned` first, then the others in ascending order.
 pub(crate) fn with(pinned: usize, len: usize, size: usize) -> impl Iterator<Item = Vec<usize>> {
     let others: Vec<usize> = (0..len).filter(|index| *index != pinned).collect();
     let free = size.saturating_sub(1);
-    // Positions in `others`, counted up like an odometer whose digits only grow.
+    // Positions in `others`, counted up like digits that stay in ascending order.
     let mut next = (size > 0 && pinned < len && free <= others.len()).then(|| (0..free).collect::<Vec<usize>>());
     std::iter::from_fn(move || {
         let positions = next.take()?;
         let chosen = positions.iter().filter_map(|position| others.get(*position));
-        let subset = std::iter::once(pinned).chain(chosen.copied()).collect();
+        let combination = std::iter::once(pinned).chain(chosen.copied()).collect();
         next = advance(positions, others.len());
-        Some(subset)
+        Some(combination)
     })
 }
 

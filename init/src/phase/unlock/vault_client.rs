@@ -1,4 +1,5 @@
-//! One vault, one thread: dial, verify, wait to be asked, present, fetch; and again for as long as there is patience.
+//! The thread of one vault: dials, verifies the node, waits to be asked, presents evidence and fetches the share; then dials
+//! again until the deadline.
 
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -7,89 +8,92 @@ use std::time::{Duration, Instant};
 use attest::{Anchor, VerifiedNode};
 use cmdline::VaultAddress;
 use linux::tsm::Tsm;
-use quorum::{Backoff, Command, Generation, RedialReason, Share};
+use quorum::{Backoff, Command, RedialReason, Share, ShareSetId};
 use ratls::{Challenged, Expectation, Handshaken, Identity, NodeCa, QuoteTime};
 use vault::{ShareError, ShareMaterial};
 
-use super::collateral::Sources;
+use super::collateral::CollateralSources;
 use super::quote;
-use crate::phase::net::{Distrusted, Reach, ReachError, Wire};
+use crate::phase::net::{ConnectError, Connector, Deprioritized, PeerStream};
 
-/// The longest that connecting may take, TLS included.
+/// How long connecting may take, TLS included.
 const CONNECT: Duration = Duration::from_secs(10);
-/// The longest that a vault may take for its evidence, and for ours: it serves one request at a time, and others wait for its attestation
-/// server.
+/// How long a vault may take for its evidence, and for reading the guest's: it serves one request at a time, and others wait for its
+/// attestation server.
 const STEP: Duration = Duration::from_secs(30);
-/// The longest that a vault may take to give its share: its attestation server judges our quote meanwhile, one guest after the other.
+/// How long a vault may take to give its share: its attestation server verifies this machine's quote meanwhile, one guest after
+/// the other.
 const EXPORT: Duration = Duration::from_secs(40);
-/// How long a connection is kept on which the vault waits to be asked: the nodes' proxies drop one after 300 s, and our quote may take 70 s.
+/// How long a connection waits until the vault is asked: the nodes' proxies drop one after 300 s, and this machine's quote may
+/// take 70 s.
 const IDLE: Duration = Duration::from_secs(200);
-/// The longest that our own quote may take: the kernel gives the host's quoting service 30 s, and it may need a second try.
+/// How long this machine's quote may take: the kernel gives the host's quoting service 30 s, and a second try may be needed.
 const QUOTE: Duration = Duration::from_secs(70);
-/// The ceiling of the first pause before dialling again, and of the longest: with full jitter in between.
+/// The limits of the first and of the longest pause before dialling again, with full jitter.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
-/// What all vaults' threads share.
-pub(super) struct Dialer {
+/// Dials the vaults; shared by all their threads.
+pub(super) struct VaultClient {
     pub(super) identity: Identity,
     pub(super) node_ca: NodeCa,
     pub(super) anchor: Anchor,
     pub(super) nodes: attest::Policy,
     pub(super) clock: ratls::Clock,
-    pub(super) collateral: Sources,
+    pub(super) collateral: CollateralSources,
     pub(super) handle: String,
-    /// Quotes are made one at a time, as the kernel does.
+    /// Locked while a quote is made, as the kernel makes one at a time.
     pub(super) tsm: Mutex<Tsm>,
-    pub(super) reach: Reach,
+    pub(super) connector: Connector,
     pub(super) deadline: Instant,
 }
 
-/// What a thread tells.
+/// What a thread reports.
 pub(super) enum Event {
-    /// The vault at this place proved itself and waits to be asked.
+    /// The node at this vault's address proved itself and waits to be asked.
     Ready(usize, Box<Ready>),
-    /// It has our quote and owes an answer.
+    /// The vault has this machine's quote and has not answered yet.
     Presented(usize),
-    /// It took our quote, which it does only if it knows what time it is, and gave its share, with the key's expiry in Unix seconds. The thread waits to be told what next; its channel's end means: stop.
+    /// The vault accepted the quote, which it does only with a trusted clock, and gave its share, with the key's expiry in Unix
+    /// seconds. The thread waits for a command; when the channel closes it ends.
     Served(usize, Share, u64),
-    /// It cannot be used now; whether it is tried again.
+    /// The vault cannot be used now; whether its address is dialled again.
     Lost(usize, Error, bool),
 }
 
-/// A command with the number of the connection that it is for: one that comes late is not applied to the next connection.
+/// A command and the number of the connection that it is for: a late command is not applied to the next connection.
 pub(super) type Message = (u32, Command);
 
 /// A node that proved itself.
 pub(super) struct Ready {
-    /// The number of the connection, of all that its thread made.
+    /// The number of the connection, counted by its thread.
     pub(super) connection: u32,
     pub(super) node: VerifiedNode,
-    /// SHA-256 of its public key.
+    /// SHA-256 of the node's public key.
     pub(super) key: [u8; 32],
-    /// Its clock, and when it said so.
+    /// The node's clock, and when it was read.
     pub(super) time: QuoteTime,
     pub(super) at: Instant,
 }
 
-/// Why a vault is lost.
+/// Why a connection to a vault ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error(transparent)]
-    Reach(#[from] ReachError),
+    Connect(#[from] ConnectError),
     #[error(transparent)]
     Vault(#[from] vault::Error),
     #[error(transparent)]
     Share(#[from] ShareError),
     #[error("random numbers")]
     Random(#[source] linux::Error),
-    #[error("the same node as another vault")]
+    #[error("it is the same node as another vault")]
     SameNode,
-    #[error("collateral is not valid at the vaults' time")]
+    #[error("its evidence is not valid at the vaults' time")]
     Stale,
-    #[error("not asked for {} s, and its connection would be dropped", IDLE.as_secs())]
+    #[error("not asked for {} s, reconnecting before the node drops the connection", IDLE.as_secs())]
     Idle,
-    /// The collector wants no more.
+    /// No more shares are needed, or the time is up.
     #[error("stopped")]
     Stopped,
 }
@@ -101,24 +105,24 @@ impl From<ratls::Error> for Error {
 }
 
 impl Error {
-    /// Whether the address is dialled again: after anything that was answered there, or not answered. The host leads it to whom it
-    /// likes, so that another may be the next to answer.
+    /// Whether the address is dialled again: after every answer, and after none, since the host may lead the next connection to
+    /// another node.
     pub(super) const fn is_transient(&self) -> bool {
         !matches!(self, Self::Random(_) | Self::Stopped)
     }
 }
 
-impl Dialer {
-    /// Serves the vault at `index` until the shell hangs up or the time is over.
-    pub(super) fn serve(&self, index: usize, address: &VaultAddress, inbox: &Receiver<Message>, events: &Sender<Event>) {
+impl VaultClient {
+    /// Runs until the command channel closes or the deadline has passed.
+    pub(super) fn run(&self, index: usize, address: &VaultAddress, inbox: &Receiver<Message>, events: &Sender<Event>) {
         let mut inbox = Inbox { messages: inbox, connection: 0 };
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-        let mut distrusted = Distrusted::default();
+        let mut deprioritized = Deprioritized::default();
         loop {
             inbox.connection += 1;
-            match self.attempt(index, address, &mut distrusted, &inbox, events) {
+            match self.attempt(index, address, &mut deprioritized, &inbox, events) {
                 Ok(()) => {}                   // it served, and its address is dialled again
-                Err(Error::Stopped) => return, // the time is up, or no more is wanted: that says nothing of the vault
+                Err(Error::Stopped) => return, // no fault of the vault
                 Err(error) => {
                     let is_transient = error.is_transient();
                     if events.send(Event::Lost(index, error, is_transient)).is_err() || !is_transient {
@@ -129,35 +133,35 @@ impl Dialer {
             // Guests that start together must not dial together.
             let pause = backoff.pause(random());
             let left = self.deadline.saturating_duration_since(Instant::now());
-            // Waited out even if nothing follows: a try that begins at the deadline would only overwrite what is known of the vault.
+            // Waits also when no attempt follows: one that begins at the deadline would only overwrite the vault's status.
             if !inbox.pause(pause.min(left)) || pause >= left {
                 return;
             }
         }
     }
 
-    /// One connection, up to its share and to the word that the address is dialled again.
+    /// Makes one connection and keeps it until the vault is to be dialled again.
     fn attempt(
         &self,
         index: usize,
         address: &VaultAddress,
-        distrusted: &mut Distrusted,
+        deprioritized: &mut Deprioritized,
         inbox: &Inbox<'_>,
         events: &Sender<Event>,
     ) -> Result<(), Error> {
-        let stream = self.reach.vault(address, distrusted, self.within(CONNECT))?;
+        let stream = self.connector.vault(address, deprioritized, self.within(CONNECT))?;
         let peer = stream.peer();
-        let end = self.serve_over(stream, index, inbox, events);
-        // This peer did not provide a share that was used, so another address of the name is tried first next time.
+        let end = self.attempt_over(stream, index, inbox, events);
+        // The share of this peer was not used, so another address of the name is tried first next time.
         if let Some(peer) = peer {
-            distrusted.add(peer);
+            deprioritized.add(peer);
         }
         end
     }
 
-    /// The same over a stream.
-    fn serve_over(&self, stream: Wire, index: usize, inbox: &Inbox<'_>, events: &Sender<Event>) -> Result<(), Error> {
-        let challenged = self.prove(stream)?;
+    /// The same over an open stream.
+    fn attempt_over(&self, stream: PeerStream, index: usize, inbox: &Inbox<'_>, events: &Sender<Event>) -> Result<(), Error> {
+        let challenged = self.verify_node(stream)?;
         let ready = Ready {
             connection: inbox.connection,
             node: challenged.node().clone(),
@@ -176,7 +180,7 @@ impl Dialer {
         inbox.receive(self.left()).map(drop).map_err(|_| Error::Stopped)
     }
 
-    /// Waits to be told that the vault is asked.
+    /// Waits for the command to ask the vault.
     fn asked(&self, inbox: &Inbox<'_>) -> Result<Command, Error> {
         let left = self.left();
         match inbox.receive(left.min(IDLE)) {
@@ -189,8 +193,8 @@ impl Dialer {
         self.deadline.saturating_duration_since(Instant::now())
     }
 
-    /// Has the node prove itself.
-    fn prove(&self, stream: Wire) -> Result<Challenged<Wire>, Error> {
+    /// Verifies the node.
+    fn verify_node(&self, stream: PeerStream) -> Result<Challenged<PeerStream>, Error> {
         let mut context = [0; 32];
         linux::clock::random(&mut context).map_err(Error::Random)?;
         let expected = Expectation { anchor: &self.anchor, policy: &self.nodes, clock: self.clock, collateral: &self.collateral };
@@ -198,11 +202,11 @@ impl Dialer {
         Ok(handshaken.challenge(&context, &expected, self.within(STEP))?)
     }
 
-    /// Shows our quote and fetches the share.
-    fn fetch(&self, index: usize, challenged: Challenged<Wire>, events: &Sender<Event>) -> Result<(Share, u64), Error> {
+    /// Presents this machine's quote and fetches the share.
+    fn fetch(&self, index: usize, challenged: Challenged<PeerStream>, events: &Sender<Event>) -> Result<(Share, u64), Error> {
         let until = self.deadline.min(Instant::now() + QUOTE);
         let own = |report_data: &[u8; 64]| {
-            let own = quote::own(&self.tsm, report_data, until, self.reach.stop())
+            let own = quote::own(&self.tsm, report_data, until, self.connector.stop())
                 .map_err(|e| ratls::Error::OwnQuote(e.to_string()))?;
             drop(events.send(Event::Presented(index)));
             Ok(own)
@@ -210,7 +214,7 @@ impl Dialer {
         let mut session = challenged.present(own, STEP)?;
         let key = vault::export_key(&mut session, &self.handle, self.within(EXPORT))?;
         let share = ShareMaterial::parse(&key.material)?;
-        Ok((Share::new(Generation(*share.set_id), share.x, share.data), key.expires_at))
+        Ok((Share::new(ShareSetId(*share.set_id), share.x, share.data), key.expires_at))
     }
 
     fn within(&self, longest: Duration) -> Instant {
@@ -221,7 +225,7 @@ impl Dialer {
 /// The commands for one thread.
 struct Inbox<'a> {
     messages: &'a Receiver<Message>,
-    /// The connection that the thread has.
+    /// The number of the present connection.
     connection: u32,
 }
 
@@ -237,7 +241,7 @@ impl Inbox<'_> {
         }
     }
 
-    /// Waits out a pause and drops commands for the connection that has ended; `false` when the sender is gone.
+    /// Waits for `pause` and drops commands for the connection that has ended; `false` when the sender is gone.
     fn pause(&self, pause: Duration) -> bool {
         let end = Instant::now() + pause;
         loop {
@@ -249,7 +253,7 @@ impl Inbox<'_> {
     }
 }
 
-/// What jitters a pause. Without random numbers all pauses are as long as they can be, and no harm is done.
+/// A random number for pauses; the largest one when the kernel has no random numbers.
 pub(super) fn random() -> u32 {
     let mut bytes = [0; 4];
     linux::clock::random(&mut bytes).map_or(u32::MAX, |()| u32::from_ne_bytes(bytes))

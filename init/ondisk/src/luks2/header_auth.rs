@@ -1,28 +1,28 @@
-//! The token in which this init keeps its seal, and the bytes that the seal is over.
+//! Header authentication: the token that holds the MAC over a LUKS2 header, and the bytes that the MAC covers.
 
-use super::{Checked, Header};
+use super::{AcceptedLayout, Header};
 use encoding::hex;
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The type of our token.
-pub const SEAL_TOKEN: &str = "cvm-init.seal";
+/// The type of the token, as `cryptsetup luksDump` shows it.
+pub const AUTH_TOKEN: &str = "cvm-init.header-auth";
 
-/// The first bytes of what is sealed, so that no other use of the key makes the same MAC.
-const DOMAIN: &[u8] = b"cvm-init header seal v1";
+/// The first bytes of the message, so that no other use of the key makes the same MAC.
+const DOMAIN: &[u8] = b"cvm-init header authentication v1";
 
 /// How far the first format has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum SealState {
-    /// It was begun: what is on the disk is worth nothing.
+pub enum FormatState {
+    /// It has begun and not ended: the disk contains no data of the guest.
     Formatting,
-    /// It was finished.
+    /// It has ended.
     Ready,
 }
 
-impl SealState {
+impl FormatState {
     /// The state as it stands in the token.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -33,50 +33,50 @@ impl SealState {
     }
 }
 
-/// A seal as found: its MAC is not verified.
+/// An authentication token as found: its MAC is not verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SealToken {
+pub struct AuthToken {
     /// The name of the token in the header.
     pub id: u32,
     /// What it says about the first format.
-    pub state: SealState,
+    pub state: FormatState,
     /// HMAC-SHA256, 32 bytes.
     pub mac: [u8; 32],
 }
 
-impl SealToken {
-    /// Reads our token; `None` unless it is exactly as we write it.
+impl AuthToken {
+    /// Reads the token; `None` unless it has exactly the form that [`AuthToken::json`] writes.
     pub(super) fn read(id: u32, token: &Value) -> Option<Self> {
         let token = Token::deserialize(token).ok()?;
-        let ours = token.kind == SEAL_TOKEN && token.keyslots.is_empty() && token.version == 1;
+        let ours = token.kind == AUTH_TOKEN && token.keyslots.is_empty() && token.version == 1;
         let mac = hex::decode(&token.mac)?;
         ours.then_some(Self { id, state: token.state, mac })
     }
 
     /// A token as it stands in the header, without its name.
     #[must_use]
-    pub fn json(state: SealState, mac: &[u8; 32]) -> Value {
+    pub fn json(state: FormatState, mac: &[u8; 32]) -> Value {
         let mac = hex::encode(mac);
-        serde_json::json!({ "type": SEAL_TOKEN, "keyslots": [], "version": 1, "state": state.as_str(), "mac": mac })
+        serde_json::json!({ "type": AUTH_TOKEN, "keyslots": [], "version": 1, "state": state.as_str(), "mac": mac })
     }
 }
 
-/// The bytes that a seal is over: `state`, the metadata without the seal, what the binary header says of the disk, and the
+/// The bytes that the MAC covers: `state`, the metadata without the token, the fields of the binary header, and the
 /// key material of each keyslot, taken from `image` (the same bytes that `header` was parsed from).
 ///
-/// Each field is its length as 32 bits, big-endian, and its bytes, so that no two headers have one text: the domain, the
+/// Each field is its length as 32 bits, big-endian, and its bytes, so that no two headers give the same bytes: the domain, the
 /// state, the metadata (keys sorted, no white space), UUID, label, subsystem, size of a copy (decimal), and of each keyslot by
 /// name its name (decimal) and the SHA-256 of its area. The copies' sequence numbers and salts are not in it: cryptsetup
 /// changes them whenever it writes the same header again.
 ///
 /// `None` when a keyslot's area is not in `image`.
 #[must_use]
-pub fn seal_message(header: &Header, checked: &Checked, image: &[u8], state: SealState) -> Option<Vec<u8>> {
+pub fn auth_message(header: &Header, checked: &AcceptedLayout, image: &[u8], state: FormatState) -> Option<Vec<u8>> {
     let mut message = Message(Vec::new());
     message.add(DOMAIN)?;
     for field in [
         state.as_str(),
-        &header.json_without_seal(),
+        &header.json_without_auth_token(),
         &header.uuid().to_string(),
         header.label(),
         header.subsystem(),
@@ -109,20 +109,20 @@ struct Token {
     kind: String,
     keyslots: Vec<String>,
     version: u32,
-    state: SealState,
+    state: FormatState,
     mac: String,
 }
 
-/// The type of a token, whoever made it.
+/// The type of any token.
 pub(super) fn kind(token: &Value) -> Option<&str> {
     token.get("type")?.as_str()
 }
 
-/// The metadata without our token: keys sorted by bytes, no white space, strings escaped as `serde_json` does.
-pub(super) fn json_without_seal(json: &Value) -> String {
+/// The metadata without the authentication token: keys sorted by bytes, no white space, strings escaped as `serde_json` does.
+pub(super) fn json_without_auth_token(json: &Value) -> String {
     let mut json = json.clone();
     if let Some(tokens) = json.get_mut("tokens").and_then(Value::as_object_mut) {
-        tokens.retain(|_, token| kind(token) != Some(SEAL_TOKEN));
+        tokens.retain(|_, token| kind(token) != Some(AUTH_TOKEN));
     }
     let mut text = String::new();
     write(&json, &mut text);
