@@ -1,4 +1,4 @@
-//! A watchdog: hardware, or a timer of the kernel, that resets the machine unless it is fed.
+//! A watchdog: hardware, or a timer of the kernel, that resets the machine unless it is kept alive.
 //!
 //! Source: Documentation/watchdog/watchdog-api.rst, linux/watchdog.h.
 
@@ -21,7 +21,7 @@ const SET_TIMEOUT: rustix::ioctl::Opcode = opcode::read_write::<i32>(b'W', 6);
 static OPEN: AtomicI32 = AtomicI32::new(-1);
 
 /// Disarms the open one where no lock can be taken: in a signal handler, or in a panic of the thread that has the lock. The machine is
-/// about to be parked.
+/// about to halt.
 pub fn disarm_open() {
     let descriptor = OPEN.load(Ordering::Relaxed);
     if descriptor >= 0 {
@@ -33,13 +33,12 @@ pub fn disarm_open() {
     }
 }
 
-/// An open watchdog. Open, it bites; dropped without [`Watchdog::disarm`], it bites too.
+/// An open watchdog. It fires unless it is kept alive, also after it was dropped without [`Watchdog::disarm`].
 #[derive(Debug)]
 pub struct Watchdog(File);
 
 impl Watchdog {
-    /// Opens the watchdog and has it bite after `timeout` without food; says what it has made of that, since hardware counts as it
-    /// can.
+    /// Opens the watchdog so that it fires after `timeout` without a keepalive; returns the timeout that the hardware uses.
     ///
     /// # Errors
     /// `ENOENT` when there is none; `EBUSY` when somebody has it; `EINVAL` when it cannot wait so long.
@@ -56,7 +55,7 @@ impl Watchdog {
         Ok((Self(file), Duration::from_secs(u64::try_from(seconds).unwrap_or(0))))
     }
 
-    /// Feeds it.
+    /// Keeps it alive.
     ///
     /// # Errors
     /// As write(2).
@@ -65,7 +64,7 @@ impl Watchdog {
     }
 
     /// Lets the kernel stop it when the descriptor is closed, as an exec does once nothing can hang it any more: before that, on the way to
-    /// reading the program, it still bites. It must not be fed any more, which would take this back; this feeds it once.
+    /// reading the program, it still fires. No keepalive may follow, which would undo this; this call counts as one.
     ///
     /// # Errors
     /// As write(2).

@@ -34,9 +34,10 @@ pub enum Purpose {
 }
 
 impl Purpose {
+    /// Part of the format on disk: it never changes.
     const fn info(self) -> &'static [u8] {
         match self {
-            Self::HeaderAuthentication => b"cvm-init header authentication v1",
+            Self::HeaderAuthentication => b"cvm-init header seal v1",
             Self::FormatIntent => b"cvm-init format intent v1",
         }
     }
@@ -96,7 +97,7 @@ mod tests {
     fn mac_is_what_python_computes() {
         // Python 3.11: h = lambda k, m: hmac.new(k, m, 'sha256').digest(); key = h(h(UUID, b'\x07' * 32), info + b'\x01'); h(key, b'abc')
         let cases = [
-            (Purpose::HeaderAuthentication, "81696290b49c0e14483a4053b6a42f8ebcbebcfebaa9928feb5a545dc13130dd"),
+            (Purpose::HeaderAuthentication, "463174203cbaa657a6aca6763472378b505a8ed4969f51874261eaed5be1f42f"),
             (Purpose::FormatIntent, "7f39eb91bf0387b21f79b080aa049f35ebace0666e9b474e900f1b6fa5f03e0f"),
         ];
         for (purpose, want) in cases {

@@ -34,7 +34,7 @@ pub(super) fn refuses_a_rewritten_header(stage: &Stage) -> Result<(), Failure> {
         // Allowed by the list, but not what the token authenticates.
         ("dearer key derivation", ("\"iterations\":1000", "\"iterations\":9000"), 85, true),
         ("token of another state", ("\"state\":\"ready\"", "\"state\":\"formatting\""), 85, true),
-        ("token removed", ("cvm-init.header-auth", "privasys-vault"), 84, false),
+        ("token removed", ("cvm-init.seal", "privasys-vault"), 84, false),
     ];
     for (name, (from, to), code, asked) in cases {
         let copy = data.copy("spoiled.raw")?;

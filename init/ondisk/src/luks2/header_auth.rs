@@ -6,11 +6,11 @@ use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The type of the token, as `cryptsetup luksDump` shows it.
-pub const AUTH_TOKEN: &str = "cvm-init.header-auth";
+/// The type of the token, as `cryptsetup luksDump` shows it. Disks contain it: version 1 of the format keeps its name.
+pub const AUTH_TOKEN: &str = "cvm-init.seal";
 
-/// The first bytes of the message, so that no other use of the key makes the same MAC.
-const DOMAIN: &[u8] = b"cvm-init header authentication v1";
+/// The first bytes of the message, so that no other use of the key makes the same MAC. Part of the format, as the token's type.
+const DOMAIN: &[u8] = b"cvm-init header seal v1";
 
 /// How far the first format has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

@@ -41,7 +41,7 @@ fn message_is_each_field_behind_its_length() {
     let json = header.json_without_auth_token();
     let key = digest(&SHA256, &image[32768..32768 + 385_024]);
     let fields: [&[u8]; 9] = [
-        b"cvm-init header authentication v1",
+        b"cvm-init header seal v1",
         b"ready",
         json.as_bytes(),
         b"6b3f1c0e-0000-4000-8000-000000000001",

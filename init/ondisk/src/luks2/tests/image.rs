@@ -147,5 +147,5 @@ pub(super) fn sign(copy: &mut [u8]) {
 }
 
 pub(super) fn auth_token_json() -> Value {
-    json!({"type": "cvm-init.header-auth", "keyslots": [], "version": 1, "state": "ready", "mac": "5a".repeat(32)})
+    json!({"type": "cvm-init.seal", "keyslots": [], "version": 1, "state": "ready", "mac": "5a".repeat(32)})
 }
