@@ -39,9 +39,9 @@ struct Arguments {
     /// A folder of collateral that the image brings along, for vaults that staple none: JSON in dcap-qvl's form, or a PCS's answers.
     #[arg(long)]
     collateral: Option<PathBuf>,
-    /// A certificate of the fleet's authority, DER: vaults must have a leaf that it signed. May be given more than once.
+    /// Certificate of a node CA, DER: a vault's leaf must be signed by one of them. Can be repeated; default: any leaf.
     #[arg(long)]
-    fleet: Vec<PathBuf>,
+    node_ca: Vec<PathBuf>,
     /// A module file that takes the place of the kernel's own of the same name.
     #[arg(long)]
     replace: Vec<PathBuf>,
@@ -97,8 +97,8 @@ fn pack(arguments: &Arguments) -> Result<(), Error> {
         entries.push(cpio::Entry::file(format!("lib/modules/{}.ko", module.name), 0o444, module.bytes()?));
     }
     entries.extend(collateral(arguments.collateral.as_deref())?);
-    for (number, path) in (1..).zip(&arguments.fleet) {
-        entries.push(cpio::Entry::file(format!("etc/cvm-init/anchors/fleet-{number}.der"), 0o444, read(path)?));
+    for (number, path) in (1..).zip(&arguments.node_ca) {
+        entries.push(cpio::Entry::file(format!("etc/cvm-init/anchors/node-ca-{number}.der"), 0o444, read(path)?));
     }
     let archive = cpio::write(entries)?;
     let packed = pipe("zstd", &["-19", "--threads=1", "--quiet", "--stdout"], &archive)?;

@@ -9,7 +9,7 @@ pub(crate) fn now() -> u64 {
 
 /// `2026-11-24T10:15:00`, UTC.
 pub(crate) fn date(unix_seconds: u64) -> String {
-    let time = vault::QuoteTime::at(unix_seconds).to_string();
+    let time = ratls::QuoteTime::at(unix_seconds).to_string();
     let minute = time.trim_end_matches('Z');
     format!("{minute}:{:02}", unix_seconds % 60)
 }

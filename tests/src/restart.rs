@@ -110,7 +110,7 @@ struct Guest {
 }
 
 struct Simulation<'a> {
-    shares: &'a [Vec<u8>],
+    shares: &'a [Share],
     guests: Vec<Guest>,
     /// When each vault will have finished its work.
     busy: [f64; VAULTS],
@@ -173,7 +173,7 @@ impl Simulation<'_> {
                 self.ask(now, guest);
             }
             Event::Served(..) => {
-                let share = self.shares.get(vault).and_then(|bytes| Share::parse(bytes).ok());
+                let share = self.shares.get(vault).map(|share| Share::new(share.share_set_id(), share.x(), share.expose_data()));
                 let Some(share) = share else { return false };
                 if let Action::Done(_) = client.collector.received(vault, share, |_| false) {
                     client.done = Some(now);
@@ -237,8 +237,7 @@ pub(crate) fn simulate(guests: usize, rate: f64, down: Option<usize>, retry: Ret
     });
     let dek = dek.context("making the key")?;
     let commitment: Commitment = dek.commitment();
-    let dealt = split(&dek, threshold, ShareSetId([1; 16])).ok_or_else(|| Failure("splitting the key failed".to_owned()))?;
-    let shares: Vec<Vec<u8>> = dealt.iter().map(|share| share.expose_material().to_vec()).collect();
+    let shares = split(&dek, threshold, ShareSetId([1; 16])).ok_or_else(|| Failure("splitting the key failed".to_owned()))?;
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
     let mut queue = EventQueue { heap: BinaryHeap::new(), made: 0 };
     let guest = || Guest {

@@ -1,8 +1,8 @@
-//! Collateral as files: a folder of an operator's, or what an initrd brings along.
+//! Collateral in files: of a folder on the operator's machine, or of the initrd.
 
 use crate::{Collateral, PcsParts};
 
-/// Names under which tools keep the answers of a PCS, best known first. Endings of lists: DER, PEM or hex.
+/// File names under which tools store the answers of a PCS, the most common first. Revocation lists are DER, PEM or hex.
 const TCB_INFO: &[&str] = &["tcb_info.json", "tcbInfo.json", "tcbinfo.json"];
 const QE_IDENTITY: &[&str] =
     &["qe_identity.json", "qeIdentity.json", "qe-identity.json", "td_qe_identity.json", "identity.json", "enclaveIdentity.json"];
@@ -15,8 +15,8 @@ const ROOT_CA_CRL: &[&str] =
     &["root_ca_crl.der", "root_ca_crl.crl", "root_ca_crl.pem", "root_ca_crl.hex", "rootcacrl.der", "root_crl.der"];
 
 impl Collateral {
-    /// Every set of collateral in `files` (name, content): the answers of a PCS by their names, and each JSON file in dcap-qvl's
-    /// form, in the order of the files. What is neither is passed over.
+    /// Parses every set of collateral in `files` (name, content): the answers of a PCS, recognised by their names, then each JSON file in
+    /// dcap-qvl's format, in the order of `files`. Other files are ignored.
     #[must_use]
     pub fn from_files(files: &[(String, Vec<u8>)]) -> Vec<Self> {
         let of_pcs = parts(files).and_then(|parts| Self::from_pcs(&parts).ok());
@@ -35,7 +35,7 @@ fn parts(files: &[(String, Vec<u8>)]) -> Option<PcsParts> {
     let tcb_info_issuer_chain = text(TCB_INFO_CHAIN)?;
     Some(PcsParts {
         tcb_info: find(TCB_INFO)?,
-        // Intel signs both with one certificate.
+        // Intel signs TCB info and QE identity with the same certificate.
         qe_identity_issuer_chain: text(QE_IDENTITY_CHAIN).unwrap_or_else(|| tcb_info_issuer_chain.clone()),
         tcb_info_issuer_chain,
         qe_identity: find(QE_IDENTITY)?,
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folder_with_a_part_missing_is_no_collateral() {
+    fn folder_without_all_parts_has_no_collateral() {
         let json = include_bytes!("../../../tests/vectors/dcap-qvl/sgx_quote_collateral.json").to_vec();
         let file = |name: &str, bytes: &[u8]| (name.to_owned(), bytes.to_vec());
         assert_eq!(Collateral::from_files(&[]).len(), 0);

@@ -1,34 +1,34 @@
-//! The checks that a quote went through, one a line, for whoever wants to see them.
+//! A list of the checks that a quote passed, for `cvmctl quote verify`.
 
-/// One check, with what was compared.
+/// One check and the values that it compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     /// What was checked.
     pub name: &'static str,
-    /// The values that were held against each other: hashes, names, times.
+    /// The compared values: hashes, names, times.
     pub compared: String,
-    /// False when policy says nothing of it, and the value is only shown.
+    /// False if policy gives no value to compare with, so that the value is only reported.
     pub compares: bool,
 }
 
-/// Takes down the checks that passed, in order; PID 1 takes down none.
+/// Records the checks that passed, in order. PID 1 records none.
 #[derive(Debug, Default)]
 pub struct Checks(Option<Vec<Check>>);
 
 impl Checks {
-    /// Keeps every check.
+    /// Records every check.
     #[must_use]
     pub fn kept() -> Self {
         Self(Some(Vec::new()))
     }
 
-    /// Keeps none: the verdict is all that is wanted.
+    /// Records none: only the result of verification is used.
     #[must_use]
     pub fn ignored() -> Self {
         Self(None)
     }
 
-    /// Those that passed, or were not asked for.
+    /// The recorded checks: passed, or without a value to compare with.
     #[must_use]
     pub fn lines(&self) -> &[Check] {
         self.0.as_deref().unwrap_or_default()

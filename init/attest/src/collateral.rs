@@ -1,4 +1,4 @@
-//! What Intel signed about a platform: TCB info, QE identity, revocation lists. The transport is not trusted.
+//! Collateral, signed by Intel: TCB info, QE identity, revocation lists. The transport is not trusted.
 
 use std::str::FromStr as _;
 
@@ -9,11 +9,11 @@ use serde_json::value::RawValue;
 /// The largest collateral that is parsed, in bytes of JSON; real sets are about 25 KiB.
 const JSON_MAX: usize = 256 << 10;
 
-/// One platform's collateral. Nothing in it is believed before a quote is verified with it.
+/// Collateral for one platform type. It is not verified until a quote is verified with it.
 #[derive(Debug, Clone)]
 pub struct Collateral(pub(crate) QuoteCollateralV3);
 
-/// The parts of collateral as Intel's PCS and a PCCS serve them, one answer each.
+/// The parts of collateral, one for each answer of Intel's PCS or a PCCS.
 #[derive(Debug, Clone, Default)]
 pub struct PcsParts {
     /// Body of `/tcb`: `{"tcbInfo":...,"signature":"<hex>"}`.
@@ -46,12 +46,12 @@ pub enum CollateralError {
         /// Column, from 1.
         column: usize,
     },
-    /// One of the answers of a PCS.
+    /// An answer of a PCS is malformed.
     #[error("collateral: {0} malformed")]
     Part(&'static str),
 }
 
-/// A signed document as served: the inner object's very bytes are what is signed.
+/// A signed document as served. The signature covers the exact bytes of the inner object.
 #[derive(Deserialize)]
 struct SignedTcbInfo<'a> {
     #[serde(borrow, rename = "tcbInfo")]
@@ -67,7 +67,7 @@ struct SignedQeIdentity<'a> {
 }
 
 impl Collateral {
-    /// Parses the JSON form that dcap-qvl gives its collateral: PEM chains and JSON as strings, CRLs and signatures as hex.
+    /// Parses dcap-qvl's JSON format: PEM chains and JSON documents as strings, CRLs and signatures as hex.
     ///
     /// # Errors
     /// [`CollateralError`].
@@ -77,15 +77,15 @@ impl Collateral {
         }
         let malformed = |e: serde_json::Error| CollateralError::Malformed { line: e.line(), column: e.column() };
         let mut collateral: QuoteCollateralV3 = serde_json::from_slice(json).map_err(malformed)?;
-        // dcap-qvl would take this chain in place of the quote's own, which is the one that is checked here.
+        // dcap-qvl would use this chain instead of the quote's own, which this crate checks.
         collateral.pck_certificate_chain = None;
         Ok(Self(collateral))
     }
 
-    /// Puts together what a PCS or PCCS served.
+    /// Builds collateral from the answers of a PCS or PCCS.
     ///
     /// # Errors
-    /// [`CollateralError::Part`] names the answer that is not what it should be.
+    /// [`CollateralError::Part`] names the answer that is malformed.
     pub fn from_pcs(parts: &PcsParts) -> Result<Self, CollateralError> {
         let lengths = [&parts.tcb_info, &parts.qe_identity, &parts.pck_crl, &parts.root_ca_crl].map(Vec::len);
         if lengths.iter().sum::<usize>() > JSON_MAX {
@@ -108,7 +108,7 @@ impl Collateral {
         }))
     }
 
-    /// When the last of its documents and lists was issued, Unix seconds. Unverified.
+    /// When the newest of its documents and lists was issued, Unix seconds. Not verified.
     #[must_use]
     pub fn issued(&self) -> Option<u64> {
         #[derive(Deserialize)]
@@ -117,13 +117,13 @@ impl Collateral {
             issue_date: String,
         }
         let issued = |json: &str| serde_json::from_str(json).ok().and_then(|dates: Dates| unix_seconds(&dates.issue_date));
-        let lists = [&self.0.root_ca_crl, &self.0.pck_crl].map(|der| crate::verdict::crl_this_update(der).unwrap_or(0));
+        let lists = [&self.0.root_ca_crl, &self.0.pck_crl].map(|der| crate::appraisal::crl_this_update(der).unwrap_or(0));
         let documents = issued(&self.0.tcb_info)?.max(issued(&self.0.qe_identity)?);
         Some(lists.into_iter().fold(documents, u64::max))
     }
 }
 
-/// A list comes as DER, as hex of it (a PCCS), or as PEM.
+/// Decodes a revocation list: DER, hex of DER (as a PCCS sends it), or PEM.
 fn crl_der(bytes: &[u8]) -> Option<Vec<u8>> {
     use rustls_pki_types::{CertificateRevocationListDer, pem::PemObject};
     let trimmed = bytes.trim_ascii();

@@ -1,35 +1,35 @@
-//! Evidence: what a quote must be before anybody is believed. Offline, over bytes; no sockets, no clock.
+//! Verification of SGX and TDX quotes: bytes in, an [`Appraisal`] or an error out. No sockets, no clock.
 //!
-//! Threat model: every byte of quote and collateral comes from whoever answers the connection. What is trusted is the anchor
-//! (Intel's root, from the measured initrd), the policy (from the measured command line and `floors.json`) and the report data
-//! that the caller computed itself. dcap-qvl checks signatures, chains, CRLs and TCB levels; this crate adds what it lets pass,
-//! says in words of its own which rule did not hold, and is the only way to an [`Evidence`] or a [`VerifiedNode`].
+//! Threat model: an attacker chooses every byte of quote and collateral. Trusted are the anchor (Intel's root certificate, from the
+//! measured initrd), the policy (from the measured command line and `floors.json`) and the report data, which the caller computes.
+//! dcap-qvl checks signatures, chains, revocation lists and TCB levels. This crate checks what dcap-qvl does not, and reports which rule
+//! a quote breaks. Only this crate can make an [`Appraisal`] or a [`VerifiedNode`].
 
+mod appraisal;
 mod bundle;
 mod chain;
 mod checks;
-mod claimed;
+mod claimed_platform;
 mod collateral;
 mod diagnosis;
-mod domain;
-mod enclave;
-mod frame;
+mod error;
 mod node;
 mod policy;
-mod refusal;
+mod quote_header;
+mod sgx;
 mod shortfall;
 mod signature;
-mod verdict;
+mod td;
 
+pub use appraisal::{Appraisal, Platform, Tcb, earliest, verify};
 pub use checks::{Check, Checks};
-pub use claimed::{Authority, Claimed};
+pub use claimed_platform::{Authority, ClaimedPlatform};
 pub use collateral::{Collateral, CollateralError, PcsParts};
-pub use frame::{Frame, FrameError, Tee};
+pub use error::{Crl, Document, Role, Validity, VerifyError};
 pub use node::{VerifiedNode, verify_node};
-pub use policy::{Anchor, DomainPolicy, EnclavePolicy, Floors, PlatformProperty, Policy, TcbDemand, TcbStatus};
-pub use refusal::{Crl, Dated, Document, Refusal, Role};
-pub use shortfall::{TcbDetails, TcbRefusal};
-pub use verdict::{Evidence, Platform, Tcb, earliest, verify};
+pub use policy::{Anchor, Floors, PlatformProperty, Policy, SgxPolicy, TcbDemand, TcbStatus, TdPolicy};
+pub use quote_header::{QuoteHeader, QuoteHeaderError, Tee};
+pub use shortfall::{TcbDetails, TcbShortfall};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -1,18 +1,18 @@
-//! The verdict on a vault node: a believed enclave of the named builds, for one connection.
+//! Verification of a vault node: an SGX enclave of a listed build, and a quote made for this connection.
 
 use subtle::ConstantTimeEq;
 
+use crate::appraisal::{Appraisal, Tcb, verify};
 use crate::checks::Checks;
 use crate::policy::{Anchor, Policy};
-use crate::verdict::{Evidence, Tcb, verify};
-use crate::{Collateral, Frame, Refusal, Tee};
+use crate::{Collateral, QuoteHeader, Tee, VerifyError};
 use dcap_qvl::quote::Report;
 
 /// A node whose evidence was verified for one connection. Only [`verify_node`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedNode {
-    evidence: Evidence,
-    /// The window of the evidence, or a narrower one ([`VerifiedNode::within`]).
+    evidence: Appraisal,
+    /// The validity of the evidence, or a shorter period ([`VerifiedNode::within`]).
     valid: (u64, u64),
     mrenclave: [u8; 32],
 }
@@ -30,34 +30,34 @@ impl VerifiedNode {
         &self.evidence.tcb
     }
 
-    /// What tells this platform from another, 16 bytes.
+    /// Identifies the platform, 16 bytes.
     #[must_use]
     pub fn platform(&self) -> &[u8] {
         &self.evidence.platform.id
     }
 
-    /// From when until when, both included, everything that speaks for the node is valid: Unix seconds.
+    /// First and last second in which all evidence for the node is valid, Unix time.
     #[must_use]
     pub fn valid(&self) -> (u64, u64) {
         self.valid
     }
 
-    /// When the youngest part of the evidence was issued, all of it signed by Intel: it is not earlier now. Unix seconds. What
-    /// [`VerifiedNode::within`] adds does not count, since others than Intel say it.
+    /// When the newest part of the evidence was issued, Unix seconds: a lower bound of the present time, signed by Intel. Dates that
+    /// [`VerifiedNode::within`] adds are not signed by Intel and do not count.
     #[must_use]
     pub fn issued(&self) -> u64 {
         self.evidence.valid.0
     }
 
-    /// The same node, whose window is no wider than this one, that of what speaks for the node beside its evidence.
+    /// The same node with its validity cut to this period, that of another proof beside the evidence.
     #[must_use]
     pub fn within(mut self, (from, until): (u64, u64)) -> Self {
         self.valid = (self.valid.0.max(from), self.valid.1.min(until));
         self
     }
 
-    /// Whether the verdict is the same at `time` (Unix seconds): time decides nothing but the windows of certificates, lists
-    /// and documents, and all of them are in [`VerifiedNode::valid`].
+    /// Whether verification at `time` (Unix seconds) would succeed too: time decides only about the validity of certificates, lists and
+    /// documents, and [`VerifiedNode::valid`] covers all of them.
     #[must_use]
     pub fn is_valid_at(&self, time: u64) -> bool {
         let (from, until) = self.valid;
@@ -65,11 +65,11 @@ impl VerifiedNode {
     }
 }
 
-/// Verifies that `quote` is an enclave of `policy`, genuine under `anchor` and `collateral` at `now` (Unix seconds), and that it
-/// was made for `report_data`, which the caller computed for its own end of the connection.
+/// Verifies that `quote` is of an enclave that `policy` accepts, genuine under `anchor` and `collateral` at `now` (Unix seconds), and
+/// made for `report_data`, which the caller computed for its own end of the connection.
 ///
 /// # Errors
-/// [`Refusal`] names the first rule that does not hold.
+/// [`VerifyError`] names the first rule that does not hold.
 pub fn verify_node(
     quote: &[u8],
     report_data: &[u8; 64],
@@ -77,19 +77,18 @@ pub fn verify_node(
     collateral: Option<&Collateral>,
     policy: &Policy,
     now: u64,
-) -> Result<VerifiedNode, Refusal> {
-    if Frame::parse(quote)?.tee() != Tee::Sgx {
-        return Err(Refusal::NotSgx);
+) -> Result<VerifiedNode, VerifyError> {
+    if QuoteHeader::parse(quote)?.tee() != Tee::Sgx {
+        return Err(VerifyError::NotSgx);
     }
-    // A node is a build that policy names: a policy that names none makes no node.
-    if policy.enclave.mrenclaves.is_none() {
-        return Err(Refusal::Measurement("mrenclave"));
+    if policy.sgx.mrenclaves.is_none() {
+        return Err(VerifyError::NoMrenclave);
     }
     let evidence = verify(quote, collateral, anchor, policy, now, &mut Checks::ignored())?;
     if !bool::from(evidence.report_data().ct_eq(report_data)) {
-        return Err(Refusal::ReportData);
+        return Err(VerifyError::ReportData);
     }
-    let Report::SgxEnclave(report) = &evidence.report else { return Err(Refusal::NotSgx) };
+    let Report::SgxEnclave(report) = &evidence.report else { return Err(VerifyError::NotSgx) };
     let mrenclave = report.mr_enclave;
     Ok(VerifiedNode { valid: evidence.valid, evidence, mrenclave })
 }

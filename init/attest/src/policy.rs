@@ -1,27 +1,28 @@
-//! What is demanded. Data, from the measured command line and the measured trust files.
+//! Policy of verification. Its values come from the measured command line and the measured files of the initrd.
 
+use dcap_qvl::tcb_info::TcbStatus as DcapStatus;
 use serde::Deserialize;
 
-pub use dcap_qvl::tcb_info::TcbStatus;
+pub use cmdline::TcbStatus;
 
-/// The root certificate that every chain must end in, byte for byte (DER).
+/// The root certificate in which every chain must end (DER).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Anchor(pub(crate) Vec<u8>);
 
 impl Anchor {
-    /// Takes a DER certificate as it stands in the initrd.
+    /// Takes a DER certificate, as the initrd contains it.
     #[must_use]
     pub fn from_der(der: Vec<u8>) -> Self {
         Self(der)
     }
 }
 
-/// What an image brings along to judge platforms by (`/etc/cvm-init/floors.json`): what was already public when it was built
-/// cannot be rolled back behind it, and what its builder does not want is refused.
+/// Lower bounds and denials that an image contains (`/etc/cvm-init/floors.json`): an attacker cannot present older collateral than was
+/// public when the image was built, and platforms with properties that the builder denies are refused.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Floors {
-    /// When the image was built, Unix seconds: no clock is believed that says earlier.
+    /// When the image was built, Unix seconds: an earlier time on any clock is wrong.
     pub built: u64,
     /// Lowest `tcbEvaluationDataNumber` of TCB info and QE identity.
     pub tcb_evaluation: u32,
@@ -32,16 +33,17 @@ pub struct Floors {
     /// Advisories that must not apply to a platform, such as `INTEL-SA-00960`.
     #[serde(default)]
     pub advisories_denied: Vec<String>,
-    /// Properties of platforms that are not accepted.
+    /// Platform properties that are not accepted.
     #[serde(default)]
     pub platforms_denied: Vec<PlatformProperty>,
-    /// Who may have signed the quoting enclave where no collateral says it: MRSIGNER, hex. Empty: anyone, which means nothing.
+    /// Accepted signers of the quoting enclave for verification without collateral: MRSIGNER, hex. Empty: any signer, which gives no
+    /// protection.
     #[serde(default, deserialize_with = "measurements")]
     pub qe_signers: Vec<[u8; 32]>,
 }
 
 impl Default for Floors {
-    /// Nothing is too old, nothing is denied.
+    /// No lower bounds and no denials.
     fn default() -> Self {
         Self {
             built: 0,
@@ -56,7 +58,7 @@ impl Default for Floors {
 }
 
 impl Floors {
-    /// Reads `floors.json`. An unknown field is an error: its writer counts on it.
+    /// Parses `floors.json`. An unknown field is an error, since it may be a restriction.
     ///
     /// # Errors
     /// As `serde_json`.
@@ -65,7 +67,7 @@ impl Floors {
     }
 }
 
-/// What a PCK certificate says of its platform, where it does (Platform CA only).
+/// A property of a platform in its PCK certificate (Platform CA only).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlatformProperty {
@@ -73,80 +75,95 @@ pub enum PlatformProperty {
     Smt,
     /// Packages can be added later.
     Dynamic,
-    /// Intel's registration service keeps the platform's root keys.
+    /// Intel's registration service stores the platform's root keys.
     CachedKeys,
 }
 
-/// Which TCBs are good enough.
+/// Translates dcap-qvl's status; `None` for `Revoked`, which no policy may accept.
+pub(crate) const fn acceptable(status: DcapStatus) -> Option<TcbStatus> {
+    Some(match status {
+        DcapStatus::UpToDate => TcbStatus::UpToDate,
+        DcapStatus::SWHardeningNeeded => TcbStatus::SwHardeningNeeded,
+        DcapStatus::ConfigurationNeeded => TcbStatus::ConfigurationNeeded,
+        DcapStatus::ConfigurationAndSWHardeningNeeded => TcbStatus::ConfigurationAndSwHardeningNeeded,
+        DcapStatus::OutOfDate => TcbStatus::OutOfDate,
+        DcapStatus::OutOfDateConfigurationNeeded => TcbStatus::OutOfDateConfigurationNeeded,
+        DcapStatus::TDRelaunchAdvised => TcbStatus::TdRelaunchAdvised,
+        DcapStatus::TDRelaunchAdvisedConfigurationNeeded => TcbStatus::TdRelaunchAdvisedConfigurationNeeded,
+        DcapStatus::Revoked => return None,
+    })
+}
+
+/// Which TCBs are accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TcbDemand {
-    /// Collateral must say one of these; `Revoked` never counts.
+    /// Collateral must give one of these statuses.
     Statuses(Vec<TcbStatus>),
-    /// Signatures up to the anchor, and no word on revocation or TCB: collateral is not looked at.
+    /// Signatures up to the anchor only. Collateral is not used, so revocation and TCB are unknown.
     Signature,
 }
 
-/// Which platforms are believed.
+/// Which platforms, enclaves and trust domains are accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// Which TCBs.
+    /// Accepted TCBs.
     pub tcb: TcbDemand,
-    /// What the image brings along.
+    /// Lower bounds and denials of the image.
     pub floors: Floors,
-    /// Platform instance ids or PPIDs, 16 bytes each; empty: any platform.
+    /// Accepted platform instance ids or PPIDs, 16 bytes each; empty: any platform.
     pub platforms: Vec<Vec<u8>>,
-    /// What an SGX enclave must be; says nothing of trust domains.
-    pub enclave: EnclavePolicy,
-    /// What a trust domain must be; says nothing of enclaves.
-    pub domain: DomainPolicy,
+    /// Rules for SGX enclaves.
+    pub sgx: SgxPolicy,
+    /// Rules for trust domains.
+    pub td: TdPolicy,
 }
 
 impl Policy {
-    /// Vault nodes of these builds (MRENCLAVE).
+    /// The policy for vault nodes of these builds (MRENCLAVE).
     #[must_use]
     pub fn of_nodes(mrenclaves: Vec<[u8; 32]>, tcb: TcbDemand, floors: Floors) -> Self {
-        let enclave = EnclavePolicy { mrenclaves: Some(mrenclaves), ..EnclavePolicy::default() };
-        Self { tcb, floors, platforms: Vec::new(), enclave, domain: DomainPolicy::default() }
+        let sgx = SgxPolicy { mrenclaves: Some(mrenclaves), ..SgxPolicy::default() };
+        Self { tcb, floors, platforms: Vec::new(), sgx, td: TdPolicy::default() }
     }
 }
 
-/// What an SGX enclave must be. Never a debug one, never one with provisioning or launch keys.
+/// Rules for SGX enclaves. Enclaves in debug mode or with access to provisioning or launch keys are always refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EnclavePolicy {
-    /// The builds; `None` compares none, and is not what a [`crate::VerifiedNode`] can be made with.
+pub struct SgxPolicy {
+    /// Accepted builds; `None`: any, which [`crate::verify_node`] refuses.
     pub mrenclaves: Option<Vec<[u8; 32]>>,
-    /// CONFIGID, which the host chooses when it starts an enclave with key separation and sharing; zero without.
+    /// CONFIGID, which the host chooses when it starts an enclave with Key Separation and Sharing; zero without it.
     pub config_id: [u8; 64],
 }
 
-impl Default for EnclavePolicy {
+impl Default for SgxPolicy {
     fn default() -> Self {
         Self { mrenclaves: None, config_id: [0; 64] }
     }
 }
 
-/// What a trust domain must be. Never in debug or profiling mode, migratable, or bound to a service domain.
+/// Rules for trust domains. Those in debug or profiling mode, migratable ones, and those bound to a service TD are always refused.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DomainPolicy {
-    /// Attributes that are accepted besides SEPT_VE_DISABLE: PKS, KL, PERFMON and others, as bits of TDATTRIBUTES.
+pub struct TdPolicy {
+    /// Bits of TDATTRIBUTES that are accepted beside SEPT_VE_DISABLE: KL, PERFMON and others.
     pub attributes_allowed: u64,
-    /// SHA-384 each; absent: not compared.
+    /// Measurement of the TDX module. This and the following: SHA-384; absent: not compared.
     pub mrseam: Option<[u8; 48]>,
-    /// What was loaded when the domain was built.
+    /// Measurement of the initial contents.
     pub mrtd: Option<[u8; 48]>,
-    /// The four registers that software extends.
+    /// The runtime measurement registers RTMR0 to RTMR3.
     pub rtmrs: [Option<[u8; 48]>; 4],
-    /// What the host wrote at creation.
+    /// Set by the host at creation.
     pub mrconfigid: Option<[u8; 48]>,
-    /// What the host wrote at creation.
+    /// Set by the host at creation.
     pub mrowner: Option<[u8; 48]>,
-    /// What the host wrote at creation.
+    /// Set by the host at creation.
     pub mrownerconfig: Option<[u8; 48]>,
 }
 
 fn measurements<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<[u8; 32]>, D::Error> {
     let texts: Vec<String> = Vec::deserialize(deserializer)?;
-    let parse = |text: &String| hex32(text).ok_or_else(|| serde::de::Error::custom("MRSIGNER is not 64 hex digits"));
+    let parse = |text: &String| hex32(text).ok_or_else(|| serde::de::Error::custom("MRSIGNER: expected 64 hexadecimal digits"));
     texts.iter().map(parse).collect()
 }
 

@@ -1,58 +1,56 @@
-//! Why a platform's TCB is not good enough: what an operator has to update, or to accept.
+//! Why a platform's TCB is not accepted: what an operator must update or accept.
 
 use dcap_qvl::tcb_info::TcbInfo;
 use dcap_qvl::{QuoteClaims, SvnComponent, SvnShortfall};
 
-use crate::policy::TcbStatus;
-use crate::verdict::tee_tcb_svn;
+use crate::appraisal::tee_tcb_svn;
+use crate::policy::{TcbStatus, acceptable};
 
-/// A TCB status that policy does not accept, and what it comes of. Intel signed all of it.
+/// A TCB status that policy does not accept, and its causes. Intel signed all of the values.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TcbRefusal {
-    /// What the platform, the TDX module and the quoting enclave have together.
+pub struct TcbShortfall {
+    /// Status of platform, TDX module and quoting enclave together.
     pub status: TcbStatus,
-    /// The rest; absent where the platform is revoked.
+    /// The causes, where they are known.
     pub details: Option<Box<TcbDetails>>,
 }
 
-/// What a status comes of.
+/// The causes of a status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TcbDetails {
     /// `tcbEvaluationDataNumber` of the collateral.
     pub evaluation: u32,
-    /// What is below the nearest level of the platform that policy accepts; empty: nothing, so the TDX module, the quoting enclave or the
-    /// configuration is what counts.
+    /// Components below the nearest platform level that policy accepts. Empty: the TDX module, the quoting enclave or the configuration
+    /// is the cause.
     pub short: Vec<SvnShortfall>,
     /// Intel's advisories that apply.
     pub advisories: Vec<String>,
 }
 
-impl TcbRefusal {
-    /// A status with nothing that explains it.
+impl TcbShortfall {
+    /// A status without details.
     #[must_use]
     pub const fn bare(status: TcbStatus) -> Self {
         Self { status, details: None }
     }
 
-    pub(crate) fn of(claims: &QuoteClaims, info: &TcbInfo, accepted: &[TcbStatus]) -> Self {
-        if claims.tcb.status == TcbStatus::Revoked {
-            return Self::bare(TcbStatus::Revoked); // never accepted
-        }
+    pub(crate) fn of(status: TcbStatus, claims: &QuoteClaims, info: &TcbInfo, accepted: &[TcbStatus]) -> Self {
         let pck = &claims.platform.pck;
-        let levels = info.tcb_levels.iter().filter(|level| accepted.contains(&level.tcb_status));
+        let levels =
+            info.tcb_levels.iter().filter(|level| acceptable(level.tcb_status).is_some_and(|status| accepted.contains(&status)));
         let short = levels.filter_map(|level| level.shortfalls(&pck.cpu_svn, pck.pce_svn, tee_tcb_svn(&claims.report)).ok());
         let details = TcbDetails {
             evaluation: claims.tcb.eval_data_number,
             short: short.min_by_key(Vec::len).unwrap_or_default(),
             advisories: claims.tcb.advisory_ids.clone(),
         };
-        Self { status: claims.tcb.status, details: Some(Box::new(details)) }
+        Self { status, details: Some(Box::new(details)) }
     }
 }
 
-impl std::error::Error for TcbRefusal {}
+impl std::error::Error for TcbShortfall {}
 
-impl std::fmt::Display for TcbRefusal {
+impl std::fmt::Display for TcbShortfall {
     /// `TCB status OutOfDate is not accepted (to accept it, add OutOfDate to the list); TCB evaluation set 20; below an accepted level:
     /// CPUSVN[0] 9 of 11; advisories: ...`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

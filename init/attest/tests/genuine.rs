@@ -1,17 +1,17 @@
-//! Genuine quotes of real platforms at their own time, under Intel's root: tests/vectors/genuine says where each is from.
+//! Genuine quotes of real platforms at their own time, under Intel's root. tests/vectors/genuine lists their sources.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects")]
 
 use std::path::PathBuf;
 
-use TcbStatus::{OutOfDate, OutOfDateConfigurationNeeded, SWHardeningNeeded, TDRelaunchAdvised, UpToDate};
+use TcbStatus::{OutOfDate, OutOfDateConfigurationNeeded, SwHardeningNeeded, TdRelaunchAdvised, UpToDate};
 use attest::{
-    Anchor, Checks, Claimed, Collateral, Document, DomainPolicy, EnclavePolicy, Evidence, Floors, Policy, Refusal, Tcb,
-    TcbDemand, TcbStatus, verify,
+    Anchor, Appraisal, Checks, ClaimedPlatform, Collateral, Document, Floors, Policy, SgxPolicy, Tcb, TcbDemand, TcbStatus,
+    TdPolicy, VerifyError, verify,
 };
 
 const INTEL: &[u8] = include_bytes!("../../../initrd/anchors/intel-sgx-root.der");
 
-/// Intel's quoting enclaves, SGX and TDX: their MRSIGNER stands in every QE identity here.
+/// Floors with the MRSIGNER of Intel's quoting enclaves, SGX and TDX, as every QE identity here contains it.
 fn floors() -> Floors {
     Floors::from_json(
         br#"{"built":0,"tcb_evaluation":0,"root_crl":0,"pck_crl":0,
@@ -21,18 +21,13 @@ fn floors() -> Floors {
     .unwrap()
 }
 
-fn believe(name: &str, demand: TcbDemand, now: u64) -> Result<Evidence, Refusal> {
+fn verify_sample(name: &str, demand: TcbDemand, now: u64) -> Result<Appraisal, VerifyError> {
     let folder = PathBuf::from("../../tests/vectors/genuine").join(name);
     let quote = std::fs::read(folder.join("quote.bin")).unwrap();
     let collateral = Collateral::from_json(&std::fs::read(folder.join("collateral.json")).unwrap()).unwrap();
-    let policy = Policy {
-        tcb: demand,
-        floors: floors(),
-        platforms: Vec::new(),
-        enclave: EnclavePolicy::default(),
-        domain: DomainPolicy::default(),
-    };
-    assert!(Claimed::of(&quote).is_some(), "{name}");
+    let policy =
+        Policy { tcb: demand, floors: floors(), platforms: Vec::new(), sgx: SgxPolicy::default(), td: TdPolicy::default() };
+    assert!(ClaimedPlatform::of(&quote).is_some(), "{name}");
     verify(&quote, Some(&collateral), &Anchor::from_der(INTEL.to_vec()), &policy, now, &mut Checks::kept())
 }
 
@@ -44,62 +39,65 @@ fn earliest_of(name: &str) -> Option<u64> {
 }
 
 fn any() -> TcbDemand {
-    let all = [UpToDate, SWHardeningNeeded, OutOfDate, OutOfDateConfigurationNeeded, TDRelaunchAdvised];
+    let all = [UpToDate, SwHardeningNeeded, OutOfDate, OutOfDateConfigurationNeeded, TdRelaunchAdvised];
     TcbDemand::Statuses(all.to_vec())
 }
 
-/// Name, Unix seconds inside its windows, what Intel says of it.
+/// Name, Unix seconds within its validity, TCB status by Intel.
 const BELIEVED: &[(&str, u64, TcbStatus)] = &[
     ("dcap-qvl-tdx_quote", 1_751_623_200, UpToDate), // 2025-07-04, TDX 1.5 module
     ("dcap-qvl-tdx_quote_td15ex", 1_792_000_000, UpToDate), // 2026-10-14, version 5, extended body
     ("dcap-qvl-20a06f", 1_758_093_720, UpToDate),    // 2025-09-17
     ("trustee-tdx-03", 1_762_289_100, OutOfDate),    // 2025-11-04, module TDX_03
-    ("openenclave-module-update", 1_741_604_640, TDRelaunchAdvised), // 2025-03-10, module updated under a running domain
-    ("automata-sgx", 1_719_814_260, SWHardeningNeeded), // 2024-07-01
+    ("openenclave-module-update", 1_741_604_640, TdRelaunchAdvised), // 2025-03-10, module updated under a running domain
+    ("automata-sgx", 1_719_814_260, SwHardeningNeeded), // 2024-07-01
     ("raiko-sgx", 1_710_603_360, OutOfDateConfigurationNeeded), // 2024-03-16
 ];
 
 #[test]
-fn each_is_believed_at_its_own_time_with_the_status_that_intel_gives() {
+fn each_is_verified_at_its_own_time_with_the_status_that_intel_gives() {
     for (name, now, want) in BELIEVED {
-        let evidence = believe(name, any(), *now).unwrap_or_else(|refusal| panic!("{name}: {refusal}"));
-        let (from, until) = evidence.valid();
-        assert!(matches!(evidence.tcb(), Tcb::Assessed { status, .. } if status == want), "{name}: {:?}", evidence.tcb());
-        // To the second: neither before the last part was issued nor after the first has expired.
+        let appraisal = verify_sample(name, any(), *now).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let (from, until) = appraisal.valid();
+        assert!(matches!(appraisal.tcb(), Tcb::Assessed { status, .. } if status == want), "{name}: {:?}", appraisal.tcb());
+        // Validity is exact to the second.
         assert!((from..=until).contains(now), "{name}");
-        assert!(believe(name, any(), from - 1).unwrap_err().is_about_time(), "{name}: before");
-        assert!(believe(name, any(), until + 1).unwrap_err().is_about_time(), "{name}: after");
-        assert!(believe(name, any(), from).is_ok() && believe(name, any(), until).is_ok(), "{name}: at its ends");
+        assert!(verify_sample(name, any(), from - 1).unwrap_err().is_about_time(), "{name}: before");
+        assert!(verify_sample(name, any(), until + 1).unwrap_err().is_about_time(), "{name}: after");
+        assert!(verify_sample(name, any(), from).is_ok() && verify_sample(name, any(), until).is_ok(), "{name}: at its ends");
         assert_eq!(earliest_of(name), Some(from), "{name}");
         if *want != UpToDate {
-            let strict = believe(name, TcbDemand::Statuses(vec![UpToDate]), *now);
-            assert!(matches!(strict, Err(Refusal::TcbStatus(refused)) if refused.status == *want), "{name}");
+            let strict = verify_sample(name, TcbDemand::Statuses(vec![UpToDate]), *now);
+            assert!(matches!(strict, Err(VerifyError::TcbStatus(refused)) if refused.status == *want), "{name}");
         }
     }
 }
 
 #[test]
-fn each_is_believed_by_its_signatures_alone() {
+fn each_is_verified_by_its_signatures_alone() {
     for (name, now, _) in BELIEVED {
-        let evidence = believe(name, TcbDemand::Signature, *now).unwrap_or_else(|refusal| panic!("{name}: {refusal}"));
-        assert_eq!(evidence.tcb(), &Tcb::Unknown, "{name}");
+        let appraisal = verify_sample(name, TcbDemand::Signature, *now).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(appraisal.tcb(), &Tcb::Unknown, "{name}");
     }
 }
 
 #[test]
-fn what_is_genuine_and_not_acceptable_is_refused_by_its_own_name() {
+fn genuine_but_unacceptable_quotes_have_their_own_error() {
     let cases = [
-        ("trustee-debug-td", 1_687_939_380, Refusal::Debug),
-        // Before 2021: another certificate of the same root key, PEM blocks on one line; and a debug enclave.
-        ("intel-earlier-root", 1_668_705_600, Refusal::Debug),
-        ("automata-service-domain", 1_750_768_860, Refusal::Domain("bound to a service domain")),
-        ("dcap-qvl-tdx_quote_outdated", 1_772_718_600, Refusal::NoTcbLevel),
-        ("google-spr-e4", 1_687_939_380, Refusal::NoTcbLevel),
-        ("teepot-tcb-info-v2", 1_742_376_120, Refusal::DocumentKind(Document::TcbInfo)),
+        ("trustee-debug-td", 1_687_939_380, VerifyError::Debug),
+        // From before 2021: another certificate of the same root key, PEM blocks on one line. It is a debug enclave.
+        ("intel-earlier-root", 1_668_705_600, VerifyError::Debug),
+        ("automata-service-domain", 1_750_768_860, VerifyError::Td("bound to a service TD")),
+        ("dcap-qvl-tdx_quote_outdated", 1_772_718_600, VerifyError::NoTcbLevel),
+        ("google-spr-e4", 1_687_939_380, VerifyError::NoTcbLevel),
+        ("teepot-tcb-info-v2", 1_742_376_120, VerifyError::DocumentKind(Document::TcbInfo)),
     ];
     for (name, now, want) in cases {
-        assert_eq!(believe(name, any(), now), Err(want), "{name}");
+        assert_eq!(verify_sample(name, any(), now), Err(want), "{name}");
     }
-    // The first TDX modules' domains had no SEPT_VE_DISABLE, and may be attacked without it.
-    assert_eq!(believe("google-spr-e4", TcbDemand::Signature, 1_687_939_380), Err(Refusal::Domain("SEPT_VE_DISABLE is off")));
+    // Domains of the first TDX modules had no SEPT_VE_DISABLE. Without it the host can inject page faults.
+    assert_eq!(
+        verify_sample("google-spr-e4", TcbDemand::Signature, 1_687_939_380),
+        Err(VerifyError::Td("SEPT_VE_DISABLE is off"))
+    );
 }

@@ -1,9 +1,9 @@
-//! The verdict on nodes, through the entry point that PID 1 uses: a real quote at its own time, and minted ones that lie.
+//! Verification of nodes, through the entry point that PID 1 uses: a real quote at its own time, and simulated ones with wrong values.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects")]
 
 use attest::{
-    Anchor, Collateral, Dated, Document, Floors, Frame, FrameError, Policy, Refusal, Tcb, TcbDemand, TcbStatus, Tee,
-    VerifiedNode, verify_node,
+    Anchor, Collateral, Document, Floors, Policy, QuoteHeader, QuoteHeaderError, Tcb, TcbDemand, TcbStatus, Tee, Validity,
+    VerifiedNode, VerifyError, verify_node,
 };
 use dcap::{Pki, Platform, SgxQuote, TdQuote};
 use proptest::prelude::*;
@@ -45,7 +45,7 @@ impl World {
         quote.sign(&self.platform).unwrap()
     }
 
-    fn verify(&self, quote: &[u8], collateral: &Collateral, now: u64) -> Result<VerifiedNode, Refusal> {
+    fn verify(&self, quote: &[u8], collateral: &Collateral, now: u64) -> Result<VerifiedNode, VerifyError> {
         let anchor = Anchor::from_der(self.pki.root_der().to_vec());
         verify_node(quote, &REPORT_DATA, &anchor, Some(collateral), &policy(), now)
     }
@@ -56,7 +56,7 @@ fn policy() -> Policy {
 }
 
 #[test]
-fn window_of_a_node_ends_with_what_else_speaks_for_it() {
+fn validity_of_a_node_ends_with_its_other_proofs() {
     let world = World::new();
     let node = world.verify(&world.quote(|_| ()), &world.collateral(|_| ()), NOW).unwrap();
     let (from, until) = node.valid();
@@ -68,19 +68,19 @@ fn window_of_a_node_ends_with_what_else_speaks_for_it() {
 }
 
 #[test]
-fn real_quote_is_believed_at_its_own_time_and_at_no_other() {
+fn real_quote_is_verified_at_its_own_time_and_at_no_other() {
     let report_data: [u8; 64] = REAL_QUOTE[368..432].try_into().unwrap();
     let mrenclave: [u8; 32] = REAL_QUOTE[112..144].try_into().unwrap();
-    let statuses = vec![TcbStatus::UpToDate, TcbStatus::SWHardeningNeeded, TcbStatus::ConfigurationAndSWHardeningNeeded];
+    let statuses = vec![TcbStatus::UpToDate, TcbStatus::SwHardeningNeeded, TcbStatus::ConfigurationAndSwHardeningNeeded];
     let policy = Policy::of_nodes(vec![mrenclave], TcbDemand::Statuses(statuses), Floors::default());
     let (anchor, collateral) = (Anchor::from_der(INTEL.to_vec()), Collateral::from_json(REAL_COLLATERAL).unwrap());
     let at = |now: u64| verify_node(REAL_QUOTE, &report_data, &anchor, Some(&collateral), &policy, now);
     let node = at(REAL_TIME).unwrap();
     assert_eq!(node.mrenclave(), &mrenclave);
     assert!(node.is_valid_at(REAL_TIME) && node.platform().len() == 16);
-    assert_eq!(at(REAL_TIME + 60 * DAY), Err(Refusal::Expired(Dated::Document(Document::TcbInfo))));
-    assert_eq!(at(REAL_TIME - 60 * DAY), Err(Refusal::Future(Dated::Document(Document::TcbInfo))));
-    // The verdict at a time is what the window says, to the second.
+    assert_eq!(at(REAL_TIME + 60 * DAY), Err(VerifyError::Expired(Validity::Document(Document::TcbInfo))));
+    assert_eq!(at(REAL_TIME - 60 * DAY), Err(VerifyError::Future(Validity::Document(Document::TcbInfo))));
+    // Verification agrees with the validity period to the second.
     let (from, until) = node.valid();
     for (time, want) in [(from - 1, false), (from, true), (until, true), (until + 1, false)] {
         assert_eq!((at(time).is_ok(), node.is_valid_at(time)), (want, want), "{time}");
@@ -88,29 +88,37 @@ fn real_quote_is_believed_at_its_own_time_and_at_no_other() {
 }
 
 #[test]
-fn minted_quote_is_believed_under_its_own_root_only() {
+fn simulated_quote_is_verified_under_its_own_root_only() {
     let (world, other) = (World::new(), World::new());
     let collateral = world.collateral(|_| ());
     let node = world.verify(&world.quote(|_| ()), &collateral, NOW).unwrap();
     assert!(matches!(node.tcb(), Tcb::Assessed { status: TcbStatus::UpToDate, .. }));
-    assert_eq!(other.verify(&world.quote(|_| ()), &collateral, NOW), Err(Refusal::Anchor));
+    assert_eq!(other.verify(&world.quote(|_| ()), &collateral, NOW), Err(VerifyError::Anchor));
     let intel = Anchor::from_der(INTEL.to_vec());
     let refused = verify_node(&world.quote(|_| ()), &REPORT_DATA, &intel, Some(&collateral), &policy(), NOW);
-    assert_eq!(refused, Err(Refusal::Anchor));
+    assert_eq!(refused, Err(VerifyError::Anchor));
 }
 
 #[test]
-fn each_lie_in_a_quote_is_named() {
+fn each_wrong_value_in_a_quote_has_its_own_error() {
     type Change = fn(&mut SgxQuote);
     let world = World::new();
     let collateral = world.collateral(|_| ());
-    let cases: [(&str, Change, Refusal); 6] = [
-        ("debug", |q| q.report.flags |= 2, Refusal::Debug),
-        ("not initialised", |q| q.report.flags &= !1, Refusal::Enclave("not initialised")),
-        ("provisioning key", |q| q.report.flags |= 0x10, Refusal::Enclave("holds provisioning or launch keys")),
-        ("another build", |q| q.report.mrenclave[31] ^= 1, Refusal::Measurement("mrenclave")),
-        ("first byte of the report data", |q| q.report.report_data[0] ^= 1, Refusal::ReportData),
-        ("last byte of the report data", |q| q.report.report_data[63] ^= 1, Refusal::ReportData),
+    let cases: [(&str, Change, VerifyError); 6] = [
+        ("debug", |q| q.report.flags |= 2, VerifyError::Debug),
+        ("not initialised", |q| q.report.flags &= !1, VerifyError::Sgx("not initialised")),
+        ("provisioning key", |q| q.report.flags |= 0x10, VerifyError::Sgx("access to provisioning or launch keys")),
+        (
+            "another build",
+            |q| q.report.mrenclave[31] ^= 1,
+            VerifyError::Mrenclave({
+                let mut other = MRENCLAVE;
+                other[31] ^= 1;
+                other
+            }),
+        ),
+        ("first byte of the report data", |q| q.report.report_data[0] ^= 1, VerifyError::ReportData),
+        ("last byte of the report data", |q| q.report.report_data[63] ^= 1, VerifyError::ReportData),
     ];
     for (name, change, want) in cases {
         let refused = world.verify(&world.quote(change), &collateral, NOW).unwrap_err();
@@ -119,7 +127,7 @@ fn each_lie_in_a_quote_is_named() {
 }
 
 #[test]
-fn each_lie_in_collateral_is_refused() {
+fn each_wrong_value_in_collateral_is_refused() {
     type Change = fn(&mut dcap::Collateral);
     let world = World::new();
     let quote = world.quote(|_| ());
@@ -137,7 +145,7 @@ fn each_lie_in_collateral_is_refused() {
 }
 
 #[test]
-fn numbers_below_the_floor_are_refused_by_name() {
+fn numbers_below_the_floor_have_their_own_error() {
     let world = World::new();
     let (quote, collateral) = (world.quote(|_| ()), world.collateral(|_| ()));
     let anchor = Anchor::from_der(world.pki.root_der().to_vec());
@@ -149,50 +157,50 @@ fn numbers_below_the_floor_are_refused_by_name() {
     for (what, floors) in cases {
         let policy = Policy { floors, ..policy() };
         let refused = verify_node(&quote, &REPORT_DATA, &anchor, Some(&collateral), &policy, NOW);
-        assert_eq!(refused, Err(Refusal::Floor(what)));
+        assert_eq!(refused, Err(VerifyError::Floor(what)));
     }
 }
 
 #[test]
-fn frame_ends_where_the_quote_ends() {
+fn padding_is_cut_off() {
     let world = World::new();
     let quote = world.quote(|_| ());
-    let frame = Frame::parse(&quote).unwrap();
+    let frame = QuoteHeader::parse(&quote).unwrap();
     assert_eq!((frame.tee(), frame.report_data(), frame.bytes().len()), (Tee::Sgx, &REPORT_DATA[..], quote.len()));
     for end in 0..quote.len() {
-        assert!(Frame::parse(&quote[..end]).is_err(), "cut at {end}");
+        assert!(QuoteHeader::parse(&quote[..end]).is_err(), "cut at {end}");
     }
-    let padded = |tail: &[u8]| Frame::parse(&[&quote, tail].concat()).map(|frame| frame.bytes().len());
+    let padded = |tail: &[u8]| QuoteHeader::parse(&[&quote, tail].concat()).map(|frame| frame.bytes().len());
     assert_eq!(padded(&[0; 70]), Ok(quote.len()));
-    assert_eq!(padded(&[0; 4097]), Err(FrameError::Tail));
-    assert_eq!(padded(&[0, 0, 1]), Err(FrameError::Tail));
+    assert_eq!(padded(&[0; 4097]), Err(QuoteHeaderError::Tail));
+    assert_eq!(padded(&[0, 0, 1]), Err(QuoteHeaderError::Tail));
 }
 
 #[test]
-fn td_quotes_are_framed_and_are_no_vaults() {
-    let real = Frame::parse(REAL_TD_QUOTE).unwrap();
+fn td_quotes_are_parsed_and_are_not_nodes() {
+    let real = QuoteHeader::parse(REAL_TD_QUOTE).unwrap();
     assert_eq!((real.tee(), real.report_data()), (Tee::Tdx, &REAL_TD_QUOTE[568..632]));
     let world = World::new();
     let quote = TdQuote::new(REPORT_DATA).sign(&world.platform).unwrap();
-    assert_eq!(Frame::parse(&quote).unwrap().report_data(), REPORT_DATA);
-    assert_eq!(world.verify(&quote, &world.collateral(|_| ()), NOW), Err(Refusal::NotSgx));
+    assert_eq!(QuoteHeader::parse(&quote).unwrap().report_data(), REPORT_DATA);
+    assert_eq!(world.verify(&quote, &world.collateral(|_| ()), NOW), Err(VerifyError::NotSgx));
 }
 
 #[test]
-fn frame_names_what_it_does_not_take() {
+fn each_wrong_header_field_has_its_own_error() {
     type Change = fn(&mut Vec<u8>);
     let quote = World::new().quote(|_| ());
-    let cases: [(&str, Change, FrameError); 5] = [
-        ("version", |q| q[0] = 6, FrameError::Version(6)),
-        ("key type", |q| q[2] = 3, FrameError::KeyType(3)),
-        ("tee type", |q| q[4] = 0x81, FrameError::TeeType(0x81)),
-        ("vendor", |q| q[12] ^= 1, FrameError::Vendor),
-        ("length", |q| q[432] = q[432].wrapping_add(1), FrameError::Short),
+    let cases: [(&str, Change, QuoteHeaderError); 5] = [
+        ("version", |q| q[0] = 6, QuoteHeaderError::Version(6)),
+        ("key type", |q| q[2] = 3, QuoteHeaderError::KeyType(3)),
+        ("tee type", |q| q[4] = 0x81, QuoteHeaderError::TeeType(0x81)),
+        ("vendor", |q| q[12] ^= 1, QuoteHeaderError::Vendor),
+        ("length", |q| q[432] = q[432].wrapping_add(1), QuoteHeaderError::Short),
     ];
     for (name, change, want) in cases {
         let mut spoiled = quote.clone();
         change(&mut spoiled);
-        assert_eq!(Frame::parse(&spoiled), Err(want), "{name}");
+        assert_eq!(QuoteHeader::parse(&spoiled), Err(want), "{name}");
     }
 }
 
@@ -200,12 +208,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn no_bytes_make_the_frame_panic(bytes in proptest::collection::vec(any::<u8>(), 0..1500)) {
-        prop_assert!(Frame::parse(&bytes).is_err() || bytes.len() > 432);
+    fn no_bytes_make_the_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..1500)) {
+        prop_assert!(QuoteHeader::parse(&bytes).is_err() || bytes.len() > 432);
     }
 
     #[test]
-    fn no_flipped_byte_is_believed(at in 0_usize..432, bit in 0_u8..8) {
+    fn no_flipped_byte_is_verified(at in 0_usize..432, bit in 0_u8..8) {
         let world = World::new();
         let mut quote = world.quote(|_| ());
         quote[at] ^= 1 << bit;

@@ -24,8 +24,15 @@ macro_rules! keywords {
             }
 
             /// Parses a value.
-            pub(super) fn parse(text: &str) -> Option<Self> {
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|value| value.as_str() == text)
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
             }
         }
     )* };

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use attest::TcbDemand;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
-use cvmctl::TcbStatus;
+use ctl::TcbStatus;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -23,7 +23,7 @@ pub(crate) use vaults::{
     TermArgs,
 };
 
-/// Deals disk keys to Enclave Vaults and says which images may have them
+/// Deal the keys of data disks to Enclave Vaults, and manage which images get them
 #[derive(Parser)]
 #[command(version)]
 pub(crate) struct Cli {
@@ -37,15 +37,15 @@ pub(crate) enum Command {
     Provision(Box<Provision>),
     /// Print a key policy
     Policy(Policy),
-    /// Put a whole new key policy into force at each vault, in place of the old one, and read it back
+    /// Replace the key policy at each vault by a new one, and read it back
     Promote(Box<Promote>),
-    /// Keys at the vaults: list, info, policy, delete, audit
+    /// List, describe, delete and audit keys at the vaults
     #[command(subcommand)]
     Key(Box<Key>),
-    /// Staged attestation profiles of a key: stage, list, promote, revoke. To promote one adds its guests to those that the policy lets in
+    /// Stage, list, promote and revoke attestation profiles of a key. Promoting a profile adds its guests to those that the policy admits
     #[command(subcommand)]
     Profile(Box<Profile>),
-    /// Make a client key if there is none, and print the hash that a grant's cnf must have
+    /// Generate a client key if FILE does not exist, and print the hash that a grant's cnf must contain
     ClientKey(ClientKey),
     /// The guest's command line: check, explain, reference
     #[command(subcommand)]
@@ -53,12 +53,12 @@ pub(crate) enum Command {
     /// The header of a data disk: check, save, restore
     #[command(subcommand)]
     Header(Header),
-    /// Quotes in files, judged by the guest's own verifier
+    /// Verify and print quotes in files, with the guest's verifier
     #[command(subcommand)]
     Quote(Quote),
-    /// Predict what a machine that boots an image measures, and print the key policy that lets it in
+    /// Predict the measurements of a machine that boots an image, and print the key policy that admits it
     Measure(Box<Measure>),
-    /// Event logs: what firmware, boot loader and cvm-init say they measured
+    /// Verify and print event logs of firmware, boot loader and cvm-init
     #[command(subcommand)]
     Log(Log),
     /// Explain an error code of the failure line (cvm-init: E53 ...): meaning, action, advice; without a code, list all
@@ -99,15 +99,15 @@ pub(crate) fn parse() -> Cli {
 
 #[derive(Subcommand)]
 pub(crate) enum Quote {
-    /// Verify a quote, a line for each check; exit code 0 only if it is believed
+    /// Verify a quote and print each check; exit code 0 only if the quote verifies
     Verify(Box<QuoteVerify>),
-    /// Print what a quote says of itself. Nothing of it is verified
+    /// Print the contents of a quote without verification
     Show(QuoteShow),
 }
 
 #[derive(Args)]
 pub(crate) struct QuoteShow {
-    /// The quote: raw, hex or base64; - is stdin
+    /// Quote: raw, hex or base64; `-` is stdin
     pub(crate) file: PathBuf,
     /// Print one JSON object
     #[arg(long)]
@@ -116,61 +116,61 @@ pub(crate) struct QuoteShow {
 
 #[derive(Args)]
 pub(crate) struct QuoteVerify {
-    /// The quote: raw, hex or base64; - is stdin
+    /// Quote: raw, hex or base64; `-` is stdin
     pub(crate) file: PathBuf,
-    /// The root certificate that its chain must end in, DER or PEM
+    /// Root certificate of the quote's chain, DER or PEM
     #[arg(long, value_name = "FILE")]
     pub(crate) anchor: PathBuf,
-    /// Collateral: a folder (a PCS's answers by name, or JSON in dcap-qvl's form), such a JSON file, or http://HOST:PORT or
-    /// https://HOST:PORT of a PCCS. Intel signed what it serves, so the certificate of https is not verified. Can be repeated
+    /// Collateral: a directory (answers of a PCS by their usual names, or JSON in dcap-qvl's format), such a JSON file, or http://HOST:PORT
+    /// or https://HOST:PORT of a PCCS. Intel signs collateral, so the TLS certificate is not verified. Can be repeated; default: none
     #[arg(long, value_name = "DIR|FILE|URL")]
     pub(crate) collateral: Vec<String>,
-    /// When: RFC 3339 or Unix seconds; default: now
+    /// Time of verification: RFC 3339 or Unix seconds; default: now
     #[arg(long, value_name = "TIME", value_parser = at)]
     pub(crate) at: Option<u64>,
-    /// As the guest's cvm.tcb: uptodate, a comma list of statuses, or signature (no collateral)
+    /// Accepted TCB, as in cvm.tcb: uptodate, a comma-separated list of statuses, or signature (no collateral)
     #[arg(long, value_name = "STATUSES", value_parser = demand, default_value = "UpToDate,SWHardeningNeeded")]
     pub(crate) tcb: TcbDemand,
-    /// The initrd's floors.json
+    /// floors.json of the initrd; default: no lower bounds
     #[arg(long, value_name = "FILE")]
     pub(crate) floors: Option<PathBuf>,
-    /// A platform instance id or PPID that is accepted; any if none is given
+    /// Accepted platform instance id or PPID, 16 bytes; default: any
     #[arg(long = "platform", value_name = "HEX", value_delimiter = ',', value_parser = platform)]
     pub(crate) platforms: Vec<std::vec::Vec<u8>>,
-    /// What the quote must be made for, 64 bytes
+    /// Expected report data, 64 bytes; default: not compared
     #[arg(long, value_name = "HEX", value_parser = bytes::<64>)]
     pub(crate) report_data: Option<[u8; 64]>,
-    /// An enclave's build; any if none is given
+    /// Accepted MRENCLAVE of an enclave; default: any
     #[arg(long = "mrenclave", value_name = "HEX", value_delimiter = ',', value_parser = bytes::<32>)]
     pub(crate) mrenclaves: Vec<[u8; 32]>,
-    /// The TDX module
+    /// Expected MRSEAM, the measurement of the TDX module; default: not compared
     #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
     pub(crate) mrseam: Option<[u8; 48]>,
-    /// What a trust domain was built of
+    /// Expected MRTD; default: not compared
     #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
     pub(crate) mrtd: Option<[u8; 48]>,
-    /// A trust domain's register 0
+    /// Expected RTMR0; default: not compared
     #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
     pub(crate) rtmr0: Option<[u8; 48]>,
-    /// A trust domain's register 1
+    /// Expected RTMR1; default: not compared
     #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
     pub(crate) rtmr1: Option<[u8; 48]>,
-    /// A trust domain's register 2
+    /// Expected RTMR2; default: not compared
     #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
     pub(crate) rtmr2: Option<[u8; 48]>,
-    /// A trust domain's register 3
+    /// Expected RTMR3; default: not compared
     #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
     pub(crate) rtmr3: Option<[u8; 48]>,
-    /// A trust domain's MRCONFIGID
+    /// Expected MRCONFIGID; default: not compared
     #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
     pub(crate) mrconfigid: Option<[u8; 48]>,
-    /// A trust domain's MROWNER
+    /// Expected MROWNER; default: not compared
     #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
     pub(crate) mrowner: Option<[u8; 48]>,
-    /// A trust domain's MROWNERCONFIG
+    /// Expected MROWNERCONFIG; default: not compared
     #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
     pub(crate) mrownerconfig: Option<[u8; 48]>,
-    /// Bits of TDATTRIBUTES that are accepted besides the usual: KL, PERFMON and others
+    /// Further accepted bits of TDATTRIBUTES, such as KL and PERFMON
     #[arg(long, value_name = "HEX", value_parser = bits, default_value = "0")]
     pub(crate) td_attributes_allowed: u64,
     /// Print one JSON object instead of lines
@@ -203,11 +203,10 @@ fn bytes<const N: usize>(text: &str) -> Result<[u8; N], String> {
 }
 
 fn tcb(text: &str) -> Result<TcbStatus, String> {
-    match serde_json::from_value(text.into()) {
-        Ok(TcbStatus::Revoked) => Err("no policy may accept it".to_owned()),
-        Ok(status) => Ok(status),
-        Err(_) => Err("not a status as Intel writes it".to_owned()),
-    }
+    TcbStatus::parse(text).ok_or_else(|| match text {
+        "Revoked" => "no policy may accept Revoked".to_owned(),
+        _ => format!("expected one of {}", TcbStatus::ALL.iter().map(|status| status.as_str()).collect::<Vec<_>>().join(", ")),
+    })
 }
 
 fn demand(text: &str) -> Result<TcbDemand, String> {
@@ -259,7 +258,7 @@ mod tests {
     fn values_are_read_strictly() {
         assert_eq!(bytes::<2>("aBcd"), Ok([0xab, 0xcd]));
         assert!(bytes::<2>("abc").is_err() && bytes::<2>("abcdef").is_err());
-        assert_eq!(tcb("SWHardeningNeeded"), Ok(TcbStatus::SWHardeningNeeded));
+        assert_eq!(tcb("SWHardeningNeeded"), Ok(TcbStatus::SwHardeningNeeded));
         assert_eq!(uuid("00112233-4455-6677-8899-aabbccddeeff"), uuid("00112233445566778899aabbccddeeff"));
         assert!(uuid("0011-22334455-6677-8899-aabbccddeeff").is_err() && uuid("00112233-4455-6677-8899-aabbccddee").is_err());
         assert!(tcb("Revoked").is_err() && tcb("uptodate").is_err());

@@ -1,7 +1,6 @@
-//! Where collateral comes from: folders and files that an operator keeps, and caches (PCCS) on the network.
+//! Sources of collateral: directories and files of the operator, and caches (PCCS) on the network.
 //!
-//! All of it is Intel-signed, so where it comes from is not trusted. That is why a cache may speak plain HTTP, and HTTPS with a
-//! certificate of its own making.
+//! Intel signs collateral, so its source need not be trusted: a cache may use plain HTTP, or HTTPS with a self-signed certificate.
 
 use std::collections::HashMap;
 use std::fs;
@@ -10,53 +9,54 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use attest::{Claimed, Collateral, CollateralError};
-use vault::{CollateralSource, Pccs, PccsError, UnverifiedTls};
+use attest::{ClaimedPlatform, Collateral, CollateralError};
+use pccs::{Pccs, PccsError, UnverifiedTls};
+use ratls::CollateralSource;
 
 use crate::dial;
 
-/// The longest that a cache may take over all of its answers.
+/// Timeout of a cache, for all of its answers together.
 pub const CACHE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The largest file of collateral, in bytes.
 const FILE_MAX: u64 = 1 << 20;
-/// The path that a `pccs_url` of Intel's sgx_default_qcnl.conf ends in; `fetch` adds its own.
+/// The path at the end of `pccs_url` in Intel's sgx_default_qcnl.conf. It is cut off, since `fetch` adds its own paths.
 const QCNL_PATH: &str = "/sgx/certification/v4";
 
-/// Every source that was given, in that order.
+/// All sources, in the order of the command line.
 #[derive(Default)]
 pub struct Sources {
     stored: Vec<Arc<Collateral>>,
     caches: Vec<Cache>,
 }
 
-/// Why a source cannot be one.
+/// Why a source cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// Not readable.
+    /// The file cannot be read.
     #[error("{path}")]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// A file that is not collateral.
+    /// The file is not collateral.
     #[error("{path}")]
     Collateral {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: CollateralError,
     },
-    /// A folder with none in it.
-    #[error("{0}: no collateral in it. Expected a PCS's answers by name, or JSON in dcap-qvl's form")]
+    /// The directory contains no collateral.
+    #[error("{0} contains no collateral: expected answers of a PCS by their usual names, or JSON in dcap-qvl's format")]
     Nothing(PathBuf),
-    /// Not the address of a cache.
-    #[error("{0} is not the address of a cache: expected http://HOST:PORT or https://HOST:PORT")]
+    /// The URL is not the address of a cache.
+    #[error("{0}: expected the address of a cache, http://HOST:PORT or https://HOST:PORT")]
     Url(String),
 }
 
-/// A PCCS, and what it gave or why it did not, for each type of platform that was asked for.
+/// A PCCS, with its result for each platform type that was requested.
 struct Cache {
     url: String,
     is_tls: bool,
@@ -64,14 +64,14 @@ struct Cache {
     host: String,
     /// `host:port`.
     address: String,
-    fetched: Mutex<HashMap<Claimed, Result<Arc<Collateral>, String>>>,
+    fetched: Mutex<HashMap<ClaimedPlatform, Result<Arc<Collateral>, String>>>,
 }
 
 impl Sources {
-    /// Reads what is stored, and takes the addresses of caches. Those are asked only when a quote calls for it.
+    /// Reads stored collateral and parses the addresses of caches, which are contacted only when a quote needs it.
     ///
     /// # Errors
-    /// [`SourceError`] for the first that cannot be a source.
+    /// [`SourceError`] of the first unusable source.
     pub fn open(from: &[String]) -> Result<Self, SourceError> {
         let mut sources = Self::default();
         for from in from {
@@ -84,19 +84,19 @@ impl Sources {
         Ok(sources)
     }
 
-    /// Collateral that is in memory.
+    /// A source of collateral in memory.
     #[must_use]
     pub fn of(collateral: Vec<Collateral>) -> Self {
         Self { stored: collateral.into_iter().map(Arc::new).collect(), caches: Vec::new() }
     }
 
-    /// How much longer a verification may take because caches are asked.
+    /// The time that all caches may add to a verification.
     #[must_use]
     pub fn timeout(&self) -> Duration {
         CACHE_TIMEOUT * u32::try_from(self.caches.len()).unwrap_or(u32::MAX)
     }
 
-    /// Why caches gave nothing, in the words of this program: nothing that they sent is in it.
+    /// The errors of caches. They contain no text that a cache sent.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let of = |cache: &Cache| {
@@ -112,7 +112,7 @@ impl Sources {
 
 impl CollateralSource for Sources {
     fn find(&self, quote: &[u8], deadline: Instant) -> Vec<Arc<Collateral>> {
-        let claimed = Claimed::of(quote);
+        let claimed = ClaimedPlatform::of(quote);
         let fetched = self.caches.iter().filter_map(|cache| cache.fetch_once(claimed?, deadline));
         self.stored.iter().cloned().chain(fetched).collect()
     }
@@ -140,8 +140,8 @@ impl Cache {
         })
     }
 
-    /// Several vaults of one type of platform ask for the same: the first of them waits, and a dead cache costs its time once.
-    fn fetch_once(&self, claimed: Claimed, deadline: Instant) -> Option<Arc<Collateral>> {
+    /// Fetches collateral once for each platform type, so that a cache that does not answer costs its timeout only once.
+    fn fetch_once(&self, claimed: ClaimedPlatform, deadline: Instant) -> Option<Arc<Collateral>> {
         let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
         let result = fetched.entry(claimed).or_insert_with(|| {
             let until = deadline.min(Instant::now() + CACHE_TIMEOUT);
@@ -150,7 +150,7 @@ impl Cache {
         result.as_ref().ok().cloned()
     }
 
-    fn fetch(&self, claimed: Claimed, until: Instant) -> Result<Collateral, PccsError> {
+    fn fetch(&self, claimed: ClaimedPlatform, until: Instant) -> Result<Collateral, PccsError> {
         let pccs = Pccs::at(&self.address);
         let tcp = |deadline| dial::connect(&self.address, deadline).map_err(io::Error::from);
         if self.is_tls {
@@ -161,7 +161,7 @@ impl Cache {
     }
 }
 
-/// Every set in a folder (a PCS's answers by name, and JSON in dcap-qvl's form), or that of one such JSON file.
+/// Reads all sets of collateral in a directory, or the one in a JSON file.
 fn stored(path: &Path) -> Result<Vec<Collateral>, SourceError> {
     let failed = |source| SourceError::File { path: path.to_owned(), source };
     let metadata = fs::metadata(path).map_err(failed)?;
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_of_caches_are_read_strictly() {
+    fn addresses_of_caches_are_parsed_strictly() {
         let read = |url: &str| Cache::parse(url).map(|cache| (cache.is_tls, cache.host, cache.address));
         let is = |tls: bool, host: &str, address: &str| Some((tls, host.to_owned(), address.to_owned()));
         let cases = [

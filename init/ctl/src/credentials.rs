@@ -1,4 +1,4 @@
-//! Who vouches for the operator at the nodes: an issuer's key that is at hand, or tokens that an identity provider issued.
+//! Credentials of the operator at the nodes: a key of the nodes' issuer, or tokens that an identity provider issued.
 
 use serde_json::Value;
 use vault::operator::{NodeText, Token};
@@ -7,10 +7,10 @@ use crate::Error;
 use crate::policy::{self, Owner};
 use crate::token::{GRANT_AUDIENCE, Granted, Signer};
 
-/// How long a token that was given must still be good for, in seconds by the node's clock.
+/// The least remaining validity of a given token, in seconds by the node's clock.
 const LIFE_MIN: u64 = 60;
 
-/// What grants and bearers come from.
+/// The source of grants and bearer tokens.
 #[derive(Default)]
 pub struct Credentials {
     signer: Option<Signer>,
@@ -35,47 +35,47 @@ impl std::ops::Deref for Lent<'_> {
     }
 }
 
-/// Why nothing can be said for the owner.
+/// Why there is no usable credential.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialError {
-    /// No source of grants.
+    /// No source of grants was given.
     #[error("no grant: give --issuer-key, or a JWT of the nodes' identity provider with --grant-fd")]
     NoGrant,
-    /// No source of bearers.
-    #[error("no bearer of the owner: give --issuer-key, or a JWT of the nodes' identity provider with --bearer-fd")]
+    /// No source of bearer tokens was given.
+    #[error("no bearer token of the owner: give --issuer-key, or a JWT of the nodes' identity provider with --bearer-fd")]
     NoBearer,
-    /// An issuer's key signs for someone.
-    #[error("for whom to sign the bearer: give --issuer and --owner-sub")]
+    /// The owner is unknown, for whom the issuer's key would sign.
+    #[error("no owner for the bearer token: give --issuer and --owner-sub")]
     NoOwner,
-    /// The grant that was given.
+    /// The given grant is not usable.
     #[error("the grant: {0}")]
     Grant(TokenMistake),
-    /// The bearer that was given.
-    #[error("the bearer: {0}")]
+    /// The given bearer token is not usable.
+    #[error("the bearer token: {0}")]
     Bearer(TokenMistake),
-    /// It could not be signed.
+    /// Signing failed.
     #[error("signing a token")]
     Sign,
 }
 
-/// Why a token that was given will not do. It is seen before it is sent, and before a key is made.
+/// Why a given token is not usable. It is checked before it is sent, and before a key is generated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenMistake {
-    /// Not JSON.
+    /// The claims are not JSON.
     #[error("its claims are not JSON")]
     Claims,
-    /// A claim says something else than it must.
+    /// A claim has a wrong value.
     #[error("its claim {claim} is {found}; expected {wanted}")]
     Claim {
-        /// Which.
+        /// The claim.
         claim: &'static str,
-        /// What it says.
+        /// Its value.
         found: String,
-        /// What it must say.
+        /// The expected value.
         wanted: String,
     },
-    /// Its end is near or past, by the node's clock.
-    #[error("it ends at {exp} (Unix seconds), and the node's clock says {time}; have a new one issued")]
+    /// The token is expired or expires soon, by the node's clock.
+    #[error("it expires at {exp} (Unix seconds), and the node's clock is at {time}: have a new one issued")]
     Expired {
         /// `exp`.
         exp: u64,
@@ -85,7 +85,7 @@ pub enum TokenMistake {
 }
 
 impl Credentials {
-    /// An issuer's key, PKCS#8 of P-256 in PEM or DER. `kid` names it in the issuer's JWKS, and `audience` is what nodes demand of bearers.
+    /// Uses a key of the issuer: P-256, PKCS#8 in PEM or DER. `kid` is its id in the issuer's JWKS, `audience` the audience of bearer tokens.
     ///
     /// # Errors
     /// [`Error::IssuerKey`].
@@ -93,13 +93,13 @@ impl Credentials {
         Ok(Self { signer: Some(Signer::read(key, kid, audience)?), ..Self::default() })
     }
 
-    /// Tokens that were issued elsewhere.
+    /// Uses tokens of an identity provider.
     #[must_use]
     pub fn given(grant: Option<Token>, bearer: Option<Token>) -> Self {
         Self { signer: None, grant, bearer }
     }
 
-    /// Whether there is something to create keys with, and to speak for the owner with: known before anyone is dialled.
+    /// Checks, before any connection, that there are sources of grants and bearer tokens.
     pub(crate) fn check(&self, creates: bool) -> Result<(), CredentialError> {
         let has = |token: &Option<Token>| token.is_some() || self.signer.is_some();
         if creates && !has(&self.grant) {
@@ -108,18 +108,18 @@ impl Credentials {
         if has(&self.bearer) { Ok(()) } else { Err(CredentialError::NoBearer) }
     }
 
-    /// Whether bearers are signed here, which takes the owner's name.
+    /// Whether bearer tokens are signed here, for which the owner must be known.
     pub(crate) fn signs(&self) -> bool {
         self.bearer.is_none()
     }
 
-    /// The policy that the given grant carries.
+    /// The policy in the given grant.
     #[must_use]
     pub fn granted_policy(&self) -> Option<Value> {
         self.grant.as_ref()?.claims()?.get("policy").cloned()
     }
 
-    /// Speaks for `owner`; whoever the bearer names, if none is given.
+    /// A bearer token for `owner`; without `owner`, the given token for any owner.
     pub(crate) fn bearer(&self, owner: Option<&Owner>, time: u64) -> Result<Lent<'_>, CredentialError> {
         if let Some(token) = &self.bearer {
             check_bearer(token, owner, time).map_err(CredentialError::Bearer)?;
@@ -129,7 +129,7 @@ impl Credentials {
         Ok(Lent::Made(signer.bearer(owner.ok_or(CredentialError::NoOwner)?, time)?))
     }
 
-    /// Grants one key, at a node whose clock says `time`.
+    /// A grant for one key, at a node whose clock is at `time`.
     pub(crate) fn grant(&self, owner: &Owner, granted: &Granted<'_>, time: u64) -> Result<Lent<'_>, CredentialError> {
         if let Some(token) = &self.grant {
             check_grant(token, owner, granted, time).map_err(CredentialError::Grant)?;
@@ -165,9 +165,9 @@ fn check_grant(token: &Token, owner: &Owner, granted: &Granted<'_>, time: u64) -
     let scope = claims.get("scope").and_then(Value::as_str).unwrap_or_default();
     let is_inside = |scope: &str| granted.handle.strip_prefix(scope).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     if scope.is_empty() || !is_inside(scope) {
-        return Err(wrong("scope", format!("{} or what it begins with before a slash", granted.handle)));
+        return Err(wrong("scope", format!("{} or a prefix of it that ends before a slash", granted.handle)));
     }
-    // Without cnf the grant would be bound to an attested app, which an operator is not.
+    // Without cnf the grant would be bound to an attested app, and an operator is not one.
     if claims.pointer("/cnf/x5t#S256").and_then(Value::as_str) != Some(granted.thumbprint) {
         return Err(wrong("cnf", format!("{{\"x5t#S256\":\"{}\"}}, the hash of --client-key", granted.thumbprint)));
     }
@@ -175,7 +175,7 @@ fn check_grant(token: &Token, owner: &Owner, granted: &Granted<'_>, time: u64) -
     if let Some(difference) = differences.first() {
         return Err(TokenMistake::Claim {
             claim: "policy",
-            found: format!("another at {}", difference.place),
+            found: format!("different at {}", difference.place),
             wanted: "the policy that was given".to_owned(),
         });
     }
@@ -192,7 +192,7 @@ fn expect(claims: &Value, claim: &'static str, wanted: &str) -> Result<(), Token
 }
 
 fn check_life(claims: &Value, time: u64) -> Result<(), TokenMistake> {
-    // RFC 7519: a NumericDate may have a fraction.
+    // A NumericDate may have a fraction (RFC 7519).
     let exp = claims.get("exp").and_then(|exp| exp.as_u64().or_else(|| exp.as_f64()?.trunc().to_string().parse().ok()));
     match exp {
         Some(exp) if exp > time + LIFE_MIN => Ok(()),
@@ -244,9 +244,9 @@ mod tests {
             ("key_type", json!("Aes256GcmKey"), "its claim key_type is"),
             ("exportable", json!("true"), "its claim exportable is \"true\"; expected true"),
             ("cnf", json!(null), "its claim cnf is null; expected {\"x5t#S256\":\"print\"}"),
-            ("policy", json!({ "version": 2 }), "its claim policy is another at /version"),
-            ("exp", json!(1060), "it ends at 1060 (Unix seconds), and the node's clock says 1000"),
-            ("exp", json!("soon"), "it ends at 0"),
+            ("policy", json!({ "version": 2 }), "its claim policy is different at /version"),
+            ("exp", json!(1060), "it expires at 1060 (Unix seconds), and the node's clock is at 1000"),
+            ("exp", json!("soon"), "it expires at 0"),
         ];
         for (claim, value, want) in cases {
             let said = with(claim, value.clone()).unwrap_err();

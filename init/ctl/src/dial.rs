@@ -1,4 +1,4 @@
-//! TCP to a name or an address, by a deadline.
+//! TCP connections to a name or an address, with a deadline.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
@@ -6,12 +6,12 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
-/// Why there is no connection.
+/// Why a connection failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DialError {
-    /// Neither an address nor a name that resolves.
+    /// The name does not resolve.
     Resolve(io::ErrorKind),
-    /// Nobody answers there.
+    /// No address accepted the connection.
     Connect(io::ErrorKind),
 }
 
@@ -22,7 +22,7 @@ impl From<DialError> for io::Error {
     }
 }
 
-/// Connects to the first address of the name (`host:port`) that answers; all of them together have until `deadline`.
+/// Connects to the first address of the name (`host:port`) that accepts. `deadline` is for all addresses together.
 pub(crate) fn connect(address: &str, deadline: Instant) -> Result<TcpStream, DialError> {
     let mut last = DialError::Resolve(io::ErrorKind::NotFound);
     let mut candidates = resolve(address, deadline)?;
@@ -42,7 +42,7 @@ pub(crate) fn connect(address: &str, deadline: Instant) -> Result<TcpStream, Dia
     Err(last)
 }
 
-/// The addresses of a name, last first. The system's resolver knows no deadline, so it is left behind when it takes too long.
+/// The addresses of a name, last first. The system's resolver has no timeout, so its thread is abandoned at the deadline.
 fn resolve(address: &str, deadline: Instant) -> Result<Vec<SocketAddr>, DialError> {
     let (sender, answer) = mpsc::channel();
     let name = address.to_owned();

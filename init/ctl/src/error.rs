@@ -1,4 +1,4 @@
-//! Why keys were not dealt or policies not changed, and what stands at the vaults now.
+//! Errors of commands that connect to vaults, with the state in which they leave the vaults.
 
 use std::fmt;
 use std::io;
@@ -9,70 +9,70 @@ use crate::credentials::CredentialError;
 use crate::dial::DialError;
 use crate::policy::Problem;
 
-/// The most parts of one error that are told. A guest names at most 16 vaults.
+/// The most parts of one error that are printed. A guest's command line names at most 16 vaults.
 const LISTED_MAX: usize = 32;
 
-/// Why a command did not do what it was asked.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No threshold: 2 <= t <= n <= 255.
-    #[error("a threshold of {needed} of {dealt} vaults: expected 2 <= t <= n <= 255, for --threshold t and n times --vault")]
+    #[error("threshold {needed} of {dealt} vaults: expected 2 <= t <= n <= 255, for --threshold t and n times --vault")]
     Threshold {
         /// t.
         needed: usize,
         /// n.
         dealt: usize,
     },
-    /// A guest would refuse the words that name this key.
+    /// A guest would refuse the arguments for this key.
     #[error("the guest's command line")]
     Words(#[source] cmdline::Error),
-    /// A mistake that nodes accept and that costs the key. No vault was dialled.
+    /// The policy has a mistake that nodes would accept. No vault was contacted.
     #[error("the key policy is refused before it is sent: {}", list(.0))]
     Policy(Vec<Problem>),
-    /// Without an owner nobody could change or delete the key.
-    #[error("the key policy names no owner (principals.owner.Oidc)")]
+    /// Without an owner the key could not be changed or deleted.
+    #[error("the key policy names no owner: expected principals.owner.Oidc")]
     NoOwner,
-    /// A promotion that lets nobody in would lock every guest out. (Provisioning may: images are promoted when they are known.)
-    #[error("the key policy names no guest (principals.tees)")]
+    /// The new policy would exclude every guest. Only `provision` allows this, since images can be promoted later.
+    #[error("the key policy names no guest: expected at least one in principals.tees")]
     NoGuest,
     /// Not PKCS#8 of a P-256 key with its public half, in PEM or DER.
-    #[error("issuer key: not a P-256 key in PKCS#8")]
+    #[error("issuer key: expected a P-256 key in PKCS#8")]
     IssuerKey,
-    /// Nothing that speaks for the owner, or something that will not do.
+    /// No credential of the owner, or an unsuitable one.
     #[error(transparent)]
     Credential(#[from] CredentialError),
-    /// The operating system's generator.
+    /// The operating system's random number generator failed.
     #[error("random numbers")]
     Random,
-    /// Our own TLS key.
+    /// The TLS client key could not be generated.
     #[error("client key")]
-    Identity(#[source] vault::Error),
-    /// At least one vault is not as it must be, so none was sent a share.
+    Identity(#[source] ratls::Error),
+    /// At least one vault is not ready, so no share was sent.
     #[error("no share was sent to any vault: {}", list(.0))]
     NotReady(Vec<Failure>),
-    /// A vault did not take its share after others may have.
+    /// A vault did not store its share after others may have stored theirs.
     #[error("{failure}; {}", unfinished(deleted, left, undo))]
     Unfinished {
-        /// The vault at which it ended.
+        /// The vault that failed.
         failure: Box<Failure>,
-        /// Vaults at which the key was deleted again, or was not after all.
+        /// Vaults at which the key was deleted again, or was never stored.
         deleted: Vec<String>,
-        /// Vaults that hold or may hold a share still, and why it was not deleted.
+        /// Vaults that may still hold a share, and why it was not deleted.
         left: Vec<Failure>,
         /// The command that deletes it later.
         undo: String,
     },
-    /// Staged profiles have numbers of their own at each node.
+    /// Each node numbers its staged profiles separately.
     #[error("a number names a profile at one node only: give one --vault, or the profile itself with --profile")]
     ProfileNumber,
 }
 
-/// One vault that did not do its part.
+/// The failure of one vault.
 #[derive(Debug)]
 pub struct Failure {
-    /// Its address as it was given.
+    /// Its address, as on the command line.
     pub vault: String,
-    /// Why.
+    /// The reason.
     pub cause: Cause,
 }
 
@@ -83,93 +83,93 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
-    /// Why, and what to do about it.
+    /// The reason, and what to do about it.
     #[must_use]
     pub fn reason(&self) -> String {
         format!("{}{}", chain(&self.cause), self.cause.hint())
     }
 }
 
-/// Why a vault did not do its part.
+/// Why a vault failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Cause {
-    /// Neither an address nor a name that resolves.
+    /// The name did not resolve.
     #[error("resolving the address: {0}")]
     Resolve(io::ErrorKind),
-    /// No connection.
+    /// The connection failed.
     #[error("connecting: {0}")]
     Connect(io::ErrorKind),
-    /// The operating system's generator.
+    /// The operating system's random number generator failed.
     #[error("random numbers")]
     Random,
-    /// A key of this name is there: it is never overwritten.
+    /// A key of this name exists; it is never overwritten.
     #[error("key already exists")]
     Exists,
-    /// Before the node was proved; texts of the peer are not in it.
+    /// The session failed before the node was verified. The message contains no text of the peer.
     #[error(transparent)]
-    Vault(#[from] vault::Error),
-    /// Its evidence was not verified, and caches of collateral failed.
+    Vault(#[from] ratls::Error),
+    /// Verification failed, and caches of collateral failed.
     #[error("{}; collateral: {}", chain(why), caches.join("; "))]
     Unverified {
-        /// What the verifier says.
+        /// The error of verification.
         why: Box<Cause>,
-        /// What each cache failed with.
+        /// The error of each cache.
         caches: Vec<String>,
     },
-    /// After the node was proved. The node's own text is in it, escaped and bounded.
+    /// A request failed. The message contains the node's text, escaped and bounded.
     #[error(transparent)]
     Server(vault::operator::Error),
-    /// Nothing that speaks for the owner at this node.
+    /// No credential of the owner for this node.
     #[error(transparent)]
     Credential(#[from] CredentialError),
-    /// The policy that the node evaluates is another than it was sent.
+    /// The node's policy differs from the one that was sent.
     #[error("the node does not have the policy that was sent: {}", list(.0))]
     PolicyDiffers(Vec<Problem>),
-    /// What is staged would cost the key or let in more than was meant.
+    /// The staged profile has a mistake.
     #[error("the staged profile is not promoted: {}", list(.0))]
     Profile(Vec<Problem>),
-    /// Somebody else changed the policy meanwhile.
-    #[error("the node has policy version {found}; expected {expected}: someone changed it meanwhile")]
+    /// Another client changed the policy meanwhile.
+    #[error("expected policy version {expected}, the node has {found}: another client changed the policy meanwhile")]
     Version {
-        /// What followed from the node's own answer.
+        /// The version that the node reported for the change.
         expected: u64,
-        /// What it has.
+        /// The present version.
         found: u64,
     },
-    /// A key of this name that this command did not make. It is left alone.
+    /// A key of this name that this command did not create. It is not deleted.
     #[error(
-        "a key of this name was created there before this dealing (at {0}, Unix seconds by the node's clock); it is left alone"
+        "a key of this name was created there before this command (at {0}, Unix seconds by the node's clock); it is not deleted"
     )]
     Older(u64),
-    /// Its clock ends a share before it is sent.
+    /// By the node's clock the share would already be expired.
     #[error(
-        "its clock is {seconds} s behind this machine's and the share lives {ttl} s by that clock, so it would be over already; have the \
-         node's clock set, or this machine's if that one is wrong"
+        "its clock is {seconds} s behind this machine's, and the share expires after {ttl} s by that clock, so it would already be expired; \
+         correct the node's clock, or this machine's if that one is wrong"
     )]
     ClockBehind {
-        /// How far.
+        /// Difference of the clocks.
         seconds: u64,
         /// `lifecycle.ttl_seconds`.
         ttl: u64,
     },
     /// No profile like this one is staged.
-    #[error("this profile is not staged there; stage it first (cvmctl profile stage)")]
+    #[error("this profile is not staged there: stage it first (cvmctl profile stage)")]
     NotStaged,
-    /// No profile like this one is staged, so none can be dropped.
+    /// No profile like this one is staged, so none can be revoked.
     #[error("this profile is not staged there, nothing to revoke")]
     NothingToRevoke,
-    /// The node says that it is promoted, and its policy does not have it.
-    #[error("the node says that the profile is in force, and the policy that it answers does not have it")]
+    /// The node reported the profile as promoted, but its policy does not contain it.
+    #[error("the node reports the profile as promoted, but its policy does not contain it")]
     NotInForce,
-    /// Every vault that was asked has the key, or one gave it out or was told another policy.
+    /// Every vault that answered has the key, or one exported it or has another policy than the first.
     #[error(
         "not deleted: this may be the key of a disk in use, which could never be opened again. Every vault that answered has it, or one has \
-         given it out or has another policy than the first. If that is meant, give --even-in-use"
+         exported it or has another policy than the first. To delete it all the same, give --even-in-use"
     )]
     InUse,
-    /// A vault that did not answer may have given the key out.
+    /// A vault that did not answer may have exported the key.
     #[error(
-        "not deleted: {} did not answer, and may have given the key out, so nobody knows whether a disk in use needs it. Try again when every \
+        "not deleted: {} did not answer, and may have exported the key, so a disk in use may need it. Try again when every \
          vault answers, or give --even-in-use",
         .0.join(", ")
     )]
@@ -192,28 +192,26 @@ impl From<vault::operator::Error> for Cause {
 }
 
 impl Cause {
-    /// Whether the vault may have done what it was asked, though we know of no success.
+    /// Whether the vault may have executed the request although no success was reported.
     pub(crate) fn leaves_doubt(&self) -> bool {
         matches!(self, Self::Server(error) if error.leaves_doubt())
     }
 
-    /// What to do about it, where that is not said already.
+    /// What to do about it, if the message does not contain it.
     fn hint(&self) -> String {
         match self {
-            Self::Vault(vault::Error::Node(attest::Refusal::TcbStatus(refused)))
-                if refused.status != attest::TcbStatus::Revoked =>
-            {
-                format!("; --tcb {} would accept it", refused.status)
+            Self::Vault(ratls::Error::Node(attest::VerifyError::TcbStatus(shortfall))) => {
+                format!("; --tcb {} would accept it", shortfall.status)
             }
-            Self::Vault(vault::Error::Collateral(None)) => {
-                ": the node staples none, as real nodes do; give --collateral DIR|FILE|URL".to_owned()
+            Self::Vault(ratls::Error::Collateral(None)) => {
+                ": the node sent none, as is usual; give --collateral DIR|FILE|URL".to_owned()
             }
             _ => String::new(),
         }
     }
 }
 
-/// All of them, as far as a reader can use them: a node may have changed a thousand places.
+/// The parts, separated by semicolons, at most [`LISTED_MAX`] of them.
 fn list(parts: &[impl ToString]) -> String {
     let mut told: Vec<_> = parts.iter().take(LISTED_MAX).map(ToString::to_string).collect();
     if parts.len() > LISTED_MAX {
@@ -236,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unfinished_dealing_says_what_is_left_and_how_to_undo_it() {
+    fn unfinished_dealing_names_what_is_left_and_how_to_undo_it() {
         let failure = |vault: &str, cause| Failure { vault: vault.to_owned(), cause };
         let says = |deleted: &[&str], left: Vec<Failure>| {
             let deleted = deleted.iter().map(ToString::to_string).collect();

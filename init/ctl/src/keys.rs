@@ -1,38 +1,38 @@
-//! Keys that exist: what vaults say of them, and deleting them.
+//! Queries about existing keys, and their deletion.
 
-use vault::Identity;
+use ratls::Identity;
 use vault::operator::{AuditLog, KeyInfo, KeyServer, ListedKey, PolicyInForce, Token};
 
 use crate::nodes::Proved;
 use crate::policy::Owner;
 use crate::{Cause, Credentials, Error, Failure, Node, Nodes};
 
-/// The most entries of a log that a node gives at once.
+/// The most log entries in one answer of a node.
 const LOG_MAX: u32 = 1024;
 
-/// Whom to ask, and as whom.
+/// The vaults, and the credentials for them.
 pub struct Request {
-    /// The vaults, and what they must prove before they see the owner's bearer.
+    /// The vaults, and what they must prove before the owner's bearer token is sent.
     pub nodes: Nodes,
-    /// What speaks for the owner.
+    /// Credentials of the owner.
     pub credentials: Credentials,
-    /// The owner whom an issuer's key signs for; not needed with a bearer that was given.
+    /// The owner in signed bearer tokens; not needed with a given token.
     pub owner: Option<Owner>,
-    /// The client key that is kept; a fresh one otherwise.
+    /// The stored client key; `None`: a new one.
     pub client_key: Option<Identity>,
 }
 
-/// What each vault answered, in the order of the list.
+/// The answers of the vaults, in the order of the list.
 pub type Answers<T> = Vec<Result<(Node, T), Failure>>;
 
-/// A vault and the bearer that it will be shown.
+/// A vault and the bearer token for it.
 struct Asked<'a> {
     vault: Proved,
     bearer: crate::credentials::Lent<'a>,
 }
 
 impl Request {
-    /// Asks every vault. One that fails does not keep the others from answering.
+    /// Sends the request to every vault, also after one fails.
     pub(crate) fn ask<T>(&self, question: impl Fn(&mut dyn KeyServer, &Token) -> Result<T, Cause>) -> Result<Answers<T>, Error> {
         Ok(self.prove()?.into_iter().map(|asked| answer(asked?, &question)).collect())
     }
@@ -58,15 +58,15 @@ fn answer<T>(
     }
 }
 
-/// The keys that the bearer owns at each vault.
+/// Lists the keys of the bearer token's owner at each vault.
 ///
 /// # Errors
-/// What is wrong with the request itself, before anyone is dialled; as in every function here.
+/// Errors in the request itself, before any connection.
 pub fn list(request: &Request) -> Result<Answers<Vec<ListedKey>>, Error> {
     request.ask(|server, bearer| Ok(server.list_keys(bearer)?))
 }
 
-/// What each vault says of a key.
+/// Queries a key at each vault.
 ///
 /// # Errors
 /// As [`list`].
@@ -74,7 +74,7 @@ pub fn info(request: &Request, handle: &str) -> Result<Answers<KeyInfo>, Error> 
     request.ask(|server, bearer| Ok(server.key_info(handle, bearer)?))
 }
 
-/// The policy in force at each vault.
+/// Queries the policy in force at each vault.
 ///
 /// # Errors
 /// As [`list`].
@@ -82,7 +82,7 @@ pub fn policy(request: &Request, handle: &str) -> Result<Answers<PolicyInForce>,
     request.ask(|server, bearer| Ok(server.policy(handle, bearer)?))
 }
 
-/// What was asked of a key at each vault, from entry `since` on, at most `limit` entries.
+/// Queries the audit log of a key at each vault: from entry `since` on, at most `limit` entries.
 ///
 /// # Errors
 /// As [`list`].
@@ -90,18 +90,18 @@ pub fn audit(request: &Request, handle: &str, since: u64, limit: u32) -> Result<
     request.ask(|server, bearer| Ok(server.audit_log(handle, since, limit, bearer)?))
 }
 
-/// What became of a key at a vault.
+/// The result of a deletion at a vault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deleted {
-    /// It is gone.
+    /// The key was deleted.
     Now,
-    /// It was not there.
+    /// The key was absent.
     Absent,
 }
 
-/// Deletes a key. Unless `even_in_use`, only the rest of a dealing that ended halfway is deleted: every vault of the list must answer, one of
-/// them must have no such key, and none may have given it out or have been told another policy. A vault that lost its share would else
-/// make a key in use look like such a rest, and so would a vault that is down and gave the key out. Can be repeated until no vault has it.
+/// Deletes a key. Unless `even_in_use`, only the remainder of an incomplete `provision` is deleted: all vaults of the list answer, at
+/// least one lacks the key, none exported it, and all have the first policy. Otherwise, a vault that lost its share or does not answer
+/// could make a key in use look like such a remainder. Can be repeated until no vault has the key.
 ///
 /// # Errors
 /// As [`list`].
@@ -124,7 +124,7 @@ pub fn delete(request: &Request, handle: &str, even_in_use: bool) -> Result<Answ
     Ok(looked.into_iter().map(|looked| looked.and_then(delete)).collect())
 }
 
-/// Why a key is not taken for the rest of a dealing that ended halfway.
+/// Why a key is not the remainder of an incomplete `provision`.
 enum Kept {
     InUse,
     Unanswered(Vec<String>),
@@ -139,7 +139,7 @@ impl Kept {
     }
 }
 
-/// Judges what all the vaults said. One that did not answer may be the one that gave the key out.
+/// Decides from the answers of all vaults. A vault that did not answer may have exported the key.
 fn why_kept(looked: &[Result<(Asked<'_>, State), Failure>]) -> Option<Kept> {
     let is_somewhere = |wanted| looked.iter().flatten().any(|(_, state)| *state == wanted);
     if is_somewhere(State::Used) {
@@ -152,16 +152,16 @@ fn why_kept(looked: &[Result<(Asked<'_>, State), Failure>]) -> Option<Kept> {
     (!is_somewhere(State::Absent)).then_some(Kept::InUse)
 }
 
-/// What a vault says of a key that is to be deleted.
+/// The state of a key that is to be deleted, at one vault.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Absent,
-    /// Nothing was done with it since it was made.
+    /// Not used since it was created.
     Fresh,
     Used,
 }
 
-/// Looks at a key and at its log. A log too long to be read whole is one of a key in use.
+/// Queries a key and its log. A log that is too long for one answer means that the key is in use.
 fn look<'a>(mut asked: Asked<'a>, handle: &str) -> Result<(Asked<'a>, State), Failure> {
     let server = &mut asked.vault.server;
     let looked = match server.key_info(handle, &asked.bearer) {
@@ -169,8 +169,8 @@ fn look<'a>(mut asked: Asked<'a>, handle: &str) -> Result<(Asked<'a>, State), Fa
         Err(error) => Err(error),
         Ok(info) if info.policy_version != 1 => Ok(State::Used),
         Ok(_) => server.audit_log(handle, 0, LOG_MAX, &asked.bearer).map(|log| {
-            let gave_out = log.entries.iter().any(|entry| entry.op.is("ExportKey") && entry.decision.is("Allowed"));
-            if gave_out || log.next_seq >= LOG_MAX.into() { State::Used } else { State::Fresh }
+            let exported = log.entries.iter().any(|entry| entry.op.is("ExportKey") && entry.decision.is("Allowed"));
+            if exported || log.next_seq >= LOG_MAX.into() { State::Used } else { State::Fresh }
         }),
     };
     match looked {

@@ -1,9 +1,9 @@
-//! `cvmctl log`: logs of what was measured, replayed against the registers, and told for people.
+//! `cvmctl log`: replays event logs against registers, and prints events.
 
 mod logs;
 mod pcrs;
 mod register;
-mod verdict;
+mod replay;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -17,21 +17,21 @@ use crate::run::Error;
 use crate::show as out;
 use logs::{Logs, Told};
 use register::Register;
-use verdict::{Asked, Verdict};
+use replay::{Asked, ReplayResult};
 
-/// What identifies a trust domain (TDATTRIBUTES, .., RTMR0 to RTMR3), in a TDREPORT, and in the body of a quote.
+/// Offsets of the part that identifies a trust domain (TDATTRIBUTES, .., RTMR0 to RTMR3), in a TDREPORT and in the body of a quote.
 const IN_REPORT: usize = 512;
 const IN_BODY: usize = 120;
 const DOMAIN_LEN: usize = 400;
-/// RTMR0 to RTMR3 in it, each 48 bytes.
+/// RTMR0 to RTMR3 in that part, 48 bytes each.
 const RTMRS: std::ops::Range<usize> = 208..DOMAIN_LEN;
 const REPORT_LEN: usize = 1024;
-/// Where the body of a quote begins, and the TEE type of trust domains.
+/// Offset of the body of a quote, and the TEE type of trust domains.
 const BODY_OF_VERSION_4: usize = 48;
 const BODY_OF_VERSION_5: usize = 54;
 const TDX: u32 = 0x81;
 
-/// A register with what it holds, in one hash function.
+/// A register, a hash function, and the register's value.
 type Held = (Register, Hash, Vec<u8>);
 
 /// Prints the events.
@@ -47,25 +47,25 @@ pub(crate) fn show(args: &LogShow) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Replays; exit code 0 only if the logs explain every register that is compared, nothing of them is left uncompared but what was named, and
-/// no record lies about itself.
+/// Replays logs. Exit code 0 only if they explain every compared register, all of their registers are compared or excluded by an option,
+/// and no description contradicts its digest.
 pub(crate) fn judge(args: &LogVerify) -> Result<ExitCode, Error> {
     let logs = Logs::read(&args.files)?;
     let mut registers = args.quote.as_deref().map_or(Ok(Vec::new()), rtmrs)?;
     registers.extend(args.pcrs.as_deref().map_or(Ok(Vec::new()), pcrs::read)?);
     let asked = Asked { registers, rtmrs: &args.rtmrs, only_pcrs: &args.only_pcrs, command_line: args.cmdline.as_deref() };
-    let verdict = Verdict::of(&logs, &asked);
+    let result = ReplayResult::of(&logs, &asked);
     if args.json {
         let events: Vec<Value> = logs.events.iter().map(Told::to_json).collect();
-        out::json(&verdict.to_json(&events))?;
+        out::json(&result.to_json(&events))?;
     } else {
         let shown = if args.verbose { logs.events.iter().map(Told::to_line).collect() } else { Vec::new() };
-        out::lines(&[shown, verdict.to_lines()].concat())?;
+        out::lines(&[shown, result.to_lines()].concat())?;
     }
-    Ok(if verdict.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if result.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The RTMRs of a quote or a TDREPORT. Only where they stand is looked at: whether a quote is one, `cvmctl quote verify` says.
+/// The RTMRs of a quote or a TDREPORT, without verification, which is the purpose of `cvmctl quote verify`.
 fn rtmrs(path: &Path) -> Result<Vec<Held>, Error> {
     let domain = domain(path)?;
     let registers = domain.get(RTMRS).unwrap_or_default();
@@ -75,7 +75,7 @@ fn rtmrs(path: &Path) -> Result<Vec<Held>, Error> {
         .collect())
 }
 
-/// TDATTRIBUTES of a quote or a TDREPORT. Unverified too.
+/// TDATTRIBUTES of a quote or a TDREPORT, without verification.
 pub(crate) fn td_attributes(path: &Path) -> Result<u64, Error> {
     domain(path)?.first_chunk().map(|field| u64::from_le_bytes(*field)).ok_or_else(|| Error::NoDomain(path.to_owned()))
 }
@@ -88,7 +88,7 @@ fn domain(path: &Path) -> Result<Vec<u8>, Error> {
     let start = match (half(0), word(4), half(BODY_OF_VERSION_4)) {
         _ if bytes.len() == REPORT_LEN => Some(IN_REPORT),
         (Some(4), Some(TDX), _) => Some(BODY_OF_VERSION_4 + IN_BODY),
-        // Behind the type of the body: TD 1.0, TD 1.5, TD 1.5 extended.
+        // Body types: TD 1.0, TD 1.5, TD 1.5 extended.
         (Some(5), Some(TDX), Some(2..=4)) => Some(BODY_OF_VERSION_5 + IN_BODY),
         _ => None,
     };

@@ -1,4 +1,4 @@
-//! `cvmctl`: the operator's tool. What people read goes to stderr, what programs read to stdout.
+//! `cvmctl`, the operator's tool. Results go to stdout, explanations and errors to stderr.
 
 mod args;
 mod cmdline;

@@ -1,10 +1,10 @@
-//! `cvmctl measure`: what a machine that boots an image will have measured, and the policy that lets it in.
+//! `cvmctl measure`: predicts the measurements of a machine that boots an image, and prints the policy that admits it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use cvmctl::policy::{Image, key_policy};
+use ctl::policy::{Image, key_policy};
 use eventlog::cel::CAP;
 use eventlog::register::Hash;
 use predict::{Chain, Event, Firmware, Prediction, SecureBoot, direct};
@@ -14,10 +14,10 @@ use crate::args::{Fold, Measure, SecureBootState};
 use crate::run::Error;
 use crate::{show, vaults};
 
-/// What OVMF and TDVF add to the command line where the hypervisor gives them an initrd.
+/// Added by OVMF and TDVF to the command line if the hypervisor passes an initrd.
 const INITRD: &str = " initrd=initrd";
 
-/// Predicts; the policy goes to stdout, everything for people to stderr.
+/// Predicts. The policy goes to stdout, explanations to stderr.
 pub(crate) fn predict(args: Measure) -> Result<ExitCode, Error> {
     vaults::check_machine(&args.guest)?;
     let (how, prediction) = prediction(&args)?;
@@ -43,7 +43,7 @@ pub(crate) fn predict(args: Measure) -> Result<ExitCode, Error> {
     if mrtd.is_none()
         && let Some(place) = policy.pointer_mut("/principals/tees/0/Tee/measurements/0/Tdx/mrtd")
     {
-        // No node takes it so: it is for someone to fill in.
+        // Nodes refuse this placeholder; the operator must replace it.
         *place = Value::Null;
     }
     if args.json {
@@ -56,13 +56,14 @@ pub(crate) fn predict(args: Measure) -> Result<ExitCode, Error> {
     lines.push(format!("{how}: RTMR2 {} (after the cap: in quotes of the running system)", hex::encode(capped(&image))));
     lines.push(match mrtd {
         Some(mrtd) => format!("{how}: MRTD {}", hex::encode(mrtd)),
-        None => "MRTD is the firmware's: give --firmware or --mrtd, or fill it into the policy".to_owned(),
+        None => "MRTD depends on the firmware: give --firmware or --mrtd, or write it into the policy".to_owned(),
     });
     lines.push(match args.rtmr0 {
         Some(_) => {
-            "RTMR0 is in the policy: read it back from each node, since one that does not know the field drops it".to_owned()
+            "RTMR0 is in the policy: read the policy back from each node, since a node that does not know the field drops it"
+                .to_owned()
         }
-        None => "RTMR0 is not in the policy: the host may give the machine any memory, CPUs, devices and ACPI tables".to_owned(),
+        None => "RTMR0 is not in the policy: memory, CPUs, devices and ACPI tables of the machine are not checked".to_owned(),
     });
     lines.extend(vaults::warnings(&policy, &args.facts));
     show::problem(&lines)?;
@@ -89,7 +90,7 @@ fn prediction(args: &Measure) -> Result<(&'static str, Prediction), Error> {
     }
 }
 
-/// An image without a boot loader: kernel, initrd and command line stand beside it.
+/// Predicts an image without a boot loader, with kernel, initrd and command line from the files beside it.
 fn beside(image: &Path) -> Result<Prediction, Error> {
     let part = |extension: &str| image.with_extension(extension);
     let (kernel, initrd) = (bytes(&part("vmlinuz"))?, bytes(&part("initrd"))?);
@@ -100,12 +101,12 @@ fn beside(image: &Path) -> Result<Prediction, Error> {
     boot.predict().map_err(|source| Error::Image { path: part("vmlinuz"), source })
 }
 
-/// A kernel, an initrd or a firmware: files of the operator's own.
+/// Reads a kernel, an initrd or a firmware. These are the operator's files, so the size is not limited.
 fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
     fs::read(path).map_err(|source| Error::File { path: PathBuf::from(path), source })
 }
 
-/// RTMR2 after PID 1 has extended the cap into it, before the handoff.
+/// RTMR2 after PID 1 extended the cap into it, before the handoff.
 fn capped(image: &Image) -> Vec<u8> {
     Hash::Sha384.extend(&image.rtmr2, &Hash::Sha384.digest(CAP.as_bytes()))
 }

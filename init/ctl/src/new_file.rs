@@ -1,4 +1,4 @@
-//! A new file that is there whole or not at all, and that never takes the place of another one.
+//! Atomic creation of a file that never replaces an existing one.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -11,12 +11,12 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::run::Error;
 
-/// What is said of file systems that do not know the flag, NFS among them.
-const NO_RENAME: &str = "the file system cannot rename without replacing a file of the same name: choose another folder";
+/// Error on file systems without RENAME_NOREPLACE, such as NFS.
+const NO_RENAME: &str = "the file system cannot rename without replacing a file of the same name: choose another directory";
 
-/// Makes the file with mode 0600. `false` when a file of this name exists, which is left as it is.
+/// Creates the file with mode 0600. `false` if a file of this name exists, which is not changed.
 ///
-/// A process that is killed meanwhile leaves a file `.cvmctl-*` in the folder.
+/// A process that is killed meanwhile leaves a file `.cvmctl-*` in the directory.
 pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<bool, Error> {
     let failed = |source: io::Error| Error::File { path: path.to_owned(), source };
     let name = path.file_name().ok_or_else(|| Error::NoName { path: path.to_owned() })?;
@@ -36,7 +36,7 @@ pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<bool, Error> {
         }
     });
     if !matches!(renamed, Ok(true)) {
-        // The first error is the one to tell.
+        // Reports the first error.
         unlinkat(folder.as_fd(), &temporary, AtFlags::empty()).ok();
     }
     let is_new = renamed.map_err(failed)?;

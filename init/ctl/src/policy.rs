@@ -1,4 +1,4 @@
-//! Key policies, version 1: which images may have a key, and who may change that (key-server-protocol.md, section 5).
+//! Key policies, version 1: which images get a key, and who can change the policy (key-server-protocol.md, section 5).
 
 mod check;
 mod compare;
@@ -11,28 +11,28 @@ pub use compare::{differences, profile_differences, same_profile};
 
 pub use shape::Problem;
 
-/// How long a key lives where nothing else is said, in seconds: 90 days, the most that nodes grant.
+/// Default lifetime of a key, in seconds: 90 days, the longest that nodes grant.
 pub const TTL_SECONDS: u64 = 7_776_000;
-/// How long nodes keep a key whose policy does not say, in seconds: 30 days.
+/// Lifetime that nodes assume for a policy without one, in seconds: 30 days.
 const TTL_DEFAULT_SECONDS: u64 = 2_592_000;
 
-/// Who may change the policy and delete the key.
+/// The owner of a key, who can change the policy and delete the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// `iss` of the owner's tokens.
     pub issuer: String,
-    /// `sub` of them.
+    /// `sub` of the owner's tokens.
     pub sub: String,
-    /// Roles that the owner must have besides.
+    /// Roles that the owner must have.
     pub roles: Vec<String>,
 }
 
-/// One image, as its TDX quotes show it; 48 bytes each.
+/// The measurements of an image in its TDX quotes; 48 bytes each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Image {
     /// The firmware.
     pub mrtd: [u8; 48],
-    /// What the firmware made of the machine: its memory map, ACPI tables, Secure Boot variables and boot options. `None`: any.
+    /// The machine as the firmware measured it: memory map, ACPI tables, Secure Boot variables and boot options. `None`: any.
     pub rtmr0: Option<[u8; 48]>,
     /// Boot loader and kernel.
     pub rtmr1: [u8; 48],
@@ -40,22 +40,22 @@ pub struct Image {
     pub rtmr2: [u8; 48],
 }
 
-/// What a key policy is made of.
+/// The contents of a key policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// What the guests are called.
+    /// Name of the guests.
     pub name: String,
-    /// The images that may export the key; any of them will do.
+    /// The images that can export the key.
     pub images: Vec<Image>,
-    /// The owner. `None` leaves `null` for someone to fill in: no node takes it so.
+    /// The owner. `None` writes `null`, which nodes refuse, as a placeholder.
     pub owner: Option<Owner>,
-    /// Services that a node asks about a guest's quote, beyond its own check.
+    /// Servers that verify a guest's quote for the node, in addition to its own check.
     pub attestation_servers: Vec<String>,
-    /// How long the key lives, in seconds.
+    /// Lifetime of the key, in seconds.
     pub ttl_seconds: u64,
 }
 
-/// The policy under which each image of `terms` exports the key, and its owner does the rest.
+/// The policy under which each image of `terms` can export the key, and its owner can do everything else.
 #[must_use]
 pub fn key_policy(terms: &Terms) -> Value {
     let owner = terms
@@ -72,7 +72,7 @@ pub fn key_policy(terms: &Terms) -> Value {
     });
     let servers = terms.attestation_servers.iter().map(|url| json!({ "url": url, "pinned_spki_sha256_hex": null }));
     let images: Vec<_> = images.collect();
-    // No image is no principal: an empty list of measurements would leave it to the node whether it means none or any.
+    // Without an image there is no principal: a node might read an empty list of measurements as any guest.
     let tees = (!images.is_empty()).then(|| {
         json!({ "Tee": {
             "name": terms.name,
@@ -103,7 +103,7 @@ pub fn key_policy(terms: &Terms) -> Value {
     })
 }
 
-/// The owner that a policy names.
+/// The owner in a policy.
 #[must_use]
 pub fn owner(policy: &Value) -> Option<Owner> {
     let oidc = policy.pointer("/principals/owner/Oidc")?;
@@ -116,7 +116,7 @@ pub fn owner(policy: &Value) -> Option<Owner> {
     })
 }
 
-/// Whether a policy names any guest at all.
+/// Whether a policy names any guest.
 pub(crate) fn names_a_guest(policy: &Value) -> bool {
     policy.pointer("/principals/tees").and_then(Value::as_array).is_some_and(|tees| !tees.is_empty())
 }

@@ -1,4 +1,4 @@
-//! Staged profiles: guests that are proposed for a key, and promoted or dropped later. Promoting adds; `cvmctl promote` replaces.
+//! Staged profiles: proposed guests of a key, promoted or revoked later. Promoting a profile adds guests; `cvmctl promote` replaces the policy.
 
 use serde_json::Value;
 use vault::operator::{KeyServer, PendingProfile, ProfileSource, Staged, Token};
@@ -7,18 +7,18 @@ use crate::keys::{Answers, Request};
 use crate::policy::{self, Facts, same_profile};
 use crate::{Cause, Error};
 
-/// Which staged profile is meant.
+/// Selects a staged profile.
 pub enum Which {
-    /// The one with this content, whatever its number.
+    /// By its content.
     Profile(Value),
-    /// The one with this number: at one node only.
+    /// By its number, at one node only.
     Number(u32),
 }
 
-/// Proposes a profile at each vault.
+/// Stages a profile at each vault.
 ///
 /// # Errors
-/// [`Error::Policy`] for a mistake that nodes accept; what is wrong with the request itself, before anyone is dialled.
+/// [`Error::Policy`] for a mistake that nodes accept; errors in the request itself, before any connection.
 pub fn stage(
     request: &Request,
     handle: &str,
@@ -36,7 +36,7 @@ pub fn stage(
             in_force(server, handle, profile, bearer)?;
             return Ok(staged);
         }
-        // Read back: a node drops what it does not know without a word.
+        // Read it back, since a node silently drops unknown fields.
         let pending = server.pending_profiles(handle, bearer)?;
         let read = pending.into_iter().find(|pending| pending.id == staged.pending_id).ok_or(Cause::NotStaged)?;
         let differences = policy::profile_differences(profile, &read.profile);
@@ -44,7 +44,7 @@ pub fn stage(
     })
 }
 
-/// What is staged at each vault.
+/// Lists the staged profiles at each vault.
 ///
 /// # Errors
 /// As [`stage`].
@@ -52,7 +52,7 @@ pub fn list(request: &Request, handle: &str) -> Result<Answers<Vec<PendingProfil
     request.ask(|server, bearer| Ok(server.pending_profiles(handle, bearer)?))
 }
 
-/// Lets the guests of a staged profile have the key, beside those that have it already; the version of the policy.
+/// Adds the guests of a staged profile to the policy. Returns the version of the policy.
 ///
 /// # Errors
 /// As [`stage`]; [`Error::ProfileNumber`].
@@ -60,7 +60,7 @@ pub fn promote(request: &Request, handle: &str, which: &Which, facts: &Facts) ->
     check_number(request, which)?;
     request.ask(|server, bearer| {
         let pending = find(server, handle, which, bearer)?;
-        // The platform may have staged it: what is promoted is held against the same rules as what is staged here.
+        // The platform may have staged it, so it is checked as a profile that is staged here.
         let problems = policy::check_staged(&pending.profile, facts);
         if !problems.is_empty() {
             return Err(Cause::Profile(problems));
@@ -71,7 +71,7 @@ pub fn promote(request: &Request, handle: &str, which: &Which, facts: &Facts) ->
     })
 }
 
-/// Drops a staged profile.
+/// Revokes a staged profile.
 ///
 /// # Errors
 /// As [`promote`].
@@ -101,7 +101,7 @@ fn find(server: &mut dyn KeyServer, handle: &str, which: &Which, bearer: &Token)
     server.pending_profiles(handle, bearer)?.into_iter().find(is_meant).ok_or(Cause::NotStaged)
 }
 
-/// Whether the policy has the profile among its guests.
+/// Whether the policy contains the profile.
 fn in_force(server: &mut dyn KeyServer, handle: &str, profile: &Value, bearer: &Token) -> Result<(), Cause> {
     let read = server.policy(handle, bearer)?;
     let tees = read.policy.pointer("/principals/tees").and_then(Value::as_array);

@@ -1,7 +1,7 @@
-//! Putting a new key policy into force, so that another image may have the key.
+//! Replacement of a key policy, so that another image gets the key.
 
+use ratls::Identity;
 use serde_json::Value;
-use vault::Identity;
 use vault::operator::KeyServer as _;
 
 use crate::nodes::Proved;
@@ -10,34 +10,34 @@ use crate::{Cause, Credentials, Error, Failure, Nodes};
 
 /// One change of policy.
 pub struct Request {
-    /// The vaults, and what they must prove before they see the owner's bearer.
+    /// The vaults, and what they must prove before the owner's bearer token is sent.
     pub nodes: Nodes,
-    /// The key's name at every vault.
+    /// Name of the key at every vault.
     pub handle: String,
-    /// The whole new policy, under the owner of the old one.
+    /// The new policy, complete, with the owner of the old one.
     pub policy: Value,
-    /// What the policy is for.
+    /// Facts about the policy's guests and nodes.
     pub facts: Facts,
-    /// What speaks for the owner.
+    /// Credentials of the owner.
     pub credentials: Credentials,
-    /// The client key that is kept; a fresh one otherwise.
+    /// The stored client key; `None`: a new one.
     pub client_key: Option<Identity>,
 }
 
 /// A vault at which the new policy is in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Promoted {
-    /// Its address as it was given.
+    /// Its address, as on the command line.
     pub vault: String,
-    /// The number of the policy.
+    /// The version of the policy.
     pub version: u64,
 }
 
-/// Changes the policy at each vault, in the order of the list, and reads it back. A vault that is down does not keep the others from it:
-/// the same change can be made again when it is back.
+/// Replaces the policy at each vault, in the order of the list, and reads it back. Continues after a vault fails: the same command can be
+/// repeated later.
 ///
 /// # Errors
-/// What is wrong with the request itself, before anyone is dialled.
+/// Errors in the request itself, before any connection.
 pub fn promote(request: &Request) -> Result<Vec<Result<Promoted, Failure>>, Error> {
     let owner = policy::owner(&request.policy).ok_or(Error::NoOwner)?;
     if !policy::names_a_guest(&request.policy) {

@@ -1,15 +1,16 @@
-//! Dealing a fresh disk key to vaults: every node proves itself, then the key is made, then each node gets one share.
+//! Dealing of a new disk key to vaults: verify every node, generate the key, give each node one share.
 //!
-//! Crash points. Before the first CreateKey nothing is anywhere. From then until the words are printed, vaults may hold shares of a key that
-//! nobody knows: `cvmctl key delete` deletes them (with `--even-in-use` when every vault has its share already). A failure of a vault is
-//! undone here, as far as the vaults answer. After the words are printed the key is in use.
+//! Crash points. Before the first CreateKey no vault has changed. From then until the arguments are printed, vaults may hold shares of a key
+//! that was never reported: `cvmctl key delete` deletes them (with `--even-in-use` if every vault has its share). If a vault fails, this
+//! module deletes the shares at all vaults that answer. After the arguments are printed, the key is in use.
 
 mod undo;
 
 use quorum::{Commitment, Dek, Share, ShareSetId, Threshold};
+use ratls::Identity;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Value, json};
-use vault::Identity;
+use vault::ShareMaterial;
 use vault::operator::{KeyServer as _, NewKey};
 
 use crate::credentials::Lent;
@@ -21,59 +22,59 @@ use crate::{Cause, Credentials, Error, Node, Nodes, words};
 
 use undo::{Held, Undo};
 
-/// How far a node's clock may be off before the operator is told, in seconds.
+/// The largest difference of a node's clock without a warning, in seconds.
 const CLOCK_OFF: u64 = 300;
 
-/// One key that shall come to be.
+/// A request for one new key.
 pub struct Request {
     /// The vaults, one share each, and what they must prove.
     pub nodes: Nodes,
-    /// How many shares make the key.
+    /// Number of shares that recover the key.
     pub threshold: usize,
-    /// The key's name at every vault.
+    /// Name of the key at every vault.
     pub handle: String,
-    /// The key policy (key-server-protocol.md, section 5); its owner is whom the grant is for.
+    /// The key policy (key-server-protocol.md, section 5). The grant is for its owner.
     pub policy: Value,
-    /// What the policy is for.
+    /// Facts about the policy's guests and nodes.
     pub facts: Facts,
-    /// What grants the key, and what speaks for its owner.
+    /// Sources of the grant and of the owner's bearer token.
     pub credentials: Credentials,
-    /// The client key that is kept, and that a given grant is bound to; a fresh one otherwise.
+    /// The stored client key, to which a given grant is bound; `None`: a new one.
     pub client_key: Option<Identity>,
-    /// The operator's clock, Unix seconds: when the shares end is a node's to judge, and a wrong clock ends them early.
+    /// The operator's clock, Unix seconds. Nodes decide by their own clocks when shares expire, so a wrong one can expire them early.
     pub now: u64,
 }
 
-/// A key that came to be. Nothing in it is secret.
+/// The description of a new key. It contains no secret.
 #[derive(Clone, Debug)]
 pub struct Provisioned {
-    /// The key's name at every vault.
+    /// Name of the key at every vault.
     pub handle: String,
-    /// How many shares make the key.
+    /// Number of shares that recover the key.
     pub threshold: usize,
-    /// What the key hashes to.
+    /// Commitment to the key.
     pub commitment: Commitment,
-    /// Which dealing this is.
+    /// Identifies the set of shares.
     pub share_set_id: ShareSetId,
-    /// The vaults, in the order of their shares' X.
+    /// The vaults, ordered by the X of their shares.
     pub vaults: Vec<Holder>,
-    /// The words of the guest's command line.
+    /// Arguments for the guest's command line.
     pub words: Vec<String>,
 }
 
 /// A vault that holds a share.
 #[derive(Clone, Debug)]
 pub struct Holder {
-    /// What it proved.
+    /// The verified node.
     pub node: Node,
-    /// When it will forget the share, Unix seconds.
+    /// When the share expires, Unix seconds by the node's clock.
     pub expires_at: u64,
-    /// How far its clock was ahead of the operator's, in seconds; negative: behind.
+    /// Its clock minus the operator's, in seconds.
     pub clock_ahead: i64,
 }
 
 impl Holder {
-    /// When it will forget the share by the operator's clock, Unix seconds, if its own clock is more than five minutes off.
+    /// When the share expires by the operator's clock, Unix seconds, if the clocks differ by more than five minutes.
     #[must_use]
     pub fn end_despite_clock(&self) -> Option<u64> {
         (self.clock_ahead.unsigned_abs() > CLOCK_OFF)
@@ -81,21 +82,21 @@ impl Holder {
     }
 }
 
-/// One dealing: the shares, and what of them may be told. The key itself is gone by then.
+/// The shares of a new key, and their public data. The key itself is already wiped.
 struct Dealing {
     shares: Vec<Share>,
     commitment: Commitment,
     share_set_id: ShareSetId,
 }
 
-/// A proved vault without a key of this name, and what it will be shown.
+/// A verified vault without a key of this name, and the tokens for it.
 struct Ready<'a> {
     vault: Proved,
     grant: Lent<'a>,
     bearer: Lent<'a>,
 }
 
-/// Makes a key and leaves one share at each vault. Each reads back as it was sent, or the dealing is undone.
+/// Generates a key and stores one share at each vault. If a policy does not read back as sent, all shares are deleted.
 ///
 /// # Errors
 /// [`Error::NotReady`] when any vault is down, not verified or has the handle already: then no share was sent. After that,
@@ -133,13 +134,13 @@ pub fn provision(request: &Request) -> Result<Provisioned, Error> {
 }
 
 impl Provisioned {
-    /// When the first vault forgets its share, Unix seconds.
+    /// When the first share expires, Unix seconds.
     #[must_use]
     pub fn expires_at(&self) -> u64 {
         self.vaults.iter().map(|holder| holder.expires_at).min().unwrap_or(0)
     }
 
-    /// The platforms that hold more than one share: whoever breaks one of them breaks as many.
+    /// Platforms with more than one share. An attacker who breaks such a platform gets all of its shares.
     #[must_use]
     pub fn shared_platforms(&self) -> Vec<&[u8]> {
         let platforms: Vec<_> = self.vaults.iter().map(|holder| holder.node.platform.as_slice()).collect();
@@ -150,7 +151,7 @@ impl Provisioned {
         shared
     }
 
-    /// All of it as one object.
+    /// The description as JSON.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let vaults = self.vaults.iter().map(|holder| {
@@ -175,7 +176,7 @@ impl Provisioned {
     }
 }
 
-/// Every vault proved, and none with a key of this name; else all that is wrong, at every vault.
+/// Verifies every vault and checks that none has a key of this name. The error lists the failures of all vaults.
 fn ready<'a>(request: &'a Request, identity: &Identity, owner: &Owner) -> Result<Vec<Ready<'a>>, Error> {
     let mut vaults = Vec::new();
     let mut failures = Vec::new();
@@ -196,20 +197,19 @@ fn ready<'a>(request: &'a Request, identity: &Identity, owner: &Owner) -> Result
     if failures.is_empty() { Ok(vaults) } else { Err(Error::NotReady(failures)) }
 }
 
-/// Refuses a node whose clock, `time`, is so far behind that the share is over by the operator's clock from the start: the operator would
-/// take the printed end for a real one.
+/// Refuses a node whose clock, `time`, is so far behind that the share would expire before it is sent, by the operator's clock.
 fn outlives(request: &Request, time: u64) -> Result<(), Cause> {
     let ttl = request.policy.pointer("/lifecycle/ttl_seconds").and_then(Value::as_u64).unwrap_or(0);
     if time.saturating_add(ttl) > request.now { Ok(()) } else { Err(Cause::ClockBehind { seconds: request.now - time, ttl }) }
 }
 
-/// Grant and bearer for a node whose clock says `time`.
+/// Grant and bearer token for a node whose clock is at `time`.
 fn tokens<'a>(request: &'a Request, owner: &Owner, granted: &Granted<'_>, time: u64) -> Result<(Lent<'a>, Lent<'a>), Cause> {
     Ok((request.credentials.grant(owner, granted, time)?, request.credentials.bearer(Some(owner), time)?))
 }
 
-/// Asks about the handle as the owner: a bearer that the node does not take is seen before a share is sent. A key that is there spares the
-/// other vaults a share that would never be used; what keeps it from being overwritten is that CreateKey refuses to.
+/// Queries the handle as the owner, so that an unusable bearer token or an existing key is detected before any share is sent. CreateKey
+/// itself never overwrites a key.
 fn vacant(vault: &mut Proved, handle: &str, bearer: &vault::operator::Token) -> Result<(), Cause> {
     match vault.server.key_info(handle, bearer) {
         Err(error) if error.is_absent() => Ok(()),
@@ -221,7 +221,7 @@ fn vacant(vault: &mut Proved, handle: &str, bearer: &vault::operator::Token) -> 
     }
 }
 
-/// Makes a key from the operating system's generator and deals it; the key is wiped before this returns.
+/// Generates a key with the operating system's generator and splits it. The key is wiped before this returns.
 fn deal(threshold: Threshold) -> Result<Dealing, Error> {
     let random = SystemRandom::new();
     let dek = Dek::fill_with(|bytes| random.fill(bytes)).map_err(|_| Error::Random)?;
@@ -231,7 +231,7 @@ fn deal(threshold: Threshold) -> Result<Dealing, Error> {
     Ok(Dealing { shares, commitment: dek.commitment(), share_set_id })
 }
 
-/// One share each, in order, until one does not take it; then what was dealt is undone.
+/// Sends the shares in order. If a vault fails, deletes all shares that were sent.
 fn hand_out(mut vaults: Vec<Ready<'_>>, shares: &[Share], undo: &Undo<'_>) -> Result<Vec<Holder>, Error> {
     let mut holders: Vec<Holder> = Vec::with_capacity(vaults.len());
     let mut failed = None;
@@ -260,9 +260,9 @@ fn hand_out(mut vaults: Vec<Ready<'_>>, shares: &[Share], undo: &Undo<'_>) -> Re
     Err(Error::Unfinished { failure, deleted, left, undo })
 }
 
-/// Gives a vault its share, and reads back under which policy it keeps it. What it holds if that fails, and why.
+/// Sends a vault its share and reads the policy back. On failure, returns whether the vault may hold the share, and the reason.
 fn give(ready: &mut Ready<'_>, share: &Share, request: &Request) -> Result<u64, (Held, Cause)> {
-    let material = share.expose_material();
+    let material = ShareMaterial { set_id: &share.share_set_id().0, x: share.x(), data: share.expose_data() }.to_bytes();
     let key = NewKey { handle: &request.handle, material: &material, grant: &ready.grant };
     let expires_at = ready.vault.server.create_key(&key).map_err(|error| {
         let cause = match error.refusal() {

@@ -1,4 +1,4 @@
-//! `cvmctl quote`: the verdict of PID 1's own verifier on a quote in a file, check by check.
+//! `cvmctl quote`: verifies a quote in a file with PID 1's verifier and prints each check.
 
 mod describe;
 pub(crate) mod sources;
@@ -6,17 +6,17 @@ pub(crate) mod sources;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use attest::{Anchor, Checks, DomainPolicy, EnclavePolicy, Evidence, Floors, Frame, Policy, Refusal, Tcb, TcbDemand, verify};
-use cvmctl::collateral::{CACHE_TIMEOUT, Sources};
+use attest::{Anchor, Appraisal, Checks, Floors, Policy, QuoteHeader, SgxPolicy, Tcb, TcbDemand, TdPolicy, VerifyError, verify};
+use ctl::collateral::{CACHE_TIMEOUT, Sources};
+use ratls::CollateralSource as _;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
-use vault::CollateralSource as _;
 
 use crate::args::{QuoteShow, QuoteVerify};
 use crate::run::{Error, floors, read};
 use crate::show;
 
-/// SHA-256 of Intel's SGX root certificate: with this anchor the quoting enclaves are Intel's.
+/// SHA-256 of Intel's SGX root certificate. With this anchor, the quoting enclave must be Intel's.
 const INTEL_ROOT: &str = "44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3";
 /// MRSIGNER of Intel's quoting enclaves, SGX and TDX, as its QE and TD_QE identities have them.
 const INTEL_QE_SIGNERS: [[u8; 32]; 2] = [
@@ -30,8 +30,8 @@ const INTEL_QE_SIGNERS: [[u8; 32]; 2] = [
     ],
 ];
 
-/// Verifies; exit code 0 only if the quote is believed.
-pub(crate) fn judge(args: &QuoteVerify) -> Result<ExitCode, Error> {
+/// Verifies a quote; exit code 0 only if it verifies.
+pub(crate) fn verify_file(args: &QuoteVerify) -> Result<ExitCode, Error> {
     let quote = sources::quote(&args.file)?;
     let anchor = sources::certificate(&read(&args.anchor)?);
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -41,8 +41,8 @@ pub(crate) fn judge(args: &QuoteVerify) -> Result<ExitCode, Error> {
     };
     let at = args.at.unwrap_or_else(now).max(floors.built);
     let policy = policy(args, floors);
-    let (mut checks, verdict) = match &policy.tcb {
-        TcbDemand::Signature => verdict(&quote, None, &anchor, &policy, at, args),
+    let (mut checks, result) = match &policy.tcb {
+        TcbDemand::Signature => check_quote(&quote, None, &anchor, &policy, at, args),
         TcbDemand::Statuses(_) => {
             let collateral = Sources::open(&args.collateral)?;
             let candidates = collateral.find(&quote, Instant::now() + CACHE_TIMEOUT);
@@ -50,57 +50,57 @@ pub(crate) fn judge(args: &QuoteVerify) -> Result<ExitCode, Error> {
             if candidates.is_empty() && !problems.is_empty() {
                 return Err(Error::Caches(problems.join("; ")));
             }
-            let mut verdicts = candidates.iter().map(|one| verdict(&quote, Some(one), &anchor, &policy, at, args));
-            // The first that believes decides; else what the first one says.
-            let believed = verdicts.by_ref().find(|(_, verdict)| verdict.is_ok());
-            believed.unwrap_or_else(|| verdict(&quote, candidates.first().map(|one| &**one), &anchor, &policy, at, args))
+            let mut results = candidates.iter().map(|one| check_quote(&quote, Some(one), &anchor, &policy, at, args));
+            // The first success decides, otherwise the error with the first candidate.
+            let verified = results.by_ref().find(|(_, result)| result.is_ok());
+            verified.unwrap_or_else(|| check_quote(&quote, candidates.first().map(|one| &**one), &anchor, &policy, at, args))
         }
     };
-    if args.report_data.is_none() && verdict.is_ok() {
-        checks.1.push(("report data", "not compared, none given".to_owned(), false));
+    if args.report_data.is_none() && result.is_ok() {
+        checks.1.push(("report data", "not compared: none given".to_owned(), false));
     }
-    tell(args, &quote, &checks, &verdict)?;
-    Ok(if verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    print(args, &quote, &checks, &result)?;
+    Ok(if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Prints what a quote says. Nothing of it is verified.
+/// Prints the contents of a quote without verification.
 pub(crate) fn describe(args: &QuoteShow) -> Result<ExitCode, Error> {
     let quote = sources::quote(&args.file)?;
-    let frame = Frame::parse(&quote).map_err(Error::Quote)?;
-    let description = describe::quote(&frame, quote.len());
+    let header = QuoteHeader::parse(&quote).map_err(Error::Quote)?;
+    let description = describe::quote(&header, quote.len());
     if args.json {
         show::json(&json!({ "verified": false, "quote": description }))?;
     } else {
-        let mut lines = vec!["unverified: what the quote says of itself".to_owned()];
+        let mut lines = vec!["not verified: contents of the quote".to_owned()];
         describe::lines(&description, "", &mut lines);
         show::lines(&lines)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The verifier's checks, and those that are made here.
+/// The verifier's checks, and those of this module.
 type Lines = (Checks, Vec<(&'static str, String, bool)>);
 
-fn verdict(
+fn check_quote(
     quote: &[u8],
     collateral: Option<&attest::Collateral>,
     anchor: &[u8],
     policy: &Policy,
     at: u64,
     args: &QuoteVerify,
-) -> (Lines, Result<Evidence, Refusal>) {
+) -> (Lines, Result<Appraisal, VerifyError>) {
     let mut checks = Checks::kept();
     let anchor = Anchor::from_der(anchor.to_vec());
     let mut own = Vec::new();
-    let verdict = verify(quote, collateral, &anchor, policy, at, &mut checks).and_then(|evidence| match args.report_data {
-        Some(wanted) if *evidence.report_data() != wanted => Err(Refusal::ReportData),
+    let result = verify(quote, collateral, &anchor, policy, at, &mut checks).and_then(|appraisal| match args.report_data {
+        Some(wanted) if *appraisal.report_data() != wanted => Err(VerifyError::ReportData),
         Some(wanted) => {
             own.push(("report data", hex::encode(wanted), true));
-            Ok(evidence)
+            Ok(appraisal)
         }
-        None => Ok(evidence),
+        None => Ok(appraisal),
     });
-    ((checks, own), verdict)
+    ((checks, own), result)
 }
 
 fn policy(args: &QuoteVerify, floors: Floors) -> Policy {
@@ -109,8 +109,8 @@ fn policy(args: &QuoteVerify, floors: Floors) -> Policy {
         tcb: args.tcb.clone(),
         floors,
         platforms: args.platforms.clone(),
-        enclave: EnclavePolicy { mrenclaves: builds, ..EnclavePolicy::default() },
-        domain: DomainPolicy {
+        sgx: SgxPolicy { mrenclaves: builds, ..SgxPolicy::default() },
+        td: TdPolicy {
             attributes_allowed: args.td_attributes_allowed,
             mrseam: args.mrseam,
             mrtd: args.mrtd,
@@ -122,47 +122,47 @@ fn policy(args: &QuoteVerify, floors: Floors) -> Policy {
     }
 }
 
-/// No floors; under Intel's root, Intel's quoting enclaves.
+/// No lower bounds; under Intel's root, only Intel's quoting enclaves.
 fn usual_floors(anchor: &[u8]) -> Floors {
     let is_intel = hex::encode(digest(&SHA256, anchor)) == INTEL_ROOT;
     Floors { qe_signers: if is_intel { INTEL_QE_SIGNERS.to_vec() } else { Vec::new() }, ..Floors::default() }
 }
 
-fn tell(args: &QuoteVerify, quote: &[u8], checks: &Lines, verdict: &Result<Evidence, Refusal>) -> Result<(), Error> {
+fn print(args: &QuoteVerify, quote: &[u8], checks: &Lines, result: &Result<Appraisal, VerifyError>) -> Result<(), Error> {
     let theirs = checks.0.lines().iter().map(|check| (check.name, check.compared.clone(), check.compares));
     let all: Vec<_> = theirs.chain(checks.1.iter().cloned()).collect();
-    let reason = verdict.as_ref().err().map(|refusal| failure::chain(refusal));
+    let reason = result.as_ref().err().map(|error| failure::chain(error));
     if args.json {
         let checks: Vec<_> =
             all.iter().map(|(name, value, compared)| json!({ "name": name, "value": value, "compared": compared })).collect();
         return Ok(show::json(&json!({
-            "believed": verdict.is_ok(),
-            "refusal": reason,
+            "verified": result.is_ok(),
+            "error": reason,
             "checks": checks,
-            "evidence": verdict.as_ref().ok().map(|evidence| evidence_json(evidence, quote)),
+            "appraisal": result.as_ref().ok().map(|appraisal| appraisal_json(appraisal, quote)),
         }))?);
     }
     let line =
         |(name, value, compared): &(&str, String, bool)| format!("{:<5} {name}: {value}", if *compared { "ok" } else { "-" });
     let mut lines: Vec<String> = all.iter().map(line).collect();
-    lines.push(reason.map_or_else(|| "believed".to_owned(), |reason| format!("REFUSED {reason}")));
+    lines.push(reason.map_or_else(|| "verified".to_owned(), |reason| format!("REFUSED {reason}")));
     Ok(show::lines(&lines)?)
 }
 
-fn evidence_json(evidence: &Evidence, quote: &[u8]) -> Value {
-    let tcb = match evidence.tcb() {
+fn appraisal_json(appraisal: &Appraisal, quote: &[u8]) -> Value {
+    let tcb = match appraisal.tcb() {
         Tcb::Assessed { status, advisories, evaluation } => {
             json!({ "status": status.to_string(), "advisories": advisories, "evaluation": evaluation })
         }
         Tcb::Unknown => json!({ "status": "unknown", "advisories": [], "evaluation": null }),
     };
-    let (from, until) = evidence.valid();
+    let (from, until) = appraisal.valid();
     json!({
         "tcb": tcb,
-        "platform": hex::encode(&evidence.platform().id),
-        "fmspc": hex::encode(evidence.platform().fmspc),
+        "platform": hex::encode(&appraisal.platform().id),
+        "fmspc": hex::encode(appraisal.platform().fmspc),
         "valid_from": from,
         "valid_until": until,
-        "quote": Frame::parse(quote).map(|frame| describe::quote(&frame, quote.len())).ok(),
+        "quote": QuoteHeader::parse(quote).map(|header| describe::quote(&header, quote.len())).ok(),
     })
 }

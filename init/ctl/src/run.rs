@@ -1,97 +1,95 @@
-//! From arguments to the library and back.
+//! Dispatch of commands, and errors outside the library.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use cvmctl::Floors;
+use ctl::Floors;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::args::{self, Cli, Cmdline, Command, Header, Log, Quote};
 use crate::{cmdline, explain, header, log, measure, quote, show, vaults};
 
-/// A policy file is a few KiB; this only keeps a mistake small.
+/// The largest input file, in bytes. Policies are a few KiB.
 const FILE_MAX: usize = 1 << 20;
-/// What a refused command line ends with.
+/// Exit code for a refused command line or header.
 pub(crate) const REFUSED: u8 = 2;
 
-/// Why a command could not even begin, or its outcome not be told.
+/// Why a command could not start, or its result not be printed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("{path}")]
     File { path: PathBuf, source: io::Error },
     #[error("{path}")]
     Json { path: PathBuf, source: serde_json::Error },
-    #[error("--mrtd, --rtmr1 and --rtmr2, and --rtmr0 if it is given, must be given as often as each other, at least once")]
+    #[error("give --mrtd, --rtmr1 and --rtmr2 (and --rtmr0, if used) the same number of times, at least once")]
     Images,
-    #[error("--issuer and --owner-sub must be given, or a policy that names the owner")]
+    #[error("give --issuer and --owner-sub, or a policy that names the owner")]
     NoOwner,
-    #[error("--issuer and --owner-sub are not the owner whom the policy names")]
+    #[error("--issuer and --owner-sub differ from the owner in the policy")]
     AnotherOwner,
-    #[error("keeping secrets out of core dumps")]
+    #[error("disabling core dumps")]
     Core(#[source] rustix::io::Errno),
     #[error("collateral")]
-    Source(#[from] cvmctl::collateral::SourceError),
+    Source(#[from] ctl::collateral::SourceError),
     #[error("collateral cache: {0}")]
     Caches(String),
-    #[error("{path} has mode {mode:04o}, and others could read the key: expected 0600. Run: chmod 600 {path}")]
+    #[error("{path}: expected mode 0600, got {mode:04o}, with which others could read the key. Run: chmod 600 {path}")]
     Mode { path: PathBuf, mode: u32 },
-    #[error("{path} is not a regular file: expected a client key that cvmctl client-key made")]
+    #[error("{path}: expected a client key of cvmctl client-key, got something other than a regular file")]
     NoFile { path: PathBuf },
-    #[error(
-        "{path} is no client key: expected PEM with a P-256 key in PKCS#8 and its certificate, as cvmctl client-key makes it"
-    )]
+    #[error("{path}: expected PEM with a P-256 key in PKCS#8 and its certificate, as cvmctl client-key writes it")]
     ClientKey { path: PathBuf },
     #[error("descriptor {descriptor}: {source}")]
     Token { descriptor: u32, source: vault::operator::TokenError },
-    #[error("--grant-fd and --bearer-fd are one descriptor: each token is read from its own")]
+    #[error("--grant-fd and --bearer-fd are the same descriptor: give two")]
     SameDescriptor,
-    #[error("the grant carries no policy: expected a key-creation grant, whose claim policy is the whole key policy")]
+    #[error("the grant contains no policy: expected a key-creation grant, whose claim policy is the complete key policy")]
     NoPolicy,
-    #[error("this machine is not let in: {0}")]
+    #[error("this machine is refused: {0}")]
     Attributes(&'static str),
-    #[error("the vaults do not have the same policy, see it with --json")]
+    #[error("the vaults have different policies: print them with --json")]
     Policies,
-    #[error("output; the key is dealt, and these words of its command line are nowhere else: {words}")]
+    #[error("output; the key is stored at the vaults, and these arguments for its command line are not stored anywhere: {words}")]
     WordsLost { words: String, source: io::Error },
-    #[error("no quote")]
-    Quote(#[source] attest::FrameError),
+    #[error("expected a quote")]
+    Quote(#[source] attest::QuoteHeaderError),
     #[error("command line parameters")]
     Words(#[source] ::cmdline::Error),
-    #[error("the passphrase is not 64 lower-case hexadecimal digits")]
+    #[error("passphrase: expected 64 lower-case hexadecimal digits")]
     Passphrase,
     #[error("{path}")]
     Image { path: PathBuf, source: predict::Error },
     #[error("{path}")]
     Firmware { path: PathBuf, source: predict::MrtdError },
-    #[error("{path} is no event log: as a firmware's: {firmware}; as one of user space: {user}")]
+    #[error("{path} is not an event log. As a log of firmware: {firmware}. As a log of user space: {user}")]
     Log { path: PathBuf, firmware: eventlog::ccel::Error, user: eventlog::cel::Error },
     #[error("{path}")]
     FirmwareLog { path: PathBuf, source: eventlog::ccel::Error },
-    #[error("{0} is neither a TDX quote nor a TDREPORT")]
+    #[error("{0}: expected a TDX quote or a TDREPORT")]
     NoDomain(PathBuf),
-    #[error("{path}, line {line}: no PCR")]
+    #[error("{path}, line {line}: expected a PCR: number and hexadecimal digits")]
     Pcrs { path: PathBuf, line: usize },
     #[error("no data disk {wanted} in cvm.data, which lists: {listed}. Give --disk-name NAME")]
     DiskName { wanted: String, listed: String },
-    #[error("{path} is neither a block device nor a regular file: give the data disk, or an image of it")]
+    #[error("{path}: expected a block device or a regular file: give the data disk, or an image of it")]
     NoDisk { path: PathBuf },
-    #[error("{path} has no name of a file at its end: give the name of the file to make")]
+    #[error("{path}: expected a path with a file name at its end")]
     NoName { path: PathBuf },
-    #[error("writing {path}; it may hold a part of the saved header now: run the same restore again")]
+    #[error("writing {path}; it may contain a part of the saved header now: repeat the restore")]
     Unfinished { path: PathBuf, source: io::Error },
-    #[error("{0} does not read back as it was written: run the same restore again; if that fails too, the disk is bad")]
+    #[error("{0}: the data read back differs from the data written: repeat the restore; if it fails again, replace the disk")]
     ReadBack(PathBuf),
-    #[error("the saved header cannot be planned onto the disk")]
+    #[error("the saved header does not fit the disk")]
     Plan(#[source] ondisk::luks2::Error),
     #[error(transparent)]
     UnknownCode(#[from] explain::UnknownCode),
     #[error("output")]
     Output(#[from] io::Error),
     #[error(transparent)]
-    Refused(#[from] cvmctl::Error),
+    Refused(#[from] ctl::Error),
 }
 
 pub(crate) fn run(cli: Cli) -> Result<ExitCode, Error> {
@@ -108,7 +106,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Header(Header::Check(args)) => header::judge(&args),
         Command::Header(Header::Save(args)) => header::save(&args),
         Command::Header(Header::Restore(args)) => header::restore(&args),
-        Command::Quote(Quote::Verify(args)) => quote::judge(&args),
+        Command::Quote(Quote::Verify(args)) => quote::verify_file(&args),
         Command::Quote(Quote::Show(args)) => quote::describe(&args),
         Command::Measure(args) => measure::predict(*args),
         Command::Log(Log::Verify(args)) => log::judge(&args),
@@ -162,7 +160,7 @@ fn explain_cmdline(line: &str) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The initrd's floors.
+/// Reads the initrd's floors.json.
 pub(crate) fn floors(file: &Path) -> Result<Floors, Error> {
     Floors::from_json(&read(file)?).map_err(|source| Error::Json { path: file.to_owned(), source })
 }
@@ -171,7 +169,7 @@ pub(crate) fn json(path: &Path) -> Result<Value, Error> {
     serde_json::from_slice(&read(path)?).map_err(|source| Error::Json { path: path.to_owned(), source })
 }
 
-/// Reads a file into memory that is wiped and never moves: it may be the issuer's key.
+/// Reads a file into memory that is wiped on drop and never moves, since it may be the issuer's key.
 pub(crate) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
     let failed = |source| Error::File { path: path.to_owned(), source };
     let mut bytes = Zeroizing::new(vec![0; FILE_MAX]);

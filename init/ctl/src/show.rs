@@ -1,12 +1,12 @@
-//! What is told: words and JSON on stdout, everything for people on stderr.
+//! Output: results and JSON on stdout, explanations on stderr.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use cvmctl::Failure;
-use cvmctl::keys::Answers;
-use cvmctl::promote::Promoted;
-use cvmctl::provision::Provisioned;
+use ctl::Failure;
+use ctl::keys::Answers;
+use ctl::promote::Promoted;
+use ctl::provision::Provisioned;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -19,9 +19,9 @@ pub(crate) fn lines(lines: &[String]) -> io::Result<()> {
     out.flush()
 }
 
-/// In ASCII: parts of it may be a node's or a file's words, and a terminal obeys some of them.
+/// Prints JSON in ASCII: parts of it may come from a node or a file and contain control characters.
 pub(crate) fn json(value: &Value) -> io::Result<()> {
-    lines(&[cvmctl::escape(&format!("{value:#}"))])
+    lines(&[ctl::escape(&format!("{value:#}"))])
 }
 
 pub(crate) fn provisioned(done: &Provisioned) -> io::Result<()> {
@@ -57,7 +57,7 @@ pub(crate) fn promoted(outcomes: &[Result<Promoted, Failure>], json: bool) -> io
     tell(told.collect(), json)
 }
 
-/// What each vault answered: lines of it on stdout, failures on stderr; or one JSON object on stdout.
+/// Prints the answers: lines on stdout and failures on stderr, or one JSON object on stdout.
 pub(crate) fn answers<T>(
     answers: &Answers<T>,
     json: bool,
@@ -70,7 +70,7 @@ pub(crate) fn answers<T>(
     Ok(exit_code(answers))
 }
 
-/// Success only if every vault answered.
+/// Success if every vault answered.
 pub(crate) fn exit_code<T>(answers: &Answers<T>) -> ExitCode {
     if answers.iter().all(Result::is_ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -100,7 +100,7 @@ pub(crate) fn problem(lines: &[String]) -> io::Result<()> {
     lines.iter().try_for_each(|line| writeln!(err, "{line}"))
 }
 
-/// RFC 3339, or the seconds themselves where the calendar ends.
+/// RFC 3339, or Unix seconds if the year has more than four digits.
 pub(crate) fn date(unix_seconds: u64) -> String {
     let time = i64::try_from(unix_seconds).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
     time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| unix_seconds.to_string())

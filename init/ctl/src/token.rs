@@ -1,4 +1,4 @@
-//! Grants that create keys, and bearers that say who owns them: JWTs, ES256, of an issuer whose key is at hand.
+//! Grants, which allow the creation of a key, and bearer tokens, which identify its owner: JWTs with ES256, signed with the issuer's key.
 //!
 //! Source: RFC 7515 (compact form), RFC 7518 section 3.4 (raw `r || s`), key-server-protocol.md, section 4 (claims).
 
@@ -18,30 +18,30 @@ use crate::policy::Owner;
 
 /// `aud` of a grant to create a key.
 pub(crate) const GRANT_AUDIENCE: &str = "privasys-vault-keycreate";
-/// `aud` of an owner's bearer where nothing else is said. Each node's operator configures it.
+/// Default `aud` of an owner's bearer token. Each node's operator configures it.
 const OWNER_AUDIENCE: &str = "privasys-vault";
-/// How long a token is good for, in seconds by the node's clock: one run of this tool.
+/// Lifetime of a token, in seconds by the node's clock: one run of this tool.
 const LIFE: u64 = 600;
 
 /// An issuer's signing key.
 pub(crate) struct Signer {
     pair: EcdsaKeyPair,
     random: SystemRandom,
-    /// Which key of the issuer's JWKS it is. Without it nodes take the first.
+    /// Its id in the issuer's JWKS. Without it nodes use the first key.
     kid: Option<String>,
     audience: String,
 }
 
-/// Which key a grant creates.
+/// The key that a grant allows to create.
 pub(crate) struct Granted<'a> {
     pub(crate) handle: &'a str,
     pub(crate) policy: &'a Value,
-    /// SHA-256 of the leaf of the client that may use the grant, in base64url.
+    /// SHA-256 of the certificate of the client that can use the grant, in base64url.
     pub(crate) thumbprint: &'a str,
 }
 
 impl Signer {
-    /// Reads PKCS#8, PEM or DER.
+    /// Parses PKCS#8, PEM or DER.
     pub(crate) fn read(bytes: &[u8], kid: Option<String>, audience: Option<String>) -> Result<Self, Error> {
         let random = SystemRandom::new();
         let pem = PrivatePkcs8KeyDer::from_pem_slice(bytes).ok().map(Zeroizing::new);
@@ -50,7 +50,7 @@ impl Signer {
         Ok(Self { pair, random, kid, audience: audience.unwrap_or_else(|| OWNER_AUDIENCE.to_owned()) })
     }
 
-    /// Grants the making of one key, at a node whose clock says `time`.
+    /// Signs a grant for one key, for a node whose clock is at `time`.
     pub(crate) fn grant(&self, owner: &Owner, granted: &Granted<'_>, time: u64) -> Result<Token, CredentialError> {
         self.sign(&json!({
             "iss": owner.issuer,
@@ -65,7 +65,7 @@ impl Signer {
         }))
     }
 
-    /// Speaks for `owner`, at a node whose clock says `time`. Bound to no connection, so it is for proved nodes only.
+    /// Signs a bearer token for `owner`, for a node whose clock is at `time`. It is not bound to a connection, so send it only to a verified node.
     pub(crate) fn bearer(&self, owner: &Owner, time: u64) -> Result<Token, CredentialError> {
         self.sign(&json!({
             "iss": owner.issuer,

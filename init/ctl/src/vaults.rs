@@ -1,4 +1,4 @@
-//! From the arguments of commands that make policies and dial vaults to the library and back.
+//! Commands that write policies or connect to vaults: arguments to library calls, results to output.
 
 mod key;
 mod secrets;
@@ -8,9 +8,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use cvmctl::collateral::Sources;
-use cvmctl::policy::{self, Facts, Image, Owner, Terms, refused_attributes};
-use cvmctl::{Credentials, Floors, Nodes, promote, provision};
+use ctl::collateral::Sources;
+use ctl::policy::{self, Facts, Image, Owner, Terms, refused_attributes};
+use ctl::{Credentials, Floors, Nodes, promote, provision};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -36,18 +36,20 @@ pub(crate) fn provision(args: Provision) -> Result<ExitCode, Error> {
         client_key: secrets::identity(&args.client)?,
         now: now(),
     };
-    if request.nodes.platforms.is_empty() && request.nodes.authorities.is_empty() {
-        let any = "warning: any enclave of this build may hold a share: --platform or --fleet-anchor names the owner's machines";
+    if request.nodes.platforms.is_empty() && request.nodes.node_ca.is_empty() {
+        let any = "warning: any enclave of this build may hold a share: give --platform or --node-ca to restrict it to the owner's machines";
         show::problem(&[any.to_owned()])?;
     }
     forbid_core_dumps()?;
     let done = provision::provision(&request)?;
-    // First what cannot be had again: the commitment is nowhere else.
+    // The commitment first, since it is not stored anywhere else.
     let written = if args.json { show::json(&done.to_json()) } else { show::lines(&done.words) };
     written.map_err(|source| Error::WordsLost { words: done.words.join(" "), source })?;
     show::provisioned(&done)?;
     if request.facts.app.is_none() {
-        show::problem(&["cvm.vault.app=UUID is required as well: --app UUID prints it among the words".to_owned()])?;
+        show::problem(
+            &["cvm.vault.app=UUID is required too: with --app UUID it is printed with the other arguments".to_owned()],
+        )?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -76,13 +78,13 @@ pub(crate) fn promote(args: Promote) -> Result<ExitCode, Error> {
     Ok(if outcomes.iter().all(Result::is_ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// From here on no core dump holds a key, a share or a token. Descriptors are read before: a process that is not dumpable cannot open its own
-/// /proc/self/fd.
+/// Disables core dumps, which could contain a key, a share or a token. Descriptors must be read before: a process that is not dumpable
+/// cannot open its own /proc/self/fd.
 fn forbid_core_dumps() -> Result<(), Error> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Error::Core)
 }
 
-/// Refuses machines that leak a key whatever they measure. Vaults do not look at attributes.
+/// Refuses machines whose attributes would leak the key. Vaults do not check attributes.
 pub(crate) fn check_machine(args: &GuestArgs) -> Result<(), Error> {
     let quoted = args.td_quote.as_deref().map(log::td_attributes).transpose()?;
     match args.td_attributes.into_iter().chain(quoted).find_map(refused_attributes) {
@@ -91,7 +93,7 @@ pub(crate) fn check_machine(args: &GuestArgs) -> Result<(), Error> {
     }
 }
 
-/// What `provision` and `promote` would refuse of a policy that is only printed yet.
+/// Warnings about a printed policy that `provision` and `promote` would refuse.
 pub(crate) fn warnings(policy: &Value, args: &FactArgs) -> Vec<String> {
     let mut policy = policy.clone();
     let owner = policy.pointer_mut("/principals/owner").filter(|owner| owner.is_null());
@@ -99,14 +101,14 @@ pub(crate) fn warnings(policy: &Value, args: &FactArgs) -> Vec<String> {
     let problems = policy::check(&policy, &Facts { app: args.app, matched: args.nodes_match.clone() });
     let open = is_open.then(|| "/principals/owner: null: fill it in, or give --issuer and --owner-sub".to_owned());
     let problems = open.into_iter().chain(problems.iter().map(ToString::to_string));
-    problems.map(|problem| format!("warning: not accepted so by provision and promote: {problem}")).collect()
+    problems.map(|problem| format!("warning: provision and promote would refuse this policy: {problem}")).collect()
 }
 
 fn facts(args: FactArgs) -> Facts {
     Facts { app: args.app, matched: args.nodes_match }
 }
 
-/// The policy of the file, whose owner must be the one that is named, if one is; one made of measurements; or the grant's.
+/// The policy: of the file, whose owner must equal the given one; of measurements; or of the grant.
 fn key_policy(file: Option<&Path>, images: ImageArgs, named: OwnerArgs, credentials: &Credentials) -> Result<Value, Error> {
     let named = owner(named);
     let policy = match file {
@@ -128,7 +130,7 @@ pub(crate) fn owner(args: OwnerArgs) -> Option<Owner> {
 
 fn terms(args: ImageArgs, owner: Option<Owner>) -> Result<Terms, Error> {
     let count = args.mrtd.len();
-    // None at all is a policy that lets nobody in yet: images are promoted when they are known.
+    // Without images, the policy admits no guest until images are promoted.
     if args.rtmr1.len() != count || args.rtmr2.len() != count || ![0, count].contains(&args.rtmr0.len()) {
         return Err(Error::Images);
     }
@@ -139,7 +141,7 @@ fn terms(args: ImageArgs, owner: Option<Owner>) -> Result<Terms, Error> {
     Ok(of_images(images.collect(), more, owner))
 }
 
-/// The terms under which these images have the key.
+/// The terms of the policy for these images.
 pub(crate) fn of_images(images: Vec<Image>, args: TermArgs, owner: Option<Owner>) -> Terms {
     Terms { name: args.name, images, owner, attestation_servers: args.attestation_servers, ttl_seconds: args.ttl }
 }
@@ -148,7 +150,7 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// The certificates of a PEM file, or the one of a DER file.
+/// Reads the certificates of a PEM file, or the one of a DER file.
 fn authorities(path: &Path) -> Result<Vec<Vec<u8>>, Error> {
     let bytes = read(path)?;
     let found: Vec<_> = CertificateDer::pem_slice_iter(&bytes).flatten().map(|one| one.to_vec()).collect();
@@ -160,7 +162,7 @@ fn nodes(args: NodeArgs) -> Result<Nodes, Error> {
     Ok(Nodes {
         vaults: args.vaults,
         anchor: read(&args.anchor)?.to_vec(),
-        authorities: args.fleet_anchors.iter().map(|path| authorities(path)).collect::<Result<Vec<_>, _>>()?.concat(),
+        node_ca: args.node_ca.iter().map(|path| authorities(path)).collect::<Result<Vec<_>, _>>()?.concat(),
         platforms: args.platforms,
         mrenclaves: args.mrenclaves,
         statuses: args.statuses,

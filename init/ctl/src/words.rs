@@ -1,14 +1,14 @@
-//! The words of the guest's command line that name a key and its vaults.
+//! The arguments of a guest's command line for a key and its vaults.
 
 use attest::TcbStatus;
 use cmdline::Key;
 
 use crate::{Error, Nodes};
 
-/// What a guest accepts without being told.
-const USUAL: [TcbStatus; 2] = [TcbStatus::UpToDate, TcbStatus::SWHardeningNeeded];
+/// The guest's default for cvm.tcb.
+const USUAL: [TcbStatus; 2] = [TcbStatus::UpToDate, TcbStatus::SwHardeningNeeded];
 
-/// The words, one each, in the order of the README's table.
+/// The arguments, in the order of the README's table.
 pub(crate) fn guest(nodes: &Nodes, handle: &str, threshold: usize, commitment: &[u8; 32], app: Option<&[u8; 16]>) -> Vec<String> {
     let word = |key: Key, value: String| format!("{key}={value}");
     let mut words = vec![
@@ -24,14 +24,14 @@ pub(crate) fn guest(nodes: &Nodes, handle: &str, threshold: usize, commitment: &
     if !nodes.platforms.is_empty() {
         words.push(word(Key::VaultPlatforms, nodes.platforms.iter().map(hex::encode).collect::<Vec<_>>().join(",")));
     }
-    // A guest always accepts UpToDate; what this tool accepted beyond its default, the guest must be told to accept.
+    // The guest needs cvm.tcb for each status beyond its default that this tool accepted.
     if nodes.statuses.iter().any(|status| !USUAL.contains(status)) {
         words.push(word(Key::Tcb, nodes.statuses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")));
     }
     words
 }
 
-/// As RFC 9562 writes it.
+/// Formats a UUID (RFC 9562).
 fn uuid(id: &[u8; 16]) -> String {
     let mut text = hex::encode(id);
     for at in [20, 16, 12, 8] {
@@ -40,13 +40,13 @@ fn uuid(id: &[u8; 16]) -> String {
     text
 }
 
-/// Holds the words that a dealing would end in against the guest's own parser, before anything is dealt.
+/// Checks with the guest's parser, before anything is dealt, that the guest would accept the arguments.
 pub(crate) fn check(nodes: &Nodes, handle: &str, threshold: usize) -> Result<(), Error> {
     let words = guest(nodes, handle, threshold, &[0; 32], Some(&[0; 16])).join(" ");
-    // What else such a line must have, whatever the key.
+    // Other required arguments, with any value.
     let rest = format!("roothash={} cvm.data=serial=x", "0".repeat(64));
     let policy = cmdline::parse(&format!("{rest} {words}")).map_err(Error::Words)?;
-    // A space or a comma in a value would make two of one.
+    // A space or a comma in a value would split it.
     let vaults = policy.data.map(|data| data.vaults);
     if vaults.as_ref().is_none_or(|vaults| vaults.handle.as_str() != handle) {
         return Err(Error::Words(cmdline::Error::Malformed(Key::VaultHandle)));
@@ -70,7 +70,7 @@ mod tests {
             vaults: vaults.iter().map(ToString::to_string).collect(),
             anchor: Vec::new(),
             mrenclaves: vec![[0x11; 32]],
-            authorities: Vec::new(),
+            node_ca: Vec::new(),
             platforms: Vec::new(),
             statuses: statuses.to_vec(),
             floors: Floors::default(),

@@ -37,7 +37,7 @@ fn logs_of_a_real_boot_replay_to_its_pcrs() {
     assert_eq!(text.lines().filter(|line| line.starts_with("ok    PCR")).count(), 23);
     let (code, text) = said(&["log", "verify", &log("grub.log"), "--pcrs", &log("grub.pcrs")]);
     assert_eq!(code, Some(0), "{text}");
-    // As evidence carries it.
+    // Base64, as in attestation evidence.
     let dir = tempfile::tempdir().unwrap();
     let (text_form, bytes) = (dir.path().join("log.txt"), fs::read(log("grub.log")).unwrap());
     let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -57,11 +57,11 @@ fn what_does_not_replay_is_refused_by_name() {
         path.display().to_string()
     };
     let (firmware, user, pcrs) = (log("direct.log"), log("direct.user.log"), log("direct.pcrs"));
-    // Without the log of user space PCR 15 has no explanation.
+    // Without the user-space log, PCR 15 does not replay.
     let (code, text) = said(&["log", "verify", &firmware, "--pcrs", &pcrs]);
     assert_eq!(code, Some(1));
     assert!(text.contains("WRONG PCR15 sha384 is "), "{text}");
-    // One letter of an event's text: the digest is that of another.
+    // One letter of a description changed: the digest contradicts it.
     let lie = fs::read_to_string(&user).unwrap().replace("leave-initrd", "leave-initrc");
     let (code, text) = said(&["log", "verify", &firmware, &file("lie.log", lie.as_bytes()), "--pcrs", &pcrs]);
     assert_eq!((code, text.lines().filter(|line| line.starts_with("LIES ")).count()), (Some(1), 1), "{text}");
@@ -70,7 +70,7 @@ fn what_does_not_replay_is_refused_by_name() {
     assert_eq!(code, Some(1));
     assert!(text.contains("WRONG the command line is not in what firmware measured"), "{text}");
     assert!(text.ends_with("the logs replay, WITHOUT that command line\n"), "{text}");
-    // The words of an event that firmware measured as something else.
+    // A description changed whose digest is of other data.
     let mut bytes = fs::read(log("grub.log")).unwrap();
     let (said_of, command) =
         (|text: &str| text.lines().find(|line| line.contains("grub_cmd: initrd")).unwrap().to_owned(), b"grub_cmd: initrd");
@@ -80,37 +80,37 @@ fn what_does_not_replay_is_refused_by_name() {
     bytes[at] ^= 1;
     let (_, text) = said(&["log", "show", &file("words", &bytes)]);
     assert!(said_of(&text).contains(" ? grub_cmd: initrd"), "{text}");
-    // A log of nothing explains registers of nothing, and is no log of this machine's boot.
+    // An empty log replays to zero registers but proves nothing.
     let report = file("report", &[0; 1024]);
     let (code, text) = said(&["log", "verify", &file("nothing", b""), "--quote", &report]);
     assert_eq!(code, Some(1));
     assert!(text.contains("WRONG the logs have no event that was measured"), "{text}");
-    // One that is cut short says so, and nothing about forms that it has not.
+    // A truncated log is reported as such, and not as an unknown format.
     let output = cvmctl(&["log", "show", &file("short", &fs::read(&firmware).unwrap()[..400])]);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(told.contains("ends within the record at byte") && !told.contains("user space"), "{told}");
-    // Nothing to compare with is nothing that agrees.
+    // Without registers to compare, the result is a failure.
     let (code, text) = said(&["log", "verify", &firmware, &user, "--pcrs", &file("empty", b"# none\n")]);
     assert_eq!((code, text.ends_with("the logs do NOT replay\n")), (Some(1), true), "{text}");
-    // Nor is a register that the logs extend and nobody looks at, unless it is left out by name.
+    // So is an extended register that is not compared, unless an option excludes it.
     let zeros = file("zeros", format!("16 {}\n", "00".repeat(48)).as_bytes());
     let (code, text) = said(&["log", "verify", &user, "--pcrs", &zeros]);
     assert_eq!(code, Some(1));
     assert!(text.contains("WRONG PCR15 has events and was compared with nothing"), "{text}");
     let (code, _) = said(&["log", "verify", &firmware, &user, "--pcrs", &pcrs, "--pcr", "4,9,15"]);
     assert_eq!(code, Some(0));
-    // What only SHA-1 vouches for is vouched for by nobody.
+    // SHA-1 proves nothing.
     let sha1 = file("sha1", format!("15 {}\n", "00".repeat(20)).as_bytes());
     let (_, text) = said(&["log", "verify", &user, "--pcrs", &sha1]);
     assert!(text.contains("WRONG PCR15 has events and was compared with nothing"), "{text}");
-    // Records of two boots are no log.
+    // Records of two boots are refused.
     let two = fs::read_to_string(&user).unwrap();
     let id = two.split_once("bootId\":\"").unwrap().1[..32].to_owned();
     let two = two.replacen(&id, &"0".repeat(32), 1);
     let (code, text) = said(&["log", "verify", &firmware, &file("two", two.as_bytes()), "--pcrs", &pcrs]);
     assert_eq!(code, Some(1));
     assert!(text.contains("WRONG the records are of 2 boots"), "{text}");
-    // A log that moves the cursor is told without it.
+    // Control characters in a log are escaped.
     let cursor = fs::read_to_string(&user).unwrap().replace("\"phase\"", "\"\\u001b[1A\"");
     let (_, text) = said(&["log", "show", &file("cursor", cursor.as_bytes())]);
     assert!(text.contains("?[1A") && !text.contains('\u{1b}'), "{text}");
@@ -120,10 +120,10 @@ fn what_does_not_replay_is_refused_by_name() {
     bytes[at] ^= 1;
     let (code, _) = said(&["log", "verify", &file("changed", &bytes), &user, "--pcrs", &pcrs]);
     assert_eq!(code, Some(1));
-    // What is no log at all.
+    // A file that is not a log.
     let output = cvmctl(&["log", "show", &file("noise", b"\xff\xfe")]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("is no event log"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is not an event log"));
 }
 
 /// A log with one event in each of RTMR0 to RTMR2, and the TDREPORT of a domain that measured them, two more into RTMR3, and the cap into RTMR2.
@@ -171,14 +171,14 @@ fn logs_of_a_trust_domain_replay_to_its_four_registers() {
     let (code, text) = verify(&[&path("ccel"), &path("user"), "--cmdline", "a b"]);
     assert_eq!(code, Some(0), "{text}");
     assert_eq!(text.lines().filter(|line| line.starts_with("ok    RTMR")).count(), 4);
-    // Where the registers of a genuine quote stand; this log is not that domain's.
+    // The registers of a genuine quote are found; this log is of another domain.
     let quote = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/dcap-qvl/tdx_quote");
     let rtmr2: String = fs::read(&quote).unwrap()[472..520].iter().map(|byte| format!("{byte:02x}")).collect();
     let (code, text) = said(&["log", "verify", &path("ccel"), "--quote", &quote.display().to_string()]);
     assert_eq!((code, text.contains(&format!("WRONG RTMR2 sha384 is {rtmr2}"))), (Some(1), true), "{text}");
     let output = cvmctl(&["log", "verify", &path("ccel"), "--quote", &path("ccel")]);
-    assert!(String::from_utf8_lossy(&output.stderr).contains("is neither a TDX quote nor a TDREPORT"));
-    // The firmware's log alone explains neither RTMR3 nor, after the cap, RTMR2.
+    assert!(String::from_utf8_lossy(&output.stderr).contains("expected a TDX quote or a TDREPORT"));
+    // The firmware log alone does not replay to RTMR3 nor, after the cap, to RTMR2.
     let (code, text) = verify(&[&path("ccel")]);
     assert_eq!(code, Some(1));
     assert!(text.contains("WRONG RTMR2 sha384") && text.contains("WRONG RTMR3 sha384"), "{text}");
@@ -192,7 +192,7 @@ fn logs_of_a_trust_domain_replay_to_its_four_registers() {
 fn a_kernel_that_is_booted_directly_is_predicted() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).display().to_string();
-    // The smallest that passes for a PE image: headers alone.
+    // The smallest PE image: headers only.
     let mut kernel = vec![0; 0x200];
     kernel[..2].copy_from_slice(b"MZ");
     kernel[0x3c] = 0x40;
@@ -218,7 +218,7 @@ fn a_kernel_that_is_booted_directly_is_predicted() {
         "c6e3b87b392a7d08853f4d62e26558a39c8a2314980b8324a5053d2523a0ff8c4da96d10cd146c846a85f6027db97706"
     );
     assert_eq!(tdx["mrtd"].as_str().unwrap(), "ab".repeat(48));
-    // Without the firmware nobody knows MRTD, and no node takes what stands there.
+    // Without the firmware MRTD is unknown, and the policy has a placeholder that nodes refuse.
     let (_, text) = said(&direct);
     let policy: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(policy["principals"]["tees"][0]["Tee"]["measurements"][0]["Tdx"]["mrtd"], Value::Null);

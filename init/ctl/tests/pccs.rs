@@ -1,5 +1,5 @@
-//! Genuine answers of Intel's, served in every form that a PCS or a PCCS gives them: HTTP and HTTPS, lists in DER, hexadecimal and PEM, header
-//! names in any case, with a length or up to the end of the connection.
+//! Genuine answers of Intel, served in all forms that a PCS or a PCCS uses: HTTP and HTTPS, revocation lists in DER, hexadecimal and PEM,
+//! header names in any case, with Content-Length or until the end of the connection.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what it expects")]
 #![expect(clippy::disallowed_methods, reason = "runs the program under test")]
 
@@ -33,7 +33,7 @@ enum List {
 #[expect(clippy::struct_excessive_bools, reason = "each is a way to differ from the usual, and cases name the one they take")]
 struct Form {
     is_tls: bool,
-    /// A certificate that no one can parse: OpenSSL's usual command makes X.509 v1, and this stands for all that is not looked at.
+    /// A certificate that cannot be parsed: OpenSSL's usual command makes X.509 v1, and the client must not look at it.
     odd_certificate: bool,
     root_crl: List,
     pck_crl: List,
@@ -58,7 +58,7 @@ const USUAL: Form = Form {
 /// Intel's reference PCCS: express, HTTPS with a certificate of its own, the root CRL in hexadecimal.
 const PCCS: Form = Form { is_tls: true, root_crl: List::Hex, ..USUAL };
 
-/// The genuine parts, as `COLLATERAL` has them.
+/// The genuine parts of `COLLATERAL`.
 fn answer(path: &str, form: Form) -> Vec<u8> {
     let json: Value = serde_json::from_slice(COLLATERAL).unwrap();
     let text = |name: &str| json[name].as_str().unwrap().to_owned();
@@ -119,7 +119,7 @@ fn serve_one(stream: &mut (impl Read + Write), form: Form) -> Option<()> {
     stream.flush().ok()
 }
 
-/// Where such a server listens.
+/// Starts such a server and returns its address.
 fn serve(form: Form) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("{}://{}", if form.is_tls { "https" } else { "http" }, listener.local_addr().unwrap());
@@ -166,7 +166,7 @@ fn every_form_that_intel_and_its_caches_use_is_read() {
         ("a certificate that no one can read", Form { odd_certificate: true, ..PCCS }),
     ];
     for (name, form) in cases {
-        assert_eq!(verdict(&[&serve(form)]), "believed", "{name}");
+        assert_eq!(verdict(&[&serve(form)]), "verified", "{name}");
     }
 }
 
@@ -185,7 +185,7 @@ fn what_a_cache_gets_wrong_is_named_with_its_address() {
         assert!(said.starts_with(&format!("cvmctl: collateral cache: {url}: {want}")), "{said}");
     }
     let dead = "http://127.0.0.1:1";
-    assert_eq!(verdict(&[dead, &serve(PCCS)]), "believed", "another cache will do");
-    assert_eq!(verdict(&[dead, "../../tests/vectors/dcap-qvl/sgx_quote_collateral.json"]), "believed", "and so will a file");
-    assert!(verdict(&["https://localhost"]).contains("expected http://HOST:PORT or https://HOST:PORT"));
+    assert_eq!(verdict(&[dead, &serve(PCCS)]), "verified", "another cache will do");
+    assert_eq!(verdict(&[dead, "../../tests/vectors/dcap-qvl/sgx_quote_collateral.json"]), "verified", "and so will a file");
+    assert!(verdict(&["https://localhost"]).contains("expected the address of a cache, http://HOST:PORT or https://HOST:PORT"));
 }

@@ -1,4 +1,4 @@
-//! `cvmctl quote` as an operator runs it: genuine and minted quotes, in the forms in which people keep them.
+//! `cvmctl quote`, run as a program: genuine and simulated quotes in the usual encodings.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects")]
 #![expect(clippy::disallowed_methods, reason = "runs the program under test")]
 
@@ -14,7 +14,7 @@ const ROOT: &str = "../../initrd/anchors/intel-sgx-root.der";
 const REAL: &str = "../../tests/vectors/dcap-qvl/sgx_quote";
 const REAL_COLLATERAL: &str = "../../tests/vectors/dcap-qvl/sgx_quote_collateral.json";
 const REAL_TIME: &str = "2025-06-25T00:00:00Z";
-/// 2026-11-23T00:00:00Z, when the simulated root is minted.
+/// 2026-11-23T00:00:00Z, when the simulated root is created.
 const NOW: u64 = 1_795_392_000;
 
 fn cvmctl(arguments: &[&str]) -> Output {
@@ -34,7 +34,7 @@ fn real<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&usual, more].concat()
 }
 
-/// A simulated platform's quotes and collateral, in a folder.
+/// Quotes and collateral of a simulated platform, in a directory.
 struct Desk {
     folder: tempfile::TempDir,
     collateral: SignedCollateral,
@@ -71,7 +71,7 @@ impl Desk {
         verdict(&[&["verify", &quote, "--anchor", &root, "--at", &now], more].concat())
     }
 
-    /// The body of a document as a PCS serves it.
+    /// The body of a document, as a PCS serves it.
     fn signed(name: &str, document: &str, signature: &[u8]) -> String {
         let signature: String = signature.iter().map(|byte| format!("{byte:02x}")).collect();
         format!("{{\"{name}\":{document},\"signature\":\"{signature}\"}}")
@@ -87,9 +87,9 @@ impl Desk {
 }
 
 #[test]
-fn genuine_quote_is_believed_at_its_time_and_not_later() {
-    let believed = (Some(0), "believed".to_owned());
-    assert_eq!(verdict(&real(&["--collateral", REAL_COLLATERAL, "--at", REAL_TIME])), believed);
+fn genuine_quote_verifies_at_its_time_and_not_later() {
+    let verified = (Some(0), "verified".to_owned());
+    assert_eq!(verdict(&real(&["--collateral", REAL_COLLATERAL, "--at", REAL_TIME])), verified);
     let late = verdict(&real(&["--collateral", REAL_COLLATERAL, "--at", "2026-06-25T00:00:00Z"]));
     assert_eq!(late, (Some(1), "REFUSED root CRL: expired".to_owned()));
     assert_eq!(verdict(&real(&["--at", REAL_TIME])), (Some(1), "REFUSED no collateral".to_owned()));
@@ -100,21 +100,21 @@ fn genuine_quote_is_believed_at_its_time_and_not_later() {
         add ConfigurationAndSWHardeningNeeded to the list); TCB evaluation set 17; below an accepted level: CPUSVN[6] 0 of 12; \
         advisories: INTEL-SA-00289 INTEL-SA-00615";
     assert_eq!(said, want);
-    assert_eq!(verdict(&["verify", REAL, "--anchor", ROOT, "--tcb", "signature", "--at", REAL_TIME]), believed);
-    let other = "ab".repeat(32);
+    assert_eq!(verdict(&["verify", REAL, "--anchor", ROOT, "--tcb", "signature", "--at", REAL_TIME]), verified);
+    let (other, real_build) = ("ab".repeat(32), hex::encode(&std::fs::read(REAL).unwrap()[112..144]));
     let build = verdict(&real(&["--collateral", REAL_COLLATERAL, "--at", REAL_TIME, "--mrenclave", &other]));
-    assert_eq!(build, (Some(1), "REFUSED mrenclave is not on the list".to_owned()));
+    assert_eq!(build, (Some(1), format!("REFUSED mrenclave {real_build} is not in cvm.vault.mrenclave (cvmctl: --mrenclave)")));
     assert_eq!(verdict(&["verify", "/nonexistent", "--anchor", ROOT]).0, Some(1));
 }
 
 #[test]
-fn text_forms_of_a_quote_are_read() {
+fn text_encodings_of_a_quote_are_decoded() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = fs::read(REAL).unwrap();
     let file = folder.path().join("quote.hex");
     fs::write(&file, bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n").unwrap();
     let shown = String::from_utf8(cvmctl(&["show", file.to_str().unwrap()]).stdout).unwrap();
-    assert!(shown.starts_with("unverified: "), "{shown}");
+    assert!(shown.starts_with("not verified: "), "{shown}");
     for part in ["version: 3", "tee: sgx", "body.attributes: 0x5 INIT MODE64BIT", "platform.fmspc: 00a067110000"] {
         assert!(shown.lines().any(|line| line == part), "{part} is not in {shown}");
     }
@@ -126,15 +126,15 @@ fn text_forms_of_a_quote_are_read() {
 fn checks_and_evidence_are_told_as_json() {
     let output = cvmctl(&real(&["--collateral", REAL_COLLATERAL, "--at", REAL_TIME, "--json"]));
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&json["believed"], &json["refusal"]), (&Value::Bool(true), &Value::Null));
-    assert_eq!(json["evidence"]["tcb"]["status"], "ConfigurationAndSWHardeningNeeded");
-    assert_eq!(json["evidence"]["quote"]["platform"]["authority"], "processor");
+    assert_eq!((&json["verified"], &json["error"]), (&Value::Bool(true), &Value::Null));
+    assert_eq!(json["appraisal"]["tcb"]["status"], "ConfigurationAndSWHardeningNeeded");
+    assert_eq!(json["appraisal"]["quote"]["platform"]["authority"], "processor");
     let checks = json["checks"].as_array().unwrap();
     assert!(checks.iter().any(|check| check["name"] == "FMSPC" && check["value"] == "00a067110000" && check["compared"] == true));
     assert!(checks.iter().any(|check| check["name"] == "MRENCLAVE" && check["compared"] == false));
     let output = cvmctl(&real(&["--at", REAL_TIME, "--json"]));
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&json["believed"], json["refusal"].as_str()), (&Value::Bool(false), Some("no collateral")));
+    assert_eq!((&json["verified"], json["error"].as_str()), (&Value::Bool(false), Some("no collateral")));
 }
 
 #[test]
@@ -150,14 +150,18 @@ fn trust_domain_is_held_against_every_register_that_is_named() {
     let pcs = desk.path("pcs");
     let (mrtd, zero, data) = ("d1".repeat(48), "00".repeat(48), "5a".repeat(64));
     let usual = ["--collateral", &pcs, "--mrtd", &mrtd, "--rtmr3", &zero, "--report-data", &data];
-    assert_eq!(desk.verify(&usual), (Some(0), "believed".to_owned()));
+    assert_eq!(desk.verify(&usual), (Some(0), "verified".to_owned()));
     let refused = |what: &str| (Some(1), format!("REFUSED {what}"));
-    assert_eq!(desk.verify(&["--collateral", &pcs, "--mrtd", &zero]), refused("mrtd is not on the list"));
-    assert_eq!(desk.verify(&["--collateral", &pcs, "--rtmr2", &mrtd]), refused("rtmr2 is not on the list"));
+    assert_eq!(desk.verify(&["--collateral", &pcs, "--mrtd", &zero]), refused("mrtd differs from the expected value"));
+    assert_eq!(desk.verify(&["--collateral", &pcs, "--rtmr2", &mrtd]), refused("rtmr2 differs from the expected value"));
     let other = "5b".repeat(64);
-    assert_eq!(desk.verify(&["--collateral", &pcs, "--report-data", &other]), refused("report data is not of this connection"));
+    assert_eq!(
+        desk.verify(&["--collateral", &pcs, "--report-data", &other]),
+        refused("report data differs: the quote was made for another connection or request")
+    );
     let platform = "00".repeat(16);
-    assert_eq!(desk.verify(&["--collateral", &pcs, "--platform", &platform]), refused("platform is not on the list"));
+    let (code, said) = desk.verify(&["--collateral", &pcs, "--platform", &platform]);
+    assert!(code == Some(1) && said.ends_with("is not in cvm.vault.platforms (cvmctl: --platform)"), "{said}");
 }
 
 #[test]
@@ -185,13 +189,13 @@ fn collateral_comes_from_a_cache() {
         }
     });
     let build = "c1".repeat(32);
-    assert_eq!(desk.verify(&["--collateral", &url, "--mrenclave", &build]), (Some(0), "believed".to_owned()));
+    assert_eq!(desk.verify(&["--collateral", &url, "--mrenclave", &build]), (Some(0), "verified".to_owned()));
 }
 
 #[test]
 fn signatures_alone_are_enough_only_when_asked_for() {
     let desk = Desk::sgx();
-    assert_eq!(desk.verify(&["--tcb", "signature"]), (Some(0), "believed".to_owned()));
+    assert_eq!(desk.verify(&["--tcb", "signature"]), (Some(0), "verified".to_owned()));
     assert_eq!(desk.verify(&[]), (Some(1), "REFUSED no collateral".to_owned()));
     let floors = desk.path("floors.json");
     let signer = "ab".repeat(32);

@@ -18,5 +18,5 @@ pub use backoff::Backoff;
 pub use collection::{Command, Event, Node, RedialReason, ShareCollection, Step};
 pub use collector::{Action, Collector, KeyProof, RecoveredKey, ShareStatus};
 pub use dek::{Commitment, Dek};
-pub use share::{Share, ShareError, ShareSetId, Threshold, split};
+pub use share::{Share, ShareSetId, Threshold, split};
 pub use time::{AgreedTime, TimeSource};

@@ -1,4 +1,4 @@
-//! One vault's share: share set id (16 bytes) || X (1) || data (32), and the combination of t shares.
+//! One vault's share: share set id, X and data, and the combination of t shares.
 //!
 //! The arithmetic is in GF(2^8) modulo x^8+x^4+x^3+x+1 (0x11b), with one polynomial for each byte and the secret at x = 0
 //! (key-server-protocol.md, section 6).
@@ -11,8 +11,6 @@ use zeroize::Zeroizing;
 use crate::Dek;
 use crate::dek::DEK_BYTES;
 
-/// Bytes of a share as a vault sends it.
-const MATERIAL_BYTES: usize = SHARE_SET_ID_BYTES + 1 + DEK_BYTES;
 const SHARE_SET_ID_BYTES: usize = 16;
 
 /// Identifies the shares of one split. Shares of two sets never combine.
@@ -23,19 +21,7 @@ pub struct ShareSetId(pub [u8; SHARE_SET_ID_BYTES]);
 pub struct Share {
     set_id: ShareSetId,
     x: NonZeroU8,
-    /// X || data, the form that vsss-rs combines.
-    point: Zeroizing<Vec<u8>>,
-}
-
-/// Why material is not a share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ShareError {
-    /// The length is not 49 bytes.
-    #[error("the share has {0} bytes, expected 49")]
-    Length(usize),
-    /// X is zero, which would be the secret itself.
-    #[error("the share has x = 0")]
-    Origin,
+    data: Box<Zeroizing<[u8; DEK_BYTES]>>,
 }
 
 /// The threshold t of n shares, 2 <= t <= n <= 255.
@@ -66,19 +52,12 @@ impl Threshold {
 }
 
 impl Share {
-    /// Takes the material that a vault sent.
-    ///
-    /// # Errors
-    /// [`ShareError`].
-    pub fn parse(material: &[u8]) -> Result<Self, ShareError> {
-        let wrong = ShareError::Length(material.len());
-        let (share_set_id, point) = material.split_first_chunk().ok_or(wrong)?;
-        let (x, data) = point.split_first().ok_or(wrong)?;
-        if data.len() != DEK_BYTES {
-            return Err(wrong);
-        }
-        let x = NonZeroU8::new(*x).ok_or(ShareError::Origin)?;
-        Ok(Self { set_id: ShareSetId(*share_set_id), x, point: Zeroizing::new(point.to_vec()) })
+    /// The share of set `set_id` at `x`.
+    #[must_use]
+    pub fn new(set_id: ShareSetId, x: NonZeroU8, data: &[u8; DEK_BYTES]) -> Self {
+        let mut kept = Box::new(Zeroizing::new([0; DEK_BYTES]));
+        kept.copy_from_slice(data);
+        Self { set_id, x, data: kept }
     }
 
     /// The share set that it belongs to.
@@ -93,13 +72,10 @@ impl Share {
         self.x
     }
 
-    /// The bytes in the form that a vault stores; `git grep expose` lists all uses.
+    /// The data: the values of the polynomials at X. `git grep expose` lists all uses.
     #[must_use]
-    pub fn expose_material(&self) -> Zeroizing<Vec<u8>> {
-        let mut material = Zeroizing::new(Vec::with_capacity(MATERIAL_BYTES));
-        material.extend_from_slice(&self.set_id.0);
-        material.extend_from_slice(&self.point);
-        material
+    pub fn expose_data(&self) -> &[u8; DEK_BYTES] {
+        &self.data
     }
 }
 
@@ -109,7 +85,8 @@ pub(crate) fn combine(shares: &[&Share]) -> Option<Dek> {
     if shares.iter().any(|share| share.set_id != share_set_id) {
         return None;
     }
-    let mut points: Vec<Vec<u8>> = shares.iter().map(|share| share.point.to_vec()).collect();
+    // X || data, the form that vsss-rs combines.
+    let mut points: Vec<Vec<u8>> = shares.iter().map(|share| [&[share.x.get()], share.data.as_slice()].concat()).collect();
     let secret = Gf256::combine_bytes(&points).map(Zeroizing::new);
     for point in &mut points {
         zeroize::Zeroize::zeroize(point);
@@ -142,17 +119,27 @@ pub fn split(dek: &Dek, threshold: Threshold, share_set_id: ShareSetId) -> Optio
     }
     let mut shares = Vec::with_capacity(threshold.dealt());
     for x in (1..=u8::MAX).take(threshold.dealt()) {
-        let mut material = Zeroizing::new(Vec::with_capacity(MATERIAL_BYTES));
-        material.extend_from_slice(&share_set_id.0);
-        material.push(x);
-        for byte in 0..DEK_BYTES {
+        let x = NonZeroU8::new(x)?;
+        let mut data = Zeroizing::new([0; DEK_BYTES]);
+        for (at, byte) in data.iter_mut().enumerate() {
             // Horner: ((c[t-1] * x + c[t-2]) * x + ...) + c[0]
-            let value = rows.iter().rev().fold(Gf256(0), |sum, row| sum * Gf256(x) + Gf256(row.get(byte).copied().unwrap_or(0)));
-            material.push(value.0);
+            let value =
+                rows.iter().rev().fold(Gf256(0), |sum, row| sum * Gf256(x.get()) + Gf256(row.get(at).copied().unwrap_or(0)));
+            *byte = value.0;
         }
-        shares.push(Share::parse(&material).ok()?);
+        shares.push(Share::new(share_set_id, x, &data));
     }
     Some(shares)
+}
+
+#[cfg(test)]
+impl Share {
+    /// The same share with its data changed.
+    pub(crate) fn changed(&self, change: impl FnOnce(&mut [u8; DEK_BYTES])) -> Self {
+        let mut data = *self.expose_data();
+        change(&mut data);
+        Self::new(self.set_id, self.x, &data)
+    }
 }
 
 #[cfg(test)]
@@ -172,7 +159,8 @@ mod tests {
             .as_array()
             .unwrap()
             .iter()
-            .map(|share| Share::parse(&[vec![7; 16], hex(share.as_str().unwrap())].concat()).ok().unwrap())
+            .map(|share| hex(share.as_str().unwrap()))
+            .map(|point| Share::new(ShareSetId([7; 16]), NonZeroU8::new(point[0]).unwrap(), &point[1..].try_into().unwrap()))
             .collect();
         for pair in [[0, 1], [0, 2], [1, 2], [2, 0]] {
             let dek = combine(&[&shares[pair[0]], &shares[pair[1]]]).unwrap();
@@ -198,20 +186,6 @@ mod tests {
     }
 
     #[test]
-    fn material_must_be_49_bytes_away_from_the_origin() {
-        let cases: [(&str, Vec<u8>, Option<ShareError>); 5] = [
-            ("empty", vec![], Some(ShareError::Length(0))),
-            ("short", vec![1; 48], Some(ShareError::Length(48))),
-            ("long", vec![1; 50], Some(ShareError::Length(50))),
-            ("x = 0", [vec![1; 16], vec![0], vec![1; 32]].concat(), Some(ShareError::Origin)),
-            ("good", vec![1; 49], None),
-        ];
-        for (name, material, want) in cases {
-            assert_eq!(Share::parse(&material).err(), want, "{name}");
-        }
-    }
-
-    #[test]
     fn threshold_holds_only_two_to_n() {
         let cases = [(1, 3, false), (2, 1, false), (2, 2, true), (3, 3, true), (255, 255, true), (2, 256, false)];
         for (needed, dealt, good) in cases {
@@ -220,9 +194,8 @@ mod tests {
     }
 
     #[test]
-    fn shares_of_two_generations_or_of_one_x_do_not_combine() {
-        let share =
-            |share_set_id: u8, x: u8| Share::parse(&[vec![share_set_id; 16], vec![x], vec![9; 32]].concat()).ok().unwrap();
+    fn shares_of_two_sets_or_of_one_x_do_not_combine() {
+        let share = |set_id: u8, x: u8| Share::new(ShareSetId([set_id; 16]), NonZeroU8::new(x).unwrap(), &[9; 32]);
         assert!(combine(&[&share(1, 1), &share(2, 2)]).is_none());
         assert!(combine(&[&share(1, 1), &share(1, 1)]).is_none());
     }

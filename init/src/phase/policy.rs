@@ -23,8 +23,8 @@ pub(crate) struct MeasuredConfig {
     pub(crate) text: String,
     /// The root certificate of the vaults' quotes.
     pub(crate) anchor: Anchor,
-    /// Node authorities (CA certificates of the fleet), DER; when there is none, a verified quote alone makes a node acceptable.
-    pub(crate) fleet: Vec<Vec<u8>>,
+    /// Certificates of the node CAs, DER; when there is none, a verified quote alone makes a node acceptable.
+    pub(crate) node_ca: Vec<Vec<u8>>,
     /// Lower bounds that prevent a rollback of time and collateral.
     pub(crate) floors: Floors,
 }
@@ -77,15 +77,15 @@ pub(crate) fn read(early: EarlyMounts) -> Result<MeasuredConfig, Error> {
     if matches!(line.tcb, TcbPolicy::Signature) && floors.qe_signers.is_empty() {
         return Err(Error::Signers);
     }
-    let (anchor, fleet) = anchors(Path::new(ANCHORS))?;
-    Ok(MeasuredConfig { line, text: text.trim_end_matches('\n').to_owned(), anchor, fleet, floors })
+    let (anchor, node_ca) = anchors(Path::new(ANCHORS))?;
+    Ok(MeasuredConfig { line, text: text.trim_end_matches('\n').to_owned(), anchor, node_ca, floors })
 }
 
-/// Reads the DER files in the folder of anchors: `fleet-*.der` are the node authorities; the one other file is the root
+/// Reads the DER files in the folder of anchors: `node-ca-*.der` are the node CAs; the one other file is the root
 /// certificate of quotes. Two roots are refused, since either could sign for the other.
 fn anchors(folder: &Path) -> Result<(Anchor, Vec<Vec<u8>>), Error> {
     let unreadable = |e| Error::Trust("anchors", e);
-    let (mut roots, mut fleet) = (Vec::new(), Vec::new());
+    let (mut roots, mut node_ca) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         if path.extension().is_none_or(|extension| extension != "der") {
@@ -95,11 +95,11 @@ fn anchors(folder: &Path) -> Result<(Anchor, Vec<Vec<u8>>), Error> {
             return Err(unreadable(std::io::ErrorKind::FileTooLarge.into()));
         }
         let der = fs::read(&path).map_err(unreadable)?;
-        let is_fleet = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"fleet-"));
-        if is_fleet { fleet.push(der) } else { roots.push(der) }
+        let is_node_ca = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"node_ca-"));
+        if is_node_ca { node_ca.push(der) } else { roots.push(der) }
     }
     match <[Vec<u8>; 1]>::try_from(roots) {
-        Ok([root]) => Ok((Anchor::from_der(root), fleet)),
+        Ok([root]) => Ok((Anchor::from_der(root), node_ca)),
         Err(roots) => Err(Error::Anchors(roots.len())),
     }
 }
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn exactly_one_anchor_is_taken() {
         let folder = tempfile::tempdir().unwrap();
-        let count = |folder: &Path| anchors(folder).map(|(_, fleet)| fleet.len()).map_err(|e| e.to_string());
+        let count = |folder: &Path| anchors(folder).map(|(_, node_ca)| node_ca.len()).map_err(|e| e.to_string());
         assert_eq!(
             count(folder.path()),
             Err("trust files: expected 1 root certificate in /etc/cvm-init/anchors, found 0".to_owned())
@@ -146,7 +146,7 @@ mod tests {
         fs::write(folder.path().join("intel.der"), b"x").unwrap();
         fs::write(folder.path().join("README"), b"x").unwrap();
         assert_eq!(count(folder.path()), Ok(0));
-        fs::write(folder.path().join("fleet-1.der"), b"x").unwrap();
+        fs::write(folder.path().join("node_ca-1.der"), b"x").unwrap();
         assert_eq!(count(folder.path()), Ok(1));
         fs::write(folder.path().join("other.der"), b"x").unwrap();
         assert_eq!(

@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use cmdline::{Data, KeyCommitment, TcbPolicy, TcbStatus, Vaults};
+use cmdline::{Data, KeyCommitment, TcbPolicy, Vaults};
 use failure::ErrorCode;
 use quorum::{AgreedTime, Commitment, Dek, KeyProof, Threshold};
 
@@ -114,7 +114,7 @@ pub(crate) enum Error {
     #[error("trying a key on the disk")]
     Disk(#[source] data::Error),
     #[error("client key")]
-    Identity(#[source] vault::Error),
+    Identity(#[source] ratls::Error),
     #[error("starting a thread")]
     Thread(#[source] linux::Error),
     #[error("a threshold of {0} of {1} is not possible")]
@@ -246,11 +246,11 @@ fn start_clients(
         ..attest::Policy::of_nodes(vaults.mrenclaves.clone(), tcb_demand(&policy.line.tcb), policy.floors.clone())
     };
     let client = Arc::new(VaultClient {
-        identity: vault::Identity::guest(vaults.app).map_err(Error::Identity)?,
-        fleet: vault::Fleet::of(policy.fleet.clone()),
+        identity: ratls::Identity::guest(vaults.app).map_err(Error::Identity)?,
+        node_ca: ratls::NodeCa::of(policy.node_ca.clone()),
         anchor: policy.anchor.clone(),
         nodes,
-        clock: vault::Clock { not_before: policy.floors.built, machine: host, is_trusted: false },
+        clock: ratls::Clock { not_before: policy.floors.built, machine: host, is_trusted: false },
         collateral: collateral::CollateralSources::new(policy.line.pccs.as_ref(), network.connector()),
         handle: vaults.handle.as_str().to_owned(),
         tsm: Mutex::new(linux::tsm::Tsm::system()),
@@ -270,18 +270,10 @@ fn start_clients(
 }
 
 fn tcb_demand(policy: &TcbPolicy) -> attest::TcbDemand {
-    let TcbPolicy::Collateral(accepted) = policy else { return attest::TcbDemand::Signature };
-    let statuses = accepted.iter().map(|status| match status {
-        TcbStatus::UpToDate => attest::TcbStatus::UpToDate,
-        TcbStatus::SwHardeningNeeded => attest::TcbStatus::SWHardeningNeeded,
-        TcbStatus::ConfigurationNeeded => attest::TcbStatus::ConfigurationNeeded,
-        TcbStatus::ConfigurationAndSwHardeningNeeded => attest::TcbStatus::ConfigurationAndSWHardeningNeeded,
-        TcbStatus::OutOfDate => attest::TcbStatus::OutOfDate,
-        TcbStatus::OutOfDateConfigurationNeeded => attest::TcbStatus::OutOfDateConfigurationNeeded,
-        TcbStatus::TdRelaunchAdvised => attest::TcbStatus::TDRelaunchAdvised,
-        TcbStatus::TdRelaunchAdvisedConfigurationNeeded => attest::TcbStatus::TDRelaunchAdvisedConfigurationNeeded,
-    });
-    attest::TcbDemand::Statuses(statuses.collect())
+    match policy {
+        TcbPolicy::Collateral(accepted) => attest::TcbDemand::Statuses(accepted.clone()),
+        TcbPolicy::Signature => attest::TcbDemand::Signature,
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! A vault's answers to ExportKey. Failures come with status 200 and a text, from which clients tell kinds by substring (key-server-protocol.md, section 3.8).
+//! A vault's answers to ExportKey. A refusal has status 200 and a text, whose kind a client recognises by a substring
+//! (key-server-protocol.md, section 3.8).
 
 use serde::Deserialize;
 use serde::de::{SeqAccess, Visitor};
@@ -6,38 +7,38 @@ use zeroize::Zeroizing;
 
 use crate::texts;
 
-/// The most bytes of key material that are taken.
+/// The most bytes of key material that are accepted.
 const MATERIAL_MAX: usize = 256;
 
-/// A key as a vault gave it out.
+/// An exported key.
 pub struct KeyMaterial {
     /// The bytes, wiped on drop.
     pub material: Zeroizing<Vec<u8>>,
-    /// When the vault will forget it, Unix seconds.
+    /// When the vault deletes it, Unix seconds.
     pub expires_at: u64,
 }
 
-/// Why a vault did not do what it was asked.
+/// Why a vault refused a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// No key of that name.
     #[error("key not found")]
     Absent,
-    /// The key's policy does not name us; or the node's own attestation service is down, which looks the same.
+    /// The key's policy does not admit the client, or the node's attestation server is down: the node gives the same answer.
     #[error("denied by the key's policy")]
     Denied,
-    /// The key's life is over.
+    /// The key has expired.
     #[error("key has expired")]
     Expired,
     /// The key may not leave the vault.
     #[error("key is not exportable")]
     NotExportable,
-    /// A text that this version does not know.
-    #[error("unknown refusal")]
+    /// The text is unknown to this version.
+    #[error("refused for a reason that this version does not know")]
     Unknown,
 }
 
-/// An answer that is one of the expected ones. A request that the node could not parse comes back as it was and is none.
+/// The expected answers. A node echoes a request that it cannot parse; the echo is not an answer.
 #[derive(Deserialize)]
 #[serde(rename_all_fields = "snake_case")]
 enum Raw {
@@ -49,7 +50,7 @@ enum Raw {
     Error(String),
 }
 
-/// Reads an answer; `None` when it is no answer at all.
+/// Parses an answer; `None` if it is not an answer to ExportKey.
 pub(crate) fn parse(body: &[u8]) -> Option<Result<KeyMaterial, Refused>> {
     Some(match serde_json::from_slice(body).ok()? {
         Raw::KeyMaterial { material, expires_at } => Ok(KeyMaterial { material, expires_at }),
@@ -57,7 +58,7 @@ pub(crate) fn parse(body: &[u8]) -> Option<Result<KeyMaterial, Refused>> {
     })
 }
 
-/// Integers 0..=255 straight into memory that is wiped and never moves.
+/// Deserializes integers 0..=255 directly into memory that is wiped on drop and never moves.
 fn material<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Zeroizing<Vec<u8>>, D::Error> {
     struct Bytes;
     impl<'de> Visitor<'de> for Bytes {
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_told_apart() {
+    fn answers_are_classified() {
         let denied = "caller is not in policy.principals (no OIDC subject or RA-TLS TEE matches the key's PrincipalSet)";
         let cases = [
             (r#"{"KeyMaterial":{"material":[17,34],"expires_at":1790000000}}"#.to_owned(), Some(Ok(vec![17, 34]))),

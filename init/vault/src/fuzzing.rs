@@ -1,25 +1,9 @@
-//! The parsers of what peers send, for `tests/fuzz`. Not built otherwise.
+//! The parsers of what vaults send, for `tests/fuzz`. Not built otherwise.
 
-use crate::{Step, answer, http, message, pccs};
+use crate::{ShareMaterial, answer};
 
-/// A node's answer to a challenge.
-pub fn evidence(bytes: &[u8]) {
-    drop(message::evidence(bytes));
-}
-
-/// A vault's answer.
+/// Parses a vault's answer to ExportKey, and the same bytes as a share.
 pub fn answer(bytes: &[u8]) {
     drop(answer::parse(bytes));
-}
-
-/// An HTTP answer, of at most 1 KiB.
-pub fn reply(bytes: &[u8]) {
-    if let Ok(reply) = http::read_reply(&mut &*bytes, Step::Request, 1 << 10) {
-        assert!(reply.body.len() <= 1 << 10, "a body longer than its bound");
-    }
-}
-
-/// An answer of a cache of collateral.
-pub fn cache_answer(bytes: &[u8]) {
-    drop(pccs::served("part", bytes, &["TCB-Info-Issuer-Chain"]));
+    drop(ShareMaterial::parse(bytes));
 }

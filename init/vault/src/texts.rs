@@ -1,13 +1,13 @@
-//! The texts by which vaults refuse: the only place where they are told apart. Answers carry no code, so a part of the text decides.
+//! Classification of refusals. A vault's answer contains a text and no code, so a substring of the text decides.
 //!
 //! Source: Enclave Vault node (enclave-os-mini, crates/enclave-os-vault/src: lib.rs, grant.rs, policy.rs), commit f19b769, 2026-08-21,
-//! and what later builds were seen to say (key-server-protocol.md, section 3.8). An unknown text is never a reason to believe anything.
+//! and texts observed from later builds (key-server-protocol.md, section 3.8). An unknown text is classified as unknown.
 
 use crate::Refused;
 #[cfg(feature = "operator")]
 use crate::operator::Refusal;
 
-/// What ExportKey is refused with.
+/// Refusals of ExportKey.
 const EXPORT: [(&str, Refused); 5] = [
     ("key not found", Refused::Absent),
     ("policy.principals", Refused::Denied), // also "caller is in policy.principals but no OperationRule grants .."
@@ -16,11 +16,11 @@ const EXPORT: [(&str, Refused); 5] = [
     ("not exportable", Refused::NotExportable),
 ];
 
-/// What the other requests are refused with besides.
+/// Further refusals of the operator's requests.
 #[cfg(feature = "operator")]
 const OPERATOR: [(&str, Refusal); 22] = [
     ("handle already exists", Refusal::Exists),
-    // Before "cnf" and others: it quotes the identity provider's part of the trouble.
+    // Before "cnf" and others: this text quotes an error about the identity provider.
     ("key-creation grant verification failed", Refusal::GrantSignature),
     ("OIDC is not configured", Refusal::NoIssuer),
     ("grant issuer mismatch", Refusal::GrantIssuer),
@@ -58,9 +58,9 @@ pub(crate) fn of_operator(text: &str) -> Refusal {
 mod tests {
     use super::*;
 
-    /// Whole texts as the node's source makes them.
+    /// Complete texts of the node's source.
     #[test]
-    fn texts_of_the_node_are_told_apart() {
+    fn texts_of_the_node_are_classified() {
         let cases = [
             ("key not found", Refusal::Key(Refused::Absent)),
             (

@@ -1,13 +1,14 @@
-//! The client against a node that speaks the wire: the honest exchange, and each way in which a node can lie.
+//! The client against a simulated node: the honest exchange, and each kind of misbehaviour.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects")]
 
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use attest::{Anchor, Floors, Policy, Refusal, Role, TcbDemand, TcbStatus};
+use attest::{Anchor, Floors, Policy, Role, TcbDemand, TcbStatus, VerifyError};
 use dcap::{Pki, TdQuote};
-use vault::{Clock, Error, Expectation, Fleet, Handshaken, Identity, OwnEvidence, Refused, Step};
+use ratls::{Clock, Error as Session, Expectation, Handshaken, Identity, NodeCa, OwnEvidence, Step};
+use vault::{Error, Refused};
 use vault_node::{Extensions, Issuer, Misbehaviour, Node, NodeConfig, NodeHandle};
 
 const MRENCLAVE: [u8; 32] = [0x11; 32];
@@ -23,7 +24,7 @@ fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// A quote as our platform's quoting service would make it; every measurement is zero but for the report data.
+/// A quote of the client's platform, with only the report data set.
 fn own_quote(pki: &Pki, report_data: &[u8; 64]) -> Vec<u8> {
     TdQuote::new(*report_data).sign(&pki.platform("guest").unwrap()).unwrap()
 }
@@ -33,12 +34,12 @@ impl World {
         Self::requiring(misbehaviour, &serde_json::json!([]))
     }
 
-    /// A node whose policy requires these extensions of the guest's leaf.
+    /// A node whose key policy requires these extensions in the guest's certificate.
     fn requiring(misbehaviour: Misbehaviour, required_oids: &serde_json::Value) -> Self {
         let pki = Arc::new(Pki::mint(now()).unwrap());
         let issuer = Issuer::generate().unwrap();
         let honest = NodeConfig::honest(Arc::clone(&pki), "node-1", MRENCLAVE, issuer).unwrap();
-        // The exchange alone is tried here, so that the node brings its collateral along.
+        // The node staples its collateral, since these tests have no other source.
         let extensions = Extensions { staple_collateral: true, ..Extensions::default() };
         let node = Node::start(NodeConfig { extensions, ..honest }).unwrap();
         let td = TdQuote::new([0; 64]);
@@ -57,7 +58,7 @@ impl World {
         Self { pki, node, identity: Identity::guest([9; 16]).unwrap() }
     }
 
-    /// The whole exchange with a deadline of two seconds a step; returns the material.
+    /// Runs the exchange with a deadline of two seconds for each step. Returns the material.
     fn exchange(&self) -> Result<Vec<u8>, Error> {
         let anchor = Anchor::from_der(self.pki.root_der().to_vec());
         let demand = TcbDemand::Statuses(vec![TcbStatus::UpToDate]);
@@ -70,7 +71,7 @@ impl World {
         assert_eq!(challenged.node().mrenclave(), &MRENCLAVE);
         let quote = |data: &[u8; 64]| Ok(OwnEvidence { quote: own_quote(&self.pki, data), tee: "tdx" });
         let mut session = challenged.present(quote, Duration::from_secs(2))?;
-        session.export_key(HANDLE, deadline()).map(|key| key.material.to_vec())
+        vault::export_key(&mut session, HANDLE, deadline()).map(|key| key.material.to_vec())
     }
 }
 
@@ -79,13 +80,13 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn honest_node_gives_the_key_out() {
+fn honest_node_exports_the_key() {
     assert_eq!(World::with(Misbehaviour::None).exchange().unwrap(), vec![7; 49]);
 }
 
-/// A policy that requires anything else denies every guest for ever: required OIDs are append-only.
+/// Required OIDs cannot be removed, so a policy that requires another value denies every guest permanently.
 #[test]
-fn leaf_carries_the_app_id_as_policies_require_it() {
+fn certificate_contains_the_app_id_as_policies_require_it() {
     let world = |value: &str| {
         World::requiring(Misbehaviour::None, &serde_json::json!([{ "oid": "1.3.6.1.4.1.65230.4.1", "value": value }]))
     };
@@ -93,74 +94,76 @@ fn leaf_carries_the_app_id_as_policies_require_it() {
     assert!(matches!(world(&hex(&[8; 16])).exchange(), Err(Error::Refused(Refused::Denied))));
 }
 
-/// An old leaf key does not authenticate the node, and the dates of a leaf do not affect the agreed time.
+/// A leaked key of an expired leaf does not authenticate a node, and the dates of a leaf do not affect the agreed time.
 #[test]
-fn node_is_believed_no_longer_than_its_leaf_where_an_authority_vouches_for_it() {
+fn validity_of_a_node_ends_with_its_leaf_if_a_node_ca_issued_it() {
     let world = World::with(Misbehaviour::None);
-    let prove = |fleet: &Fleet| {
+    let prove = |node_ca: &NodeCa| {
         let anchor = Anchor::from_der(world.pki.root_der().to_vec());
         let policy = Policy::of_nodes(vec![MRENCLAVE], TcbDemand::Statuses(vec![TcbStatus::UpToDate]), Floors::default());
         let clock = Clock { not_before: 0, machine: now(), is_trusted: true };
         let expected = Expectation { anchor: &anchor, policy: &policy, clock, collateral: &() };
         let (stream, deadline) = (TcpStream::connect(world.node.addr()).unwrap(), Instant::now() + Duration::from_secs(2));
-        let handshaken = Handshaken::connect_within(fleet, stream, &world.identity, deadline)?;
+        let handshaken = Handshaken::connect_within(node_ca, stream, &world.identity, deadline)?;
         handshaken.challenge(&[3; 32], &expected, deadline).map(|challenged| challenged.node().clone())
     };
-    let alone = prove(&Fleet::default()).unwrap();
-    let vouched = prove(&Fleet::of(vec![world.node.ca_der()])).unwrap();
+    let alone = prove(&NodeCa::default()).unwrap();
+    let vouched = prove(&NodeCa::of(vec![world.node.ca_der()])).unwrap();
     let in_two_days = now() + 2 * 86_400;
     assert!(alone.is_valid_at(in_two_days) && vouched.is_valid_at(now()) && !vouched.is_valid_at(in_two_days));
-    // The node makes its collateral anew each time; its leaf began minutes before.
+    // The node generates its collateral each time; its leaf is valid since minutes before.
     assert!(vouched.issued().abs_diff(alone.issued()) < 60, "{} and {}", vouched.issued(), alone.issued());
     assert_eq!(vouched.tcb(), alone.tcb());
     let other = World::with(Misbehaviour::None);
-    assert!(matches!(prove(&Fleet::of(vec![other.node.ca_der()])), Err(Error::Tls(_))));
+    assert!(matches!(prove(&NodeCa::of(vec![other.node.ca_der()])), Err(ratls::Error::Tls(_))));
 }
 
-/// It takes evidence of its own last day only, and the machine's clock is the host's.
+/// A node accepts evidence of the last day by its own clock, and the machine's clock is set by the host.
 #[test]
-fn node_is_told_its_own_time() {
+fn client_repeats_the_node_s_time() {
     for seconds in [-10 * 86_400, 86_400] {
         assert_eq!(World::with(Misbehaviour::WrongClock(seconds)).exchange().unwrap(), vec![7; 49], "{seconds}");
     }
 }
 
 #[test]
-fn each_lie_of_a_node_ends_the_exchange_with_its_reason() {
+fn each_misbehaviour_of_a_node_has_its_own_error() {
     type Check = fn(&Error) -> bool;
     let cases: [(Misbehaviour, Check); 27] = [
-        (Misbehaviour::Down, |e| matches!(e, Error::Stream(Step::Handshake, _) | Error::Tls(_))),
-        (Misbehaviour::HangAfterAccept, |e| matches!(e, Error::Deadline(Step::Handshake))),
-        (Misbehaviour::HangAfterHandshake, |e| matches!(e, Error::Deadline(Step::Challenge))),
-        (Misbehaviour::Unavailable, |e| matches!(e, Error::Status(Step::Challenge, 503))),
+        (Misbehaviour::Down, |e| matches!(e, Error::Session(Session::Stream(Step::Handshake, _) | Session::Tls(_)))),
+        (Misbehaviour::HangAfterAccept, |e| matches!(e, Error::Session(Session::Deadline(Step::Handshake)))),
+        (Misbehaviour::HangAfterHandshake, |e| matches!(e, Error::Session(Session::Deadline(Step::Challenge)))),
+        (Misbehaviour::Unavailable, |e| matches!(e, Error::Session(Session::Status(Step::Challenge, 503)))),
         (Misbehaviour::Deny, |e| matches!(e, Error::Refused(Refused::Denied))),
         (Misbehaviour::Expired, |e| matches!(e, Error::Refused(Refused::Expired))),
-        (Misbehaviour::WrongMrenclave, |e| matches!(e, Error::Node(Refusal::Measurement(_)))),
-        (Misbehaviour::DebugEnclave, |e| matches!(e, Error::Node(Refusal::Debug))),
-        (Misbehaviour::StaleQuote, |e| matches!(e, Error::Node(Refusal::ReportData))),
-        (Misbehaviour::OtherConnection, |e| matches!(e, Error::Node(Refusal::ReportData))),
-        (Misbehaviour::Reflection, |e| matches!(e, Error::Node(Refusal::NotSgx))),
-        (Misbehaviour::WrongSpki, |e| matches!(e, Error::Node(Refusal::ReportData))),
-        (Misbehaviour::HalfReportData, |e| matches!(e, Error::Node(Refusal::ReportData))),
-        (Misbehaviour::Tls12, |e| matches!(e, Error::Tls(_))),
-        (Misbehaviour::Oversize, |e| matches!(e, Error::Protocol(Step::Challenge, "answer too long"))),
-        (Misbehaviour::Echo, |e| matches!(e, Error::Protocol(Step::Request, "answer is no vault's"))),
-        (Misbehaviour::NoCollateral, |e| matches!(e, Error::Collateral(None))),
-        (Misbehaviour::ExpiredCollateral, |e| matches!(e, Error::Node(Refusal::Expired(_)))),
-        (Misbehaviour::ForeignCollateral, |e| matches!(e, Error::Node(_))),
-        (Misbehaviour::ForeignRoot, |e| matches!(e, Error::Node(Refusal::Anchor))),
-        (Misbehaviour::RevokedPck, |e| matches!(e, Error::Node(Refusal::Revoked(Role::PckLeaf)))),
-        (Misbehaviour::OutOfDate, |e| matches!(e, Error::Node(Refusal::TcbStatus(_)))),
-        (Misbehaviour::PresentStatus(400), |e| matches!(e, Error::EvidenceMalformed)),
-        (Misbehaviour::PresentStatus(403), |e| matches!(e, Error::EvidenceRefused)),
-        (Misbehaviour::PresentStatus(500), |e| matches!(e, Error::Status(Step::Present, 500))),
-        (Misbehaviour::FrozenClock(-60), |e| matches!(e, Error::Status(Step::Present, 503))),
-        (Misbehaviour::Slow(Duration::from_secs(5)), |e| matches!(e, Error::Deadline(_))),
+        (Misbehaviour::WrongMrenclave, |e| matches!(e, Error::Session(Session::Node(VerifyError::Mrenclave(_))))),
+        (Misbehaviour::DebugEnclave, |e| matches!(e, Error::Session(Session::Node(VerifyError::Debug)))),
+        (Misbehaviour::StaleQuote, |e| matches!(e, Error::Session(Session::Node(VerifyError::ReportData)))),
+        (Misbehaviour::OtherConnection, |e| matches!(e, Error::Session(Session::Node(VerifyError::ReportData)))),
+        (Misbehaviour::Reflection, |e| matches!(e, Error::Session(Session::Node(VerifyError::NotSgx)))),
+        (Misbehaviour::WrongSpki, |e| matches!(e, Error::Session(Session::Node(VerifyError::ReportData)))),
+        (Misbehaviour::HalfReportData, |e| matches!(e, Error::Session(Session::Node(VerifyError::ReportData)))),
+        (Misbehaviour::Tls12, |e| matches!(e, Error::Session(Session::Tls(_)))),
+        (Misbehaviour::Oversize, |e| {
+            matches!(e, Error::Session(Session::Protocol(Step::Challenge, "answer longer than the limit")))
+        }),
+        (Misbehaviour::Echo, |e| matches!(e, Error::Session(Session::Protocol(Step::Request, "answer is not one of a vault")))),
+        (Misbehaviour::NoCollateral, |e| matches!(e, Error::Session(Session::Collateral(None)))),
+        (Misbehaviour::ExpiredCollateral, |e| matches!(e, Error::Session(Session::Node(VerifyError::Expired(_))))),
+        (Misbehaviour::ForeignCollateral, |e| matches!(e, Error::Session(Session::Node(_)))),
+        (Misbehaviour::ForeignRoot, |e| matches!(e, Error::Session(Session::Node(VerifyError::Anchor)))),
+        (Misbehaviour::RevokedPck, |e| matches!(e, Error::Session(Session::Node(VerifyError::Revoked(Role::PckLeaf))))),
+        (Misbehaviour::OutOfDate, |e| matches!(e, Error::Session(Session::Node(VerifyError::TcbStatus(_))))),
+        (Misbehaviour::PresentStatus(400), |e| matches!(e, Error::Session(Session::EvidenceMalformed))),
+        (Misbehaviour::PresentStatus(403), |e| matches!(e, Error::Session(Session::EvidenceRefused))),
+        (Misbehaviour::PresentStatus(500), |e| matches!(e, Error::Session(Session::Status(Step::Present, 500)))),
+        (Misbehaviour::FrozenClock(-60), |e| matches!(e, Error::Session(Session::Status(Step::Present, 503)))),
+        (Misbehaviour::Slow(Duration::from_secs(5)), |e| matches!(e, Error::Session(Session::Deadline(_)))),
     ];
     for (misbehaviour, check) in cases {
         let name = format!("{misbehaviour:?}");
         match World::with(misbehaviour).exchange() {
-            Ok(_) => panic!("{name}: a key came out"),
+            Ok(_) => panic!("{name}: the node exported a key"),
             Err(error) => assert!(check(&error), "{name}: {error:?}"),
         }
     }

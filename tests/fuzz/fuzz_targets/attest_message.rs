@@ -1,9 +1,9 @@
-//! Fuzzes the parsers of a node's answer to a challenge, and of an answer of a collateral cache.
+//! Parses bytes as a node's answer to a challenge, and as an answer of a PCCS.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    vault::fuzzing::evidence(bytes);
-    vault::fuzzing::cache_answer(bytes);
+    ratls::fuzzing::evidence(bytes);
+    pccs::fuzzing::answer(bytes);
 });

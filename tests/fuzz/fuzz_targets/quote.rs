@@ -1,13 +1,12 @@
-//! Fuzzes quotes, with and without genuine collateral. A quote may only be accepted if its signed part is that of a genuine
-//! quote, byte for byte.
+//! Verifies bytes as a quote, with and without genuine collateral. A quote may verify only if its signed part is that of a genuine quote.
 #![no_main]
 
 use std::sync::LazyLock;
 
-use attest::{Anchor, Checks, Claimed, Collateral, Floors, Frame, Policy, TcbDemand, TcbStatus, verify};
+use attest::{Anchor, Checks, ClaimedPlatform, Collateral, Floors, QuoteHeader, Policy, TcbDemand, TcbStatus, verify};
 use libfuzzer_sys::fuzz_target;
 
-/// The first entries of the corpus: the only quotes that may be accepted.
+/// The start of the corpus: the only quotes that may verify.
 const GENUINE: &[&[u8]] = &[
     include_bytes!("../../vectors/dcap-qvl/sgx_quote"),
     include_bytes!("../../vectors/dcap-qvl/tdx_quote"),
@@ -27,9 +26,9 @@ const GENUINE: &[&[u8]] = &[
 ];
 const COLLATERAL: &[u8] = include_bytes!("../../vectors/dcap-qvl/sgx_quote_collateral.json");
 const INTEL: &[u8] = include_bytes!("../../../initrd/anchors/intel-sgx-root.der");
-/// 2025-06-25, inside the collateral's validity.
+/// 2025-06-25, inside the collateral's windows.
 const NOW: u64 = 1_750_809_600;
-/// Lengths of header and body of an enclave's quote, and the shortest of a trust domain's.
+/// Length of the signed part, at least: of an enclave's quote, of a trust domain's.
 const SIGNED: [usize; 2] = [432, 632];
 
 struct World {
@@ -39,10 +38,10 @@ struct World {
 }
 
 static WORLD: LazyLock<World> = LazyLock::new(|| {
-    let statuses = TcbDemand::Statuses(vec![TcbStatus::ConfigurationAndSWHardeningNeeded]);
+    let statuses = TcbDemand::Statuses(vec![TcbStatus::ConfigurationAndSwHardeningNeeded]);
     let policies = [statuses, TcbDemand::Signature].map(|demand| {
         let mut policy = Policy::of_nodes(Vec::new(), demand, Floors::default());
-        policy.enclave.mrenclaves = None;
+        policy.sgx.mrenclaves = None;
         policy
     });
     let collateral = Collateral::from_json(COLLATERAL).expect("genuine collateral");
@@ -50,15 +49,15 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
 });
 
 fuzz_target!(|quote: &[u8]| {
-    if let Ok(frame) = Frame::parse(quote) {
-        assert!(frame.bytes().len() <= quote.len() && frame.report_data().len() == 64);
+    if let Ok(header) = QuoteHeader::parse(quote) {
+        assert!(header.bytes().len() <= quote.len() && header.report_data().len() == 64);
     }
-    std::hint::black_box(Claimed::of(quote));
+    std::hint::black_box(ClaimedPlatform::of(quote));
     for policy in &WORLD.policies {
         if verify(quote, Some(&WORLD.collateral), &WORLD.anchor, policy, NOW, &mut Checks::kept()).is_ok() {
             let signed = SIGNED[usize::from(quote[0] != 3)];
             let known = GENUINE.iter().any(|genuine| genuine.get(..signed) == quote.get(..signed));
-            assert!(known, "another quote was accepted");
+            assert!(known, "another quote was verified");
         }
     }
 });

@@ -1,9 +1,9 @@
-//! Fuzzes the parsers of a vault's answer: HTTP, then JSON, then the share format.
+//! Parses bytes as an HTTP answer, as a vault's answer to ExportKey, and as the material of a share.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    vault::fuzzing::reply(bytes);
+    ratls::fuzzing::reply(bytes);
     vault::fuzzing::answer(bytes);
 });

@@ -13,7 +13,7 @@ use attest::{Anchor, Floors, Policy, TcbDemand, TcbStatus};
 use cmdline::{VaultAddress, Vaults};
 use failure::chain;
 use linux::tsm::Tsm;
-use vault::{Clock, Expectation, Handshaken, Identity, OwnEvidence};
+use ratls::{Clock, Expectation, Handshaken, Identity, OwnEvidence};
 
 /// The simulated root certificate, which qemu/build adds to the image: the initrd's copy is gone.
 const ANCHOR: &str = "/usr/lib/cvm-tests/root.der";
@@ -34,6 +34,8 @@ enum Error {
     Kernel(#[from] linux::Error),
     #[error("vault")]
     Vault(#[from] vault::Error),
+    #[error("session")]
+    Session(#[from] ratls::Error),
 }
 
 fn main() {
@@ -70,10 +72,10 @@ fn ask(address: &VaultAddress, vaults: &Vaults, identity: &Identity, anchor: &An
     let own = |report_data: &[u8; 64]| {
         let report =
             tsm.lock().map_err(|_| "poisoned".to_owned()).and_then(|tsm| tsm.report(report_data).map_err(|e| e.to_string()));
-        let report = report.map_err(vault::Error::OwnQuote)?;
-        let frame = attest::Frame::parse(&report.blob).map_err(|error| vault::Error::OwnQuote(error.to_string()))?;
-        Ok(OwnEvidence { quote: frame.bytes().to_vec(), tee: "tdx" })
+        let report = report.map_err(ratls::Error::OwnQuote)?;
+        let header = attest::QuoteHeader::parse(&report.blob).map_err(|error| ratls::Error::OwnQuote(error.to_string()))?;
+        Ok(OwnEvidence { quote: header.bytes().to_vec(), tee: "tdx" })
     };
-    challenged.present(own, STEP)?.export_key(vaults.handle.as_str(), until())?;
+    vault::export_key(&mut challenged.present(own, STEP)?, vaults.handle.as_str(), until())?;
     Ok(())
 }

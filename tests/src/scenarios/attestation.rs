@@ -22,19 +22,19 @@ fn vault_line(result: &BootResult, vaults: &Vaults, index: usize, what: &str) ->
 }
 
 pub(super) fn reports_each_misbehaving_vault(context: &TestContext) -> Result<(), Failure> {
-    let refused = |why: &str| format!("untrusted: challenge: node not believed: {why}");
+    let untrusted = |why: &str| format!("untrusted: challenge: node not verified: {why}");
     let cases = [
-        (Misbehaviour::StaleQuote, refused("report data is not of this connection")),
-        (Misbehaviour::OtherConnection, refused("report data is not of this connection")),
-        (Misbehaviour::WrongSpki, refused("report data is not of this connection")),
-        (Misbehaviour::HalfReportData, refused("report data is not of this connection")),
-        (Misbehaviour::Reflection, refused("quote is not an SGX enclave's")),
-        (Misbehaviour::DebugEnclave, refused("debug")),
-        (Misbehaviour::WrongMrenclave, refused("mrenclave is not on the list")),
-        (Misbehaviour::RevokedPck, refused("PCK leaf: certificate revoked")),
-        (Misbehaviour::OutOfDate, refused("TCB status OutOfDate is not accepted")),
-        (Misbehaviour::ForeignRoot, refused("chain ends in another root")),
-        (Misbehaviour::ForeignCollateral, refused("chain ends in another root")),
+        (Misbehaviour::StaleQuote, untrusted("report data differs")),
+        (Misbehaviour::OtherConnection, untrusted("report data differs")),
+        (Misbehaviour::WrongSpki, untrusted("report data differs")),
+        (Misbehaviour::HalfReportData, untrusted("report data differs")),
+        (Misbehaviour::Reflection, untrusted("expected a quote of an SGX enclave")),
+        (Misbehaviour::DebugEnclave, untrusted("debug mode is on")),
+        (Misbehaviour::WrongMrenclave, untrusted("mrenclave ")),
+        (Misbehaviour::RevokedPck, untrusted("PCK leaf: certificate revoked")),
+        (Misbehaviour::OutOfDate, untrusted("TCB status OutOfDate is not accepted")),
+        (Misbehaviour::ForeignRoot, untrusted("chain ends in another root")),
+        (Misbehaviour::ForeignCollateral, untrusted("chain ends in another root")),
     ];
     // Only the last vault is honest, and two are needed. Some kinds of misbehaviour are in the collateral, so the nodes staple
     // it.
@@ -147,10 +147,10 @@ pub(super) fn retries_after_wrong_quotes(context: &TestContext) -> Result<(), Fa
     result.reached_the_real_system()?;
     let reasons = [
         "quoting service: read outblob",
-        "answer of the quoting service: quote version",
+        "answer of the quoting service: expected quote version",
         "the quote has other report data than this request",
         "the quote describes another trust domain",
-        "answer of the quoting service: bytes after the quote",
+        "answer of the quoting service: unexpected bytes after the quote",
     ];
     reasons.iter().try_for_each(|reason| result.line(&format!("quote: {reason}")).map(drop))
 }
@@ -202,7 +202,7 @@ pub(super) fn unlocks_beside_vaults_that_fail(context: &TestContext) -> Result<(
     let data = DataDisk::blank(&context.folder)?;
     let result = boot(context, &data, &vaults).tasks("write:x").run()?;
     result.reached_the_real_system()?;
-    vault_line(&result, &vaults, 1, "rejected: present: our evidence is not taken (http status 400)")?;
+    vault_line(&result, &vaults, 1, "rejected: present: http status 400: the node cannot use our evidence")?;
     let report = result.boot_report()?;
     assert_field(&report, "/unlock/vaults/0/status", &"served")?;
     assert_field(&report, "/unlock/vaults/1/status", &"rejected")?;
@@ -269,7 +269,7 @@ pub(super) fn refuses_platforms_that_the_cache_reports_bad(context: &TestContext
     let (data, vaults) = (DataDisk::blank(&context.folder)?, Vaults::up(&context.artifacts, 2, 3)?.caching(revoked)?);
     let result = boot(context, &data, &vaults).tasks("write:x").run()?;
     result.reached_the_real_system()?;
-    vault_line(&result, &vaults, 0, "untrusted: challenge: node not believed: PCK leaf: certificate revoked")?;
+    vault_line(&result, &vaults, 0, "untrusted: challenge: node not verified: PCK leaf: certificate revoked")?;
     let old = |collateral: &mut Collateral, _: &[Platform]| {
         collateral.tcb_info.tcb_levels.iter_mut().for_each(|level| level.tcb_status.replace_range(.., "OutOfDate"));
     };
@@ -277,7 +277,7 @@ pub(super) fn refuses_platforms_that_the_cache_reports_bad(context: &TestContext
     let result = boot(context, &data, &vaults).cmdline("cvm.vault.timeout=12s").run()?;
     result.rebooted_with(53)?;
     (0..3).try_for_each(|index| {
-        vault_line(&result, &vaults, index, "untrusted: challenge: node not believed: TCB status OutOfDate is not accepted")
+        vault_line(&result, &vaults, index, "untrusted: challenge: node not verified: TCB status OutOfDate is not accepted")
     })
 }
 
@@ -309,5 +309,10 @@ pub(super) fn accepts_vaults_on_listed_platforms_only(context: &TestContext) -> 
     listed([platform(0)?, platform(1)?])?.line("cvm-tests: marker is kept")?;
     let result = listed([platform(0)?, "00".repeat(16)])?;
     result.rebooted_with(53)?;
-    vault_line(&result, &vaults, 1, "untrusted: challenge: node not believed: platform is not on the list")
+    vault_line(
+        &result,
+        &vaults,
+        1,
+        &format!("untrusted: challenge: node not verified: platform {} is not in cvm.vault.platforms", platform(1)?),
+    )
 }

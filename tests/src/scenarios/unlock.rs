@@ -92,7 +92,7 @@ pub(super) fn stops_at_vaults_of_another_build(context: &TestContext) -> Result<
     let result =
         Boot::new(context).data(&data, &vaults).cmdline("cvm.vault.timeout=12s").cmdline("cvm.data.format=if-blank").run()?;
     result.rebooted_with(53)?;
-    result.line("mrenclave is not on the list")?;
+    result.line("is not in cvm.vault.mrenclave")?;
     // PID 1 sends neither a quote nor a request to a vault that failed verification.
     match vaults.node(0)?.served() {
         served if served.presents == 0 && served.exports == 0 => Ok(()),

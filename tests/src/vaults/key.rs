@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::io::Read as _;
 
-use quorum::{Dek, ShareSetId, Threshold, split};
+use quorum::{Dek, Share, ShareSetId, Threshold, split};
 use ring::digest::{SHA256, digest};
+use vault::ShareMaterial;
 
 use crate::{Context, Failure};
 
@@ -34,7 +35,10 @@ impl Key {
         let threshold =
             Threshold::new(needed, dealt).ok_or_else(|| Failure(format!("{needed} of {dealt} is not a valid threshold")))?;
         let shares = split(&dek, threshold, ShareSetId([0x67; 16])).ok_or_else(|| Failure("dealing".to_owned()))?;
-        Ok(Self::Dealt { dek, shares: shares.iter().map(|share| share.expose_material().to_vec()).collect() })
+        let material = |share: &Share| {
+            ShareMaterial { set_id: &share.share_set_id().0, x: share.x(), data: share.expose_data() }.to_bytes().to_vec()
+        };
+        Ok(Self::Dealt { dek, shares: shares.iter().map(material).collect() })
     }
 
     pub(super) fn commitment(&self) -> [u8; 32] {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use cvmctl::collateral::Sources;
-use cvmctl::policy::{self, Image, Owner, Terms, key_policy};
-use cvmctl::provision::{self, provision};
-use cvmctl::{Credentials, Floors, Nodes, TcbStatus, promote};
+use ctl::collateral::Sources;
+use ctl::policy::{self, Image, Owner, Terms, key_policy};
+use ctl::provision::{self, provision};
+use ctl::{Credentials, Floors, Nodes, TcbStatus, promote};
 use dcap::Platform;
 use qemu::TdInfo;
 use vault_node::NodeHandle;
@@ -112,7 +112,7 @@ impl Vaults {
             vaults: self.nodes.iter().map(|node| node.addr().to_string()).collect(),
             anchor: self.pki.root_der().to_vec(),
             mrenclaves: vec![self.mrenclave],
-            authorities: self.nodes.iter().map(NodeHandle::ca_der).collect(),
+            node_ca: self.nodes.iter().map(NodeHandle::ca_der).collect(),
             platforms: self.platforms.iter().map(id_of).collect(),
             statuses: vec![TcbStatus::UpToDate],
             floors: Floors::default(),

@@ -1,12 +1,12 @@
 //! C: certificates and revocation lists.
 
-use attest::{Crl, Dated, Refusal, Role};
+use attest::{Crl, Role, Validity, VerifyError};
 use dcap::{CertSpec, CrlSpec, Identity, Key, PckExtension, Pki, Platform, PlatformSpec};
 
 use crate::world::Kind::{Sgx, Tdx};
 use crate::world::{Case, DAY, NOW, Plot};
 
-/// Gives the platform a leaf that is changed in one respect; the extension and the chain stay.
+/// Gives the platform a changed leaf; the rest of the chain stays.
 fn leaf(plot: &mut Plot, change: impl FnOnce(&mut CertSpec, &mut PckExtension)) {
     let mut spec = PlatformSpec::of("node", NOW);
     let mut extension = spec.pck.take().unwrap();
@@ -14,7 +14,7 @@ fn leaf(plot: &mut Plot, change: impl FnOnce(&mut CertSpec, &mut PckExtension)) 
     plot.platform = Platform::new(&plot.pki, PlatformSpec { pck: Some(extension), ..spec }).unwrap();
 }
 
-/// Gives the chain another platform authority, and the platform a leaf of its.
+/// Gives the chain another platform CA, and the platform a leaf of it.
 fn authority(plot: &mut Plot, change: impl FnOnce(&mut CertSpec)) {
     let mut spec = plot.pki.platform_ca.spec.clone();
     change(&mut spec);
@@ -22,14 +22,14 @@ fn authority(plot: &mut Plot, change: impl FnOnce(&mut CertSpec)) {
     plot.platform = plot.pki.platform("node").unwrap();
 }
 
-/// A platform authority whose certificate does not say that it is one.
+/// Gives the chain a platform CA whose certificate is not a CA certificate.
 fn powerless(plot: &mut Plot) {
     let real = plot.pki.platform_ca.clone();
     authority(plot, |spec| spec.ca = None);
     plot.collateral.pck_crl.issuer = Some(real);
 }
 
-/// Another signer of TCB info, which the root issued.
+/// Another signer of TCB info, issued by the root.
 fn signer(plot: &Plot, change: impl FnOnce(&mut CertSpec)) -> Identity {
     let mut spec = plot.pki.tcb_signing.spec.clone();
     change(&mut spec);
@@ -38,9 +38,9 @@ fn signer(plot: &Plot, change: impl FnOnce(&mut CertSpec)) -> Identity {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
-fn chains_are_as_intels_are() {
+fn chains_other_than_intels_are_refused() {
     let cases: [Case; 37] = [
-        ("C1", Sgx, "another root of the same name", |p| p.pki = Pki::mint(NOW).unwrap(), Refusal::Anchor),
+        ("C1", Sgx, "another root of the same name", |p| p.pki = Pki::mint(NOW).unwrap(), VerifyError::Anchor),
         (
             "C1",
             Sgx,
@@ -49,16 +49,16 @@ fn chains_are_as_intels_are() {
                 p.pki = Pki::mint(NOW).unwrap();
                 p.platform = p.pki.platform("node").unwrap();
             },
-            Refusal::Anchor,
+            VerifyError::Anchor,
         ),
         (
             "C2",
             Sgx,
             "the root's signature changed",
             |p| p.platform.chain[2].last_mut().into_iter().for_each(|b| *b ^= 1),
-            Refusal::Anchor,
+            VerifyError::Anchor,
         ),
-        ("C2", Sgx, "the authority in the root's place", |p| p.platform.chain.swap(1, 2), Refusal::Anchor),
+        ("C2", Sgx, "the authority in the root's place", |p| p.platform.chain.swap(1, 2), VerifyError::Anchor),
         (
             "C3",
             Sgx,
@@ -71,49 +71,49 @@ fn chains_are_as_intels_are() {
                 )
                 .unwrap();
             },
-            Refusal::CertificateSignature(Role::PckLeaf),
+            VerifyError::CertificateSignature(Role::PckLeaf),
         ),
         (
             "C4",
             Sgx,
             "authority expired",
             |p| authority(p, |s| s.not_after = NOW - 1),
-            Refusal::Expired(Dated::Certificate(Role::PckAuthority)),
+            VerifyError::Expired(Validity::Certificate(Role::PckAuthority)),
         ),
         (
             "C4",
             Sgx,
             "authority not yet valid",
             |p| authority(p, |s| s.not_before = NOW + DAY),
-            Refusal::Future(Dated::Certificate(Role::PckAuthority)),
+            VerifyError::Future(Validity::Certificate(Role::PckAuthority)),
         ),
         (
             "C4",
             Sgx,
             "leaf expired",
             |p| leaf(p, |s, _| s.not_after = NOW - 1),
-            Refusal::Expired(Dated::Certificate(Role::PckLeaf)),
+            VerifyError::Expired(Validity::Certificate(Role::PckLeaf)),
         ),
         (
             "C4",
             Sgx,
             "leaf not yet valid",
             |p| leaf(p, |s, _| s.not_before = NOW + DAY),
-            Refusal::Future(Dated::Certificate(Role::PckLeaf)),
+            VerifyError::Future(Validity::Certificate(Role::PckLeaf)),
         ),
         (
             "C4",
             Sgx,
             "TCB signer expired",
             |p| p.collateral.tcb_signer = Some(signer(p, |s| s.not_after = NOW - 1)),
-            Refusal::Expired(Dated::Certificate(Role::TcbInfoSigner)),
+            VerifyError::Expired(Validity::Certificate(Role::TcbInfoSigner)),
         ),
         (
             "C4",
             Sgx,
             "QE identity signer expired",
             |p| p.collateral.qe_signer = Some(signer(p, |s| s.not_after = NOW - 1)),
-            Refusal::Expired(Dated::Certificate(Role::QeIdentitySigner)),
+            VerifyError::Expired(Validity::Certificate(Role::QeIdentitySigner)),
         ),
         (
             "C5",
@@ -123,134 +123,152 @@ fn chains_are_as_intels_are() {
                 let spec = PlatformSpec { pck: None, ..PlatformSpec::of("node", NOW) };
                 p.platform = Platform::new(&p.pki, spec).unwrap();
             },
-            Refusal::PckExtension,
+            VerifyError::PckExtension,
         ),
-        ("C5", Sgx, "two SGX extensions", |p| leaf(p, |s, e| s.sgx_extensions.push(e.der())), Refusal::PckExtension),
-        ("C5", Sgx, "an extension that is no DER", |p| leaf_of(p, vec![0xff; 4]), Refusal::PckExtension),
-        ("C5", Sgx, "FMSPC of five bytes", |p| leaf(p, |_, e| e.fmspc.truncate(5)), Refusal::PckExtension),
+        ("C5", Sgx, "two SGX extensions", |p| leaf(p, |s, e| s.sgx_extensions.push(e.der())), VerifyError::PckExtension),
+        ("C5", Sgx, "an extension that is no DER", |p| leaf_of(p, vec![0xff; 4]), VerifyError::PckExtension),
+        ("C5", Sgx, "FMSPC of five bytes", |p| leaf(p, |_, e| e.fmspc.truncate(5)), VerifyError::PckExtension),
         (
             "C6",
             Sgx,
             "another name of the leaf",
             |p| leaf(p, |s, _| s.common_name = "PCK".to_owned()),
-            Refusal::CertificateName(Role::PckLeaf),
+            VerifyError::CertificateName(Role::PckLeaf),
         ),
         (
             "C6",
             Sgx,
             "another name of the authority",
             |p| authority(p, |s| s.common_name = "Intel SGX PCK Other CA".to_owned()),
-            Refusal::CertificateName(Role::PckAuthority),
+            VerifyError::CertificateName(Role::PckAuthority),
         ),
         (
             "C6",
             Sgx,
             "another name of the TCB signer",
             |p| p.collateral.tcb_signer = Some(signer(p, |s| s.common_name = "Intel SGX".to_owned())),
-            Refusal::CertificateName(Role::TcbInfoSigner),
+            VerifyError::CertificateName(Role::TcbInfoSigner),
         ),
         (
             "C6",
             Sgx,
             "another name of the QE identity's signer",
             |p| p.collateral.qe_signer = Some(signer(p, |s| s.common_name = "Intel SGX".to_owned())),
-            Refusal::CertificateName(Role::QeIdentitySigner),
+            VerifyError::CertificateName(Role::QeIdentitySigner),
         ),
-        ("C7", Sgx, "a leaf that is an authority", |p| leaf(p, |s, _| s.ca = Some(0)), Refusal::CertificateKind(Role::PckLeaf)),
-        ("C7", Sgx, "an authority that is none", |p| powerless(p), Refusal::CertificateKind(Role::PckAuthority)),
+        (
+            "C7",
+            Sgx,
+            "a leaf that is an authority",
+            |p| leaf(p, |s, _| s.ca = Some(0)),
+            VerifyError::CertificateKind(Role::PckLeaf),
+        ),
+        ("C7", Sgx, "an authority that is none", |p| powerless(p), VerifyError::CertificateKind(Role::PckAuthority)),
         (
             "C7",
             Sgx,
             "an authority as TCB signer",
             |p| p.collateral.tcb_signer = Some(signer(p, |s| s.ca = Some(0))),
-            Refusal::CertificateKind(Role::TcbInfoSigner),
+            VerifyError::CertificateKind(Role::TcbInfoSigner),
         ),
         (
             "C7",
             Sgx,
             "the platform CA as TCB signer",
             |p| p.collateral.tcb_signer = Some(p.pki.platform_ca.clone()),
-            Refusal::CertificateName(Role::TcbInfoSigner),
+            VerifyError::CertificateName(Role::TcbInfoSigner),
         ),
         (
             "C8",
             Sgx,
             "a PCK leaf as TCB signer",
             |p| p.collateral.tcb_signer = Some(p.platform.pck.clone()),
-            Refusal::CertificateName(Role::TcbInfoSigner),
+            VerifyError::CertificateName(Role::TcbInfoSigner),
         ),
         (
             "C9",
             Sgx,
             "leaf revoked",
             |p| p.collateral.pck_crl.revoked.push(p.platform.pck.serial()),
-            Refusal::Revoked(Role::PckLeaf),
+            VerifyError::Revoked(Role::PckLeaf),
         ),
         (
             "C9",
             Tdx,
             "leaf revoked",
             |p| p.collateral.pck_crl.revoked.push(p.platform.pck.serial()),
-            Refusal::Revoked(Role::PckLeaf),
+            VerifyError::Revoked(Role::PckLeaf),
         ),
         (
             "C9",
             Sgx,
             "authority revoked",
             |p| p.collateral.root_crl.revoked.push(p.pki.platform_ca.serial()),
-            Refusal::Revoked(Role::PckAuthority),
+            VerifyError::Revoked(Role::PckAuthority),
         ),
         (
             "C9",
             Sgx,
             "TCB signer revoked",
             |p| p.collateral.root_crl.revoked.push(p.pki.tcb_signing.serial()),
-            Refusal::Revoked(Role::TcbInfoSigner),
+            VerifyError::Revoked(Role::TcbInfoSigner),
         ),
-        ("C9", Sgx, "root revoked", |p| p.collateral.root_crl.revoked.push(p.pki.root.serial()), Refusal::Revoked(Role::Root)),
+        (
+            "C9",
+            Sgx,
+            "root revoked",
+            |p| p.collateral.root_crl.revoked.push(p.pki.root.serial()),
+            VerifyError::Revoked(Role::Root),
+        ),
         (
             "C10",
             Sgx,
             "root CRL expired",
             |p| p.collateral.root_crl.next_update = NOW - 1,
-            Refusal::Expired(Dated::Crl(Crl::Root)),
+            VerifyError::Expired(Validity::Crl(Crl::Root)),
         ),
-        ("C10", Sgx, "PCK CRL expired", |p| p.collateral.pck_crl.next_update = NOW - 1, Refusal::Expired(Dated::Crl(Crl::Pck))),
+        (
+            "C10",
+            Sgx,
+            "PCK CRL expired",
+            |p| p.collateral.pck_crl.next_update = NOW - 1,
+            VerifyError::Expired(Validity::Crl(Crl::Pck)),
+        ),
         (
             "C10",
             Sgx,
             "PCK CRL of another issuer",
             |p| p.collateral.pck_crl.issuer = Some(p.pki.root.clone()),
-            Refusal::CrlIssuer(Crl::Pck),
+            VerifyError::CrlIssuer(Crl::Pck),
         ),
         (
             "C10",
             Sgx,
             "root CRL of another key under the root's name",
             |p| p.collateral.root_crl.issuer = Some(Identity { key: Key::generate().unwrap(), ..p.pki.root.clone() }),
-            Refusal::CrlSignature(Crl::Root),
+            VerifyError::CrlSignature(Crl::Root),
         ),
         (
             "C10",
             Sgx,
             "PCK CRL of another key under the authority's name",
             |p| p.collateral.pck_crl.issuer = Some(Identity { key: Key::generate().unwrap(), ..p.pki.platform_ca.clone() }),
-            Refusal::CrlSignature(Crl::Pck),
+            VerifyError::CrlSignature(Crl::Pck),
         ),
         (
             "C10",
             Sgx,
             "the lists swapped",
             |p| p.signed = |c| std::mem::swap(&mut c.root_ca_crl, &mut c.pck_crl),
-            Refusal::CrlIssuer(Crl::Root),
+            VerifyError::CrlIssuer(Crl::Root),
         ),
-        ("C10", Sgx, "no PCK CRL", |p| p.signed = |c| c.pck_crl.clear(), Refusal::CrlUnreadable(Crl::Pck)),
-        ("C10", Sgx, "number below the floor", |p| p.policy.floors.pck_crl = 2, Refusal::Floor("PCK CRL number")),
+        ("C10", Sgx, "no PCK CRL", |p| p.signed = |c| c.pck_crl.clear(), VerifyError::CrlUnreadable(Crl::Pck)),
+        ("C10", Sgx, "number below the floor", |p| p.policy.floors.pck_crl = 2, VerifyError::Floor("PCK CRL number")),
     ];
-    crate::play(&cases);
+    crate::run(&cases);
 }
 
-/// A leaf with this as its SGX extension.
+/// Gives the platform a leaf with this SGX extension.
 fn leaf_of(plot: &mut Plot, extension: Vec<u8>) {
     let mut spec = PlatformSpec { pck: None, ..PlatformSpec::of("node", NOW) };
     spec.leaf.sgx_extensions.push(extension);
@@ -258,22 +276,22 @@ fn leaf_of(plot: &mut Plot, extension: Vec<u8>) {
 }
 
 #[test]
-fn list_from_the_future_is_refused() {
+fn list_that_is_not_valid_yet_is_refused() {
     let cases: [Case; 2] = [
         (
             "C10",
             Sgx,
             "root CRL",
             |p| p.collateral.root_crl = CrlSpec { this_update: NOW + DAY, ..CrlSpec::new(NOW) },
-            Refusal::Future(Dated::Collateral),
+            VerifyError::Future(Validity::Collateral),
         ),
         (
             "C10",
             Sgx,
             "PCK CRL",
             |p| p.collateral.pck_crl = CrlSpec { this_update: NOW + DAY, ..CrlSpec::new(NOW) },
-            Refusal::Future(Dated::Collateral),
+            VerifyError::Future(Validity::Collateral),
         ),
     ];
-    crate::play(&cases);
+    crate::run(&cases);
 }

@@ -1,5 +1,5 @@
-//! The catalogue of hostile quotes, through the entry points of production: each entry changes an honest world in one respect and
-//! must be refused for that reason and no other. An id names one group of lies.
+//! The catalogue of hostile quotes, through the public entry points: each case changes one thing in honest input, and verification must
+//! fail for that reason. An id names a group of attacks.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects")]
 
 mod chain;
@@ -13,19 +13,18 @@ mod world;
 
 use world::{Case, Kind, Plot, honest, judge};
 
-/// Plays every case of a table.
-fn play(cases: &[Case]) {
+/// Runs every case of a table.
+fn run(cases: &[Case]) {
     for (id, kind, name, change, want) in cases {
         let got = judge(*kind, |plot: &mut Plot| change(plot));
-        assert_eq!(got.map(|_| "believed"), Err(want.clone()), "{id}: {name}");
+        assert_eq!(got.map(|_| "verified"), Err(want.clone()), "{id}: {name}");
     }
 }
 
 #[test]
-fn honest_quotes_of_every_kind_are_believed() {
+fn honest_quotes_of_every_kind_are_verified() {
     for kind in [Kind::Sgx, Kind::Tdx, Kind::TdxV5, Kind::Tdx15] {
-        judge(kind, honest).unwrap_or_else(|refusal| panic!("{kind:?}: {refusal}"));
-        judge(kind, |plot| plot.policy.tcb = attest::TcbDemand::Signature)
-            .unwrap_or_else(|refusal| panic!("{kind:?}: {refusal}"));
+        judge(kind, honest).unwrap_or_else(|error| panic!("{kind:?}: {error}"));
+        judge(kind, |plot| plot.policy.tcb = attest::TcbDemand::Signature).unwrap_or_else(|error| panic!("{kind:?}: {error}"));
     }
 }

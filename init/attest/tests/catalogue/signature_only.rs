@@ -1,10 +1,10 @@
-//! Signatures without collateral: everything that does not need Intel's word on the platform is still checked.
+//! Signatures without collateral: all checks that need no collateral still run.
 
-use attest::{Dated, Refusal, Role, TcbDemand};
+use attest::{Role, TcbDemand, Validity, VerifyError};
 use dcap::{Key, Platform, PlatformSpec};
 
 use crate::world::Kind::{Sgx, Tdx, Tdx15};
-use crate::world::{Case, NOW, Plot, judge};
+use crate::world::{Case, MRENCLAVE, NOW, Plot, judge};
 
 fn alone(plot: &mut Plot) {
     plot.bare = true;
@@ -23,7 +23,7 @@ fn signatures_are_checked_without_collateral_too() {
                 alone(p);
                 p.quote = |q| q[48 + 64] ^= 1;
             },
-            Refusal::QuoteSignature,
+            VerifyError::QuoteSignature,
         ),
         (
             "G1",
@@ -33,7 +33,7 @@ fn signatures_are_checked_without_collateral_too() {
                 alone(p);
                 p.quote = |q| q[48 + 136] ^= 1;
             },
-            Refusal::QuoteSignature,
+            VerifyError::QuoteSignature,
         ),
         (
             "G1",
@@ -43,7 +43,7 @@ fn signatures_are_checked_without_collateral_too() {
                 alone(p);
                 p.quote = |q| q[54 + 600] ^= 1;
             },
-            Refusal::QuoteSignature,
+            VerifyError::QuoteSignature,
         ),
         (
             "G2",
@@ -53,7 +53,7 @@ fn signatures_are_checked_without_collateral_too() {
                 alone(p);
                 p.quote = |q| q[436 + 128] ^= 1;
             },
-            Refusal::QeSignature,
+            VerifyError::QeSignature,
         ),
         (
             "G2",
@@ -63,7 +63,7 @@ fn signatures_are_checked_without_collateral_too() {
                 alone(p);
                 p.platform.pck.key = Key::generate().unwrap();
             },
-            Refusal::QeSignature,
+            VerifyError::QeSignature,
         ),
         (
             "G2",
@@ -73,7 +73,7 @@ fn signatures_are_checked_without_collateral_too() {
                 alone(p);
                 p.quote = |q| q[436 + 128 + 384 + 64 + 2] ^= 1;
             },
-            Refusal::QeBinding,
+            VerifyError::QeBinding,
         ),
         (
             "G2",
@@ -83,7 +83,7 @@ fn signatures_are_checked_without_collateral_too() {
                 alone(p);
                 p.sgx.signature.qe_report_data = Some([0; 64]);
             },
-            Refusal::QeBinding,
+            VerifyError::QeBinding,
         ),
         (
             "G3",
@@ -93,7 +93,7 @@ fn signatures_are_checked_without_collateral_too() {
                 alone(p);
                 p.sgx.signature.qe.flags |= 2;
             },
-            Refusal::QeIdentity("debug"),
+            VerifyError::QeIdentity("debug"),
         ),
         (
             "G3",
@@ -103,7 +103,7 @@ fn signatures_are_checked_without_collateral_too() {
                 alone(p);
                 p.sgx.signature.qe.isv_prod_id = 2;
             },
-            Refusal::QeIdentity("another product"),
+            VerifyError::QeIdentity("another product"),
         ),
         (
             "G3",
@@ -113,7 +113,7 @@ fn signatures_are_checked_without_collateral_too() {
                 alone(p);
                 p.policy.floors.qe_signers = vec![[1; 32]];
             },
-            Refusal::QeIdentity("another signer"),
+            VerifyError::QeIdentity("another signer"),
         ),
         (
             "G4",
@@ -124,7 +124,7 @@ fn signatures_are_checked_without_collateral_too() {
                 let above = vec![p.pki.platform_ca.der.clone(), p.pki.root.der.clone()];
                 p.platform = Platform::issued_by(&p.pki.root, above, PlatformSpec::of("node", NOW)).unwrap();
             },
-            Refusal::CertificateSignature(Role::PckLeaf),
+            VerifyError::CertificateSignature(Role::PckLeaf),
         ),
         (
             "G4",
@@ -134,7 +134,7 @@ fn signatures_are_checked_without_collateral_too() {
                 alone(p);
                 p.platform.chain[0].last_mut().into_iter().for_each(|b| *b ^= 1);
             },
-            Refusal::CertificateSignature(Role::PckLeaf),
+            VerifyError::CertificateSignature(Role::PckLeaf),
         ),
         (
             "G4",
@@ -144,7 +144,7 @@ fn signatures_are_checked_without_collateral_too() {
                 alone(p);
                 p.now += 3000 * 86_400;
             },
-            Refusal::Expired(Dated::Certificate(Role::PckLeaf)),
+            VerifyError::Expired(Validity::Certificate(Role::PckLeaf)),
         ),
         (
             "G4",
@@ -154,7 +154,7 @@ fn signatures_are_checked_without_collateral_too() {
                 alone(p);
                 p.now -= 200 * 86_400;
             },
-            Refusal::Future(Dated::Certificate(Role::PckLeaf)),
+            VerifyError::Future(Validity::Certificate(Role::PckLeaf)),
         ),
         (
             "G5",
@@ -164,7 +164,7 @@ fn signatures_are_checked_without_collateral_too() {
                 alone(p);
                 p.sgx.report.flags |= 2;
             },
-            Refusal::Debug,
+            VerifyError::Debug,
         ),
         (
             "G5",
@@ -174,7 +174,7 @@ fn signatures_are_checked_without_collateral_too() {
                 alone(p);
                 p.td.td_attributes = 0;
             },
-            Refusal::Domain("SEPT_VE_DISABLE is off"),
+            VerifyError::Td("SEPT_VE_DISABLE is off"),
         ),
         (
             "G5",
@@ -184,15 +184,15 @@ fn signatures_are_checked_without_collateral_too() {
                 alone(p);
                 p.sgx.report.mrenclave[0] ^= 1;
             },
-            Refusal::Measurement("mrenclave"),
+            VerifyError::Mrenclave(MRENCLAVE),
         ),
     ];
-    crate::play(&cases);
+    crate::run(&cases);
 }
 
-/// Without collateral nothing is said of revocation: that is what `signature` means, and why it is not the default.
+/// Without collateral revocation is unknown. That is the meaning of `signature`, and why it is not the default.
 #[test]
-fn collateral_is_not_looked_at() {
+fn collateral_is_not_used() {
     let verdict = judge(Sgx, |plot| {
         plot.policy.tcb = TcbDemand::Signature;
         plot.collateral.pck_crl.revoked.push(plot.platform.pck.serial());

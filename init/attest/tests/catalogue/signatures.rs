@@ -1,13 +1,13 @@
-//! S: who signed what. And B: what the quote was made for.
+//! S: signatures. B: report data.
 
-use attest::Refusal;
+use attest::VerifyError;
 use dcap::{Key, Pki, SgxQuote};
 use proptest::prelude::*;
 
 use crate::world::Kind::{Sgx, Tdx, Tdx15};
 use crate::world::{Case, MRENCLAVE, NOW, REPORT_DATA, honest, judge};
 
-/// A valid signature of somebody else's.
+/// A valid signature of another key.
 fn foreign() -> [u8; 64] {
     Key::generate().unwrap().sign(b"something else").unwrap()
 }
@@ -15,23 +15,23 @@ fn foreign() -> [u8; 64] {
 #[test]
 fn every_signature_is_checked() {
     let cases: [Case; 22] = [
-        ("S1", Sgx, "header changed", |p| p.quote = |q| q[8] ^= 1, Refusal::QuoteSignature),
-        ("S1", Sgx, "user data changed", |p| p.quote = |q| q[30] ^= 1, Refusal::QuoteSignature),
-        ("S1", Sgx, "MRENCLAVE changed", |p| p.quote = |q| q[48 + 64] ^= 1, Refusal::QuoteSignature),
-        ("S1", Sgx, "report data changed", |p| p.quote = |q| q[48 + 383] ^= 1, Refusal::QuoteSignature),
-        ("S1", Tdx, "RTMR3 changed", |p| p.quote = |q| q[48 + 472] ^= 1, Refusal::QuoteSignature),
-        ("S1", Tdx15, "body changed", |p| p.quote = |q| q[54 + 136] ^= 1, Refusal::QuoteSignature),
-        ("S1", Sgx, "signature changed", |p| p.quote = |q| q[436] ^= 1, Refusal::QuoteSignature),
-        ("S2", Sgx, "r and s are zero", |p| p.sgx.signature.signature = Some([0; 64]), Refusal::QuoteSignature),
-        ("S2", Sgx, "r and s are all ones", |p| p.sgx.signature.signature = Some([0xff; 64]), Refusal::QuoteSignature),
-        ("S2", Sgx, "QE signature of zeros", |p| p.sgx.signature.qe_signature = Some([0; 64]), Refusal::QeSignature),
-        ("S3", Sgx, "attestation key zero", |p| p.sgx.signature.attestation_key = Some([0; 64]), Refusal::QuoteSignature),
+        ("S1", Sgx, "header changed", |p| p.quote = |q| q[8] ^= 1, VerifyError::QuoteSignature),
+        ("S1", Sgx, "user data changed", |p| p.quote = |q| q[30] ^= 1, VerifyError::QuoteSignature),
+        ("S1", Sgx, "MRENCLAVE changed", |p| p.quote = |q| q[48 + 64] ^= 1, VerifyError::QuoteSignature),
+        ("S1", Sgx, "report data changed", |p| p.quote = |q| q[48 + 383] ^= 1, VerifyError::QuoteSignature),
+        ("S1", Tdx, "RTMR3 changed", |p| p.quote = |q| q[48 + 472] ^= 1, VerifyError::QuoteSignature),
+        ("S1", Tdx15, "body changed", |p| p.quote = |q| q[54 + 136] ^= 1, VerifyError::QuoteSignature),
+        ("S1", Sgx, "signature changed", |p| p.quote = |q| q[436] ^= 1, VerifyError::QuoteSignature),
+        ("S2", Sgx, "r and s are zero", |p| p.sgx.signature.signature = Some([0; 64]), VerifyError::QuoteSignature),
+        ("S2", Sgx, "r and s are all ones", |p| p.sgx.signature.signature = Some([0xff; 64]), VerifyError::QuoteSignature),
+        ("S2", Sgx, "QE signature of zeros", |p| p.sgx.signature.qe_signature = Some([0; 64]), VerifyError::QeSignature),
+        ("S3", Sgx, "attestation key zero", |p| p.sgx.signature.attestation_key = Some([0; 64]), VerifyError::QuoteSignature),
         (
             "S3",
             Sgx,
             "attestation key off the curve",
             |p| p.sgx.signature.attestation_key = Some([7; 64]),
-            Refusal::QuoteSignature,
+            VerifyError::QuoteSignature,
         ),
         (
             "S4",
@@ -45,13 +45,25 @@ fn every_signature_is_checked() {
                 p.sgx.signature.qe_report_data = Some(vouched);
                 p.platform.attestation_key = Key::generate().unwrap();
             },
-            Refusal::QeBinding,
+            VerifyError::QeBinding,
         ),
-        ("S5", Sgx, "authentication data changed", |p| p.quote = |q| q[436 + 128 + 384 + 64 + 2] ^= 1, Refusal::QeBinding),
-        ("S6", Sgx, "QE report changed", |p| p.quote = |q| q[436 + 128] ^= 1, Refusal::QeSignature),
-        ("S6", Tdx, "QE report changed", |p| p.quote = |q| q[636 + 128 + 6] ^= 1, Refusal::QeSignature),
-        ("S7", Sgx, "QE report signed by another's PCK", |p| p.platform.pck.key = Key::generate().unwrap(), Refusal::QeSignature),
-        ("S7", Tdx, "QE signature of something else", |p| p.td.signature.qe_signature = Some(foreign()), Refusal::QeSignature),
+        ("S5", Sgx, "authentication data changed", |p| p.quote = |q| q[436 + 128 + 384 + 64 + 2] ^= 1, VerifyError::QeBinding),
+        ("S6", Sgx, "QE report changed", |p| p.quote = |q| q[436 + 128] ^= 1, VerifyError::QeSignature),
+        ("S6", Tdx, "QE report changed", |p| p.quote = |q| q[636 + 128 + 6] ^= 1, VerifyError::QeSignature),
+        (
+            "S7",
+            Sgx,
+            "QE report signed by another's PCK",
+            |p| p.platform.pck.key = Key::generate().unwrap(),
+            VerifyError::QeSignature,
+        ),
+        (
+            "S7",
+            Tdx,
+            "QE signature of something else",
+            |p| p.td.signature.qe_signature = Some(foreign()),
+            VerifyError::QeSignature,
+        ),
         (
             "S8",
             Sgx,
@@ -63,21 +75,21 @@ fn every_signature_is_checked() {
                     q.splice(436..436 + 64, other[436..436 + 64].iter().copied());
                 }
             },
-            Refusal::QuoteSignature,
+            VerifyError::QuoteSignature,
         ),
-        ("B1", Sgx, "report data of zeros", |p| p.sgx.report.report_data = [0; 64], Refusal::ReportData),
-        ("B2", Sgx, "report data of an earlier exchange", |p| p.sgx.report.report_data[0] ^= 1, Refusal::ReportData),
-        ("B7", Sgx, "the first half is right", |p| p.sgx.report.report_data[32..].fill(0), Refusal::ReportData),
+        ("B1", Sgx, "report data of zeros", |p| p.sgx.report.report_data = [0; 64], VerifyError::ReportData),
+        ("B2", Sgx, "report data of an earlier exchange", |p| p.sgx.report.report_data[0] ^= 1, VerifyError::ReportData),
+        ("B7", Sgx, "the first half is right", |p| p.sgx.report.report_data[32..].fill(0), VerifyError::ReportData),
     ];
-    crate::play(&cases);
+    crate::run(&cases);
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
-    /// No bit of a signed quote can be changed: format, a signature or a hash breaks.
+    /// Each changed bit breaks the format, a signature or a hash.
     #[test]
-    fn no_flipped_bit_is_believed(kind in prop_oneof![Just(Sgx), Just(Tdx), Just(Tdx15)], at in any::<prop::sample::Index>(), bit in 0_u8..8) {
+    fn no_flipped_bit_is_verified(kind in prop_oneof![Just(Sgx), Just(Tdx), Just(Tdx15)], at in any::<prop::sample::Index>(), bit in 0_u8..8) {
         thread_local! { static FLIP: std::cell::Cell<(prop::sample::Index, u8)> = panic!("set before it is read") }
         FLIP.set((at, bit));
         let verdict = judge(kind, |plot| {
@@ -85,7 +97,7 @@ proptest! {
             plot.quote = |quote| {
                 let (at, bit) = FLIP.get();
                 let pem = quote.windows(5).position(|window| window == b"-----").unwrap();
-                // White space in PEM, and the NUL behind it, say nothing: there the header is changed instead.
+                // White space in PEM and the NUL after it have no effect; there the header is changed instead.
                 let at = at.index(quote.len());
                 let is_blank = quote[at].is_ascii_whitespace() || quote[at] == 0;
                 let at = if at > pem && is_blank { 9 } else { at };
@@ -101,6 +113,6 @@ fn report_data_is_compared_whole() {
     assert!(judge(Sgx, honest).is_ok());
     for at in 0..64 {
         let verdict = judge(Sgx, |plot| plot.sgx.report.report_data[at] ^= 0x80);
-        assert_eq!(verdict.map(|_| ()), Err(Refusal::ReportData), "byte {at} of {REPORT_DATA:?}");
+        assert_eq!(verdict.map(|_| ()), Err(VerifyError::ReportData), "byte {at} of {REPORT_DATA:?}");
     }
 }

@@ -1,39 +1,44 @@
-//! T: how good the platform is.
+//! T: TCB status.
 
-use attest::{Refusal, TcbDemand, TcbStatus};
+use attest::{TcbDemand, TcbStatus, VerifyError};
 use dcap::{Level, ModuleLevel, QeLevel};
 
 use crate::world::Kind::{Sgx, Tdx, Tdx15};
 use crate::world::{Case, Plot, judge, judge_in_detail};
 
-const STATUSES: [(&str, TcbStatus); 7] = [
-    ("UpToDate", TcbStatus::UpToDate),
-    ("OutOfDate", TcbStatus::OutOfDate),
-    ("ConfigurationNeeded", TcbStatus::ConfigurationNeeded),
-    ("OutOfDateConfigurationNeeded", TcbStatus::OutOfDateConfigurationNeeded),
-    ("SWHardeningNeeded", TcbStatus::SWHardeningNeeded),
-    ("ConfigurationAndSWHardeningNeeded", TcbStatus::ConfigurationAndSWHardeningNeeded),
-    ("Revoked", TcbStatus::Revoked),
+/// As Intel writes it, and as policy does; no policy can accept `Revoked`.
+const STATUSES: [(&str, Option<TcbStatus>); 7] = [
+    ("UpToDate", Some(TcbStatus::UpToDate)),
+    ("OutOfDate", Some(TcbStatus::OutOfDate)),
+    ("ConfigurationNeeded", Some(TcbStatus::ConfigurationNeeded)),
+    ("OutOfDateConfigurationNeeded", Some(TcbStatus::OutOfDateConfigurationNeeded)),
+    ("SWHardeningNeeded", Some(TcbStatus::SwHardeningNeeded)),
+    ("ConfigurationAndSWHardeningNeeded", Some(TcbStatus::ConfigurationAndSwHardeningNeeded)),
+    ("Revoked", None),
 ];
 
 /// T1: each status of the platform with each policy of one status.
 #[test]
 fn a_status_is_accepted_exactly_when_policy_names_it() {
     for (name, status) in STATUSES {
-        for (_, accepted) in STATUSES {
+        for accepted in STATUSES.into_iter().filter_map(|(_, status)| status) {
             let verdict = judge(Sgx, |plot| {
                 plot.collateral.tcb_info.tcb_levels[0].tcb_status = name.to_owned();
                 plot.policy.tcb = TcbDemand::Statuses(vec![accepted]);
             });
-            let want = if status == accepted && status != TcbStatus::Revoked { Ok(()) } else { Err(Refusal::status(status)) };
+            let want = match status {
+                Some(status) if status == accepted => Ok(()),
+                Some(status) => Err(VerifyError::status(status)),
+                None => Err(VerifyError::TcbRevoked),
+            };
             assert_eq!(verdict.map(|_| ()), want, "{name} where {accepted} is accepted");
         }
     }
 }
 
-/// An operator reads which word accepts the platform, which collateral said so, and what to update.
+/// The message names the status to accept, the collateral's number, and what to update.
 #[test]
-fn refused_status_says_what_it_comes_of() {
+fn refused_status_names_its_causes() {
     type Change = fn(&mut Plot);
     let cases: [(&str, crate::world::Kind, Change, &str); 4] = [
         (
@@ -70,15 +75,15 @@ fn refused_status_says_what_it_comes_of() {
         ),
     ];
     for (name, kind, change, want) in cases {
-        let refusal = judge_in_detail(kind, change).unwrap_err();
-        assert_eq!(refusal.to_string(), want, "{name}");
+        let error = judge_in_detail(kind, change).unwrap_err();
+        assert_eq!(error.to_string(), want, "{name}");
     }
 }
 
 #[test]
 fn platform_quoting_enclave_and_module_all_count() {
-    let outdated = Refusal::status(TcbStatus::OutOfDate);
-    let revoked = Refusal::status(TcbStatus::Revoked);
+    let outdated = VerifyError::status(TcbStatus::OutOfDate);
+    let revoked = VerifyError::TcbRevoked;
     let cases: [Case; 19] = [
         (
             "T1",
@@ -116,38 +121,38 @@ fn platform_quoting_enclave_and_module_all_count() {
             Sgx,
             "below the lowest level",
             |p| p.collateral.tcb_info.tcb_levels = vec![Level::new(&[255; 16], 5, &[], "UpToDate")],
-            Refusal::NoTcbLevel,
+            VerifyError::NoTcbLevel,
         ),
         (
             "T3",
             Sgx,
             "PCE below the lowest level",
             |p| p.collateral.tcb_info.tcb_levels = vec![Level::new(&[0; 16], 99, &[], "UpToDate")],
-            Refusal::NoTcbLevel,
+            VerifyError::NoTcbLevel,
         ),
         (
             "T3",
             Sgx,
             "QE below the lowest level",
             |p| p.collateral.qe_identity.tcb_levels = vec![QeLevel::new(9, "UpToDate")],
-            Refusal::QeIdentity("below every level"),
+            VerifyError::QeIdentity("below every level"),
         ),
-        ("T3", Tdx, "module below the lowest level", |p| p.td.tee_tcb_svn[0] = 1, Refusal::TdxModule("below every level")),
+        ("T3", Tdx, "module below the lowest level", |p| p.td.tee_tcb_svn[0] = 1, VerifyError::TdxModule("below every level")),
         (
             "T4",
             Tdx,
             "module of a version without identity",
             |p| p.td.tee_tcb_svn[1] = 9,
-            Refusal::TdxModule("no identity of its version"),
+            VerifyError::TdxModule("no identity of its version"),
         ),
-        ("T5", Tdx, "another signer of the module", |p| p.td.mrsignerseam[0] = 1, Refusal::TdxModule("another signer")),
-        ("T5", Tdx, "attributes of the module", |p| p.td.seam_attributes[7] = 1, Refusal::TdxModule("other attributes")),
+        ("T5", Tdx, "another signer of the module", |p| p.td.mrsignerseam[0] = 1, VerifyError::TdxModule("another signer")),
+        ("T5", Tdx, "attributes of the module", |p| p.td.seam_attributes[7] = 1, VerifyError::TdxModule("other attributes")),
         (
             "T6",
             Tdx15,
             "the current TCB is below every level",
             |p| p.td.tee_tcb_svn2 = Some([1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
-            Refusal::NoTcbLevel,
+            VerifyError::NoTcbLevel,
         ),
         (
             "T7",
@@ -157,21 +162,21 @@ fn platform_quoting_enclave_and_module_all_count() {
                 p.collateral.tcb_info.tcb_levels[0].advisories = vec!["INTEL-SA-00615".to_owned(), "INTEL-SA-00960".to_owned()];
                 p.policy.floors.advisories_denied = vec!["INTEL-SA-00960".to_owned()];
             },
-            Refusal::Advisory,
+            VerifyError::Advisory,
         ),
-        ("Q1", Sgx, "QE of another signer", |p| p.sgx.signature.qe.mrsigner[0] ^= 1, Refusal::QeIdentity("another signer")),
-        ("Q1", Sgx, "QE of another product", |p| p.sgx.signature.qe.isv_prod_id = 2, Refusal::QeIdentity("another product")),
-        ("Q1", Sgx, "QE that may be debugged", |p| p.sgx.signature.qe.flags |= 2, Refusal::QeIdentity("debug")),
+        ("Q1", Sgx, "QE of another signer", |p| p.sgx.signature.qe.mrsigner[0] ^= 1, VerifyError::QeIdentity("another signer")),
+        ("Q1", Sgx, "QE of another product", |p| p.sgx.signature.qe.isv_prod_id = 2, VerifyError::QeIdentity("another product")),
+        ("Q1", Sgx, "QE that may be debugged", |p| p.sgx.signature.qe.flags |= 2, VerifyError::QeIdentity("debug")),
     ];
-    crate::play(&cases);
+    crate::run(&cases);
 }
 
 #[test]
 fn quoting_enclave_is_masked_and_compared() {
     let cases: [Case; 3] = [
-        ("Q1", Sgx, "MISCSELECT of the QE", |p| p.sgx.signature.qe.misc_select = 1, Refusal::QeIdentity("other MISCSELECT")),
-        ("Q1", Sgx, "attributes of the QE", |p| p.sgx.signature.qe.flags |= 0x20, Refusal::QeIdentity("other attributes")),
-        ("Q1", Tdx, "the SGX QE for a domain", |p| p.td.signature.qe.isv_prod_id = 1, Refusal::QeIdentity("another product")),
+        ("Q1", Sgx, "MISCSELECT of the QE", |p| p.sgx.signature.qe.misc_select = 1, VerifyError::QeIdentity("other MISCSELECT")),
+        ("Q1", Sgx, "attributes of the QE", |p| p.sgx.signature.qe.flags |= 0x20, VerifyError::QeIdentity("other attributes")),
+        ("Q1", Tdx, "the SGX QE for a domain", |p| p.td.signature.qe.isv_prod_id = 1, VerifyError::QeIdentity("another product")),
     ];
-    crate::play(&cases);
+    crate::run(&cases);
 }

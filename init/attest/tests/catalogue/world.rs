@@ -1,9 +1,9 @@
-//! An honest platform with its quotes and collateral, to be changed in one respect.
+//! An honest platform with its quotes and collateral, of which a case changes one thing.
 
 use std::sync::LazyLock;
 
 use attest::{
-    Anchor, Checks, DomainPolicy, EnclavePolicy, Evidence, Floors, Policy, Refusal, TcbDemand, TcbStatus, verify, verify_node,
+    Anchor, Appraisal, Checks, Floors, Policy, SgxPolicy, TcbDemand, TcbStatus, TdPolicy, VerifyError, verify, verify_node,
 };
 use dcap::{Pki, Platform, SgxQuote, SignedCollateral, TdLayout, TdQuote};
 
@@ -13,10 +13,10 @@ pub(crate) const REPORT_DATA: [u8; 64] = [0x5a; 64];
 pub(crate) const NOW: u64 = 1_795_392_000;
 pub(crate) const DAY: u64 = 86_400;
 
-/// What makes the quote.
+/// The TEE and version of the quote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A vault's enclave, judged as PID 1 judges it.
+    /// An enclave, verified as PID 1 verifies a vault's node.
     Sgx,
     /// A trust domain, version 4.
     Tdx,
@@ -26,10 +26,10 @@ pub(crate) enum Kind {
     Tdx15,
 }
 
-/// Id, kind, what is done, how, and the rule that it breaks.
-pub(crate) type Case = (&'static str, Kind, &'static str, fn(&mut Plot), Refusal);
+/// Id, kind, name, change, and the rule that the change breaks.
+pub(crate) type Case = (&'static str, Kind, &'static str, fn(&mut Plot), VerifyError);
 
-/// Everything that a hostile host may choose, and what the verifier demands.
+/// All input of one verification, made honest so that a case can change it.
 pub(crate) struct Plot {
     pub(crate) pki: Pki,
     pub(crate) platform: Platform,
@@ -40,7 +40,7 @@ pub(crate) struct Plot {
     pub(crate) quote: fn(&mut Vec<u8>),
     /// Changes the collateral after it was signed.
     pub(crate) signed: fn(&mut SignedCollateral),
-    /// No collateral at all.
+    /// Whether collateral is absent.
     pub(crate) bare: bool,
     pub(crate) policy: Policy,
     pub(crate) now: u64,
@@ -54,16 +54,18 @@ static WORLD: LazyLock<(Pki, Platform)> = LazyLock::new(|| {
 
 pub(crate) fn honest(_plot: &mut Plot) {}
 
-/// Lets `change` act on the honest world and gives the verdict.
-pub(crate) fn judge(kind: Kind, change: impl FnOnce(&mut Plot)) -> Result<Evidence, Refusal> {
-    judge_in_detail(kind, change).map_err(|refusal| match refusal {
-        Refusal::TcbStatus(refused) => Refusal::status(refused.status),
-        refusal => refusal,
+/// Applies `change` to honest input and verifies the result. Values in errors are replaced by fixed ones.
+pub(crate) fn judge(kind: Kind, change: impl FnOnce(&mut Plot)) -> Result<Appraisal, VerifyError> {
+    judge_in_detail(kind, change).map_err(|error| match error {
+        VerifyError::TcbStatus(refused) => VerifyError::status(refused.status),
+        VerifyError::Mrenclave(_) => VerifyError::Mrenclave(MRENCLAVE),
+        VerifyError::PlatformId(_) => VerifyError::PlatformId(Vec::new()),
+        error => error,
     })
 }
 
-/// The same with what a status comes of.
-pub(crate) fn judge_in_detail(kind: Kind, change: impl FnOnce(&mut Plot)) -> Result<Evidence, Refusal> {
+/// The same with the values in errors.
+pub(crate) fn judge_in_detail(kind: Kind, change: impl FnOnce(&mut Plot)) -> Result<Appraisal, VerifyError> {
     let (pki, platform) = WORLD.clone();
     let anchor = Anchor::from_der(pki.root_der().to_vec());
     let collateral =
@@ -81,8 +83,8 @@ pub(crate) fn judge_in_detail(kind: Kind, change: impl FnOnce(&mut Plot)) -> Res
             tcb: TcbDemand::Statuses(vec![TcbStatus::UpToDate]),
             floors: Floors::default(),
             platforms: Vec::new(),
-            enclave: EnclavePolicy { mrenclaves: Some(vec![MRENCLAVE]), ..EnclavePolicy::default() },
-            domain: DomainPolicy::default(),
+            sgx: SgxPolicy { mrenclaves: Some(vec![MRENCLAVE]), ..SgxPolicy::default() },
+            td: TdPolicy::default(),
         },
         now: NOW,
     };
@@ -94,11 +96,11 @@ pub(crate) fn judge_in_detail(kind: Kind, change: impl FnOnce(&mut Plot)) -> Res
     let collateral = attest::Collateral::from_json(&serde_json::to_vec(&signed).unwrap()).unwrap();
     let collateral = (!plot.bare).then_some(&collateral);
     if kind == Kind::Sgx {
-        // The production entry point first: what it refuses is refused.
+        // PID 1's entry point first.
         verify_node(&quote, &REPORT_DATA, &anchor, collateral, &plot.policy, plot.now)?;
     }
-    let evidence = verify(&quote, collateral, &anchor, &plot.policy, plot.now, &mut Checks::kept())?;
-    if *evidence.report_data() == REPORT_DATA { Ok(evidence) } else { Err(Refusal::ReportData) }
+    let appraisal = verify(&quote, collateral, &anchor, &plot.policy, plot.now, &mut Checks::kept())?;
+    if *appraisal.report_data() == REPORT_DATA { Ok(appraisal) } else { Err(VerifyError::ReportData) }
 }
 
 fn layout(kind: Kind) -> TdLayout {

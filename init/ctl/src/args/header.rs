@@ -8,13 +8,13 @@ use clap::{Args, Subcommand};
 pub(crate) enum Header {
     /// Check the header of a disk by the rules of the guest, one line for each rule; exit code 0 only if the guest would open the disk
     Check(HeaderCheck),
-    /// Save the header area of a disk (its first 16 MiB) to a new file, if the guest would accept the header; exit code 2 if it is refused
+    /// Save the header area of a disk (its first 16 MiB) to a new file, if the guest would accept it; exit code 2 if not
     Save(HeaderSave),
-    /// Write a saved header area back to its disk, in an order that survives a power cut; exit code 2 if it is refused
+    /// Write a saved header area back to its disk, in an order that survives a power cut; exit code 2 if it is not accepted
     Restore(HeaderRestore),
 }
 
-/// What the guest expects of the disk.
+/// The guest's configuration of the disk.
 #[derive(Args)]
 pub(crate) struct Expected {
     /// Parameters of the guest's command line, separated by spaces; the defaults of the guest apply to keys that are not given
@@ -27,7 +27,7 @@ pub(crate) struct Expected {
 
 #[derive(Args)]
 pub(crate) struct HeaderCheck {
-    /// The disk, or a file with its first 16 MiB or more
+    /// Disk, or a file with at least its first 16 MiB
     pub(crate) disk: PathBuf,
     #[command(flatten)]
     pub(crate) expected: Expected,
@@ -38,32 +38,32 @@ pub(crate) struct HeaderCheck {
 
 #[derive(Args)]
 pub(crate) struct HeaderSave {
-    /// The disk while its machine is off, a snapshot of it, or a file with its first 16 MiB or more
+    /// Disk of a machine that is off, a snapshot of it, or a file with at least its first 16 MiB
     pub(crate) disk: PathBuf,
-    /// The file to make, with mode 0600. A file that exists is never replaced
+    /// New file, mode 0600. An existing file is never replaced
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) expected: Expected,
-    /// A descriptor to read the disk's passphrase from, 64 hexadecimal digits: then the header is authenticated
+    /// File descriptor with the disk's passphrase, 64 hexadecimal digits; with it the header is authenticated
     #[arg(long, value_name = "N")]
     pub(crate) passphrase_fd: Option<u32>,
 }
 
 #[derive(Args)]
 pub(crate) struct HeaderRestore {
-    /// A file that `cvmctl header save` made, 16 MiB
+    /// Output of `cvmctl header save`, 16 MiB
     pub(crate) file: PathBuf,
-    /// The disk to write to, or an image of it. No program may use it
+    /// Disk to write to, or an image of it. No other program may use it
     pub(crate) disk: PathBuf,
     #[command(flatten)]
     pub(crate) expected: Expected,
-    /// A descriptor to read the passphrase of the saved header from, 64 hexadecimal digits: then the header is authenticated
+    /// File descriptor with the passphrase of the saved header, 64 hexadecimal digits; with it the header is authenticated
     #[arg(long, value_name = "N")]
     pub(crate) passphrase_fd: Option<u32>,
-    /// Also restore a header that no passphrase was given for, or that has no authentication token
+    /// Also restore without a passphrase, or a header without an authentication token
     #[arg(long)]
     pub(crate) unauthenticated: bool,
-    /// Also write to a disk on which no LUKS header with the saved UUID is left
+    /// Also write to a disk without any LUKS header of the saved UUID
     #[arg(long)]
     pub(crate) replace_damaged: bool,
 }

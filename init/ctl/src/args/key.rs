@@ -10,13 +10,13 @@ use super::{ClientArgs, CredentialArgs, FactArgs, NodeArgs, OwnerArgs};
 pub(crate) enum Key {
     /// List the owner's keys at each vault
     List(Keys),
-    /// Print when a key was made, when it ends, and which version its policy has
+    /// Print when a key was created, when it expires, and the version of its policy
     Info(KeyOf),
-    /// Print the policy that is in force. Without --json it must be the same at every vault
+    /// Print the policy in force. Without --json it must be the same at every vault
     Policy(KeyOf),
-    /// Delete a key for ever. Can be repeated until every vault says that it is absent
+    /// Delete a key permanently. Can be repeated until every vault reports it absent
     Delete(KeyDelete),
-    /// Print what was asked of a key, and whether it was allowed
+    /// Print the requests for a key, and whether each was allowed
     Audit(KeyAudit),
     /// Print what a key hashes to, for cvm.vault.key-commitment or cvm.vault.previous.key-commitment. Asks nobody
     Commitment(KeyCommitment),
@@ -24,12 +24,12 @@ pub(crate) enum Key {
 
 #[derive(Args)]
 pub(crate) struct KeyCommitment {
-    /// The descriptor on which the passphrase comes: 64 lower-case hex digits
+    /// File descriptor with the passphrase, 64 lower-case hexadecimal digits
     #[arg(long, value_name = "N")]
     pub(crate) passphrase_fd: u32,
 }
 
-/// Whom to ask, and as whom.
+/// The vaults, and the credentials for them.
 #[derive(Args)]
 pub(crate) struct Keys {
     #[command(flatten)]
@@ -47,7 +47,7 @@ pub(crate) struct Keys {
 
 #[derive(Args)]
 pub(crate) struct KeyOf {
-    /// The key's name at every vault
+    /// Name of the key at every vault
     #[arg(long, value_name = "NAME")]
     pub(crate) handle: String,
     #[command(flatten)]
@@ -58,8 +58,8 @@ pub(crate) struct KeyOf {
 pub(crate) struct KeyDelete {
     #[command(flatten)]
     pub(crate) key: KeyOf,
-    /// Also delete a key that may be in use: a disk under it can never be opened again. Without it only the rest of a dealing that ended
-    /// halfway is deleted: every vault answers, one has no such key, and none has given it out or has another policy than the first
+    /// Also delete a key that may be in use; its disk can never be opened again. Without this option only the remainder of an incomplete
+    /// `cvmctl provision` is deleted: all vaults answer, at least one lacks the key, none exported it, all have the first policy
     #[arg(long)]
     pub(crate) even_in_use: bool,
 }
@@ -68,23 +68,23 @@ pub(crate) struct KeyDelete {
 pub(crate) struct KeyAudit {
     #[command(flatten)]
     pub(crate) key: KeyOf,
-    /// The number of the first entry
+    /// Number of the first entry
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) since: u64,
-    /// How many entries
+    /// Number of entries, 1 to 1024
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) limit: u32,
 }
 
 #[derive(Subcommand)]
 pub(crate) enum Profile {
-    /// Propose a profile at each vault; it gets nothing until it is promoted
+    /// Stage a profile at each vault. Its guests do not get the key until it is promoted
     Stage(ProfileStage),
-    /// List the profiles that are staged and not promoted
+    /// List staged profiles
     List(KeyOf),
-    /// Let the guests of a staged profile have the key, beside those that have it already
+    /// Add the guests of a staged profile to those that the policy admits
     Promote(ProfileOf),
-    /// Drop a staged profile
+    /// Delete a staged profile
     Revoke(ProfileOf),
 }
 
@@ -92,17 +92,17 @@ pub(crate) enum Profile {
 pub(crate) struct ProfileStage {
     #[command(flatten)]
     pub(crate) key: KeyOf,
-    /// The profile, JSON: what stands under Tee in a key policy
+    /// Profile, JSON: the value of Tee in a key policy
     #[arg(long, value_name = "FILE")]
     pub(crate) profile: PathBuf,
-    /// Where it comes from
+    /// Origin of the profile, which vaults record
     #[arg(long, value_name = "SOURCE", default_value = "manual-import")]
     pub(crate) source: ProfileSourceName,
     #[command(flatten)]
     pub(crate) facts: FactArgs,
 }
 
-/// As vaults know sources; they decide nothing on it.
+/// Origins of profiles. Vaults do not evaluate them.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProfileSourceName {
     PlatformBuild,
@@ -114,10 +114,10 @@ pub(crate) enum ProfileSourceName {
 pub(crate) struct ProfileOf {
     #[command(flatten)]
     pub(crate) key: KeyOf,
-    /// The profile, JSON, as it was staged; each vault's number for it is looked up
+    /// Profile, JSON, as it was staged; finds its number at each vault
     #[arg(long, value_name = "FILE")]
     pub(crate) profile: Option<PathBuf>,
-    /// Its number, at the one vault that is given
+    /// Number of the profile; needs exactly one --vault
     #[arg(long, value_name = "N")]
     pub(crate) id: Option<u32>,
     #[command(flatten)]

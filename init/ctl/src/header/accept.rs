@@ -1,4 +1,4 @@
-//! Which header areas are saved and restored: those that the guest would accept, whose first format is finished.
+//! Checks of a header area before it is saved or restored: the guest would accept it, and its first format is finished.
 
 use cmdline::{Data, HeaderAuth, KeyCommitment};
 use ondisk::intent::{self, Intent};
@@ -8,23 +8,23 @@ use quorum::{Dek, Purpose};
 use super::report::Report;
 use super::with_disk_key;
 
-/// What happens to a header of which one copy is damaged.
+/// How to treat a header with one damaged copy.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Damaged {
-    /// It is written anew from the other copy, as the guest does.
+    /// Repair it from the other copy, as the guest does.
     Mend,
     Refuse,
 }
 
-/// A header area on which every rule holds.
+/// A header area that passed every check.
 pub(super) struct Accepted {
-    /// All of it, with both copies of the header whole.
+    /// The complete area, with both copies of the header intact.
     pub(super) image: Vec<u8>,
     pub(super) header: Header,
     pub(super) checked: AcceptedLayout,
 }
 
-/// What is known of who wrote a header.
+/// The result of a header's authentication.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Authentication {
     /// The token was made with the key that was given.
@@ -35,7 +35,7 @@ pub(super) enum Authentication {
     NoToken,
 }
 
-/// Holds an area against the policy. `None` when a rule is broken; the report then says which.
+/// Checks an area against the policy. `None` if a rule is broken; the report names it.
 pub(super) fn accept(report: &mut Report, mut image: Vec<u8>, damaged: Damaged, wanted: &Data) -> Option<Accepted> {
     if has_record(&image) {
         report.refuse(
@@ -47,7 +47,7 @@ pub(super) fn accept(report: &mut Report, mut image: Vec<u8>, damaged: Damaged, 
     let uuid = header.uuid();
     report.line(true, "form", format_args!("{} bytes a copy, sequence {}, uuid {uuid}", header.size(), header.seqid()));
     check_uuid(report, &header, wanted);
-    // Rotation leaves a second keyslot for a moment, and always beside the token.
+    // Rotation creates a second keyslot for a short time, always together with the token.
     let expect = |rotation| Expect { cipher: wanted.cipher, data_offset: DATA_OFFSET, rotation };
     let has_token = luks2::check(&header, &expect(true)).is_ok_and(|checked| checked.auth_token().is_some());
     let expect = expect(has_token);
@@ -65,7 +65,7 @@ pub(super) fn accept(report: &mut Report, mut image: Vec<u8>, damaged: Damaged, 
     (!report.refused).then_some(Accepted { image, header, checked })
 }
 
-/// Compares the header's UUID with the one that policy pins; the guest ends with E89 where they differ.
+/// Compares the header's UUID with the one in the policy; the guest ends with E89 if they differ.
 pub(super) fn check_uuid(report: &mut Report, header: &Header, wanted: &Data) {
     let (uuid, pinned) = (header.uuid(), wanted.disks.first().and_then(|disk| disk.uuid));
     if let Some(expected) = pinned.filter(|expected| *expected != uuid) {
@@ -73,7 +73,7 @@ pub(super) fn check_uuid(report: &mut Report, header: &Header, wanted: &Data) {
     }
 }
 
-/// Whether the record is there that says that a first format was begun.
+/// Whether the area contains a record of a begun format.
 pub(super) fn has_record(image: &[u8]) -> bool {
     let block = usize::try_from(intent::OFFSET).ok().and_then(|at| image.get(at..at + intent::BLOCK));
     block.and_then(Intent::parse).is_some()

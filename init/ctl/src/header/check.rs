@@ -1,4 +1,4 @@
-//! `cvmctl header check`: a data disk's header, judged by the guest's own rules. Nothing is written, and nothing is opened.
+//! `cvmctl header check`: checks a data disk's header by the guest's rules. It writes nothing and does not open the disk's encryption.
 
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom};
@@ -18,7 +18,7 @@ use crate::args::HeaderCheck;
 use crate::run::{Error, REFUSED};
 use crate::show;
 
-/// Judges, a line each rule; exit code 0 only if the guest would go on to open (or, blank and by policy, format) the disk.
+/// Checks a header and prints each rule; exit code 0 only if the guest would open the disk, or format it if it is blank and policy allows.
 pub(crate) fn judge(args: &HeaderCheck) -> Result<ExitCode, Error> {
     let wanted = policy(&args.expected)?;
     let dek = args.passphrase_fd.map(passphrase).transpose()?;
@@ -122,8 +122,8 @@ fn authentication(
     check_commitment(report, Some(dek), wanted);
 }
 
-/// Reads the header area, and whether everything is zero that the guest looks at before it calls a disk blank.
-/// The last is whether the disk is large enough for the guest.
+/// Reads the header area; whether all bytes are zero that the guest checks before it considers a disk blank; and whether the disk is large
+/// enough for the guest.
 fn read(args: &HeaderCheck) -> std::io::Result<(Vec<u8>, bool, bool)> {
     let mut disk = File::open(&args.disk)?;
     let bytes = disk.seek(SeekFrom::End(0))?;

@@ -1,4 +1,4 @@
-//! The disk that a header is written to.
+//! The disk to which a header is written.
 
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom};
@@ -23,11 +23,11 @@ pub(super) struct Disk {
 impl Disk {
     /// Opens the disk for writing. `None` when another program uses it.
     ///
-    /// The kernel refuses O_EXCL on a block device that is mounted or mapped. QEMU opens disks without that and locks parts of them, so
-    /// a lock of the whole disk is tried as well. Some network file systems have no locks; there nothing is refused.
+    /// The kernel refuses O_EXCL on a block device that is mounted or mapped. QEMU opens disks without O_EXCL and locks parts of them, so
+    /// this locks the whole disk too. On network file systems without locks, nothing is refused.
     pub(super) fn open(path: &Path) -> Result<Option<Self>, Error> {
         let failed = |source: io::Error| Error::File { path: path.to_owned(), source };
-        // What O_EXCL means for files that are not block devices is not defined, so it is not asked for there.
+        // O_EXCL is defined only for block devices.
         let is_block = kind(&path.metadata().map_err(failed)?).ok_or_else(|| Error::NoDisk { path: path.to_owned() })?;
         let exclusive = if is_block { OFlags::EXCL } else { OFlags::empty() };
         let mut file = match rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC | exclusive, Mode::empty()) {
@@ -55,7 +55,7 @@ impl Disk {
         read_area(&self.file).map_err(|source| Error::File { path: self.path.clone(), source })
     }
 
-    /// Writes what is planned, a flush behind each group, and reads it back.
+    /// Executes the plan, with a flush after each group, and reads the result back.
     pub(super) fn write(&self, plan: &Restore) -> Result<(), Error> {
         let failed = |source| Error::Unfinished { path: self.path.clone(), source };
         for group in plan.groups.iter().filter(|group| !group.is_empty()) {
@@ -71,13 +71,13 @@ impl Disk {
     }
 }
 
-/// Whether it is a block device; `None` when it is neither that nor a regular file.
+/// Whether the file is a block device; `None` if it is neither that nor a regular file.
 fn kind(metadata: &std::fs::Metadata) -> Option<bool> {
     let kind = metadata.file_type();
     (kind.is_block_device() || kind.is_file()).then(|| kind.is_block_device())
 }
 
-/// Reads the header area once, from the medium and not from the cache: another machine may have written it.
+/// Reads the header area from the medium instead of the cache, since another machine may have written it.
 pub(super) fn read_area(file: &File) -> io::Result<Vec<u8>> {
     let mut image = vec![0; area_length()];
     fadvise(file, 0, NonZeroU64::new(DATA_OFFSET), Advice::DontNeed)?;

@@ -1,4 +1,4 @@
-//! A data disk's header area: judged by the guest's own rules, saved to a file, and written back.
+//! `cvmctl header`: checks a data disk's header by the guest's rules, saves it to a file, and writes it back.
 
 mod accept;
 mod check;
@@ -61,7 +61,7 @@ fn policy(expected: &Expected) -> Result<Data, Error> {
     Ok(data)
 }
 
-/// Gives `with` the key of the disk that is meant: `dek` is what the vaults hold, of which a named disk's is derived.
+/// Calls `with` with the key of the selected disk: `dek` itself, or the key derived from it for a named disk.
 fn with_disk_key<T>(dek: &Dek, wanted: &Data, with: impl FnOnce(&Dek) -> T) -> T {
     match wanted.disks.iter().find_map(|disk| disk.name.as_ref()) {
         None => with(dek),
@@ -74,11 +74,11 @@ fn area_length() -> usize {
     usize::try_from(DATA_OFFSET).unwrap_or(usize::MAX)
 }
 
-/// Reads the passphrase into memory that is wiped and that no core dump holds.
+/// Reads the passphrase into memory that is wiped and not in core dumps.
 pub(crate) fn passphrase(descriptor: u32) -> Result<Dek, Error> {
     let path = PathBuf::from(format!("/proc/self/fd/{descriptor}"));
     let failed = |source| Error::File { path: path.clone(), source };
-    // Opened before the process becomes not dumpable: from then on /proc/self belongs to root, and other users could not.
+    // Opened before the process becomes not dumpable: after that, /proc/self belongs to root.
     let mut file = File::open(&path).map_err(failed)?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Error::Core)?;
     let mut text = Zeroizing::new([0_u8; 64]);

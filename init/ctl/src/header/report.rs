@@ -1,4 +1,4 @@
-//! What was found, a line for each rule.
+//! The report of a check, with a line for each rule.
 
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -30,12 +30,12 @@ impl Report {
         self.lines.push(format!("WARNING  {rule}: {found}"));
     }
 
-    /// Prints what was gathered so far, and forgets it.
+    /// Prints the lines so far and clears them.
     pub(super) fn print(&mut self) -> Result<(), Error> {
         show::lines(&std::mem::take(&mut self.lines)).map_err(Error::Output)
     }
 
-    /// Ends a command that was refused, with `outcome` as the last line.
+    /// Prints the report of a refused command, with `outcome` as the last line.
     pub(super) fn end_refused(mut self, outcome: &str) -> Result<ExitCode, Error> {
         self.lines.push(outcome.to_owned());
         self.print()?;

@@ -1,4 +1,4 @@
-//! `cvmctl header restore`: a saved header area written back to its disk.
+//! `cvmctl header restore`: writes a saved header area back to its disk.
 
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom};
@@ -15,13 +15,13 @@ use super::{passphrase, policy, target};
 use crate::args::HeaderRestore;
 use crate::run::Error;
 
-/// What the last line says of a command that was refused.
+/// The last line if the command is refused.
 const NOT_WRITTEN: &str = "nothing was written";
 
-/// The smallest disk: the header area and 1 MiB of data behind it.
+/// The smallest disk, in bytes: the header area and 1 MiB of data.
 const SMALLEST: u64 = DATA_OFFSET + (1 << 20);
 
-/// Writes the saved area to the disk if both are as they must be, a line each rule; exit code 0 only if the disk has it in the end.
+/// Checks file and disk, writes the area, and prints each check; exit code 0 only if the disk has the saved header in the end.
 pub(crate) fn restore(args: &HeaderRestore) -> Result<ExitCode, Error> {
     let wanted = policy(&args.expected)?;
     let dek = args.passphrase_fd.map(passphrase).transpose()?;
@@ -57,7 +57,7 @@ pub(crate) fn restore(args: &HeaderRestore) -> Result<ExitCode, Error> {
         );
     }
     warn(&mut report, &found, &saved, &plan);
-    // Before the first write: who ends the program meanwhile must know what that leaves.
+    // Printed before the first write, in case the program is interrupted.
     report.print()?;
     disk.write(&plan)?;
     report.lines.push(format!("the header area of {} was written and reads back as saved", args.disk.display()));
@@ -65,7 +65,7 @@ pub(crate) fn restore(args: &HeaderRestore) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The saved area, if it may be restored.
+/// Reads the saved area, if it may be restored.
 fn saved(report: &mut Report, args: &HeaderRestore, dek: Option<&Dek>, wanted: &Data) -> Result<Option<Accepted>, Error> {
     let failed = |source| Error::File { path: args.file.clone(), source };
     let mut file = File::open(&args.file).map_err(failed)?;
@@ -89,7 +89,7 @@ fn authenticate(report: &mut Report, found: Authentication, may_miss: bool) {
     let rule = "authentication";
     match found {
         Authentication::Verified => report.line(true, rule, "the token answers to the passphrase"),
-        // Who gives a passphrase wants it verified, also with --unauthenticated.
+        // With a passphrase the header must verify, also with --unauthenticated.
         Authentication::Failed => report.refuse(
             rule,
             "the token does not answer to the passphrase: the file is another disk's, is of another key (a rotation), or was changed",

@@ -1,4 +1,4 @@
-//! `cvmctl header save`: the header area of a disk in a file of its own.
+//! `cvmctl header save`: saves the header area of a disk to a file.
 
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom};
@@ -14,14 +14,14 @@ use crate::args::HeaderSave;
 use crate::new_file;
 use crate::run::Error;
 
-/// What the last line says of a command that was refused.
+/// The last line if the command is refused.
 const NOT_SAVED: &str = "nothing was saved";
 
-/// What the file is worth to who has it.
+/// Warning about the secrecy of the file.
 const SECRECY: &str = "The file contains the keyslots: with it, the disk and the disk's key (also one from before a rotation) the data can \
 be read. Keep it as secret as the disk, and delete every copy after a rotation.";
 
-/// Saves the area if the guest would accept it, a line each rule; exit code 0 only if the file was made.
+/// Checks the area, prints each check, and saves it; exit code 0 only if the file was created.
 pub(crate) fn save(args: &HeaderSave) -> Result<ExitCode, Error> {
     let wanted = policy(&args.expected)?;
     let dek = args.passphrase_fd.map(passphrase).transpose()?;

@@ -1,4 +1,4 @@
-//! Whether a saved header belongs on a disk, by what the disk has in its place.
+//! Decides whether a saved header belongs on a disk, from the present contents of the disk.
 
 use cmdline::Data;
 use ondisk::luks2::{self, DATA_OFFSET, Expect, Header};
@@ -7,19 +7,19 @@ use ondisk::{blank, intent};
 use super::accept::has_record;
 use super::report::Report;
 
-/// The first bytes of a LUKS1 header. It has no checksum, so whether it is sound cannot be told.
+/// The first bytes of a LUKS1 header. It has no checksum, so it cannot be checked.
 const LUKS1: &[u8; 8] = b"LUKS\xba\xbe\x00\x01";
 
-/// The first bytes of images that are not a disk byte for byte. A header written over them would destroy the image.
+/// The first bytes of image formats other than raw. Writing a header to such a file would destroy the image.
 const FORMATS: [(&str, &[u8]); 3] = [("qcow2", b"QFI\xfb"), ("VMDK", b"KDMV"), ("VHDX", b"vhdxfile")];
 
-/// Where the signature of an MBR is, also in front of a GPT.
+/// Offset of the signature of an MBR, also of the protective one of a GPT.
 const MBR: std::ops::Range<usize> = 510..512;
 
-/// What the flag is called that lets a damaged header be replaced.
+/// The option to replace a damaged header.
 const FLAG: &str = "--replace-damaged";
 
-/// Holds what is on the disk against the saved header, a line for each reason not to write.
+/// Compares the disk with the saved header and reports each reason not to write.
 pub(super) fn examine(report: &mut Report, found: &[u8], saved: &Header, replace_damaged: bool) {
     let (rule, uuid) = ("disk", saved.uuid());
     if has_record(found) {
@@ -56,7 +56,7 @@ pub(super) fn examine(report: &mut Report, found: &[u8], saved: &Header, replace
     }
 }
 
-/// Whether the disk has a header with an authentication token, verified or not.
+/// Whether the disk has a header with an authentication token, which is not verified.
 pub(super) fn has_token(found: &[u8], wanted: &Data) -> bool {
     let mut image = found.to_vec();
     let header = luks2::repair(&mut image).and_then(|()| Header::parse(&image));

@@ -1,4 +1,4 @@
-//! Logs of either form, read and brought into one.
+//! Reader for logs of firmware and user space, with one event type for both.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -14,7 +14,7 @@ use super::register::Register;
 use crate::quote::sources::decoded;
 use crate::run::Error;
 
-/// One event of either form.
+/// An event of either kind of log.
 pub(crate) struct Told {
     pub(super) register: Register,
     digests: Vec<(Hash, Vec<u8>)>,
@@ -24,36 +24,36 @@ pub(crate) struct Told {
     pub(super) vouched: Vouched,
 }
 
-/// What the digests of an event say of the text beside it.
+/// Whether the digests of an event prove its description.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Vouched {
-    /// It is what was measured.
+    /// The digest is of the description.
     Measured,
-    /// Nothing: something else is what was measured, and the text is its writer's word.
+    /// The digest is of other data, so the description is not proved.
     Told,
-    /// That it is another than was measured, though the log's form says that it is that.
+    /// The digest should be of the description and is not.
     Lie,
 }
 
-/// The logs, one after the other.
+/// All logs, in the order of the command line.
 #[derive(Default)]
 pub(crate) struct Logs {
     pub(super) events: Vec<Told>,
-    /// The bytes of firmware's logs, with what their numbers mean.
+    /// The bytes of firmware logs, with the kind of machine that defines their register numbers.
     firmware: Vec<(Kind, Vec<u8>)>,
-    /// The boots that records of user space name.
+    /// The boot ids in user-space records.
     pub(super) boots: BTreeSet<String>,
-    /// What PCR 0 began with, where a log tells.
+    /// Initial value of PCR 0, if a log contains it.
     locality: u8,
 }
 
 impl Logs {
-    /// Reads files, each in the form that it has.
+    /// Reads files and detects the kind of each.
     pub(crate) fn read(paths: &[PathBuf]) -> Result<Self, Error> {
         let mut logs = Self::default();
         for path in paths {
             let bytes = read(path)?;
-            // Evidence carries a log as base64.
+            // Attestation evidence contains logs as base64.
             let bytes = if Log::parse(&bytes).is_ok() { bytes } else { decoded(&bytes).unwrap_or(bytes) };
             match Log::parse(&bytes) {
                 Ok(log) => {
@@ -81,7 +81,7 @@ impl Logs {
         self.events.iter().any(|event| event.register == register && event.extended)
     }
 
-    /// What the register holds if the logs say everything; `None` when an event has no such digest.
+    /// The value of the register after replay; `None` if an event lacks this digest.
     pub(super) fn replay(&self, register: Register, hash: Hash) -> Option<Vec<u8>> {
         let mut value = register.begins_with(hash, self.locality);
         for event in self.events.iter().filter(|event| event.extended && event.register == register) {
@@ -91,7 +91,7 @@ impl Logs {
         Some(value)
     }
 
-    /// Which registers the firmware measured the command line into, in this hash function, and by whom.
+    /// The registers into which the command line was measured, with this hash function, and the component that measured it.
     pub(super) fn command_line(&self, hash: Hash, line: &str) -> Vec<(Register, &'static str)> {
         let in_log = |(kind, bytes): &(Kind, Vec<u8>)| {
             let found = Log::parse(bytes).map(|log| log.measures_command_line(*kind, hash, line)).unwrap_or_default();
@@ -131,7 +131,7 @@ impl Told {
     }
 
     pub(super) fn to_line(&self) -> String {
-        // SHA-384 where there is one.
+        // SHA-384 if present.
         let digest = self.digests.iter().find(|(hash, _)| *hash == Hash::Sha384).or(self.digests.first());
         let digest = digest.map_or_else(|| "-".to_owned(), |(_, digest)| hex::encode(digest));
         let short = digest.get(..16).unwrap_or(&digest);
@@ -140,7 +140,7 @@ impl Told {
             Vouched::Told => '?',
             Vouched::Lie => '!',
         };
-        // What is extended nowhere is of no register, whatever number it bears.
+        // An event that is not extended belongs to no register, whatever its number is.
         let register = if self.extended { self.register.to_string() } else { "-".to_owned() };
         format!("{register:<6} {short:<16} {:<32} {mark} {}", self.kind, self.text)
     }
@@ -153,13 +153,13 @@ impl Told {
             "text": self.text,
             "extended": self.extended,
             "digests": digests.collect::<serde_json::Map<String, Value>>(),
-            // Null where the text is what its writer says, and nobody else.
+            // Null if the description is not proved.
             "honest": match self.vouched { Vouched::Measured => Some(true), Vouched::Told => None, Vouched::Lie => Some(false) },
         })
     }
 }
 
-/// What a terminal shows as it stands: whoever wrote the log may know what moves a cursor.
+/// Escapes control characters, which the writer of the log may have chosen.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' }).collect()
 }

@@ -1,4 +1,4 @@
-//! Values of PCRs as people have them: what `tpm2_pcrread` prints, or a number and hexadecimal digits a line.
+//! Parser for values of PCRs: the output of `tpm2_pcrread`, or lines of number and hexadecimal digits.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use eventlog::register::Hash;
 use super::register::Register;
 use crate::run::{Error, read as read_file};
 
-/// TPMs have 24.
+/// Number of PCRs of a TPM.
 const PCRS: u32 = 24;
 
 pub(super) fn read(path: &Path) -> Result<Vec<(Register, Hash, Vec<u8>)>, Error> {
@@ -15,12 +15,12 @@ pub(super) fn read(path: &Path) -> Result<Vec<(Register, Hash, Vec<u8>)>, Error>
     parse(&String::from_utf8_lossy(&text)).map_err(|line| Error::Pcrs { path: path.to_owned(), line })
 }
 
-/// Gives the number of the first line that is neither a bank nor a PCR.
+/// The error is the number of the first line that is neither a bank nor a PCR.
 fn parse(text: &str) -> Result<Vec<(Register, Hash, Vec<u8>)>, usize> {
     let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
     let mut pcrs = Vec::new();
     for (number, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
-        // A bank's name stands alone; that a digest is of it, its length says.
+        // A bank's name is on a line of its own. The length of a digest determines its hash function.
         if line.strip_suffix(':').is_some_and(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')) {
             continue;
         }

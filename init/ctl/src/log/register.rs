@@ -1,4 +1,4 @@
-//! A register by name, whichever machine it is of.
+//! Names of registers of trust domains and TPMs.
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use eventlog::ccel::Kind;
 use eventlog::cel;
 use eventlog::register::Hash;
 
-/// Of a trust domain or of a TPM.
+/// A register of a trust domain or a TPM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Register {
-    /// What the domain was built of; no log replays to it.
+    /// Measurement of the initial contents of a trust domain. No log replays to it.
     Mrtd,
     /// A runtime measurement register, 0 to 3.
     Rtmr(u32),
@@ -18,7 +18,7 @@ pub(crate) enum Register {
 }
 
 impl Register {
-    /// That which a firmware's log means by a number.
+    /// The register for a number in a firmware log.
     pub(crate) const fn of_log(kind: Kind, number: u32) -> Self {
         match (kind, number) {
             (Kind::Cc, 0) => Self::Mrtd,
@@ -27,7 +27,7 @@ impl Register {
         }
     }
 
-    /// Its value when the machine starts. PCRs 17 to 22 are those of a late launch: all ones until there is one.
+    /// Its value at reset. PCRs 17 to 22 belong to a dynamic launch and are all ones before it.
     ///
     /// Source: TCG PC Client Platform TPM Profile 1.05, section 4.6.
     pub(crate) fn begins_with(self, hash: Hash, locality: u8) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! Whether the policy that a node evaluates is the one that it was sent.
+//! Comparison of the policy that a node has with the one that was sent.
 
 use serde_json::Value;
 
@@ -7,8 +7,7 @@ use super::shape::{POLICY, PROFILE, Problem, Shape};
 /// The longest value that is printed, in bytes of JSON.
 const VALUE_MAX: usize = 160;
 
-/// Every place at which `got` says something else than `sent`. Fields that a node fills in with what it takes for absent ones are no
-/// difference.
+/// Every place at which `got` differs from `sent`. Fields that a node adds with their default are not differences.
 #[must_use]
 pub fn differences(sent: &Value, got: &Value) -> Vec<Problem> {
     let mut found = Vec::new();
@@ -16,7 +15,7 @@ pub fn differences(sent: &Value, got: &Value) -> Vec<Problem> {
     found
 }
 
-/// The same of a profile.
+/// The same for a profile.
 #[must_use]
 pub fn profile_differences(sent: &Value, got: &Value) -> Vec<Problem> {
     let mut found = Vec::new();
@@ -24,7 +23,7 @@ pub fn profile_differences(sent: &Value, got: &Value) -> Vec<Problem> {
     found
 }
 
-/// Whether a node's profile lets the same guests in as one that was written here.
+/// Whether a node's profile admits the same guests as a profile of the operator.
 #[must_use]
 pub fn same_profile(one: &Value, other: &Value) -> bool {
     profile_differences(one, other).is_empty()
@@ -39,13 +38,13 @@ fn compare(shape: Option<&Shape>, sent: &Value, got: &Value, place: &str, found:
                 match got.get(name) {
                     Some(other) => compare(shape.and_then(|shape| shape.part(name)), value, other, &place, found),
                     None if default(name).as_ref() == Some(value) => {}
-                    None => found.push(Problem::at(&place, format!("the node dropped it; sent was {}", short(value)))),
+                    None => found.push(Problem::at(&place, format!("sent {}, and the node dropped it", short(value)))),
                 }
             }
             for (name, value) in got.iter().filter(|(name, _)| !sent.contains_key(*name)) {
                 if default(name).as_ref() != Some(value) {
                     let place = format!("{place}/{name}");
-                    found.push(Problem::at(&place, format!("the node added it, as {}", short(value))));
+                    found.push(Problem::at(&place, format!("the node added {}", short(value))));
                 }
             }
         }
@@ -56,15 +55,15 @@ fn compare(shape: Option<&Shape>, sent: &Value, got: &Value, place: &str, found:
             }
         }
         _ if sent == got => {}
-        _ => found.push(Problem::at(place, format!("the node changed it; sent was {}, it has {}", short(sent), short(got)))),
+        _ => found.push(Problem::at(place, format!("sent {}, and the node has {}", short(sent), short(got)))),
     }
 }
 
-/// A value on one line of a terminal.
+/// A value, shortened, on one line.
 fn short(value: &Value) -> String {
     let mut text = vault::operator::escape(&value.to_string()).replace('\n', " ");
     if text.len() > VALUE_MAX {
-        text.truncate(VALUE_MAX); // ASCII, so this is no part of a character
+        text.truncate(VALUE_MAX); // ASCII, so this does not split a character
         text.push_str("..");
     }
     text
@@ -84,19 +83,19 @@ mod tests {
     }
 
     #[test]
-    fn each_field_that_a_node_drops_changes_or_adds_is_named() {
+    fn each_field_that_a_node_drops_changes_or_adds_is_reported() {
         type Change = fn(&mut Value);
         let tdx = "/principals/tees/0/Tee/measurements/0/Tdx";
         let cases: [(&str, Change, String); 6] = [
             (
                 "dropped",
                 |p| drop(p["principals"]["tees"][0]["Tee"]["measurements"][0]["Tdx"].as_object_mut().unwrap().remove("rtmr2")),
-                format!("{tdx}/rtmr2: the node dropped it; sent was \"{}\"", "02".repeat(48)),
+                format!("{tdx}/rtmr2: sent \"{}\", and the node dropped it", "02".repeat(48)),
             ),
             (
                 "capped",
                 |p| p["lifecycle"]["ttl_seconds"] = json!(60),
-                "/lifecycle/ttl_seconds: the node changed it; sent was 7776000, it has 60".to_owned(),
+                "/lifecycle/ttl_seconds: sent 7776000, and the node has 60".to_owned(),
             ),
             (
                 "one more guest",
@@ -104,18 +103,14 @@ mod tests {
                     let tee = p["principals"]["tees"][0].clone();
                     p["principals"]["tees"].as_array_mut().unwrap().push(tee);
                 },
-                "/principals/tees: the node changed it".to_owned(),
+                "/principals/tees: sent [".to_owned(),
             ),
-            (
-                "added",
-                |p| p["backdoor\u{1b}"] = json!("\u{202e}"),
-                "/backdoor\\u{1b}: the node added it, as \"\\u202e\"".to_owned(),
-            ),
-            ("nothing left", |p| *p = json!(null), ": the node changed it".to_owned()),
+            ("added", |p| p["backdoor\u{1b}"] = json!("\u{202e}"), "/backdoor\\u{1b}: the node added \"\\u202e\"".to_owned()),
+            ("nothing left", |p| *p = json!(null), ": sent {".to_owned()),
             (
                 "one rule more",
                 |p| p["operations"][0]["principals"] = json!(["AnyTee", "Owner"]),
-                "/operations/0/principals: the node changed it".to_owned(),
+                "/operations/0/principals: sent [".to_owned(),
             ),
         ];
         for (name, change, want) in cases {
@@ -126,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_node_fills_in_is_no_difference() {
+    fn defaults_that_a_node_adds_are_not_differences() {
         let mut sent = sample();
         for (place, field) in [
             ("", "mutability"),

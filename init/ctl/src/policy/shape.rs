@@ -1,4 +1,4 @@
-//! What a key policy is made of, as nodes read it. A field that is not here vanishes at a node without a word.
+//! The structure of a key policy as nodes parse it. A node silently drops any other field.
 //!
 //! Source: KeyPolicy and what it contains, enclave-os-mini, crates/enclave-os-vault/src/types.rs, commit f19b769, September 2026.
 
@@ -13,9 +13,9 @@ pub(super) enum Shape {
     Words(&'static [&'static str]),
     Object(&'static [Field]),
     List(&'static Shape),
-    /// One of several, named by the only key of an object.
+    /// One of several variants, named by the only key of an object.
     Tagged(&'static [(&'static str, &'static Shape)]),
-    /// A bare word, or as [`Shape::Tagged`].
+    /// A plain string, or as [`Shape::Tagged`].
     WordOrTagged(&'static [&'static str], &'static [(&'static str, &'static Shape)]),
     Nullable(&'static Shape),
 }
@@ -24,7 +24,7 @@ pub(super) enum Shape {
 pub(super) struct Field {
     pub(super) name: &'static str,
     pub(super) shape: &'static Shape,
-    /// What a node takes where the field is absent, in JSON. `None`: it must be there.
+    /// The node's default, in JSON. `None`: the field is required.
     pub(super) default: Option<&'static str>,
 }
 
@@ -44,7 +44,7 @@ pub(super) const POLICY: Shape = Shape::Object(&[
     may("lifecycle", &LIFECYCLE, r#"{"ttl_seconds":2592000,"auto_migrate_to_next_attestation_profile":false}"#),
 ]);
 
-/// What a guest must be; also what `cvmctl profile stage` proposes.
+/// A profile of guests; `cvmctl profile stage` stages one.
 pub(super) const PROFILE: Shape = Shape::Object(&[
     must("name", &Shape::Text),
     must("measurements", &Shape::List(&MEASUREMENT)),
@@ -110,17 +110,17 @@ const LIFECYCLE: Shape = Shape::Object(&[
     may("auto_migrate_to_next_attestation_profile", &Shape::Flag, "false"),
 ]);
 
-/// Something about a policy, and where in it.
+/// A problem in a policy, and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// A JSON pointer (RFC 6901).
     pub place: String,
-    /// What is wrong there, and what to do.
+    /// What is wrong, and what to do.
     pub what: String,
 }
 
 impl Problem {
-    /// Names of fields may be a node's, which anyone may have staged there: the place is made fit for a terminal.
+    /// Field names may come from a node, where another client may have staged them, so the place is escaped.
     pub(super) fn at(place: &str, what: impl Into<String>) -> Self {
         Self { place: NodeText::new(place).to_string(), what: what.into() }
     }
@@ -133,7 +133,7 @@ impl std::fmt::Display for Problem {
 }
 
 impl Shape {
-    /// The shape of a field, a part of a list, or what a tag names.
+    /// The shape of a field, of a list's element, or of a variant.
     pub(super) fn part(&self, name: &str) -> Option<&'static Shape> {
         match self {
             Self::Object(fields) => fields.iter().find(|field| field.name == name).map(|field| field.shape),
@@ -146,15 +146,15 @@ impl Shape {
         }
     }
 
-    /// What a node takes where the field `name` is absent.
+    /// The node's default for the field `name`.
     pub(super) fn default_of(&self, name: &str) -> Option<Value> {
         let Self::Object(fields) = self else { return None };
         let default = fields.iter().find(|field| field.name == name)?.default?;
         serde_json::from_str(default).ok()
     }
 
-    /// Adds to `problems` every place at which a node would read `value` otherwise than it is written, or not at all. `matched` are
-    /// registers beyond the usual that the operator says the nodes match.
+    /// Adds to `problems` every place at which a node would drop or refuse a part of `value`. `matched` are the additional registers
+    /// that the nodes compare.
     pub(super) fn hold(&self, value: &Value, place: &str, matched: &[String], problems: &mut Vec<Problem>) {
         let expected = match (self, value) {
             (Self::Text, Value::String(_)) | (Self::Flag, Value::Bool(_)) | (Self::Nullable(_), Value::Null) => return,
@@ -191,7 +191,7 @@ impl Shape {
         problems: &mut Vec<Problem>,
     ) {
         for field in fields.iter().filter(|field| field.default.is_none() && !given.contains_key(field.name)) {
-            problems.push(Problem::at(&format!("{place}/{}", field.name), "missing; nodes refuse a policy without it"));
+            problems.push(Problem::at(&format!("{place}/{}", field.name), "missing: nodes refuse a policy without it"));
         }
         for (name, value) in given {
             let place = format!("{place}/{name}");
@@ -201,9 +201,9 @@ impl Shape {
                 None if is_register && matched.contains(name) => Self::Text.hold(value, &place, matched, problems),
                 None if is_register && ["rtmr0", "rtmr3"].contains(&name.as_str()) => problems.push(Problem::at(
                     &place,
-                    format!("nodes drop this register silently, and then match any; remove it, or if your nodes match it give --nodes-match {name}"),
+                    format!("nodes silently drop this register, and then accept any value: remove it, or give --nodes-match {name} if your nodes compare it"),
                 )),
-                None => problems.push(Problem::at(&place, "nodes do not know this field and drop it silently; remove it")),
+                None => problems.push(Problem::at(&place, "nodes silently drop this field: remove it")),
             }
         }
     }

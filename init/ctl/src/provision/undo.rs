@@ -1,29 +1,29 @@
-//! Undoing a dealing that ended halfway. Shares are nowhere but at the vaults, so what was dealt cannot be completed later: it is deleted.
+//! Undoing an incomplete `provision`. The key and the unsent shares are gone, so it cannot be completed later; the sent shares are deleted.
 
-use vault::Identity;
+use ratls::Identity;
 use vault::operator::KeyServer as _;
 
 use super::{Ready, Request};
 use crate::policy::Owner;
 use crate::{Cause, Failure};
 
-/// What a vault holds of a dealing.
+/// What a vault holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Held {
     Nothing,
-    /// It was sent a share, and no answer came that says whether it took it.
+    /// A share was sent, and the answer does not tell whether it was stored.
     Perhaps,
     Share,
 }
 
-/// What is needed to speak to the vaults once more.
+/// What is needed to contact the vaults again.
 pub(super) struct Undo<'a> {
     pub(super) request: &'a Request,
     pub(super) identity: &'a Identity,
     pub(super) owner: &'a Owner,
 }
 
-/// A text as one word of a shell.
+/// Quotes a text as one argument of a shell.
 fn quoted(text: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:,@%+=[]".contains(&byte);
     let text = vault::operator::NodeText::new(text).to_string();
@@ -31,7 +31,7 @@ fn quoted(text: &str) -> String {
 }
 
 impl Undo<'_> {
-    /// Deletes the key at each vault that holds or may hold a share; where that was done, and where it was not.
+    /// Deletes the key at each vault that holds or may hold a share. Returns where this succeeded and where it failed.
     pub(super) fn run(&self, vaults: Vec<(Ready<'_>, Held)>) -> (Vec<String>, Vec<Failure>) {
         let (mut deleted, mut left) = (Vec::new(), Vec::new());
         for (vault, held) in vaults.into_iter().filter(|(_, held)| *held != Held::Nothing) {
@@ -44,7 +44,7 @@ impl Undo<'_> {
         (deleted, left)
     }
 
-    /// The command that deletes later what was left. It takes not all options of `provision`, and others besides.
+    /// The command that deletes remaining shares later. Its options differ from those of `provision`.
     pub(super) fn command(&self, everywhere: bool) -> String {
         let Request { nodes, handle, credentials, .. } = self.request;
         let list = |ids: &mut dyn Iterator<Item = String>| ids.collect::<Vec<_>>().join(",");
@@ -66,8 +66,8 @@ impl Undo<'_> {
         } else {
             words.push("--bearer-fd N".to_owned());
         }
-        if !nodes.authorities.is_empty() {
-            words.push("--fleet-anchor FILE".to_owned());
+        if !nodes.node_ca.is_empty() {
+            words.push("--node-ca FILE".to_owned());
         }
         let rest = "(each FILE and N as for provision; also --kid, --audience, --floors and --client-key, if they were given)";
         format!("{} {rest}", words.join(" "))
@@ -84,14 +84,14 @@ impl Undo<'_> {
                 Err(_) => {}
             }
         }
-        // On the old connection a late answer would be taken for the answer to another request.
+        // A new connection, since a late answer on the old one would be taken for the answer to this request.
         drop(ready);
         let mut vault = self.request.nodes.prove_one(&address, self.identity).map_err(|failure| failure.cause)?;
         let bearer = self.request.credentials.bearer(Some(self.owner), vault.node.time)?;
         match vault.server.key_info(handle, &bearer) {
             Err(error) if error.is_absent() => return Ok(()),
             Err(error) => return Err(error.into()),
-            // The vault had no such key when this dealing began, so an older one is a node's that lost its state, or of another fleet.
+            // The vault had no such key when `provision` began, so an older key is of another node at this address.
             Ok(info) if info.created_at < begun => return Err(Cause::Older(info.created_at)),
             Ok(_) => {}
         }

@@ -1,6 +1,6 @@
-//! What a quote says of itself, field by field. Nothing here is verified.
+//! The fields of a quote as JSON. Nothing here is verified.
 
-use attest::{Claimed, Frame, Tee};
+use attest::{ClaimedPlatform, QuoteHeader, Tee};
 use dcap_qvl::intel::{extract_cert_chain, parse_pck_extension};
 use dcap_qvl::quote::{EnclaveReport, Quote, Report, TDReport10};
 use serde_json::{Map, Value, json};
@@ -21,9 +21,9 @@ const DOMAIN_FLAGS: &[(u32, &str)] = &[
     (63, "PERFMON"),
 ];
 
-/// Everything that is in a quote, as JSON; `bytes` is the length of the file with its padding.
-pub(super) fn quote(frame: &Frame<'_>, bytes: usize) -> Value {
-    let Ok(quote) = Quote::parse(frame.bytes()) else { return Value::Null };
+/// All fields of a quote, as JSON. `bytes` is the length of the file with its padding.
+pub(super) fn quote(header: &QuoteHeader<'_>, bytes: usize) -> Value {
+    let Ok(quote) = Quote::parse(header.bytes()) else { return Value::Null };
     let body = match &quote.report {
         Report::SgxEnclave(report) => enclave(report),
         Report::TD10(report) => domain(report),
@@ -39,17 +39,17 @@ pub(super) fn quote(frame: &Frame<'_>, bytes: usize) -> Value {
     };
     json!({
         "version": quote.header.version,
-        "tee": match frame.tee() { Tee::Sgx => "sgx", Tee::Tdx => "tdx" },
-        "bytes": frame.bytes().len(),
-        "padding": bytes.saturating_sub(frame.bytes().len()),
+        "tee": match header.tee() { Tee::Sgx => "sgx", Tee::Tdx => "tdx" },
+        "bytes": header.bytes().len(),
+        "padding": bytes.saturating_sub(header.bytes().len()),
         "user_data": hex::encode(quote.header.user_data),
         "body": body,
         "quoting_enclave": quoting_enclave(&quote),
-        "platform": platform(&quote, frame),
+        "platform": platform(&quote, header),
     })
 }
 
-/// `a.b: value` a line, nested names joined by dots.
+/// Lines `a.b: value`, nested names joined by dots.
 pub(super) fn lines(value: &Value, name: &str, out: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
@@ -116,7 +116,7 @@ fn quoting_enclave(quote: &Quote) -> Value {
     })
 }
 
-fn platform(quote: &Quote, frame: &Frame<'_>) -> Value {
+fn platform(quote: &Quote, header: &QuoteHeader<'_>) -> Value {
     let leaf = extract_cert_chain(quote).ok().and_then(|chain| chain.into_iter().next());
     let Some(extension) = leaf.and_then(|leaf| parse_pck_extension(&leaf).ok()) else { return Value::Null };
     json!({
@@ -129,7 +129,7 @@ fn platform(quote: &Quote, frame: &Frame<'_>) -> Value {
         "smt": extension.smt_enabled,
         "dynamic": extension.dynamic_platform,
         "cached_keys": extension.cached_keys,
-        "authority": Claimed::of(frame.bytes()).map(|claimed| claimed.authority.as_str()),
+        "authority": ClaimedPlatform::of(header.bytes()).map(|claimed| claimed.authority.as_str()),
     })
 }
 

@@ -1,4 +1,4 @@
-//! Quotes and certificates in files, in the forms that people keep them in.
+//! Quotes and certificates in files, in their usual encodings.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::run::{Error, read};
 /// The largest quote on stdin, in bytes.
 const FILE_MAX: u64 = 1 << 20;
 
-/// A quote as bytes; as hex or base64 if the file is text and cannot be a quote.
+/// Reads a quote: raw, or hex or base64 if the file is text.
 pub(crate) fn quote(file: &Path) -> Result<Vec<u8>, Error> {
     let bytes = if file.as_os_str() == "-" {
         let mut bytes = Vec::new();
@@ -27,13 +27,13 @@ pub(crate) fn quote(file: &Path) -> Result<Vec<u8>, Error> {
     Ok(if is_quote { bytes } else { decoded(&bytes).unwrap_or(bytes) })
 }
 
-/// Base64 for addresses, as JSON tokens carry evidence: padded or not.
+/// URL-safe base64, padded or not, as JSON tokens contain evidence.
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(
     &alphabet::URL_SAFE,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What a text stands for in hex or either base64, with any white space in it.
+/// Decodes hex or either base64, ignoring white space.
 pub(crate) fn decoded(bytes: &[u8]) -> Option<Vec<u8>> {
     let text: Vec<u8> = bytes.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
     let text = text.strip_prefix(b"0x").unwrap_or(&text);
@@ -43,7 +43,7 @@ pub(crate) fn decoded(bytes: &[u8]) -> Option<Vec<u8>> {
         .flatten()
 }
 
-/// A certificate in DER, whatever it came in.
+/// A certificate in DER, converted from PEM if needed.
 pub(super) fn certificate(bytes: &[u8]) -> Vec<u8> {
     CertificateDer::from_pem_slice(bytes).map_or_else(|_| bytes.to_vec(), |der| der.to_vec())
 }

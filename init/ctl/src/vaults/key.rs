@@ -1,9 +1,9 @@
-//! `cvmctl key` and `cvmctl profile`: a line for each vault, or JSON.
+//! `cvmctl key` and `cvmctl profile`.
 
 use std::process::ExitCode;
 
-use cvmctl::keys::{self, Deleted};
-use cvmctl::profiles::{self, Which};
+use ctl::keys::{self, Deleted};
+use ctl::profiles::{self, Which};
 use quorum::Commitment;
 use serde_json::{Value, json};
 use vault::operator::{AuditEntry, KeyInfo, ListedKey, PendingProfile, ProfileSource};
@@ -93,7 +93,7 @@ fn which(args: &ProfileOf) -> Result<Which, Error> {
     }
 }
 
-/// One policy on stdout, fit to be changed and given to `cvmctl promote`; which vault has which version on stderr.
+/// Prints one policy on stdout, to be edited and given to `cvmctl promote`, and the version at each vault on stderr.
 fn policy(args: KeyOf) -> Result<ExitCode, Error> {
     let (request, json) = request(args.keys)?;
     let answers = keys::policy(&request, &args.handle)?;
@@ -144,7 +144,7 @@ fn stage(args: ProfileStage) -> Result<ExitCode, Error> {
     let answers = profiles::stage(&request, &args.key.handle, &profile, source, &facts(args.facts))?;
     let line = |staged: &vault::operator::Staged| {
         vec![if staged.auto_promoted {
-            format!("in force already, policy version {}", staged.policy_version)
+            format!("already in force, policy version {}", staged.policy_version)
         } else {
             format!("staged as {}", staged.pending_id)
         }]
@@ -201,7 +201,7 @@ fn audit_json(entry: &AuditEntry) -> Value {
 
 fn pending_line(pending: &PendingProfile) -> String {
     let platform = if pending.staged_by_platform { " (the platform, not the owner)" } else { "" };
-    let name = cvmctl::NodeText::new(pending.profile.get("name").and_then(Value::as_str).unwrap_or_default());
+    let name = ctl::NodeText::new(pending.profile.get("name").and_then(Value::as_str).unwrap_or_default());
     let (id, by, at) = (pending.id, &pending.staged_by_sub, date(pending.staged_at));
     format!("{id} {name}: staged {at} by {by}{platform}, source {}", pending.source)
 }

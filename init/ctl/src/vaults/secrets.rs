@@ -1,11 +1,11 @@
-//! Keys and tokens from files and descriptors. None comes from an argument: those stand in lists of processes.
+//! Keys and tokens from files and descriptors. None is an argument, since process lists show arguments.
 
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use cvmctl::{Credentials, Identity, Token};
+use ctl::{Credentials, Identity, Token};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -13,12 +13,12 @@ use crate::args::{ClientArgs, ClientKey, CredentialArgs};
 use crate::run::{Error, read};
 use crate::{new_file, show};
 
-/// Makes the client key if there is none, and prints what a grant must be bound to.
+/// Generates the client key if it does not exist, and prints the hash that a grant must contain.
 pub(crate) fn client_key(args: &ClientKey) -> Result<ExitCode, Error> {
     let identity = match kept(&args.file) {
         Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            let pem = Identity::new_operator_pem().map_err(cvmctl::Error::Identity)?;
-            // Another process may have made one meanwhile: then that one counts.
+            let pem = Identity::new_operator_pem().map_err(ctl::Error::Identity)?;
+            // If another process created the file meanwhile, its key is used.
             new_file::create(&args.file, &pem)?;
             kept(&args.file)?
         }
@@ -33,7 +33,7 @@ pub(crate) fn client_key(args: &ClientKey) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The client key that is named, if one is.
+/// The given client key, if any.
 pub(super) fn identity(args: &ClientArgs) -> Result<Option<Identity>, Error> {
     match (&args.client_key, args.client_key_fd) {
         (Some(path), _) => kept(path).map(Some),
@@ -42,7 +42,7 @@ pub(super) fn identity(args: &ClientArgs) -> Result<Option<Identity>, Error> {
     }
 }
 
-/// The issuer's key, or the tokens that were issued.
+/// The issuer's key, or the given tokens.
 pub(super) fn credentials(args: &CredentialArgs, grant: Option<u32>) -> Result<Credentials, Error> {
     if let Some(path) = &args.issuer_key {
         return Ok(Credentials::of_issuer(&read(path)?, args.kid.clone(), args.audience.clone())?);
@@ -61,7 +61,7 @@ fn descriptor_path(descriptor: u32) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{descriptor}"))
 }
 
-/// A key in a file that only its owner can read.
+/// Reads a key from a file that only its owner can read.
 fn kept(path: &Path) -> Result<Identity, Error> {
     let failed = |source| Error::File { path: path.to_owned(), source };
     let metadata = std::fs::metadata(path).map_err(failed)?;
@@ -72,7 +72,7 @@ fn kept(path: &Path) -> Result<Identity, Error> {
     if mode & 0o077 != 0 {
         return Err(Error::Mode { path: path.to_owned(), mode });
     }
-    // Root reads every file: that the mode is right says nothing when it is another user's.
+    // Root can read every file, so the owner must be checked beside the mode.
     if metadata.uid() != rustix::process::geteuid().as_raw() {
         return Err(failed(io::Error::new(io::ErrorKind::PermissionDenied, "the file belongs to another user")));
     }

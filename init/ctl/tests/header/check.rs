@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::world::{SIZE, authenticate_with, authenticated, dek, metadata, unauthenticated, with};
 
-/// Exit code and output for a disk of 64 MiB that begins so, with the passphrase of `key` on a descriptor.
+/// Exit code and output for a disk of 64 MiB with this start, and the passphrase of `key` on a descriptor.
 fn check(area: &[u8], words: &str, key: Option<u8>) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     let (disk, pass) = (folder.path().join("disk"), folder.path().join("pass"));
@@ -48,7 +48,7 @@ fn each_rule_is_a_line_and_the_guest_s_word_the_last() {
     assert_eq!(text.lines().last(), Some("the guest would go on"));
 }
 
-/// Name, header area, words, key, exit code, and a part of what is said.
+/// Name, header area, words, key, exit code, and a part of the output.
 type Case<'a> = (&'a str, &'a [u8], &'a str, Option<u8>, i32, &'a str);
 
 #[test]
@@ -109,7 +109,7 @@ fn disk_is_judged_by_policy_and_key() {
     }
 }
 
-/// An owner of a disk that others made has a passphrase, and needs what a rotation away from it commits to. Expected is what
+/// An owner of a disk that another tool formatted has a passphrase, and needs the commitment to it for a rotation. Expected is what
 /// `printf 'cvm-init dek commit v1' | cat - key | sha256sum` prints for a key of 32 bytes 07.
 #[test]
 fn commitment_to_a_key_is_printed() {

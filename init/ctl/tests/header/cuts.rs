@@ -5,11 +5,11 @@ use ondisk::luks2::{self, Restore};
 use crate::restore::{cleared, restore};
 use crate::world::{KEY_BYTE, SIZE, World, area, front, judged, numbered, spoiled};
 
-/// What is on the disk when the plan is cut behind each of its areas, and in the middle of it.
+/// The disk's contents if power fails after each area of the plan, or within it.
 fn cuts(found: &[u8], plan: &Restore) -> Vec<Vec<u8>> {
     let (mut disk, mut cuts) = (found.to_vec(), Vec::new());
     for area in plan.groups.iter().flatten() {
-        // A header is cut behind its binary part, key material in a block.
+        // A header is cut after its binary part, key material within a block.
         let middle = area.start + (area.len() / 2).clamp(512, 4096);
         for range in [area.start..middle, middle..area.end] {
             disk[range.clone()].copy_from_slice(&plan.image[range]);

@@ -1,4 +1,4 @@
-//! `cvmctl header` as an operator runs it.
+//! `cvmctl header`, run as a program.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what it expects")]
 #![expect(clippy::disallowed_methods, reason = "runs the program under test")]
 

@@ -28,7 +28,7 @@ pub(crate) fn restore(world: &World, saved: &[u8], disk: &Path, more: &str, key:
     world.run("restore", [&file, disk], more, key)
 }
 
-/// What is on the disk, more arguments, the sequence number in the end, and a part of what is said.
+/// The disk's contents, more arguments, the final sequence number, and a part of the output.
 type Case<'a> = (&'a str, Vec<u8>, &'a str, u64, &'a str);
 
 #[test]
@@ -76,7 +76,7 @@ fn what_was_saved_is_restored() {
     assert!(code == Some(0) && front(&disk) == original, "{text}");
 }
 
-/// What is on the disk, more arguments, and a part of what is said.
+/// The disk's contents, more arguments, and a part of the output.
 type Refusal<'a> = (&'a str, Vec<u8>, &'a str, &'a str);
 
 #[test]
@@ -113,7 +113,7 @@ fn disk_that_the_header_does_not_belong_on_is_left_as_it_is() {
     }
 }
 
-/// The saved file, more arguments, the key, the exit code, and a part of what is said.
+/// The saved file, more arguments, the key, the exit code, and a part of the output.
 type Saved<'a> = (&'a str, Vec<u8>, &'a str, Option<u8>, i32, &'a str);
 
 #[test]
@@ -179,7 +179,7 @@ fn small_disk_and_what_is_no_disk_are_refused() {
     let (code, text) = restore(&world, &saved, &disk, "", Some(KEY_BYTE));
     assert!(code == Some(2) && text.contains("REFUSED  disk: expected are at least 17825792"), "{text}");
     let (code, text) = restore(&world, &saved, Path::new("/dev/null"), "", Some(KEY_BYTE));
-    assert!(code == Some(1) && text.contains("neither a block device nor a regular file"), "{text}");
+    assert!(code == Some(1) && text.contains("expected a block device or a regular file"), "{text}");
 }
 
 #[test]

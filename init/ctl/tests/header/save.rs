@@ -11,7 +11,7 @@ use crate::world::{
     KEY_BYTE, KEYS, SIZE, World, area, authenticate, authenticated, metadata, recorded, spoiled, two_slots, unauthenticated, with,
 };
 
-/// The area on the disk, more arguments, the key, and a part of what is said.
+/// The area on the disk, more arguments, the key, and a part of the output.
 type Case<'a> = (&'a str, Vec<u8>, &'a str, Option<u8>, &'a str);
 
 #[test]

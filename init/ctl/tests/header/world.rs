@@ -1,4 +1,4 @@
-//! Header areas and disks that tests make, and the program as an operator runs it.
+//! Header areas and disks for tests, and calls of the program.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
@@ -13,11 +13,11 @@ use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// tests/fuzz/seeds says where it is from.
+/// tests/fuzz/seeds documents its origin.
 const HEADER: &[u8] = include_bytes!("../../../../tests/fuzz/seeds/luks2_header/cryptsetup-2.6.1-xts-hmac");
 /// One copy of the header.
 pub(crate) const SIZE: usize = 16384;
-/// Where the first keyslot is, and the size of one.
+/// Offset of the first keyslot's area, and the size of one.
 pub(crate) const KEYS: usize = 32768;
 pub(crate) const KEY: usize = 385_024;
 /// The key that authenticates headers by default.
@@ -36,7 +36,7 @@ pub(crate) fn metadata(area: &[u8]) -> Value {
     serde_json::from_slice(area[4096..SIZE].split(|byte| *byte == 0).next().unwrap()).unwrap()
 }
 
-/// The area with other metadata in both copies, checksums and all.
+/// The area with other metadata in both copies, and valid checksums.
 pub(crate) fn with(mut area: Vec<u8>, json: &Value) -> Vec<u8> {
     for copy in area.chunks_exact_mut(SIZE).take(2) {
         copy[4096..].fill(0);
@@ -118,7 +118,7 @@ pub(crate) fn two_slots(area: Vec<u8>) -> Vec<u8> {
     with(area, &json)
 }
 
-/// The area with the record of a begun format, which nobody's key made.
+/// The area with a record of a begun format that no key authenticates.
 pub(crate) fn recorded(mut area: Vec<u8>) -> Vec<u8> {
     let at = usize::try_from(intent::OFFSET).unwrap();
     let uuid = uuid::Uuid::from_bytes([9; 16]);
@@ -147,7 +147,7 @@ impl World {
         self.folder.path().join(name)
     }
 
-    /// A disk of 64 MiB that begins so.
+    /// A disk of 64 MiB with this start.
     pub(crate) fn disk(&self, area: &[u8]) -> PathBuf {
         let path = self.path("disk");
         write(&path, area).set_len(64 << 20).unwrap();
@@ -179,7 +179,7 @@ impl World {
     }
 }
 
-/// Writes a file with holes in the place of zeros: the program flushes it, and most of it is zero.
+/// Writes a sparse file: the program flushes it, and most of it is zero.
 fn write(path: &Path, bytes: &[u8]) -> File {
     let file = File::create(path).unwrap();
     let zeros = [0; 4096];

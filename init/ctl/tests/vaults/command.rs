@@ -1,4 +1,4 @@
-//! The program as a shell sees it.
+//! The program, as run by a shell.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -23,7 +23,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A world, and the files that an operator of it has.
+/// A world, and the files of its operator.
 struct Desk {
     world: World,
     dir: TempDir,
@@ -44,7 +44,7 @@ impl Desk {
         Path::to_str(&self.dir.path().join(name)).unwrap().to_owned()
     }
 
-    /// What every command that dials is given.
+    /// Arguments of every command that connects to vaults.
     fn common(&self) -> Vec<String> {
         let (anchor, collateral, mrenclave) = (self.path("anchor.der"), self.path("collateral.json"), hex(&MRENCLAVE));
         ["--vault", &self.vaults, "--anchor", &anchor, "--collateral", &collateral, "--mrenclave", &mrenclave]
@@ -60,7 +60,7 @@ impl Desk {
         cvmctl(&[&words, &common[..], &["--handle", HANDLE, "--issuer-key", &key], more].concat())
     }
 
-    /// The same as the owner whom a policy file does not name.
+    /// The same, with the owner as arguments.
     fn own(&self, command: &str, more: &[&str]) -> Output {
         let owner = ["--issuer", self.world.issuer.url.as_str(), "--owner-sub", "owner-1"];
         self.run(command, &[&owner, more].concat())
@@ -107,7 +107,7 @@ fn policy_provision_and_promote_work_hand_in_hand() {
     let file = desk.path("policy.json");
 
     let output = desk.provision();
-    assert!(text(&output.stderr).contains("warning: any enclave of this build may hold a share: --platform or --fleet-anchor"));
+    assert!(text(&output.stderr).contains("warning: any enclave of this build may hold a share: give --platform or --node-ca"));
     let words = text(&output.stdout);
     let line = words.replace('\n', " ");
     let guest =
@@ -119,7 +119,7 @@ fn policy_provision_and_promote_work_hand_in_hand() {
         assert!(text(&output.stderr).contains(&format!("{vault}: tcb UpToDate, share until 20")), "{}", text(&output.stderr));
     }
 
-    assert!(text(&output.stderr).contains("cvm.vault.app=UUID is required as well"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("cvm.vault.app=UUID is required too"), "{}", text(&output.stderr));
     let again = desk.run("provision", &["--threshold", "2", "--policy", &file]);
     assert_eq!((again.status.code(), again.stdout.len()), (Some(1), 0));
     assert_eq!(text(&again.stderr).matches("key already exists").count(), 3, "{}", text(&again.stderr));
@@ -144,7 +144,7 @@ fn json_says_what_the_words_say_and_no_output_holds_a_share() {
     for index in 0..3 {
         let share = desk.world.export(index, &OLD_IMAGE).unwrap();
         assert_eq!(json["share_set_id"], hex(&share.share_set_id().0));
-        let data = hex(&share.expose_material()[17..]);
+        let data = hex(share.expose_data());
         assert!(!text(&output.stdout).contains(&data) && !text(&output.stderr).contains(&data));
     }
 }
@@ -157,7 +157,7 @@ fn a_policy_of_another_owner_than_named_is_not_sent() {
     let named = ["--threshold", "2", "--policy", &file, "--issuer", desk.world.issuer.url.as_str(), "--owner-sub", "owner-2"];
     let output = desk.run("provision", &named);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("not the owner whom the policy names"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("differ from the owner in the policy"), "{}", text(&output.stderr));
     assert!(desk.world.is_empty());
 }
 
@@ -172,7 +172,7 @@ fn floors_of_the_initrd_hold_here_too() {
         (output.status.code(), text(&output.stderr).to_owned())
     };
     let (code, said) = with(r#"{"built":1,"tcb_evaluation":4000000000,"root_crl":0,"pck_crl":0}"#);
-    assert_eq!((code, said.matches("tcb evaluation number below the image's floor").count()), (Some(1), 3), "{said}");
+    assert_eq!((code, said.matches("tcb evaluation number is below the image's floor").count()), (Some(1), 3), "{said}");
     let (code, said) = with(r#"{"built":1,"tcb_evaluation":4294967296,"root_crl":0,"pck_crl":0}"#);
     assert!(code == Some(1) && said.contains("expected u32"), "{said}");
     assert_eq!(with(r#"{"built":1,"tcb_evaluation":0,"root_crl":0,"pck_crl":0}"#).0, Some(0));
@@ -253,7 +253,7 @@ fn keys_are_listed_described_and_deleted() {
 fn profiles_are_staged_promoted_and_revoked() {
     let desk = Desk::new();
     desk.provision();
-    let profile = |image: &cvmctl::policy::Image| desk.world.policy(&[*image])["principals"]["tees"][0]["Tee"].clone();
+    let profile = |image: &ctl::policy::Image| desk.world.policy(&[*image])["principals"]["tees"][0]["Tee"].clone();
     let (file, bad) = (desk.path("profile.json"), desk.path("bad.json"));
     fs::write(&file, profile(&NEW_IMAGE).to_string()).unwrap();
     let mut wrong = profile(&NEW_IMAGE);
@@ -277,7 +277,7 @@ fn profiles_are_staged_promoted_and_revoked() {
     assert_eq!(text(&promoted.stdout).matches(": policy version 2\n").count(), 3, "{}", text(&promoted.stderr));
     assert!(desk.world.export(0, &NEW_IMAGE).is_ok() && desk.world.export(0, &OLD_IMAGE).is_ok(), "it is added");
 
-    let third = cvmctl::policy::Image { rtmr2: [4; 48], ..OLD_IMAGE };
+    let third = ctl::policy::Image { rtmr2: [4; 48], ..OLD_IMAGE };
     fs::write(&file, profile(&third).to_string()).unwrap();
     desk.own("profile stage", &["--profile", &file]);
     let revoked = desk.own("profile revoke", &["--profile", &file]);
@@ -285,7 +285,7 @@ fn profiles_are_staged_promoted_and_revoked() {
     assert_eq!(text(&desk.own("profile list", &[]).stdout).matches(": none\n").count(), 3);
 }
 
-/// The issuer is somebody else's: the operator has a client key, a grant bound to it, and a bearer.
+/// The operator has no issuer's key, but a client key, a grant bound to it, and a bearer token.
 #[test]
 fn tokens_of_an_identity_provider_come_by_descriptor() {
     let desk = Desk::new();
@@ -363,13 +363,13 @@ fn client_key_is_its_owners_alone() {
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     let refused = cvmctl(&["client-key", key]);
-    assert!(text(&refused.stderr).contains("has mode 0640, and others could read the key: expected 0600. Run: chmod 600"));
+    assert!(text(&refused.stderr).contains("expected mode 0600, got 0640, with which others could read the key. Run: chmod 600"));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     fs::write(&path, "-----BEGIN PRIVATE KEY-----\n").unwrap();
     let refused = cvmctl(&["client-key", key]);
-    assert!(text(&refused.stderr).contains("is no client key: expected PEM"), "{}", text(&refused.stderr));
+    assert!(text(&refused.stderr).contains("expected PEM with a P-256 key"), "{}", text(&refused.stderr));
     let folder = cvmctl(&["client-key", dir.path().to_str().unwrap()]);
-    assert!(text(&folder.stderr).contains("is not a regular file"), "{}", text(&folder.stderr));
+    assert!(text(&folder.stderr).contains("got something other than a regular file"), "{}", text(&folder.stderr));
 }
 
 #[test]
@@ -383,7 +383,7 @@ fn machines_that_leak_and_policies_that_cost_the_key_are_refused() {
     let server = ["--attestation-server", ATTESTATION_SERVER];
     let debug = with(&[&server[..], &["--td-attributes", "0x10000001"]].concat());
     assert_eq!((debug.status.code(), debug.stdout.len()), (Some(1), 0));
-    assert!(text(&debug.stderr).contains("this machine is not let in: TDATTRIBUTES.DEBUG is set"), "{}", text(&debug.stderr));
+    assert!(text(&debug.stderr).contains("this machine is refused: TDATTRIBUTES.DEBUG is set"), "{}", text(&debug.stderr));
     for (bits, code) in [(0x1000_0000_u64, 0), (0x2000_0000, 1), (1, 1)] {
         let mut td = dcap::TdQuote::new([0; 64]);
         td.td_attributes = bits;

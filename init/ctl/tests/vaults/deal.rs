@@ -1,12 +1,12 @@
-//! Dealing a key: a guest gets it, and a vault that is not as it must be keeps every share at home.
+//! Dealing of a key: a guest gets it, and no share is sent if one vault is not ready.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cvmctl::collateral::Sources;
-use cvmctl::keys;
-use cvmctl::provision::{Request, provision};
-use cvmctl::{Cause, Credentials, Error};
+use ctl::collateral::Sources;
+use ctl::keys;
+use ctl::provision::{Request, provision};
+use ctl::{Cause, Credentials, Error};
 use quorum::{Action, Collector, KeyProof, ShareStatus, Threshold};
 use serde_json::json;
 use vault_node::{Issuer, Misbehaviour};
@@ -46,10 +46,10 @@ fn any_two_shares_make_the_key_that_the_words_commit_to() {
 fn one_vault_that_is_not_ready_keeps_every_share_at_home() {
     type Check = fn(&Cause) -> bool;
     let cases: [(Misbehaviour, Check); 5] = [
-        (Misbehaviour::WrongMrenclave, |c| matches!(c, Cause::Vault(vault::Error::Node(attest::Refusal::Measurement(_))))),
-        (Misbehaviour::DebugEnclave, |c| matches!(c, Cause::Vault(vault::Error::Node(_)))),
-        (Misbehaviour::ForeignRoot, |c| matches!(c, Cause::Vault(vault::Error::Node(attest::Refusal::Anchor)))),
-        (Misbehaviour::Down, |c| matches!(c, Cause::Vault(vault::Error::Stream(..) | vault::Error::Tls(_)))),
+        (Misbehaviour::WrongMrenclave, |c| matches!(c, Cause::Vault(ratls::Error::Node(attest::VerifyError::Mrenclave(_))))),
+        (Misbehaviour::DebugEnclave, |c| matches!(c, Cause::Vault(ratls::Error::Node(_)))),
+        (Misbehaviour::ForeignRoot, |c| matches!(c, Cause::Vault(ratls::Error::Node(attest::VerifyError::Anchor)))),
+        (Misbehaviour::Down, |c| matches!(c, Cause::Vault(ratls::Error::Stream(..) | ratls::Error::Tls(_)))),
         (Misbehaviour::Echo, |c| matches!(c, Cause::Server(vault::operator::Error::Echo))),
     ];
     let world = World::new();
@@ -76,19 +76,19 @@ fn a_vault_whose_platform_falls_short_is_refused_with_what_would_accept_it() {
     assert_eq!(said.matches("; --tcb OutOfDate would accept it").count(), 3, "{said}");
     request.nodes.collateral = Arc::default();
     let said = provision(&request).unwrap_err().to_string();
-    assert_eq!(said.matches("the node staples none, as real nodes do; give --collateral").count(), 3, "{said}");
-    request.nodes.statuses.push(cvmctl::TcbStatus::OutOfDate);
+    assert_eq!(said.matches("the node sent none, as is usual; give --collateral").count(), 3, "{said}");
+    request.nodes.statuses.push(ctl::TcbStatus::OutOfDate);
     request.nodes.collateral = sources(&json);
     assert!(provision(&request).unwrap().words[5].starts_with("cvm.tcb=UpToDate,OutOfDate"));
 }
 
-/// A host can run a genuine vault of the same build on a machine of its own.
+/// An attacker can run a genuine vault of the same build on another machine.
 #[test]
 fn a_vault_on_another_platform_or_of_another_authority_gets_no_share() {
     let world = World::new();
     let nodes = keys::list(&world.as_owner()).unwrap().into_iter().map(|answer| answer.unwrap().0);
     let platforms: Vec<_> = nodes.map(|node| node.platform).collect();
-    let authorities = || world.nodes.iter().map(vault_node::NodeHandle::ca_der);
+    let node_ca = || world.nodes.iter().map(vault_node::NodeHandle::ca_der);
     let refused = |request: &Request| {
         let Error::NotReady(failures) = provision(request).unwrap_err() else { panic!("shares were sent") };
         assert!(world.is_empty());
@@ -98,16 +98,16 @@ fn a_vault_on_another_platform_or_of_another_authority_gets_no_share() {
     request.nodes.platforms = platforms[..2].to_vec();
     assert_eq!(refused(&request), world.vaults()[2..]);
     request.nodes.platforms = Vec::new();
-    request.nodes.authorities = authorities().skip(1).collect();
+    request.nodes.node_ca = node_ca().skip(1).collect();
     assert_eq!(refused(&request), world.vaults()[..1]);
 
     request.nodes.platforms = platforms.clone();
-    request.nodes.authorities = authorities().collect();
+    request.nodes.node_ca = node_ca().collect();
     let want = platforms.iter().map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>()).collect::<Vec<_>>();
     assert_eq!(provision(&request).unwrap().words[5], format!("cvm.vault.platforms={}", want.join(",")));
 }
 
-/// Tokens are made for each node by its own clock: a node a day off takes them.
+/// Tokens are signed for each node by its own clock, so a node whose clock is a day off accepts them.
 #[test]
 fn nodes_whose_clocks_are_off_take_their_tokens() {
     let world = World::with(|config, index| config.clock_offset = [-80_000, 0, 86_400][index]);
@@ -122,7 +122,7 @@ fn nodes_whose_clocks_are_off_take_their_tokens() {
 #[test]
 fn the_app_id_that_was_given_is_a_word() {
     let world = World::new();
-    let facts = cvmctl::policy::Facts { app: Some([0xab; 16]), ..Default::default() };
+    let facts = ctl::policy::Facts { app: Some([0xab; 16]), ..Default::default() };
     let done = provision(&Request { facts, ..world.request() }).unwrap();
     assert_eq!((done.words.len(), done.words[3].as_str()), (6, "cvm.vault.app=abababab-abab-abab-abab-abababababab"));
 }
@@ -133,7 +133,11 @@ fn a_vault_whose_clock_ends_a_share_before_it_is_sent_gets_none() {
     let late = Request { now: now() + 86_400 + 120, ..world.request() };
     let said = provision(&late).unwrap_err().to_string();
     assert!(said.starts_with("no share was sent to any vault: "), "{said}");
-    assert_eq!(said.matches("and the share lives 86400 s by that clock, so it would be over already").count(), 3, "{said}");
+    assert_eq!(
+        said.matches("and the share expires after 86400 s by that clock, so it would already be expired").count(),
+        3,
+        "{said}"
+    );
     assert!(world.is_empty());
     let in_time = Request { now: now() + 86_400 - 600, ..world.request() };
     assert!(provision(&in_time).unwrap().vaults.iter().all(|holder| holder.end_despite_clock().is_some()));
@@ -146,7 +150,7 @@ fn a_vault_that_says_nothing_is_given_up_within_a_step() {
     let start = Instant::now();
     let error = provision(&world.request()).unwrap_err();
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
-    assert_eq!(error.to_string(), format!("no share was sent to any vault: {}: handshake: deadline", world.vaults()[0]));
+    assert_eq!(error.to_string(), format!("no share was sent to any vault: {}: handshake: deadline passed", world.vaults()[0]));
 }
 
 #[test]
@@ -161,7 +165,7 @@ fn a_handle_that_exists_is_not_overwritten_and_nothing_is_dealt() {
     }
 }
 
-/// One vault under two names passes every check before its second share.
+/// One vault with two names passes every check before its second share.
 #[test]
 fn a_dealing_that_ends_halfway_is_undone() {
     let world = World::new();
@@ -188,7 +192,7 @@ fn a_foreign_issuers_tokens_create_nothing() {
     assert!(world.is_empty());
 }
 
-/// The issuer has two keys, and the node's operator another audience than the usual.
+/// The issuer has two keys, and the node another audience than the default.
 #[test]
 fn key_id_and_audience_are_the_operators_to_say() {
     let world = World::with(|config, _| {
@@ -219,13 +223,17 @@ fn a_key_may_be_dealt_before_any_image_is_known() {
 }
 
 #[test]
-fn requests_that_make_no_sense_reach_nobody() {
+fn invalid_requests_reach_no_vault() {
     type Change = fn(&mut Request);
     let cases: [(&str, Change, &str); 8] = [
-        ("one of three", |r| r.threshold = 1, "a threshold of 1 of 3 vaults: expected 2 <= t <= n"),
-        ("four of three", |r| r.threshold = 4, "a threshold of 4 of 3 vaults"),
+        ("one of three", |r| r.threshold = 1, "threshold 1 of 3 vaults: expected 2 <= t <= n"),
+        ("four of three", |r| r.threshold = 4, "threshold 4 of 3 vaults"),
         ("handle", |r| r.handle = "a b".to_owned(), "the guest's command line"),
-        ("owner", |r| r.policy["principals"]["owner"] = json!(null), "the key policy names no owner (principals.owner.Oidc)"),
+        (
+            "owner",
+            |r| r.policy["principals"]["owner"] = json!(null),
+            "the key policy names no owner: expected principals.owner.Oidc",
+        ),
         (
             "ttl",
             |r| r.policy["lifecycle"]["ttl_seconds"] = json!(90 * 86_400 + 1),

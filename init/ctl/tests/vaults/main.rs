@@ -1,4 +1,4 @@
-//! The tool against nodes that speak the wire, and a guest that then wants its key.
+//! The tool against simulated nodes, and a guest that fetches its key afterwards.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what it expects by unwrapping")]
 
 mod command;

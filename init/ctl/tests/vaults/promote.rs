@@ -1,8 +1,8 @@
-//! A new policy lets a new image have the old key.
+//! Promotion: a new policy gives a new image the old key.
 
-use cvmctl::Error;
-use cvmctl::promote::promote;
-use cvmctl::provision::provision;
+use ctl::Error;
+use ctl::promote::promote;
+use ctl::provision::provision;
 use serde_json::json;
 use vault_node::Misbehaviour;
 
@@ -33,7 +33,10 @@ fn each_vault_answers_for_itself() {
         outcomes.iter().map(|outcome| outcome.as_ref().map_err(ToString::to_string).map(|done| done.version)).collect();
     let [first, second, _] = world.vaults().try_into().unwrap();
     let want = [
-        Err(format!("{first}: challenge: node not believed: mrenclave is not on the list")),
+        Err(format!(
+            "{first}: challenge: node not verified: mrenclave {} is not in cvm.vault.mrenclave (cvmctl: --mrenclave)",
+            "ee".repeat(32)
+        )),
         Err(format!("{second}: key not found; the node says: \"key not found\"")),
         Ok(2),
     ];
@@ -63,18 +66,18 @@ fn a_register_that_the_node_drops_is_an_error_that_names_it() {
 
     let refused = promote(&request).unwrap_err();
     assert!(matches!(&refused, Error::Policy(problems) if problems.len() == 1), "{refused}");
-    assert!(refused.to_string().contains("/Tdx/rtmr0: nodes drop this register silently"), "{refused}");
+    assert!(refused.to_string().contains("/Tdx/rtmr0: nodes silently drop this register"), "{refused}");
     assert_eq!(node.asked().iter().filter(|name| *name == "UpdatePolicy").count(), 0);
 
     request.facts.matched = vec!["rtmr0".to_owned()];
     let said = promote(&request).unwrap()[0].as_ref().unwrap_err().to_string();
-    let place = "/principals/tees/0/Tee/measurements/0/Tdx/rtmr0: the node dropped it; sent was \"0f";
+    let place = "/principals/tees/0/Tee/measurements/0/Tdx/rtmr0: sent \"0f";
     assert!(said.contains(place), "{said}");
     assert!(node.has(HANDLE));
 }
 
 #[test]
-fn a_policy_that_would_lock_every_guest_out_reaches_nobody() {
+fn a_policy_that_excludes_every_guest_reaches_no_vault() {
     let world = World::new();
     let mut request = world.promotion(&[NEW_IMAGE]);
     request.policy["principals"]["tees"][0]["Tee"]["attestation_servers"] = json!([]);

@@ -1,5 +1,5 @@
-//! A node that proves itself honestly, keeps keys as a real one does, and then answers as a test wants it. It asks every client for evidence
-//! and staples no collateral, as the first v2 build of the real node.
+//! A node with honest evidence that stores keys like a real one, and whose answers a test can change. It demands evidence of every client and
+//! staples no collateral, like the first v2 build of the real node.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -16,13 +16,13 @@ use serde_json::{Value, json};
 
 use crate::world::{MRENCLAVE, now};
 
-/// What goes out for one request.
+/// The answer to one request.
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
     /// HTTP 200 with this body.
     Body(Vec<u8>),
     Status(u16, Vec<u8>),
-    /// The connection ends without an answer.
+    /// Closes the connection without an answer.
     Close,
 }
 
@@ -36,7 +36,7 @@ impl Reply {
     }
 }
 
-/// The request's name and fields, and what a real node would answer.
+/// Takes the request's name and fields and a real node's answer, and returns the answer to send.
 type Script = dyn Fn(&str, &Value, Reply) -> Reply + Send + Sync;
 
 struct StoredKey {
@@ -87,7 +87,7 @@ impl Scripted {
         Self { address, state }
     }
 
-    /// The names of the requests so far.
+    /// Names of the requests received so far.
     pub(crate) fn asked(&self) -> Vec<String> {
         self.state.asked.lock().unwrap().clone()
     }
@@ -144,7 +144,7 @@ impl State {
         let quote = SgxQuote::new(MRENCLAVE, report_data).sign(&self.platform).unwrap();
         Reply::json(&json!({
             "v": 2, "mode": "challenge", "tee": "sgx", "quote": BASE64URL.encode(quote), "gpu_evidence": null,
-            "quote_time": vault::QuoteTime::at(now()).to_string(),
+            "quote_time": ratls::QuoteTime::at(now()).to_string(),
             "client_evidence": "required", "client_context": BASE64URL.encode(sha256(context)),
         }))
     }
@@ -159,7 +159,7 @@ impl State {
         (self.script)(&name, &fields, self.honest(&name, &fields))
     }
 
-    /// As the real node answers its owner. Tokens are taken on their word.
+    /// The real node's answers to its owner. Tokens are not verified.
     fn honest(&self, name: &str, fields: &Value) -> Reply {
         let mut keys = self.keys.lock().unwrap();
         let handle = fields["handle"].as_str().unwrap_or_default().to_owned();
@@ -195,7 +195,7 @@ impl State {
     }
 }
 
-/// What serde leaves of a policy at a real node: registers that it does not know vanish.
+/// The policy after a real node's serde: unknown registers are dropped.
 fn normalised(mut policy: Value) -> Value {
     let tees = policy.pointer_mut("/principals/tees").and_then(Value::as_array_mut);
     for tee in tees.into_iter().flatten() {

@@ -1,11 +1,11 @@
-//! Vaults that fail or lie after they were sent a share: what was dealt is deleted, and what cannot be deleted is named.
+//! Vaults that fail or give wrong answers after a share was sent: the shares are deleted, and those that cannot be deleted are reported.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use cvmctl::keys::{self, Deleted};
-use cvmctl::provision::{Request, provision};
-use cvmctl::{Cause, Error};
+use ctl::keys::{self, Deleted};
+use ctl::provision::{Request, provision};
+use ctl::{Cause, Error};
 use serde_json::{Value, json};
 use vault_node::Misbehaviour;
 
@@ -65,7 +65,7 @@ fn each_lie_after_a_share_was_sent_undoes_the_dealing() {
         (
             "stored, and then an error",
             |name, _, honest| if name == "CreateKey" { Reply::error("kv owner index: full \u{1b}[31m") } else { honest },
-            "unknown refusal; the node says: \"kv owner index: full \\u{1b}[31m\"",
+            "refused for a reason that this version does not know; the node says: \"kv owner index: full \\u{1b}[31m\"",
             true,
         ),
         (
@@ -80,7 +80,7 @@ fn each_lie_after_a_share_was_sent_undoes_the_dealing() {
                 let policy = json!({ "Policy": { "policy": { "version": 1, "backdoor": true }, "policy_version": 1 } });
                 if name == "GetPolicy" { Reply::json(&policy) } else { honest }
             },
-            "/backdoor: the node added it, as true",
+            "/backdoor: the node added true",
             true,
         ),
         (
@@ -92,7 +92,7 @@ fn each_lie_after_a_share_was_sent_undoes_the_dealing() {
         (
             "huge",
             |name, _, honest| if name == "GetPolicy" { Reply::Body(vec![b'x'; 2 << 20]) } else { honest },
-            "answer too long",
+            "answer longer than the limit",
             true,
         ),
     ];
@@ -109,7 +109,7 @@ fn each_lie_after_a_share_was_sent_undoes_the_dealing() {
     }
 }
 
-/// Nodes and proxies in front of them quote what they were sent in their errors.
+/// Nodes and proxies quote the request in their errors.
 #[test]
 fn no_quoted_share_is_printed() {
     type Case = (&'static str, fn(&Value) -> Reply, &'static str);
@@ -120,14 +120,26 @@ fn no_quoted_share_is_printed() {
             "got 400;",
         ),
         ("500 with a text", |fields| Reply::Status(500, format!("bad: {fields}").into_bytes()), "got 500;"),
-        ("quoted input", |fields| Reply::error(&format!("invalid request: {fields}")), "unknown refusal;"),
-        ("material", |fields| Reply::error(&format!("base64: {}", fields["material_b64"])), "unknown refusal;"),
+        (
+            "quoted input",
+            |fields| Reply::error(&format!("invalid request: {fields}")),
+            "refused for a reason that this version does not know;",
+        ),
+        (
+            "material",
+            |fields| Reply::error(&format!("base64: {}", fields["material_b64"])),
+            "refused for a reason that this version does not know;",
+        ),
         (
             "a piece of the material",
             |fields| Reply::error(&format!("base64: {}...", &fields["material_b64"].as_str().unwrap()[40..60])),
-            "unknown refusal;",
+            "refused for a reason that this version does not know;",
         ),
-        ("grant", |fields| Reply::error(&format!("grant: {}", fields["grant"])), "unknown refusal;"),
+        (
+            "grant",
+            |fields| Reply::error(&format!("grant: {}", fields["grant"])),
+            "refused for a reason that this version does not know;",
+        ),
     ];
     let world = World::new();
     for (name, answer, want) in cases {
@@ -164,13 +176,13 @@ fn a_refusal_before_anything_is_stored_leaves_nothing_to_undo_there() {
     assert_eq!(node.asked(), ["GetKeyInfo", "CreateKey"]);
 }
 
-/// The node answers no one any more after it took its share.
+/// The node does not answer any more after it stored its share.
 #[test]
 fn what_could_not_be_undone_is_named_and_deleted_later() {
     let world = World::new();
     let asked = AtomicU32::new(0);
     let node = Scripted::start(&world.pki, move |_, _, honest| {
-        // The second request is CreateKey; the fourth is the first that comes later, from `key delete`.
+        // The second request is CreateKey; the fourth is the first of `key delete`.
         if (1..3).contains(&asked.fetch_add(1, Ordering::SeqCst)) { Reply::Close } else { honest }
     });
     let request = with_third(&world, &node);
@@ -194,7 +206,7 @@ fn what_could_not_be_undone_is_named_and_deleted_later() {
     assert!(!node.has(HANDLE));
 }
 
-/// The program was killed after some of the shares, or after all of them.
+/// The program was killed after it sent some or all of the shares.
 #[test]
 fn a_killed_dealing_is_deleted_and_a_whole_key_only_when_that_is_meant() {
     let world = World::new();
@@ -218,7 +230,7 @@ fn a_killed_dealing_is_deleted_and_a_whole_key_only_when_that_is_meant() {
     assert!(world.is_empty());
 }
 
-/// The vault that would show that the key is in use does not answer: the others alone look like the rest of a dealing.
+/// The vault that would show that the key is in use does not answer: the others look like an incomplete `provision`.
 #[test]
 fn nothing_is_deleted_while_a_vault_that_may_have_given_the_key_out_is_down() {
     let world = World::new();
@@ -226,14 +238,14 @@ fn nothing_is_deleted_while_a_vault_that_may_have_given_the_key_out_is_down() {
     for updated in [false, true] {
         provision(&world.request()).unwrap();
         if updated {
-            let promoted = cvmctl::promote::promote(&world.promotion(&[OLD_IMAGE])).unwrap();
+            let promoted = ctl::promote::promote(&world.promotion(&[OLD_IMAGE])).unwrap();
             assert!(promoted[0].is_ok());
         } else {
             world.export(0, &OLD_IMAGE).unwrap();
         }
         world.nodes[0].set_misbehaviour(Misbehaviour::Down);
         world.nodes[1].drop_key(HANDLE).unwrap();
-        // The third vault has no sign of use of its own.
+        // The third vault's own log shows no use.
         world.nodes[2].drop_key(HANDLE).unwrap();
         world.nodes[2].put_key(HANDLE, vec![7; 49], world.policy(&[OLD_IMAGE])).unwrap();
 
@@ -252,7 +264,7 @@ fn nothing_is_deleted_while_a_vault_that_may_have_given_the_key_out_is_down() {
     }
 }
 
-/// A key that appears between the look and the share is another's.
+/// A key that appears between the check and the share belongs to another client.
 #[test]
 fn an_older_key_of_the_same_name_is_left_alone() {
     let world = World::new();
@@ -266,7 +278,7 @@ fn an_older_key_of_the_same_name_is_left_alone() {
         _ => honest,
     });
     let (said, deleted, left) = unfinished(&with_third(&world, &node));
-    assert!(left[0].contains("created there before this dealing (at 1700000000"), "{said}");
+    assert!(left[0].contains("created there before this command (at 1700000000"), "{said}");
     assert_eq!(deleted, world.vaults()[..2]);
     assert!(!node.asked().contains(&"DeleteKey".to_owned()));
 }

@@ -1,21 +1,22 @@
-//! One simulated Intel, one issuer, three nodes under them, and a guest as small as a test can have it.
+//! A simulated Intel, an issuer, three nodes, and a minimal guest.
 
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use attest::{Anchor, Policy, TcbDemand};
-use cvmctl::collateral::Sources;
-use cvmctl::policy::{Facts, Image, Owner, Terms, key_policy};
-use cvmctl::{Credentials, Floors, Nodes, TcbStatus, keys, promote, provision};
+use ctl::collateral::Sources;
+use ctl::policy::{Facts, Image, Owner, Terms, key_policy};
+use ctl::{Credentials, Floors, Nodes, TcbStatus, keys, promote, provision};
 use dcap::{Pki, TdQuote};
-use quorum::Share;
+use quorum::{Share, ShareSetId};
+use ratls::{Clock, Expectation, Handshaken, Identity, OwnEvidence};
 use serde_json::Value;
-use vault::{Clock, Expectation, Handshaken, Identity, OwnEvidence};
+use vault::ShareMaterial;
 use vault_node::{Issuer, Node, NodeConfig, NodeHandle};
 
 pub(crate) const MRENCLAVE: [u8; 32] = [0x11; 32];
-/// The node's in-process check stands in for it.
+/// Replaced by a check in the node's process.
 pub(crate) const ATTESTATION_SERVER: &str = "https://as.simulated.invalid/verify";
 pub(crate) const HANDLE: &str = "apps.example/disk/v1";
 pub(crate) const OLD_IMAGE: Image = Image { mrtd: [0xaa; 48], rtmr0: None, rtmr1: [1; 48], rtmr2: [2; 48] };
@@ -36,7 +37,7 @@ impl World {
         Self::with(|_, _| ())
     }
 
-    /// Nodes that `change` makes differ from real ones.
+    /// A world whose nodes' configuration `change` modifies.
     pub(crate) fn with(change: impl Fn(&mut NodeConfig, usize)) -> Self {
         let pki = Arc::new(Pki::mint(now()).unwrap());
         let issuer = Issuer::generate().unwrap();
@@ -66,7 +67,7 @@ impl World {
         Owner { issuer: self.issuer.url.clone(), sub: "owner-1".to_owned(), roles: Vec::new() }
     }
 
-    /// What a PCS says of the platforms of this world, in dcap-qvl's form.
+    /// Collateral for the platforms of this world, in dcap-qvl's format.
     pub(crate) fn collateral(&self) -> Vec<u8> {
         let platform = self.pki.platform("a").unwrap();
         serde_json::to_vec(&dcap::Collateral::sgx(&platform, now()).sign(&self.pki).unwrap()).unwrap()
@@ -78,7 +79,7 @@ impl World {
             vaults: self.vaults(),
             anchor: self.pki.root_der().to_vec(),
             mrenclaves: vec![MRENCLAVE],
-            authorities: Vec::new(),
+            node_ca: Vec::new(),
             platforms: Vec::new(),
             statuses: vec![TcbStatus::UpToDate],
             floors: Floors::default(),
@@ -87,7 +88,7 @@ impl World {
         }
     }
 
-    /// The nodes' issuer's own key.
+    /// Credentials with the key of the nodes' issuer.
     pub(crate) fn credentials(&self) -> Credentials {
         Credentials::of_issuer(&self.issuer.key.pkcs8(), None, None).unwrap()
     }
@@ -117,12 +118,12 @@ impl World {
         }
     }
 
-    /// Asks as the owner.
+    /// A request of the owner.
     pub(crate) fn as_owner(&self) -> keys::Request {
         keys::Request { nodes: self.nodes(), credentials: self.credentials(), owner: Some(self.owner()), client_key: None }
     }
 
-    /// What the vault at `index` gives to a guest measured as `image`.
+    /// Exports the share of the vault at `index` to a guest with the measurements of `image`.
     pub(crate) fn export(&self, index: usize, image: &Image) -> Result<Share, vault::Error> {
         let deadline = || Instant::now() + Duration::from_secs(10);
         let anchor = Anchor::from_der(self.pki.root_der().to_vec());
@@ -144,7 +145,9 @@ impl World {
         let stream = TcpStream::connect(self.nodes[index].addr()).unwrap();
         let handshaken = Handshaken::connect(stream, &Identity::guest([9; 16])?, deadline())?;
         let mut session = handshaken.challenge(&[3; 32], &expected, deadline())?.present(quote, Duration::from_secs(5))?;
-        Ok(Share::parse(&session.export_key(HANDLE, deadline())?.material).unwrap())
+        let key = vault::export_key(&mut session, HANDLE, deadline())?;
+        let share = ShareMaterial::parse(&key.material).unwrap();
+        Ok(Share::new(ShareSetId(*share.set_id), share.x, share.data))
     }
 
     /// Whether no vault has a key of this name.

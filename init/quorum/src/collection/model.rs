@@ -78,7 +78,7 @@ type State = (Connection, u8, Option<(u8, u64, (u64, u64))>, [bool; 2], ShareSta
 struct Model {
     threshold: Threshold,
     /// The shares of all nodes.
-    shares: Vec<Vec<u8>>,
+    shares: Vec<Share>,
     nodes: Vec<ModelNode>,
     /// The nodes of the owner's vaults, each at its own address. Other addresses do not answer when the host becomes honest.
     honest: Vec<ModelNode>,
@@ -151,7 +151,7 @@ impl<'a> Run<'a> {
             }
             (HostAction::Serve, Connection::Asked(node)) => {
                 self.connections[vault] = Connection::Idle;
-                Event::Served(Share::parse(&self.model.shares[node.share.unwrap()]).ok().unwrap())
+                Event::Served(self.model.shares[node.share.unwrap()].changed(|_| ()))
             }
             (HostAction::Break, _) => {
                 self.connections[vault] = Connection::Dialling;
@@ -281,18 +281,17 @@ impl Model {
     }
 }
 
-fn split_key(byte: u8, threshold: Threshold) -> (Commitment, Vec<Vec<u8>>) {
+fn split_key(byte: u8, threshold: Threshold) -> (Commitment, Vec<Share>) {
     let fill = |bytes: &mut [u8; 32]| -> Result<(), ()> {
         bytes.fill(byte);
         Ok(())
     };
     let dek = Dek::fill_with(fill).ok().unwrap();
-    let shares = split(&dek, threshold, ShareSetId([1; 16])).unwrap();
-    (dek.commitment(), shares.iter().map(|share| share.expose_material().to_vec()).collect())
+    (dek.commitment(), split(&dek, threshold, ShareSetId([1; 16])).unwrap())
 }
 
-fn changed(share: &[u8], by: u8) -> Vec<u8> {
-    share.iter().enumerate().map(|(at, byte)| if at < 17 { *byte } else { byte ^ by }).collect()
+fn changed(share: &Share, by: u8) -> Share {
+    share.changed(|data| data.iter_mut().for_each(|byte| *byte ^= by))
 }
 
 /// Two of three vaults are honest, one is malicious, and the host has a share set of its own.

@@ -49,11 +49,7 @@ fn time_is_by_the_nodes_whose_shares_made_the_key() {
         let Event::Verified(liar) = node(identity) else { unreachable!() };
         Event::Verified(Node { quote_time: NOW - 31_536_000, valid: (0, u64::MAX), issued: 0, ..liar })
     };
-    let altered = |share: &Share, by| {
-        let mut material = share.expose_material();
-        material[20] ^= by;
-        Share::parse(&material).ok().unwrap()
-    };
+    let altered = |share: &Share, by| share.changed(|data| data[3] ^= by);
     for (vault, identity) in [(0, 1), (1, 2)] {
         handle(&mut collection, vault, liar(identity));
         let share = altered(&shares[vault], 1 + identity);
@@ -87,11 +83,7 @@ fn newer_evidence_of_a_node_counts_in_place_of_the_older() {
 #[test]
 fn shares_that_make_no_key_have_their_addresses_dialled_again() {
     let (mut collection, shares) = collection();
-    let wrong = {
-        let mut material = shares[0].expose_material();
-        material[20] ^= 1;
-        Share::parse(&material).ok().unwrap()
-    };
+    let wrong = shares[0].changed(|data| data[3] ^= 1);
     let mut shares = shares.into_iter().map(Some).collect::<Vec<_>>();
     for (vault, identity) in [(0, 7), (1, 8)] {
         handle(&mut collection, vault, node(identity));

@@ -10,7 +10,7 @@ use cmdline::{Host, VaultAddress};
 use ipconfig::eyeballs;
 use linux::connect::Stream;
 use linux::readiness::Stop;
-use vault::Transport;
+use ratls::Transport;
 
 use super::resolver;
 use super::status::Status;

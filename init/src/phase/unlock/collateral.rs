@@ -7,9 +7,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use attest::{Claimed, Collateral};
+use attest::{ClaimedPlatform, Collateral};
 use cmdline::Host;
-use vault::{CollateralSource, Pccs, PccsError, Transport, UnverifiedTls};
+use pccs::{Pccs, PccsError, UnverifiedTls};
+use ratls::{CollateralSource, Transport};
 
 use crate::phase::net::{ConnectError, Connector, PeerStream};
 
@@ -42,7 +43,7 @@ struct Cache {
 }
 
 impl Cache {
-    fn fetch(&self, claimed: Claimed, deadline: Instant) -> Result<Collateral, PccsError> {
+    fn fetch(&self, claimed: ClaimedPlatform, deadline: Instant) -> Result<Collateral, PccsError> {
         // Resolves the name once for all parts. The reason of a failure is logged here: the parts only see that there was no
         // connection.
         let resolved = self.connector.resolve(&self.place.host, self.place.port, deadline);
@@ -102,7 +103,7 @@ impl Transport for CacheStream {
 pub(super) struct CollateralSources {
     cache: Option<Cache>,
     /// Answers of the cache, shared by all vaults of this boot: nothing is fetched twice, and a dead cache delays the boot once.
-    fetched: Mutex<HashMap<Claimed, Arc<Mutex<Option<CacheEntry>>>>>,
+    fetched: Mutex<HashMap<ClaimedPlatform, Arc<Mutex<Option<CacheEntry>>>>>,
     bundle: Vec<Arc<Collateral>>,
 }
 
@@ -129,7 +130,7 @@ impl CollateralSources {
 
 impl CollateralSource for CollateralSources {
     fn find(&self, quote: &[u8], deadline: Instant) -> Vec<Arc<Collateral>> {
-        let claimed = Claimed::of(quote);
+        let claimed = ClaimedPlatform::of(quote);
         let cached = self.cache.as_ref().zip(claimed).and_then(|(cache, claimed)| {
             let entry = self.entry(claimed)?;
             // Locked while the cache is asked: a second thread with the same platform type waits for the answer.
@@ -160,7 +161,7 @@ impl CollateralSource for CollateralSources {
 
 impl CollateralSources {
     /// The entry of a platform type; none beyond the limit, since unverified quotes name the types.
-    fn entry(&self, claimed: Claimed) -> Option<Arc<Mutex<Option<CacheEntry>>>> {
+    fn entry(&self, claimed: ClaimedPlatform) -> Option<Arc<Mutex<Option<CacheEntry>>>> {
         let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
         if fetched.len() >= PLATFORMS_MAX && !fetched.contains_key(&claimed) {
             fetched.retain(|_, entry| Arc::strong_count(entry) > 1); // entries that no thread uses

@@ -3,11 +3,11 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use attest::{Frame, FrameError, Tee};
+use attest::{QuoteHeader, QuoteHeaderError, Tee};
 use linux::readiness::Stop;
 use linux::tsm::{REPORT_DATA_BYTES, Report, Tsm};
 use quorum::Backoff;
-use vault::OwnEvidence;
+use ratls::OwnEvidence;
 
 /// The limits of the first and of the longest pause after a failed request; all guests of a host ask the same quoting service.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -25,7 +25,7 @@ pub(super) enum Error {
     #[error("the kernel has no interface for quotes: {0}")]
     Interface(linux::Error),
     #[error("answer of the quoting service: {0}")]
-    Frame(FrameError),
+    QuoteHeader(QuoteHeaderError),
     #[error("answer of the quoting service: not an SEV-SNP report")]
     Snp,
     #[error("the kernel's quote provider is unknown")]
@@ -45,7 +45,7 @@ pub(super) enum Error {
 impl Error {
     /// A quoting service that is silent, busy, failing or malicious may be restarted; the kernel's interface stays as it is.
     const fn is_transient(&self) -> bool {
-        matches!(self, Self::Service(_) | Self::Frame(_) | Self::Snp | Self::ReportData | Self::OtherDomain)
+        matches!(self, Self::Service(_) | Self::QuoteHeader(_) | Self::Snp | Self::ReportData | Self::OtherDomain)
     }
 }
 
@@ -101,14 +101,14 @@ fn attempt(tsm: &Tsm, report_data: &[u8; REPORT_DATA_BYTES]) -> Result<OwnEviden
 
 /// The TDX quote without its padding, if it is over `report_data` and describes the TD that the TDX module reports (`own`).
 fn trust_domain(report: &Report, report_data: &[u8; REPORT_DATA_BYTES], own: &[u8]) -> Result<Vec<u8>, Error> {
-    let frame = Frame::parse(&report.blob).map_err(Error::Frame)?;
-    if frame.tee() != Tee::Tdx || frame.report_data() != report_data {
+    let header = QuoteHeader::parse(&report.blob).map_err(Error::QuoteHeader)?;
+    if header.tee() != Tee::Tdx || header.report_data() != report_data {
         return Err(Error::ReportData);
     }
-    if frame.domain() != Some(own) {
+    if header.td_info() != Some(own) {
         return Err(Error::OtherDomain);
     }
-    Ok(frame.bytes().to_vec())
+    Ok(header.bytes().to_vec())
 }
 
 /// The SEV-SNP report, if it is over `report_data`.
@@ -146,9 +146,15 @@ mod tests {
             ("as it came", REAL_TD_QUOTE.to_vec(), data, own, "ok"),
             ("another request", REAL_TD_QUOTE.to_vec(), [0; 64], own, "the quote has other report data than this request"),
             ("another RTMR3", REAL_TD_QUOTE.to_vec(), data, &other, "the quote describes another trust domain"),
-            ("a tail", [REAL_TD_QUOTE, &[1]].concat(), data, own, "answer of the quoting service: bytes after the quote"),
-            ("empty", Vec::new(), data, own, "answer of the quoting service: quote cut short"),
-            ("CBOR", vec![0xd9; 9000], data, own, "answer of the quoting service: quote version 55769"),
+            (
+                "a tail",
+                [REAL_TD_QUOTE, &[1]].concat(),
+                data,
+                own,
+                "answer of the quoting service: unexpected bytes after the quote",
+            ),
+            ("empty", Vec::new(), data, own, "answer of the quoting service: quote is shorter than its length fields say"),
+            ("CBOR", vec![0xd9; 9000], data, own, "answer of the quoting service: expected quote version 3, 4 or 5, got 55769"),
         ];
         for (name, blob, data, own, want) in cases {
             let got = trust_domain(&report("tdx_guest", blob), &data, own).map_or_else(|e| e.to_string(), |_| "ok".to_owned());

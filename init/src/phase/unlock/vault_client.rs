@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use attest::{Anchor, VerifiedNode};
 use cmdline::VaultAddress;
 use linux::tsm::Tsm;
-use quorum::{Backoff, Command, RedialReason, Share, ShareError};
-use vault::{Challenged, Expectation, Fleet, Handshaken, Identity, QuoteTime};
+use quorum::{Backoff, Command, RedialReason, Share, ShareSetId};
+use ratls::{Challenged, Expectation, Handshaken, Identity, NodeCa, QuoteTime};
+use vault::{ShareError, ShareMaterial};
 
 use super::collateral::CollateralSources;
 use super::quote;
@@ -35,10 +36,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// Dials the vaults; shared by all their threads.
 pub(super) struct VaultClient {
     pub(super) identity: Identity,
-    pub(super) fleet: Fleet,
+    pub(super) node_ca: NodeCa,
     pub(super) anchor: Anchor,
     pub(super) nodes: attest::Policy,
-    pub(super) clock: vault::Clock,
+    pub(super) clock: ratls::Clock,
     pub(super) collateral: CollateralSources,
     pub(super) handle: String,
     /// Locked while a quote is made, as the kernel makes one at a time.
@@ -95,6 +96,12 @@ pub(super) enum Error {
     /// No more shares are needed, or the time is up.
     #[error("stopped")]
     Stopped,
+}
+
+impl From<ratls::Error> for Error {
+    fn from(error: ratls::Error) -> Self {
+        Self::Vault(error.into())
+    }
 }
 
 impl Error {
@@ -191,7 +198,7 @@ impl VaultClient {
         let mut context = [0; 32];
         linux::clock::random(&mut context).map_err(Error::Random)?;
         let expected = Expectation { anchor: &self.anchor, policy: &self.nodes, clock: self.clock, collateral: &self.collateral };
-        let handshaken = Handshaken::connect_within(&self.fleet, stream, &self.identity, self.within(CONNECT))?;
+        let handshaken = Handshaken::connect_within(&self.node_ca, stream, &self.identity, self.within(CONNECT))?;
         Ok(handshaken.challenge(&context, &expected, self.within(STEP))?)
     }
 
@@ -200,13 +207,14 @@ impl VaultClient {
         let until = self.deadline.min(Instant::now() + QUOTE);
         let own = |report_data: &[u8; 64]| {
             let own = quote::own(&self.tsm, report_data, until, self.connector.stop())
-                .map_err(|e| vault::Error::OwnQuote(e.to_string()))?;
+                .map_err(|e| ratls::Error::OwnQuote(e.to_string()))?;
             drop(events.send(Event::Presented(index)));
             Ok(own)
         };
         let mut session = challenged.present(own, STEP)?;
-        let key = session.export_key(&self.handle, self.within(EXPORT))?;
-        Ok((Share::parse(&key.material)?, key.expires_at))
+        let key = vault::export_key(&mut session, &self.handle, self.within(EXPORT))?;
+        let share = ShareMaterial::parse(&key.material)?;
+        Ok((Share::new(ShareSetId(*share.set_id), share.x, share.data), key.expires_at))
     }
 
     fn within(&self, longest: Duration) -> Instant {

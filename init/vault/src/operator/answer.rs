@@ -1,4 +1,4 @@
-//! Answers as nodes write them (key-server-protocol.md, section 3; VaultResponse of the node's types.rs).
+//! Answers of nodes (key-server-protocol.md, section 3; VaultResponse in the node's types.rs).
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -6,24 +6,24 @@ use serde_json::Value;
 use super::{Error, NodeText};
 use crate::texts;
 
-/// What a node says of a key.
+/// Description of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct KeyInfo {
     /// Its name.
     pub handle: NodeText,
     /// `RawShare` for a share of a disk's key.
     pub key_type: NodeText,
-    /// Whether the node gives it out at all.
+    /// Whether the key can be exported.
     pub exportable: bool,
-    /// Unix seconds by the node's clock.
+    /// Creation, Unix seconds by the node's clock.
     pub created_at: u64,
     /// Unix seconds by the node's clock.
     pub expires_at: u64,
-    /// 1 for a new key, and one more with every change.
+    /// 1 for a new key, incremented by every change.
     pub policy_version: u64,
 }
 
-/// What a node says of a key in a list.
+/// Description of a key in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct ListedKey {
     /// Its name.
@@ -34,21 +34,21 @@ pub struct ListedKey {
     pub expires_at: u64,
 }
 
-/// A policy as a node evaluates it.
+/// The policy that a node evaluates.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct PolicyInForce {
-    /// All of it.
+    /// The complete policy.
     pub policy: Value,
-    /// 1 for a new key, and one more with every change.
+    /// 1 for a new key, incremented by every change.
     pub policy_version: u64,
 }
 
-/// What became of a proposal.
+/// Result of staging a profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Staged {
-    /// Its number; of no meaning when it is in force already.
+    /// Its number; meaningless if it is already in force.
     pub pending_id: u32,
-    /// Whether it is in force already, and needs no promotion.
+    /// Whether it is already in force and needs no promotion.
     #[serde(default)]
     pub auto_promoted: bool,
     /// The version of the policy.
@@ -56,47 +56,47 @@ pub struct Staged {
     pub policy_version: u64,
 }
 
-/// A profile that is staged and not promoted.
+/// A staged profile that is not promoted.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct PendingProfile {
-    /// Its number at this node; another node has another.
+    /// Its number, which is different at each node.
     pub id: u32,
-    /// All of it.
+    /// The complete profile.
     pub profile: Value,
-    /// As its proposer says.
+    /// Origin, by the client that staged it.
     pub source: NodeText,
     /// Unix seconds by the node's clock.
     pub staged_at: u64,
-    /// Who proposed it.
+    /// Subject of the client that staged it.
     pub staged_by_sub: NodeText,
-    /// Whether the platform did, which owns nothing.
+    /// Whether the platform, which is not an owner, staged it.
     #[serde(default)]
     pub staged_by_platform: bool,
 }
 
-/// A part of a key's log.
+/// A part of a key's audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct AuditLog {
-    /// In order.
+    /// Entries in order.
     pub entries: Vec<AuditEntry>,
-    /// From which entry to go on.
+    /// Number of the next entry to request.
     pub next_seq: u64,
 }
 
-/// A request that was made of a key.
+/// One request for a key.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct AuditEntry {
     /// Its number.
     pub seq: u64,
     /// Unix seconds by the node's clock.
     pub ts: u64,
-    /// Which request.
+    /// The request.
     pub op: NodeText,
-    /// Of whom.
+    /// The client.
     pub caller: NodeText,
     /// `Allowed` or `Denied`.
     pub decision: NodeText,
-    /// Why, or with what.
+    /// Reason or parameters.
     #[serde(default = "nothing")]
     pub reason: NodeText,
 }
@@ -121,7 +121,7 @@ pub(super) enum Answer {
     Error(String),
 }
 
-/// Reads an answer. What is none is not repeated in the error: a node that cannot read a request echoes it, and it may hold a share.
+/// Parses an answer. The error does not contain the body: a node echoes a request that it cannot parse, and it may contain a share.
 pub(super) fn parse(request: &[u8], body: &[u8]) -> Result<Answer, Error> {
     if body == request {
         return Err(Error::Echo);
@@ -148,7 +148,7 @@ mod tests {
 
     /// As the node's serde writes its VaultResponse.
     #[test]
-    fn answers_of_the_node_are_read() {
+    fn answers_of_the_node_are_parsed() {
         let text = NodeText::new;
         let info = r#"{"KeyInfo":{"handle":"h","key_type":"RawShare","exportable":true,"created_at":1,"expires_at":2,"policy_version":1,"public_key":null}}"#;
         let info_read = KeyInfo {
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_an_error_that_repeats_nothing() {
+    fn malformed_answers_are_not_repeated_in_the_error() {
         let cases = [
             r#"{"GetPolicy":{"handle":"secret"}}"#,
             r#"{"Policy":{"policy":{"secret":1}}}"#,
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_keep_the_text_of_the_node_fit_for_a_terminal() {
+    fn refusals_contain_the_escaped_text_of_the_node() {
         let Err(Error::Refused { kind, text }) = parse(b"", br#"{"Error":"key not found\u001b[31m"}"#) else {
             panic!("no refusal")
         };

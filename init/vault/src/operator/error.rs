@@ -1,18 +1,18 @@
-//! Why a request of an operator was not served.
+//! Errors of an operator's request.
 
 use super::NodeText;
 use crate::Refused;
 
-/// Why a node did not do what an operator asked. What the node itself said is in it, escaped and bounded.
+/// Why a request failed. The message contains the node's text, escaped and bounded.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No whole answer came.
+    /// The session failed before a complete answer.
     #[error(transparent)]
-    Exchange(#[from] crate::Error),
+    Exchange(#[from] ratls::Error),
     /// The request cannot be written as JSON.
     #[error("the request cannot be encoded")]
     Encode,
-    /// An HTTP status that is no success.
+    /// The node answered with another status than 200.
     #[error("expected HTTP status 200, got {status}{}; the node says: \"{text}\"", bearer_hint(*status))]
     Status {
         /// The status.
@@ -20,86 +20,86 @@ pub enum Error {
         /// Its body.
         text: NodeText,
     },
-    /// The request came back as it was sent.
+    /// The node echoed the request.
     #[error("the node echoed the request: its build does not know this request, or not in this form")]
     Echo,
-    /// Not an answer of this protocol.
+    /// The body is not an answer of this protocol.
     #[error("expected an answer of a vault, got something else at line {line} column {column}")]
     NoAnswer {
-        /// From 1.
+        /// Line of the JSON, from 1.
         line: usize,
-        /// From 1.
+        /// Column, from 1.
         column: usize,
     },
-    /// An answer, but not to what was asked.
+    /// The answer is to another request.
     #[error("the node answered another request, or for another key")]
     Another,
     /// The vault refused.
     #[error("{kind}; the node says: \"{text}\"{}", hint(*kind))]
     Refused {
-        /// What kind of refusal it is.
+        /// Kind of refusal.
         kind: Refusal,
         /// The node's text.
         text: NodeText,
     },
 }
 
-/// What kind of refusal a text is.
+/// Kind of refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// One that ExportKey knows as well.
+    /// A refusal that ExportKey has too.
     #[error(transparent)]
     Key(#[from] Refused),
-    /// A key of that name is there already.
+    /// A key of that name exists.
     #[error("key already exists")]
     Exists,
-    /// Not signed by a key of the node's issuer.
+    /// The grant is not signed by a key of the node's issuer.
     #[error("grant refused: signature")]
     GrantSignature,
-    /// The node knows no issuer.
+    /// The node has no issuer.
     #[error("grant refused: the node has no issuer")]
     NoIssuer,
-    /// `iss`.
+    /// `iss` is not the node's issuer.
     #[error("grant refused: issuer")]
     GrantIssuer,
-    /// `aud`.
+    /// `aud` is wrong.
     #[error("grant refused: audience")]
     GrantAudience,
-    /// `exp`, by the node's clock.
+    /// `exp` is past, by the node's clock.
     #[error("grant refused: expired")]
     GrantExpired,
     /// `cnf` is not of this client key.
     #[error("grant refused: client key")]
     GrantHolder,
-    /// `scope`.
+    /// `scope` does not contain the handle.
     #[error("grant refused: scope")]
     GrantScope,
     /// `sub` is not the policy's owner.
     #[error("grant refused: owner")]
     GrantOwner,
-    /// No name of a key.
+    /// The handle is not a valid name.
     #[error("handle refused")]
     Handle,
-    /// A request that needs a bearer came without a usable one.
-    #[error("no bearer")]
+    /// The request needs a bearer token.
+    #[error("no bearer token")]
     NoBearer,
-    /// A field that this caller may not change.
+    /// This client may not change the field.
     #[error("policy change refused")]
     Immutable,
-    /// `required_oids` only grow.
+    /// `required_oids` can only be extended.
     #[error("policy change refused: required OID")]
     RequiredOid,
-    /// No staged profile of that number.
+    /// No staged profile has that number.
     #[error("no such pending profile")]
     NotPending,
-    /// 16 are staged.
+    /// The limit of 16 staged profiles is reached.
     #[error("too many pending profiles")]
     TooManyPending,
 }
 
 impl Error {
-    /// Whether the node may have done what it was asked, though it did not say so. A refusal whose text is known comes before anything is
-    /// stored; an unknown one may come after.
+    /// Whether the node may have executed the request although it reported no success. Refusals with known texts happen before anything
+    /// is stored; an unknown one may happen after.
     #[must_use]
     pub fn leaves_doubt(&self) -> bool {
         match self {
@@ -110,7 +110,7 @@ impl Error {
         }
     }
 
-    /// The same without a text of the node that quotes one of `secrets`.
+    /// Removes the node's text if it quotes one of `secrets`.
     pub(super) fn without(self, secrets: &[&[u8]]) -> Self {
         match self {
             Self::Refused { kind, text } => Self::Refused { kind, text: text.without(secrets) },
@@ -118,7 +118,7 @@ impl Error {
         }
     }
 
-    /// The kind of refusal, if it is one.
+    /// The kind of refusal, if the vault refused.
     #[must_use]
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
@@ -127,7 +127,7 @@ impl Error {
         }
     }
 
-    /// Whether the node says that it has no such key.
+    /// Whether the node has no such key.
     #[must_use]
     pub fn is_absent(&self) -> bool {
         self.refusal() == Some(Refusal::Key(Refused::Absent))

@@ -1,11 +1,10 @@
-//! What an operator asks of a key server, and what it answers. Only built with the feature `operator`: PID 1 carries none of it.
+//! Requests of an operator. Built only with the feature `operator`, so that PID 1 contains none of it.
 //!
-//! [`KeyServer`] is the interface; [`Operator`] is the Enclave Vault behind it. Threat model: the node proved itself before, so its
-//! answers are those of a known build, but a build has errors and its texts quote what others sent. Whatever it answers is bounded,
-//! printed only as [`NodeText`], and compared with what was asked.
+//! [`KeyServer`] is the interface; [`Operator`] is the Enclave Vault behind it. Threat model: the node was verified before, so its
+//! answers are those of a known build. Still, the build may have errors, and its texts may quote other clients. So the length of every
+//! answer is limited, its texts are printed only as [`NodeText`], and it is compared with the request.
 
 mod answer;
-mod client_key;
 mod error;
 mod node_text;
 mod request;
@@ -15,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::{Session, Transport};
+use ratls::{Session, Transport};
 
 pub use answer::{AuditEntry, AuditLog, KeyInfo, ListedKey, PendingProfile, PolicyInForce, Staged};
 pub use error::{Error, Refusal};
@@ -29,86 +28,86 @@ use request::Request;
 /// The longest answer to an operator, in bytes: 1024 entries of an audit log are about 300 KiB.
 const ANSWER_MAX: usize = 1 << 20;
 
-/// A key server that proved itself, for an operator: keys by handle, each under a policy. `owner` speaks for the key's owner.
+/// Requests to a verified key server. Keys have names (handles) and policies. `owner` is the owner's bearer token.
 ///
-/// Another key server would implement this. What it must promise: a key is never overwritten, `delete_key` is final, and what
-/// `policy` answers is what it evaluates.
+/// A client of another key server implements this trait. That server must guarantee: a key is never overwritten, `delete_key` is final,
+/// and `policy` returns the policy that it evaluates.
 pub trait KeyServer {
-    /// Stores a new key under the policy that its grant carries; when it will be forgotten, Unix seconds.
+    /// Stores a new key under the policy of its grant. Returns when it expires, Unix seconds.
     ///
     /// # Errors
-    /// [`Error`]; [`Error::leaves_doubt`] says whether the key may have been stored all the same.
+    /// [`Error`]; [`Error::leaves_doubt`] tells whether the key may have been stored anyway.
     fn create_key(&mut self, key: &NewKey<'_>) -> Result<u64, Error>;
 
-    /// Deletes a key for ever.
+    /// Deletes a key permanently.
     ///
     /// # Errors
     /// [`Error`], as for every other request.
     fn delete_key(&mut self, handle: &str, owner: &Token) -> Result<(), Error>;
 
-    /// What is known of a key, without its material. An expired key is still known.
+    /// Describes a key, without its material. Works for an expired key too.
     ///
     /// # Errors
     /// [`Error`].
     fn key_info(&mut self, handle: &str, owner: &Token) -> Result<KeyInfo, Error>;
 
-    /// Which keys the bearer owns.
+    /// Lists the keys of the owner.
     ///
     /// # Errors
     /// [`Error`].
     fn list_keys(&mut self, owner: &Token) -> Result<Vec<ListedKey>, Error>;
 
-    /// The policy that is in force.
+    /// Returns the policy in force.
     ///
     /// # Errors
     /// [`Error`].
     fn policy(&mut self, handle: &str, owner: &Token) -> Result<PolicyInForce, Error>;
 
-    /// Puts a whole new policy into force; its version.
+    /// Replaces the policy. Returns its version.
     ///
     /// # Errors
     /// [`Error`].
     fn update_policy(&mut self, handle: &str, policy: &Value, owner: &Token) -> Result<u64, Error>;
 
-    /// Proposes another kind of guest for a key. It gets nothing until it is promoted.
+    /// Stages a profile. Its guests do not get the key until it is promoted.
     ///
     /// # Errors
     /// [`Error`].
     fn stage_profile(&mut self, handle: &str, profile: &Value, source: ProfileSource, owner: &Token) -> Result<Staged, Error>;
 
-    /// The profiles that are staged and not promoted.
+    /// Lists staged profiles.
     ///
     /// # Errors
     /// [`Error`].
     fn pending_profiles(&mut self, handle: &str, owner: &Token) -> Result<Vec<PendingProfile>, Error>;
 
-    /// Adds a staged profile to the guests that get the key; the version of the policy.
+    /// Adds a staged profile to the policy. Returns the version of the policy.
     ///
     /// # Errors
     /// [`Error`].
     fn promote_profile(&mut self, handle: &str, id: u32, owner: &Token) -> Result<u64, Error>;
 
-    /// Drops a staged profile.
+    /// Deletes a staged profile.
     ///
     /// # Errors
     /// [`Error`].
     fn revoke_profile(&mut self, handle: &str, id: u32, owner: &Token) -> Result<(), Error>;
 
-    /// What was asked of a key from entry `since` on, at most `limit` entries.
+    /// Returns the audit log of a key from entry `since` on, at most `limit` entries.
     ///
     /// # Errors
     /// [`Error`].
     fn audit_log(&mut self, handle: &str, since: u64, limit: u32, owner: &Token) -> Result<AuditLog, Error>;
 }
 
-/// An Enclave Vault, over the connection on which it proved itself.
+/// An Enclave Vault, over the session in which it was verified.
 pub struct Operator<T: Transport> {
     session: Session<T>,
     step: Duration,
 }
 
 impl<T: Transport> Operator<T> {
-    /// Requests over `session`, of which each may take `step`.
+    /// Sends requests over `session`, each with the timeout `step`.
     #[must_use]
     pub fn new(session: Session<T>, step: Duration) -> Self {
         Self { session, step }
@@ -117,10 +116,10 @@ impl<T: Transport> Operator<T> {
     fn ask(&mut self, request: &Request<'_>, owner: Option<&Token>) -> Result<Answer, Error> {
         let body = request.encode()?;
         let bearer = owner.map(|owner| owner.expose().as_bytes());
-        let reply = self.session.send(&body, bearer, ANSWER_MAX, Instant::now() + self.step)?;
+        let reply = self.session.post(crate::PATH, bearer, &body, ANSWER_MAX, Instant::now() + self.step)?;
         let secrets = [bearer.unwrap_or_default(), request.secrets(&body)];
         if reply.status != 200 {
-            // A proxy or a node may repeat the request in any form; with a share in it nothing of the body is printed.
+            // A proxy or a node may quote the request in any form. If the request contains a share, no part of the body is printed.
             let text = match request {
                 Request::CreateKey(_) => NodeText::withheld(reply.body.len()),
                 _ => NodeText::of_bytes(&reply.body).without(&secrets),

@@ -1,4 +1,4 @@
-//! A node's own words, made fit for a terminal.
+//! Texts of nodes, escaped for a terminal.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -6,18 +6,17 @@ use std::fmt;
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
-/// The longest text that is kept, in characters after escaping.
+/// The longest kept text, in characters after escaping.
 const LENGTH_MAX: usize = 512;
-/// The longest piece of a secret that is printed, and one more, in characters.
+/// The shortest part of a secret that is detected, in characters.
 const PIECE: usize = 16;
 
-/// A text of a node: printable ASCII only, of bounded length. What else a node sent stands in it as an escape, so that it can move no
-/// cursor, change no colour and reverse no line.
+/// A text of a node: printable ASCII only, of bounded length. Other characters are escaped, so that they cannot control the terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeText(String);
 
 impl NodeText {
-    /// The text, escaped and cut.
+    /// Escapes and cuts a text.
     #[must_use]
     pub fn new(text: &str) -> Self {
         let mut kept = String::new();
@@ -32,12 +31,12 @@ impl NodeText {
         Self(kept)
     }
 
-    /// Stands for `length` bytes that may contain a secret.
+    /// A replacement for `length` bytes that may contain a secret.
     pub(super) fn withheld(length: usize) -> Self {
         Self(format!("({length} bytes, not printed: they may quote what was sent)"))
     }
 
-    /// The text, unless it contains [`PIECE`] characters in a row of one of `secrets`. A secret in base64url is also seen in base64.
+    /// The text, or a replacement if it contains [`PIECE`] consecutive characters of one of `secrets`, in base64url or base64.
     pub(super) fn without(self, secrets: &[&[u8]]) -> Self {
         let pieces: HashSet<&[u8]> = secrets.iter().flat_map(|secret| secret.windows(PIECE)).collect();
         let base64url = |byte: u8| match byte {
@@ -58,7 +57,7 @@ impl NodeText {
         Self(String::from_utf8(std::mem::take(&mut *text)).unwrap_or_default())
     }
 
-    /// Bytes that need not be a text.
+    /// Escapes bytes that may not be UTF-8.
     #[must_use]
     pub fn of_bytes(bytes: &[u8]) -> Self {
         Self::new(&String::from_utf8_lossy(bytes))
@@ -89,7 +88,7 @@ impl<'de> Deserialize<'de> for NodeText {
     }
 }
 
-/// Printable ASCII stays; the backslash too, or escapes could be forged. Lookalikes of other scripts are escaped as well.
+/// Escapes everything but printable ASCII, and the backslash, with which an escape could be imitated.
 fn escaped(character: char) -> String {
     match character {
         ' '..='~' if character != '\\' => character.to_string(),
@@ -97,7 +96,7 @@ fn escaped(character: char) -> String {
     }
 }
 
-/// JSON as it is printed, in ASCII: no control character, and others as JSON's own escapes, so a program reads the same value.
+/// Escapes JSON text to printable ASCII and newlines, with JSON's escapes, so that a program parses the same value.
 #[must_use]
 pub fn escape(json: &str) -> String {
     let mut units = [0; 2];
@@ -116,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_of_a_node_moves_a_terminal() {
+    fn texts_of_a_node_cannot_control_a_terminal() {
         let cases = [
             ("key not found", "key not found"),
             ("it's \"so\"", "it's \"so\""),

@@ -1,4 +1,4 @@
-//! Requests as nodes read them: externally tagged JSON, bytes in base64url without padding (key-server-protocol.md, section 3.1).
+//! Encoding of requests: externally tagged JSON, bytes in base64url without padding (key-server-protocol.md, section 3.1).
 
 use std::io;
 
@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{Error, Token};
 
-/// A key to create. Type, owner and policy are the grant's.
+/// A key to create. The grant contains type, owner and policy.
 #[derive(Serialize)]
 pub struct NewKey<'a> {
     /// Its name.
@@ -18,12 +18,12 @@ pub struct NewKey<'a> {
     /// Its bytes.
     #[serde(rename = "material_b64", serialize_with = "base64url")]
     pub material: &'a [u8],
-    /// The identity provider's permission.
+    /// The permission of the identity provider.
     #[serde(serialize_with = "token")]
     pub grant: &'a Token,
 }
 
-/// Where a staged profile comes from. Advisory: nodes decide nothing on it.
+/// Origin of a staged profile. Nodes only record it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum ProfileSource {
     /// A build pipeline.
@@ -32,7 +32,7 @@ pub enum ProfileSource {
     ManualImport,
 }
 
-/// No approvals of managers are sent.
+/// An empty list: this client sends no approvals of managers.
 type NoApprovals = [(); 0];
 
 #[derive(Serialize)]
@@ -51,7 +51,8 @@ pub(super) enum Request<'a> {
 }
 
 impl Request<'_> {
-    /// Into memory that is wiped and of its final size from the start: it may hold a share, and a buffer that grows leaves it behind.
+    /// Encodes into memory that is wiped and has its final size from the start: the request may contain a share, and a buffer that grows
+    /// leaves a copy behind.
     pub(super) fn encode(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
         let mut length = Length(0);
         serde_json::to_writer(&mut length, self).map_err(|_| Error::Encode)?;
@@ -62,7 +63,7 @@ impl Request<'_> {
 }
 
 impl Request<'_> {
-    /// The part of the encoded request, `body`, that holds a share and a grant.
+    /// The part of the encoded request, `body`, that contains a share and a grant.
     pub(super) fn secrets<'a>(&self, body: &'a [u8]) -> &'a [u8] {
         let Self::CreateKey(_) = self else { return &[] };
         // The handle before it cannot contain this: JSON escapes its quotation marks.
@@ -72,7 +73,7 @@ impl Request<'_> {
     }
 }
 
-/// Counts what is written.
+/// Counts written bytes.
 struct Length(usize);
 
 impl io::Write for Length {
@@ -105,7 +106,7 @@ mod tests {
 
     /// The forms of key-server-protocol.md, section 3, and of the node's own VaultRequest.
     #[test]
-    fn requests_are_written_as_nodes_read_them() {
+    fn requests_are_encoded_as_nodes_parse_them() {
         let (grant, value) = (Token::new(b"a.b.c").unwrap(), json!({ "version": 1 }));
         let key = NewKey { handle: "apps/h", material: &[0xfb, 0xff, 1, 2], grant: &grant };
         let handle = "h";

@@ -1,17 +1,17 @@
-//! A JWT in compact form (RFC 7515): a grant or a bearer. Who has it may use it, so it is wiped and never printed.
+//! A JWT in compact form (RFC 7515): a grant or a bearer token. Possession is enough to use it, so it is wiped and never printed.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-/// The longest token, in bytes: a grant carries a whole policy.
+/// The longest token, in bytes. A grant contains a complete policy.
 const LENGTH_MAX: usize = 128 << 10;
 
-/// A token, of characters that are safe in a header.
+/// A token whose characters are safe in an HTTP header.
 pub struct Token(Zeroizing<Vec<u8>>);
 
-/// Why a text is no token. Nothing of the text is in it.
+/// Why a text is not a token. The message contains no part of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Longer than 128 KiB.
@@ -23,7 +23,7 @@ pub enum TokenError {
 }
 
 impl Token {
-    /// Takes a token, with white space around it or not.
+    /// Parses a token, ignoring white space around it.
     ///
     /// # Errors
     /// [`TokenError`].
@@ -42,7 +42,7 @@ impl Token {
         Ok(Self(Zeroizing::new(text.to_vec())))
     }
 
-    /// What it says. The signature is the node's to verify: nothing is decided on these claims but whether to send the token.
+    /// The claims. The signature is not verified, so the claims only decide whether the token is sent.
     #[must_use]
     pub fn claims(&self) -> Option<Value> {
         let claims = self.0.split(|byte| *byte == b'.').nth(1)?;
@@ -50,7 +50,7 @@ impl Token {
         serde_json::from_slice(&json).ok()
     }
 
-    /// The token itself, for the wire.
+    /// The token, to send it.
     #[must_use]
     pub fn expose(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_safe_in_a_header_is_a_token() {
+    fn only_characters_safe_in_a_header_make_a_token() {
         for good in ["a.b.c", " a.b.c\n", "e30.eyJhIjoxfQ.-_9"] {
             assert!(Token::new(good.as_bytes()).is_ok(), "{good}");
         }

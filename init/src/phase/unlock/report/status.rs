@@ -24,7 +24,7 @@ pub(crate) enum VaultStatus {
     Denied,
     /// The key has expired at this vault.
     Expired,
-    /// Its evidence does not verify: it is forged, or genuine and not on the policy's lists.
+    /// Its evidence does not verify: it is not genuine, or policy does not list its build or platform.
     Untrusted,
     /// Its evidence is not valid at the time that the vaults agree on, or there is no collateral to verify it with.
     Stale,
@@ -69,14 +69,14 @@ impl VaultStatus {
 
     /// The status that an error of the vault's thread means.
     pub(super) fn of(error: &vault_client::Error) -> Self {
-        use vault::Error as V;
+        use ratls::Error as V;
         match error {
-            vault_client::Error::Vault(error) => match error {
+            vault_client::Error::Vault(vault::Error::Refused(Refused::Expired)) => Self::Expired,
+            vault_client::Error::Vault(vault::Error::Refused(_)) => Self::Denied,
+            vault_client::Error::Vault(vault::Error::Session(error)) => match error {
                 V::OwnQuote(_) => Self::NoQuote,
-                V::Refused(Refused::Expired) => Self::Expired,
-                V::Refused(_) => Self::Denied,
                 V::EvidenceMalformed | V::EvidenceRefused => Self::Rejected,
-                V::Node(refusal) if refusal.is_about_time() => Self::Stale,
+                V::Node(error) if error.is_about_time() => Self::Stale,
                 V::Collateral(None) => Self::Stale,
                 V::Node(_) | V::Collateral(Some(_)) => Self::Untrusted,
                 V::Protocol(..) => Self::ProtocolError,

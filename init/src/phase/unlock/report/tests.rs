@@ -28,27 +28,27 @@ fn expired() -> vault_client::Error {
 }
 
 fn untrusted() -> vault_client::Error {
-    vault_client::Error::Vault(vault::Error::Node(attest::Refusal::Measurement("mrenclave")))
+    vault_client::Error::from(ratls::Error::Node(attest::VerifyError::Mrenclave([0xab; 32])))
 }
 
 fn bare() -> vault_client::Error {
-    vault_client::Error::Vault(vault::Error::Collateral(None))
+    vault_client::Error::from(ratls::Error::Collateral(None))
 }
 
 fn no_quote() -> vault_client::Error {
-    vault_client::Error::Vault(vault::Error::OwnQuote("quoting service".to_owned()))
+    vault_client::Error::from(ratls::Error::OwnQuote("quoting service".to_owned()))
 }
 
 fn rejected() -> vault_client::Error {
-    vault_client::Error::Vault(vault::Error::EvidenceMalformed)
+    vault_client::Error::from(ratls::Error::EvidenceMalformed)
 }
 
 fn without_time() -> vault_client::Error {
-    vault_client::Error::Vault(vault::Error::Status(vault::Step::Present, 503))
+    vault_client::Error::from(ratls::Error::Status(ratls::Step::Present, 503))
 }
 
 fn protocol_error() -> vault_client::Error {
-    vault_client::Error::Vault(vault::Error::Protocol(vault::Step::Request, "unexpected answer"))
+    vault_client::Error::from(ratls::Error::Protocol(ratls::Step::Request, "unexpected answer"))
 }
 
 #[test]
@@ -125,7 +125,13 @@ fn report_contains_addresses_and_reasons_and_no_internal_state() {
     report.lost(1, &untrusted(), true);
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["vaults"][1]["status"], "untrusted");
-    assert_eq!(json["vaults"][1]["reason"], "challenge: node not believed: mrenclave is not on the list");
+    assert_eq!(
+        json["vaults"][1]["reason"],
+        format!(
+            "challenge: node not verified: mrenclave {} is not in cvm.vault.mrenclave (cvmctl: --mrenclave)",
+            "ab".repeat(32)
+        )
+    );
     assert_eq!(json["vaults"][0]["status"], "slow");
     assert_eq!(json["key_proof"], "disk");
     let mut fields: Vec<&String> = json["vaults"][1].as_object().unwrap().keys().collect();

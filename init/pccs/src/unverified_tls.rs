@@ -1,5 +1,5 @@
-//! TLS to a server whose certificate nobody vouches for: a stock PCCS makes its own. The connection is not
-//! authenticated: data from it must carry its own signatures, as collateral does.
+//! TLS without verification of the server's certificate, since a default PCCS generates its own. The connection is not authenticated:
+//! use it only for data with its own signatures, such as collateral.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -11,17 +11,16 @@ use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 
-use crate::Transport;
-use crate::transport::Timed;
+use ratls::{Timed, Transport};
 
-/// A TLS 1.3 stream to anyone.
+/// A TLS 1.3 stream to an unauthenticated server.
 pub struct UnverifiedTls<T: Transport>(StreamOwned<ClientConnection, Timed<T>>);
 
 impl<T: Transport> UnverifiedTls<T> {
-    /// Shakes hands over `transport` until `deadline`. `host` is a name or an address; a name is sent (SNI).
+    /// Runs the handshake over `transport` until `deadline`. `host` is a name or an address; a name is sent (SNI).
     ///
     /// # Errors
-    /// As the stream; `InvalidInput` for a host that is neither.
+    /// Errors of the stream; `InvalidInput` if `host` is neither.
     pub fn connect(transport: T, host: &str, deadline: Instant) -> io::Result<Self> {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| io::ErrorKind::InvalidInput)?;
         let mut connection = ClientConnection::new(config().map_err(io::Error::other)?, name).map_err(io::Error::other)?;
@@ -35,7 +34,7 @@ impl<T: Transport> UnverifiedTls<T> {
 
 impl<T: Transport> Transport for UnverifiedTls<T> {
     fn bound(&mut self, left: Duration) -> io::Result<()> {
-        // TLS reads a record in many pieces: the deadline is that of all of them, and no piece moves it.
+        // TLS reads a record in several parts. The deadline is for all of them together.
         self.0.sock.deadline = Instant::now() + left;
         Ok(())
     }
@@ -44,7 +43,7 @@ impl<T: Transport> Transport for UnverifiedTls<T> {
 impl<T: Transport> Read for UnverifiedTls<T> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.0.read(buffer) {
-            // Ended without close_notify. Whether the answer is whole is for its length and its signature to say.
+            // Closed without close_notify. Length and signature show whether the answer is complete.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
             read => read,
         }
@@ -73,8 +72,8 @@ fn config() -> Result<Arc<ClientConfig>, rustls::Error> {
     Ok(Arc::new(config))
 }
 
-/// Accepts every certificate, unread: OpenSSL's usual command for a self-signed one makes X.509 v1, which webpki refuses. The signature of
-/// the handshake is made with the key of a certificate that nobody vouches for, so verifying it would prove nothing either.
+/// Accepts every certificate without parsing it: OpenSSL's usual command for a self-signed certificate makes X.509 v1, which webpki
+/// refuses. Verification of the handshake's signature is skipped too: with an untrusted certificate it would prove nothing.
 #[derive(Debug)]
 struct AcceptAny(Vec<SignatureScheme>);
 

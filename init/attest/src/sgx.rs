@@ -1,53 +1,53 @@
-//! What an SGX enclave must be, besides genuine.
+//! Policy checks of an SGX enclave's report.
 
 use dcap_qvl::quote::EnclaveReport;
 
 use crate::checks::Checks;
-use crate::policy::EnclavePolicy;
-use crate::{Refusal, hex};
+use crate::policy::SgxPolicy;
+use crate::{VerifyError, hex};
 
-/// Attributes, low byte: the enclave is initialised; it may be debugged; it may use the provisioning or launch key.
+/// ATTRIBUTES, low byte: initialised; debug mode; access to the provisioning key or to the launch key.
 const INIT: u8 = 0x01;
 const DEBUG: u8 = 0x02;
 const PROVISION_KEY: u8 = 0x10;
 const LAUNCH_KEY: u8 = 0x20;
-/// MISCSELECT: the enclave is told why it was interrupted (EXINFO, CPINFO). Nothing else is defined.
+/// MISCSELECT: the CPU reports faults to the enclave (EXINFO, CPINFO). No other bit is defined.
 const MISC_KNOWN: u32 = 0b11;
 
-pub(crate) fn check(report: &EnclaveReport, policy: &EnclavePolicy, checks: &mut Checks) -> Result<(), Refusal> {
+pub(crate) fn check(report: &EnclaveReport, policy: &SgxPolicy, checks: &mut Checks) -> Result<(), VerifyError> {
     let [flags, ..] = report.attributes;
     if flags & DEBUG != 0 {
-        return Err(Refusal::Debug);
+        return Err(VerifyError::Debug);
     }
     if flags & INIT == 0 {
-        return Err(Refusal::Enclave("not initialised"));
+        return Err(VerifyError::Sgx("not initialised"));
     }
     if flags & (PROVISION_KEY | LAUNCH_KEY) != 0 {
-        return Err(Refusal::Enclave("holds provisioning or launch keys"));
+        return Err(VerifyError::Sgx("access to provisioning or launch keys"));
     }
     if report.misc_select & !MISC_KNOWN != 0 {
-        return Err(Refusal::Enclave("MISCSELECT"));
+        return Err(VerifyError::Sgx("unknown bits in MISCSELECT"));
     }
     checks.passed("enclave attributes", || format!("flags {flags:#04x}: initialised, no debug, no provisioning or launch key"));
     check_config(report, policy)?;
     checks.passed("enclave CONFIGID", || "as policy has it, CONFIGSVN 0".to_owned());
     match &policy.mrenclaves {
-        None => checks.skipped("MRENCLAVE", || format!("{}: not compared, none given", hex(&report.mr_enclave))),
+        None => checks.skipped("MRENCLAVE", || format!("{}: not compared: policy gives no value", hex(&report.mr_enclave))),
         Some(builds) if builds.contains(&report.mr_enclave) => {
             checks.passed("MRENCLAVE", || format!("{} is one of {}", hex(&report.mr_enclave), builds.len()));
         }
-        Some(_) => return Err(Refusal::Measurement("mrenclave")),
+        Some(_) => return Err(VerifyError::Mrenclave(report.mr_enclave)),
     }
     Ok(())
 }
 
-/// The host chooses CONFIGID and CONFIGSVN when it starts an enclave, and MRENCLAVE says nothing of them.
-fn check_config(report: &EnclaveReport, policy: &EnclavePolicy) -> Result<(), Refusal> {
+/// Compares CONFIGID and CONFIGSVN. The host chooses them when it starts an enclave, and MRENCLAVE does not cover them.
+fn check_config(report: &EnclaveReport, policy: &SgxPolicy) -> Result<(), VerifyError> {
     // Report bytes 160..256 (CONFIGID at 192) and 260..320 (CONFIGSVN at 260).
     let id = report.reserved3.get(32..).unwrap_or_default();
     let svn = report.reserved4.first_chunk::<2>();
     if id != policy.config_id || svn != Some(&[0, 0]) {
-        return Err(Refusal::Enclave("CONFIGID"));
+        return Err(VerifyError::Sgx("CONFIGID or CONFIGSVN differs from policy"));
     }
     Ok(())
 }

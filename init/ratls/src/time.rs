@@ -1,27 +1,27 @@
-//! The minute at which a node says it made its quote.
+//! `quote_time`: the minute in which a node made its quote, by its own clock.
 
-/// A node's own clock, to the minute: `2026-09-04T10:15Z`, 17 ASCII bytes. Worth as much as the node.
+/// A node's clock, to the minute: `2026-09-04T10:15Z`, 17 ASCII bytes. As trustworthy as the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct QuoteTime {
     unix_seconds: u64,
 }
 
 impl QuoteTime {
-    /// Unix seconds of the start of that minute.
+    /// The start of the minute, Unix seconds.
     #[must_use]
     pub fn unix_seconds(self) -> u64 {
         self.unix_seconds
     }
 
-    /// The minute in which `unix_seconds` lies.
+    /// The minute that contains `unix_seconds`.
     #[must_use]
     pub fn at(unix_seconds: u64) -> Self {
         Self { unix_seconds: unix_seconds - unix_seconds % 60 }
     }
 
-    /// Parses the 17 bytes of the wire.
+    /// Parses the 17 bytes of the message.
     ///
-    /// `None` for any other form, and for years before 1970 or a day that is not in the calendar.
+    /// `None` for any other form, for years before 1970, and for days that do not exist.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let bytes: &[u8; 17] = text.as_bytes().try_into().ok()?;
@@ -42,7 +42,7 @@ impl QuoteTime {
 }
 
 impl std::fmt::Display for QuoteTime {
-    /// The 17 bytes of the wire.
+    /// Writes the 17 bytes of the message.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let minutes = self.unix_seconds / 60;
         let (mut days, minute) = (minutes / 1440, minutes % 1440);
@@ -60,7 +60,7 @@ impl std::fmt::Display for QuoteTime {
     }
 }
 
-/// Days of a month, 1 to 12.
+/// Days of `month`, 1 to 12.
 fn month_days(year: u64, month: u64) -> Option<u64> {
     match month {
         1 | 3 | 5 | 7 | 8 | 10 | 12 => Some(31),
@@ -74,7 +74,7 @@ fn is_leap(year: u64) -> bool {
     year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
 }
 
-/// Counts year by year: at most 8,000 steps for a year of four digits, and no formula to get wrong.
+/// Days from 1970-01-01, counted year by year: at most 8,030 steps for a year of four digits.
 fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
     if year < 1970 || day == 0 || day > month_days(year, month)? {
         return None;

@@ -1,4 +1,4 @@
-//! The fleet's own authority, where a measured anchor names it: one more thing that a node must have, beside its quote.
+//! The CA of the operator's nodes. If the measured anchors contain one, a node needs a certificate of it beside its quote.
 
 use std::time::Duration;
 
@@ -7,25 +7,25 @@ use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
-/// The longest chain that is looked at, above the leaf.
+/// The most intermediate certificates that are used.
 const INTERMEDIATES_MAX: usize = 3;
 
-/// Whose nodes are spoken to. Without an authority any node may answer: its quote is what proves it.
+/// The CAs of which one must have issued a node's certificate. Without any, a node is proved by its quote alone.
 #[derive(Debug, Clone, Default)]
-pub struct Fleet(Vec<CertificateDer<'static>>);
+pub struct NodeCa(Vec<CertificateDer<'static>>);
 
-impl Fleet {
-    /// Nodes whose leaf one of these authorities signed (DER).
+impl NodeCa {
+    /// Takes CA certificates (DER).
     #[must_use]
     pub fn of(authorities: Vec<Vec<u8>>) -> Self {
         Self(authorities.into_iter().map(CertificateDer::from).collect())
     }
 
-    /// From when until when, both included, a leaf that an authority signed is valid with every certificate between them: Unix seconds.
-    /// `None` without an authority, since then nobody vouches for what a leaf says, and where the authority did not sign it.
+    /// First and last second in which the leaf and its intermediate certificates are all valid, Unix time. `None` if there is no CA or
+    /// none of them issued the leaf.
     ///
-    /// Signatures are judged at a time that may be: the host's (`now`), or else when the leaf began. The end of the window is judged with
-    /// that of the node's evidence, at the time that the vaults agree on.
+    /// The chain is verified at a possible time: the host's (`now`), or the start of the leaf's validity. The end of validity is checked
+    /// together with that of the node's evidence, at the time on which the vaults agree.
     pub(crate) fn window(
         &self,
         leaf: &CertificateDer<'_>,
@@ -36,12 +36,12 @@ impl Fleet {
         [Some(now), began].into_iter().flatten().find_map(|time| self.window_at(leaf, intermediates, time))
     }
 
-    /// Whether no authority is configured, so that any node is accepted.
+    /// Whether no CA is configured, so that any leaf is accepted.
     pub(crate) fn is_unrestricted(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether a node with this leaf may be spoken to.
+    /// Whether a node with this leaf is accepted.
     pub(crate) fn admits(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], now: UnixTime) -> bool {
         self.is_unrestricted() || self.window(leaf, intermediates, now).is_some()
     }
@@ -59,7 +59,7 @@ impl Fleet {
     }
 }
 
-/// From when until when, both included, a certificate says that it is valid: Unix seconds.
+/// First and last second of a certificate's validity, Unix time.
 fn window_of(certificate: &CertificateDer<'_>) -> Option<(u64, u64)> {
     let certificate = Certificate::from_der(certificate).ok()?;
     let validity = certificate.tbs_certificate().validity();
@@ -96,23 +96,23 @@ mod tests {
     }
 
     #[test]
-    fn leaf_must_be_signed_by_the_authority_if_there_is_one() {
+    fn leaf_must_be_issued_by_the_ca_if_there_is_one() {
         let (ours, others) = (authority(), authority());
         let (own, foreign) = (leaf(&ours.0, &ours.1), leaf(&others.0, &others.1));
-        let fleet = Fleet::of(vec![ours.2.clone()]);
-        assert!(fleet.admits(&own, &[], at(IN_TIME)) && !fleet.admits(&foreign, &[], at(IN_TIME)));
-        assert!(fleet.admits(&own, &[], at(IN_TIME + 31_536_000)), "a host's clock ahead keeps nobody out");
-        assert_eq!(fleet.window(&own, &[], at(IN_TIME)), Some((1_767_225_600, 1_798_675_200)), "2026-01-01 to 2026-12-31");
-        assert_eq!(Fleet::default().window(&own, &[], at(IN_TIME)), None);
-        assert_eq!(fleet.window(&CertificateDer::from(vec![1]), &[], at(IN_TIME)), None);
-        assert!(Fleet::default().admits(&foreign, &[], at(IN_TIME)));
-        assert!(Fleet::of(vec![others.2, ours.2]).admits(&own, &[], at(IN_TIME)), "one of two");
-        assert!(!Fleet::of(vec![b"not a certificate".to_vec()]).admits(&own, &[], at(IN_TIME)));
+        let node_ca = NodeCa::of(vec![ours.2.clone()]);
+        assert!(node_ca.admits(&own, &[], at(IN_TIME)) && !node_ca.admits(&foreign, &[], at(IN_TIME)));
+        assert!(node_ca.admits(&own, &[], at(IN_TIME + 31_536_000)), "a host's clock that is ahead excludes no node");
+        assert_eq!(node_ca.window(&own, &[], at(IN_TIME)), Some((1_767_225_600, 1_798_675_200)), "2026-01-01 to 2026-12-31");
+        assert_eq!(NodeCa::default().window(&own, &[], at(IN_TIME)), None);
+        assert_eq!(node_ca.window(&CertificateDer::from(vec![1]), &[], at(IN_TIME)), None);
+        assert!(NodeCa::default().admits(&foreign, &[], at(IN_TIME)));
+        assert!(NodeCa::of(vec![others.2, ours.2]).admits(&own, &[], at(IN_TIME)), "one of two");
+        assert!(!NodeCa::of(vec![b"not a certificate".to_vec()]).admits(&own, &[], at(IN_TIME)));
     }
 
-    /// An attacker with the key of an expired authority can put any dates into a leaf.
+    /// An attacker with the key of an expired intermediate CA can issue a leaf with any dates.
     #[test]
-    fn window_of_a_leaf_is_no_wider_than_that_of_an_authority_in_between() {
+    fn validity_of_a_leaf_is_cut_to_that_of_its_intermediate_ca() {
         let (key, params, root) = authority();
         let between = KeyPair::generate().unwrap();
         let mut old = params.clone();
@@ -120,7 +120,7 @@ mod tests {
         (old.not_before, old.not_after) = (rcgen::date_time_ymd(2026, 1, 1), rcgen::date_time_ymd(2026, 2, 1));
         let old_der = old.signed_by(&between, &Issuer::from_params(&params, &key)).unwrap().der().clone();
         let leaf = leaf(&between, &old);
-        let window = Fleet::of(vec![root]).window(&leaf, &[old_der], at(IN_TIME));
+        let window = NodeCa::of(vec![root]).window(&leaf, &[old_der], at(IN_TIME));
         assert_eq!(window, Some((1_767_225_600, 1_769_904_000)), "2026-01-01 to 2026-02-01");
     }
 }

@@ -1,18 +1,16 @@
-//! The exchange, one type a state: what may be sent is what the type can do, and a step consumes the state before it.
+//! The exchange, with a type for each state. Each step consumes the state before it, so a step cannot be skipped or repeated.
 //!
-//! [`Handshaken`] -> challenge -> [`Challenged`] (the node is proved) -> present -> [`Session`] -> requests.
+//! [`Handshaken`] -> challenge -> [`Challenged`] (the node is verified) -> present -> [`Session`] -> requests.
 
 use std::time::{Duration, Instant};
 
 use attest::VerifiedNode;
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{ClientConnection, StreamOwned};
-use serde_json::json;
 
-use crate::answer;
 use crate::message::{self, ClientEvidence};
 use crate::transport::{Timed, Transport};
-use crate::{Error, Expectation, Fleet, Identity, KeyMaterial, QuoteTime, Step, binding, http, tls};
+use crate::{Error, Expectation, Identity, NodeCa, QuoteTime, Reply, Step, binding, http, tls};
 
 /// The longest answer to a challenge, in bytes: a quote and stapled collateral are about 40 KiB.
 const EVIDENCE_MAX: usize = 128 << 10;
@@ -20,9 +18,8 @@ const EVIDENCE_MAX: usize = 128 << 10;
 const ANSWER_MAX: usize = 64 << 10;
 
 const PATH_ATTEST: &str = "/__privasys/attest";
-const PATH_DATA: &str = "/data";
 
-/// Our quote and its wrapping. What time it says is not in it: [`Challenged::present`] says the node's own.
+/// The client's quote. Its time is not included: [`Challenged::present`] repeats the node's.
 pub struct OwnEvidence {
     /// The quote without padding.
     pub quote: Vec<u8>,
@@ -30,20 +27,20 @@ pub struct OwnEvidence {
     pub tee: &'static str,
 }
 
-type Stream<T> = StreamOwned<ClientConnection, Timed<T>>;
+type TlsStream<T> = StreamOwned<ClientConnection, Timed<T>>;
 
-/// TLS stands; nobody has proved anything.
+/// State after the TLS handshake: neither end is verified.
 pub struct Handshaken<T: Transport> {
-    stream: Stream<T>,
+    stream: TlsStream<T>,
     node_spki: Vec<u8>,
     own_spki: Vec<u8>,
-    /// The window of the node's leaf and of those who signed it, where the fleet's authority vouches for it.
+    /// Validity of the node's leaf and intermediate certificates, if a node CA issued it.
     window: Option<(u64, u64)>,
 }
 
-/// The node is proved; we are not.
+/// State after the challenge: the node is verified, the client is not.
 pub struct Challenged<T: Transport> {
-    stream: Stream<T>,
+    stream: TlsStream<T>,
     node_key: [u8; 32],
     own_spki: Vec<u8>,
     node: VerifiedNode,
@@ -51,45 +48,45 @@ pub struct Challenged<T: Transport> {
     wanted: ClientEvidence,
 }
 
-/// Both ends are proved: requests may be made.
-pub struct Session<T: Transport>(Stream<T>);
+/// State after the client presented its evidence, or needs none: requests can be sent.
+pub struct Session<T: Transport>(TlsStream<T>);
 
 impl<T: Transport> Handshaken<T> {
     /// Runs the TLS handshake over a connected `transport` until `deadline`.
     ///
     /// # Errors
-    /// [`Error::Tls`] when the peer does not speak TLS 1.3 with a P-256 leaf of its own; [`Error::Deadline`], [`Error::Stream`].
+    /// [`Error::Tls`] when the peer does not use TLS 1.3 with a P-256 leaf and prove possession of its key; [`Error::Deadline`], [`Error::Stream`].
     pub fn connect(transport: T, identity: &Identity, deadline: Instant) -> Result<Self, Error> {
-        Self::connect_within(&Fleet::default(), transport, identity, deadline)
+        Self::connect_within(&NodeCa::default(), transport, identity, deadline)
     }
 
-    /// The same with a node that must be of `fleet`.
+    /// Runs the handshake with a node whose leaf must be issued by `node_ca`.
     ///
     /// # Errors
-    /// As [`Handshaken::connect`]; [`Error::Tls`] also when the fleet's authority did not sign the node's leaf.
-    pub fn connect_within(fleet: &Fleet, transport: T, identity: &Identity, deadline: Instant) -> Result<Self, Error> {
-        // Peers are dialled by address; the name is not checked and not sent.
+    /// As [`Handshaken::connect`]; [`Error::Tls`] also when no CA of `node_ca` issued the node's leaf.
+    pub fn connect_within(node_ca: &NodeCa, transport: T, identity: &Identity, deadline: Instant) -> Result<Self, Error> {
+        // The client connects to an address. The name is neither checked nor sent.
         let name = ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());
-        let mut connection = ClientConnection::new(tls::config(identity, fleet)?, name).map_err(Error::Tls)?;
+        let mut connection = ClientConnection::new(tls::config(identity, node_ca)?, name).map_err(Error::Tls)?;
         let mut transport = Timed { inner: transport, deadline };
         while connection.is_handshaking() {
             connection.complete_io(&mut transport).map_err(|e| Error::stream(Step::Handshake, &e))?;
         }
         let chain = connection.peer_certificates().and_then(<[_]>::split_first);
-        let (leaf, intermediates) = chain.ok_or(Error::Protocol(Step::Handshake, "no leaf"))?;
+        let (leaf, intermediates) = chain.ok_or(Error::Protocol(Step::Handshake, "no certificate"))?;
         let node_spki = tls::p256_spki(leaf).map_err(|_| Error::Protocol(Step::Handshake, "leaf key is not P-256"))?;
-        // The verifier accepted the chain at the start of the handshake. If it does not verify now, its window is unknown: refuse it.
-        let window = fleet.window(leaf, intermediates, UnixTime::now());
-        if window.is_none() && !fleet.is_unrestricted() {
+        // The verifier accepted the chain during the handshake. If it does not verify now, its validity is unknown: refuse it.
+        let window = node_ca.window(leaf, intermediates, UnixTime::now());
+        if window.is_none() && !node_ca.is_unrestricted() {
             return Err(Error::Tls(rustls::Error::InvalidCertificate(rustls::CertificateError::Expired)));
         }
         Ok(Self { stream: StreamOwned::new(connection, transport), node_spki, own_spki: identity.spki().to_vec(), window })
     }
 
-    /// Challenges the node with `context`, 32 bytes that were never used before, and verifies what it answers.
+    /// Challenges the node with `context`, 32 fresh random bytes, and verifies its evidence.
     ///
     /// # Errors
-    /// [`Error::Node`] when the evidence is not believed, [`Error::Collateral`] when none came with it, and what the wire gives.
+    /// [`Error::Node`] when verification fails, [`Error::Collateral`] when there is no collateral, and errors of the connection.
     pub fn challenge(
         mut self,
         context: &[u8; 32],
@@ -105,7 +102,7 @@ impl<T: Transport> Handshaken<T> {
         let evidence = message::evidence(&reply.body)?;
         let hctx = exporter(&self.stream.conn, binding::LABEL_NODE, context)?;
         let report_data = binding::report_data(&self.node_spki, context, &hctx);
-        let node = expected.believe(&evidence, &report_data, deadline)?;
+        let node = expected.verify(&evidence, &report_data, deadline)?;
         let node = if let Some(window) = self.window { node.within(window) } else { node };
         Ok(Challenged {
             stream: self.stream,
@@ -119,13 +116,13 @@ impl<T: Transport> Handshaken<T> {
 }
 
 impl<T: Transport> Challenged<T> {
-    /// The node that was proved.
+    /// The verified node.
     #[must_use]
     pub fn node(&self) -> &VerifiedNode {
         &self.node
     }
 
-    /// SHA-256 of the node's SubjectPublicKeyInfo: what tells this node from another.
+    /// SHA-256 of the node's SubjectPublicKeyInfo, which identifies the node.
     #[must_use]
     pub fn node_key(&self) -> &[u8; 32] {
         &self.node_key
@@ -137,21 +134,20 @@ impl<T: Transport> Challenged<T> {
         self.quote_time
     }
 
-    /// Shows our own evidence: `quote` is asked for one over exactly these 64 bytes, and once it is there the node has `step` to
-    /// judge it. Its `quote_time` is that of the node's own quote: the node holds it against its own trusted time, and the only other
-    /// clock here is the host's.
+    /// Presents the client's evidence. `quote` makes a quote over the given 64 bytes; then the node has `step` to answer. The message
+    /// repeats the node's own `quote_time`: the node compares it with its trusted time, and the client has no other clock than the host's.
     ///
     /// # Errors
-    /// [`Error::OwnQuote`] as `quote` says, [`Error::EvidenceMalformed`] on a 400, [`Error::EvidenceRefused`] on a 403, and any other
-    /// status as it is: 503 is a node without trusted time; a node that wants no evidence of a guest is
-    /// [`Error::Protocol`], since it would grant nothing either.
+    /// [`Error::OwnQuote`] from `quote`, [`Error::EvidenceMalformed`] for status 400, [`Error::EvidenceRefused`] for 403,
+    /// [`Error::Status`] for others (503: the node has no trusted time). [`Error::Protocol`] if the node demands no evidence: it
+    /// would not grant a guest anything.
     pub fn present(
         mut self,
         quote: impl FnOnce(&[u8; 64]) -> Result<OwnEvidence, Error>,
         step: Duration,
     ) -> Result<Session<T>, Error> {
         let ClientEvidence::Required(context) = self.wanted else {
-            return Err(Error::Protocol(Step::Present, "the node wants no evidence"));
+            return Err(Error::Protocol(Step::Present, "the node demands no evidence, although the client is a guest"));
         };
         let hctx = exporter(&self.stream.conn, binding::LABEL_CLIENT, &context)?;
         let own = quote(&binding::report_data(&self.own_spki, &context, &hctx))?;
@@ -166,8 +162,8 @@ impl<T: Transport> Challenged<T> {
         }
     }
 
-    /// Goes on without evidence, as an operator. Builds of the first v2 node ask every client certificate for evidence; without it they
-    /// grant no TEE principal, and an operator needs none.
+    /// Continues without evidence, as an operator. The first builds of the v2 node demand evidence of every client with a certificate;
+    /// without it they grant no TEE principal, which an operator does not need.
     #[must_use]
     pub fn unattested(self) -> Session<T> {
         Session(self.stream)
@@ -175,31 +171,21 @@ impl<T: Transport> Challenged<T> {
 }
 
 impl<T: Transport> Session<T> {
-    /// Asks for the key named `handle`.
+    /// Posts the `body` of a request to `path`, with an owner's `bearer` token where one is given, and reads an answer of at most `limit`
+    /// bytes.
     ///
     /// # Errors
-    /// [`Error::Refused`] with the kind of refusal; [`Error::Protocol`] when the answer is anything else than a key.
-    pub fn export_key(&mut self, handle: &str, deadline: Instant) -> Result<KeyMaterial, Error> {
-        let request = json!({ "ExportKey": { "handle": handle, "approvals": [] } });
-        let body = serde_json::to_vec(&request).map_err(|_| Error::Protocol(Step::Request, "request not encodable"))?;
-        let reply = self.send(&body, None, ANSWER_MAX, deadline)?;
-        if reply.status != 200 {
-            return Err(Error::Status(Step::Request, reply.status));
-        }
-        let answer = answer::parse(&reply.body).ok_or(Error::Protocol(Step::Request, "answer is no vault's"))?;
-        answer.map_err(Error::Refused)
-    }
-
-    /// Sends the body of a request, with the owner's bearer where one is given, and reads an answer of at most `limit` bytes.
-    pub(crate) fn send(
+    /// [`Error::Stream`], [`Error::Deadline`], [`Error::Tls`]; [`Error::Protocol`] when the answer is not HTTP as nodes speak it.
+    pub fn post(
         &mut self,
-        body: &[u8],
+        path: &str,
         bearer: Option<&[u8]>,
+        body: &[u8],
         limit: usize,
         deadline: Instant,
-    ) -> Result<http::Reply, Error> {
+    ) -> Result<Reply, Error> {
         self.0.sock.deadline = deadline;
-        http::post(&mut self.0, Step::Request, PATH_DATA, bearer, body, limit)
+        http::post(&mut self.0, Step::Request, path, bearer, body, limit)
     }
 }
 

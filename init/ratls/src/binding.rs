@@ -1,7 +1,7 @@
-//! What a quote must carry to speak for one end of one TLS session.
+//! The report data that binds a quote to one end of one TLS session.
 //!
 //! report_data = SHA-512( SHA-256(SPKI DER) || context || hctx ), 64 bytes, where hctx is 32 bytes of TLS exporter (RFC 8446,
-//! section 7.5) under a label for each direction: so neither end's quote can be passed off as the other's.
+//! section 7.5). Each direction has its own label, so that a peer cannot reflect a quote to its sender.
 //! Source: RA-TLS v2, key-server-protocol.md, section 2.3.
 
 use ring::digest::{SHA256, SHA512, digest};
@@ -18,7 +18,7 @@ pub(crate) fn spki_hash(spki: &[u8]) -> [u8; 32] {
     hash
 }
 
-/// The 64 bytes that the quote of the end with `spki` must carry.
+/// The report data that the quote of the end with public key `spki` must contain.
 pub(crate) fn report_data(spki: &[u8], context: &[u8; 32], hctx: &[u8; 32]) -> [u8; 64] {
     let mut data = [0; 64];
     data.copy_from_slice(digest(&SHA512, &[spki_hash(spki), *context, *hctx].concat()).as_ref());
@@ -35,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn report_data_is_that_of_the_public_vectors() {
+    fn report_data_equals_the_public_vectors() {
         let text = include_str!("../../../tests/vectors/ratls-v2/report_data.json");
         let vectors: Vec<serde_json::Value> = serde_json::from_str(text).unwrap();
         let challenge = vectors.iter().find(|v| v["name"] == "challenge").unwrap();
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_those_of_the_public_vectors() {
+    fn labels_equal_the_public_vectors() {
         let text = include_str!("../../../tests/vectors/ratls-v2/exporter.json");
         let vectors: serde_json::Value = serde_json::from_str(text).unwrap();
         for vector in vectors["vectors"].as_array().unwrap() {

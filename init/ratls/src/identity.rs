@@ -1,4 +1,4 @@
-//! Who we are on the wire: one ephemeral P-256 key and its self-signed leaf.
+//! The client's TLS identity: a P-256 key and its self-signed certificate.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::Error;
 /// The app UUID: 16 raw bytes, no inner DER, not critical (key-server-protocol.md, section 1.2).
 const OID_APP: &[u64] = &[1, 3, 6, 1, 4, 1, 65230, 4, 1];
 
-/// One key for the life of the process; never written anywhere.
+/// A key and its certificate. A guest's key is generated in each boot and never written.
 #[derive(Clone)]
 pub struct Identity {
     pub(crate) certified: Arc<CertifiedKey>,
@@ -21,7 +21,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Makes the key and leaf of a guest: with the `app` UUID, on which a node asks for our quote.
+    /// Generates the identity of a guest. Its certificate contains the `app` UUID, which makes a node ask for the client's quote.
     ///
     /// # Errors
     /// [`Error::Identity`] when the random number generator or the encoder fails.
@@ -29,7 +29,7 @@ impl Identity {
         Self::generate(Some(app))
     }
 
-    /// Makes those of an operator: no UUID, so the node asks for no evidence and grants no TEE principal.
+    /// Generates the identity of an operator. Without a UUID, the node asks for no evidence and grants no TEE principal.
     ///
     /// # Errors
     /// As [`Identity::guest`].
@@ -49,7 +49,7 @@ impl Identity {
         Self { certified, spki }
     }
 
-    /// A new key in PKCS#8, and its leaf.
+    /// Generates a key in PKCS#8 and its certificate.
     pub(crate) fn new_pair(app: Option<[u8; 16]>) -> Result<(Zeroizing<Vec<u8>>, CertificateDer<'static>), Error> {
         let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(|_| Error::Identity)?;
         let mut params = CertificateParams::default();
@@ -65,13 +65,13 @@ impl Identity {
         Ok((encoded, CertificateDer::from(leaf.der().to_vec())))
     }
 
-    /// Our SubjectPublicKeyInfo, DER, 91 bytes.
+    /// The SubjectPublicKeyInfo, DER, 91 bytes.
     #[must_use]
     pub fn spki(&self) -> &[u8] {
         &self.spki
     }
 
-    /// Our leaf, DER: grants are bound to its SHA-256.
+    /// The certificate, DER. Grants are bound to its SHA-256.
     #[must_use]
     pub fn leaf(&self) -> &[u8] {
         self.certified.cert.first().map(AsRef::as_ref).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! An operator's client key that is kept: a grant is bound to the hash of its leaf, so the leaf must be the same bytes each time.
+//! An operator's client key, stored in PEM. A grant is bound to the hash of its certificate, so the certificate must not change.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::{Error, Identity};
 
 impl Identity {
-    /// Makes an operator's key and leaf, in PEM: PKCS#8, then the certificate.
+    /// Generates an operator's key and self-signed certificate, in PEM: PKCS#8, then the certificate.
     ///
     /// # Errors
     /// [`Error::Identity`] when the random number generator or the encoder fails.
@@ -21,7 +21,7 @@ impl Identity {
         let (key, leaf) = Self::new_pair(None)?;
         let blocks =
             [("PRIVATE KEY", Zeroizing::new(STANDARD.encode(&*key))), ("CERTIFICATE", Zeroizing::new(STANDARD.encode(&leaf)))];
-        // Room for all: a buffer that grows leaves a key behind where it was.
+        // Of its final size from the start: a buffer that grows leaves a copy of the key behind.
         let mut pem = Zeroizing::new(Vec::with_capacity(blocks.iter().map(|(_, text)| 2 * text.len() + 128).sum()));
         for (label, text) in blocks {
             pem.extend_from_slice(format!("-----BEGIN {label}-----\n").as_bytes());
@@ -34,13 +34,13 @@ impl Identity {
         Ok(pem)
     }
 
-    /// Reads what [`Identity::new_operator_pem`] made.
+    /// Parses the output of [`Identity::new_operator_pem`].
     ///
     /// # Errors
-    /// [`Error::Identity`] unless it has a P-256 key in PKCS#8 and a certificate of that key.
+    /// [`Error::Identity`] unless `pem` contains a P-256 key in PKCS#8 and a certificate of that key.
     pub fn from_operator_pem(pem: &[u8]) -> Result<Self, Error> {
         let key = PrivatePkcs8KeyDer::from_pem_slice(pem).map_err(|_| Error::Identity)?;
-        // The type does not wipe itself.
+        // The inner type does not wipe itself.
         let key = Zeroizing::new(PrivateKeyDer::from(key));
         let leaf = CertificateDer::from_pem_slice(pem).map_err(|_| Error::Identity)?;
         let signing = rustls::crypto::ring::sign::any_ecdsa_type(&key).map_err(|_| Error::Identity)?;
@@ -51,7 +51,7 @@ impl Identity {
         Ok(Self::of(Arc::new(CertifiedKey::new(vec![leaf], signing)), spki))
     }
 
-    /// What `cnf` of a grant must say for this key: `x5t#S256`, SHA-256 of the leaf in base64url (RFC 8705, section 3.1).
+    /// The value of `cnf` in a grant for this key: `x5t#S256`, SHA-256 of the certificate in base64url (RFC 8705, section 3.1).
     #[must_use]
     pub fn thumbprint(&self) -> String {
         URL_SAFE_NO_PAD.encode(digest(&SHA256, self.leaf()))
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn leaf_is_the_same_bytes_each_time() {
+    fn certificate_is_the_same_bytes_each_time() {
         let pem = Identity::new_operator_pem().unwrap();
         let [one, two] = [0, 1].map(|_| Identity::from_operator_pem(&pem).unwrap());
         assert_eq!((one.leaf(), one.thumbprint()), (two.leaf(), two.thumbprint()));
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn key_and_certificate_must_be_there_and_belong_together() {
+    fn key_and_certificate_must_be_present_and_match() {
         let [one, two] = [0, 1].map(|_| String::from_utf8(Identity::new_operator_pem().unwrap().to_vec()).unwrap());
         let split = |pem: &str| {
             let at = pem.find("-----BEGIN CERT").unwrap();

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as nodes speak it: POST with Content-Length, never chunked, one answer a request.
+//! HTTP/1.1 as nodes use it: POST with Content-Length, never chunked, one answer for each request.
 
 use std::io::{Read, Write};
 
@@ -11,10 +11,12 @@ const HEAD_MAX: usize = 8 << 10;
 /// The most headers in it.
 const HEADERS_MAX: usize = 32;
 
-/// A status and the body that came with it, wiped on drop: it may hold a share.
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) body: Zeroizing<Vec<u8>>,
+/// The status and body of an answer. The body is wiped on drop, since it may contain a share.
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// At most as long as the request allowed.
+    pub body: Zeroizing<Vec<u8>>,
 }
 
 /// Sends `body` to `path` and reads the answer, of at most `limit` bytes.
@@ -28,10 +30,10 @@ pub(crate) fn post(
 ) -> Result<Reply, Error> {
     let length = body.len();
     let head = format!("POST {path} HTTP/1.1\r\nHost: vault\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n");
-    // Nodes answer 401 to a bearer they cannot use, so the header is there only when there is one.
+    // Nodes answer 401 to a bearer that they cannot use, so the header is sent only with one.
     let authorization: [&[u8]; 3] = bearer.map_or([b""; 3], |token| [b"Authorization: Bearer ", token, b"\r\n"]);
     let parts = [&[head.as_bytes()], &authorization[..], &[b"\r\n", body]].concat();
-    // Of its final size from the start: a buffer that grows leaves secrets behind where it was.
+    // Of its final size from the start: a buffer that grows leaves a copy of secrets behind.
     let mut request = Zeroizing::new(Vec::with_capacity(parts.iter().map(|part| part.len()).sum()));
     for part in parts {
         request.extend_from_slice(part);
@@ -41,7 +43,7 @@ pub(crate) fn post(
 }
 
 pub(crate) fn read_reply(stream: &mut impl Read, step: Step, limit: usize) -> Result<Reply, Error> {
-    // Wiped and never grown: a buffer that moves leaves its bytes behind.
+    // Wiped and never grown: a buffer that moves leaves a copy behind.
     let mut buffer = Zeroizing::new(vec![0_u8; HEAD_MAX + limit]);
     let mut filled = 0;
     let (status, start, length) = loop {
@@ -50,16 +52,16 @@ pub(crate) fn read_reply(stream: &mut impl Read, step: Step, limit: usize) -> Re
             break found;
         }
         if filled >= HEAD_MAX {
-            return Err(Error::Protocol(step, "head of the answer too long"));
+            return Err(Error::Protocol(step, "head of the answer longer than 8 KiB"));
         }
         filled += read_some(stream, step, buffer.get_mut(filled..).unwrap_or_default())?;
     };
     while filled < start + length {
         filled += read_some(stream, step, buffer.get_mut(filled..start + length).unwrap_or_default())?;
     }
-    // One request is out at a time: bytes after its answer are nobody's.
+    // Only one request is outstanding, so bytes after its answer belong to no request.
     if filled != start + length {
-        return Err(Error::Protocol(step, "bytes after the answer"));
+        return Err(Error::Protocol(step, "unexpected bytes after the answer"));
     }
     let body = Zeroizing::new(buffer.get(start..start + length).unwrap_or_default().to_vec());
     Ok(Reply { status, body })
@@ -74,7 +76,7 @@ fn read_some(stream: &mut impl Read, step: Step, buffer: &mut [u8]) -> Result<us
     }
 }
 
-/// Status, start of the body and its length, when the head is whole.
+/// Status, start of the body and its length; `None` while the head is incomplete.
 fn parse_head(bytes: &[u8], step: Step, limit: usize) -> Result<Option<(u16, usize, usize)>, Error> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
@@ -94,9 +96,9 @@ fn parse_head(bytes: &[u8], step: Step, limit: usize) -> Result<Option<(u16, usi
         [] if status == 204 => Some(0),
         _ => None,
     };
-    let length = length.ok_or(Error::Protocol(step, "answer without one Content-Length"))?;
+    let length = length.ok_or(Error::Protocol(step, "expected one Content-Length"))?;
     if length > limit {
-        return Err(Error::Protocol(step, "answer too long"));
+        return Err(Error::Protocol(step, "answer longer than the limit"));
     }
     Ok(Some((status, start, length)))
 }
@@ -112,28 +114,28 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_read_by_their_one_length() {
+    fn answers_need_exactly_one_length() {
         let ok = |status, body: &str| Ok((status, body.as_bytes().to_vec()));
         let err = |text: &str| Err(text.to_owned());
         let cases = [
             ("plain", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", ok(200, "{}")),
             ("case", "HTTP/1.1 503 X\r\ncontent-LENGTH: 0\r\n\r\n", ok(503, "")),
             ("204 alone", "HTTP/1.1 204 No Content\r\n\r\n", ok(204, "")),
-            ("no length", "HTTP/1.1 200 OK\r\n\r\n{}", err("request: answer without one Content-Length")),
+            ("no length", "HTTP/1.1 200 OK\r\n\r\n{}", err("request: expected one Content-Length")),
             (
                 "two lengths",
                 "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
-                err("request: answer without one Content-Length"),
+                err("request: expected one Content-Length"),
             ),
             (
                 "chunked",
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n{}",
                 err("request: answer with a transfer encoding"),
             ),
-            ("too long", "HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n", err("request: answer too long")),
-            ("negative", "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", err("request: answer without one Content-Length")),
+            ("too long", "HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n", err("request: answer longer than the limit")),
+            ("negative", "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", err("request: expected one Content-Length")),
             ("cut", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", err("request: connection: unexpected end of file")),
-            ("more", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{}", err("request: bytes after the answer")),
+            ("more", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{}", err("request: unexpected bytes after the answer")),
             ("not http", "SSH-2.0-x\r\n", err("request: answer is not HTTP")),
         ];
         for (name, bytes, want) in cases {
@@ -145,7 +147,7 @@ mod tests {
     fn endless_head_is_refused() {
         let mut bytes = b"HTTP/1.1 200 OK\r\nX: ".to_vec();
         bytes.resize(HEAD_MAX + 100, b'a');
-        assert_eq!(read(&bytes), Err("request: head of the answer too long".to_owned()));
+        assert_eq!(read(&bytes), Err("request: head of the answer longer than 8 KiB".to_owned()));
     }
 
     proptest! {

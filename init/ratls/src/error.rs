@@ -1,19 +1,17 @@
-//! Why a vault did not serve.
+//! Errors of a session with a node.
 
 use std::io;
 
-use crate::Refused;
-
-/// Where in the exchange it happened.
+/// The step of the exchange at which an error occurred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// TCP connection and TLS handshake.
     Handshake,
-    /// The node's evidence.
+    /// Challenge of the node and its evidence.
     Challenge,
-    /// Our evidence.
+    /// The client's evidence.
     Present,
-    /// A request.
+    /// A request of the key server's protocol.
     Request,
 }
 
@@ -28,47 +26,44 @@ impl std::fmt::Display for Step {
     }
 }
 
-/// What went wrong with one vault. Texts that came from the peer are not in it.
+/// Why a session failed. Messages contain no text of the peer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Our own key could not be made.
-    #[error("making the client key")]
+    /// Key generation or encoding failed.
+    #[error("generating the client key")]
     Identity,
-    /// The stream ended or broke.
+    /// The connection was closed or broke.
     #[error("{0}: connection: {1}")]
     Stream(Step, io::ErrorKind),
     /// The deadline of the step passed.
-    #[error("{0}: deadline")]
+    #[error("{0}: deadline passed")]
     Deadline(Step),
-    /// TLS.
+    /// TLS failed.
     #[error("tls")]
     Tls(#[source] rustls::Error),
-    /// An HTTP status that is no success.
+    /// The node answered with an HTTP status that is not a success.
     #[error("{0}: http status {1}")]
     Status(Step, u16),
-    /// The answer is not what belongs here.
+    /// The peer broke the protocol.
     #[error("{0}: {1}")]
     Protocol(Step, &'static str),
-    /// The node staples no collateral, or what is no collateral.
+    /// The node staples no collateral (`None`), or malformed collateral.
     #[error("challenge: collateral")]
     Collateral(#[source] Option<attest::CollateralError>),
-    /// The node is not believed.
-    #[error("challenge: node not believed")]
-    Node(#[from] attest::Refusal),
-    /// Our own quote could not be had.
+    /// Verification of the node's evidence failed.
+    #[error("challenge: node not verified")]
+    Node(#[from] attest::VerifyError),
+    /// The client's own quote could not be made.
     #[error("present: own quote: {0}")]
     OwnQuote(String),
-    /// The node says that our quote is not of this connection: status 403, and nothing else is.
-    #[error("present: our quote is not of this connection, says the node (http status 403)")]
+    /// Status 403, which nodes use only for a quote that was made for another connection.
+    #[error("present: http status 403: for the node, our quote was made for another connection")]
     EvidenceRefused,
-    /// The node does not take our evidence as it stands: status 400. No denial, since nobody looked at what is measured.
+    /// Status 400: the node could not use our evidence. It did not compare any measurement, so this is not a denial.
     #[error(
-        "present: our evidence is not taken (http status 400): the node's clock changed meanwhile, or it does not know this kind of quote"
+        "present: http status 400: the node cannot use our evidence; its clock changed meanwhile, or it does not support this kind of quote"
     )]
     EvidenceMalformed,
-    /// The vault refused the request.
-    #[error("request")]
-    Refused(#[source] Refused),
 }
 
 impl Error {

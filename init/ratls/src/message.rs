@@ -1,4 +1,4 @@
-//! The evidence exchange in JSON. Bytes are base64url without padding.
+//! Messages of the evidence exchange, in JSON. Bytes are base64url without padding.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,7 +16,7 @@ struct Challenge {
     context: String,
 }
 
-/// Shows our evidence.
+/// Presents the client's evidence.
 #[derive(Serialize)]
 struct Present<'a> {
     v: u8,
@@ -28,7 +28,7 @@ struct Present<'a> {
     quote_time: &'a str,
 }
 
-/// A node's evidence as it came. Unknown fields are ignored, as the protocol says.
+/// A node's answer to a challenge. Unknown fields are ignored, as the protocol demands.
 #[derive(Deserialize)]
 struct RawEvidence<'a> {
     v: u64,
@@ -44,16 +44,16 @@ struct RawEvidence<'a> {
     collateral: Option<&'a RawValue>,
 }
 
-/// What a node wants of us.
+/// The evidence that a node demands of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ClientEvidence {
-    /// Nothing: it saw no app UUID.
+    /// None: the client's certificate has no app UUID.
     None,
     /// A quote over this context.
     Required([u8; 32]),
 }
 
-/// A node's evidence, parsed and not yet believed.
+/// A node's evidence, parsed and not yet verified.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Evidence {
     pub(crate) quote: Vec<u8>,
@@ -80,34 +80,36 @@ fn base64(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Reads a node's answer to a challenge, strictly where the protocol decides anything.
+/// Parses a node's answer to a challenge. Every field that the client uses must be valid.
 pub(crate) fn evidence(body: &[u8]) -> Result<Evidence, Error> {
     let refused = |what| Error::Protocol(Step::Challenge, what);
-    let raw: RawEvidence<'_> = serde_json::from_slice(body).map_err(|_| refused("answer is no evidence"))?;
+    let raw: RawEvidence<'_> = serde_json::from_slice(body).map_err(|_| refused("answer is not evidence"))?;
     if raw.v != 2 {
-        return Err(refused("another version than 2"));
+        return Err(refused("expected version 2"));
     }
     if raw.mode != "challenge" {
-        return Err(refused("another mode than challenge"));
+        return Err(refused("expected mode challenge"));
     }
     if raw.tee != "sgx" {
-        return Err(refused("not an SGX node"));
+        return Err(refused("expected TEE sgx"));
     }
     if raw.gpu_evidence.is_some_and(|value| value.get() != "null") {
-        return Err(refused("GPU evidence from a vault"));
+        return Err(refused("unexpected GPU evidence"));
     }
     let quote = URL_SAFE_NO_PAD.decode(&raw.quote).map_err(|_| refused("quote is not base64url"))?;
     if quote.is_empty() {
         return Err(refused("empty quote"));
     }
     let client = match (raw.client_evidence, raw.client_context) {
-        (Some("required"), Some(context)) => ClientEvidence::Required(context_bytes(context).ok_or(refused("client context"))?),
+        (Some("required"), Some(context)) => {
+            ClientEvidence::Required(context_bytes(context).ok_or(refused("client context is not 32 bytes of base64url"))?)
+        }
         (Some("none") | None, _) => ClientEvidence::None,
-        _ => return Err(refused("client evidence")),
+        _ => return Err(refused("unknown demand for client evidence")),
     };
     Ok(Evidence {
         quote,
-        quote_time: QuoteTime::parse(raw.quote_time).ok_or(refused("quote time"))?,
+        quote_time: QuoteTime::parse(raw.quote_time).ok_or(refused("quote time is malformed"))?,
         client,
         collateral: raw.collateral.map(|value| value.get().as_bytes().to_vec()).filter(|json| json != b"null"),
     })
@@ -131,27 +133,27 @@ mod tests {
     }
 
     #[test]
-    fn good_evidence_is_read() {
+    fn good_evidence_is_parsed() {
         let read = answer(|_| ()).unwrap();
         assert_eq!((read.quote.as_slice(), read.client, read.collateral), (&[1, 2][..], ClientEvidence::Required([0; 32]), None));
     }
 
     #[test]
-    fn each_wrong_field_is_named() {
+    fn each_wrong_field_has_its_own_error() {
         type Change = fn(&mut serde_json::Value);
         let cases: [(&str, Change, &str); 12] = [
-            ("v1", |a| a["v"] = 1.into(), "another version than 2"),
-            ("deterministic", |a| a["mode"] = "deterministic".into(), "another mode than challenge"),
-            ("another tee", |a| a["tee"] = "tdx".into(), "not an SGX node"),
-            ("gpu", |a| a["gpu_evidence"] = "AA".into(), "GPU evidence from a vault"),
+            ("v1", |a| a["v"] = 1.into(), "expected version 2"),
+            ("deterministic", |a| a["mode"] = "deterministic".into(), "expected mode challenge"),
+            ("another tee", |a| a["tee"] = "tdx".into(), "expected TEE sgx"),
+            ("gpu", |a| a["gpu_evidence"] = "AA".into(), "unexpected GPU evidence"),
             ("empty quote", |a| a["quote"] = "".into(), "empty quote"),
             ("padded", |a| a["quote"] = "AQI=".into(), "quote is not base64url"),
-            ("short context", |a| a["client_context"] = "AAAA".into(), "client context"),
-            ("context missing", |a| a["client_context"] = serde_json::Value::Null, "client evidence"),
-            ("unknown demand", |a| a["client_evidence"] = "maybe".into(), "client evidence"),
-            ("time", |a| a["quote_time"] = "now".into(), "quote time"),
-            ("no quote", |a| drop(a.as_object_mut().unwrap().remove("quote")), "answer is no evidence"),
-            ("not an object", |a| *a = 3.into(), "answer is no evidence"),
+            ("short context", |a| a["client_context"] = "AAAA".into(), "client context is not 32 bytes of base64url"),
+            ("context missing", |a| a["client_context"] = serde_json::Value::Null, "unknown demand for client evidence"),
+            ("unknown demand", |a| a["client_evidence"] = "maybe".into(), "unknown demand for client evidence"),
+            ("time", |a| a["quote_time"] = "now".into(), "quote time is malformed"),
+            ("no quote", |a| drop(a.as_object_mut().unwrap().remove("quote")), "answer is not evidence"),
+            ("not an object", |a| *a = 3.into(), "answer is not evidence"),
         ];
         for (name, change, want) in cases {
             assert_eq!(answer(change), Err(format!("challenge: {want}")), "{name}");

@@ -1,12 +1,12 @@
-//! A byte stream whose every read and write ends by a deadline.
+//! Byte streams on which every read and write ends at a deadline.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-/// A connected stream that can be told how long it may block.
+/// A connected stream with a settable timeout.
 pub trait Transport: Read + Write + Send {
-    /// Bounds the next read and write.
+    /// Sets the timeout of the next read and of the next write.
     ///
     /// # Errors
     /// As setsockopt(2).
@@ -20,14 +20,16 @@ impl Transport for TcpStream {
     }
 }
 
-/// A transport with the deadline of the step it is in.
-pub(crate) struct Timed<T> {
-    pub(crate) inner: T,
-    pub(crate) deadline: Instant,
+/// A transport with a deadline for all reads and writes of a step.
+pub struct Timed<T> {
+    /// The stream.
+    pub inner: T,
+    /// When every read and write ends.
+    pub deadline: Instant,
 }
 
 impl<T: Transport> Timed<T> {
-    /// A peer that sends a byte now and then does not move the deadline.
+    /// Sets the timeout to the time left. A peer that sends single bytes does not extend the deadline.
     fn arm(&mut self) -> io::Result<()> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -37,7 +39,7 @@ impl<T: Transport> Timed<T> {
     }
 }
 
-/// Sockets say `EAGAIN` when their time is up.
+/// Translates the `EAGAIN` of a socket's timeout.
 fn timed_out(error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::WouldBlock { io::ErrorKind::TimedOut.into() } else { error }
 }

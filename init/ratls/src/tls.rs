@@ -1,4 +1,4 @@
-//! TLS 1.3 with stock rustls: what is left of the certificate when the quote is what proves the node.
+//! TLS 1.3 with rustls, and the checks of a node's certificate. The quote, not the certificate, proves the node.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, 
 use x509_cert::Certificate;
 use x509_cert::der::{Decode, Encode};
 
-use crate::{Error, Fleet, Identity};
+use crate::{Error, Identity, NodeCa};
 
-/// The platform's gateway splices on the first; nodes negotiate none.
+/// The platform's gateway routes by the first; nodes negotiate none.
 const ALPN: [&[u8]; 2] = [b"privasys-ratls/1", b"http/1.1"];
 /// Bytes of a P-256 SubjectPublicKeyInfo.
 const SPKI_P256_BYTES: usize = 91;
@@ -22,34 +22,34 @@ const SPKI_P256_PREFIX: [u8; 27] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03,
     0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
 ];
-/// Extensions that carry evidence, which in RA-TLS v2 no leaf does: a leaf with one is RA-TLS v1 or another protocol. Other
-/// extensions stay: nodes put hashes of their configuration under 1.3.6.1.4.1.65230.
+/// Extensions with evidence. RA-TLS v2 has none in certificates, so a leaf with one belongs to RA-TLS v1 or another protocol. Other
+/// extensions are accepted: nodes put hashes of their configuration under 1.3.6.1.4.1.65230.
 const EVIDENCE_OIDS: [&str; 6] = [
     "1.2.840.113741.1.13.1.0",  // SGX quote
     "1.2.840.113741.1.5.5.1.6", // TDX quote
-    "1.2.840.113741.1337.6",    // SGX quote, Gramine's
-    "1.2.840.113741.1337.7",    // SGX quote, others'
+    "1.2.840.113741.1337.6",    // SGX quote, Gramine
+    "1.2.840.113741.1337.7",    // SGX quote, interoperable RA-TLS
     "2.23.133.5.4.2",           // TCG DICE endorsements
     "2.23.133.5.4.9",           // TCG DICE conceptual message wrapper
 ];
 
-/// The configuration of every connection with `identity`, to nodes of `fleet`.
-pub(crate) fn config(identity: &Identity, fleet: &Fleet) -> Result<Arc<ClientConfig>, Error> {
+/// The TLS configuration for `identity`, to nodes of `node_ca`.
+pub(crate) fn config(identity: &Identity, node_ca: &NodeCa) -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(Error::Tls)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(LeafOnly { provider, fleet: fleet.clone() }))
+        .with_custom_certificate_verifier(Arc::new(LeafOnly { provider, node_ca: node_ca.clone() }))
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&identity.certified))));
     config.alpn_protocols = ALPN.iter().map(|name| name.to_vec()).collect();
-    // Each connection is attested by itself: nothing of one may open another.
+    // Each connection is attested separately, so no connection may resume another.
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
     Ok(Arc::new(config))
 }
 
-/// The DER SubjectPublicKeyInfo of a leaf, which must be P-256; a leaf with evidence in it is refused.
+/// The DER SubjectPublicKeyInfo of a leaf, which must be P-256.
 pub(crate) fn p256_spki(leaf: &CertificateDer<'_>) -> Result<Vec<u8>, LeafError> {
     let certificate = Certificate::from_der(leaf).map_err(|_| LeafError::Unreadable)?;
     let fields = certificate.tbs_certificate();
@@ -60,25 +60,25 @@ pub(crate) fn p256_spki(leaf: &CertificateDer<'_>) -> Result<Vec<u8>, LeafError>
     Ok(spki)
 }
 
-/// Why a node's leaf is refused.
+/// The rule that a node's leaf breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LeafError {
-    #[error("leaf unreadable")]
+    #[error("leaf is not an X.509 certificate")]
     Unreadable,
     #[error("leaf key is not P-256")]
     Key,
-    #[error("evidence in the leaf (RA-TLS v1)")]
+    #[error("leaf contains evidence, as in RA-TLS v1")]
     Evidence,
-    #[error("leaf is not of the fleet")]
-    Fleet,
+    #[error("leaf is not issued by the node CA")]
+    NodeCa,
 }
 
-/// Accepts any self-standing P-256 leaf without evidence in it: the quote that follows is what proves the node, and rustls
-/// still demands that the peer holds the leaf's key (CertificateVerify).
+/// Accepts any P-256 leaf without evidence in it, and with a node CA, only leaves of it. The quote in the next step proves the node;
+/// rustls checks that the peer has the leaf's key (CertificateVerify).
 #[derive(Debug)]
 struct LeafOnly {
     provider: Arc<CryptoProvider>,
-    fleet: Fleet,
+    node_ca: NodeCa,
 }
 
 impl ServerCertVerifier for LeafOnly {
@@ -93,8 +93,8 @@ impl ServerCertVerifier for LeafOnly {
         let refused = |e: LeafError| rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(e))));
         p256_spki(leaf).map_err(refused)?;
         no_evidence(leaf).map_err(refused)?;
-        if !self.fleet.admits(leaf, intermediates, now) {
-            return Err(refused(LeafError::Fleet));
+        if !self.node_ca.admits(leaf, intermediates, now) {
+            return Err(refused(LeafError::NodeCa));
         }
         Ok(ServerCertVerified::assertion())
     }
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn only_p256_leaves_have_a_key_for_us() {
+    fn only_p256_leaves_are_accepted() {
         let spki = p256_spki(&leaf(&PKCS_ECDSA_P256_SHA256, None)).unwrap();
         assert_eq!((spki.len(), &spki[..2]), (91, &[0x30, 0x59][..]));
         assert_eq!(p256_spki(&leaf(&PKCS_ECDSA_P384_SHA384, None)), Err(LeafError::Key));

@@ -1,4 +1,4 @@
-//! The verdict on a quote: every check in its order, and the evidence that is left when all of them held.
+//! Verification of a quote: all checks in their order, and the appraisal that results when all of them pass.
 
 use dcap_qvl::quote::{Quote, Report};
 use dcap_qvl::tcb_info::TcbInfo;
@@ -11,30 +11,30 @@ use x509_cert::der::{DateTime, Decode};
 use crate::chain::{self, Link};
 use crate::checks::Checks;
 use crate::diagnosis::Refused;
-use crate::policy::{Anchor, Floors, PlatformProperty, Policy, TcbDemand, TcbStatus};
-use crate::refusal::{Dated, Document, Refusal, Role};
-use crate::{Collateral, Frame, FrameError, TcbRefusal, Tee, domain, enclave, hex, signature};
+use crate::error::{Document, Role, Validity, VerifyError};
+use crate::policy::{Anchor, Floors, PlatformProperty, Policy, TcbDemand, TcbStatus, acceptable};
+use crate::{Collateral, QuoteHeader, QuoteHeaderError, TcbShortfall, Tee, hex, sgx, signature, td};
 
 /// What is known of a platform's TCB.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tcb {
-    /// Collateral says.
+    /// What the collateral says.
     Assessed {
-        /// Platform, module and quoting enclave converged.
+        /// Status of platform, TDX module and quoting enclave together.
         status: TcbStatus,
         /// Intel's advisories that apply.
         advisories: Vec<String>,
         /// The lower `tcbEvaluationDataNumber` of the two documents.
         evaluation: u32,
     },
-    /// Policy did not ask: nothing is known of revocation or TCB.
+    /// Policy demands signatures only: nothing is known of revocation or TCB.
     Unknown,
 }
 
 /// The platform that made a quote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Platform {
-    /// What tells it from another: platform instance id where the PCK has one, else the PPID; 16 bytes.
+    /// Identifies the platform: the platform instance id where the PCK leaf has one, else the PPID; 16 bytes.
     pub id: Vec<u8>,
     /// Family, model, stepping, platform type, custom SKU.
     pub fmspc: [u8; 6],
@@ -43,17 +43,18 @@ pub struct Platform {
     pub(crate) cached_keys: Option<bool>,
 }
 
-/// A genuine quote of an acceptable platform, enclave or domain, under one anchor, at one time. Only [`verify`] makes one.
+/// The result of verification: a genuine quote of an accepted platform and of an accepted enclave or trust domain. Only [`verify`]
+/// makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Evidence {
+pub struct Appraisal {
     pub(crate) report: Report,
     pub(crate) tcb: Tcb,
     pub(crate) platform: Platform,
     pub(crate) valid: (u64, u64),
 }
 
-impl Evidence {
-    /// The 64 bytes that whoever asked for the quote chose.
+impl Appraisal {
+    /// The 64 bytes that the requester of the quote chose.
     #[must_use]
     pub fn report_data(&self) -> &[u8; 64] {
         match &self.report {
@@ -83,13 +84,13 @@ impl Evidence {
     }
 }
 
-/// Verifies a quote at `now` (Unix seconds): that it is one, that it is genuine under `anchor`, that `policy` accepts platform and
-/// enclave or domain. What the quote was made *for* is the caller's to compare ([`Evidence::report_data`]).
+/// Verifies a quote at `now` (Unix seconds): its format, that it is genuine under `anchor`, and that `policy` accepts its platform and
+/// its enclave or trust domain. The caller compares what the quote was made for ([`Appraisal::report_data`]).
 ///
-/// `collateral` is looked at only where policy demands TCB statuses.
+/// `collateral` is used only if policy demands TCB statuses.
 ///
 /// # Errors
-/// The first [`Refusal`].
+/// [`VerifyError`] of the first rule that does not hold.
 pub fn verify(
     quote: &[u8],
     collateral: Option<&Collateral>,
@@ -97,12 +98,12 @@ pub fn verify(
     policy: &Policy,
     now: u64,
     checks: &mut Checks,
-) -> Result<Evidence, Refusal> {
-    let frame = Frame::parse(quote)?;
-    let parsed = Quote::parse(frame.bytes()).map_err(|_| FrameError::Short)?;
-    let signatures = frame.signatures().ok_or(FrameError::Short)?;
+) -> Result<Appraisal, VerifyError> {
+    let header = QuoteHeader::parse(quote)?;
+    let parsed = Quote::parse(header.bytes()).map_err(|_| QuoteHeaderError::Short)?;
+    let signatures = header.signatures().ok_or(QuoteHeaderError::Short)?;
     checks.passed("quote format", || {
-        format!("version {}, {:?}, {} bytes", parsed.header.version, frame.tee(), frame.bytes().len())
+        format!("version {}, {:?}, {} bytes", parsed.header.version, header.tee(), header.bytes().len())
     });
     let pck = chain::pck(signatures.chain, &anchor.0)?;
     checks.passed("anchor", || "the PCK chain ends in the anchor".to_owned());
@@ -111,27 +112,27 @@ pub fn verify(
         names.collect::<Vec<_>>().join(" < ")
     });
     let evidence = match &policy.tcb {
-        TcbDemand::Signature => signature::verify(&frame, &signatures, &parsed, &pck, policy, now, checks)?,
+        TcbDemand::Signature => signature::verify(&header, &signatures, &parsed, &pck, policy, now, checks)?,
         TcbDemand::Statuses(statuses) => {
-            let collateral = collateral.ok_or(Refusal::NoCollateral)?;
-            let claims = with_collateral(&frame, &pck, collateral, anchor, now, checks)?;
+            let collateral = collateral.ok_or(VerifyError::NoCollateral)?;
+            let claims = with_collateral(&header, &pck, collateral, anchor, now, checks)?;
             assess(&claims, collateral, statuses, &policy.floors, now, checks)?
         }
     };
     check_platform(&evidence.platform, policy, checks)?;
     match &evidence.report {
-        Report::SgxEnclave(report) => enclave::check(report, &policy.enclave, checks)?,
-        report @ (Report::TD10(_) | Report::TD15(_) | Report::TD15Ex(_)) => domain::check(report, &policy.domain, checks)?,
+        Report::SgxEnclave(report) => sgx::check(report, &policy.sgx, checks)?,
+        report @ (Report::TD10(_) | Report::TD15(_) | Report::TD15Ex(_)) => td::check(report, &policy.td, checks)?,
     }
     Ok(evidence)
 }
 
-/// The earliest time, Unix seconds, at which everything that speaks for a quote can be valid: when the last of it was issued.
-/// Unverified: [`verify`] at that time is what makes it true. `None` when something of it cannot be read.
+/// The earliest time, Unix seconds, at which the quote's certificates and collateral can all be valid: when the last of them was issued.
+/// The dates are not verified; call [`verify`] at that time. `None` when a part cannot be parsed.
 #[must_use]
 pub fn earliest(quote: &[u8], collateral: Option<&Collateral>, anchor: &Anchor) -> Option<u64> {
-    let frame = Frame::parse(quote).ok()?;
-    let mut links = chain::pck(frame.signatures()?.chain, &anchor.0).ok()?;
+    let header = QuoteHeader::parse(quote).ok()?;
+    let mut links = chain::pck(header.signatures()?.chain, &anchor.0).ok()?;
     let mut issued = 0;
     if let Some(collateral) = collateral {
         issued = collateral.issued()?;
@@ -141,15 +142,15 @@ pub fn earliest(quote: &[u8], collateral: Option<&Collateral>, anchor: &Anchor) 
     links.iter().map(|link| link.window().0).chain(std::iter::once(issued)).max()
 }
 
-/// dcap-qvl's part: signatures, chains, lists, windows, TCB levels.
+/// Runs dcap-qvl, which checks signatures, chains, revocation lists, validity periods and TCB levels.
 fn with_collateral(
-    frame: &Frame<'_>,
+    header: &QuoteHeader<'_>,
     pck: &[Link],
     collateral: &Collateral,
     anchor: &Anchor,
     now: u64,
     checks: &mut Checks,
-) -> Result<QuoteClaims, Refusal> {
+) -> Result<QuoteClaims, VerifyError> {
     let of = |pem: &str, role: Role| chain::signer(pem.as_bytes(), role, &anchor.0);
     let info_chain = of(&collateral.0.tcb_info_issuer_chain, Role::TcbInfoSigner)?;
     let identity_chain = of(&collateral.0.qe_identity_issuer_chain, Role::QeIdentitySigner)?;
@@ -157,11 +158,11 @@ fn with_collateral(
     let signatures =
         [(&collateral.0.tcb_info_signature, Document::TcbInfo), (&collateral.0.qe_identity_signature, Document::QeIdentity)];
     if let Some((_, document)) = signatures.into_iter().find(|(signature, _)| signature.len() != 64) {
-        return Err(Refusal::DocumentSignature(document));
+        return Err(VerifyError::DocumentSignature(document));
     }
-    check_kinds(frame.tee(), collateral)?;
+    check_kinds(header.tee(), collateral)?;
     let verifier = QuoteVerifier::new(anchor.0.clone());
-    let outcome = verifier.verify_with_policy(frame.bytes(), collateral.0.clone(), now, &QuotePolicy::claims_only(now));
+    let outcome = verifier.verify_with_policy(header.bytes(), collateral.0.clone(), now, &QuotePolicy::claims_only(now));
     let claims = outcome.map_err(|error| {
         let refused = Refused { collateral, pck, signers: [&info_chain, &identity_chain], now };
         refused.because(&format!("{error:#}"))
@@ -179,11 +180,11 @@ fn with_collateral(
     Ok(claims)
 }
 
-/// That the documents are for this kind of machine; dcap-qvl says it only after their signatures.
-fn check_kinds(tee: Tee, collateral: &Collateral) -> Result<(), Refusal> {
+/// Checks that the documents are for this TEE. dcap-qvl checks it too, but only after the signatures.
+fn check_kinds(tee: Tee, collateral: &Collateral) -> Result<(), VerifyError> {
     #[derive(serde::Deserialize)]
     struct Kind {
-        /// The second version, which Intel no longer serves, has none.
+        /// Absent in version 2, which Intel no longer serves.
         id: Option<String>,
         version: u64,
     }
@@ -194,20 +195,20 @@ fn check_kinds(tee: Tee, collateral: &Collateral) -> Result<(), Refusal> {
     let documents =
         [(Document::TcbInfo, &collateral.0.tcb_info, info), (Document::QeIdentity, &collateral.0.qe_identity, identity)];
     for (document, text, id) in documents {
-        let kind: Kind = serde_json::from_str(text).map_err(|_| Refusal::DocumentMalformed(document))?;
+        let kind: Kind = serde_json::from_str(text).map_err(|_| VerifyError::DocumentMalformed(document))?;
         let is_known = match document {
             Document::TcbInfo => kind.version == 3,
-            // Intel announced a third version; what it changes is read by its signed text.
+            // Intel announced version 3.
             Document::QeIdentity => kind.version == 2 || kind.version == 3,
         };
         if kind.id.as_deref() != Some(id) || !is_known {
-            return Err(Refusal::DocumentKind(document));
+            return Err(VerifyError::DocumentKind(document));
         }
     }
     Ok(())
 }
 
-/// What dcap-qvl takes as it comes: status, PCE, dates that begin in the future, rollback, advisories.
+/// Checks what dcap-qvl only reports: status, PCE, start of validity, rollback, advisories.
 fn assess(
     claims: &QuoteClaims,
     collateral: &Collateral,
@@ -215,20 +216,21 @@ fn assess(
     floors: &Floors,
     now: u64,
     checks: &mut Checks,
-) -> Result<Evidence, Refusal> {
-    // The text was verified; it parses again as it did then.
-    let info: TcbInfo = serde_json::from_str(&collateral.0.tcb_info).map_err(|_| Refusal::Pce)?;
-    let pce_id = <[u8; 2]>::try_from(claims.platform.pck.pce_id.as_slice()).map(u16::from_be_bytes).map_err(|_| Refusal::Pce)?;
+) -> Result<Appraisal, VerifyError> {
+    // dcap-qvl verified and parsed the same text before.
+    let info: TcbInfo = serde_json::from_str(&collateral.0.tcb_info).map_err(|_| VerifyError::Pce)?;
+    let pce_id =
+        <[u8; 2]>::try_from(claims.platform.pck.pce_id.as_slice()).map(u16::from_be_bytes).map_err(|_| VerifyError::Pce)?;
     if u16::from_str_radix(&info.pce_id, 16) != Ok(pce_id) {
-        return Err(Refusal::Pce);
+        return Err(VerifyError::Pce);
     }
     checks.passed("PCE", || format!("{pce_id:04x}"));
     let valid @ (from, until) = window(claims);
     if now < from {
-        return Err(Refusal::Future(Dated::Collateral));
+        return Err(VerifyError::Future(Validity::Collateral));
     }
     if now > until {
-        return Err(Refusal::Expired(Dated::Collateral));
+        return Err(VerifyError::Expired(Validity::Collateral));
     }
     let evaluation = claims.tcb.eval_data_number.min(claims.qe.tcb_eval_data_number);
     let floored = [
@@ -238,22 +240,22 @@ fn assess(
     ];
     for (value, floor, what) in floored {
         if value < floor {
-            return Err(Refusal::Floor(what));
+            return Err(VerifyError::Floor(what));
         }
         checks.passed(what, || format!("{value} is not below {floor}"));
     }
-    let status = claims.tcb.status;
-    if status == TcbStatus::Revoked || !statuses.contains(&status) {
-        return Err(Refusal::TcbStatus(TcbRefusal::of(claims, &info, statuses)));
+    let status = acceptable(claims.tcb.status).ok_or(VerifyError::TcbRevoked)?;
+    if !statuses.contains(&status) {
+        return Err(VerifyError::TcbStatus(TcbShortfall::of(status, claims, &info, statuses)));
     }
     checks.passed("TCB status", || format!("{status} is accepted"));
     let advisories = &claims.tcb.advisory_ids;
     if advisories.iter().any(|advisory| floors.advisories_denied.contains(advisory)) {
-        return Err(Refusal::Advisory);
+        return Err(VerifyError::Advisory);
     }
     checks.passed("advisories", || format!("[{}]: none of {} denied", advisories.join(" "), floors.advisories_denied.len()));
     let pck = &claims.platform.pck;
-    Ok(Evidence {
+    Ok(Appraisal {
         report: claims.report.clone(),
         tcb: Tcb::Assessed { status, advisories: advisories.clone(), evaluation },
         platform: Platform {
@@ -267,7 +269,7 @@ fn assess(
     })
 }
 
-/// The security versions of a trust domain's module; an enclave has none.
+/// TEE_TCB_SVN of a trust domain; an enclave has none.
 pub(crate) fn tee_tcb_svn(report: &Report) -> Option<&[u8; 16]> {
     match report {
         Report::SgxEnclave(_) => None,
@@ -277,22 +279,22 @@ pub(crate) fn tee_tcb_svn(report: &Report) -> Option<&[u8; 16]> {
     }
 }
 
-/// When every part is valid: after the last was issued, until before the first expires. A list is no longer good in the very second
-/// of its next update (webpki), a document still is (dcap-qvl); here all are like lists.
+/// The period in which every part is valid: from when the last was issued until before the first expires. In the second of its next
+/// update, a list is expired for webpki and a document still valid for dcap-qvl; here both are expired.
 fn window(claims: &QuoteClaims) -> (u64, u64) {
     let from = claims.latest_issue_date.max(claims.qe_iden_latest_issue_date);
     (from, claims.earliest_expiration_date.min(claims.qe_iden_earliest_expiration_date).saturating_sub(1))
 }
 
-fn check_platform(platform: &Platform, policy: &Policy, checks: &mut Checks) -> Result<(), Refusal> {
+fn check_platform(platform: &Platform, policy: &Policy, checks: &mut Checks) -> Result<(), VerifyError> {
     let properties = [
         (PlatformProperty::Smt, platform.smt, "hyperthreading is on"),
-        (PlatformProperty::Dynamic, platform.dynamic, "packages can be added"),
+        (PlatformProperty::Dynamic, platform.dynamic, "packages can be added later"),
         (PlatformProperty::CachedKeys, platform.cached_keys, "root keys are kept by the registration service"),
     ];
     for (property, has, what) in properties {
         if has == Some(true) && policy.floors.platforms_denied.contains(&property) {
-            return Err(Refusal::Platform(what));
+            return Err(VerifyError::Platform(what));
         }
     }
     checks.passed("platform properties", || {
@@ -300,11 +302,11 @@ fn check_platform(platform: &Platform, policy: &Policy, checks: &mut Checks) -> 
         format!("[{}]: {} denied", said.join(", "), policy.floors.platforms_denied.len())
     });
     if policy.platforms.is_empty() {
-        checks.skipped("platform", || format!("{}: not compared, none given", hex(&platform.id)));
+        checks.skipped("platform", || format!("{}: not compared: policy gives no value", hex(&platform.id)));
     } else if policy.platforms.contains(&platform.id) {
         checks.passed("platform", || hex(&platform.id));
     } else {
-        return Err(Refusal::PlatformPin);
+        return Err(VerifyError::PlatformId(platform.id.clone()));
     }
     Ok(())
 }

@@ -1,62 +1,69 @@
-//! Collateral from a cache that speaks Intel's PCS v4 paths, over any stream. All of it is Intel-signed, so nothing here is trusted.
+//! Client of a PCCS, a cache of collateral with the paths of Intel's PCS v4, over any stream. Collateral is signed by Intel, so neither
+//! the cache nor the connection is trusted.
 //!
 //! Source: Intel PCCS design guide, revision 3.22, section 4; the paths of api.trustedservices.intel.com, version 4.
 
 use std::io::{self, Read, Write};
 use std::time::Instant;
 
-use attest::{Claimed, Collateral, CollateralError, PcsParts, Tee};
+use attest::{ClaimedPlatform, Collateral, CollateralError, PcsParts, Tee};
 
-use crate::transport::{Timed, Transport};
+use ratls::{Timed, Transport};
+
+#[cfg(fuzzing)]
+pub mod fuzzing;
+mod unverified_tls;
+
+pub use unverified_tls::UnverifiedTls;
 
 /// The longest answer, in bytes, head included: TCB info is about 20 KiB.
 const ANSWER_MAX: usize = 160 << 10;
 /// The most headers in it.
 const HEADERS_MAX: usize = 48;
 
-/// A cache of collateral.
+/// The address of a cache.
 #[derive(Debug, Clone)]
 pub struct Pccs {
     host: String,
 }
 
-/// Why a cache gave no collateral. Nothing that it said is in it.
+/// Why a cache gave no collateral. Messages contain no text of the cache.
 #[derive(Debug, thiserror::Error)]
 pub enum PccsError {
-    /// It could not be reached, or went silent.
+    /// The connection failed or timed out.
     #[error("{0}: {1}")]
     Stream(&'static str, std::io::ErrorKind),
-    /// It does not have it, or is broken.
+    /// The cache answered with another status than 200.
     #[error("{0}: http status {1}")]
     Status(&'static str, u16),
-    /// An answer that is not one.
+    /// The answer is malformed.
     #[error("{0}: {1}")]
     Answer(&'static str, &'static str),
-    /// What it gave is not collateral.
+    /// The answers together are not collateral.
     #[error(transparent)]
     Collateral(#[from] CollateralError),
 }
 
-/// An answer: the chain from the header that was asked for, decoded, and the body.
+/// An answer: the decoded chain of the requested header, and the body.
 pub(crate) struct Served {
     chain: String,
     body: Vec<u8>,
 }
 
 impl Pccs {
-    /// One that calls itself `host`: name or address, and port.
+    /// A cache at `host`, the value of the Host header: name or address, and port.
     #[must_use]
     pub fn at(host: impl Into<String>) -> Self {
         Self { host: host.into() }
     }
 
-    /// Fetches everything that a quote of this platform needs, each part over a stream that `connect` makes until `deadline`.
+    /// Fetches the collateral for a platform until `deadline`. `connect` opens a stream for each part.
     ///
     /// # Errors
-    /// [`PccsError`] names the first part that did not come.
+    /// [`PccsError`] names the first part that could not be fetched.
     pub fn fetch<T: Transport>(
         &self,
-        claimed: &Claimed,
+        claimed: &ClaimedPlatform,
         connect: impl Fn(Instant) -> io::Result<T>,
         deadline: Instant,
     ) -> Result<Collateral, PccsError> {
@@ -94,14 +101,14 @@ impl Pccs {
     ) -> Result<Served, PccsError> {
         let failed = |error: io::Error| PccsError::Stream(part, error.kind());
         let mut stream = Timed { inner: connect(deadline).map_err(failed)?, deadline };
-        // HTTP/1.0: the answer ends where the connection does, and comes in one piece.
+        // HTTP/1.0: the answer ends with the connection and is not chunked.
         let request = format!("GET {path} HTTP/1.0\r\nHost: {}\r\nAccept: */*\r\n\r\n", self.host);
         stream.write_all(request.as_bytes()).map_err(failed)?;
         let mut answer = Vec::new();
         let limit = u64::try_from(ANSWER_MAX).unwrap_or(u64::MAX);
         (&mut stream).take(limit + 1).read_to_end(&mut answer).map_err(failed)?;
         if answer.len() > ANSWER_MAX {
-            return Err(PccsError::Answer(part, "answer too long"));
+            return Err(PccsError::Answer(part, "answer longer than 160 KiB"));
         }
         served(part, &answer, chain)
     }
@@ -124,17 +131,17 @@ pub(crate) fn served(part: &'static str, answer: &[u8], chain: &[&str]) -> Resul
     let body = answer.get(start..).unwrap_or_default();
     let length = named("content-length").map(|header| std::str::from_utf8(header.value).ok().and_then(|text| text.parse().ok()));
     if length.is_some_and(|length| length != Some(body.len())) {
-        return Err(PccsError::Answer(part, "answer of another length than it says"));
+        return Err(PccsError::Answer(part, "answer has another length than its Content-Length"));
     }
     let chain = match chain.iter().find_map(|name| named(name)) {
-        Some(header) => url_decoded(header.value).ok_or(PccsError::Answer(part, "issuer chain unreadable"))?,
+        Some(header) => url_decoded(header.value).ok_or(PccsError::Answer(part, "issuer chain malformed"))?,
         None if chain.is_empty() => String::new(),
         None => return Err(PccsError::Answer(part, "answer without an issuer chain")),
     };
     Ok(Served { chain, body: body.to_vec() })
 }
 
-/// Undoes percent encoding (RFC 3986); the chains are PEM.
+/// Decodes percent encoding (RFC 3986) of a PEM chain.
 fn url_decoded(text: &[u8]) -> Option<String> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
     let mut bytes = text.iter().copied();
@@ -164,13 +171,13 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_taken_whole_or_not_at_all() {
+    fn incomplete_answers_are_refused() {
         let cases = [
             ("HTTP/1.1 200 OK\r\nX-Chain: a%20b\r\n\r\nbody", Ok(("a b", "body"))),
             ("HTTP/1.1 200 OK\r\nX-Chain: a\r\nContent-Length: 4\r\n\r\nbody", Ok(("a", "body"))),
             (
                 "HTTP/1.1 200 OK\r\nX-Chain: a\r\nContent-Length: 5\r\n\r\nbody",
-                Err("part: answer of another length than it says"),
+                Err("part: answer has another length than its Content-Length"),
             ),
             ("HTTP/1.1 200 OK\r\n\r\nbody", Err("part: answer without an issuer chain")),
             ("HTTP/1.1 404 Not Found\r\n\r\n", Err("part: http status 404")),

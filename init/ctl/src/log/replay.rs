@@ -1,4 +1,4 @@
-//! Whether logs explain registers: each that is compared, and none of theirs left out but by name.
+//! Comparison of replayed logs with registers.
 
 use eventlog::register::Hash;
 use serde_json::{Value, json};
@@ -7,51 +7,51 @@ use super::Held;
 use super::logs::{Logs, Told, Vouched};
 use super::register::Register;
 
-/// Extended by the kernel's integrity measurement architecture, which has a log of its own.
+/// The register of the kernel's Integrity Measurement Architecture, which has its own log.
 const IMA: Register = Register::Pcr(10);
 
-/// What the logs are held against.
+/// The values with which logs are compared.
 pub(super) struct Asked<'a> {
-    /// As a quote and a TPM have them.
+    /// Registers of a quote and a TPM.
     pub(super) registers: Vec<Held>,
-    /// Only these RTMRs; all, if none is named.
+    /// RTMRs to compare; empty: all.
     pub(super) rtmrs: &'a [u32],
-    /// Only these PCRs; all, if none is named.
+    /// PCRs to compare; empty: all.
     pub(super) only_pcrs: &'a [u32],
-    /// What firmware must have measured.
+    /// The command line that firmware must have measured.
     pub(super) command_line: Option<&'a str>,
 }
 
-/// One register, in one hash function.
+/// One register and hash function.
 struct Compared {
     register: Register,
     hash: Hash,
     value: Vec<u8>,
     replayed: Option<Vec<u8>>,
-    /// Whether the logs have an event of it.
+    /// Whether the logs contain an event of the register.
     has_events: bool,
 }
 
-/// What came of it.
-pub(super) struct Verdict {
+/// The result of a replay.
+pub(super) struct ReplayResult {
     compared: Vec<Compared>,
-    /// Registers that the logs extend and nothing was held against: nobody vouches for those events.
+    /// Registers that the logs extend and that were not compared: nothing proves their events.
     uncompared: Vec<Register>,
-    /// Registers that were left out on purpose.
+    /// Registers that were excluded by an option.
     left_out: Vec<Register>,
     lies: Vec<String>,
-    /// Whether any event of the logs was measured at all.
+    /// Whether the logs contain any measured event.
     has_events: bool,
     boots: usize,
     command_line: CommandLine,
 }
 
-/// Whether firmware measured the command line that was named.
+/// Whether firmware measured the given command line.
 #[derive(Clone, Copy)]
 enum CommandLine {
     NotAsked,
     NotMeasured,
-    /// And who did.
+    /// The component that measured it.
     Measured(&'static str),
 }
 
@@ -81,7 +81,7 @@ impl Compared {
     }
 }
 
-impl Verdict {
+impl ReplayResult {
     pub(super) fn of(logs: &Logs, asked: &Asked<'_>) -> Self {
         let without_log = |register: Register| register == IMA && !logs.has(IMA);
         let compared: Vec<Compared> = (asked.registers.iter())
@@ -97,7 +97,7 @@ impl Verdict {
                 }
             })
             .collect();
-        // What only SHA-1 vouches for, nobody vouches for.
+        // SHA-1 proves nothing.
         let is_vouched_for = |register, hash| {
             compared.iter().any(|one| one.register == register && one.hash == hash && one.hash != Hash::Sha1 && one.agrees())
         };
@@ -128,14 +128,14 @@ impl Verdict {
         }
     }
 
-    /// Whether the logs explain the registers.
+    /// Whether the logs explain all compared registers.
     fn replays(&self) -> bool {
         let agree = !self.compared.is_empty() && self.compared.iter().all(Compared::agrees);
-        // Registers of zeros agree with a log that is empty; it explains nothing.
+        // An empty log agrees with registers of zeros and proves nothing.
         agree && self.has_events && self.uncompared.is_empty() && self.lies.is_empty() && self.boots <= 1
     }
 
-    /// Whether that, and the command line was measured if anybody asked.
+    /// Whether the logs replay and, if requested, the command line was measured.
     pub(super) fn is_good(&self) -> bool {
         self.replays() && !matches!(self.command_line, CommandLine::NotMeasured)
     }
@@ -153,7 +153,7 @@ impl Verdict {
             CommandLine::Measured(by) => Some(format!("ok    the command line was measured by {by}")),
         };
         let empty = (!self.has_events).then(|| "WRONG the logs have no event that was measured".to_owned());
-        let verdict = match (self.replays(), self.is_good()) {
+        let result = match (self.replays(), self.is_good()) {
             (true, true) => "the logs replay",
             (true, false) => "the logs replay, WITHOUT that command line",
             (false, _) => "the logs do NOT replay",
@@ -164,7 +164,7 @@ impl Verdict {
             .chain(boots)
             .chain(empty)
             .chain(command_line)
-            .chain([verdict.to_owned()])
+            .chain([result.to_owned()])
             .collect()
     }
 

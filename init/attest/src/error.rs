@@ -1,8 +1,8 @@
-//! Why a quote is not believed: one kind a rule, in words of our own. Nothing that a peer sent is quoted.
+//! Errors of verification, one variant for each rule. Their messages contain no text that a peer sent, only verified or fixed-format values.
 
-use crate::{FrameError, TcbRefusal, TcbStatus};
+use crate::{QuoteHeaderError, TcbShortfall, TcbStatus, hex};
 
-/// Whose certificate.
+/// The place of a certificate in its chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// The platform's own, which signs the quoting enclave's report.
@@ -17,12 +17,12 @@ pub enum Role {
     Root,
 }
 
-/// Whose revocation list.
+/// The issuer of a revocation list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Crl {
-    /// The root's.
+    /// The root.
     Root,
-    /// The PCK authority's.
+    /// The PCK authority.
     Pck,
 }
 
@@ -31,52 +31,52 @@ pub enum Crl {
 pub enum Document {
     /// TCB levels of a platform.
     TcbInfo,
-    /// What the quoting enclave must be.
+    /// Properties of Intel's quoting enclave.
     QeIdentity,
 }
 
-/// What has a window of time.
+/// An object with a validity period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dated {
+pub enum Validity {
     /// A certificate.
     Certificate(Role),
     /// A revocation list.
     Crl(Crl),
     /// A document of the collateral.
     Document(Document),
-    /// Something of the collateral.
+    /// Any part of the collateral.
     Collateral,
 }
 
-/// Why a quote is not believed.
+/// The rule that a quote breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum VerifyError {
     /// The bytes are not a quote.
     #[error("quote")]
-    Frame(#[from] FrameError),
-    /// A quote of another kind of machine than is asked for.
-    #[error("quote is not an SGX enclave's")]
+    QuoteHeader(#[from] QuoteHeaderError),
+    /// The quote is of another TEE.
+    #[error("expected a quote of an SGX enclave, got one of another TEE")]
     NotSgx,
-    /// A quote of another kind of machine than is asked for.
-    #[error("quote is not a TDX domain's")]
+    /// The quote is of another TEE.
+    #[error("expected a quote of a trust domain, got one of another TEE")]
     NotTdx,
     /// The chain ends in another root than the anchor.
-    #[error("chain ends in another root")]
+    #[error("chain ends in another root than the anchor")]
     Anchor,
-    /// The anchor is no certificate that can be one.
-    #[error("anchor unusable")]
+    /// dcap-qvl cannot use the anchor.
+    #[error("anchor: not a certificate of a root CA")]
     AnchorUnusable,
-    /// A chain has not the certificates that Intel's have, in that order.
-    #[error("{0}: chain is not as long as Intel's")]
+    /// A chain has another number of certificates than Intel's.
+    #[error("{0}: the chain has another number of certificates than Intel's")]
     ChainLength(Role),
     /// A certificate, or the PEM around it, cannot be read.
     #[error("{0}: certificate unreadable")]
     CertificateUnreadable(Role),
     /// Another subject than Intel's.
-    #[error("{0}: another name")]
+    #[error("{0}: the certificate has another subject than Intel's")]
     CertificateName(Role),
-    /// Another key than ECDSA P-256, or a use that its place does not have.
-    #[error("{0}: certificate of another kind")]
+    /// Another key than ECDSA P-256, or basic constraints that do not fit the place in the chain.
+    #[error("{0}: expected a P-256 key and the basic constraints of its place in the chain")]
     CertificateKind(Role),
     /// Not signed by the next in the chain.
     #[error("{0}: certificate not signed by its issuer")]
@@ -84,29 +84,29 @@ pub enum Refusal {
     /// Revoked.
     #[error("{0}: certificate revoked")]
     Revoked(Role),
-    /// The leaf's SGX extension is missing, twice there or malformed.
-    #[error("PCK leaf: SGX extension")]
+    /// The leaf's SGX extension is absent, repeated or malformed.
+    #[error("PCK leaf: SGX extension absent, repeated or malformed")]
     PckExtension,
     /// A list cannot be read.
     #[error("{0}: unreadable")]
     CrlUnreadable(Crl),
-    /// A list is of another issuer than its place calls for.
+    /// A list is of another issuer than the certificates that it must cover.
     #[error("{0}: of another issuer")]
     CrlIssuer(Crl),
-    /// A list's signature.
-    #[error("{0}: signature")]
+    /// The signature of a list does not verify.
+    #[error("{0}: signature does not verify")]
     CrlSignature(Crl),
     /// No collateral, and policy demands it.
     #[error("no collateral")]
     NoCollateral,
-    /// A document is not the JSON that it has to be.
+    /// A document is not JSON of the expected form.
     #[error("{0}: malformed")]
     DocumentMalformed(Document),
-    /// Of another kind of machine, or in another version.
-    #[error("{0}: of another kind or version")]
+    /// A document is for another TEE, or of another version.
+    #[error("{0}: for another TEE or of another version")]
     DocumentKind(Document),
-    /// A document's signature.
-    #[error("{0}: signature")]
+    /// The signature of a document does not verify.
+    #[error("{0}: signature does not verify")]
     DocumentSignature(Document),
     /// TCB info of another family-model-stepping.
     #[error("TCB info: for another FMSPC")]
@@ -115,72 +115,81 @@ pub enum Refusal {
     #[error("TCB info: for another PCE")]
     Pce,
     /// Not yet valid at the time of verification.
-    #[error("{0}: from the future")]
-    Future(Dated),
+    #[error("{0}: not valid yet")]
+    Future(Validity),
     /// No longer valid at the time of verification.
     #[error("{0}: expired")]
-    Expired(Dated),
-    /// Older than the image allows.
-    #[error("{0} below the image's floor")]
+    Expired(Validity),
+    /// Older than `floors.json` of the image allows.
+    #[error("{0} is below the image's floor")]
     Floor(&'static str),
     /// The quoting enclave's report is not signed by the PCK leaf.
-    #[error("quoting enclave: report signature")]
+    #[error("quoting enclave: the PCK leaf did not sign its report")]
     QeSignature,
-    /// The quoting enclave's report does not vouch for the attestation key.
+    /// The quoting enclave's report does not contain the hash of the attestation key.
     #[error("quoting enclave: report is for another attestation key")]
     QeBinding,
-    /// Not the quoting enclave that the identity describes.
+    /// The quoting enclave is not the one that the QE identity describes.
     #[error("quoting enclave: {0}")]
     QeIdentity(&'static str),
-    /// The quote's own signature.
-    #[error("quote signature")]
+    /// The signature of the quote does not verify.
+    #[error("quote signature does not verify")]
     QuoteSignature,
     /// The platform is below every level of the TCB info, or a level is malformed.
-    #[error("platform is on no TCB level")]
+    #[error("platform is below every TCB level")]
     NoTcbLevel,
     /// The TDX module is not one that the TCB info describes.
     #[error("TDX module: {0}")]
     TdxModule(&'static str),
     /// A TCB status that policy does not accept.
     #[error("{0}")]
-    TcbStatus(TcbRefusal),
+    TcbStatus(TcbShortfall),
+    /// The TCB status is `Revoked`.
+    #[error("TCB status Revoked is not accepted")]
+    TcbRevoked,
     /// An advisory that policy denies applies to the platform.
-    #[error("an advisory on the deny-list applies")]
+    #[error("an advisory applies that the image's floors.json denies")]
     Advisory,
     /// A property of the platform that policy does not allow.
     #[error("platform: {0}")]
     Platform(&'static str),
-    /// Another platform than policy names.
-    #[error("platform is not on the list")]
-    PlatformPin,
-    /// The enclave or trust domain may be debugged.
-    #[error("debug")]
+    /// Another platform than policy lists.
+    #[error("platform {} is not in cvm.vault.platforms (cvmctl: --platform)", hex(.0))]
+    PlatformId(Vec<u8>),
+    /// The enclave or trust domain can be debugged.
+    #[error("debug mode is on")]
     Debug,
-    /// Attributes of an enclave.
+    /// A property of an enclave that is never accepted, or that policy does not allow.
     #[error("enclave: {0}")]
-    Enclave(&'static str),
-    /// Attributes of a trust domain.
+    Sgx(&'static str),
+    /// A property of a trust domain that is never accepted, or that policy does not allow.
     #[error("trust domain: {0}")]
-    Domain(&'static str),
-    /// Another build than policy names.
-    #[error("{0} is not on the list")]
+    Td(&'static str),
+    /// Another build than policy lists.
+    #[error("mrenclave {} is not in cvm.vault.mrenclave (cvmctl: --mrenclave)", hex(.0))]
+    Mrenclave([u8; 32]),
+    /// Policy lists no build, so that no enclave can be a node.
+    #[error("policy lists no mrenclave")]
+    NoMrenclave,
+    /// Another value than policy expects.
+    #[error("{0} differs from the expected value")]
     Measurement(&'static str),
-    /// The quote is not for this connection or request.
-    #[error("report data is not of this connection")]
+    /// The quote was made for another connection or request.
+    #[error("report data differs: the quote was made for another connection or request")]
     ReportData,
-    /// dcap-qvl refused for a reason that is not classified.
-    #[error("verification failed")]
+    /// dcap-qvl refused the quote for a reason that this version does not know.
+    #[error("dcap-qvl refused the quote for a reason that is not classified")]
     Verification,
 }
 
-impl Refusal {
-    /// A status that policy does not accept, with nothing that explains it.
+impl VerifyError {
+    /// A status that policy does not accept, without details.
     #[must_use]
     pub const fn status(status: TcbStatus) -> Self {
-        Self::TcbStatus(TcbRefusal::bare(status))
+        Self::TcbStatus(TcbShortfall::bare(status))
     }
 
-    /// Whether another time of verification could change the answer.
+    /// Whether verification at another time could succeed.
     #[must_use]
     pub fn is_about_time(&self) -> bool {
         matches!(self, Self::Future(_) | Self::Expired(_))
@@ -217,7 +226,7 @@ impl std::fmt::Display for Document {
     }
 }
 
-impl std::fmt::Display for Dated {
+impl std::fmt::Display for Validity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Certificate(role) => write!(f, "{role} certificate"),
