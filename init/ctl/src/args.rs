@@ -25,7 +25,7 @@ pub(crate) use vaults::{
 
 /// Deal the keys of data disks to Enclave Vaults, and manage which images get them
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "cvmctl", version)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
