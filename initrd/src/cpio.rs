@@ -8,7 +8,7 @@
 pub struct TooLarge(String);
 
 const FILE: u32 = 0o100_000;
-const FOLDER: u32 = 0o040_000;
+const DIRECTORY: u32 = 0o040_000;
 const CHARACTER_DEVICE: u32 = 0o020_000;
 
 /// One thing in the archive; its name has no leading slash.
@@ -29,8 +29,8 @@ impl Entry {
 
     /// A folder.
     #[must_use]
-    pub fn folder(name: impl Into<String>, mode: u32) -> Self {
-        Self { name: name.into(), mode: FOLDER | mode, content: Vec::new(), device: (0, 0) }
+    pub fn directory(name: impl Into<String>, mode: u32) -> Self {
+        Self { name: name.into(), mode: DIRECTORY | mode, content: Vec::new(), device: (0, 0) }
     }
 
     /// A character device.
@@ -50,7 +50,7 @@ pub fn write(mut entries: Vec<Entry>) -> Result<Vec<u8>, TooLarge> {
         for (at, _) in entry.name.match_indices('/') {
             let parent = entry.name.get(..at).unwrap_or_default();
             if !entries.iter().chain(&implied).any(|other| other.name == parent) {
-                implied.push(Entry::folder(parent, 0o755));
+                implied.push(Entry::directory(parent, 0o755));
             }
         }
     }
@@ -70,7 +70,7 @@ fn append(archive: &mut Vec<u8>, inode: u32, entry: &Entry) -> Result<(), TooLar
     let size = u32::try_from(entry.content.len()).map_err(|_| large())?;
     let name = u32::try_from(entry.name.len() + 1).map_err(|_| large())?;
     let (major, minor) = entry.device;
-    let links = if entry.mode & FOLDER == FOLDER && entry.mode & FILE != FILE { 2 } else { 1 };
+    let links = if entry.mode & DIRECTORY == DIRECTORY && entry.mode & FILE != FILE { 2 } else { 1 };
     let fields = [inode, entry.mode, 0, 0, links, 0, size, 0, 0, major, minor, name, 0];
     archive.extend_from_slice(b"070701");
     for field in fields {
@@ -110,7 +110,7 @@ mod tests {
         let entries = vec![
             Entry::file("etc/x/b", 0o444, vec![1; 3]),
             Entry::device("dev/console", 0o600, 5, 1),
-            Entry::folder("etc", 0o755),
+            Entry::directory("etc", 0o755),
         ];
         let archive = write(entries.clone()).unwrap();
         assert_eq!(names(&archive), ["dev", "dev/console", "etc", "etc/x", "etc/x/b", "TRAILER!!!"]);

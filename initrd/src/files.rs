@@ -42,7 +42,7 @@ fn entry(line: &str, sources: &Sources) -> Result<Entry, &'static str> {
         |text: &str| u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777).ok_or("mode is not octal permissions");
     let number = |text: &str| text.parse::<u32>().map_err(|_| "device number");
     match *words.as_slice() {
-        ["dir", path, permissions] => Ok(Entry::folder(name(path)?, mode(permissions)?)),
+        ["dir", path, permissions] => Ok(Entry::directory(name(path)?, mode(permissions)?)),
         ["node", path, permissions, "c", major, minor] => {
             Ok(Entry::device(name(path)?, mode(permissions)?, number(major)?, number(minor)?))
         }

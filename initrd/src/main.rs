@@ -90,8 +90,8 @@ fn pack(arguments: &Arguments) -> Result<(), Error> {
         modules: order.into_bytes(),
     };
     let mut entries = files::entries(&read_text(&arguments.files)?, &arguments.files, &sources)?;
-    entries.push(cpio::Entry::folder("lib", 0o755));
-    entries.push(cpio::Entry::folder("lib/modules", 0o755));
+    entries.push(cpio::Entry::directory("lib", 0o755));
+    entries.push(cpio::Entry::directory("lib/modules", 0o755));
     let mut packed = BTreeSet::new();
     for module in resolved.iter().filter(|module| packed.insert(&module.name)) {
         entries.push(cpio::Entry::file(format!("lib/modules/{}.ko", module.name), 0o444, module.bytes()?));

@@ -65,12 +65,12 @@ pub struct Record {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Wire {
+struct RecordJson {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pcr: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rtmr: Option<u32>,
-    digests: Vec<WireDigest>,
+    digests: Vec<DigestJson>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     content_type: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -78,7 +78,7 @@ struct Wire {
 }
 
 #[derive(Serialize, Deserialize)]
-struct WireDigest {
+struct DigestJson {
     #[serde(rename = "hashAlg")]
     hash: String,
     digest: String,
@@ -115,21 +115,21 @@ impl Record {
             Register::Rtmr(number) => (None, Some(number)),
         };
         let digests =
-            self.digests.iter().map(|(hash, digest)| WireDigest { hash: hash.name().to_owned(), digest: hex::encode(digest) });
+            self.digests.iter().map(|(hash, digest)| DigestJson { hash: hash.name().to_owned(), digest: hex::encode(digest) });
         let content = Systemd {
             string: self.string.clone(),
             boot_id: self.boot_id.clone(),
             timestamp: self.timestamp,
             event_type: self.event_type.clone(),
         };
-        let wire = Wire {
+        let json = RecordJson {
             pcr,
             rtmr,
             digests: digests.collect(),
             content_type: Some(SYSTEMD.to_owned()),
             content: Some(Content::Systemd(content)),
         };
-        Ok(format!("{RECORD_SEPARATOR}{}\n", serde_json::to_string(&wire)?))
+        Ok(format!("{RECORD_SEPARATOR}{}\n", serde_json::to_string(&json)?))
     }
 
     /// Its digest by this hash function.
@@ -140,7 +140,7 @@ impl Record {
 
     /// Whether every digest is that of `string`, and there is one; a record without a text says nothing that could be wrong.
     #[must_use]
-    pub fn is_what_it_says(&self) -> bool {
+    pub fn content_matches_digests(&self) -> bool {
         let is_of = |text: &String| self.digests.iter().all(|(hash, digest)| hash.digest(text.as_bytes()) == *digest);
         self.string.as_ref().is_none_or(|text| !self.digests.is_empty() && is_of(text))
     }
@@ -157,24 +157,24 @@ pub fn parse(text: &[u8]) -> Result<Vec<Record>, Error> {
 }
 
 fn record(number: usize, text: &str) -> Result<Record, Error> {
-    let wire: Wire = serde_json::from_str(text).map_err(|error| Error::Json(number, error))?;
-    let register = match (wire.pcr, wire.rtmr) {
+    let json: RecordJson = serde_json::from_str(text).map_err(|error| Error::Json(number, error))?;
+    let register = match (json.pcr, json.rtmr) {
         (Some(number), None) => Register::Pcr(number),
         (None, Some(number)) => Register::Rtmr(number),
         _ => return Err(Error::Register(number)),
     };
-    let mut digests = Vec::with_capacity(wire.digests.len());
-    for WireDigest { hash, digest } in wire.digests {
-        if let Some(hash) = Hash::of_name(&hash) {
+    let mut digests = Vec::with_capacity(json.digests.len());
+    for DigestJson { hash, digest } in json.digests {
+        if let Some(hash) = Hash::from_name(&hash) {
             let malformed = || Error::Digest(number, hash.name());
             let bytes =
                 hex::decode_any_case(digest.as_bytes()).filter(|bytes| bytes.len() == hash.bytes()).ok_or_else(malformed)?;
             digests.push((hash, bytes));
         }
     }
-    let content = match wire.content {
-        Some(Content::Systemd(content)) if wire.content_type.as_deref() == Some(SYSTEMD) => content,
-        Some(Content::Other(_)) if wire.content_type.as_deref() == Some(SYSTEMD) => return Err(Error::Content(number)),
+    let content = match json.content {
+        Some(Content::Systemd(content)) if json.content_type.as_deref() == Some(SYSTEMD) => content,
+        Some(Content::Other(_)) if json.content_type.as_deref() == Some(SYSTEMD) => return Err(Error::Content(number)),
         _ => Systemd { string: None, boot_id: None, timestamp: None, event_type: None },
     };
     let Systemd { string, boot_id, timestamp, event_type } = content;
@@ -213,7 +213,7 @@ mod tests {
         let [record] = parse(OF_SYSTEMD.as_bytes()).unwrap().try_into().unwrap();
         assert_eq!((record.register, record.string.as_deref()), (Register::Pcr(11), Some("enter-initrd")));
         assert_eq!((record.event_type.as_deref(), record.timestamp, record.digests.len()), (Some("phase"), Some(1_234_567), 1));
-        assert!(record.is_what_it_says());
+        assert!(record.content_matches_digests());
     }
 
     #[test]
@@ -228,11 +228,11 @@ mod tests {
     fn a_record_whose_digest_is_of_another_text_is_found_out() {
         let mut record = ours(Register::Pcr(15));
         record.string = Some("something else".to_owned());
-        assert!(!record.is_what_it_says());
+        assert!(!record.content_matches_digests());
         record.string = None;
-        assert!(record.is_what_it_says());
+        assert!(record.content_matches_digests());
         let nothing = Record { digests: Vec::new(), ..ours(Register::Pcr(15)) };
-        assert!(!nothing.is_what_it_says(), "a text without a digest was not measured");
+        assert!(!nothing.content_matches_digests(), "a text without a digest was not measured");
     }
 
     #[test]

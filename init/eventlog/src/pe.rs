@@ -23,7 +23,7 @@ const CERTIFICATE_DIRECTORY: usize = 4;
 pub enum Error {
     /// A header, section or certificate table lies outside the file.
     #[error("PE image ends before byte {0}")]
-    Short(usize),
+    Truncated(usize),
     /// Sections that share bytes: together they are longer than the file.
     #[error("PE image whose sections overlap")]
     Overlap,
@@ -103,7 +103,7 @@ pub fn spans(image: &[u8]) -> Result<Vec<&[u8]>, Error> {
         hashed += len;
     }
     // What follows the sections is hashed too, save the certificates at the very end.
-    let tail_end = image.len().checked_sub(certificates_len).ok_or(Error::Short(certificates_len))?;
+    let tail_end = image.len().checked_sub(certificates_len).ok_or(Error::Truncated(certificates_len))?;
     if tail_end > hashed {
         spans.push(slice(image, hashed, tail_end)?);
     }
@@ -153,15 +153,15 @@ fn places(image: &[u8], pe: usize) -> Result<Vec<(usize, usize)>, Error> {
 }
 
 fn slice(image: &[u8], start: usize, end: usize) -> Result<&[u8], Error> {
-    image.get(start..end).ok_or(Error::Short(end))
+    image.get(start..end).ok_or(Error::Truncated(end))
 }
 
 fn u16_at(image: &[u8], at: usize) -> Result<u16, Error> {
-    le_u16(image, at).ok_or(Error::Short(at + 2))
+    le_u16(image, at).ok_or(Error::Truncated(at + 2))
 }
 
 fn u32_at(image: &[u8], at: usize) -> Result<u32, Error> {
-    le_u32(image, at).ok_or(Error::Short(at + 4))
+    le_u32(image, at).ok_or(Error::Truncated(at + 4))
 }
 
 /// A 32-bit field as a size: this crate runs on 64-bit hosts only, where no sum of a few of these overflows.
@@ -234,7 +234,7 @@ mod tests {
     fn no_prefix_of_an_image_panics() {
         let image = image();
         for end in 2..HEADERS + 12 {
-            assert!(matches!(digest(Hash::Sha384, &image[..end]), Err(Error::Short(_))), "{end}");
+            assert!(matches!(digest(Hash::Sha384, &image[..end]), Err(Error::Truncated(_))), "{end}");
         }
         assert_eq!(digest(Hash::Sha384, &[0; 0x100]), Err(Error::NotPe));
     }

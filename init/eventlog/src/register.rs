@@ -23,13 +23,13 @@ impl Hash {
 
     /// The one with this `TPM_ALG_ID`.
     #[must_use]
-    pub fn of_id(id: u16) -> Option<Self> {
+    pub fn from_id(id: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|hash| hash.id() == id)
     }
 
     /// The one that CEL-JSON and systemd call so: `sha256`.
     #[must_use]
-    pub fn of_name(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|hash| hash.name() == name)
     }
 
@@ -106,9 +106,9 @@ mod tests {
     #[test]
     fn names_and_numbers_find_their_hash() {
         for hash in Hash::ALL {
-            assert_eq!((Hash::of_id(hash.id()), Hash::of_name(hash.name())), (Some(hash), Some(hash)));
+            assert_eq!((Hash::from_id(hash.id()), Hash::from_name(hash.name())), (Some(hash), Some(hash)));
             assert_eq!(hash.digest(b"").len(), hash.bytes());
         }
-        assert_eq!((Hash::of_id(0x12), Hash::of_name("sm3_256")), (None, None));
+        assert_eq!((Hash::from_id(0x12), Hash::from_name("sm3_256")), (None, None));
     }
 }

@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 pub use message::Lease;
-use message::{Answer, Exchange, Offer};
+use message::{Answer, Offer, Transaction};
 
 /// The first wait for an answer; each next one is twice as long, all with up to a second of jitter either way (section 4.1).
 const FIRST_WAIT: Duration = Duration::from_secs(4);
@@ -22,21 +22,21 @@ const REQUESTS_MAX: u32 = 3;
 
 /// What a frame was to the client.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Taken {
+pub enum Received {
     /// Nothing.
-    Nothing,
+    Ignored,
     /// A server offers an address; the request is due.
-    Offered(Ipv4Addr),
+    Offer(Ipv4Addr),
     /// The server refused what it had offered; the client starts again after a pause.
-    Refused,
+    Nak,
     /// The lease.
-    Leased(Box<Lease>),
+    Ack(Box<Lease>),
 }
 
 /// A client on one link.
 #[derive(Debug)]
 pub struct Client {
-    exchange: Exchange,
+    transaction: Transaction,
     started: Instant,
     /// The address of an earlier lease.
     wanted: Option<Ipv4Addr>,
@@ -54,21 +54,21 @@ pub struct Client {
 enum State {
     Selecting,
     Requesting { offer: Offer, sent: u32 },
-    Done,
+    Bound,
 }
 
 impl Client {
     /// Starts at `now` with a random transaction number. `wanted` is the address of an earlier lease.
     #[must_use]
     pub fn new(mac: [u8; 6], wanted: Option<Ipv4Addr>, now: Instant, random: u32) -> Self {
-        let exchange = Exchange { mac, xid: random };
-        Self { exchange, started: now, wanted, state: State::Selecting, wait: FIRST_WAIT, rest: FIRST_REST, due: now, sent: 0 }
+        let transaction = Transaction { mac, xid: random };
+        Self { transaction, started: now, wanted, state: State::Selecting, wait: FIRST_WAIT, rest: FIRST_REST, due: now, sent: 0 }
     }
 
     /// When [`Client::due`] has something to send next; none when the lease is there.
     #[must_use]
     pub fn wake(&self) -> Option<Instant> {
-        (!matches!(self.state, State::Done)).then_some(self.due)
+        (!matches!(self.state, State::Bound)).then_some(self.due)
     }
 
     /// How many messages went out.
@@ -79,21 +79,21 @@ impl Client {
 
     /// The frame to send at `now`, if one is due. `random` moves the next one.
     pub fn due(&mut self, now: Instant, random: u32) -> Option<Vec<u8>> {
-        if now < self.due || matches!(self.state, State::Done) {
+        if now < self.due || matches!(self.state, State::Bound) {
             return None;
         }
         let seconds = now.saturating_duration_since(self.started).as_secs();
         let seconds = u16::try_from(seconds).unwrap_or(u16::MAX);
         if let State::Requesting { sent: REQUESTS_MAX, .. } = self.state {
             (self.state, self.wait) = (State::Selecting, FIRST_WAIT);
-            self.exchange.xid = random;
+            self.transaction.xid = random;
         }
         let frame = match &mut self.state {
             State::Requesting { offer, sent } => {
                 *sent += 1;
-                self.exchange.request(offer, seconds)
+                self.transaction.request(offer, seconds)
             }
-            State::Selecting | State::Done => self.exchange.discover(self.wanted, seconds),
+            State::Selecting | State::Bound => self.transaction.discover(self.wanted, seconds),
         };
         self.sent += 1;
         self.due = now + jittered(self.wait, random);
@@ -102,31 +102,31 @@ impl Client {
     }
 
     /// Takes a frame from the link.
-    pub fn take(&mut self, frame: &[u8], now: Instant, random: u32) -> Taken {
+    pub fn take(&mut self, frame: &[u8], now: Instant, random: u32) -> Received {
         match &self.state {
             State::Selecting => {
-                let Some(offer) = self.exchange.read_offer(frame) else { return Taken::Nothing };
+                let Some(offer) = self.transaction.read_offer(frame) else { return Received::Ignored };
                 let address = offer.address;
                 self.state = State::Requesting { offer, sent: 0 };
                 (self.due, self.wait) = (now, FIRST_WAIT);
-                Taken::Offered(address)
+                Received::Offer(address)
             }
-            State::Requesting { offer, .. } => match self.exchange.read_answer(frame, offer.server) {
+            State::Requesting { offer, .. } => match self.transaction.read_answer(frame, offer.server) {
                 Some(Answer::Leased(lease)) => {
-                    self.state = State::Done;
-                    Taken::Leased(lease)
+                    self.state = State::Bound;
+                    Received::Ack(lease)
                 }
                 Some(Answer::Refused) => {
                     self.state = State::Selecting;
-                    self.exchange.xid = random;
+                    self.transaction.xid = random;
                     self.wanted = None;
                     self.due = now + jittered(self.rest, random);
                     (self.wait, self.rest) = (FIRST_WAIT, (self.rest * 2).min(LONGEST_WAIT));
-                    Taken::Refused
+                    Received::Nak
                 }
-                None => Taken::Nothing,
+                None => Received::Ignored,
             },
-            State::Done => Taken::Nothing,
+            State::Bound => Received::Ignored,
         }
     }
 }
@@ -139,9 +139,9 @@ fn jittered(wait: Duration, random: u32) -> Duration {
 /// What is made of a server's frame, in either state, by the client with this hardware address and number.
 #[cfg(fuzzing)]
 pub(crate) fn read(mac: [u8; 6], xid: u32, frame: &[u8]) -> Option<Lease> {
-    let exchange = Exchange { mac, xid };
-    drop(exchange.read_offer(frame));
-    match exchange.read_answer(frame, Ipv4Addr::new(10, 0, 2, 2))? {
+    let transaction = Transaction { mac, xid };
+    drop(transaction.read_offer(frame));
+    match transaction.read_answer(frame, Ipv4Addr::new(10, 0, 2, 2))? {
         Answer::Leased(lease) => Some(*lease),
         Answer::Refused => None,
     }
@@ -207,9 +207,9 @@ mod tests {
         let mut client = Client::new(MAC, None, start, 7);
         client.due(start, MIDDLE).unwrap();
         let late = start + seconds(3);
-        assert_eq!(client.take(&server(OFFER, 7), late, 9), Taken::Offered(Ipv4Addr::new(10, 0, 2, 15)));
+        assert_eq!(client.take(&server(OFFER, 7), late, 9), Received::Offer(Ipv4Addr::new(10, 0, 2, 15)));
         assert_eq!(sent(&client.due(late, MIDDLE).unwrap()), (REQUEST, 7));
-        assert!(matches!(client.take(&server(ACK, 7), late, 9), Taken::Leased(_)));
+        assert!(matches!(client.take(&server(ACK, 7), late, 9), Received::Ack(_)));
         assert_eq!((client.wake(), client.due(late + seconds(99), 0)), (None, None));
     }
 
@@ -222,7 +222,7 @@ mod tests {
             assert_eq!(sent(&client.due(now, MIDDLE).unwrap()), (DISCOVER, xid));
             client.take(&server(OFFER, xid), now, MIDDLE);
             client.due(now, MIDDLE).unwrap();
-            assert_eq!(client.take(&server(NAK, xid), now, MIDDLE), Taken::Refused);
+            assert_eq!(client.take(&server(NAK, xid), now, MIDDLE), Received::Nak);
             let wake = client.wake().unwrap();
             pauses.push(wake.duration_since(now).as_secs());
             (now, xid) = (wake, MIDDLE);

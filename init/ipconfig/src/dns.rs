@@ -38,7 +38,7 @@ pub enum Answer {
     /// Addresses that a machine can have, at most eight; none when the name has none of this kind.
     Addresses(Vec<IpAddr>),
     /// The name is another's: that one is to be asked for.
-    Alias(Question),
+    Cname(Question),
     /// It did not fit: to be asked again over TCP.
     Truncated,
     /// There is no such name.
@@ -96,7 +96,7 @@ impl Question {
             match alias {
                 Some(to) => name = to,
                 None if *name == self.0 => return Some(Answer::Addresses(Vec::new())),
-                None => return Some(Answer::Alias(Self(name.clone()))),
+                None => return Some(Answer::Cname(Self(name.clone()))),
             }
         }
         Some(Answer::Addresses(Vec::new()))
@@ -174,7 +174,7 @@ mod tests {
             (
                 "alias without its address",
                 |m| drop(m.add_answer(cname("vault.example", "b.example")).clone()),
-                Answer::Alias(Question::new("b.example").unwrap()),
+                Answer::Cname(Question::new("b.example").unwrap()),
             ),
             ("alias of itself", |m| drop(m.add_answer(cname("vault.example", "vault.example")).clone()), addresses(&[])),
         ];

@@ -2,7 +2,7 @@
 
 use crate::dns::{Answer, Kind, Question};
 use crate::slaac::Advertisement;
-use crate::{RESOLVERS_MAX, dhcp, eyeballs, frame};
+use crate::{RESOLVERS_MAX, dhcp, frame, happy_eyeballs};
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
@@ -43,9 +43,9 @@ pub fn dns_answer(bytes: &[u8]) {
         match question.answer(7, kind, bytes) {
             Some(Answer::Addresses(addresses)) => {
                 assert!(addresses.iter().all(|address| !address.is_loopback() && !address.is_unspecified()), "a lie is believed");
-                assert!(eyeballs::order(addresses).len() <= 8, "addresses without bounds");
+                assert!(happy_eyeballs::order(addresses).len() <= 8, "addresses without bounds");
             }
-            Some(Answer::Alias(next)) => drop(next.message(7, kind)),
+            Some(Answer::Cname(next)) => drop(next.message(7, kind)),
             _ => {}
         }
     }

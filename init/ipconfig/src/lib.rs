@@ -5,10 +5,10 @@
 
 pub mod dhcp;
 pub mod dns;
-pub mod eyeballs;
 mod frame;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+pub mod happy_eyeballs;
 pub mod slaac;
 
 use std::net::IpAddr;

@@ -9,7 +9,7 @@ use crate::Error;
 
 /// A mapped device. It stays when this is dropped: a mounted root must outlive the initrd.
 #[derive(Debug)]
-pub struct Mapped {
+pub struct MappedDevice {
     name: DmNameBuf,
     minor: u32,
 }
@@ -25,7 +25,7 @@ pub struct Target {
     pub params: String,
 }
 
-impl Mapped {
+impl MappedDevice {
     /// Creates `name` with `target`, read-only, and starts it.
     ///
     /// # Errors
@@ -47,7 +47,7 @@ impl Mapped {
     /// Replaces the table, read-only, with nothing in between: readers wait.
     ///
     /// # Errors
-    /// As [`Mapped::read_only`].
+    /// As [`MappedDevice::read_only`].
     pub fn replace(&self, target: &Target) -> Result<(), Error> {
         self.load(&context()?, target)
     }

@@ -65,7 +65,7 @@ impl Kmsg {
     /// Writes one line at `level`, as syslog numbers them: 2 critical, 3 error, 4 warning, 6 information, 7 debug.
     ///
     /// A log that does not take the line loses it: there is nobody left to tell.
-    pub fn line(&self, level: u8, text: &str) {
+    pub fn write_record(&self, level: u8, text: &str) {
         let mut record = format!("<{level}>");
         record.extend(text.chars().map(|c| if c.is_control() { '?' } else { c }));
         let mut end = record.len().min(LINE_MAX);

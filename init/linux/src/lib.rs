@@ -5,9 +5,7 @@
 #![deny(unreachable_pub)]
 
 pub mod block;
-pub mod child;
 pub mod clock;
-pub mod connect;
 pub mod console;
 pub mod crash;
 pub mod dm;
@@ -17,16 +15,19 @@ pub mod firmware_log;
 pub mod fuzzing;
 pub mod kmsg;
 pub mod link;
-pub mod measurements;
-pub mod memory;
+pub mod memfd;
+pub mod meminfo;
 pub mod modules;
 pub mod mount;
 mod netlink;
 pub mod packet;
+pub mod poll;
 pub mod power;
-pub mod readiness;
+pub mod process;
 pub mod resize;
+pub mod rtmr;
 mod rtnetlink;
+pub mod stream;
 pub mod swap;
 pub mod sysctl;
 pub mod tasks;

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use crate::Error;
 use crate::netlink::Netlink;
-use crate::readiness;
+use crate::poll;
 use crate::rtnetlink::{
     self, ACK, CREATE_OR_REPLACE, DELETE_ADDRESS, DELETE_ROUTE, DUMP, DUPLICATE, ETHERNET, GET_LINK, LOOPBACK, LOWER_UP,
     NEW_ADDRESS, NEW_LINK, NEW_ROUTE, Request, SET_LINK, TENTATIVE, UP,
@@ -40,9 +40,9 @@ pub struct Ethernet {
 
 /// What the kernel has found out about an IPv6 address of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Detection {
+pub enum DadState {
     /// Nobody has said that it is theirs yet.
-    Pending,
+    Tentative,
     /// It is ours alone.
     Unique,
     /// Somebody on the link has it already.
@@ -101,7 +101,7 @@ impl Links {
     /// What announcements wait on.
     #[must_use]
     pub fn announcements(&self) -> BorrowedFd<'_> {
-        readiness::borrowed(self.announced.socket())
+        poll::borrowed(self.announced.socket())
     }
 
     /// Takes the announcements that have come: something changed, and what is to be asked.
@@ -138,7 +138,7 @@ impl Links {
     ///
     /// # Errors
     /// As the kernel answers.
-    pub fn detection(&mut self, index: u32, address: Ipv6Addr) -> Result<Option<Detection>, Error> {
+    pub fn detection(&mut self, index: u32, address: Ipv6Addr) -> Result<Option<DadState>, Error> {
         Ok(self.ipv6(index)?.into_iter().find(|(own, _)| *own == address).map(|(_, detection)| detection))
     }
 
@@ -147,17 +147,17 @@ impl Links {
     /// # Errors
     /// As the kernel answers.
     pub fn link_local(&mut self, index: u32) -> Result<Option<Ipv6Addr>, Error> {
-        let proved = |(own, detection): &(Ipv6Addr, Detection)| own.is_unicast_link_local() && *detection == Detection::Unique;
+        let proved = |(own, detection): &(Ipv6Addr, DadState)| own.is_unicast_link_local() && *detection == DadState::Unique;
         Ok(self.ipv6(index)?.into_iter().find(proved).map(|(own, _)| own))
     }
 
-    fn ipv6(&mut self, index: u32) -> Result<Vec<(Ipv6Addr, Detection)>, Error> {
+    fn ipv6(&mut self, index: u32) -> Result<Vec<(Ipv6Addr, DadState)>, Error> {
         self.list("address list", &Request::addresses(DUMP), |kind, body| {
             let address = rtnetlink::address(body).filter(|address| kind == NEW_ADDRESS && address.index == index)?;
             let detection = match address.flags {
-                flags if flags & DUPLICATE != 0 => Detection::Duplicate,
-                flags if flags & TENTATIVE != 0 => Detection::Pending,
-                _ => Detection::Unique,
+                flags if flags & DUPLICATE != 0 => DadState::Duplicate,
+                flags if flags & TENTATIVE != 0 => DadState::Tentative,
+                _ => DadState::Unique,
             };
             Some((Ipv6Addr::from(address.octets), detection))
         })

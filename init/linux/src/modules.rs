@@ -17,7 +17,7 @@ pub fn release() -> String {
 
 /// What became of a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum LoadResult {
     /// It is in the kernel now, or was already.
     Loaded,
     /// The hardware it drives is not there (`ENODEV`).
@@ -36,7 +36,7 @@ const COMPRESSED: i32 = 4;
 /// # Errors
 /// `ENOENT` for the file, `EKEYREJECTED` for a bad signature, `ENOEXEC` for another kernel's module; `ETIMEDOUT` when it does not load in a
 /// minute.
-pub fn load(path: &Path, parameters: &str) -> Result<Outcome, Error> {
+pub fn load(path: &Path, parameters: &str) -> Result<LoadResult, Error> {
     let file = File::open(path).map_err(|e| Error::io("open", path.display(), &e))?;
     let parameters = std::ffi::CString::new(parameters).map_err(|_| Error::new("finit_module", path.display(), Errno::INVAL))?;
     let plain = path.extension().is_some_and(|extension| extension == "ko");
@@ -46,8 +46,8 @@ pub fn load(path: &Path, parameters: &str) -> Result<Outcome, Error> {
         log::warn!(target: "kernel", "{path} does not load for {seconds} s; disks that do not answer: {busy}");
     };
     match in_time("modules", ANSWER, load, &waiting)? {
-        Some(Ok(()) | Err(Errno::EXIST)) => Ok(Outcome::Loaded),
-        Some(Err(Errno::NODEV)) => Ok(Outcome::NoDevice),
+        Some(Ok(()) | Err(Errno::EXIST)) => Ok(LoadResult::Loaded),
+        Some(Err(Errno::NODEV)) => Ok(LoadResult::NoDevice),
         Some(Err(errno)) => Err(Error::new("finit_module", path.display(), errno)),
         None => Err(Error::new("finit_module", path.display(), Errno::TIMEDOUT)),
     }

@@ -80,7 +80,7 @@ pub fn relocate(from: &Path, to: &Path) -> Result<(), Error> {
 ///
 /// # Errors
 /// `EINVAL` when `root` is no mount point.
-pub fn enter_root(root: &Path) -> Result<(), Error> {
+pub fn switch_root(root: &Path) -> Result<(), Error> {
     rustix::process::chdir(root).map_err(|e| Error::new("chdir", root.display(), e))?;
     mount_move(".", "/").map_err(|e| Error::new("mount --move", "/", e))?;
     rustix::process::chroot(".").map_err(|e| Error::new("chroot", root.display(), e))?;
@@ -91,7 +91,7 @@ pub fn enter_root(root: &Path) -> Result<(), Error> {
 ///
 /// # Errors
 /// As openat2(2); `EACCES` for anything but a file that may be executed, on a mount that lets it.
-pub fn program_in(root: &Path, path: &Path) -> Result<File, Error> {
+pub fn open_executable(root: &Path, path: &Path) -> Result<File, Error> {
     executable(root, path).map(File::from).map_err(|errno| Error::new("openat2", path.display(), errno))
 }
 
@@ -113,7 +113,7 @@ fn executable(root: &Path, path: &Path) -> Result<OwnedFd, Errno> {
 ///
 /// # Errors
 /// `ENOENT`; `ENOTDIR`; `ELOOP` for a link.
-pub fn folder_without_links(root: &Path, path: &Path) -> Result<(), Error> {
+pub fn directory_without_symlinks(root: &Path, path: &Path) -> Result<(), Error> {
     let failed = |e| Error::new("openat2", path.display(), e);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = openat(CWD, root, flags, Mode::empty()).map_err(failed)?;
@@ -181,9 +181,9 @@ mod tests {
             ("/usr/data", Err(Errno::ACCESS)),
             ("/usr/sbin", Err(Errno::ACCESS)),
         ];
-        each(|path| program_in(root.path(), path), &cases);
+        each(|path| open_executable(root.path(), path), &cases);
         // A mount on which nothing is executed, whatever the mode of a file says.
-        each(|path| program_in(Path::new("/"), path), &[("/proc/self/status", Err(Errno::ACCESS))]);
+        each(|path| open_executable(Path::new("/"), path), &[("/proc/self/status", Err(Errno::ACCESS))]);
     }
 
     #[test]
@@ -193,7 +193,7 @@ mod tests {
         fs::write(root.path().join("file"), "").unwrap();
         symlink("srv/data", root.path().join("link")).unwrap();
         symlink("/srv", root.path().join("outside")).unwrap();
-        let found = |path: &Path| folder_without_links(root.path(), path);
+        let found = |path: &Path| directory_without_symlinks(root.path(), path);
         let cases = [
             ("/srv/data", Ok(())),
             ("/srv", Ok(())),

@@ -7,7 +7,7 @@ use netlink_sys::{Socket, SocketAddr};
 use rustix::io::Errno;
 
 use crate::Error;
-use crate::readiness::readable;
+use crate::poll::readable;
 use crate::rtnetlink::{self, DONE, ERROR, INTERRUPTED, Request};
 use crate::uevent::DRAIN_MAX;
 

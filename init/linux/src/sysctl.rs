@@ -36,12 +36,12 @@ const AF_ALG_RESTRICT: &str = "/proc/sys/crypto/af_alg_restrict";
 
 /// AF_ALG with every algorithm, as before Linux 7.3; until it is dropped.
 #[derive(Debug)]
-pub struct AnyAlgorithm {
+pub struct UnrestrictedAfAlg {
     /// What the setting was; nothing where the kernel has none.
     before: Option<String>,
 }
 
-impl AnyAlgorithm {
+impl UnrestrictedAfAlg {
     /// Lifts the restriction, if this kernel has one.
     ///
     /// # Errors
@@ -56,7 +56,7 @@ impl AnyAlgorithm {
     }
 }
 
-impl Drop for AnyAlgorithm {
+impl Drop for UnrestrictedAfAlg {
     fn drop(&mut self) {
         if let Some(Err(error)) = self.before.take().map(|before| fs::write(AF_ALG_RESTRICT, before)) {
             log::warn!("write {AF_ALG_RESTRICT}: {error}");

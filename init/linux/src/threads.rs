@@ -9,7 +9,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::Error;
-use crate::readiness::Stop;
+use crate::poll::Stop;
 
 /// How often a request to a device without an answer is reported, and when it is given up: disks of clouds have been seen to stop for
 /// half a minute.
@@ -69,7 +69,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// A lock that a thread which has it already is refused, where that of the standard library would wait for ever.
 #[derive(Debug, Default)]
-pub struct OnceEach {
+pub struct NonReentrantLock {
     lock: Mutex<()>,
     /// The thread that has it; 0: none.
     holder: AtomicI32,
@@ -79,7 +79,7 @@ pub struct OnceEach {
 #[derive(Debug)]
 pub struct Held<'a>(&'a AtomicI32, #[expect(dead_code, reason = "unlocks when it is dropped")] MutexGuard<'a, ()>);
 
-impl OnceEach {
+impl NonReentrantLock {
     /// One that nobody has.
     #[must_use]
     pub const fn new() -> Self {
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn thread_enters_once_and_another_waits_for_it() {
-        static LOCK: OnceEach = OnceEach::new();
+        static LOCK: NonReentrantLock = NonReentrantLock::new();
         let held = LOCK.enter();
         assert!(held.is_some() && LOCK.enter().is_none());
         let (sender, entered) = std::sync::mpsc::channel();

@@ -6,7 +6,7 @@ use netlink_sys::protocols::NETLINK_KOBJECT_UEVENT;
 use netlink_sys::{Socket, SocketAddr};
 
 use crate::Error;
-use crate::readiness::readable;
+use crate::poll::readable;
 
 /// The multicast group in which the kernel itself speaks (udev's is 2).
 const GROUP_KERNEL: u32 = 1;

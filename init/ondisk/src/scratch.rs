@@ -10,7 +10,7 @@ use encoding::fields;
 /// The size of the mark's block, in bytes. What is not zero in it fits in one sector of 512 bytes, which a disk writes whole.
 pub const BLOCK: usize = 4096;
 
-/// How many bytes of a disk [`judge`] wants: all in front of the scratch area.
+/// How many bytes of a disk [`classify`] wants: all in front of the scratch area.
 pub const FRONT: u64 = DATA_OFFSET;
 
 /// What the mark is called; its version, 1, and a CRC-32 over both follow. All behind is zero.
@@ -40,7 +40,7 @@ pub fn mark() -> [u8; BLOCK] {
 
 /// Says what the first [`FRONT`] bytes of a disk are.
 #[must_use]
-pub fn judge(front: &[u8]) -> Front {
+pub fn classify(front: &[u8]) -> Front {
     if fields::is_zero(front) {
         return Front::Zero;
     }

@@ -201,7 +201,7 @@ pub const fn options(on_corruption: OnCorruption, errors: bool) -> &'static str 
 ///
 /// Source: `verity_target` in drivers/md/dm-verity-target.c.
 #[must_use]
-pub fn knows_errors(version: Option<(u32, u32, u32)>) -> bool {
+pub fn supports_error_options(version: Option<(u32, u32, u32)>) -> bool {
     version >= Some((1, 10, 0))
 }
 
@@ -352,7 +352,7 @@ mod tests {
             (Some((1, 13, 0)), true),
             (Some((2, 0, 0)), true),
         ] {
-            assert_eq!(super::knows_errors(version), want, "{version:?}");
+            assert_eq!(super::supports_error_options(version), want, "{version:?}");
         }
         for (status, want) in [("V", false), ("C", true), ("C 3", true), ("", false)] {
             assert_eq!(super::is_corrupt(status), want, "{status}");

@@ -70,7 +70,7 @@ fn configuration<D: Read + Seek>(esp: &Esp<D>, program: &[u8]) -> Result<String,
         }
     }
     let [folder] = <[String; 1]>::try_from(found).map_err(|found| {
-        if found.is_empty() { Error::NoFile("EFI/*/grub.cfg".to_owned()) } else { Error::Beside(found.join(" and ")) }
+        if found.is_empty() { Error::NoFile("EFI/*/grub.cfg".to_owned()) } else { Error::UnexpectedFile(found.join(" and ")) }
     })?;
     let compiled_in = format!("/EFI/{folder}");
     let is_compiled_in = program.windows(compiled_in.len()).any(|window| window.eq_ignore_ascii_case(compiled_in.as_bytes()));

@@ -58,7 +58,7 @@ pub enum Error {
     Memory(&'static str),
     /// Something beside the boot loader that it would take, and that changes what is measured.
     #[error("{0} beside the boot loader is not predicted")]
-    Beside(String),
+    UnexpectedFile(String),
     /// GRUB's configuration has what is not predicted.
     #[error("GRUB's configuration, line {0}: {1:?} is not predicted")]
     Configuration(usize, String),

@@ -30,7 +30,7 @@ pub(crate) fn events<D: Read + Seek>(
     }
     for folder in DROP_INS.into_iter().map(str::to_owned).chain([format!("{FIRST}.extra.d")]) {
         if let Some(name) = esp.names(&folder)?.first() {
-            return Err(Error::Beside(format!("{folder}/{name}")));
+            return Err(Error::UnexpectedFile(format!("{folder}/{name}")));
         }
     }
     let memory = |name: &'static str| find(name).map(|section| loaded(name, section)).transpose();

@@ -251,7 +251,7 @@ fn register(ended: &Ended, wanted: u32) -> Result<Vec<u8>, Failure> {
 fn records(ended: &Ended, name: &str, register: Register, events: &[&str]) -> Result<Vec<Record>, Failure> {
     let records = cel::parse(&ended.dump(name)?).doing(name)?;
     let ours: Vec<Record> = records.into_iter().filter(|record| is_ours(record) && record.register == register).collect();
-    if ours.iter().any(|record| !record.is_what_it_says()) {
+    if ours.iter().any(|record| !record.content_matches_digests()) {
         return Err(Failure(format!("{name}: a record whose digest is of another text")));
     }
     let names: Vec<String> = texts(&ours)?

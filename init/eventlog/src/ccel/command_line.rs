@@ -5,7 +5,7 @@ use crate::register::Hash;
 
 /// An event that measures the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found {
+pub struct CommandLineEvent {
     /// The register's number, as the log counts.
     pub register: u32,
     /// Who measures it so.
@@ -18,7 +18,7 @@ impl Log<'_> {
     ///
     /// The digests are compared, never the words of the log: what an event says about itself is not what was measured.
     #[must_use]
-    pub fn measures_command_line(&self, kind: Kind, hash: Hash, line: &str) -> Vec<Found> {
+    pub fn command_line_events(&self, kind: Kind, hash: Hash, line: &str) -> Vec<CommandLineEvent> {
         let forms = forms(line).map(|(by, bytes)| (by, hash.digest(&bytes)));
         let is_for_command_lines = |register: u32| match kind {
             Kind::Cc => register == 3,
@@ -28,7 +28,7 @@ impl Log<'_> {
         let found = events.filter_map(|event| {
             let digest = event.digest(hash)?;
             let (by, _) = forms.iter().find(|(_, form)| form == digest)?;
-            Some(Found { register: event.register, by })
+            Some(CommandLineEvent { register: event.register, by })
         });
         found.collect()
     }

@@ -8,7 +8,7 @@ pub mod describe;
 #[cfg(test)]
 mod tests;
 
-pub use command_line::Found;
+pub use command_line::CommandLineEvent;
 
 use crate::register::Hash;
 use encoding::fields::{le_u16, le_u32};
@@ -32,7 +32,7 @@ const STARTUP_LOCALITY: &[u8; 16] = b"StartupLocality\0";
 pub enum Error {
     /// A length leads past the end.
     #[error("event log ends within the record at byte {0}")]
-    Short(usize),
+    Truncated(usize),
     /// No `Spec ID Event03` at its start: an older form, or something else.
     #[error("not a crypto-agile event log (the older form, of SHA-1 alone, is not read)")]
     Header,
@@ -151,7 +151,7 @@ impl<'a> Log<'a> {
 
 /// The first record is of the old form, with a 20-byte digest. Gives the hash functions with their lengths, and where it ends.
 fn header(bytes: &[u8]) -> Result<(Vec<(u16, usize)>, usize), Error> {
-    let short = Error::Short(0);
+    let short = Error::Truncated(0);
     if bytes.starts_with(b"CCEL") {
         return Err(Error::Table);
     }
@@ -172,7 +172,7 @@ fn header(bytes: &[u8]) -> Result<(Vec<(u16, usize)>, usize), Error> {
         let (id, bytes) = le_u16(data, at).zip(le_u16(data, at + 2)).ok_or(short.clone())?;
         // A hash that is known has the length that is known: replay relies on it.
         let length = usize::from(bytes);
-        let is_wrong = Hash::of_id(id).map_or(length == 0 || length > DIGEST_MAX, |hash| hash.bytes() != length);
+        let is_wrong = Hash::from_id(id).map_or(length == 0 || length > DIGEST_MAX, |hash| hash.bytes() != length);
         if is_wrong || sizes.iter().any(|(known, _)| *known == id) {
             return Err(Error::Algorithm(0, id));
         }
@@ -183,7 +183,7 @@ fn header(bytes: &[u8]) -> Result<(Vec<(u16, usize)>, usize), Error> {
 
 fn event<'a>(bytes: &'a [u8], at: &mut usize, sizes: &[(u16, usize)]) -> Result<Event<'a>, Error> {
     let start = *at;
-    let short = || Error::Short(start);
+    let short = || Error::Truncated(start);
     let mut word = || {
         let word = le_u32(bytes, *at).ok_or_else(short)?;
         *at += 4;

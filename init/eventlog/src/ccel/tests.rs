@@ -134,7 +134,7 @@ fn what_does_not_fit_is_refused() {
             log(&[SHA384], &[record(1, 4, &[(0xc, &[0; 48]), (0xc, &[0; 48])], b"")]),
             Error::Algorithms(at, 2),
         ),
-        ("cut short", log(&[SHA384], &[separator(1)[..60].to_vec()]), Error::Short(at)),
+        ("cut short", log(&[SHA384], &[separator(1)[..60].to_vec()]), Error::Truncated(at)),
     ];
     for (name, bytes, want) in cases {
         assert_eq!(Log::parse(&bytes), Err(want), "{name}");
@@ -158,18 +158,18 @@ fn command_line_is_found_in_each_form_and_in_its_register_alone() {
     for (name, register, hashed, want) in cases {
         let bytes = log(&[SHA384], &[record(register, 13, &[(0xc, &of(&hashed))], b"it says what it likes")]);
         assert_eq!(
-            Log::parse(&bytes).unwrap().measures_command_line(Kind::Cc, Hash::Sha384, line).first().map(|found| found.by),
+            Log::parse(&bytes).unwrap().command_line_events(Kind::Cc, Hash::Sha384, line).first().map(|found| found.by),
             want,
             "{name}"
         );
     }
     // The words alone are nothing.
     let bytes = log(&[SHA384], &[record(3, 13, &[(0xc, &of(b"others"))], line.as_bytes())]);
-    assert_eq!(Log::parse(&bytes).unwrap().measures_command_line(Kind::Cc, Hash::Sha384, line), []);
+    assert_eq!(Log::parse(&bytes).unwrap().command_line_events(Kind::Cc, Hash::Sha384, line), []);
     // In a TPM's log it is PCR 8 to 15.
     for (register, want) in [(7, None), (8, Some("GRUB")), (12, Some("GRUB")), (16, None)] {
         let bytes = log(&[SHA384], &[record(register, 13, &[(0xc, &of(&line.as_bytes()[11..]))], b"")]);
-        let found = Log::parse(&bytes).unwrap().measures_command_line(Kind::Tpm, Hash::Sha384, line);
+        let found = Log::parse(&bytes).unwrap().command_line_events(Kind::Tpm, Hash::Sha384, line);
         assert_eq!(found.first().map(|found| (found.register, found.by)), want.map(|by| (register, by)), "PCR {register}");
     }
 }

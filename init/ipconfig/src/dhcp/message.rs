@@ -56,14 +56,14 @@ pub(super) enum Answer {
     Refused,
 }
 
-/// One client's exchange: answers that carry another number or hardware address are not for it.
+/// One client's transaction: answers that carry another number or hardware address are not for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Exchange {
+pub(super) struct Transaction {
     pub(super) mac: [u8; 6],
     pub(super) xid: u32,
 }
 
-impl Exchange {
+impl Transaction {
     /// A frame that asks all servers for an offer, and for `wanted` if they can. `secs`: since when we ask.
     pub(super) fn discover(&self, wanted: Option<Ipv4Addr>, secs: u16) -> Option<Vec<u8>> {
         let wanted = wanted.map(|address| (options::REQUESTED_ADDRESS, address));
@@ -84,7 +84,7 @@ impl Exchange {
         frame::write_dhcp(self.mac, &options::write(self.mac, self.xid, secs, &all))
     }
 
-    /// The kind, the server and the message for this exchange in a frame from the link, if there is one.
+    /// The kind, the server and the message for this transaction in a frame from the link, if there is one.
     fn read(&self, bytes: &[u8]) -> Option<(u8, Ipv4Addr, Reply)> {
         let reply = Reply::read(self.mac, self.xid, frame::read_dhcp(bytes)?)?;
         let [kind] = reply.fixed(options::MESSAGE_TYPE)?;

@@ -8,24 +8,23 @@
 //!
 //! Source: LUKS2 On-Disk Format Specification 1.1.3; cryptsetup 2.7.5 and 2.8.8, lib/luks2.
 
+mod allowlist;
 mod binary;
 mod excerpt;
 mod fields;
 mod header_auth;
 mod json;
-mod policy;
 mod restore;
-mod rules;
-mod strict;
+mod strict_json;
 #[cfg(test)]
 mod tests;
 mod write;
 
+pub use allowlist::{AcceptedLayout, DATA_OFFSET, Expect, Kdf, PARTS, Slot, Violation, check, check_parts};
 pub use binary::{Copy, repair};
 pub use excerpt::Excerpt;
 pub use header_auth::{AUTH_TOKEN, AuthToken, FormatState, auth_message};
-pub use policy::{AcceptedLayout, DATA_OFFSET, Expect, Kdf, PARTS, Slot, Violation, check, examine};
-pub use restore::{Restore, SoundCopy, identifiers, is_other_volume_key, restore, sound_copies};
+pub use restore::{RestorePlan, SoundCopy, has_other_volume_key, identifiers, plan_restore, sound_copies};
 pub use write::{Area, clear_unused, writes};
 
 use json::Metadata;
@@ -108,7 +107,7 @@ impl Header {
         if primary != secondary {
             return Err(Error::CopiesDiffer);
         }
-        let json = strict::parse(primary.json)?;
+        let json = strict_json::parse(primary.json)?;
         Ok(Self {
             size: primary.size,
             seqid: primary.seqid,

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 /// What to write, and in which order.
 #[derive(Debug)]
-pub struct Restore {
+pub struct RestorePlan {
     /// The header area as it is on the disk at the end.
     pub image: Vec<u8>,
     /// The areas in which the disk differs, in groups, with a flush behind each group.
@@ -26,7 +26,7 @@ pub struct Restore {
 ///
 /// # Errors
 /// [`Error::Truncated`] when `saved` is shorter than its header.
-pub fn restore(found: &[u8], saved: &[u8], header: &Header, checked: &AcceptedLayout) -> Result<Restore, Error> {
+pub fn plan_restore(found: &[u8], saved: &[u8], header: &Header, checked: &AcceptedLayout) -> Result<RestorePlan, Error> {
     let mut image = saved.to_vec();
     let copies = binary::whole_copies(found);
     let newest = copies.iter().map(|(_, copy)| copy.seqid).max();
@@ -45,7 +45,7 @@ pub fn restore(found: &[u8], saved: &[u8], header: &Header, checked: &AcceptedLa
         _ => false,
     };
     let groups = if is_primary_better { [keys, secondary, primary, rest] } else { [keys, primary, secondary, rest] };
-    Ok(Restore { image, groups, shares_key_material })
+    Ok(RestorePlan { image, groups, shares_key_material })
 }
 
 /// Whether a whole copy in `found`, of `found_size` bytes, is byte for byte the one in `image`, where copies have `size` bytes.
@@ -97,7 +97,7 @@ pub fn sound_copies(image: &[u8]) -> Vec<SoundCopy> {
 /// is encrypted behind `found`. The digest of the volume key tells: it is written once, when the disk is formatted. `false` when no
 /// header can be read from `found`.
 #[must_use]
-pub fn is_other_volume_key(found: &[u8], header: &Header) -> bool {
+pub fn has_other_volume_key(found: &[u8], header: &Header) -> bool {
     let values = |header: &Header| -> Vec<_> {
         header.metadata.digests.values().map(|digest| (digest.salt.clone(), digest.value.clone())).collect()
     };

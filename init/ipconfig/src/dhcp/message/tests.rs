@@ -5,7 +5,7 @@ use super::*;
 use crate::frame::tests::from_server;
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 1, 2, 3];
-const EXCHANGE: Exchange = Exchange { mac: MAC, xid: 7 };
+const TRANSACTION: Transaction = Transaction { mac: MAC, xid: 7 };
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 
 /// A server's frame with the usual options, each of `changed` in place of its namesake; an empty one takes it away.
@@ -24,7 +24,7 @@ fn answer(kind: u8, address: [u8; 4], changed: &[(u8, &[u8])]) -> Vec<u8> {
 }
 
 fn lease(changed: &[(u8, &[u8])]) -> Option<Lease> {
-    match EXCHANGE.read_answer(&answer(ACK, [10, 0, 2, 15], changed), SERVER)? {
+    match TRANSACTION.read_answer(&answer(ACK, [10, 0, 2, 15], changed), SERVER)? {
         Answer::Leased(lease) => Some(*lease),
         Answer::Refused => None,
     }
@@ -103,7 +103,7 @@ fn mtu_that_no_link_has_is_left_out() {
 
 #[test]
 fn offers_without_what_a_lease_needs_are_passed_over() {
-    let offered = |address, changed: &[(u8, &[u8])]| EXCHANGE.read_offer(&answer(OFFER, address, changed));
+    let offered = |address, changed: &[(u8, &[u8])]| TRANSACTION.read_offer(&answer(OFFER, address, changed));
     assert_eq!(offered([10, 0, 2, 15], &[]), Some(Offer { address: Ipv4Addr::new(10, 0, 2, 15), server: SERVER }));
     for address in [[0; 4], [255; 4], [127, 0, 0, 1], [224, 0, 0, 1]] {
         assert_eq!(offered(address, &[]), None, "{address:?}");
@@ -123,10 +123,10 @@ fn offers_without_what_a_lease_needs_are_passed_over() {
 fn answer_counts_only_from_the_server_that_was_asked() {
     let other = Ipv4Addr::new(10, 0, 2, 3);
     let ack = answer(ACK, [10, 0, 2, 15], &[]);
-    assert!(matches!(EXCHANGE.read_answer(&ack, SERVER), Some(Answer::Leased(_))));
-    assert_eq!(EXCHANGE.read_answer(&answer(NAK, [0; 4], &[]), SERVER), Some(Answer::Refused));
-    assert_eq!(EXCHANGE.read_answer(&ack, other), None);
-    assert_eq!(EXCHANGE.read_answer(&answer(OFFER, [10, 0, 2, 15], &[]), SERVER), None);
+    assert!(matches!(TRANSACTION.read_answer(&ack, SERVER), Some(Answer::Leased(_))));
+    assert_eq!(TRANSACTION.read_answer(&answer(NAK, [0; 4], &[]), SERVER), Some(Answer::Refused));
+    assert_eq!(TRANSACTION.read_answer(&ack, other), None);
+    assert_eq!(TRANSACTION.read_answer(&answer(OFFER, [10, 0, 2, 15], &[]), SERVER), None);
 }
 
 proptest! {
@@ -136,7 +136,7 @@ proptest! {
         message.pop();
         message.extend(tail);
         message[at] = byte;
-        if let Some(Answer::Leased(lease)) = EXCHANGE.read_answer(&from_server(&message), SERVER) {
+        if let Some(Answer::Leased(lease)) = TRANSACTION.read_answer(&from_server(&message), SERVER) {
             prop_assert!(lease.routes.len() <= ROUTES_MAX && lease.resolvers.len() <= RESOLVERS_MAX);
         }
     }

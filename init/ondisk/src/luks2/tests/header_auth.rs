@@ -1,9 +1,9 @@
 //! What the MAC covers, and in which order a changed header is written.
 
+use super::allowlist::two_slots;
 use super::image::{Image, XTS_HMAC, auth_token_json, put};
-use super::policy::two_slots;
 use crate::luks2::{
-    AcceptedLayout, AuthToken, DATA_OFFSET, Expect, FormatState, Header, auth_message, check, clear_unused, examine, repair,
+    AcceptedLayout, AuthToken, DATA_OFFSET, Expect, FormatState, Header, auth_message, check, check_parts, clear_unused, repair,
     writes,
 };
 use cmdline::DataCipher;
@@ -107,7 +107,7 @@ fn examination_tells_each_part_by_itself() {
     let mut json = XTS_HMAC.json();
     json["segments"]["0"]["encryption"] = json!("cipher_null-ecb");
     json["tokens"]["1"] = json!({"type": "luks2-keyring", "keyslots": []});
-    let found = examine(&Header::parse(&area(&json, 4, 0)).unwrap(), &EXPECT);
+    let found = check_parts(&Header::parse(&area(&json, 4, 0)).unwrap(), &EXPECT);
     assert_eq!(found.map(|part| part.is_ok()), [true, false, true, true, false]);
 }
 

@@ -2,8 +2,8 @@
 
 use super::image::{Image, UUID, XTS_HMAC, put};
 use crate::luks2::{
-    AcceptedLayout, Copy, DATA_OFFSET, Expect, Header, Restore, SoundCopy, check, identifiers, is_other_volume_key, repair,
-    restore, sound_copies,
+    AcceptedLayout, Copy, DATA_OFFSET, Expect, Header, RestorePlan, SoundCopy, check, has_other_volume_key, identifiers,
+    plan_restore, repair, sound_copies,
 };
 use cmdline::DataCipher;
 use proptest::prelude::*;
@@ -31,9 +31,9 @@ fn judged(image: &[u8]) -> (Header, AcceptedLayout) {
     (header, checked)
 }
 
-fn plan(found: &[u8], saved: &[u8]) -> Restore {
+fn plan(found: &[u8], saved: &[u8]) -> RestorePlan {
     let (header, checked) = judged(saved);
-    restore(found, saved, &header, &checked).unwrap()
+    plan_restore(found, saved, &header, &checked).unwrap()
 }
 
 /// The key material that the header names, if all of it is of one header.
@@ -45,7 +45,7 @@ fn key_material(disk: &[u8]) -> Option<u8> {
 }
 
 /// What a cut leaves: groups before `cut` whole, of that one the sectors that `kept` has a bit for.
-fn cut_at(found: &[u8], plan: &Restore, cut: usize, kept: u64) -> Vec<u8> {
+fn cut_at(found: &[u8], plan: &RestorePlan, cut: usize, kept: u64) -> Vec<u8> {
     let mut disk = found.to_vec();
     for (number, group) in plan.groups.iter().enumerate().take(cut + 1) {
         for (sector, start) in group.iter().flat_map(|area| area.clone().step_by(512)).enumerate() {
@@ -150,7 +150,7 @@ fn sound_copies_and_the_volume_key_are_told() {
     ];
     for (name, image, want, is_other) in cases {
         assert_eq!(sound_copies(&image), want, "{name}");
-        assert_eq!(is_other_volume_key(&image, &header), is_other, "{name}");
+        assert_eq!(has_other_volume_key(&image, &header), is_other, "{name}");
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// How long an attempt stands alone before the next address is tried beside it.
-pub const STAGGER: Duration = Duration::from_millis(250);
+pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// The most addresses that are tried of one name.
 const ATTEMPTS_MAX: usize = 8;
 

@@ -1,8 +1,8 @@
 //! The rules of the allow-list, one function a part of the metadata.
 
-use super::json::{Digest, Id, Integrity, Kdf as JsonKdf, Keyslot, Metadata, Segment, Size};
-use super::policy::{Expect, Kdf, Slot, Violation};
-use super::{AUTH_TOKEN, AuthToken, Header, binary, fields, header_auth};
+use super::{Expect, Kdf, Slot, Violation};
+use crate::luks2::json::{Digest, Id, Integrity, Kdf as JsonKdf, Keyslot, Metadata, Segment, Size};
+use crate::luks2::{AUTH_TOKEN, AuthToken, Header, binary, fields, header_auth};
 use cmdline::DataCipher;
 use std::ops::Range;
 

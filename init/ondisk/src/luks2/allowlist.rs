@@ -3,7 +3,9 @@
 //! Headers were rewritten to null ciphers, foreign slots and tokens in published attacks on eight products (October
 //! 2025; CVE-2025-59054, CVE-2025-58356): whatever is not known to be good here is refused.
 
-use super::{AuthToken, Excerpt, Header, rules};
+mod rules;
+
+use super::{AuthToken, Excerpt, Header};
 use cmdline::DataCipher;
 use std::ops::Range;
 use uuid::Uuid;
@@ -190,12 +192,12 @@ pub enum Violation {
     AuthToken(u32),
 }
 
-/// The parts of a header that [`examine`] speaks of, in its order.
+/// The parts of a header that [`check_parts`] speaks of, in its order.
 pub const PARTS: [&str; 5] = ["configuration", "segment", "keyslots", "digest", "tokens"];
 
 /// Holds each of the [`PARTS`] of a header against the allow-list by itself: what [`check`] ends with at the first broken rule, told
 /// whole. The keyslots are judged within the bounds that the configuration gives, or none.
-pub fn examine(header: &Header, expect: &Expect) -> [Result<(), Violation>; 5] {
+pub fn check_parts(header: &Header, expect: &Expect) -> [Result<(), Violation>; 5] {
     let metadata = &header.metadata;
     let configuration = rules::check_config(header, expect);
     let place = configuration.clone().unwrap_or(0..0);

@@ -18,16 +18,16 @@ use crate::Error;
 
 /// How often whoever waits is told so.
 const REPORT: Duration = Duration::from_secs(5);
-/// The most of a program's complaint that is kept, in bytes.
-const COMPLAINT_MAX: u64 = 200;
+/// The most of a program's stderr that is kept, in bytes.
+const STDERR_MAX: u64 = 200;
 
 /// How a program ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
+pub struct Output {
     /// Its exit status: 0 is success, `None` means that a signal ended it.
     pub status: Option<i32>,
     /// What it wrote to standard error first, printable characters only; nothing where its output went to a file.
-    pub complaint: String,
+    pub stderr: String,
 }
 
 /// A program of the verified root, and what it is started with.
@@ -45,9 +45,9 @@ pub struct Program<'a> {
 ///
 /// # Errors
 /// `ENOENT` when the root does not have it; `ETIMEDOUT` when it had to be killed at `deadline`.
-pub fn run_in(root: &Path, program: &Program<'_>, deadline: Instant, mut waiting: impl FnMut()) -> Result<Ended, Error> {
+pub fn run_in(root: &Path, program: &Program<'_>, deadline: Instant, mut waiting: impl FnMut()) -> Result<Output, Error> {
     let Program { path: program, arguments, output } = *program;
-    let complaints = crate::memory::anonymous_file("complaints").map_err(|e| Error::io("memfd_create", program, &e))?;
+    let stderr = crate::memfd::anonymous_file("stderr").map_err(|e| Error::io("memfd_create", program, &e))?;
     let duplicate = |file: &File| file.try_clone().map(Stdio::from).map_err(|e| Error::io("dup", program, &e));
     #[expect(clippy::disallowed_methods, reason = "mkfs and fsck of the verified root; nothing else is ever run")]
     let mut command = Command::new(program);
@@ -56,7 +56,7 @@ pub fn run_in(root: &Path, program: &Program<'_>, deadline: Instant, mut waiting
         .env_clear()
         .stdin(Stdio::null())
         .stdout(output.map_or_else(|| Ok(Stdio::null()), duplicate)?)
-        .stderr(duplicate(output.unwrap_or(&complaints))?);
+        .stderr(duplicate(output.unwrap_or(&stderr))?);
     let root = root.to_owned();
     let enter = move || {
         close_at_exec()?;
@@ -74,7 +74,7 @@ pub fn run_in(root: &Path, program: &Program<'_>, deadline: Instant, mut waiting
     let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).map_err(failed)?;
     let ended = loop {
         let until = deadline.min(Instant::now() + REPORT);
-        if crate::readiness::wait_readable(pidfd.as_fd(), until).map_err(failed)? {
+        if crate::poll::wait_readable(pidfd.as_fd(), until).map_err(failed)? {
             break true;
         }
         if until == deadline {
@@ -89,13 +89,13 @@ pub fn run_in(root: &Path, program: &Program<'_>, deadline: Instant, mut waiting
     if !ended {
         return Err(Error::new("exec", program, Errno::TIMEDOUT));
     }
-    Ok(Ended { status: status.code(), complaint: complaint(&complaints) })
+    Ok(Output { status: status.code(), stderr: read_stderr(&stderr) })
 }
 
 /// What was said first, on one line; nothing when it cannot be read, since the status is what counts.
-fn complaint(mut said: &File) -> String {
+fn read_stderr(mut said: &File) -> String {
     let mut bytes = Vec::new();
-    let read = said.rewind().and_then(|()| said.take(COMPLAINT_MAX).read_to_end(&mut bytes));
+    let read = said.rewind().and_then(|()| said.take(STDERR_MAX).read_to_end(&mut bytes));
     let text = String::from_utf8_lossy(if read.is_ok() { &bytes } else { b"" });
     text.split_whitespace().collect::<Vec<_>>().join(" ").chars().filter(|c| c.is_ascii_graphic() || *c == ' ').collect()
 }
@@ -110,12 +110,12 @@ fn close_at_exec() -> Result<(), Errno> {
 }
 
 /// A program that PID 1 is about to become, with everything allocated that it takes.
-pub struct Successor {
+pub struct PreparedExec {
     path: CString,
     arguments: Vec<CString>,
 }
 
-impl Successor {
+impl PreparedExec {
     /// `program` with `arguments`, of which the first is its own name.
     ///
     /// # Errors
@@ -135,7 +135,7 @@ impl Successor {
     /// # Errors
     /// Returns only when the kernel refuses: `ENOENT`, `EACCES`, `ENOEXEC`.
     #[must_use]
-    pub fn become_it(&self) -> Error {
+    pub fn exec(&self) -> Error {
         let errno = match self.attempt() {
             Ok(never) => match never {},
             Err(errno) => errno,

@@ -1,23 +1,14 @@
-//! Memory with a descriptor, and how much memory there is.
+//! How much memory is free: `/proc/meminfo`.
 
 use std::fs::File;
 use std::io::Read as _;
 
-use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 
 use crate::Error;
 
-/// The kernel's file about memory has some 60 lines of 28 bytes; what is asked for is in the third.
+/// Bytes that are read of the file: it has some 60 lines of 28 bytes, and `MemAvailable` is in the third.
 const MEMINFO_MAX: u64 = 4096;
-
-/// A file that has no name in any filesystem and is gone with its last descriptor; `label` is only for `/proc`.
-///
-/// # Errors
-/// As memfd_create(2).
-pub fn anonymous_file(label: &str) -> std::io::Result<File> {
-    Ok(File::from(memfd_create(label, MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL)?))
-}
 
 /// How much memory a program can have without swapping, in KiB, as the kernel estimates it: `MemAvailable` in `/proc/meminfo`.
 /// What the kernel keeps for itself is not in it.

@@ -11,7 +11,7 @@ use rustix::net::addr::{SocketAddrArg, SocketAddrLen, SocketAddrOpaque};
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, ipproto, socket_with};
 
-use crate::readiness::Stop;
+use crate::poll::Stop;
 
 /// A connected stream.
 #[derive(Debug)]
@@ -74,12 +74,17 @@ impl Attempt {
 }
 
 impl Stream {
-    /// Connects to the first of `addresses` that answers until `deadline`, and says which. One more is tried beside the others every `stagger`, and
+    /// Connects to the first of `addresses` that answers until `deadline`, and says which. One more is tried beside the others every `attempt_delay`, and
     /// at once when none is left on its way. `stop` ends this, and every wait of the stream.
     ///
     /// # Errors
     /// Why the last attempt failed; `ETIMEDOUT` when none ended in time; `EDESTADDRREQ` without an address; `ECANCELED`.
-    pub fn tcp(addresses: &[SocketAddr], stagger: Duration, deadline: Instant, stop: &Stop) -> io::Result<(Self, SocketAddr)> {
+    pub fn tcp(
+        addresses: &[SocketAddr],
+        attempt_delay: Duration,
+        deadline: Instant,
+        stop: &Stop,
+    ) -> io::Result<(Self, SocketAddr)> {
         let mut left = addresses.iter();
         let mut under_way: Vec<(Attempt, SocketAddr)> = Vec::new();
         let mut last = Errno::DESTADDRREQ;
@@ -91,7 +96,7 @@ impl Stream {
                     Err(errno) => last = errno,
                 }
                 more = left.len() > 0;
-                wake = if more { deadline.min(Instant::now() + stagger) } else { deadline };
+                wake = if more { deadline.min(Instant::now() + attempt_delay) } else { deadline };
             }
             if under_way.is_empty() {
                 if more {
@@ -133,7 +138,7 @@ impl Stream {
     }
 
     /// Bounds the next reads and writes; before the first call the deadline of the connection does.
-    pub fn bound(&mut self, left: Duration) {
+    pub fn set_timeout(&mut self, left: Duration) {
         self.until = Instant::now() + left;
     }
 
@@ -177,7 +182,7 @@ mod tests {
 
     use super::*;
 
-    const STAGGER: Duration = Duration::from_millis(50);
+    const ATTEMPT_DELAY: Duration = Duration::from_millis(50);
 
     fn soon() -> Instant {
         Instant::now() + Duration::from_secs(10)
@@ -205,7 +210,7 @@ mod tests {
         let refused = { TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap() };
         let good = listener.local_addr().unwrap();
         for addresses in [vec![good], vec![refused, good], vec![silent, good], vec![silent, refused, good, silent]] {
-            let (mut stream, peer) = Stream::tcp(&addresses, STAGGER, soon(), &stop()).unwrap();
+            let (mut stream, peer) = Stream::tcp(&addresses, ATTEMPT_DELAY, soon(), &stop()).unwrap();
             assert_eq!(peer, good);
             stream.write_all(b"hello").unwrap();
             let mut got = [0; 5];
@@ -219,19 +224,19 @@ mod tests {
         let (_held, silent, _fill) = black_hole();
         let refused = { TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap() };
         let kind = |addresses: &[SocketAddr]| {
-            Stream::tcp(addresses, STAGGER, Instant::now() + Duration::from_millis(300), &stop()).unwrap_err().kind()
+            Stream::tcp(addresses, ATTEMPT_DELAY, Instant::now() + Duration::from_millis(300), &stop()).unwrap_err().kind()
         };
         assert_eq!(kind(&[refused]), io::ErrorKind::ConnectionRefused);
         assert_eq!(kind(&[silent]), io::ErrorKind::TimedOut);
         assert_eq!(kind(&[silent, refused]), io::ErrorKind::TimedOut);
-        assert!(Stream::tcp(&[], STAGGER, soon(), &stop()).is_err());
+        assert!(Stream::tcp(&[], ATTEMPT_DELAY, soon(), &stop()).is_err());
     }
 
     #[test]
     fn read_ends_when_its_bound_is_over() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (mut stream, _) = Stream::tcp(&[listener.local_addr().unwrap()], STAGGER, soon(), &stop()).unwrap();
-        stream.bound(Duration::from_millis(20));
+        let (mut stream, _) = Stream::tcp(&[listener.local_addr().unwrap()], ATTEMPT_DELAY, soon(), &stop()).unwrap();
+        stream.set_timeout(Duration::from_millis(20));
         assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
@@ -241,9 +246,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let canceled = |error: io::Error| error.raw_os_error() == Some(Errno::CANCELED.raw_os_error());
         let stop = stop();
-        let (mut stream, _) = Stream::tcp(&[listener.local_addr().unwrap()], STAGGER, soon(), &stop).unwrap();
+        let (mut stream, _) = Stream::tcp(&[listener.local_addr().unwrap()], ATTEMPT_DELAY, soon(), &stop).unwrap();
         let connecting = stop.clone();
-        let attempt = std::thread::spawn(move || Stream::tcp(&[silent], STAGGER, soon(), &connecting).map(drop).unwrap_err());
+        let attempt =
+            std::thread::spawn(move || Stream::tcp(&[silent], ATTEMPT_DELAY, soon(), &connecting).map(drop).unwrap_err());
         let read = std::thread::spawn(move || stream.read(&mut [0]).unwrap_err());
         stop.signal();
         assert!(canceled(attempt.join().unwrap()) && canceled(read.join().unwrap()));
