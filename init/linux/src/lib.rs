@@ -1,6 +1,7 @@
-//! Linux as cvm-init needs it: mounts, modules, block devices, swap, the device mapper, configfs-tsm, links, power.
+//! Interfaces of Linux that cvm-init uses: mounts, modules, block devices, swap, device mapper, configfs-tsm, rtnetlink, power.
 //!
-//! The only crate with unsafe code. It decides nothing: policy is the caller's, and every error says call, object and errno.
+//! It is the only crate of the workspace with unsafe code; each file with unsafe code starts with a line `// UNSAFETY:` that says why.
+//! The crate contains no policy: the caller decides, and every error names the call, the object and the errno.
 
 #![deny(unreachable_pub)]
 

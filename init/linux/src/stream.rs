@@ -1,4 +1,7 @@
-//! Connected streams: TCP to the first of several addresses that answers, vsock to a context. Every wait has a deadline.
+// UNSAFETY: one implementation of rustix's trait `SocketAddrArg`, which gives the kernel a pointer to a `sockaddr_vm`: neither rustix nor
+// std has vsock addresses, and nix would add a second socket API to PID 1.
+
+//! Connected streams: TCP to the first of several addresses that accepts, vsock to a context ID. Every wait has a deadline.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -18,7 +21,7 @@ use crate::poll::Stop;
 pub struct Stream {
     socket: OwnedFd,
     stop: Stop,
-    /// When a read or write that waits gives up.
+    /// Deadline of the current read or write.
     until: Instant,
 }
 
@@ -43,7 +46,7 @@ unsafe impl SocketAddrArg for VsockAddress {
     }
 }
 
-/// An attempt on its way.
+/// A connection attempt that has not ended.
 struct Attempt(OwnedFd);
 
 impl Attempt {
@@ -66,7 +69,7 @@ impl Attempt {
         }
     }
 
-    /// The stream of an attempt that has ended, or why there is none.
+    /// Turns an attempt that has ended into a stream.
     fn finish(self, stop: &Stop, until: Instant) -> Result<Stream, Errno> {
         sockopt::socket_error(&self.0)??;
         Ok(Stream { socket: self.0, stop: stop.clone(), until })
@@ -74,11 +77,12 @@ impl Attempt {
 }
 
 impl Stream {
-    /// Connects to the first of `addresses` that answers until `deadline`, and says which. One more is tried beside the others every `attempt_delay`, and
-    /// at once when none is left on its way. `stop` ends this, and every wait of the stream.
+    /// Connects to the first of `addresses` that accepts before `deadline`, and returns which. It starts the next attempt after
+    /// `attempt_delay`, in parallel to the earlier ones, or at once when all earlier ones have failed. `stop` cancels the attempts and
+    /// every wait of the stream.
     ///
     /// # Errors
-    /// Why the last attempt failed; `ETIMEDOUT` when none ended in time; `EDESTADDRREQ` without an address; `ECANCELED`.
+    /// The error of the last attempt; `ETIMEDOUT` when no attempt ended in time; `EDESTADDRREQ` without an address; `ECANCELED`.
     pub fn tcp(
         addresses: &[SocketAddr],
         attempt_delay: Duration,
@@ -104,7 +108,7 @@ impl Stream {
                 }
                 return Err(last.into());
             }
-            // All of those that end before it is time for the next address.
+            // Handles every attempt that ends before the next one is due.
             loop {
                 let fds: Vec<_> = under_way.iter().map(|(attempt, _)| attempt.0.as_fd()).collect();
                 let ended = stop.or_wait(&fds, PollFlags::OUT, wake)?;
@@ -124,10 +128,10 @@ impl Stream {
         }
     }
 
-    /// Connects to `port` of the context `cid` until `deadline`; `stop` as for [`Stream::tcp`].
+    /// Connects to `port` of the context ID `cid` before `deadline`; `stop` as for [`Stream::tcp`].
     ///
     /// # Errors
-    /// As connect(2) for vsock(7): `ENODEV` without a transport, `ECONNRESET` when nobody listens; `ETIMEDOUT`; `ECANCELED`.
+    /// As connect(2) for vsock(7): `ENODEV` without a transport, `ECONNRESET` without a listener; `ETIMEDOUT`; `ECANCELED`.
     pub fn vsock(cid: u32, port: u32, deadline: Instant, stop: &Stop) -> io::Result<Self> {
         let address = VsockAddress { family: AddressFamily::VSOCK.as_raw(), reserved: 0, port, cid, zero: [0; 4] };
         let attempt = Attempt::start(AddressFamily::VSOCK, None, &address)?;
@@ -137,12 +141,12 @@ impl Stream {
         Err(Errno::TIMEDOUT.into())
     }
 
-    /// Bounds the next reads and writes; before the first call the deadline of the connection does.
+    /// Sets the time that is left for the next reads and writes. Until the first call, the deadline of the connection applies.
     pub fn set_timeout(&mut self, left: Duration) {
         self.until = Instant::now() + left;
     }
 
-    /// Waits until the socket can do what `flags` say; `EAGAIN` when the bound is over.
+    /// Waits for `flags` on the socket; `EAGAIN` at the deadline.
     fn wait(&self, flags: PollFlags) -> Result<(), Errno> {
         let ready = self.stop.or_wait(&[self.socket.as_fd()], flags, self.until)?;
         if ready.contains(&true) { Ok(()) } else { Err(Errno::AGAIN) }
@@ -163,7 +167,7 @@ impl Read for Stream {
 impl Write for Stream {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         loop {
-            // A peer that hung up is an error, not a signal.
+            // With NOSIGNAL, a closed connection gives EPIPE and no SIGPIPE.
             match rustix::net::send(&self.socket, buffer, rustix::net::SendFlags::NOSIGNAL) {
                 Err(Errno::AGAIN | Errno::INTR) => self.wait(PollFlags::OUT)?,
                 done => return Ok(done?),
@@ -192,7 +196,7 @@ mod tests {
         Stop::new().unwrap()
     }
 
-    /// A listener whose queue is full: further connections stay unanswered, as behind a packet filter that drops.
+    /// A listener with a full backlog: further connection attempts get no answer, as behind a packet filter that drops.
     fn black_hole() -> (OwnedFd, SocketAddr, Vec<Attempt>) {
         let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
@@ -257,7 +261,7 @@ mod tests {
 
     #[test]
     fn vsock_without_a_listener_is_an_error() {
-        // Without the module EAFNOSUPPORT, with it and without a transport ENODEV: an error in either case.
+        // EAFNOSUPPORT without the kernel module, ENODEV with it and without a transport.
         assert!(Stream::vsock(2, 1, Instant::now() + Duration::from_millis(200), &stop()).is_err());
     }
 }

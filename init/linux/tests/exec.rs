@@ -1,4 +1,4 @@
-//! What a program that PID 1 becomes takes over. A process of its own: signals and descriptors are changed for all of it.
+//! The state of a process that an exec passes on. A test binary of its own, since it changes signals and descriptors of the process.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects")]
 
 use std::fs::{self, File};

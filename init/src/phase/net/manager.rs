@@ -112,7 +112,7 @@ impl Manager {
             // Also after a long silence, to find events that were missed.
             has_changed = ready.get(1) == Some(&true) || !ready.contains(&true);
             if has_changed {
-                self.links.drain_announcements();
+                self.links.drain_notifications();
             }
         }
     }
