@@ -1,7 +1,9 @@
-//! DHCPv4 as a client that wants one lease: discover, request, retransmission. Source: RFC 2131.
+//! A DHCPv4 client that obtains one lease: DHCPDISCOVER, DHCPREQUEST, retransmission.
 //!
-//! The caller has the clock, the socket and the random numbers: it sends what [`Client::due`] gives, sleeps until
-//! [`Client::wake`], and hands every frame to [`Client::take`].
+//! The caller has the clock, the socket and the random numbers: it sends the frame that [`Client::due`] returns, sleeps until
+//! [`Client::wake`], and passes every received frame to [`Client::take`].
+//!
+//! Source: RFC 2131.
 
 mod message;
 mod options;
@@ -12,28 +14,28 @@ use std::time::{Duration, Instant};
 pub use message::Lease;
 use message::{Answer, Offer, Transaction};
 
-/// The first wait for an answer; each next one is twice as long, all with up to a second of jitter either way (section 4.1).
+/// The first retransmission delay; each later one is twice as long, and each is randomised by up to a second either way (section 4.1).
 const FIRST_WAIT: Duration = Duration::from_secs(4);
 const LONGEST_WAIT: Duration = Duration::from_secs(64);
-/// The pause after a refusal; each next one is twice as long, so that a server that refuses for ever is not asked in a circle.
-const FIRST_REST: Duration = Duration::from_secs(1);
-/// How often an offer is asked for before it is given up: the server may be gone, another one may be there.
+/// The pause after a DHCPNAK; each later one is twice as long, for a server that always answers with DHCPNAK.
+const FIRST_NAK_DELAY: Duration = Duration::from_secs(1);
+/// How many requests are sent for one offer. Then the client starts again, since another server may answer.
 const REQUESTS_MAX: u32 = 3;
 
-/// What a frame was to the client.
+/// The meaning of a received frame.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received {
-    /// Nothing.
+    /// Not a message of this transaction.
     Ignored,
-    /// A server offers an address; the request is due.
+    /// DHCPOFFER of this address; the request is due.
     Offer(Ipv4Addr),
-    /// The server refused what it had offered; the client starts again after a pause.
+    /// DHCPNAK: the server withdrew its offer; the client starts again after a pause.
     Nak,
-    /// The lease.
+    /// DHCPACK: the lease.
     Ack(Box<Lease>),
 }
 
-/// A client on one link.
+/// The state of a client on one link.
 #[derive(Debug)]
 pub struct Client {
     transaction: Transaction,
@@ -41,11 +43,11 @@ pub struct Client {
     /// The address of an earlier lease.
     wanted: Option<Ipv4Addr>,
     state: State,
-    /// What the next wait is built on.
+    /// The next retransmission delay, without randomisation.
     wait: Duration,
-    /// What the next pause after a refusal is built on.
-    rest: Duration,
-    /// When something is to be sent.
+    /// The next pause after a DHCPNAK, without randomisation.
+    nak_delay: Duration,
+    /// When the next message is due.
     due: Instant,
     sent: u32,
 }
@@ -58,26 +60,35 @@ enum State {
 }
 
 impl Client {
-    /// Starts at `now` with a random transaction number. `wanted` is the address of an earlier lease.
+    /// Starts at `now` with a random transaction ID. `wanted` is the address of an earlier lease.
     #[must_use]
     pub fn new(mac: [u8; 6], wanted: Option<Ipv4Addr>, now: Instant, random: u32) -> Self {
         let transaction = Transaction { mac, xid: random };
-        Self { transaction, started: now, wanted, state: State::Selecting, wait: FIRST_WAIT, rest: FIRST_REST, due: now, sent: 0 }
+        Self {
+            transaction,
+            started: now,
+            wanted,
+            state: State::Selecting,
+            wait: FIRST_WAIT,
+            nak_delay: FIRST_NAK_DELAY,
+            due: now,
+            sent: 0,
+        }
     }
 
-    /// When [`Client::due`] has something to send next; none when the lease is there.
+    /// Returns when [`Client::due`] has the next frame; `None` once the client has a lease.
     #[must_use]
     pub fn wake(&self) -> Option<Instant> {
         (!matches!(self.state, State::Bound)).then_some(self.due)
     }
 
-    /// How many messages went out.
+    /// Returns how many messages were sent.
     #[must_use]
     pub fn sent(&self) -> u32 {
         self.sent
     }
 
-    /// The frame to send at `now`, if one is due. `random` moves the next one.
+    /// Returns the frame to send at `now`, if one is due. `random` randomises the time of the next one.
     pub fn due(&mut self, now: Instant, random: u32) -> Option<Vec<u8>> {
         if now < self.due || matches!(self.state, State::Bound) {
             return None;
@@ -101,7 +112,7 @@ impl Client {
         frame
     }
 
-    /// Takes a frame from the link.
+    /// Handles a frame that was received on the link.
     pub fn take(&mut self, frame: &[u8], now: Instant, random: u32) -> Received {
         match &self.state {
             State::Selecting => {
@@ -120,8 +131,8 @@ impl Client {
                     self.state = State::Selecting;
                     self.transaction.xid = random;
                     self.wanted = None;
-                    self.due = now + jittered(self.rest, random);
-                    (self.wait, self.rest) = (FIRST_WAIT, (self.rest * 2).min(LONGEST_WAIT));
+                    self.due = now + jittered(self.nak_delay, random);
+                    (self.wait, self.nak_delay) = (FIRST_WAIT, (self.nak_delay * 2).min(LONGEST_WAIT));
                     Received::Nak
                 }
                 None => Received::Ignored,
@@ -131,12 +142,12 @@ impl Client {
     }
 }
 
-/// `wait`, moved by up to a second either way.
+/// Randomises `wait` by up to a second either way.
 fn jittered(wait: Duration, random: u32) -> Duration {
     (wait + Duration::from_millis((random % 2001).into())).saturating_sub(Duration::from_secs(1))
 }
 
-/// What is made of a server's frame, in either state, by the client with this hardware address and number.
+/// Parses a server's frame as both states do, for a client with this hardware address and transaction ID.
 #[cfg(fuzzing)]
 pub(crate) fn read(mac: [u8; 6], xid: u32, frame: &[u8]) -> Option<Lease> {
     let transaction = Transaction { mac, xid };
@@ -159,14 +170,14 @@ mod tests {
     const ACK: u8 = 5;
     const NAK: u8 = 6;
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-    /// No jitter: half way between a second back and one forth.
+    /// No randomisation: the middle of the range.
     const MIDDLE: u32 = 1000;
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
 
-    /// The kind and transaction of what a client sent.
+    /// Message type and transaction ID of a client's frame.
     fn sent(frame: &[u8]) -> (u8, u32) {
         let message = &frame[42..];
         (message[242], u32::from_be_bytes(message[4..8].try_into().unwrap()))
@@ -183,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_asked_again_after_4_8_16_32_64_and_64_seconds() {
+    fn discover_is_repeated_after_4_8_16_32_64_and_64_seconds() {
         let start = Instant::now();
         let mut client = Client::new(MAC, None, start, 7);
         let mut at = Vec::new();
@@ -214,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn refusal_starts_again_after_a_pause_under_another_number() {
+    fn nak_starts_again_after_a_pause_with_another_transaction_id() {
         let mut now = Instant::now();
         let mut client = Client::new(MAC, None, now, 7);
         let (mut xid, mut pauses) = (7, Vec::new());
@@ -231,15 +242,15 @@ mod tests {
     }
 
     #[test]
-    fn server_that_offers_and_falls_silent_is_given_up_after_three_requests() {
+    fn server_that_does_not_answer_requests_is_dropped_after_three() {
         let mut client = Client::new(MAC, None, Instant::now(), 7);
         let start = client.wake().unwrap();
-        let mut said = Vec::new();
+        let mut messages = Vec::new();
         for _ in 0..5 {
             let now = client.wake().unwrap();
-            said.push((sent(&client.due(now, MIDDLE).unwrap()).0, now.duration_since(start).as_secs()));
+            messages.push((sent(&client.due(now, MIDDLE).unwrap()).0, now.duration_since(start).as_secs()));
             client.take(&server(OFFER, 7), now, MIDDLE);
         }
-        assert_eq!(said, [(DISCOVER, 0), (REQUEST, 0), (REQUEST, 4), (REQUEST, 12), (DISCOVER, 28)]);
+        assert_eq!(messages, [(DISCOVER, 0), (REQUEST, 0), (REQUEST, 4), (REQUEST, 12), (DISCOVER, 28)]);
     }
 }
