@@ -36,12 +36,12 @@ fn only_zeros_and_the_mark_alone_are_taken() {
 }
 
 #[test]
-fn what_is_seen_is_named() {
+fn known_signatures_are_named() {
     for (offset, magic, name) in SIGNATURES {
         assert_eq!(classify(&front(&[(usize::try_from(*offset).unwrap(), magic)])), Front::Other(name));
     }
     assert_eq!(classify(&front(&[(5, b"x")])), Front::Other("unknown bytes"));
-    // An md member behind a mark is not scratch space any more, nor is a partitioned disk.
+    // A mark with a RAID superblock or a partition table after it is refused.
     let behind = front(&[(0, &mark()), (4096, b"\xfc\x4e\x2b\xa9")]);
     assert!(matches!(classify(&behind), Front::Other(_)));
     let record = intent::Intent { uuid: uuid::Uuid::from_bytes([1; 16]), mac: [2; 32] }.block();
@@ -59,7 +59,7 @@ fn marked_disk_is_neither_blank_nor_luks_to_the_data_disk() {
 
 #[test]
 fn swap_header_is_what_mkswap_writes() {
-    // `mkswap --uuid clear` of util-linux 2.38.1 on a file of 8 MiB: all that is not zero.
+    // The non-zero bytes of `mkswap --uuid clear`, util-linux 2.38.1, on a file of 8 MiB.
     let mut want = [0; BLOCK];
     want[1024..1032].copy_from_slice(&[0x01, 0, 0, 0, 0xff, 0x07, 0, 0]);
     want[4086..].copy_from_slice(b"SWAPSPACE2");
