@@ -1,4 +1,4 @@
-//! What a host may append to the command line, against the public functions of the crate: each attack as a whole, not one field at a time.
+//! Attacks of a malicious host on the command line, against the public functions of the crate.
 
 use cmdline::{Conflict, Key};
 use proptest::prelude::*;

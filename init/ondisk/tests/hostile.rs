@@ -1,4 +1,4 @@
-//! What a host may write to a disk, against the public functions of the crate: each attack as a whole, not one field at a time.
+//! Attacks of a malicious host on the content of a disk, against the public functions of the crate.
 
 use cmdline::DataCipher;
 use ondisk::luks2::{self, Expect, Header};
@@ -6,7 +6,7 @@ use ondisk::{blank, gpt, verity};
 use proptest::prelude::*;
 
 #[test]
-fn disk_that_is_not_blank_is_not_called_so() {
+fn disk_with_any_byte_in_the_checked_ranges_is_not_blank() {
     let header = include_bytes!("../src/luks2/tests/golden/plain.txt");
     let [front, back] = blank::ranges(64 << 20).unwrap();
     let mut disk = vec![0_u8; 64 << 20];
@@ -25,7 +25,7 @@ fn disk_that_is_not_blank_is_not_called_so() {
 }
 
 #[test]
-fn bytes_of_another_format_are_no_header_of_ours() {
+fn headers_of_other_formats_are_refused() {
     let mut luks1 = vec![0_u8; 1 << 20];
     luks1[..8].copy_from_slice(b"LUKS\xba\xbe\x00\x01");
     assert_eq!(Header::parse(&luks1), Err(luks2::Error::Version(luks2::Copy::Primary)));
@@ -38,7 +38,7 @@ fn bytes_of_another_format_are_no_header_of_ours() {
     assert_eq!(verity::Superblock::parse(&backup), Err(verity::Error::Signature));
 }
 
-/// A LUKS2 header that is good for its checksum, with metadata of the host's choosing.
+/// A LUKS2 header with valid checksums and any metadata.
 fn header_with(json: &str) -> Vec<u8> {
     let copy = |magic: &[u8], place: u64| {
         let mut copy = vec![0_u8; 16384];
@@ -71,7 +71,7 @@ fn header_that_opens_without_a_secret_is_refused() {
     let keyslot = r#""size":"385024","encryption":"aes-xts-plain64""#;
     let segment = r#""iv_tweak":"0","encryption":"aes-xts-plain64""#;
     let cases = [
-        // CVE-2025-59054 and kin: the volume key lies open in the keyslot area.
+        // CVE-2025-59054 and related attacks: the volume key is in the keyslot area without encryption.
         (keyslot, r#""size":"385024","encryption":"cipher_null-ecb""#, luks2::Violation::KeyslotCipher(0)),
         (segment, r#""iv_tweak":"0","encryption":"cipher_null-ecb""#, luks2::Violation::SegmentCipher),
         (r#""type":"hmac(sha256)""#, r#""type":"none""#, luks2::Violation::SegmentIntegrity),

@@ -1,4 +1,4 @@
-//! Headers as cryptsetup writes them, and as a host would like us to believe them.
+//! Headers of cryptsetup, and headers that a malicious host may write.
 
 mod allowlist;
 mod header;
