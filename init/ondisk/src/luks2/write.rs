@@ -40,8 +40,8 @@ pub fn writes(before: &[u8], after: &[u8], size: u64, checked: &AcceptedLayout) 
     groups
 }
 
-/// Zeroes whatever of an image of the header area is in neither copy of the header (`size` bytes each) and no keyslot's key
-/// material: cryptsetup fills it with noise, which is slow to write, and leaves there what it took out of use.
+/// Zeroes the bytes of a header area that are neither in a header copy (`size` bytes each) nor key material of a keyslot: cryptsetup fills
+/// them with random data, which is slow to write, or leaves old key material there.
 pub fn clear_unused(image: &mut [u8], size: u64, checked: &AcceptedLayout) {
     let size = usize::try_from(size).unwrap_or(usize::MAX);
     for (number, block) in image.chunks_mut(BLOCK).enumerate() {

@@ -16,7 +16,7 @@ const SIZE: u64 = 16384;
 /// Both headers and two keyslots, 385,024 bytes each.
 const LENGTH: usize = 32768 + 2 * 385_024;
 
-/// A whole area with this metadata, and key material that is `fill`.
+/// A header area with this metadata, and `fill` as key material.
 fn area(json: &Value, seqid: u64, fill: u8) -> Vec<u8> {
     let mut bytes = Image { seqid, ..Image::of(json) }.bytes();
     bytes.resize(LENGTH, fill);
@@ -141,8 +141,8 @@ fn key_material_is_written_before_what_names_it_and_cleared_after() {
 }
 
 proptest! {
-    /// After a cut in any group, with any of its 512-byte sectors written and the rest lost, the better copy says all of the old
-    /// or all of the new, and the key material that it names is there.
+    /// After a power cut in any group, with some of its 512-byte sectors written, the better copy is the old or the new header, and its key
+    /// material is complete.
     #[test]
     fn cut_anywhere_leaves_the_old_header_or_the_new(adds: bool, cut in 0_usize..4, kept: u64) {
         let [before, after] = change(adds);
