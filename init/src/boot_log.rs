@@ -116,7 +116,7 @@ pub(crate) fn step(what: impl std::fmt::Display) {
 /// Writes the line that says why the boot ended, at level critical, so that `quiet` does not hide it.
 pub(crate) fn report_fatal(line: &str) {
     match KMSG.get() {
-        Some(kmsg) => kmsg.line(2, &format!("cvm-init: {line}")),
+        Some(kmsg) => kmsg.write_record(2, &format!("cvm-init: {line}")),
         // The early phase failed before the kernel log was open.
         None => drop(std::fs::write("/dev/console", format!("cvm-init: {line}\r\n"))),
     }
@@ -144,7 +144,7 @@ impl log::Log for KmsgLogger {
                 // Level 6, also for debug messages: the kernel does not show level 7 on the console.
                 Level::Info | Level::Debug | Level::Trace => 6,
             };
-            kmsg.line(level, &format!("cvm-init: {}", record.args()));
+            kmsg.write_record(level, &format!("cvm-init: {}", record.args()));
         }
     }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use boot_log::BootLog;
 use error::BootError;
 use failure::FailureAction;
-use linux::threads::OnceEach;
+use linux::threads::NonReentrantLock;
 
 fn main() -> ! {
     let boot_log = Arc::new(BootLog::default());
@@ -28,7 +28,7 @@ fn main() -> ! {
 }
 
 /// Taken once by the thread that ends PID 1, by a failure or by the exec of the real init. A failure never gives it back.
-static TERMINATION: OnceEach = OnceEach::new();
+static TERMINATION: NonReentrantLock = NonReentrantLock::new();
 
 /// Prints why on the console and ends the machine: by the error's own action, unless the measured policy decides it.
 fn end(error: &BootError) -> ! {

@@ -1,17 +1,17 @@
-//! A newc archive with nothing in it that changes from one build to the next: names sorted, times, owners and inodes fixed.
+//! Reproducible newc archives (cpio): names are sorted; times, owners and inodes are fixed.
 //!
 //! Source: the kernel's Documentation/driver-api/early-userspace/buffer-format.rst.
 
-/// A file that is larger than the format can say.
+/// A file that is too large for the format.
 #[derive(Debug, thiserror::Error)]
-#[error("{0} is larger than a cpio can say")]
+#[error("{0} is larger than 4 GiB, the limit of cpio")]
 pub struct TooLarge(String);
 
 const FILE: u32 = 0o100_000;
-const FOLDER: u32 = 0o040_000;
+const DIRECTORY: u32 = 0o040_000;
 const CHARACTER_DEVICE: u32 = 0o020_000;
 
-/// One thing in the archive; its name has no leading slash.
+/// An entry of an archive; its name has no leading slash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     pub(crate) name: String,
@@ -21,41 +21,41 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// A regular file with `mode` as permissions.
+    /// Creates a regular file with `mode` as permissions.
     #[must_use]
     pub fn file(name: impl Into<String>, mode: u32, content: Vec<u8>) -> Self {
         Self { name: name.into(), mode: FILE | mode, content, device: (0, 0) }
     }
 
-    /// A folder.
+    /// Creates a directory.
     #[must_use]
-    pub fn folder(name: impl Into<String>, mode: u32) -> Self {
-        Self { name: name.into(), mode: FOLDER | mode, content: Vec::new(), device: (0, 0) }
+    pub fn directory(name: impl Into<String>, mode: u32) -> Self {
+        Self { name: name.into(), mode: DIRECTORY | mode, content: Vec::new(), device: (0, 0) }
     }
 
-    /// A character device.
+    /// Creates a character device.
     #[must_use]
     pub fn device(name: impl Into<String>, mode: u32, major: u32, minor: u32) -> Self {
         Self { name: name.into(), mode: CHARACTER_DEVICE | mode, content: Vec::new(), device: (major, minor) }
     }
 }
 
-/// The archive of `entries`, by name; folders that are only implied are made.
+/// Writes an archive of `entries`, sorted by name, and adds parent directories that are missing.
 ///
 /// # Errors
-/// [`TooLarge`] names the file.
+/// [`TooLarge`] with the name of the file.
 pub fn write(mut entries: Vec<Entry>) -> Result<Vec<u8>, TooLarge> {
     let mut implied: Vec<Entry> = Vec::new();
     for entry in &entries {
         for (at, _) in entry.name.match_indices('/') {
             let parent = entry.name.get(..at).unwrap_or_default();
             if !entries.iter().chain(&implied).any(|other| other.name == parent) {
-                implied.push(Entry::folder(parent, 0o755));
+                implied.push(Entry::directory(parent, 0o755));
             }
         }
     }
     entries.append(&mut implied);
-    // A folder's name is the beginning of its content's, so it comes first.
+    // A directory's name is a prefix of the names below it, so it comes first.
     entries.sort_by(|a, b| a.name.cmp(&b.name));
     let mut archive = Vec::new();
     for (inode, entry) in (1..).zip(&entries) {
@@ -70,7 +70,7 @@ fn append(archive: &mut Vec<u8>, inode: u32, entry: &Entry) -> Result<(), TooLar
     let size = u32::try_from(entry.content.len()).map_err(|_| large())?;
     let name = u32::try_from(entry.name.len() + 1).map_err(|_| large())?;
     let (major, minor) = entry.device;
-    let links = if entry.mode & FOLDER == FOLDER && entry.mode & FILE != FILE { 2 } else { 1 };
+    let links = if entry.mode & DIRECTORY == DIRECTORY && entry.mode & FILE != FILE { 2 } else { 1 };
     let fields = [inode, entry.mode, 0, 0, links, 0, size, 0, 0, major, minor, name, 0];
     archive.extend_from_slice(b"070701");
     for field in fields {
@@ -106,11 +106,11 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_sorted_with_their_implied_folders_and_a_trailer() {
+    fn entries_are_sorted_with_their_parent_directories_and_a_trailer() {
         let entries = vec![
             Entry::file("etc/x/b", 0o444, vec![1; 3]),
             Entry::device("dev/console", 0o600, 5, 1),
-            Entry::folder("etc", 0o755),
+            Entry::directory("etc", 0o755),
         ];
         let archive = write(entries.clone()).unwrap();
         assert_eq!(names(&archive), ["dev", "dev/console", "etc", "etc/x", "etc/x/b", "TRAILER!!!"]);

@@ -1,11 +1,11 @@
-//! The list of files: kind, path, mode, source, reason.
+//! The list of files (`files.list`): type, path, mode, source, reason.
 
 use std::path::Path;
 
 use crate::Error;
 use initrd::cpio::Entry;
 
-/// What the names in braces stand for.
+/// The contents of the sources, which the list names in braces.
 pub(crate) struct Sources {
     pub(crate) init: Vec<u8>,
     pub(crate) anchor: Vec<u8>,
@@ -25,7 +25,7 @@ impl Sources {
     }
 }
 
-/// Reads the list at `path`. A line without a reason is refused: everything in the initrd has one.
+/// Parses the list at `path`. Every line must give the reason why the file is in the initrd.
 pub(crate) fn entries(list: &str, path: &Path, sources: &Sources) -> Result<Vec<Entry>, Error> {
     let lines = list.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
     lines.map(|(number, line)| entry(line, sources).map_err(|what| Error::Line(path.to_owned(), number + 1, what))).collect()
@@ -42,7 +42,7 @@ fn entry(line: &str, sources: &Sources) -> Result<Entry, &'static str> {
         |text: &str| u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777).ok_or("mode is not octal permissions");
     let number = |text: &str| text.parse::<u32>().map_err(|_| "device number");
     match *words.as_slice() {
-        ["dir", path, permissions] => Ok(Entry::folder(name(path)?, mode(permissions)?)),
+        ["dir", path, permissions] => Ok(Entry::directory(name(path)?, mode(permissions)?)),
         ["node", path, permissions, "c", major, minor] => {
             Ok(Entry::device(name(path)?, mode(permissions)?, number(major)?, number(minor)?))
         }

@@ -1,3 +1,3 @@
-//! What the packer is made of that others use too: the archive format.
+//! The archive format of the packer, which tests use as well.
 
 pub mod cpio;

@@ -1,5 +1,5 @@
-//! Packs the initrd: the list of files and the list of modules to one zstd-compressed newc cpio, the same bytes each time.
-#![expect(clippy::print_stderr, reason = "a build tool says what it made")]
+//! Packs the initrd: a zstd-compressed newc archive of the list of files and the list of modules. The output is reproducible.
+#![expect(clippy::print_stderr, reason = "a build tool reports on standard error")]
 
 mod files;
 mod modules;
@@ -12,7 +12,7 @@ use std::{fs, io};
 use clap::Parser;
 use initrd::cpio;
 
-/// What goes into the initrd.
+/// Packs PID 1, kernel modules and trust anchors into an initrd.
 #[derive(Parser)]
 struct Arguments {
     /// The list of files.
@@ -21,31 +21,31 @@ struct Arguments {
     /// The list of kernel modules.
     #[arg(long)]
     modules: PathBuf,
-    /// The kernel's folder of modules, with modules.dep in it.
+    /// The directory of the kernel's modules, with modules.dep.
     #[arg(long)]
     kernel: PathBuf,
-    /// PID 1.
+    /// The binary of PID 1.
     #[arg(long)]
     init: PathBuf,
-    /// The root certificate of the vaults' quotes, DER.
+    /// The root certificate for quotes of vaults (DER).
     #[arg(long)]
     anchor: PathBuf,
-    /// The floors, JSON without `built`.
+    /// The floors (JSON without the field `built`).
     #[arg(long)]
     floors: PathBuf,
-    /// When this was built, Unix seconds: the time of the commit.
+    /// The build time in Unix seconds: the time of the commit.
     #[arg(long)]
     built: u64,
-    /// A folder of collateral that the image brings along, for vaults that staple none: JSON in dcap-qvl's form, or a PCS's answers.
+    /// A directory of collateral for vaults that staple none (JSON in the form of dcap-qvl, or answers of a PCS).
     #[arg(long)]
     collateral: Option<PathBuf>,
     /// Certificate of a node CA, DER: a vault's leaf must be signed by one of them. Can be repeated; default: any leaf.
     #[arg(long)]
     node_ca: Vec<PathBuf>,
-    /// A module file that takes the place of the kernel's own of the same name.
+    /// A module file that replaces the kernel's module of the same name. May be given more than once.
     #[arg(long)]
     replace: Vec<PathBuf>,
-    /// Where the initrd goes.
+    /// The path of the initrd to write.
     #[arg(long)]
     output: PathBuf,
 }
@@ -57,15 +57,15 @@ enum Error {
     File(PathBuf, #[source] io::Error),
     #[error("{0}, line {1}: {2}")]
     Line(PathBuf, usize, &'static str),
-    #[error("the folder of modules has no version for a name: {0}")]
+    #[error("the name of the module directory is not a kernel version: {0}")]
     NoVersion(PathBuf),
-    #[error("module {0} is neither built in nor a file")]
+    #[error("module {0} is neither built in nor in modules.dep")]
     NoModule(String),
     #[error("{0} ended with {1}")]
     Tool(&'static str, String),
     #[error(transparent)]
     Large(#[from] cpio::TooLarge),
-    #[error("floors are not a JSON object")]
+    #[error("the file of --floors is not a JSON object")]
     Floors,
 }
 
@@ -90,8 +90,8 @@ fn pack(arguments: &Arguments) -> Result<(), Error> {
         modules: order.into_bytes(),
     };
     let mut entries = files::entries(&read_text(&arguments.files)?, &arguments.files, &sources)?;
-    entries.push(cpio::Entry::folder("lib", 0o755));
-    entries.push(cpio::Entry::folder("lib/modules", 0o755));
+    entries.push(cpio::Entry::directory("lib", 0o755));
+    entries.push(cpio::Entry::directory("lib/modules", 0o755));
     let mut packed = BTreeSet::new();
     for module in resolved.iter().filter(|module| packed.insert(&module.name)) {
         entries.push(cpio::Entry::file(format!("lib/modules/{}.ko", module.name), 0o444, module.bytes()?));
@@ -106,18 +106,18 @@ fn pack(arguments: &Arguments) -> Result<(), Error> {
     fs::write(&arguments.output, packed).map_err(|e| Error::File(arguments.output.clone(), e))
 }
 
-/// Adds `built` to the floors, as the first field.
+/// Inserts `built` into the floors as the first field.
 fn floors(text: &str, built: u64) -> Result<Vec<u8>, Error> {
     let fields = text.trim().strip_prefix('{').ok_or(Error::Floors)?;
     Ok(format!("{{\"built\": {built}, {fields}\n").into_bytes())
 }
 
-/// Every file of the folder, under its own name.
-fn collateral(folder: Option<&std::path::Path>) -> Result<Vec<cpio::Entry>, Error> {
-    let Some(folder) = folder else { return Ok(Vec::new()) };
-    let failed = |e| Error::File(folder.to_owned(), e);
+/// Packs every file of the directory under its name.
+fn collateral(directory: Option<&std::path::Path>) -> Result<Vec<cpio::Entry>, Error> {
+    let Some(directory) = directory else { return Ok(Vec::new()) };
+    let failed = |e| Error::File(directory.to_owned(), e);
     let mut entries = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed)? {
+    for entry in fs::read_dir(directory).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let name = format!("etc/cvm-init/collateral/{}", entry.file_name().to_string_lossy());
         entries.push(cpio::Entry::file(name, 0o444, read(&entry.path())?));
@@ -133,12 +133,12 @@ fn read_text(path: &std::path::Path) -> Result<String, Error> {
     fs::read_to_string(path).map_err(|e| Error::File(path.to_owned(), e))
 }
 
-/// Runs a tool of the build tree over `input` and returns what it writes.
+/// Runs a tool of the tools tree with `input` and returns its standard output.
 fn pipe(tool: &'static str, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>, Error> {
     let failed = |e: io::Error| Error::Tool(tool, e.to_string());
     let mut child = Command::new(tool).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(failed)?;
     let mut stdin = child.stdin.take().ok_or_else(|| Error::Tool(tool, "no input".to_owned()))?;
-    // Written beside the reading: a tool that fills its output waits for us.
+    // In a thread of its own: the tool stops reading when its output pipe is full.
     let (written, output) = std::thread::scope(|scope| {
         let writer = scope.spawn(move || io::Write::write_all(&mut stdin, input));
         let output = child.wait_with_output();

@@ -1,4 +1,4 @@
-//! Which module files it takes, in load order. Nothing resolves dependencies at boot.
+//! The module files of the initrd in load order. Dependencies are resolved here, not at boot.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,24 +6,24 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, pipe, read, read_text};
 
-/// A module to be loaded.
+/// A module of the initrd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Module {
     pub(crate) name: String,
     pub(crate) optional: bool,
-    /// Loaded only when policy calls for this group.
+    /// The group of the module: PID 1 loads it only when the policy needs the group.
     pub(crate) group: Option<String>,
     file: PathBuf,
 }
 
 impl Module {
-    /// Its line in the list that PID 1 reads.
+    /// Returns its line in the list that PID 1 reads.
     pub(crate) fn line(&self) -> String {
         let group = self.group.as_ref().map_or(String::new(), |group| format!("{group}: "));
         format!("{group}{}{}.ko\n", if self.optional { "?" } else { "" }, self.name)
     }
 
-    /// The module as the kernel loads it, decompressed: its signature is part of it.
+    /// Returns the decompressed module with its signature.
     pub(crate) fn bytes(&self) -> Result<Vec<u8>, Error> {
         let bytes = read(&self.file)?;
         match self.file.extension().and_then(|extension| extension.to_str()) {
@@ -34,7 +34,7 @@ impl Module {
     }
 }
 
-/// Reads the list and puts before each module what `modules.dep` says it needs.
+/// Parses the list and puts the dependencies of `modules.dep` before each module.
 pub(crate) fn resolve(list: &str, path: &Path, kernel: &Path, replace: &[PathBuf]) -> Result<Vec<Module>, Error> {
     let depends = read_dependencies(&read_text(&kernel.join("modules.dep"))?);
     let builtin: BTreeSet<String> = read_text(&kernel.join("modules.builtin"))?.lines().map(name_of).collect();
@@ -70,13 +70,13 @@ pub(crate) fn resolve(list: &str, path: &Path, kernel: &Path, replace: &[PathBuf
     Ok(order)
 }
 
-/// Major and minor version of a kernel, from the front of its release.
+/// Parses major and minor version at the start of a kernel release.
 fn version_of(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-/// By name: the file, and the names of what must be loaded before it, nearest first.
+/// By module name: the file, and the names of its dependencies, direct ones first.
 type Dependencies = BTreeMap<String, (String, Vec<String>)>;
 
 fn read_dependencies(text: &str) -> Dependencies {
@@ -84,8 +84,8 @@ fn read_dependencies(text: &str) -> Dependencies {
     lines.map(|(file, needs)| (name_of(file), (file.to_owned(), needs.split_whitespace().map(name_of).collect()))).collect()
 }
 
-/// modules.dep lists all that a module needs, the last of them first to load.
-/// What is loaded always need not be in a group again; two groups may share what both need.
+/// Adds a module after its dependencies. `modules.dep` lists all dependencies, with the first one to load last. A module without a group
+/// is not repeated in a group; a module that two groups need is in both.
 fn add(
     name: &str,
     (optional, group): (bool, Option<&str>),
@@ -106,7 +106,7 @@ fn add(
     Ok(())
 }
 
-/// A module's name as the kernel compares it: without folder and suffix, `-` as `_`.
+/// Returns a module's name in the kernel's form: without directory and suffix, with `_` for `-`.
 fn name_of(file: &str) -> String {
     let name = file.rsplit('/').next().unwrap_or(file);
     plain(name.split('.').next().unwrap_or(name))
@@ -121,11 +121,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_module_that_later_kernels_have_built_in_is_for_the_earlier_alone() {
+    fn module_with_a_version_limit_is_left_out_for_later_kernels() {
         let list = "a <6.16 - reason\nb - reason\n";
         let made = |release: &str| {
-            let folder = tempfile::tempdir().unwrap();
-            let kernel = folder.path().join(release);
+            let directory = tempfile::tempdir().unwrap();
+            let kernel = directory.path().join(release);
             fs::create_dir(&kernel).unwrap();
             fs::write(kernel.join("modules.dep"), "k/a.ko:\nk/b.ko:\n").unwrap();
             fs::write(kernel.join("modules.builtin"), "").unwrap();
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn dependencies_come_before_what_needs_them_and_once() {
+    fn dependencies_come_once_and_before_their_dependents() {
         let text = "k/a/dm-verity.ko.xz: k/a/dm-bufio.ko.xz k/a/dm-mod.ko.xz\nk/a/dm-bufio.ko.xz: k/a/dm-mod.ko.xz\n\
             k/a/dm-mod.ko.xz:\nk/a/dm-crypt.ko.xz: k/a/dm-mod.ko.xz\n";
         let depends = read_dependencies(text);

@@ -1,6 +1,6 @@
 //! Fixed-width fields of binary structures. A field that ends outside of the bytes is `None`, never a panic.
 
-/// The `N` bytes at the offset `at`.
+/// Returns the `N` bytes at the offset `at`.
 #[must_use]
 pub fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk().copied()
@@ -27,7 +27,7 @@ pub fn le_u64(bytes: &[u8], at: usize) -> Option<u64> {
 /// True when every byte is zero.
 #[must_use]
 pub fn is_zero(bytes: &[u8]) -> bool {
-    // Words first: this looks at megabytes of a disk, and the first word that is not zero ends it.
+    // In chunks of 16 bytes: callers check megabytes of a disk.
     let (words, rest) = bytes.as_chunks::<16>();
     words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|byte| *byte == 0)
 }
@@ -38,7 +38,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn fields_are_little_endian_and_inside() {
+    fn fields_are_little_endian_and_bounded() {
         let bytes = [1, 2, 3, 4, 5, 6, 7, 8, 9];
         assert_eq!(le_u16(&bytes, 0), Some(0x0201));
         assert_eq!(le_u32(&bytes, 1), Some(0x0504_0302));

@@ -1,14 +1,14 @@
-//! Hexadecimal, written in lower case.
+//! Hexadecimal encoding in lower case, and decoding.
 
-/// Writes two lower-case hexadecimal digits for each byte.
+/// Encodes each byte as two lower-case hexadecimal digits.
 #[must_use]
 pub fn encode(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or('0');
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-/// Reads exactly `2 * N` lower-case hexadecimal digits, most significant first. Upper-case digits are refused, so that each value of a
-/// configuration has one spelling.
+/// Decodes exactly `2 * N` lower-case hexadecimal digits. Upper-case digits are refused, so that each value of a configuration has one
+/// spelling.
 #[must_use]
 pub fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
@@ -22,7 +22,7 @@ pub fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(out)
 }
 
-/// Reads an even number of hexadecimal digits of either case, as other programs write them; the caller bounds their number.
+/// Decodes an even number of hexadecimal digits of either case, for files of other programs. The caller bounds the length.
 #[must_use]
 pub fn decode_any_case(text: &[u8]) -> Option<Vec<u8>> {
     let (pairs, rest) = text.as_chunks::<2>();

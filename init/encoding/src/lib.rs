@@ -1,6 +1,6 @@
 //! Encodings that several formats share: hexadecimal, numbers and names in text, fixed-width fields of binary structures.
 //!
-//! Every function is total: it gives a value or `None` for any input, and does not panic.
+//! Every function is total: it returns a value or `None` for any input, and does not panic.
 
 pub mod fields;
 pub mod hex;

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
-/// Reads a decimal number: digits only, no sign, no leading zero.
+/// Parses a decimal number: digits only, no sign, no leading zero.
 #[must_use]
 pub fn decimal<T: FromStr>(text: &str) -> Option<T> {
     let plain = text == "0" || !text.starts_with('0');
@@ -17,7 +17,7 @@ pub fn is_name(text: &str, most: usize, extra: &str) -> bool {
     (1..=most).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || extra.contains(c))
 }
 
-/// Reads the canonical text of a UUID: 8-4-4-4-12 lower-case hexadecimal digits. The forms that RFC 9562 allows beside it are refused.
+/// Parses the canonical text of a UUID: 8-4-4-4-12 lower-case hexadecimal digits. Other forms of RFC 9562 are refused.
 #[must_use]
 pub fn uuid(text: &str) -> Option<Uuid> {
     let uuid = Uuid::try_parse(text).ok()?;
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn name_is_bounded_and_plain() {
+    fn name_has_a_length_and_characters() {
         for (text, want) in [("a.b", true), ("abcd", true), ("abcde", false), ("", false), ("a b", false), ("a/b", false)] {
             assert_eq!(is_name(text, 4, "."), want, "{text:?}");
         }

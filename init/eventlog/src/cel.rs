@@ -1,7 +1,8 @@
-//! The log of what user space measured: TCG's Canonical Event Log in JSON, as systemd writes `/run/log/systemd/tpm2-measure.log` and
-//! systemd-pcrlock reads it: records of JSON, each behind a byte 0x1e and before a newline (RFC 7464).
+//! The log of measurements by user space: TCG's Canonical Event Log in JSON, in the form of systemd's
+//! `/run/log/systemd/tpm2-measure.log`, which systemd-pcrlock reads. Each record is JSON between a byte 0x1e and a newline (RFC 7464).
 //!
-//! systemd knows PCRs alone. A record of ours may have `rtmr` in place of `pcr`, in a file of its own: pcrlock refuses a log with such a record.
+//! systemd supports PCRs only. Records of cvm-init may have `rtmr` instead of `pcr`; they are in a file of their own, since pcrlock
+//! refuses a log with such a record.
 //!
 //! Source: TCG Canonical Event Log Format 1.0, section 5; systemd 257, src/shared/tpm2-util.c (`tpm2_userspace_log`).
 
@@ -10,67 +11,67 @@ use serde::{Deserialize, Serialize};
 
 use crate::register::Hash;
 
-/// What stands before each record.
+/// The byte before each record.
 const RECORD_SEPARATOR: char = '\x1e';
-/// The form of `content` that systemd-pcrlock understands: `string` is what was hashed.
+/// The `content_type` of systemd: `string` in `content` is the hashed text.
 pub const SYSTEMD: &str = "systemd";
 
-/// The text of PID 1's last event, the cap, which it extends into RTMR2 as well.
+/// The text of the cap, PID 1's last event, which it extends into RTMR2 as well.
 pub const CAP: &str = r#"{"cvm-init":"leave-initrd"}"#;
 
-/// Why a text is no such log. Numbers count records from 1.
+/// Why a log is refused. Numbers count records from 1.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Not UTF-8.
     #[error("event log is not text")]
     Text,
-    /// No JSON, or not of this form.
+    /// Not JSON, or not the fields of a record.
     #[error("record {0}")]
     Json(usize, #[source] serde_json::Error),
     /// Neither `pcr` nor `rtmr`, or both.
-    #[error("record {0} is of no register")]
+    #[error("record {0} must have either pcr or rtmr")]
     Register(usize),
-    /// `content` is not as its type has it.
-    #[error("record {0} has another content than its type says")]
+    /// `content` does not have the form of its type.
+    #[error("record {0}: content does not have the form of its content_type")]
     Content(usize),
-    /// A digest that is not the hexadecimal of so many bytes.
-    #[error("record {0}: its {1} is malformed")]
+    /// A digest that is not hexadecimal, or has a wrong length.
+    #[error("record {0}: the {1} digest is malformed")]
     Digest(usize, &'static str),
 }
 
 /// A register that user space extends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Register {
-    /// Of a TPM.
+    /// A PCR of a TPM.
     Pcr(u32),
-    /// Of a TD.
+    /// An RTMR of a TD.
     Rtmr(u32),
 }
 
 /// One measurement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Where it went.
+    /// The extended register.
     pub register: Register,
-    /// What was extended, by hash function. Hash functions that are not known here are left out.
+    /// The extended digests. Unknown hash functions are left out.
     pub digests: Vec<(Hash, Vec<u8>)>,
-    /// What was hashed, where the record has it in systemd's form.
+    /// The hashed text, where the record has systemd's form.
     pub string: Option<String>,
-    /// What kind of event it is to systemd: `phase`, `machine-id`, ...
+    /// systemd's type of the event: `phase`, `machine-id`, ...
     pub event_type: Option<String>,
-    /// Which boot, 32 hexadecimal digits.
+    /// The boot ID: 32 hexadecimal digits.
     pub boot_id: Option<String>,
-    /// When, in microseconds since the kernel started.
+    /// The time in microseconds since the kernel started.
     pub timestamp: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Wire {
+struct RecordJson {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pcr: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rtmr: Option<u32>,
-    digests: Vec<WireDigest>,
+    digests: Vec<DigestJson>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     content_type: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -78,13 +79,13 @@ struct Wire {
 }
 
 #[derive(Serialize, Deserialize)]
-struct WireDigest {
+struct DigestJson {
     #[serde(rename = "hashAlg")]
     hash: String,
     digest: String,
 }
 
-/// `content` of systemd's; another content type may have anything here.
+/// `content` in systemd's form, or that of another content type.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Content {
@@ -105,51 +106,51 @@ struct Systemd {
 }
 
 impl Record {
-    /// Its text, with separator and newline.
+    /// Encodes the record, with separator and newline.
     ///
     /// # Errors
-    /// None that is known; as `serde_json`.
+    /// As `serde_json`; none is known.
     pub fn to_text(&self) -> Result<String, serde_json::Error> {
         let (pcr, rtmr) = match self.register {
             Register::Pcr(number) => (Some(number), None),
             Register::Rtmr(number) => (None, Some(number)),
         };
         let digests =
-            self.digests.iter().map(|(hash, digest)| WireDigest { hash: hash.name().to_owned(), digest: hex::encode(digest) });
+            self.digests.iter().map(|(hash, digest)| DigestJson { hash: hash.name().to_owned(), digest: hex::encode(digest) });
         let content = Systemd {
             string: self.string.clone(),
             boot_id: self.boot_id.clone(),
             timestamp: self.timestamp,
             event_type: self.event_type.clone(),
         };
-        let wire = Wire {
+        let json = RecordJson {
             pcr,
             rtmr,
             digests: digests.collect(),
             content_type: Some(SYSTEMD.to_owned()),
             content: Some(Content::Systemd(content)),
         };
-        Ok(format!("{RECORD_SEPARATOR}{}\n", serde_json::to_string(&wire)?))
+        Ok(format!("{RECORD_SEPARATOR}{}\n", serde_json::to_string(&json)?))
     }
 
-    /// Its digest by this hash function.
+    /// Returns the digest in this hash function.
     #[must_use]
     pub fn digest(&self, hash: Hash) -> Option<&[u8]> {
         self.digests.iter().find(|(known, _)| *known == hash).map(|(_, digest)| digest.as_slice())
     }
 
-    /// Whether every digest is that of `string`, and there is one; a record without a text says nothing that could be wrong.
+    /// Whether there is a digest, and all digests are those of `string`. A record without a text is accepted.
     #[must_use]
-    pub fn is_what_it_says(&self) -> bool {
+    pub fn content_matches_digests(&self) -> bool {
         let is_of = |text: &String| self.digests.iter().all(|(hash, digest)| hash.digest(text.as_bytes()) == *digest);
         self.string.as_ref().is_none_or(|text| !self.digests.is_empty() && is_of(text))
     }
 }
 
-/// Reads a log. Fields that are not known are left to others.
+/// Parses a log. Unknown fields are ignored.
 ///
 /// # Errors
-/// The first record that is not of the form.
+/// The first malformed record.
 pub fn parse(text: &[u8]) -> Result<Vec<Record>, Error> {
     let text = std::str::from_utf8(text).map_err(|_| Error::Text)?;
     let records = text.split(RECORD_SEPARATOR).filter(|record| !record.trim().is_empty()).enumerate();
@@ -157,24 +158,24 @@ pub fn parse(text: &[u8]) -> Result<Vec<Record>, Error> {
 }
 
 fn record(number: usize, text: &str) -> Result<Record, Error> {
-    let wire: Wire = serde_json::from_str(text).map_err(|error| Error::Json(number, error))?;
-    let register = match (wire.pcr, wire.rtmr) {
+    let json: RecordJson = serde_json::from_str(text).map_err(|error| Error::Json(number, error))?;
+    let register = match (json.pcr, json.rtmr) {
         (Some(number), None) => Register::Pcr(number),
         (None, Some(number)) => Register::Rtmr(number),
         _ => return Err(Error::Register(number)),
     };
-    let mut digests = Vec::with_capacity(wire.digests.len());
-    for WireDigest { hash, digest } in wire.digests {
-        if let Some(hash) = Hash::of_name(&hash) {
+    let mut digests = Vec::with_capacity(json.digests.len());
+    for DigestJson { hash, digest } in json.digests {
+        if let Some(hash) = Hash::from_name(&hash) {
             let malformed = || Error::Digest(number, hash.name());
             let bytes =
                 hex::decode_any_case(digest.as_bytes()).filter(|bytes| bytes.len() == hash.bytes()).ok_or_else(malformed)?;
             digests.push((hash, bytes));
         }
     }
-    let content = match wire.content {
-        Some(Content::Systemd(content)) if wire.content_type.as_deref() == Some(SYSTEMD) => content,
-        Some(Content::Other(_)) if wire.content_type.as_deref() == Some(SYSTEMD) => return Err(Error::Content(number)),
+    let content = match json.content {
+        Some(Content::Systemd(content)) if json.content_type.as_deref() == Some(SYSTEMD) => content,
+        Some(Content::Other(_)) if json.content_type.as_deref() == Some(SYSTEMD) => return Err(Error::Content(number)),
         _ => Systemd { string: None, boot_id: None, timestamp: None, event_type: None },
     };
     let Systemd { string, boot_id, timestamp, event_type } = content;
@@ -187,7 +188,7 @@ mod tests {
 
     use super::*;
 
-    /// As systemd 257 writes it: `systemd-pcrphase enter-initrd`, from the sources of `tpm2_userspace_log`, digests made with Python 3.11 hashlib.
+    /// A record of `systemd-pcrphase enter-initrd` by systemd 257, from the sources of `tpm2_userspace_log`; digests by Python 3.11 hashlib.
     const OF_SYSTEMD: &str = concat!(
         "\x1e{\"pcr\":11,\"digests\":[{\"hashAlg\":\"sha256\",\"digest\":",
         "\"51e6b92f405d1f98d96e3de343d61d420ad6923b25de21d766f9298192f14fed\"},",
@@ -196,7 +197,7 @@ mod tests {
         "\"timestamp\":1234567,\"eventType\":\"phase\"}}\n"
     );
 
-    fn ours(register: Register) -> Record {
+    fn cap_record(register: Register) -> Record {
         let string = r#"{"cvm-init":"leave-initrd"}"#;
         Record {
             register,
@@ -213,42 +214,42 @@ mod tests {
         let [record] = parse(OF_SYSTEMD.as_bytes()).unwrap().try_into().unwrap();
         assert_eq!((record.register, record.string.as_deref()), (Register::Pcr(11), Some("enter-initrd")));
         assert_eq!((record.event_type.as_deref(), record.timestamp, record.digests.len()), (Some("phase"), Some(1_234_567), 1));
-        assert!(record.is_what_it_says());
+        assert!(record.content_matches_digests());
     }
 
     #[test]
-    fn records_are_read_as_they_were_written() {
-        let records = vec![ours(Register::Pcr(15)), ours(Register::Rtmr(3))];
+    fn written_records_are_read_back() {
+        let records = vec![cap_record(Register::Pcr(15)), cap_record(Register::Rtmr(3))];
         let text: String = records.iter().map(|record| record.to_text().unwrap()).collect();
         assert!(text.starts_with("\x1e{\"pcr\":15,\"digests\":[{\"hashAlg\":\"sha256\",\"digest\":\""));
         assert_eq!(parse(text.as_bytes()).unwrap(), records);
     }
 
     #[test]
-    fn a_record_whose_digest_is_of_another_text_is_found_out() {
-        let mut record = ours(Register::Pcr(15));
+    fn digest_of_another_text_is_found() {
+        let mut record = cap_record(Register::Pcr(15));
         record.string = Some("something else".to_owned());
-        assert!(!record.is_what_it_says());
+        assert!(!record.content_matches_digests());
         record.string = None;
-        assert!(record.is_what_it_says());
-        let nothing = Record { digests: Vec::new(), ..ours(Register::Pcr(15)) };
-        assert!(!nothing.is_what_it_says(), "a text without a digest was not measured");
+        assert!(record.content_matches_digests());
+        let nothing = Record { digests: Vec::new(), ..cap_record(Register::Pcr(15)) };
+        assert!(!nothing.content_matches_digests(), "a text without a digest is not measured");
     }
 
     #[test]
-    fn what_is_no_record_is_refused() {
+    fn malformed_records_are_refused() {
         let cases = [
             ("\x1e{", "record 1"),
-            ("\x1e{\"digests\":[]}", "record 1 is of no register"),
-            ("\x1e{\"pcr\":1,\"rtmr\":3,\"digests\":[]}", "record 1 is of no register"),
-            ("\x1e{\"pcr\":1,\"digests\":[{\"hashAlg\":\"sha1\",\"digest\":\"0g\"}]}", "record 1: its sha1 is malformed"),
+            ("\x1e{\"digests\":[]}", "record 1 must have either pcr or rtmr"),
+            ("\x1e{\"pcr\":1,\"rtmr\":3,\"digests\":[]}", "record 1 must have either pcr or rtmr"),
+            ("\x1e{\"pcr\":1,\"digests\":[{\"hashAlg\":\"sha1\",\"digest\":\"0g\"}]}", "record 1: the sha1 digest is malformed"),
             (
                 "\x1e{\"pcr\":1,\"digests\":[]}\n\x1e{\"pcr\":1,\"digests\":[{\"hashAlg\":\"sha256\",\"digest\":\"00\"}]}",
-                "record 2: its sha256 is malformed",
+                "record 2: the sha256 digest is malformed",
             ),
             (
                 "\x1e{\"pcr\":1,\"digests\":[],\"content_type\":\"systemd\",\"content\":{\"string\":7}}",
-                "record 1 has another content than its type says",
+                "record 1: content does not have the form of its content_type",
             ),
             ("\x1e{\"pcr\":-1,\"digests\":[]}", "record 1"),
         ];

@@ -1,10 +1,10 @@
-//! PE images as firmware measures them: the Authenticode digest of a kernel, a boot loader or a UKI, and the sections of a UKI.
+//! PE images: the Authenticode digest, by which firmware measures a kernel, a boot loader or a UKI, and the sections of a UKI.
 //!
-//! Never checks a signature.
+//! Signatures are not verified.
 //!
 //! Source: Microsoft, "Windows Authenticode Portable Executable Signature Format", "Calculating the PE Image Hash";
-//! edk2 `MeasurePeImageAndExtend`, which firmware for TDX uses. Checked once against Debian's signed vmlinuz 6.12.117-1: with SHA-256,
-//! these spans give the digest inside its signature.
+//! edk2 `MeasurePeImageAndExtend`, which firmware for TDX uses. The digest was compared once, in SHA-256, with the one in the signature of
+//! Debian's vmlinuz 6.12.117-1: they are equal.
 
 use crate::register::Hash;
 use encoding::fields::{le_u16, le_u32};
@@ -15,46 +15,46 @@ const MAGIC_PE32: u16 = 0x10b;
 const MAGIC_PE32_PLUS: u16 = 0x20b;
 const SECTION_HEADER_LEN: usize = 40;
 const SYMBOL_LEN: usize = 18;
-/// The certificate table is the fifth data directory, 8 bytes each.
+/// The index of the certificate table among the data directories, which have 8 bytes each.
 const CERTIFICATE_DIRECTORY: usize = 4;
 
-/// Why bytes are no PE image that firmware would measure.
+/// Why a PE image is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A header, section or certificate table lies outside the file.
-    #[error("PE image ends before byte {0}")]
-    Short(usize),
-    /// Sections that share bytes: together they are longer than the file.
-    #[error("PE image whose sections overlap")]
+    /// A header, section or certificate table exceeds the file.
+    #[error("PE image is truncated: byte {0} is missing")]
+    Truncated(usize),
+    /// The sections together are longer than the file, so some share bytes.
+    #[error("PE image with overlapping sections")]
     Overlap,
-    /// No `MZ`, no `PE\0\0`, or an optional header of a kind nobody boots.
+    /// No `MZ`, no `PE\0\0`, or an optional header that is neither PE32 nor PE32+.
     #[error("not a PE image")]
     NotPe,
 }
 
-/// A section that has a name and bytes in the file.
+/// A section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Section<'a> {
-    /// Without its padding; a name of more than 8 bytes stands in the string table.
+    /// The name without padding; one of more than 8 bytes comes from the string table.
     pub name: &'a [u8],
-    /// What is loaded of the file: no longer than the section is in memory.
+    /// The bytes of the file that are loaded, at most [`Section::bytes`].
     pub data: &'a [u8],
-    /// How long it is in memory; what the file does not have is zero.
+    /// The length in memory; bytes that are not in the file are zero.
     pub bytes: usize,
 }
 
-/// Hashes a PE image as Authenticode does.
+/// Computes the Authenticode digest of a PE image.
 ///
 /// # Errors
-/// When it is none.
+/// When `image` is not a PE image.
 pub fn digest(hash: Hash, image: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(hash.digest(&spans(image)?.concat()))
 }
 
-/// The sections, in the order of their table.
+/// Returns the sections in the order of the section table.
 ///
 /// # Errors
-/// When it is no PE image.
+/// When `image` is not a PE image.
 pub fn sections(image: &[u8]) -> Result<Vec<Section<'_>>, Error> {
     let pe = pe_header(image)?;
     let strings = string_table(image, pe)?;
@@ -69,8 +69,8 @@ pub fn sections(image: &[u8]) -> Result<Vec<Section<'_>>, Error> {
     section_headers(image, pe)?.map(named).collect()
 }
 
-/// The parts of an image that Authenticode hashes, in its order: everything but the checksum, the entry of the certificate table, and
-/// the certificates, with sections sorted by their place in the file.
+/// Returns the parts of an image that Authenticode hashes, in order: everything but the checksum, the directory entry of the certificate
+/// table, and the certificates, with sections sorted by their offset in the file.
 pub fn spans(image: &[u8]) -> Result<Vec<&[u8]>, Error> {
     let pe = pe_header(image)?;
     let optional = pe + 24;
@@ -95,22 +95,22 @@ pub fn spans(image: &[u8]) -> Result<Vec<&[u8]>, Error> {
     }
 
     let mut hashed = headers_end;
-    for (start, len) in places(image, pe)? {
+    for (start, len) in section_ranges(image, pe)? {
         if hashed.saturating_add(len) > image.len().saturating_add(headers_end) {
             return Err(Error::Overlap);
         }
         spans.push(slice(image, start, start + len)?);
         hashed += len;
     }
-    // What follows the sections is hashed too, save the certificates at the very end.
-    let tail_end = image.len().checked_sub(certificates_len).ok_or(Error::Short(certificates_len))?;
+    // Bytes after the sections are hashed, except for the certificates at the end.
+    let tail_end = image.len().checked_sub(certificates_len).ok_or(Error::Truncated(certificates_len))?;
     if tail_end > hashed {
         spans.push(slice(image, hashed, tail_end)?);
     }
     Ok(spans)
 }
 
-/// Where the PE header stands.
+/// Returns the offset of the PE header.
 fn pe_header(image: &[u8]) -> Result<usize, Error> {
     if !image.starts_with(DOS_SIGNATURE) {
         return Err(Error::NotPe);
@@ -119,28 +119,28 @@ fn pe_header(image: &[u8]) -> Result<usize, Error> {
     if slice(image, pe, pe + PE_SIGNATURE.len())? == PE_SIGNATURE { Ok(pe) } else { Err(Error::NotPe) }
 }
 
-/// What follows the symbols: names, each with a NUL. Empty where there are no symbols.
+/// Returns the string table, which follows the symbols; empty without symbols.
 fn string_table(image: &[u8], pe: usize) -> Result<&[u8], Error> {
     let (symbols, count) = (size(u32_at(image, pe + 12)?), size(u32_at(image, pe + 16)?));
     let start = if symbols == 0 { image.len() } else { symbols.saturating_add(count.saturating_mul(SYMBOL_LEN)) };
     Ok(image.get(start..).unwrap_or_default())
 }
 
-/// The name that `/12` stands for.
+/// Looks up a name like `/12` in the string table.
 fn long_name<'a>(short: &[u8], strings: &'a [u8]) -> Option<&'a [u8]> {
     let offset: usize = std::str::from_utf8(short.strip_prefix(b"/")?).ok()?.parse().ok()?;
     strings.get(offset..)?.split(|byte| *byte == 0).next().filter(|name| !name.is_empty())
 }
 
-/// Where each section's header stands.
+/// Returns the offset of each section header.
 fn section_headers(image: &[u8], pe: usize) -> Result<impl Iterator<Item = usize> + use<>, Error> {
     let count = usize::from(u16_at(image, pe + 6)?);
     let table = pe + 24 + usize::from(u16_at(image, pe + 20)?);
     Ok((0..count).map(move |number| table + number * SECTION_HEADER_LEN))
 }
 
-/// Start and length in bytes of each section that has any, by start.
-fn places(image: &[u8], pe: usize) -> Result<Vec<(usize, usize)>, Error> {
+/// Returns offset and length of each section with bytes in the file, sorted by offset.
+fn section_ranges(image: &[u8], pe: usize) -> Result<Vec<(usize, usize)>, Error> {
     let mut places = Vec::new();
     for header in section_headers(image, pe)? {
         let len = size(u32_at(image, header + 16)?);
@@ -153,18 +153,18 @@ fn places(image: &[u8], pe: usize) -> Result<Vec<(usize, usize)>, Error> {
 }
 
 fn slice(image: &[u8], start: usize, end: usize) -> Result<&[u8], Error> {
-    image.get(start..end).ok_or(Error::Short(end))
+    image.get(start..end).ok_or(Error::Truncated(end))
 }
 
 fn u16_at(image: &[u8], at: usize) -> Result<u16, Error> {
-    le_u16(image, at).ok_or(Error::Short(at + 2))
+    le_u16(image, at).ok_or(Error::Truncated(at + 2))
 }
 
 fn u32_at(image: &[u8], at: usize) -> Result<u32, Error> {
-    le_u32(image, at).ok_or(Error::Short(at + 4))
+    le_u32(image, at).ok_or(Error::Truncated(at + 4))
 }
 
-/// A 32-bit field as a size: this crate runs on 64-bit hosts only, where no sum of a few of these overflows.
+/// Converts a 32-bit field to a size: on the supported 64-bit machines, no sum of a few of these overflows.
 fn size(field: u32) -> usize {
     usize::try_from(field).unwrap_or(usize::MAX)
 }
@@ -182,7 +182,7 @@ mod tests {
         image[at..at + bytes.len()].copy_from_slice(bytes);
     }
 
-    /// Two sections, the second first in the file; then 8 bytes nobody maps, then 16 bytes of certificates.
+    /// Two sections, the second one first in the file; then bytes outside of sections, then 16 bytes of certificates.
     fn image() -> Vec<u8> {
         let mut image = vec![0u8; HEADERS];
         put(&mut image, 0, b"MZ");
@@ -234,7 +234,7 @@ mod tests {
     fn no_prefix_of_an_image_panics() {
         let image = image();
         for end in 2..HEADERS + 12 {
-            assert!(matches!(digest(Hash::Sha384, &image[..end]), Err(Error::Short(_))), "{end}");
+            assert!(matches!(digest(Hash::Sha384, &image[..end]), Err(Error::Truncated(_))), "{end}");
         }
         assert_eq!(digest(Hash::Sha384, &[0; 0x100]), Err(Error::NotPe));
     }

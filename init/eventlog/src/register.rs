@@ -1,4 +1,4 @@
-//! Measurement registers: the hash functions they are kept in, and how a digest goes into one.
+//! Measurement registers: their hash functions, and the extend operation.
 
 use ring::digest::{Algorithm, SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA384, SHA512, digest};
 
@@ -7,33 +7,33 @@ use ring::digest::{Algorithm, SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA384, SHA512, 
 /// Source: TCG Algorithm Registry, `TPM_ALG_ID`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hash {
-    /// 20 bytes; a TPM may still have the bank.
+    /// 20 bytes; some TPMs have this bank.
     Sha1,
     /// 32 bytes.
     Sha256,
-    /// 48 bytes: that of TDX's registers.
+    /// 48 bytes; the registers of TDX use it.
     Sha384,
     /// 64 bytes.
     Sha512,
 }
 
 impl Hash {
-    /// All that are known here.
+    /// All hash functions.
     pub const ALL: [Self; 4] = [Self::Sha1, Self::Sha256, Self::Sha384, Self::Sha512];
 
-    /// The one with this `TPM_ALG_ID`.
+    /// Finds the hash function with this `TPM_ALG_ID`.
     #[must_use]
-    pub fn of_id(id: u16) -> Option<Self> {
+    pub fn from_id(id: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|hash| hash.id() == id)
     }
 
-    /// The one that CEL-JSON and systemd call so: `sha256`.
+    /// Finds the hash function with this name in CEL-JSON and systemd, for example `sha256`.
     #[must_use]
-    pub fn of_name(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|hash| hash.name() == name)
     }
 
-    /// Its `TPM_ALG_ID`.
+    /// Returns the `TPM_ALG_ID`.
     #[must_use]
     pub const fn id(self) -> u16 {
         match self {
@@ -44,7 +44,7 @@ impl Hash {
         }
     }
 
-    /// Its name in CEL-JSON.
+    /// Returns the name in CEL-JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -55,19 +55,19 @@ impl Hash {
         }
     }
 
-    /// Length of a digest in bytes.
+    /// Returns the length of a digest in bytes.
     #[must_use]
     pub fn bytes(self) -> usize {
         self.algorithm().output_len()
     }
 
-    /// The digest of `bytes`.
+    /// Computes the digest of `bytes`.
     #[must_use]
     pub fn digest(self, bytes: &[u8]) -> Vec<u8> {
         digest(self.algorithm(), bytes).as_ref().to_vec()
     }
 
-    /// What a register with `value` holds after `digest` was extended into it: `H(value || digest)`.
+    /// Extends a register with `value` by `digest`: returns `H(value || digest)`.
     ///
     /// Source: TPM 2.0 Library part 1, section 17.2; Intel TDX Module ABI, `TDG.MR.RTMR.EXTEND`.
     #[must_use]
@@ -75,7 +75,7 @@ impl Hash {
         self.digest(&[value, digest].concat())
     }
 
-    /// What a register that began with zeros holds after `digests`, in order.
+    /// Extends a register of zeros by `digests` in order, and returns its value.
     #[must_use]
     pub fn replay<'a>(self, digests: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
         digests.into_iter().fold(vec![0; self.bytes()], |value, digest| self.extend(&value, digest))
@@ -106,9 +106,9 @@ mod tests {
     #[test]
     fn names_and_numbers_find_their_hash() {
         for hash in Hash::ALL {
-            assert_eq!((Hash::of_id(hash.id()), Hash::of_name(hash.name())), (Some(hash), Some(hash)));
+            assert_eq!((Hash::from_id(hash.id()), Hash::from_name(hash.name())), (Some(hash), Some(hash)));
             assert_eq!(hash.digest(b"").len(), hash.bytes());
         }
-        assert_eq!((Hash::of_id(0x12), Hash::of_name("sm3_256")), (None, None));
+        assert_eq!((Hash::from_id(0x12), Hash::from_name("sm3_256")), (None, None));
     }
 }

@@ -1,7 +1,9 @@
-//! DHCPv4 as a client that wants one lease: discover, request, retransmission. Source: RFC 2131.
+//! A DHCPv4 client that obtains one lease: DHCPDISCOVER, DHCPREQUEST, retransmission.
 //!
-//! The caller has the clock, the socket and the random numbers: it sends what [`Client::due`] gives, sleeps until
-//! [`Client::wake`], and hands every frame to [`Client::take`].
+//! The caller has the clock, the socket and the random numbers: it sends the frame that [`Client::due`] returns, sleeps until
+//! [`Client::wake`], and passes every received frame to [`Client::take`].
+//!
+//! Source: RFC 2131.
 
 mod message;
 mod options;
@@ -10,42 +12,42 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 pub use message::Lease;
-use message::{Answer, Exchange, Offer};
+use message::{Answer, Offer, Transaction};
 
-/// The first wait for an answer; each next one is twice as long, all with up to a second of jitter either way (section 4.1).
+/// The first retransmission delay; each later one is twice as long, and each is randomised by up to a second either way (section 4.1).
 const FIRST_WAIT: Duration = Duration::from_secs(4);
 const LONGEST_WAIT: Duration = Duration::from_secs(64);
-/// The pause after a refusal; each next one is twice as long, so that a server that refuses for ever is not asked in a circle.
-const FIRST_REST: Duration = Duration::from_secs(1);
-/// How often an offer is asked for before it is given up: the server may be gone, another one may be there.
+/// The pause after a DHCPNAK; each later one is twice as long, for a server that always answers with DHCPNAK.
+const FIRST_NAK_DELAY: Duration = Duration::from_secs(1);
+/// How many requests are sent for one offer. Then the client starts again, since another server may answer.
 const REQUESTS_MAX: u32 = 3;
 
-/// What a frame was to the client.
+/// The meaning of a received frame.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Taken {
-    /// Nothing.
-    Nothing,
-    /// A server offers an address; the request is due.
-    Offered(Ipv4Addr),
-    /// The server refused what it had offered; the client starts again after a pause.
-    Refused,
-    /// The lease.
-    Leased(Box<Lease>),
+pub enum Received {
+    /// Not a message of this transaction.
+    Ignored,
+    /// DHCPOFFER of this address; the request is due.
+    Offer(Ipv4Addr),
+    /// DHCPNAK: the server withdrew its offer; the client starts again after a pause.
+    Nak,
+    /// DHCPACK: the lease.
+    Ack(Box<Lease>),
 }
 
-/// A client on one link.
+/// The state of a client on one link.
 #[derive(Debug)]
 pub struct Client {
-    exchange: Exchange,
+    transaction: Transaction,
     started: Instant,
     /// The address of an earlier lease.
     wanted: Option<Ipv4Addr>,
     state: State,
-    /// What the next wait is built on.
+    /// The next retransmission delay, without randomisation.
     wait: Duration,
-    /// What the next pause after a refusal is built on.
-    rest: Duration,
-    /// When something is to be sent.
+    /// The next pause after a DHCPNAK, without randomisation.
+    nak_delay: Duration,
+    /// When the next message is due.
     due: Instant,
     sent: u32,
 }
@@ -54,46 +56,55 @@ pub struct Client {
 enum State {
     Selecting,
     Requesting { offer: Offer, sent: u32 },
-    Done,
+    Bound,
 }
 
 impl Client {
-    /// Starts at `now` with a random transaction number. `wanted` is the address of an earlier lease.
+    /// Starts at `now` with a random transaction ID. `wanted` is the address of an earlier lease.
     #[must_use]
     pub fn new(mac: [u8; 6], wanted: Option<Ipv4Addr>, now: Instant, random: u32) -> Self {
-        let exchange = Exchange { mac, xid: random };
-        Self { exchange, started: now, wanted, state: State::Selecting, wait: FIRST_WAIT, rest: FIRST_REST, due: now, sent: 0 }
+        let transaction = Transaction { mac, xid: random };
+        Self {
+            transaction,
+            started: now,
+            wanted,
+            state: State::Selecting,
+            wait: FIRST_WAIT,
+            nak_delay: FIRST_NAK_DELAY,
+            due: now,
+            sent: 0,
+        }
     }
 
-    /// When [`Client::due`] has something to send next; none when the lease is there.
+    /// Returns when [`Client::due`] has the next frame; `None` once the client has a lease.
     #[must_use]
     pub fn wake(&self) -> Option<Instant> {
-        (!matches!(self.state, State::Done)).then_some(self.due)
+        (!matches!(self.state, State::Bound)).then_some(self.due)
     }
 
-    /// How many messages went out.
+    /// Returns how many messages were sent.
     #[must_use]
     pub fn sent(&self) -> u32 {
         self.sent
     }
 
-    /// The frame to send at `now`, if one is due. `random` moves the next one.
+    /// Returns the frame to send at `now`, if one is due. `random` randomises the time of the next one.
     pub fn due(&mut self, now: Instant, random: u32) -> Option<Vec<u8>> {
-        if now < self.due || matches!(self.state, State::Done) {
+        if now < self.due || matches!(self.state, State::Bound) {
             return None;
         }
         let seconds = now.saturating_duration_since(self.started).as_secs();
         let seconds = u16::try_from(seconds).unwrap_or(u16::MAX);
         if let State::Requesting { sent: REQUESTS_MAX, .. } = self.state {
             (self.state, self.wait) = (State::Selecting, FIRST_WAIT);
-            self.exchange.xid = random;
+            self.transaction.xid = random;
         }
         let frame = match &mut self.state {
             State::Requesting { offer, sent } => {
                 *sent += 1;
-                self.exchange.request(offer, seconds)
+                self.transaction.request(offer, seconds)
             }
-            State::Selecting | State::Done => self.exchange.discover(self.wanted, seconds),
+            State::Selecting | State::Bound => self.transaction.discover(self.wanted, seconds),
         };
         self.sent += 1;
         self.due = now + jittered(self.wait, random);
@@ -101,47 +112,47 @@ impl Client {
         frame
     }
 
-    /// Takes a frame from the link.
-    pub fn take(&mut self, frame: &[u8], now: Instant, random: u32) -> Taken {
+    /// Handles a frame that was received on the link.
+    pub fn take(&mut self, frame: &[u8], now: Instant, random: u32) -> Received {
         match &self.state {
             State::Selecting => {
-                let Some(offer) = self.exchange.read_offer(frame) else { return Taken::Nothing };
+                let Some(offer) = self.transaction.read_offer(frame) else { return Received::Ignored };
                 let address = offer.address;
                 self.state = State::Requesting { offer, sent: 0 };
                 (self.due, self.wait) = (now, FIRST_WAIT);
-                Taken::Offered(address)
+                Received::Offer(address)
             }
-            State::Requesting { offer, .. } => match self.exchange.read_answer(frame, offer.server) {
+            State::Requesting { offer, .. } => match self.transaction.read_answer(frame, offer.server) {
                 Some(Answer::Leased(lease)) => {
-                    self.state = State::Done;
-                    Taken::Leased(lease)
+                    self.state = State::Bound;
+                    Received::Ack(lease)
                 }
                 Some(Answer::Refused) => {
                     self.state = State::Selecting;
-                    self.exchange.xid = random;
+                    self.transaction.xid = random;
                     self.wanted = None;
-                    self.due = now + jittered(self.rest, random);
-                    (self.wait, self.rest) = (FIRST_WAIT, (self.rest * 2).min(LONGEST_WAIT));
-                    Taken::Refused
+                    self.due = now + jittered(self.nak_delay, random);
+                    (self.wait, self.nak_delay) = (FIRST_WAIT, (self.nak_delay * 2).min(LONGEST_WAIT));
+                    Received::Nak
                 }
-                None => Taken::Nothing,
+                None => Received::Ignored,
             },
-            State::Done => Taken::Nothing,
+            State::Bound => Received::Ignored,
         }
     }
 }
 
-/// `wait`, moved by up to a second either way.
+/// Randomises `wait` by up to a second either way.
 fn jittered(wait: Duration, random: u32) -> Duration {
     (wait + Duration::from_millis((random % 2001).into())).saturating_sub(Duration::from_secs(1))
 }
 
-/// What is made of a server's frame, in either state, by the client with this hardware address and number.
+/// Parses a server's frame as both states do, for a client with this hardware address and transaction ID.
 #[cfg(fuzzing)]
 pub(crate) fn read(mac: [u8; 6], xid: u32, frame: &[u8]) -> Option<Lease> {
-    let exchange = Exchange { mac, xid };
-    drop(exchange.read_offer(frame));
-    match exchange.read_answer(frame, Ipv4Addr::new(10, 0, 2, 2))? {
+    let transaction = Transaction { mac, xid };
+    drop(transaction.read_offer(frame));
+    match transaction.read_answer(frame, Ipv4Addr::new(10, 0, 2, 2))? {
         Answer::Leased(lease) => Some(*lease),
         Answer::Refused => None,
     }
@@ -159,14 +170,14 @@ mod tests {
     const ACK: u8 = 5;
     const NAK: u8 = 6;
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-    /// No jitter: half way between a second back and one forth.
+    /// No randomisation: the middle of the range.
     const MIDDLE: u32 = 1000;
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
 
-    /// The kind and transaction of what a client sent.
+    /// Message type and transaction ID of a client's frame.
     fn sent(frame: &[u8]) -> (u8, u32) {
         let message = &frame[42..];
         (message[242], u32::from_be_bytes(message[4..8].try_into().unwrap()))
@@ -183,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_asked_again_after_4_8_16_32_64_and_64_seconds() {
+    fn discover_is_repeated_after_4_8_16_32_64_and_64_seconds() {
         let start = Instant::now();
         let mut client = Client::new(MAC, None, start, 7);
         let mut at = Vec::new();
@@ -207,14 +218,14 @@ mod tests {
         let mut client = Client::new(MAC, None, start, 7);
         client.due(start, MIDDLE).unwrap();
         let late = start + seconds(3);
-        assert_eq!(client.take(&server(OFFER, 7), late, 9), Taken::Offered(Ipv4Addr::new(10, 0, 2, 15)));
+        assert_eq!(client.take(&server(OFFER, 7), late, 9), Received::Offer(Ipv4Addr::new(10, 0, 2, 15)));
         assert_eq!(sent(&client.due(late, MIDDLE).unwrap()), (REQUEST, 7));
-        assert!(matches!(client.take(&server(ACK, 7), late, 9), Taken::Leased(_)));
+        assert!(matches!(client.take(&server(ACK, 7), late, 9), Received::Ack(_)));
         assert_eq!((client.wake(), client.due(late + seconds(99), 0)), (None, None));
     }
 
     #[test]
-    fn refusal_starts_again_after_a_pause_under_another_number() {
+    fn nak_starts_again_after_a_pause_with_another_transaction_id() {
         let mut now = Instant::now();
         let mut client = Client::new(MAC, None, now, 7);
         let (mut xid, mut pauses) = (7, Vec::new());
@@ -222,7 +233,7 @@ mod tests {
             assert_eq!(sent(&client.due(now, MIDDLE).unwrap()), (DISCOVER, xid));
             client.take(&server(OFFER, xid), now, MIDDLE);
             client.due(now, MIDDLE).unwrap();
-            assert_eq!(client.take(&server(NAK, xid), now, MIDDLE), Taken::Refused);
+            assert_eq!(client.take(&server(NAK, xid), now, MIDDLE), Received::Nak);
             let wake = client.wake().unwrap();
             pauses.push(wake.duration_since(now).as_secs());
             (now, xid) = (wake, MIDDLE);
@@ -231,15 +242,15 @@ mod tests {
     }
 
     #[test]
-    fn server_that_offers_and_falls_silent_is_given_up_after_three_requests() {
+    fn server_that_does_not_answer_requests_is_dropped_after_three() {
         let mut client = Client::new(MAC, None, Instant::now(), 7);
         let start = client.wake().unwrap();
-        let mut said = Vec::new();
+        let mut messages = Vec::new();
         for _ in 0..5 {
             let now = client.wake().unwrap();
-            said.push((sent(&client.due(now, MIDDLE).unwrap()).0, now.duration_since(start).as_secs()));
+            messages.push((sent(&client.due(now, MIDDLE).unwrap()).0, now.duration_since(start).as_secs()));
             client.take(&server(OFFER, 7), now, MIDDLE);
         }
-        assert_eq!(said, [(DISCOVER, 0), (REQUEST, 0), (REQUEST, 4), (REQUEST, 12), (DISCOVER, 28)]);
+        assert_eq!(messages, [(DISCOVER, 0), (REQUEST, 0), (REQUEST, 4), (REQUEST, 12), (DISCOVER, 28)]);
     }
 }

@@ -1,25 +1,25 @@
-//! Questions to a name server and its answers. Answers are hints: whoever is found there must prove itself.
+//! DNS queries, and the answers of a name server. Answers are not trusted: a vault at the address must still attest itself.
 //!
-//! Source: RFC 1035; RFC 5452 (which answers belong to a question); RFC 7766 (over TCP).
+//! Source: RFC 1035; RFC 5452 (matching answers to queries); RFC 7766 (TCP).
 
 use std::net::IpAddr;
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RData, RecordType};
 
-/// The longest answer that is read, in bytes: what TCP's length field can say.
+/// The longest answer, in bytes: the maximum of the length field over TCP.
 pub const ANSWER_MAX: usize = 65_535;
-/// The most addresses that are taken of one answer.
+/// The most addresses that are used of one answer.
 const ADDRESSES_MAX: usize = 8;
-/// The most aliases that are followed within one answer: no sane zone has more, a loop has.
+/// The most CNAME records that are followed within one answer; a chain may be a loop.
 const ALIASES_MAX: usize = 8;
 
-/// Which addresses of a name are asked for.
+/// The record type of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// IPv4: an A record.
+    /// IPv4 addresses.
     A,
-    /// IPv6: an AAAA record.
+    /// IPv6 addresses.
     Aaaa,
 }
 
@@ -32,27 +32,27 @@ impl Kind {
     }
 }
 
-/// What a server answers.
+/// The content of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// Addresses that a machine can have, at most eight; none when the name has none of this kind.
+    /// Addresses that a host can have, at most eight; empty when the name has no record of this type.
     Addresses(Vec<IpAddr>),
-    /// The name is another's: that one is to be asked for.
-    Alias(Question),
-    /// It did not fit: to be asked again over TCP.
+    /// A CNAME without the addresses of its target: the query for the target.
+    Cname(Question),
+    /// The answer is truncated: repeat the query over TCP.
     Truncated,
-    /// There is no such name.
+    /// The name does not exist (`NXDOMAIN`).
     NoSuchName,
-    /// The server does not say (`SERVFAIL`, `REFUSED`, ...): its response code.
+    /// The server failed or refused (`SERVFAIL`, `REFUSED`, ...): its response code.
     Failed(u16),
 }
 
-/// A name that is asked for.
+/// A query for the addresses of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question(Name);
 
 impl Question {
-    /// One for a host name as the policy writes it: absolute, whether or not it ends in a dot.
+    /// Creates a query for a host name of the policy, which is absolute with and without a final dot.
     #[must_use]
     pub fn new(host: &str) -> Option<Self> {
         let mut name = Name::from_ascii(host).ok()?;
@@ -60,7 +60,7 @@ impl Question {
         Some(Self(name))
     }
 
-    /// The question under a random `id`, as it goes into a datagram.
+    /// Encodes the query with a random `id`.
     #[must_use]
     pub fn message(&self, id: u16, kind: Kind) -> Option<Vec<u8>> {
         let mut message = Message::new(id, MessageType::Query, OpCode::Query);
@@ -69,7 +69,7 @@ impl Question {
         message.to_vec().ok()
     }
 
-    /// Reads the answer to [`Question::message`]; `None` when `bytes` is not an answer to just that.
+    /// Decodes the answer to [`Question::message`]; `None` when `bytes` is not an answer to this query.
     #[must_use]
     pub fn answer(&self, id: u16, kind: Kind, bytes: &[u8]) -> Option<Answer> {
         let message = Message::from_vec(bytes).ok()?;
@@ -96,14 +96,14 @@ impl Question {
             match alias {
                 Some(to) => name = to,
                 None if *name == self.0 => return Some(Answer::Addresses(Vec::new())),
-                None => return Some(Answer::Alias(Self(name.clone()))),
+                None => return Some(Answer::Cname(Self(name.clone()))),
             }
         }
         Some(Answer::Addresses(Vec::new()))
     }
 }
 
-/// The address of a record, if it is of the kind and a machine on the network can have it.
+/// Returns the address of a record, if it has the type `kind` and a host on the network can have the address.
 fn address(data: &RData, kind: Kind) -> Option<IpAddr> {
     match (data, kind) {
         (RData::A(a), Kind::A) => {
@@ -140,7 +140,7 @@ mod tests {
         Record::from_rdata(name(owner), 60, RData::CNAME(CNAME(name(to))))
     }
 
-    /// An answer to the question for A records of vault.example under number 7, after `change`.
+    /// Decodes an answer to the query 7 for A records of vault.example, after `change`.
     fn read(change: impl FnOnce(&mut Message)) -> Option<Answer> {
         let mut message = Message::new(7, MessageType::Response, OpCode::Query);
         message.add_query(Query::query(name("vault.example"), RecordType::A));
@@ -152,7 +152,7 @@ mod tests {
         Answer::Addresses(list.iter().copied().map(IpAddr::from).collect())
     }
 
-    /// As `dig +noedns +noad @server vault.example A` sends it, number 7.
+    /// As `dig +noedns +noad @server vault.example A` sends it, with the ID 7.
     #[test]
     fn question_is_what_dig_sends() {
         let want = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x05vault\x07example\0\0\x01\0\x01";
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_those_of_the_name_and_of_what_it_is_an_alias_of() {
+    fn addresses_are_those_of_the_name_and_of_its_cname() {
         type Change = fn(&mut Message);
         let cases: [(&str, Change, Answer); 6] = [
             ("direct", |m| drop(m.add_answer(a("vault.example", [10, 0, 0, 1])).clone()), addresses(&[[10, 0, 0, 1]])),
@@ -174,7 +174,7 @@ mod tests {
             (
                 "alias without its address",
                 |m| drop(m.add_answer(cname("vault.example", "b.example")).clone()),
-                Answer::Alias(Question::new("b.example").unwrap()),
+                Answer::Cname(Question::new("b.example").unwrap()),
             ),
             ("alias of itself", |m| drop(m.add_answer(cname("vault.example", "vault.example")).clone()), addresses(&[])),
         ];
@@ -184,11 +184,11 @@ mod tests {
     }
 
     #[test]
-    fn lies_about_places_that_no_vault_can_be_at_are_left_out() {
-        let lies = [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 1], [255, 255, 255, 255]].map(|ip| a("vault.example", ip));
-        assert_eq!(read(|m| drop(m.add_answers(lies).clone())), Some(addresses(&[])));
-        for lie in ["::", "::1", "ff02::1", "fe80::1", "::ffff:10.0.0.1"] {
-            assert_eq!(address(&RData::AAAA(AAAA(lie.parse().unwrap())), Kind::Aaaa), None, "{lie}");
+    fn addresses_that_no_vault_can_have_are_left_out() {
+        let special = [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 1], [255, 255, 255, 255]].map(|ip| a("vault.example", ip));
+        assert_eq!(read(|m| drop(m.add_answers(special).clone())), Some(addresses(&[])));
+        for ip in ["::", "::1", "ff02::1", "fe80::1", "::ffff:10.0.0.1"] {
+            assert_eq!(address(&RData::AAAA(AAAA(ip.parse().unwrap())), Kind::Aaaa), None, "{ip}");
         }
     }
 
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn server_that_cannot_say_is_told_from_one_that_says_no() {
+    fn failed_server_differs_from_a_missing_name() {
         let coded = |code| read(|m| m.metadata.response_code = code);
         assert_eq!(coded(ResponseCode::NXDomain), Some(Answer::NoSuchName));
         assert_eq!(coded(ResponseCode::ServFail), Some(Answer::Failed(2)));
@@ -209,10 +209,10 @@ mod tests {
     }
 
     #[test]
-    fn answers_to_another_question_are_none() {
+    fn answers_to_another_query_are_ignored() {
         type Change = fn(&mut Message);
         let cases: [(&str, Change); 5] = [
-            ("number", |m| m.metadata.id = 8),
+            ("ID", |m| m.metadata.id = 8),
             ("a query", |m| m.metadata.message_type = MessageType::Query),
             ("no question", |m| m.queries.clear()),
             ("another name", |m| m.queries = vec![Query::query(name("evil.example"), RecordType::A)]),

@@ -1,7 +1,7 @@
-//! Ethernet frames of a link that has no address yet, so that no socket does it: DHCP's datagrams, and ICMPv6 of the link.
+//! Ethernet frames with DHCP datagrams and ICMPv6 messages. UDP and ICMPv6 sockets need an address, which the link does not have yet.
 //!
 //! Source: RFC 791 (IPv4), RFC 768 (UDP), RFC 1071 (checksum), RFC 2131 section 4.1 (broadcast from 0.0.0.0:68 to port 67),
-//! RFC 8200 (IPv6), RFC 4443 (ICMPv6), RFC 4861 section 6.1 (which of it is valid).
+//! RFC 8200 (IPv6), RFC 4443 (ICMPv6), RFC 4861 section 6.1 (validation).
 
 use std::net::Ipv6Addr;
 
@@ -11,10 +11,9 @@ const UDP_BYTES: usize = 8;
 const PROTOCOL_UDP: u8 = 17;
 const PORT_SERVER: u16 = 67;
 const PORT_CLIENT: u16 = 68;
-/// Hops that a broadcast on its own link needs at least; servers behind relays see the relay's.
 const TIME_TO_LIVE: u8 = 64;
 
-/// A broadcast frame from `mac` with `payload` as the client's datagram; `None` when it does not fit 1,500 bytes.
+/// Encodes a broadcast frame from `mac` with `payload` as the client's datagram; `None` when it does not fit 1,500 bytes.
 pub(crate) fn write_dhcp(mac: [u8; 6], payload: &[u8]) -> Option<Vec<u8>> {
     let udp_length = u16::try_from(UDP_BYTES + payload.len()).ok()?;
     let total = u16::try_from(IPV4_BYTES).ok()?.checked_add(udp_length).filter(|total| *total <= 1500)?;
@@ -24,12 +23,12 @@ pub(crate) fn write_dhcp(mac: [u8; 6], payload: &[u8]) -> Option<Vec<u8>> {
     frame.extend([0x08, 0x00]);
 
     let mut header = Vec::with_capacity(IPV4_BYTES);
-    header.extend([0x45, 0]); // version 4, five words; no service class
+    header.extend([0x45, 0]); // version 4, five words; DSCP 0
     header.extend(total.to_be_bytes());
-    header.extend([0, 0, 0x40, 0]); // no identification, don't fragment
+    header.extend([0, 0, 0x40, 0]); // identification 0, don't fragment
     header.extend([TIME_TO_LIVE, PROTOCOL_UDP, 0, 0]);
-    header.extend([0; 4]); // from nobody
-    header.extend([0xff; 4]); // to everybody
+    header.extend([0; 4]); // source 0.0.0.0
+    header.extend([0xff; 4]); // destination 255.255.255.255
     let checksum = checksum(&[&header]);
     frame.extend(header.iter().take(10));
     frame.extend(checksum.to_be_bytes());
@@ -38,12 +37,12 @@ pub(crate) fn write_dhcp(mac: [u8; 6], payload: &[u8]) -> Option<Vec<u8>> {
     frame.extend(PORT_CLIENT.to_be_bytes());
     frame.extend(PORT_SERVER.to_be_bytes());
     frame.extend(udp_length.to_be_bytes());
-    frame.extend([0, 0]); // no checksum: allowed over IPv4, and the link checks its frames
+    frame.extend([0, 0]); // no checksum: optional over IPv4
     frame.extend(payload);
     Some(frame)
 }
 
-/// The payload of a server's datagram to a DHCP client, if `frame` is one; anything else on the link is `None`.
+/// Returns the payload of a DHCP server's datagram to a client; `None` for every other frame.
 pub(crate) fn read_dhcp(frame: &[u8]) -> Option<&[u8]> {
     let packet = frame.get(ETHERNET_BYTES..)?;
     let [version_words, _, t1, t2, _, _, f1, f2, _, protocol, ..] = *packet.first_chunk::<IPV4_BYTES>()?;
@@ -64,17 +63,17 @@ pub(crate) fn read_dhcp(frame: &[u8]) -> Option<&[u8]> {
     if u16::from_be_bytes([s1, s2]) != PORT_SERVER || u16::from_be_bytes([d1, d2]) != PORT_CLIENT || length > datagram.len() {
         return None;
     }
-    // UDP's checksum is not looked at: a virtual link leaves it to hardware that there is not, and DHCP is untrusted anyway.
+    // The UDP checksum is not verified: virtual links leave it to offload hardware that does not exist, and DHCP is not trusted.
     payload.get(..length.checked_sub(UDP_BYTES)?)
 }
 
 const IPV6_BYTES: usize = 40;
 const NEXT_HEADER_ICMPV6: u8 = 58;
-/// A packet that was never forwarded still has all of its hops: what neighbour discovery believes only from the link itself.
-const ALL_HOPS: u8 = 255;
+/// The hop limit of neighbour discovery: it proves that no router forwarded the packet.
+const HOP_LIMIT: u8 = 255;
 
-/// A frame from `mac` and no address to all routers of the link with this ICMPv6 message; its checksum, 0 in `message`,
-/// is filled in. `None` when it has no room for one.
+/// Encodes a frame from `mac` and the unspecified address to all routers with this ICMPv6 message, whose checksum (0 in `message`) it
+/// fills in. `None` when the message is shorter than its header.
 pub(crate) fn write_to_routers(mac: [u8; 6], message: &[u8]) -> Option<Vec<u8>> {
     let all_routers = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
     let length = u16::try_from(message.len()).ok()?;
@@ -83,7 +82,7 @@ pub(crate) fn write_to_routers(mac: [u8; 6], message: &[u8]) -> Option<Vec<u8>> 
     frame.extend(mac);
     frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
     frame.extend(length.to_be_bytes());
-    frame.extend([NEXT_HEADER_ICMPV6, ALL_HOPS]);
+    frame.extend([NEXT_HEADER_ICMPV6, HOP_LIMIT]);
     frame.extend(Ipv6Addr::UNSPECIFIED.octets());
     frame.extend(all_routers.octets());
     frame.extend(message.get(..2)?);
@@ -92,7 +91,7 @@ pub(crate) fn write_to_routers(mac: [u8; 6], message: &[u8]) -> Option<Vec<u8>> 
     Some(frame)
 }
 
-/// A frame from a neighbour with this ICMPv6 message; its checksum, 0 in `message`, is filled in.
+/// Encodes a frame from a neighbour with this ICMPv6 message, whose checksum (0 in `message`) it fills in.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn write_from_neighbour(mac: [u8; 6], source: Ipv6Addr, message: &[u8]) -> Option<Vec<u8>> {
     let mut frame = write_to_routers(mac, message)?;
@@ -103,12 +102,12 @@ pub(crate) fn write_from_neighbour(mac: [u8; 6], source: Ipv6Addr, message: &[u8
     Some(frame)
 }
 
-/// The sender and the ICMPv6 message of a neighbour on the link itself, if `frame` has one with a right checksum.
+/// Returns source and ICMPv6 message of a frame with the hop limit 255 and a valid checksum.
 pub(crate) fn read_icmpv6(frame: &[u8]) -> Option<(Ipv6Addr, &[u8])> {
     let packet = frame.get(ETHERNET_BYTES..)?;
     let (header, rest) = packet.split_first_chunk::<IPV6_BYTES>()?;
     let [version, _, _, _, l1, l2, next, hops, ..] = *header;
-    if frame.get(12..14)? != [0x86, 0xdd] || version >> 4 != 6 || next != NEXT_HEADER_ICMPV6 || hops != ALL_HOPS {
+    if frame.get(12..14)? != [0x86, 0xdd] || version >> 4 != 6 || next != NEXT_HEADER_ICMPV6 || hops != HOP_LIMIT {
         return None;
     }
     let address = |at: usize| header.get(at..)?.first_chunk::<16>().copied().map(Ipv6Addr::from);
@@ -117,13 +116,13 @@ pub(crate) fn read_icmpv6(frame: &[u8]) -> Option<(Ipv6Addr, &[u8])> {
     (icmpv6_checksum(source, destination, message) == 0).then_some((source, message))
 }
 
-/// Over the pseudo-header and the message (RFC 8200, section 8.1): 0 for a message whose own field is right.
+/// The checksum over pseudo-header and message (RFC 8200, section 8.1): 0 for a message with a valid checksum field.
 fn icmpv6_checksum(source: Ipv6Addr, destination: Ipv6Addr, message: &[u8]) -> u16 {
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes();
     checksum(&[&source.octets(), &destination.octets(), &length, &[0, 0, 0, NEXT_HEADER_ICMPV6], message])
 }
 
-/// The Internet checksum over `parts` one after the other, each but the last of even length.
+/// The Internet checksum over the concatenated `parts`, of which all but the last have even length.
 fn checksum(parts: &[&[u8]]) -> u16 {
     let words = parts.iter().flat_map(|part| part.chunks(2)).map(|pair| match *pair {
         [high, low] => u32::from(u16::from_be_bytes([high, low])),
@@ -143,14 +142,13 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A DHCP server's frame: our own writer with ports turned round.
+    /// A DHCP server's frame: a client's frame with swapped ports.
     pub(crate) fn from_server(payload: &[u8]) -> Vec<u8> {
         let mut frame = write_dhcp([2; 6], payload).unwrap();
         frame[34..38].copy_from_slice(&[0, 67, 0, 68]);
         frame
     }
 
-    /// A frame from a neighbour with this ICMPv6 message.
     pub(crate) fn from_neighbour(source: Ipv6Addr, message: &[u8]) -> Vec<u8> {
         write_from_neighbour([2; 6], source, message).unwrap()
     }
@@ -162,14 +160,14 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn frame_of_a_server_gives_its_payload_and_padding_is_cut() {
+    fn payload_is_returned_without_ethernet_padding() {
         let mut frame = from_server(b"offer");
         frame.extend([0; 30]); // Ethernet pads short frames
         assert_eq!(read_dhcp(&frame), Some(&b"offer"[..]));
     }
 
     #[test]
-    fn frames_that_are_not_a_servers_are_passed_over() {
+    fn frames_that_are_not_of_a_dhcp_server_are_ignored() {
         type Change = fn(&mut Vec<u8>);
         let cases: [(&str, Change); 8] = [
             ("ipv6", |f| f[13] = 0xdd),
@@ -195,7 +193,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn only_what_no_router_forwarded_is_read_as_icmpv6() {
+    fn only_icmpv6_that_no_router_forwarded_is_read() {
         type Change = fn(&mut Vec<u8>);
         let cases: [(&str, Change); 6] = [
             ("ipv4", |f| f[13] = 0),

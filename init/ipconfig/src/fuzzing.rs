@@ -1,12 +1,12 @@
-//! The parsers of what others on the link send, for `tests/fuzz`. Not built otherwise.
+//! Entry points of `tests/fuzz` to the parsers of this crate. Built for cargo-fuzz only.
 
 use crate::dns::{Answer, Kind, Question};
 use crate::slaac::Advertisement;
-use crate::{RESOLVERS_MAX, dhcp, eyeballs, frame};
+use crate::{RESOLVERS_MAX, dhcp, frame, happy_eyeballs};
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
-/// A frame as it comes, and a DHCP message in a frame that is right: for the client with number 7.
+/// Parses `bytes` as a frame, and as a DHCP message in a valid frame, for the client with the transaction ID 7.
 pub fn dhcp_answer(bytes: &[u8]) {
     drop(dhcp::read(MAC, 7, bytes));
     let Some(mut framed) = frame::write_dhcp(MAC, bytes) else { return };
@@ -21,7 +21,7 @@ pub fn dhcp_answer(bytes: &[u8]) {
     }
 }
 
-/// A frame as it comes, and an ICMPv6 message in a frame that is right.
+/// Parses `bytes` as a frame, and as an ICMPv6 message in a valid frame.
 pub fn router_advertisement(bytes: &[u8]) {
     drop(Advertisement::read(bytes));
     let router = std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
@@ -30,22 +30,25 @@ pub fn router_advertisement(bytes: &[u8]) {
         checksum.fill(0);
     }
     let Some(framed) = frame::write_from_neighbour(MAC, router, &message) else { return };
-    if let Some(said) = Advertisement::read(&framed) {
-        assert!(said.prefixes.len() <= 16 && said.resolvers.len() <= RESOLVERS_MAX, "an advertisement without bounds");
-        assert!(said.prefixes.iter().all(|prefix| !prefix.address(MAC).is_multicast()), "an address that no machine has");
+    if let Some(read) = Advertisement::read(&framed) {
+        assert!(read.prefixes.len() <= 16 && read.resolvers.len() <= RESOLVERS_MAX, "an advertisement without bounds");
+        assert!(read.prefixes.iter().all(|prefix| !prefix.address(MAC).is_multicast()), "an address that no host can have");
     }
 }
 
-/// An answer to either question about vault.example, number 7.
+/// Parses an answer to both queries for vault.example with the ID 7.
 pub fn dns_answer(bytes: &[u8]) {
     let Some(question) = Question::new("vault.example") else { return };
     for kind in [Kind::A, Kind::Aaaa] {
         match question.answer(7, kind, bytes) {
             Some(Answer::Addresses(addresses)) => {
-                assert!(addresses.iter().all(|address| !address.is_loopback() && !address.is_unspecified()), "a lie is believed");
-                assert!(eyeballs::order(addresses).len() <= 8, "addresses without bounds");
+                assert!(
+                    addresses.iter().all(|address| !address.is_loopback() && !address.is_unspecified()),
+                    "an address that no host can have"
+                );
+                assert!(happy_eyeballs::order(addresses).len() <= 8, "addresses without bounds");
             }
-            Some(Answer::Alias(next)) => drop(next.message(7, kind)),
+            Some(Answer::Cname(next)) => drop(next.message(7, kind)),
             _ => {}
         }
     }

@@ -1,8 +1,9 @@
-//! IPv6 addresses from router advertisements. Source: RFC 4861 (advertisements), RFC 4862 (addresses), RFC 8106 (name servers),
-//! RFC 7559 (when to ask again).
+//! Stateless address autoconfiguration (SLAAC): router solicitations, and addresses from router advertisements.
 //!
-//! The kernel could take advertisements by itself, and then takes all of them: a flood fills its tables. This takes the first
-//! usable one of the link and is done; the kernel is only asked whether the address is somebody else's.
+//! The kernel could process advertisements, but it processes all of them, and a flood fills its tables. This client uses the first
+//! usable advertisement of the link; the kernel does duplicate address detection only.
+//!
+//! Source: RFC 4861 (advertisements), RFC 4862 (addresses), RFC 8106 (name servers), RFC 7559 (retransmission).
 
 use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
@@ -14,20 +15,20 @@ const ROUTER_ADVERTISEMENT: u8 = 134;
 const OPTION_PREFIX: u8 = 3;
 const OPTION_MTU: u8 = 5;
 const OPTION_RESOLVERS: u8 = 25;
-/// Bytes of an advertisement before its options.
+/// Length of an advertisement without its options, in bytes.
 const HEADER_BYTES: usize = 16;
-/// The most prefixes that are looked at in one advertisement.
+/// The most prefixes that are used of one advertisement.
 const PREFIXES_MAX: usize = 16;
-/// The least an IPv6 link carries, and the most that a frame of ours may have.
+/// The range of accepted MTUs; 1,280 is the minimum of IPv6.
 const MTUS: std::ops::RangeInclusive<u32> = 1280..=9216;
-/// Autoconfiguration joins a prefix of this length with an identifier of 64 bits (RFC 4291).
+/// Length of a prefix: the interface identifier has the other 64 bits (RFC 4291).
 const PREFIX_BITS: u8 = 64;
 
-/// The first wait for a router, and the longest; each is twice the one before, moved by up to a tenth (RFC 7559).
+/// The first retransmission delay, and the longest; each is twice the previous one, randomised by up to a tenth (RFC 7559).
 const FIRST_WAIT: Duration = Duration::from_secs(4);
 const LONGEST_WAIT: Duration = Duration::from_secs(64);
 
-/// Asks for advertisements on one link: sends what [`Solicitor::due`] gives, sleeps until [`Solicitor::wake`].
+/// Makes router solicitations for one link: the caller sends the frame of [`Solicitor::due`] and sleeps until [`Solicitor::wake`].
 #[derive(Debug)]
 pub struct Solicitor {
     mac: [u8; 6],
@@ -43,20 +44,20 @@ impl Solicitor {
         Self { mac, wait: FIRST_WAIT, due: now, sent: 0 }
     }
 
-    /// When the next solicitation is due.
+    /// Returns when the next solicitation is due.
     #[must_use]
     pub fn wake(&self) -> Instant {
         self.due
     }
 
-    /// How many solicitations went out.
+    /// Returns how many solicitations were sent.
     #[must_use]
     pub fn sent(&self) -> u32 {
         self.sent
     }
 
-    /// The frame to send at `now`, if one is due. It comes from no address: none of the link is proved yet, and routers answer to
-    /// the whole link. `random` moves the next one.
+    /// Returns the frame to send at `now`, if one is due. Its source is the unspecified address, since all addresses of the link are
+    /// tentative; routers then answer to all nodes. `random` randomises the time of the next frame.
     pub fn due(&mut self, now: Instant, random: u32) -> Option<Vec<u8>> {
         if now < self.due {
             return None;
@@ -68,22 +69,22 @@ impl Solicitor {
     }
 }
 
-/// What one router says of the link.
+/// A router advertisement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advertisement {
-    /// The router's address on the link.
+    /// The router's link-local address.
     pub router: Ipv6Addr,
-    /// Whether it forwards: it may also only tell of prefixes.
+    /// Whether the router is a default router: its lifetime is not 0.
     pub is_default: bool,
-    /// Prefixes to make addresses of, at most 16; each 64 bits, of no special use.
+    /// Prefixes for autoconfiguration, at most 16.
     pub prefixes: Vec<Prefix>,
     /// Name servers, at most three.
     pub resolvers: Vec<Ipv6Addr>,
-    /// The largest packet of the link, 1,280 to 9,216 bytes, if the router says.
+    /// The MTU of the link, 1,280 to 9,216 bytes, if the router sent one.
     pub mtu: Option<u16>,
 }
 
-/// A prefix of 64 bits to make an address of.
+/// A prefix of 64 bits for autoconfiguration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Prefix {
     prefix: Ipv6Addr,
@@ -91,8 +92,8 @@ pub struct Prefix {
 }
 
 impl Prefix {
-    /// Our address under it, from the link's hardware address (modified EUI-64, RFC 4291 appendix A): the same at every boot, so
-    /// that vaults' owners can write it into their packet filters.
+    /// Returns the address with the interface identifier of the hardware address (modified EUI-64, RFC 4291 appendix A). It is the same
+    /// at every boot, so that operators of vaults can use it in packet filters.
     #[must_use]
     pub fn address(&self, mac: [u8; 6]) -> Ipv6Addr {
         let [vendor @ .., d1, d2, d3] = mac;
@@ -100,19 +101,19 @@ impl Prefix {
         self.join([v1 ^ 2, v2, v3, 0xff, 0xfe, d1, d2, d3])
     }
 
-    /// Whether an address is under it.
+    /// Whether an address has this prefix.
     #[must_use]
     pub fn contains(&self, address: Ipv6Addr) -> bool {
         address.to_bits() >> 64 == self.prefix.to_bits() >> 64
     }
 
-    /// Another one, when somebody has that one already.
+    /// Returns the address with another interface identifier, for use after a duplicate.
     #[must_use]
     pub fn join(&self, identifier: [u8; 8]) -> Ipv6Addr {
         Ipv6Addr::from_bits(self.prefix.to_bits() | u128::from(u64::from_be_bytes(identifier)))
     }
 
-    /// Length of the prefix that the address gets: 128 where neighbours are only reached through the router.
+    /// Returns the prefix length for the address: 128 when the prefix is not on-link, so that packets go through the router.
     #[must_use]
     pub fn length(&self) -> u8 {
         if self.on_link { PREFIX_BITS } else { 128 }
@@ -120,7 +121,7 @@ impl Prefix {
 }
 
 impl Advertisement {
-    /// Reads one from a frame of the link, by the rules of RFC 4861, section 6.1.2: from a neighbour, with no option of length 0.
+    /// Decodes an advertisement from a frame and validates it (RFC 4861, section 6.1.2).
     #[must_use]
     pub fn read(frame: &[u8]) -> Option<Self> {
         let (router, message) = frame::read_icmpv6(frame)?;
@@ -144,7 +145,7 @@ impl Advertisement {
         Some(read)
     }
 
-    /// The default route that it stands for.
+    /// Returns the default route through the router, if it is a default router.
     #[must_use]
     pub fn route(&self) -> Option<Route> {
         let everywhere = Route { destination: Ipv6Addr::UNSPECIFIED.into(), prefix: 0, gateway: Some(self.router.into()) };
@@ -154,7 +155,7 @@ impl Advertisement {
     fn resolvers(&mut self, value: &[u8]) {
         let Some((&[_, _, t1, t2, t3, t4], servers)) = value.split_first_chunk::<6>() else { return };
         if [t1, t2, t3, t4] == [0; 4] {
-            return; // withdrawn
+            return; // a lifetime of 0: the router withdraws these name servers
         }
         let servers = servers.as_chunks::<16>().0.iter().copied().map(Ipv6Addr::from);
         let usable = servers.filter(|server| !(server.is_unspecified() || server.is_multicast() || server.is_loopback()));
@@ -162,7 +163,7 @@ impl Advertisement {
     }
 }
 
-/// A prefix option's value, if addresses can be made of it (RFC 4862, section 5.5.3).
+/// Decodes a prefix information option that is valid for autoconfiguration (RFC 4862, section 5.5.3).
 fn prefix(value: &[u8]) -> Option<Prefix> {
     let (&[length, flags, v1, v2, v3, v4, p1, p2, p3, p4, ..], rest) = value.split_first_chunk::<14>()?;
     let prefix = Ipv6Addr::from(*rest.first_chunk::<16>()?);
@@ -170,7 +171,7 @@ fn prefix(value: &[u8]) -> Option<Prefix> {
     let (on_link, autonomous) = (flags & 0x80 != 0, flags & 0x40 != 0);
     let special = prefix.is_unicast_link_local() || prefix.is_multicast() || prefix.is_unspecified() || prefix.is_loopback();
     let usable = autonomous && length == PREFIX_BITS && valid > 0 && preferred <= valid && !special;
-    // What stands behind the prefix is to be ignored.
+    // Bits after the prefix length must be ignored.
     let network = Ipv6Addr::from_bits(prefix.to_bits() >> 64 << 64);
     usable.then_some(Prefix { prefix: network, on_link })
 }
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn advertisement_gives_address_route_resolvers_and_mtu() {
+    fn address_route_resolvers_and_mtu_are_read() {
         let mut options = prefix_option(64, 0xc0, 86400, 14400, "fd00:1::");
         options.extend([5, 1, 0, 0, 0, 0, 0x05, 0x78]);
         options.extend([25, 3, 0, 0, 0, 0, 0, 60]);
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_that_make_no_address_are_left_out() {
+    fn prefixes_that_are_not_for_autoconfiguration_are_left_out() {
         let cases = [
             ("not autonomous", prefix_option(64, 0x80, 9, 9, "fd00::"), 0),
             ("of another length", prefix_option(48, 0xc0, 9, 9, "fd00::"), 0),
@@ -230,7 +231,7 @@ mod tests {
             ("preferred longer than valid", prefix_option(64, 0xc0, 9, 10, "fd00::"), 0),
             ("link-local", prefix_option(64, 0xc0, 9, 9, "fe80::"), 0),
             ("multicast", prefix_option(64, 0xc0, 9, 9, "ff02::"), 0),
-            ("not on the link", prefix_option(64, 0x40, 9, 9, "fd00::"), 1),
+            ("not on-link", prefix_option(64, 0x40, 9, 9, "fd00::"), 1),
         ];
         for (name, option, want) in cases {
             assert_eq!(Advertisement::read(&advertisement(&option)).unwrap().prefixes.len(), want, "{name}");
@@ -238,15 +239,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_neighbours_advertisement_is_passed_over() {
+    fn invalid_advertisements_are_ignored() {
         let message = |kind, code| vec![kind, code, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0];
         let global = "fd00::1".parse().unwrap();
         let cases = [
             ("solicitation", from_neighbour(ROUTER, &message(133, 0))),
             ("code", from_neighbour(ROUTER, &message(134, 1))),
             ("from a global address", from_neighbour(global, &message(134, 0))),
-            ("cut", from_neighbour(ROUTER, &message(134, 0)[..15])),
-            ("option of no length", advertisement(&[3, 0, 0, 0, 0, 0, 0, 0])),
+            ("truncated", from_neighbour(ROUTER, &message(134, 0)[..15])),
+            ("option with length 0", advertisement(&[3, 0, 0, 0, 0, 0, 0, 0])),
             ("option past the end", advertisement(&[3, 2, 0, 0, 0, 0, 0, 0])),
         ];
         for (name, frame) in cases {
@@ -266,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn routers_are_asked_again_after_4_8_16_seconds() {
+    fn solicitation_is_repeated_after_4_8_16_seconds() {
         let start = Instant::now();
         let mut solicitor = Solicitor::new([2; 6], start);
         let mut at = Vec::new();

@@ -1,4 +1,4 @@
-//! Block devices as sysfs lists them, and reads and writes that pass no cache (`O_DIRECT`).
+//! Block devices: the list in sysfs, and reads and writes that bypass the page cache (`O_DIRECT`).
 
 mod answer;
 mod disk;
@@ -20,22 +20,22 @@ pub use disk::{Disk, KernelPartition, busy, disks, disks_in};
 /// Offsets, lengths and buffers of direct transfers are multiples of this many bytes.
 pub const DIRECT_ALIGN: usize = 4096;
 
-/// The largest single transfer, in bytes: what is read from a disk is never larger than its caller asked in pieces.
+/// The largest single transfer, in bytes.
 const TRANSFER_MAX: usize = 1 << 20;
 
-/// An open block device (or a file in its place) that is read and written past the page cache.
+/// An open block device (or a regular file) that is read and written with `O_DIRECT`.
 #[derive(Debug)]
 pub struct Device {
     file: File,
     path: PathBuf,
 }
 
-/// How a device is opened.
+/// The access mode of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Reading only.
+    /// `O_RDONLY`.
     Read,
-    /// Reading and writing.
+    /// `O_RDWR`.
     ReadWrite,
 }
 
@@ -43,7 +43,7 @@ impl Device {
     /// Opens `path` with `O_DIRECT`.
     ///
     /// # Errors
-    /// As open(2); `ETIMEDOUT` when it does not open in a minute, as while the kernel waits for an answer of the disk.
+    /// As open(2); `ETIMEDOUT` after a minute: the kernel may wait for an answer of the disk.
     pub fn open(path: &Path, access: Access) -> Result<Self, Error> {
         let flags = i32::try_from((OFlags::DIRECT | OFlags::CLOEXEC).bits()).unwrap_or_default();
         let wanted = path.to_owned();
@@ -54,15 +54,15 @@ impl Device {
     /// Reads exactly `length` bytes at `offset`, both multiples of [`DIRECT_ALIGN`].
     ///
     /// # Errors
-    /// `EIO` when the device says so or ends before; `EINVAL` when the range is not aligned; `ETIMEDOUT` when it answers nothing for a
-    /// minute, and for as long as it has not answered an earlier request.
+    /// `EIO` when the device reports an error or ends before the range; `EINVAL` when the range is not aligned; `ETIMEDOUT` when the
+    /// device does not answer for a minute, and while an earlier request has no answer.
     pub fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::with_capacity(length);
         self.for_each_piece(offset, length, |piece| bytes.extend_from_slice(piece))?;
         Ok(bytes)
     }
 
-    /// Reads as [`Device::read`], a piece of at most 1 MiB at a time.
+    /// Reads as [`Device::read`] and gives `take` one piece of at most 1 MiB at a time.
     ///
     /// # Errors
     /// As [`Device::read`].
@@ -102,18 +102,18 @@ impl Device {
         Ok(())
     }
 
-    /// Writes zeros to `length` bytes at `offset`, both multiples of [`DIRECT_ALIGN`]. The kernel makes the zeros: nothing is
-    /// copied, and many requests are under way at once. A block device must know `FALLOC_FL_ZERO_RANGE`, which each does.
+    /// Writes zeros to `length` bytes at `offset`, both multiples of [`DIRECT_ALIGN`]. The kernel generates the zeros, so no data is
+    /// copied and many requests are in flight at once. Every block device supports `FALLOC_FL_ZERO_RANGE`.
     ///
     /// # Errors
     /// As fallocate(2).
     pub fn write_zeros(&self, offset: u64, length: u64) -> Result<(), Error> {
-        // Without KEEP_SIZE a range that ends behind the device would be an error of another kind on files.
+        // Without KEEP_SIZE, a range past the end would grow a regular file; with it, files behave as devices do.
         let flags = rustix::fs::FallocateFlags::ZERO_RANGE | rustix::fs::FallocateFlags::KEEP_SIZE;
         rustix::fs::fallocate(&self.file, flags, offset, length).map_err(|e| Error::new("fallocate", self.path.display(), e))
     }
 
-    /// Waits until what was written is on the medium.
+    /// Waits until all written data is on the medium.
     ///
     /// # Errors
     /// As fsync(2).
@@ -121,7 +121,7 @@ impl Device {
         self.file.sync_all().map_err(|e| Error::io("fsync", self.path.display(), &e))
     }
 
-    /// Size in bytes, by seeking to the end.
+    /// Returns the size in bytes.
     ///
     /// # Errors
     /// As lseek(2).
@@ -130,7 +130,7 @@ impl Device {
     }
 }
 
-/// A buffer whose bytes start at a multiple of [`DIRECT_ALIGN`] in memory.
+/// A buffer that is aligned to [`DIRECT_ALIGN`] in memory.
 struct Aligned {
     memory: Vec<u8>,
     start: usize,
@@ -157,7 +157,7 @@ pub fn set_read_ahead(name: &str, kib: u32) -> Result<(), Error> {
     fs::write(&path, kib.to_string()).map_err(|e| Error::io("write", &path, &e))
 }
 
-/// `major:minor` of the device with this name in sysfs.
+/// Returns `major:minor` of the device with this name in sysfs.
 ///
 /// # Errors
 /// As reading sysfs.
@@ -165,10 +165,10 @@ pub fn number_of(name: &str) -> Result<String, Error> {
     text(&Path::new("/sys/block").join(name).join("dev"))
 }
 
-/// How many sectors of 512 bytes were read from and written to the device with this name in sysfs since it appeared; `None` when
-/// it is gone.
+/// Returns how many sectors of 512 bytes were read from and written to the device with this name in sysfs; `None` when the device
+/// is gone.
 ///
-/// Source: Documentation/block/stat.rst: fields 3 and 7.
+/// Source: Documentation/block/stat.rst, fields 3 and 7.
 #[must_use]
 pub fn sectors_transferred(name: &str) -> Option<(u64, u64)> {
     transferred(&text(&Path::new("/sys/block").join(name).join("stat")).ok()?)
@@ -179,10 +179,10 @@ fn transferred(stat: &str) -> Option<(u64, u64)> {
     Some((fields.nth(2)??, fields.nth(3)??))
 }
 
-/// The minor number of a device node.
+/// Returns the minor number of a device node.
 ///
 /// # Errors
-/// `ENOENT`; `ENOTBLK` when it is no block device.
+/// `ENOENT`; `ENOTBLK` when it is not a block device.
 pub fn minor(node: &Path) -> Result<u32, Error> {
     let stat = rustix::fs::stat(node).map_err(|e| Error::new("stat", node.display(), e))?;
     if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::BlockDevice {
@@ -191,7 +191,7 @@ pub fn minor(node: &Path) -> Result<u32, Error> {
     Ok(rustix::fs::minor(stat.st_rdev))
 }
 
-/// The next stretch of a sparse file that holds data at or after `from`: first byte, and the byte after the last.
+/// Returns the next extent of a sparse file that contains data at or after `from`: its first byte, and the byte after its last.
 ///
 /// # Errors
 /// As lseek(2) with `SEEK_DATA`.

@@ -1,4 +1,4 @@
-//! Clocks: the one that nobody can step, and the one that the host chose.
+//! Clocks: the monotonic clock, and the wall clock, which the host sets before PID 1 runs.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ fn read(clock: ClockId) -> Duration {
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// Time since the kernel started, from the monotonic clock.
+/// Returns the time since the kernel started, without suspend (`CLOCK_MONOTONIC`).
 #[must_use]
 pub fn since_kernel_start() -> Duration {
     read(ClockId::Monotonic)
 }
 
-/// Time since the kernel started, with what the machine slept: what systemd stamps its logs with.
+/// Returns the time since the kernel started, with suspend (`CLOCK_BOOTTIME`): systemd's logs use it.
 #[must_use]
 pub fn since_boot() -> Duration {
     read(ClockId::Boottime)
 }
 
-/// Which boot this is: 32 hexadecimal digits that the kernel made up.
+/// Returns the boot ID: 32 random hexadecimal digits that the kernel generates at each boot.
 ///
 /// # Errors
 /// As read(2).
@@ -31,13 +31,13 @@ pub fn boot_id() -> Result<String, crate::Error> {
     Ok(text.chars().filter(char::is_ascii_hexdigit).collect())
 }
 
-/// Unix time in seconds as the host set it: a hint, never a fact.
+/// Returns the wall clock in Unix seconds. The host sets it: it is not trusted.
 #[must_use]
 pub fn host_unix_seconds() -> u64 {
     read(ClockId::Realtime).as_secs()
 }
 
-/// Sets the machine's clock.
+/// Sets the wall clock.
 ///
 /// # Errors
 /// As clock_settime(2).
@@ -47,14 +47,14 @@ pub fn set_unix_seconds(seconds: u64) -> Result<(), crate::Error> {
     clock_settime(ClockId::Realtime, time).map_err(|errno| crate::Error::new("clock_settime", seconds, errno))
 }
 
-/// What the kernel counts time by: `tsc` is the processor's own, which in a trust domain the host cannot bend.
+/// Returns the kernel's clock source, for example `tsc`: the counter of the processor, which the host cannot change in a trust domain.
 #[must_use]
 pub fn source() -> Option<String> {
     let name = std::fs::read_to_string("/sys/devices/system/clocksource/clocksource0/current_clocksource").ok()?;
     Some(name.trim_end().to_owned())
 }
 
-/// Bytes from the kernel's random number generator; waits until it is seeded.
+/// Fills `buffer` from the kernel's random number generator; waits until that is seeded.
 ///
 /// # Errors
 /// As getrandom(2).

@@ -1,11 +1,11 @@
-//! The console as a person's keyboard, for the measured debug flags only.
+//! Input from the console, for the measured debug keys only.
 
 use std::fs::File;
 use std::io::Read;
 
 use crate::Error;
 
-/// Waits until a line comes on `/dev/console`; its text is not kept.
+/// Waits until a line arrives on `/dev/console`, and discards it.
 ///
 /// # Errors
 /// `ENXIO` when there is no console; `EIO` when it hangs up.

@@ -1,5 +1,8 @@
-//! The end that even a crash of PID 1 has: a word on the console and the machine's end, not the kernel's panic, which tells nothing
-//! of us and stays where the image says `panic=0`.
+// UNSAFETY: one call of sigaction(2), which is unsafe since a handler may interrupt any code. std, rustix and nix have no safe way to
+// install a handler for SIGSEGV and the other signals of a crash.
+
+//! The crash handler of PID 1: it writes one line to the kernel log and ends the machine. Without it the kernel would panic, which does
+//! not name PID 1's error and, with `panic=0`, leaves the machine running.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -12,21 +15,21 @@ use rustix::io::Errno;
 use crate::power;
 use crate::{Error, watchdog};
 
-/// What a processor or the C library does to a program that is broken.
+/// The signals that the processor or the C library raises for a program error.
 const SIGNALS: [Signal; 6] = [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGABRT, Signal::SIGSYS];
 
-/// What is said and done then.
+/// The message for the kernel log, and the action after it.
 struct FatalReport {
     log: File,
     line: Vec<u8>,
     action: FailureAction,
 }
 
-/// The first is from before there was a policy. Read in a signal handler: set once each, never taken away.
+/// The first is set before the policy is known, the second by the policy. A signal handler reads them: each is set once, never cleared.
 static FATAL_REPORTS: [OnceLock<FatalReport>; 2] = [OnceLock::new(), OnceLock::new()];
 
-/// From here on a crash says `line` in the kernel's log, as critical, and ends the machine by `action`. May be called twice: the second
-/// call is the policy's.
+/// Installs the handler: a crash writes `line` to the kernel log as critical and ends the machine with `action`. The second call replaces
+/// line and action of the first by those of the policy; there is no third.
 ///
 /// # Errors
 /// As opening `/dev/kmsg`, and sigaction(2).
@@ -38,7 +41,7 @@ pub fn install_handler(line: &str, action: FailureAction) -> Result<(), Error> {
         second.set(report).map_err(|_| Error::new("sigaction", "a third time", Errno::EXIST))?;
     }
     for signal in SIGNALS {
-        // On the stack that std keeps for this: the one in use may have run out.
+        // On std's alternate stack: the current one may have overflowed.
         let action = SigAction::new(SigHandler::Handler(crashed), SaFlags::SA_ONSTACK, SigSet::all());
         // SAFETY: the handler makes system calls on memory that was allocated before, and never returns.
         #[expect(unsafe_code, reason = "a signal handler is unsafe by its nature")]
@@ -52,7 +55,7 @@ pub fn install_handler(line: &str, action: FailureAction) -> Result<(), Error> {
 extern "C" fn crashed(_signal: std::ffi::c_int) {
     let [first, second] = &FATAL_REPORTS;
     let report = second.get().or(first.get());
-    // Nothing can be done here about a word that is not heard, or about a kernel that does not end.
+    // If the write or the reboot fails, nothing else can be done here.
     if let Some(report) = report {
         (&report.log).write_all(&report.line).unwrap_or_default();
     }

@@ -1,4 +1,4 @@
-//! The device mapper: read-only mapped devices from one target line.
+//! The device mapper: read-only mapped devices with one target.
 
 use std::path::PathBuf;
 
@@ -7,26 +7,26 @@ use rustix::io::Errno;
 
 use crate::Error;
 
-/// A mapped device. It stays when this is dropped: a mounted root must outlive the initrd.
+/// A mapped device. Dropping this value keeps the device: a mounted root must outlive the initrd.
 #[derive(Debug)]
-pub struct Mapped {
+pub struct MappedDevice {
     name: DmNameBuf,
     minor: u32,
 }
 
-/// One line of a device-mapper table that covers a device from its start.
+/// One entry of a device-mapper table, which starts at sector 0.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// Target type, as `verity`.
+    /// Target type, for example `verity`.
     pub kind: &'static str,
     /// Length in sectors of 512 bytes.
     pub sectors: u64,
-    /// Parameters as the target's documentation writes them.
+    /// Parameters in the form of the target's documentation.
     pub params: String,
 }
 
-impl Mapped {
-    /// Creates `name` with `target`, read-only, and starts it.
+impl MappedDevice {
+    /// Creates the device `name` with `target`, read-only, and activates it.
     ///
     /// # Errors
     /// `EINVAL` when the target refuses its parameters, `EBUSY` when the name is taken.
@@ -44,15 +44,15 @@ impl Mapped {
         }
     }
 
-    /// Replaces the table, read-only, with nothing in between: readers wait.
+    /// Replaces the table, read-only, in one step: readers wait meanwhile.
     ///
     /// # Errors
-    /// As [`Mapped::read_only`].
+    /// As [`MappedDevice::read_only`].
     pub fn replace(&self, target: &Target) -> Result<(), Error> {
         self.load(&context()?, target)
     }
 
-    /// What its target says of it now: of dm-verity `V` while each block was what was hashed, and `C` since one was not.
+    /// Returns the status of its target. That of dm-verity is `V` while every block that was read matched its hash, then `C`.
     ///
     /// # Errors
     /// `ENXIO` when it is gone.
@@ -72,7 +72,7 @@ impl Mapped {
         Ok(())
     }
 
-    /// Takes the device away; it must not be in use.
+    /// Removes the device, which must not be in use.
     ///
     /// # Errors
     /// `EBUSY`.
@@ -83,14 +83,14 @@ impl Mapped {
             .map_err(|e| refused("dm remove", &&*self.name, &e))
     }
 
-    /// The node that devtmpfs made, as `/dev/dm-0`.
+    /// Returns the path of the node in devtmpfs, for example `/dev/dm-0`.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         PathBuf::from(format!("/dev/dm-{}", self.minor))
     }
 }
 
-/// The version of the target `kind` that the kernel has: it tells what options it knows. `None` when it has no such target.
+/// Returns the version of the kernel's target `kind`, by which callers know its options. `None` when the kernel has no such target.
 ///
 /// # Errors
 /// As the ioctl.
@@ -103,7 +103,7 @@ fn context() -> Result<DM, Error> {
     DM::new().map_err(|_| Error::new("open", "/dev/mapper/control", Errno::NODEV))
 }
 
-/// The crate's error text holds the errno among pages of debug output; only the errno is wanted.
+/// Extracts the errno: the text of this crate's errors contains pages of debug output.
 fn refused(call: &'static str, name: &dyn std::fmt::Display, error: &devicemapper::DmError) -> Error {
     let errno = match error {
         devicemapper::DmError::Core(devicemapper::errors::Error::Ioctl(_, _, _, errno)) => {

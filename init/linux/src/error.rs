@@ -1,10 +1,10 @@
-//! What the kernel refused, as strace would say it.
+//! The error of a system call: call, object and errno, as strace shows them.
 
 use std::fmt;
 
 use rustix::io::Errno;
 
-/// A call that the kernel refused: which, on what, and its errno.
+/// A failed call: its name, the object it was made on, and the errno.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     call: &'static str,
@@ -18,12 +18,12 @@ impl Error {
         Self { call, on: on.to_string(), errno }
     }
 
-    /// The same from a [`std::io::Error`]; one without an errno becomes `EIO`.
+    /// Takes the errno from a [`std::io::Error`]; one without an errno becomes `EIO`.
     pub fn io(call: &'static str, on: impl fmt::Display, error: &std::io::Error) -> Self {
         Self::new(call, on, Errno::from_io_error(error).unwrap_or(Errno::IO))
     }
 
-    /// Whether what was called on is not there: no such file, no such device.
+    /// Whether the object does not exist: no such file, no such device.
     #[must_use]
     pub fn is_absence(&self) -> bool {
         [Errno::NOENT, Errno::NODEV, Errno::NXIO].contains(&self.errno)
@@ -41,20 +41,19 @@ impl Error {
         self.errno == Errno::TIMEDOUT
     }
 
-    /// Whether the device may be usable later although nothing is wrong with it: it, its node or its medium is not there yet,
-    /// or another process holds it.
+    /// Whether the device may become usable later: it, its node or its medium does not exist yet, or another process uses it.
     #[must_use]
     pub fn is_not_ready(&self) -> bool {
         self.is_absence() || [Errno::NOMEDIUM, Errno::BUSY, Errno::AGAIN].contains(&self.errno)
     }
 
-    /// Whether it is not allowed at all, as writing to a disk that is read-only.
+    /// Whether the call is not permitted, for example a write to a read-only disk.
     #[must_use]
     pub fn is_denial(&self) -> bool {
         [Errno::ACCESS, Errno::PERM, Errno::ROFS].contains(&self.errno)
     }
 
-    /// The errno, for the few callers that branch on it.
+    /// Returns the errno, for the few callers that branch on it.
     #[must_use]
     pub fn errno(&self) -> Errno {
         self.errno

@@ -1,4 +1,4 @@
-//! What firmware left of its measurements: the log behind the ACPI table CCEL, a TPM's log, and that TPM's registers.
+//! The measurement logs of the firmware (ACPI table CCEL, TPM event log), and the PCRs of the TPM.
 
 use std::fs::File;
 use std::io::Read;
@@ -11,11 +11,11 @@ use crate::mount::{Attr, Detached};
 
 /// Source: Linux drivers/acpi/sysfs.c, `acpi_ccel_data_init`.
 const CCEL: &str = "/sys/firmware/acpi/tables/data/CCEL";
-/// Of the first TPM; sysfs names it, securityfs has its log.
+/// The first TPM in sysfs; its log is in securityfs.
 const TPM: &str = "/sys/class/tpm/tpm0";
 const TPM_LOG: &str = "tpm0/binary_bios_measurements";
 
-/// The confidential computing log; `None` where firmware left none.
+/// Reads the confidential computing event log (CCEL); `None` where the firmware left none.
 ///
 /// # Errors
 /// As read(2); `EFBIG` when it is longer than `most` bytes.
@@ -27,7 +27,7 @@ pub fn ccel(most: u64) -> Result<Option<Vec<u8>>, Error> {
     }
 }
 
-/// The TPM's log; `None` without a TPM, or where firmware left none. securityfs is mounted nowhere for it.
+/// Reads the TPM's event log; `None` without a TPM, or where the firmware left none. securityfs is mounted without a mount point.
 ///
 /// # Errors
 /// As read(2); `EFBIG` when it is longer than `most` bytes.
@@ -43,7 +43,7 @@ pub fn tpm(most: u64) -> Result<Option<Vec<u8>>, Error> {
     }
 }
 
-/// A PCR of the first TPM in the bank that sysfs calls `bank` (`sha384`); `None` without such a bank.
+/// Reads a PCR of the first TPM from the bank that sysfs calls `bank` (`sha384`); `None` without such a bank.
 ///
 /// Source: Documentation/ABI/stable/sysfs-class-tpm, `pcr-<H>/<N>`: upper-case hexadecimal.
 #[must_use]

@@ -1,8 +1,8 @@
-//! The parsers of what the kernel's netlink says, for `tests/fuzz`. Not built otherwise.
+//! Entry points of `tests/fuzz` to the parsers of rtnetlink messages. Built for cargo-fuzz only.
 
 use crate::rtnetlink;
 
-/// A datagram of rtnetlink messages.
+/// Parses a datagram of rtnetlink messages.
 pub fn rtnetlink(datagram: &[u8]) {
     let mut rest = datagram;
     while let Some(answer) = rtnetlink::take(&mut rest) {

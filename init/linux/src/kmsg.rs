@@ -1,4 +1,4 @@
-//! The kernel's log as a log target: our lines stand among the kernel's own, in order.
+//! The kernel log `/dev/kmsg`, written and read: messages of PID 1 appear in order among those of the kernel.
 
 use std::fs::File;
 use std::io::{Read as _, Write};
@@ -8,15 +8,15 @@ use rustix::fs::OFlags;
 
 use crate::Error;
 
-/// Bytes of one record that surely fit: the kernel cuts user records at about 1,000.
+/// The longest record that is written, in bytes: the kernel truncates records of user space at about 1,000.
 const LINE_MAX: usize = 900;
 
-/// The most of the log that is read back, in records: more than its buffer holds.
+/// The most records that are read: more than the kernel's buffer contains.
 const RECORDS_MAX: usize = 1 << 16;
-/// The longest record that the kernel gives out, in bytes (`PRINTKRB_RECORD_MAX` was 8 KiB, and is less today).
+/// The longest record that the kernel returns, in bytes (`PRINTKRB_RECORD_MAX` was 8 KiB, and is smaller today).
 const RECORD_BYTES: usize = 8192;
 
-/// How many records of the kernel's log so far contain `text`.
+/// Counts the records of the kernel log that contain `text`.
 ///
 /// # Errors
 /// As open(2) and read(2).
@@ -33,7 +33,7 @@ pub fn records_with(text: &str) -> Result<usize, Error> {
                 found += usize::from(bytes.windows(text.len().max(1)).any(|part| part == text.as_bytes()));
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
-            // EPIPE: records were overwritten before they were read. The next read goes on behind them.
+            // EPIPE: the kernel overwrote records that were not read yet. The next read continues after them.
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe || error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(failed("read")(error)),
         }
@@ -46,7 +46,7 @@ pub fn records_with(text: &str) -> Result<usize, Error> {
 pub struct Kmsg(File);
 
 impl Kmsg {
-    /// Opens the log and lifts the kernel's limit of ten user lines in five seconds, so that no verdict is lost.
+    /// Opens the log and lifts the kernel's limit of ten records of user space in five seconds, so that no message is lost.
     ///
     /// # Errors
     /// `ENOENT` before `/dev` is mounted.
@@ -62,10 +62,10 @@ impl Kmsg {
         Ok(Self(file))
     }
 
-    /// Writes one line at `level`, as syslog numbers them: 2 critical, 3 error, 4 warning, 6 information, 7 debug.
+    /// Writes one record at `level`, in syslog's numbers: 2 critical, 3 error, 4 warning, 6 information, 7 debug.
     ///
-    /// A log that does not take the line loses it: there is nobody left to tell.
-    pub fn line(&self, level: u8, text: &str) {
+    /// A failed write is ignored: there is no other place to report it.
+    pub fn write_record(&self, level: u8, text: &str) {
         let mut record = format!("<{level}>");
         record.extend(text.chars().map(|c| if c.is_control() { '?' } else { c }));
         let mut end = record.len().min(LINE_MAX);
@@ -73,7 +73,7 @@ impl Kmsg {
             end -= 1;
         }
         record.truncate(end);
-        // Without it the kernel waits for the rest of the line, and shows this one only when another record comes.
+        // Without a newline the kernel expects a continuation, and shows the record only when another one follows.
         record.push('\n');
         drop((&self.0).write_all(record.as_bytes()));
     }

@@ -1,13 +1,12 @@
-//! Linux as cvm-init needs it: mounts, modules, block devices, swap, the device mapper, configfs-tsm, links, power.
+//! Interfaces of Linux that cvm-init uses: mounts, modules, block devices, swap, device mapper, configfs-tsm, rtnetlink, power.
 //!
-//! The only crate with unsafe code. It decides nothing: policy is the caller's, and every error says call, object and errno.
+//! It is the only crate of the workspace with unsafe code; each file with unsafe code starts with a line `// UNSAFETY:` that says why.
+//! The crate contains no policy: the caller decides, and every error names the call, the object and the errno.
 
 #![deny(unreachable_pub)]
 
 pub mod block;
-pub mod child;
 pub mod clock;
-pub mod connect;
 pub mod console;
 pub mod crash;
 pub mod dm;
@@ -17,16 +16,19 @@ pub mod firmware_log;
 pub mod fuzzing;
 pub mod kmsg;
 pub mod link;
-pub mod measurements;
-pub mod memory;
+pub mod memfd;
+pub mod meminfo;
 pub mod modules;
 pub mod mount;
 mod netlink;
 pub mod packet;
+pub mod poll;
 pub mod power;
-pub mod readiness;
+pub mod process;
 pub mod resize;
+pub mod rtmr;
 mod rtnetlink;
+pub mod stream;
 pub mod swap;
 pub mod sysctl;
 pub mod tasks;

@@ -1,4 +1,4 @@
-//! Network links through rtnetlink: list, bring up, hear of changes, address, route.
+//! Network links through rtnetlink: listing, state, change notifications, addresses, routes.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::BorrowedFd;
@@ -7,66 +7,66 @@ use rustix::io::Errno;
 
 use crate::Error;
 use crate::netlink::Netlink;
-use crate::readiness;
+use crate::poll;
 use crate::rtnetlink::{
     self, ACK, CREATE_OR_REPLACE, DELETE_ADDRESS, DELETE_ROUTE, DUMP, DUPLICATE, ETHERNET, GET_LINK, LOOPBACK, LOWER_UP,
     NEW_ADDRESS, NEW_LINK, NEW_ROUTE, Request, SET_LINK, TENTATIVE, UP,
 };
 
-/// The group that announces links (`RTNLGRP_LINK` of linux/rtnetlink.h).
+/// Multicast group for changes of links (`RTNLGRP_LINK` of linux/rtnetlink.h).
 const GROUP_LINK: u32 = 1;
-/// The one that announces IPv6 addresses (`RTNLGRP_IPV6_IFADDR`): duplicate address detection ends there.
+/// Multicast group for changes of IPv6 addresses (`RTNLGRP_IPV6_IFADDR`), with the results of duplicate address detection.
 const GROUP_IPV6_ADDRESS: u32 = 9;
 
-/// How often a list that changed is read again.
+/// How often a dump is repeated when the list changed meanwhile.
 const LIST_TRIES: u32 = 5;
 
 /// An Ethernet link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ethernet {
-    /// The kernel's index.
+    /// The kernel's interface index.
     pub index: u32,
-    /// Name, as `eth0`.
+    /// Name, for example `eth0`.
     pub name: String,
     /// Hardware address.
     pub mac: [u8; 6],
-    /// Whether a cable (or the host's word for one) is plugged in.
+    /// Whether the link has a carrier (`IFF_LOWER_UP`).
     pub carrier: bool,
-    /// Whether it is up as far as its administrator says.
+    /// Whether the link is administratively up (`IFF_UP`).
     pub up: bool,
-    /// The largest packet that it carries, in bytes.
+    /// Maximum transmission unit in bytes.
     pub mtu: u32,
 }
 
-/// What the kernel has found out about an IPv6 address of ours.
+/// The state of duplicate address detection for an IPv6 address (RFC 4862, section 5.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Detection {
-    /// Nobody has said that it is theirs yet.
-    Pending,
-    /// It is ours alone.
+pub enum DadState {
+    /// The detection has not ended.
+    Tentative,
+    /// No other node of the link uses the address.
     Unique,
-    /// Somebody on the link has it already.
+    /// Another node of the link uses the address.
     Duplicate,
 }
 
-/// A conversation with the kernel about links.
+/// Two rtnetlink sockets: one for requests, one for notifications.
 pub struct Links {
-    asked: Netlink,
-    /// A socket of its own: what is announced while an answer is read must not be lost with what the answer is not.
-    announced: Netlink,
+    requests: Netlink,
+    /// A socket of its own, since the request socket skips every message that does not answer its request.
+    notifications: Netlink,
 }
 
 impl Links {
-    /// Opens it; announcements about links and IPv6 addresses are collected from here on.
+    /// Opens both sockets. The kernel queues notifications about links and IPv6 addresses from here on.
     ///
     /// # Errors
     /// As socket(2).
     pub fn open() -> Result<Self, Error> {
-        let announced = Netlink::open(&[GROUP_LINK, GROUP_IPV6_ADDRESS])?;
-        Ok(Self { asked: Netlink::open(&[])?, announced })
+        let notifications = Netlink::open(&[GROUP_LINK, GROUP_IPV6_ADDRESS])?;
+        Ok(Self { requests: Netlink::open(&[])?, notifications })
     }
 
-    /// The Ethernet links there are, by index.
+    /// Lists the Ethernet links, sorted by index.
     ///
     /// # Errors
     /// As the kernel answers.
@@ -90,7 +90,7 @@ impl Links {
         self.change("link up", &Request::link(SET_LINK, ACK, index, UP, UP))
     }
 
-    /// Takes the link down; its routes go, and its IPv6 addresses.
+    /// Takes the link down; the kernel removes its routes and IPv6 addresses.
     ///
     /// # Errors
     /// As the driver answers.
@@ -98,21 +98,21 @@ impl Links {
         self.change("link down", &Request::link(SET_LINK, ACK, index, 0, UP))
     }
 
-    /// What announcements wait on.
+    /// Returns the descriptor of the notifications, to poll.
     #[must_use]
-    pub fn announcements(&self) -> BorrowedFd<'_> {
-        readiness::borrowed(self.announced.socket())
+    pub fn notifications(&self) -> BorrowedFd<'_> {
+        poll::borrowed(self.notifications.socket())
     }
 
-    /// Takes the announcements that have come: something changed, and what is to be asked.
-    pub fn drain_announcements(&mut self) {
-        self.announced.drain();
+    /// Discards the queued notifications: they only mean that the caller lists links and addresses again.
+    pub fn drain_notifications(&mut self) {
+        self.notifications.drain();
     }
 
-    /// Sets the largest packet that the link carries, in bytes.
+    /// Sets the maximum transmission unit of the link, in bytes.
     ///
     /// # Errors
-    /// `EINVAL` when the driver cannot.
+    /// `EINVAL` when the driver does not support it.
     pub fn set_mtu(&mut self, index: u32, mtu: u32) -> Result<(), Error> {
         self.change("mtu", &Request::mtu(ACK, index, mtu))
     }
@@ -126,44 +126,44 @@ impl Links {
         self.change("address add", &Request::address(NEW_ADDRESS, ACK | CREATE_OR_REPLACE, index, address, prefix))
     }
 
-    /// Takes an address from the link, and with it the routes that came from it.
+    /// Removes an address from the link; the kernel removes the routes that came from it.
     ///
     /// # Errors
-    /// `EADDRNOTAVAIL` when it has none such.
+    /// `EADDRNOTAVAIL` when the link does not have the address.
     pub fn remove_address(&mut self, index: u32, address: IpAddr, prefix: u8) -> Result<(), Error> {
         self.change("address remove", &Request::address(DELETE_ADDRESS, ACK, index, address, prefix))
     }
 
-    /// How duplicate address detection of an address ended, or goes; none when the link does not have it.
+    /// Returns the state of duplicate address detection for an address; `None` when the link does not have the address.
     ///
     /// # Errors
     /// As the kernel answers.
-    pub fn detection(&mut self, index: u32, address: Ipv6Addr) -> Result<Option<Detection>, Error> {
+    pub fn detection(&mut self, index: u32, address: Ipv6Addr) -> Result<Option<DadState>, Error> {
         Ok(self.ipv6(index)?.into_iter().find(|(own, _)| *own == address).map(|(_, detection)| detection))
     }
 
-    /// The link's own address on the link, once it is proved to be ours alone.
+    /// Returns the link-local address of the link, once duplicate address detection has found it unique.
     ///
     /// # Errors
     /// As the kernel answers.
     pub fn link_local(&mut self, index: u32) -> Result<Option<Ipv6Addr>, Error> {
-        let proved = |(own, detection): &(Ipv6Addr, Detection)| own.is_unicast_link_local() && *detection == Detection::Unique;
-        Ok(self.ipv6(index)?.into_iter().find(proved).map(|(own, _)| own))
+        let is_unique = |(own, state): &(Ipv6Addr, DadState)| own.is_unicast_link_local() && *state == DadState::Unique;
+        Ok(self.ipv6(index)?.into_iter().find(is_unique).map(|(own, _)| own))
     }
 
-    fn ipv6(&mut self, index: u32) -> Result<Vec<(Ipv6Addr, Detection)>, Error> {
+    fn ipv6(&mut self, index: u32) -> Result<Vec<(Ipv6Addr, DadState)>, Error> {
         self.list("address list", &Request::addresses(DUMP), |kind, body| {
             let address = rtnetlink::address(body).filter(|address| kind == NEW_ADDRESS && address.index == index)?;
             let detection = match address.flags {
-                flags if flags & DUPLICATE != 0 => Detection::Duplicate,
-                flags if flags & TENTATIVE != 0 => Detection::Pending,
-                _ => Detection::Unique,
+                flags if flags & DUPLICATE != 0 => DadState::Duplicate,
+                flags if flags & TENTATIVE != 0 => DadState::Tentative,
+                _ => DadState::Unique,
             };
             Some((Ipv6Addr::from(address.octets), detection))
         })
     }
 
-    /// A list of the kernel's, whole: one that changed while it was read is read again.
+    /// Makes a dump request; repeats it when the list changed during the dump.
     fn list<T>(
         &mut self,
         call: &'static str,
@@ -173,24 +173,23 @@ impl Links {
         let mut tries = LIST_TRIES;
         loop {
             let mut found = Vec::new();
-            match self.asked.ask(call, request, |kind, body| found.extend(read(kind, body))) {
+            match self.requests.request(call, request, |kind, body| found.extend(read(kind, body))) {
                 Err(error) if error.errno() == Errno::AGAIN && tries > 0 => tries -= 1,
                 outcome => return outcome.map(|()| found),
             }
         }
     }
 
-    /// Adds a route to `destination`/`prefix` (an unspecified address and 0 is the default route), through `gateway` or on the link
-    /// itself.
+    /// Adds a route to `destination`/`prefix` (the unspecified address with 0 is the default route), through `gateway` or on-link.
     ///
     /// # Errors
-    /// `ENETUNREACH` when the gateway is not on the link; `EINVAL` for a prefix that is too long.
+    /// `ENETUNREACH` when the gateway is not on-link; `EINVAL` for a prefix that is too long.
     pub fn add_route(&mut self, index: u32, destination: IpAddr, prefix: u8, gateway: Option<IpAddr>) -> Result<(), Error> {
         bounded("route add", destination, prefix)?;
         self.change("route add", &Request::route(NEW_ROUTE, ACK | CREATE_OR_REPLACE, index, destination, prefix, gateway))
     }
 
-    /// Takes away a route that [`Links::add_route`] added; one that is gone already is no error.
+    /// Removes a route that [`Links::add_route`] added. A route that does not exist any more is not an error.
     ///
     /// # Errors
     /// As the kernel answers.
@@ -202,7 +201,7 @@ impl Links {
     }
 
     fn change(&mut self, call: &'static str, request: &Request) -> Result<(), Error> {
-        self.asked.ask(call, request, |_, _| ())
+        self.requests.request(call, request, |_, _| ())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Kernel modules, loaded one file at a time: no modprobe, no aliases, no dependency search.
+//! Loading of kernel modules, one file at a time. There are no aliases and no dependency search, unlike modprobe.
 
 use std::fs::File;
 use std::path::Path;
@@ -9,34 +9,33 @@ use rustix::system::finit_module;
 use crate::threads::{ANSWER, in_time};
 use crate::{Error, block};
 
-/// The kernel's release, which names its folder of modules.
+/// Returns the release of the kernel, which names its directory of modules.
 #[must_use]
 pub fn release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
-/// What became of a module.
+/// The result of loading a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is in the kernel now, or was already.
+pub enum LoadResult {
+    /// The module is in the kernel, now or before.
     Loaded,
-    /// The hardware it drives is not there (`ENODEV`).
+    /// The hardware of the driver is absent (`ENODEV`).
     NoDevice,
 }
 
-/// The kernel is to decompress the file (`MODULE_INIT_COMPRESSED_FILE`, include/uapi/linux/module.h).
+/// Flag: the kernel decompresses the file (`MODULE_INIT_COMPRESSED_FILE`, include/uapi/linux/module.h).
 const COMPRESSED: i32 = 4;
 
-/// Loads the module at `path` with its `parameters` (`name=value` separated by spaces). Unless its name ends in `.ko`, it is
-/// compressed in the way that the kernel was built to decompress.
+/// Loads the module at `path` with its `parameters` (`name=value` separated by spaces). If the name does not end in `.ko`, the kernel
+/// decompresses the file with the method that it was built for.
 ///
-/// A driver looks at its devices inside of that call, and the kernel at the partition table of each disk: one that does not answer holds
-/// the call up for ever, so it is made in a thread.
+/// Inside of the call a driver probes its devices, and the kernel reads the partition table of each disk. A disk that does not answer
+/// blocks the call for ever, so it runs in a thread.
 ///
 /// # Errors
-/// `ENOENT` for the file, `EKEYREJECTED` for a bad signature, `ENOEXEC` for another kernel's module; `ETIMEDOUT` when it does not load in a
-/// minute.
-pub fn load(path: &Path, parameters: &str) -> Result<Outcome, Error> {
+/// `ENOENT` for the file, `EKEYREJECTED` for a bad signature, `ENOEXEC` for a module of another kernel; `ETIMEDOUT` after a minute.
+pub fn load(path: &Path, parameters: &str) -> Result<LoadResult, Error> {
     let file = File::open(path).map_err(|e| Error::io("open", path.display(), &e))?;
     let parameters = std::ffi::CString::new(parameters).map_err(|_| Error::new("finit_module", path.display(), Errno::INVAL))?;
     let plain = path.extension().is_some_and(|extension| extension == "ko");
@@ -46,8 +45,8 @@ pub fn load(path: &Path, parameters: &str) -> Result<Outcome, Error> {
         log::warn!(target: "kernel", "{path} does not load for {seconds} s; disks that do not answer: {busy}");
     };
     match in_time("modules", ANSWER, load, &waiting)? {
-        Some(Ok(()) | Err(Errno::EXIST)) => Ok(Outcome::Loaded),
-        Some(Err(Errno::NODEV)) => Ok(Outcome::NoDevice),
+        Some(Ok(()) | Err(Errno::EXIST)) => Ok(LoadResult::Loaded),
+        Some(Err(Errno::NODEV)) => Ok(LoadResult::NoDevice),
         Some(Err(errno)) => Err(Error::new("finit_module", path.display(), errno)),
         None => Err(Error::new("finit_module", path.display(), Errno::TIMEDOUT)),
     }

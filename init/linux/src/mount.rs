@@ -1,4 +1,4 @@
-//! Mounts as descriptors (fsopen, fsmount, move_mount): a mount has no place in the tree until it is given one.
+//! Mounts through descriptors (fsopen, fsmount, move_mount): a mount is detached until it is attached to a mount point.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -17,24 +17,24 @@ pub use rustix::mount::MountAttrFlags as Attr;
 
 use crate::Error;
 
-/// One option of a filesystem: a flag (`ro`), or a key with its value (`source`, `/dev/vda`).
+/// One option of a file system: a flag (`ro`), or a key with a value (`source`, `/dev/vda`).
 #[derive(Debug, Clone, Copy)]
 pub enum MountOption<'a> {
-    /// Present or absent.
+    /// A key without a value.
     Flag(&'a str),
     /// Key and value.
     Value(&'a str, &'a str),
 }
 
-/// A mounted filesystem that has no place in the tree yet. Dropping it unmounts it.
+/// A mounted file system without a mount point. Dropping it unmounts it.
 #[derive(Debug)]
 pub struct Detached(OwnedFd);
 
 impl Detached {
-    /// Makes an instance of `fstype` with `options`, mounted with `attr`.
+    /// Creates an instance of `fstype` with `options`, mounted with `attr`.
     ///
     /// # Errors
-    /// `ENODEV` when the kernel has no such filesystem; what the filesystem says of its options and device.
+    /// `ENODEV` when the kernel has no such file system; the error of the file system about its options and device.
     pub fn new(fstype: &str, options: &[MountOption<'_>], attr: Attr) -> Result<Self, Error> {
         let context = fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|e| Error::new("fsopen", fstype, e))?;
         for option in options {
@@ -49,7 +49,7 @@ impl Detached {
         fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attr).map(Self).map_err(|e| Error::new("fsmount", fstype, e))
     }
 
-    /// Opens a file of it for reading, though it has no place.
+    /// Opens one of its files for reading.
     ///
     /// # Errors
     /// As openat(2).
@@ -58,7 +58,7 @@ impl Detached {
         file.map(File::from).map_err(|e| Error::new("openat", path.display(), e))
     }
 
-    /// Gives the mount a place.
+    /// Attaches the mount to the mount point `target`.
     ///
     /// # Errors
     /// `ENOENT` when `target` does not exist.
@@ -68,30 +68,30 @@ impl Detached {
     }
 }
 
-/// Moves what is mounted at `from` to `to`, with everything below it.
+/// Moves the mount at `from`, with the mounts below it, to `to`.
 ///
 /// # Errors
-/// `EINVAL` when `from` is no mount point; `ENOENT` when `to` does not exist.
+/// `EINVAL` when `from` is not a mount point; `ENOENT` when `to` does not exist.
 pub fn relocate(from: &Path, to: &Path) -> Result<(), Error> {
     mount_move(from, to).map_err(|e| Error::new("mount --move", to.display(), e))
 }
 
-/// Makes the mount at `root` the root of this process and of the machine: what was `/` is below it no more.
+/// Makes the mount at `root` the root directory of this process, over the former `/`.
 ///
 /// # Errors
-/// `EINVAL` when `root` is no mount point.
-pub fn enter_root(root: &Path) -> Result<(), Error> {
+/// `EINVAL` when `root` is not a mount point.
+pub fn switch_root(root: &Path) -> Result<(), Error> {
     rustix::process::chdir(root).map_err(|e| Error::new("chdir", root.display(), e))?;
     mount_move(".", "/").map_err(|e| Error::new("mount --move", "/", e))?;
     rustix::process::chroot(".").map_err(|e| Error::new("chroot", root.display(), e))?;
     rustix::process::chdir("/").map_err(|e| Error::new("chdir", "/", e))
 }
 
-/// Opens the file `path` of `root` that is to be executed once `root` has become `/`: links are followed as they will be then.
+/// Opens the executable `path` of `root`. Symlinks are resolved as if `root` was `/` already.
 ///
 /// # Errors
-/// As openat2(2); `EACCES` for anything but a file that may be executed, on a mount that lets it.
-pub fn program_in(root: &Path, path: &Path) -> Result<File, Error> {
+/// As openat2(2); `EACCES` unless it is a regular file with an execute bit on a mount without `noexec`.
+pub fn open_executable(root: &Path, path: &Path) -> Result<File, Error> {
     executable(root, path).map(File::from).map_err(|errno| Error::new("openat2", path.display(), errno))
 }
 
@@ -99,7 +99,7 @@ fn executable(root: &Path, path: &Path) -> Result<OwnedFd, Errno> {
     let root = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let relative = path.strip_prefix("/").unwrap_or(path);
     let open = |flags| openat2(&root, relative, flags | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT);
-    // Not for reading yet: opening a device or a pipe does something.
+    // With O_PATH first: opening a device or a pipe for reading has side effects.
     let found = open(OFlags::PATH)?;
     let (mode, is_noexec) = (fstat(&found)?.st_mode, fstatvfs(&found)?.f_flag.contains(StatVfsMountFlags::NOEXEC));
     if FileType::from_raw_mode(mode) != FileType::RegularFile || mode & 0o111 == 0 || is_noexec {
@@ -108,12 +108,12 @@ fn executable(root: &Path, path: &Path) -> Result<OwnedFd, Errno> {
     open(OFlags::RDONLY)
 }
 
-/// Finds the folder `path` (absolute) inside of `root`, and refuses a link anywhere in it: what a link means is another thing once
-/// `root` has become `/`.
+/// Checks that the directory `path` (absolute) exists inside of `root` without a symlink in the path: a symlink resolves to another
+/// target once `root` has become `/`.
 ///
 /// # Errors
-/// `ENOENT`; `ENOTDIR`; `ELOOP` for a link.
-pub fn folder_without_links(root: &Path, path: &Path) -> Result<(), Error> {
+/// `ENOENT`; `ENOTDIR`; `ELOOP` for a symlink.
+pub fn directory_without_symlinks(root: &Path, path: &Path) -> Result<(), Error> {
     let failed = |e| Error::new("openat2", path.display(), e);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = openat(CWD, root, flags, Mode::empty()).map_err(failed)?;
@@ -122,10 +122,10 @@ pub fn folder_without_links(root: &Path, path: &Path) -> Result<(), Error> {
     openat2(&root, relative, flags, Mode::empty(), resolve).map(drop).map_err(failed)
 }
 
-/// Makes a block device node: `number` is `major:minor` as sysfs has it.
+/// Creates a block device node; `number` is `major:minor` in the form of sysfs.
 ///
 /// # Errors
-/// `EINVAL` when `number` is none; as mknod(2).
+/// `EINVAL` when `number` has another form; as mknod(2).
 pub fn make_block_node(path: &Path, number: &str) -> Result<(), Error> {
     let part = |text: Option<&str>| text.and_then(|text| text.trim().parse::<u32>().ok());
     let mut parts = number.split(':');
@@ -137,10 +137,10 @@ pub fn make_block_node(path: &Path, number: &str) -> Result<(), Error> {
     mknodat(CWD, path, FileType::BlockDevice, mode, makedev(major, minor)).map_err(|e| Error::new("mknod", path.display(), e))
 }
 
-/// Takes a mount away; it must not be busy.
+/// Unmounts `target`, which must not be busy.
 ///
 /// # Errors
-/// `EBUSY` when something still uses it.
+/// `EBUSY` when a process still uses it.
 pub fn detach(target: &Path) -> Result<(), Error> {
     unmount(target, UnmountFlags::empty()).map_err(|e| Error::new("umount", target.display(), e))
 }
@@ -152,7 +152,7 @@ mod tests {
 
     use super::*;
 
-    /// Holds what `look` says of each path against what is wanted.
+    /// Compares the result of `look` for each path with the expected one.
     fn each<T>(look: impl Fn(&Path) -> Result<T, Error>, cases: &[(&str, Result<(), Errno>)]) {
         for (path, want) in cases {
             assert_eq!(look(Path::new(path)).map(drop).map_err(|error| error.errno()), *want, "{path}");
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn program_is_found_as_it_will_be_when_the_root_is_the_root() {
+    fn symlinks_of_an_executable_are_resolved_as_if_the_root_was_mounted() {
         let root = tempfile::tempdir().unwrap();
         let inside = |path: &str| root.path().join(path);
         fs::create_dir_all(inside("usr/sbin")).unwrap();
@@ -181,19 +181,19 @@ mod tests {
             ("/usr/data", Err(Errno::ACCESS)),
             ("/usr/sbin", Err(Errno::ACCESS)),
         ];
-        each(|path| program_in(root.path(), path), &cases);
-        // A mount on which nothing is executed, whatever the mode of a file says.
-        each(|path| program_in(Path::new("/"), path), &[("/proc/self/status", Err(Errno::ACCESS))]);
+        each(|path| open_executable(root.path(), path), &cases);
+        // A noexec mount.
+        each(|path| open_executable(Path::new("/"), path), &[("/proc/self/status", Err(Errno::ACCESS))]);
     }
 
     #[test]
-    fn folder_is_found_inside_of_the_root_and_never_through_a_link() {
+    fn directory_is_found_inside_of_the_root_and_never_through_a_symlink() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("srv/data")).unwrap();
         fs::write(root.path().join("file"), "").unwrap();
         symlink("srv/data", root.path().join("link")).unwrap();
         symlink("/srv", root.path().join("outside")).unwrap();
-        let found = |path: &Path| folder_without_links(root.path(), path);
+        let found = |path: &Path| directory_without_symlinks(root.path(), path);
         let cases = [
             ("/srv/data", Ok(())),
             ("/srv", Ok(())),
@@ -203,7 +203,7 @@ mod tests {
             ("/../srv", Err(Errno::XDEV)),
         ];
         each(found, &cases);
-        // The last link of a path is no folder: the kernel may say so first.
+        // For a symlink as last component, the kernel may report ENOTDIR first.
         assert!([Errno::LOOP, Errno::NOTDIR].contains(&found(Path::new("/link")).unwrap_err().errno()));
         assert_eq!(make_block_node(&root.path().join("node"), "254").unwrap_err().errno(), Errno::INVAL);
     }

@@ -1,4 +1,4 @@
-//! One rtnetlink conversation: a request, its acknowledgement or its answers.
+//! An rtnetlink socket: requests with their acknowledgements or dumps, and multicast notifications.
 
 use std::time::{Duration, Instant};
 
@@ -7,11 +7,11 @@ use netlink_sys::{Socket, SocketAddr};
 use rustix::io::Errno;
 
 use crate::Error;
-use crate::readiness::readable;
+use crate::poll::readable;
 use crate::rtnetlink::{self, DONE, ERROR, INTERRUPTED, Request};
 use crate::uevent::DRAIN_MAX;
 
-/// The kernel answers at once; this only bounds a kernel that does not.
+/// How long the kernel may take to answer: it usually answers at once.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
 pub(crate) struct Netlink {
@@ -20,7 +20,7 @@ pub(crate) struct Netlink {
 }
 
 impl Netlink {
-    /// Opens a socket, subscribed to `groups` (`RTNLGRP_*`) as well.
+    /// Opens a socket and subscribes it to the multicast `groups` (`RTNLGRP_*`).
     pub(crate) fn open(groups: &[u32]) -> Result<Self, Error> {
         let failed = |e: std::io::Error| Error::io("socket", "rtnetlink", &e);
         let mut socket = Socket::new(NETLINK_ROUTE).map_err(failed)?;
@@ -32,9 +32,14 @@ impl Netlink {
         Ok(Self { socket, sequence: 0 })
     }
 
-    /// Makes a request and hands the body of each answer, with its kind, to `take` until the kernel says that it is done. `EAGAIN`
-    /// when a list changed while it was read.
-    pub(crate) fn ask(&mut self, call: &'static str, request: &Request, mut take: impl FnMut(u16, &[u8])) -> Result<(), Error> {
+    /// Sends a request and passes kind and body of each answer to `take`, up to the acknowledgement or the end of the dump. `EAGAIN`
+    /// when the list changed during the dump.
+    pub(crate) fn request(
+        &mut self,
+        call: &'static str,
+        request: &Request,
+        mut take: impl FnMut(u16, &[u8]),
+    ) -> Result<(), Error> {
         let failed = |errno| Error::new(call, "rtnetlink", errno);
         let io = |e: std::io::Error| Error::io(call, "rtnetlink", &e);
         self.sequence += 1;
@@ -44,14 +49,14 @@ impl Netlink {
         while readable(&self.socket, deadline).map_err(failed)? {
             let (datagram, from) = self.socket.recv_from_full().map_err(io)?;
             let mut rest = datagram.as_slice();
-            // Only the kernel is port 0.
+            // Port 0 is the kernel; messages of other senders are skipped.
             while let Some(answer) = rtnetlink::take(&mut rest).filter(|_| from.port_number() == 0) {
                 interrupted |= answer.sequence == self.sequence && answer.flags & INTERRUPTED != 0;
                 match answer.kind {
                     _ if answer.sequence != self.sequence => {}
-                    // Read to its end all the same: until then the kernel takes no other question for a list.
+                    // An interrupted dump is read to its end: until then the kernel accepts no other dump request.
                     DONE if interrupted || answer.flags & INTERRUPTED != 0 => return Err(failed(Errno::AGAIN)),
-                    // A list ends with an errno too.
+                    // NLMSG_DONE may contain an errno as well.
                     DONE if answer.body.len() < 4 => return Ok(()),
                     DONE | ERROR => {
                         return match rtnetlink::errno(answer.body) {
@@ -67,7 +72,7 @@ impl Netlink {
         Err(failed(Errno::TIMEDOUT))
     }
 
-    /// Throws away the announcements of the groups that have come.
+    /// Discards the queued notifications.
     pub(crate) fn drain(&mut self) {
         for _ in 0..DRAIN_MAX {
             if self.socket.recv_from_full().is_err() {

@@ -1,4 +1,7 @@
-//! Whole Ethernet frames on one link, for DHCP and router solicitation before the link has an address.
+// UNSAFETY: one implementation of rustix's trait `SocketAddrArg`, which gives the kernel a pointer to a `sockaddr_ll`: rustix has no
+// link-layer addresses, and nix has no constructor for one.
+
+//! Packet sockets: whole Ethernet frames on one link, for DHCP and router solicitation before the link has an address.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -9,9 +12,10 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 
 use crate::Error;
 
-/// The largest frame that is taken, in bytes; longer ones are cut and then fail to parse.
+/// The largest frame that is received, in bytes; longer ones are truncated and then fail to parse.
 const FRAME_MAX: usize = 2048;
-/// Which frames are wanted.
+
+/// The EtherType of the frames that a socket receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ethertype {
     /// `ETH_P_IP`.
@@ -21,7 +25,7 @@ pub enum Ethertype {
 }
 
 impl Ethertype {
-    /// In network order, as packet sockets want it.
+    /// In network byte order, as packet sockets expect it.
     fn to_network(self) -> u16 {
         match self {
             Self::Ipv4 => 0x0800_u16.to_be(),
@@ -30,8 +34,8 @@ impl Ethertype {
     }
 }
 
-/// What may wait to be read, in bytes as the kernel counts them: some thousand small frames. The usual queue holds a few hundred, and
-/// with a flood the one frame that matters is lost.
+/// Size of the receive queue in bytes, as the kernel counts them: some thousand small frames. The default queue holds a few hundred,
+/// so a flood would push out the answer.
 const QUEUE_BYTES: usize = 4 << 20;
 
 /// A packet socket bound to one link, for frames of one ethertype.
@@ -43,9 +47,9 @@ pub struct PacketSocket(OwnedFd);
 struct LinkLayerAddress {
     /// `AF_PACKET`.
     family: u16,
-    /// Ethertype in network order.
+    /// EtherType in network byte order.
     protocol: u16,
-    /// Index of the link.
+    /// Interface index of the link.
     index: i32,
     hardware_type: u16,
     packet_type: u8,
@@ -64,12 +68,12 @@ unsafe impl SocketAddrArg for LinkLayerAddress {
 }
 
 impl PacketSocket {
-    /// Opens one on the link with `index`.
+    /// Opens a socket on the link with the interface index `index`.
     ///
     /// # Errors
     /// `EAFNOSUPPORT` without `af_packet`; `ENODEV` when the link is gone.
     pub fn open(index: u32, frames: Ethertype) -> Result<Self, Error> {
-        // Of no protocol until it is bound: else it would hear all links between the two calls.
+        // Without a protocol until bind: otherwise it would receive frames of all links between the two calls.
         let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None)
             .map_err(|e| Error::new("socket", "packet", e))?;
         let address = LinkLayerAddress {
@@ -86,7 +90,7 @@ impl PacketSocket {
         Ok(Self(socket))
     }
 
-    /// Sends a whole frame, Ethernet header included. One that the link does not take at once is lost, as any frame may be.
+    /// Sends a whole frame with its Ethernet header. If the queue of the link is full, the frame is dropped, as on the network.
     ///
     /// # Errors
     /// `ENETDOWN` when the link is down.
@@ -97,7 +101,7 @@ impl PacketSocket {
         }
     }
 
-    /// The next frame that has come; `None` when there is none. Waiting is for `readiness`.
+    /// Receives the next queued frame; `None` when the queue is empty. To wait for one, use [`crate::poll`].
     ///
     /// # Errors
     /// `ENETDOWN` when the link went down.

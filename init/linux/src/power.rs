@@ -1,6 +1,6 @@
-//! How the machine ends.
+//! Power off, reboot and halt.
 //!
-//! Nothing here may panic, wait for ever or need a thread to succeed: it runs when something else has failed already.
+//! This code runs after another failure: it must not panic, wait without a deadline, or depend on starting a thread.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use rustix::system::{RebootCommand, reboot};
 
 use crate::threads::in_time;
 
-/// How long pending writes may take at the end.
+/// How long sync(2) may take.
 const WRITE_OUT: Duration = Duration::from_secs(5);
 /// How long the kernel may take to shut its drivers down.
 const SHUTDOWN: Duration = Duration::from_secs(20);
-/// Resets the machine without any driver: `b` of Documentation/admin-guide/sysrq.rst, whatever the sysctl `kernel.sysrq` says.
+/// Resets the machine without any driver: `b` of Documentation/admin-guide/sysrq.rst. The sysctl `kernel.sysrq` does not apply to it.
 const RESET: (&str, &str) = ("/proc/sysrq-trigger", "b");
 
 /// Asks the kernel for `action`. Returns only if the kernel refuses.
@@ -28,18 +28,18 @@ pub(crate) fn request(action: FailureAction) {
     reboot(command).unwrap_or_default();
 }
 
-/// Writes out what is pending and ends the machine.
+/// Writes pending data to the disks, then ends the machine.
 pub fn end(action: FailureAction) -> ! {
-    // A host that has stopped answering writes does not stop the end, nor does a kernel that refuses a thread: what is pending is then lost.
+    // The machine also ends when the host does not answer the writes, or the kernel refuses a thread: pending data is then lost.
     in_time("sync", (WRITE_OUT, WRITE_OUT), sync, &|_| ()).map(drop).unwrap_or_default();
     end_at_once(action)
 }
 
-/// Ends the machine without writing anything out.
+/// Ends the machine without writing pending data.
 pub fn end_at_once(action: FailureAction) -> ! {
-    // reboot(2) asks each driver to shut down, and waits for one that is still in its look at a disk that does not answer.
+    // reboot(2) shuts down each driver, and waits for a driver that is still probing a disk that does not answer.
     if in_time("end", (SHUTDOWN, SHUTDOWN), move || request(action), &|_| ()).is_err() {
-        request(action); // no thread: without a bound
+        request(action); // without a thread, and so without a timeout
     }
     if action != FailureAction::Halt {
         std::fs::write(RESET.0, RESET.1).unwrap_or_default();

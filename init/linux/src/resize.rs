@@ -1,4 +1,7 @@
-//! Growing a mounted file system to the size of its device, by the ioctls that resize2fs, xfs_growfs and btrfs use.
+// UNSAFETY: three ioctls, one for each file system, which resize a mounted file system. No crate has them; rustix checks direction and
+// size of the argument, and its `ioctl` is unsafe since the opcode must fit the file system.
+
+//! Growing a mounted file system to the size of its device, with the ioctls that resize2fs, xfs_growfs and btrfs use.
 
 use std::fs::File;
 
@@ -6,7 +9,7 @@ use rustix::ioctl::{Opcode, Setter, ioctl, opcode};
 
 use crate::Error;
 
-/// `EXT4_IOC_RESIZE_FS`: takes the new number of blocks. Source: include/uapi/linux/ext4.h.
+/// `EXT4_IOC_RESIZE_FS`: its argument is the new number of blocks. Source: include/uapi/linux/ext4.h.
 const EXT4_RESIZE: Opcode = opcode::write::<u64>(b'f', 16);
 /// `XFS_IOC_FSGROWFSDATA`. Source: fs/xfs/libxfs/xfs_fs.h.
 const XFS_GROW: Opcode = opcode::write::<XfsGrow>(b'X', 110);
@@ -27,64 +30,64 @@ struct BtrfsArguments {
     name: [u8; 4088],
 }
 
-/// What a file system is to become.
+/// The new size of a file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Growth {
-    /// ext4 of so many blocks of its own size.
+    /// ext4.
     Ext4 {
-        /// Blocks.
+        /// The number of file system blocks.
         blocks: u64,
     },
-    /// xfs of so many blocks of its own size.
+    /// XFS.
     Xfs {
-        /// Blocks.
+        /// The number of file system blocks.
         blocks: u64,
-        /// The most that inodes may take: what the superblock has.
+        /// The most space for inodes, in percent: the value of the superblock.
         inode_percent: u32,
     },
-    /// btrfs on this device of its own, as large as that.
+    /// btrfs: as large as its device.
     Btrfs {
-        /// The device's number in the file system.
+        /// The number of the device in the file system.
         device: u64,
     },
 }
 
-/// Grows the mounted file system of `folder`. The call is repeated safely: a file system of that size stays as it is.
+/// Grows the mounted file system that contains `directory`. A file system of that size already is not changed.
 ///
 /// # Errors
-/// As the file system says: `ENOSPC` and `EINVAL` where its layout cannot grow so far.
-pub fn grow(folder: &File, to: Growth) -> Result<(), Error> {
+/// The error of the file system: `ENOSPC` and `EINVAL` where its layout cannot grow so far.
+pub fn grow(directory: &File, to: Growth) -> Result<(), Error> {
     match to {
         Growth::Ext4 { blocks } => {
-            // SAFETY: the kernel reads one u64, which is what the opcode says.
+            // SAFETY: the kernel reads one u64, as the opcode says.
             #[expect(unsafe_code, reason = "no crate has this ioctl")]
-            let done = unsafe { ioctl(folder, Setter::<EXT4_RESIZE, u64>::new(blocks)) };
+            let done = unsafe { ioctl(directory, Setter::<EXT4_RESIZE, u64>::new(blocks)) };
             done.map_err(|errno| Error::new("EXT4_IOC_RESIZE_FS", blocks, errno))
         }
         Growth::Xfs { blocks, inode_percent } => {
-            // SAFETY: the kernel reads one `struct xfs_growfs_data`, which is what the opcode says.
+            // SAFETY: the kernel reads one `struct xfs_growfs_data`, as the opcode says.
             #[expect(unsafe_code, reason = "no crate has this ioctl")]
-            let done = unsafe { ioctl(folder, Setter::<XFS_GROW, XfsGrow>::new(XfsGrow { blocks, inode_percent })) };
+            let done = unsafe { ioctl(directory, Setter::<XFS_GROW, XfsGrow>::new(XfsGrow { blocks, inode_percent })) };
             done.map_err(|errno| Error::new("XFS_IOC_FSGROWFSDATA", blocks, errno))
         }
         Growth::Btrfs { device } => {
             let mut arguments = BtrfsArguments { descriptor: 0, name: [0; 4088] };
             let text = format!("{device}:max");
             arguments.name.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from);
-            // SAFETY: the kernel reads one `struct btrfs_ioctl_vol_args`, which is what the opcode says.
+            // SAFETY: the kernel reads one `struct btrfs_ioctl_vol_args`, as the opcode says.
             #[expect(unsafe_code, reason = "no crate has this ioctl")]
-            let done = unsafe { ioctl(folder, Setter::<BTRFS_RESIZE, BtrfsArguments>::new(arguments)) };
+            let done = unsafe { ioctl(directory, Setter::<BTRFS_RESIZE, BtrfsArguments>::new(arguments)) };
             done.map_err(|errno| Error::new("BTRFS_IOC_RESIZE", text, errno))
         }
     }
 }
 
-/// How many blocks the mounted file system of `folder` has for data.
+/// Returns the number of data blocks (`f_blocks`) of the mounted file system that contains `directory`.
 ///
 /// # Errors
 /// As fstatvfs(3).
-pub fn data_blocks(folder: &File) -> Result<u64, Error> {
-    let stat = rustix::fs::fstatvfs(folder).map_err(|errno| Error::new("statfs", "mount", errno))?;
+pub fn data_blocks(directory: &File) -> Result<u64, Error> {
+    let stat = rustix::fs::fstatvfs(directory).map_err(|errno| Error::new("statfs", "mount", errno))?;
     Ok(stat.f_blocks)
 }
 
@@ -93,12 +96,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn opcodes_are_the_kernel_s() {
+    fn opcodes_are_those_of_the_kernel_headers() {
         // _IOW of the headers: 1 << 30 | size << 16 | type << 8 | number.
         assert_eq!((EXT4_RESIZE, XFS_GROW, BTRFS_RESIZE), (0x4008_6610, 0x4010_586e, 0x5000_9403));
-        let folder = File::open("/proc").unwrap();
+        let directory = File::open("/proc").unwrap();
         for to in [Growth::Ext4 { blocks: 1 }, Growth::Xfs { blocks: 1, inode_percent: 25 }, Growth::Btrfs { device: 1 }] {
-            assert_eq!(grow(&folder, to).unwrap_err().errno(), rustix::io::Errno::NOTTY);
+            assert_eq!(grow(&directory, to).unwrap_err().errno(), rustix::io::Errno::NOTTY);
         }
     }
 }

@@ -1,11 +1,13 @@
-//! The few rtnetlink messages that a link takes: bytes only, no socket.
+//! Encoding and decoding of the rtnetlink messages for links, addresses and routes. No socket.
 //!
-//! netlink-packet-route knows hundreds of message types and attributes, and 350 KiB of PID 1 was its code for those that are
-//! never sent here; these are six messages of fixed form. Source: rtnetlink(7), linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h.
+//! The crate netlink-packet-route supports hundreds of message types and attributes, and added 350 KiB to PID 1; these are six
+//! messages of fixed form.
+//!
+//! Source: rtnetlink(7), linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h.
 
 use std::net::IpAddr;
 
-/// Kinds of messages (`RTM_*`).
+/// Message types (`RTM_*`).
 pub(crate) const NEW_LINK: u16 = 16;
 pub(crate) const GET_LINK: u16 = 18;
 pub(crate) const SET_LINK: u16 = 19;
@@ -14,23 +16,23 @@ pub(crate) const DELETE_ADDRESS: u16 = 21;
 pub(crate) const GET_ADDRESS: u16 = 22;
 pub(crate) const NEW_ROUTE: u16 = 24;
 pub(crate) const DELETE_ROUTE: u16 = 25;
-/// Kinds that every netlink family has (`NLMSG_*`).
+/// Message types of every netlink family (`NLMSG_*`).
 pub(crate) const ERROR: u16 = 2;
 pub(crate) const DONE: u16 = 3;
 
-/// Flags of a request (`NLM_F_*`): acknowledge; list all; make it, or replace what is there.
+/// Flags of a request (`NLM_F_*`): `ACK`; `DUMP`; `CREATE | REPLACE`.
 pub(crate) const ACK: u16 = 0x4;
 pub(crate) const DUMP: u16 = 0x300;
 pub(crate) const CREATE_OR_REPLACE: u16 = 0x500;
 const REQUEST: u16 = 0x1;
-/// Flag of an answer: what is listed changed meanwhile, and the list is not whole (`NLM_F_DUMP_INTR`).
+/// Flag of an answer: the list changed during the dump, which may be incomplete (`NLM_F_DUMP_INTR`).
 pub(crate) const INTERRUPTED: u16 = 0x10;
 
 /// Flags of a link (`IFF_*`).
 pub(crate) const UP: u32 = 0x1;
 pub(crate) const LOOPBACK: u32 = 0x8;
 pub(crate) const LOWER_UP: u32 = 0x1_0000;
-/// Flags of an address (`IFA_F_*`): not proved to be ours alone yet; proved to be somebody else's.
+/// Flags of an address (`IFA_F_TENTATIVE`, `IFA_F_DADFAILED`): duplicate address detection has not ended; it has failed.
 pub(crate) const TENTATIVE: u32 = 0x40;
 pub(crate) const DUPLICATE: u32 = 0x08;
 /// Hardware type of Ethernet (`ARPHRD_ETHER`).
@@ -39,14 +41,14 @@ pub(crate) const ETHERNET: u16 = 1;
 const HEADER_BYTES: usize = 16;
 const FAMILY_INET: u8 = 2;
 const FAMILY_INET6: u8 = 10;
-/// Main table, made at boot, unicast (`RT_TABLE_MAIN`, `RTPROT_BOOT`, `RTN_UNICAST`).
+/// `RT_TABLE_MAIN`, `RTPROT_BOOT`, `RTN_UNICAST`.
 const TABLE_MAIN: u8 = 254;
 const PROTOCOL_BOOT: u8 = 3;
 const KIND_UNICAST: u8 = 1;
 const SCOPE_UNIVERSE: u8 = 0;
 const SCOPE_LINK: u8 = 253;
 
-/// A message on its way to the kernel: kind, flags and body.
+/// A message to the kernel: type, flags and body.
 pub(crate) struct Request {
     kind: u16,
     flags: u16,
@@ -54,7 +56,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// `struct ifinfomsg`: all links, or a link with the flags of `mask` set as in `flags`.
+    /// `struct ifinfomsg`: a dump of all links, or a link whose flags in `mask` are set as in `flags`.
     pub(crate) fn link(kind: u16, ask: u16, index: u32, flags: u32, mask: u32) -> Self {
         let mut body = vec![0; 4];
         for field in [index, flags, mask] {
@@ -63,19 +65,19 @@ impl Request {
         Self { kind, flags: ask, body }
     }
 
-    /// `struct ifinfomsg` with the largest packet that the link is to carry, in bytes.
+    /// `struct ifinfomsg` with a new maximum transmission unit, in bytes.
     pub(crate) fn mtu(ask: u16, index: u32, mtu: u32) -> Self {
         let mut request = Self::link(SET_LINK, ask, index, 0, 0);
         attribute(&mut request.body, 4, &mtu.to_ne_bytes()); // IFLA_MTU
         request
     }
 
-    /// `struct ifaddrmsg`: all IPv6 addresses.
+    /// `struct ifaddrmsg`: a dump of all IPv6 addresses.
     pub(crate) fn addresses(ask: u16) -> Self {
         Self { kind: GET_ADDRESS, flags: ask, body: vec![FAMILY_INET6, 0, 0, 0, 0, 0, 0, 0] }
     }
 
-    /// `struct ifaddrmsg` with local address and address: the same on a link that is not point to point.
+    /// `struct ifaddrmsg` with `IFA_LOCAL` and `IFA_ADDRESS`, which are equal on a link that is not point-to-point.
     pub(crate) fn address(kind: u16, ask: u16, index: u32, address: IpAddr, prefix: u8) -> Self {
         let mut body = vec![family(address), prefix, 0, SCOPE_UNIVERSE];
         body.extend(index.to_ne_bytes());
@@ -85,7 +87,7 @@ impl Request {
         Self { kind, flags: ask, body }
     }
 
-    /// `struct rtmsg`: a unicast route of the main table.
+    /// `struct rtmsg`: a unicast route in the main table.
     pub(crate) fn route(kind: u16, ask: u16, index: u32, destination: IpAddr, prefix: u8, gateway: Option<IpAddr>) -> Self {
         let scope = if gateway.is_some() || destination.is_ipv6() { SCOPE_UNIVERSE } else { SCOPE_LINK };
         let mut body = vec![family(destination), prefix, 0, 0, TABLE_MAIN, PROTOCOL_BOOT, scope, KIND_UNICAST, 0, 0, 0, 0];
@@ -100,7 +102,7 @@ impl Request {
         Self { kind, flags: ask, body }
     }
 
-    /// The bytes of the message, `struct nlmsghdr` first.
+    /// Encodes the message, with `struct nlmsghdr` first.
     pub(crate) fn bytes(&self, sequence: u32) -> Vec<u8> {
         let length = u32::try_from(HEADER_BYTES + self.body.len()).unwrap_or(u32::MAX);
         let mut bytes = Vec::with_capacity(HEADER_BYTES + self.body.len());
@@ -108,7 +110,7 @@ impl Request {
         bytes.extend(self.kind.to_ne_bytes());
         bytes.extend((REQUEST | self.flags).to_ne_bytes());
         bytes.extend(sequence.to_ne_bytes());
-        bytes.extend([0; 4]); // port: the kernel fills it in
+        bytes.extend([0; 4]); // port ID: the kernel fills it in
         bytes.extend(&self.body);
         bytes
     }
@@ -128,7 +130,7 @@ fn octets(address: IpAddr) -> Vec<u8> {
     }
 }
 
-/// `struct rtattr`, padded to four bytes.
+/// Appends a `struct rtattr`, padded to four bytes.
 fn attribute(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
     body.extend(length.to_ne_bytes());
@@ -146,7 +148,7 @@ pub(crate) struct Answer<'a> {
     pub(crate) body: &'a [u8],
 }
 
-/// Takes the first message off `datagram`; `None` when there is no whole one.
+/// Splits the first message off `datagram`; `None` when it does not contain a whole message.
 pub(crate) fn take<'a>(datagram: &mut &'a [u8]) -> Option<Answer<'a>> {
     let header: &[u8; HEADER_BYTES] = datagram.first_chunk()?;
     let [l1, l2, l3, l4, k1, k2, f1, f2, s1, s2, s3, s4, ..] = *header;
@@ -161,12 +163,12 @@ pub(crate) fn take<'a>(datagram: &mut &'a [u8]) -> Option<Answer<'a>> {
     })
 }
 
-/// The errno in an [`ERROR`] body, positive; 0 is an acknowledgement.
+/// Returns the errno in an [`ERROR`] body as a positive number; 0 is an acknowledgement.
 pub(crate) fn errno(body: &[u8]) -> Option<i32> {
     Some(i32::from_ne_bytes(*body.first_chunk()?).saturating_neg())
 }
 
-/// The attributes of a body after its fixed part: kind and value. Ends at one that is longer than what is left.
+/// Iterates over the attributes after the fixed part of a body: type and value. Ends at an attribute that exceeds the body.
 fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let &[l1, l2, k1, k2] = rest.first_chunk()?;
@@ -185,11 +187,11 @@ pub(crate) struct Link {
     pub(crate) flags: u32,
     pub(crate) name: String,
     pub(crate) mac: Option<[u8; 6]>,
-    /// The largest packet that it carries, in bytes.
+    /// Maximum transmission unit in bytes.
     pub(crate) mtu: Option<u32>,
 }
 
-/// Reads `struct ifinfomsg` with the attributes that matter.
+/// Decodes `struct ifinfomsg` with the attributes of [`Link`].
 pub(crate) fn link(body: &[u8]) -> Option<Link> {
     let (header, rest) = body.split_first_chunk::<16>()?;
     let [_, _, h1, h2, i1, i2, i3, i4, f1, f2, f3, f4, ..] = *header;
@@ -220,7 +222,7 @@ pub(crate) struct Address {
     pub(crate) flags: u32,
 }
 
-/// Reads `struct ifaddrmsg` with the attributes that matter; one of another family is `None`.
+/// Decodes `struct ifaddrmsg` with the attributes of [`Address`]; `None` for another family than IPv6.
 pub(crate) fn address(body: &[u8]) -> Option<Address> {
     let (&[family, _, few_flags, _, i1, i2, i3, i4], rest) = body.split_first_chunk::<8>()?;
     let (mut address, mut flags) = (None, u32::from(few_flags));
@@ -244,7 +246,7 @@ mod tests {
         Ipv4Addr::from(octets).into()
     }
 
-    /// `strace -e trace=sendmsg -e write=all ip address add 10.0.2.15/24 dev lo`, iproute2 6.1.0, in a namespace of its own.
+    /// `strace -e trace=sendmsg -e write=all ip address add 10.0.2.15/24 dev lo`, iproute2 6.1.0, in a network namespace.
     #[test]
     fn address_is_encoded_as_iproute2_does() {
         let request = Request::address(NEW_ADDRESS, ACK | 0x600, 1, v4([10, 0, 2, 15]), 24);
@@ -291,7 +293,7 @@ mod tests {
             mtu: Some(1500),
         };
         assert_eq!(link(&body), Some(want));
-        assert_eq!(link(&body[..20]), None, "a name that ends behind the message");
+        assert_eq!(link(&body[..20]), None, "the name ends after the message");
     }
 
     /// `strace -e write=all ip -6 address add fd00::2/64 dev lo` and `ip -6 route add default via fe80::1 dev lo`: the bodies.

@@ -1,4 +1,6 @@
-//! Swap areas: where the kernel moves memory that is rarely used.
+// UNSAFETY: one call of swapon(2) through libc: neither rustix nor nix has it.
+
+//! Activation of swap areas.
 
 use std::ffi::CString;
 
@@ -6,13 +8,13 @@ use rustix::io::Errno;
 
 use crate::Error;
 
-/// Lets the kernel swap to the block device at `path`, which has a swap header. Nothing is discarded on it.
+/// Activates the swap area on the block device at `path`, without discards.
 ///
 /// # Errors
-/// `EINVAL` when there is no swap header; `ENOSYS` when the kernel cannot swap; as swapon(2).
+/// `EINVAL` without a swap header; `ENOSYS` when the kernel does not support swap; as swapon(2).
 pub fn enable(path: &str) -> Result<(), Error> {
     let name = CString::new(path).map_err(|_| Error::new("swapon", path, Errno::INVAL))?;
-    // SAFETY: the pointer is to a string that ends with a NUL and lives until the call returns.
+    // SAFETY: the pointer is to a NUL-terminated string that lives until the call returns.
     #[expect(unsafe_code, reason = "neither rustix nor nix has this call")]
     let result = unsafe { nix::libc::swapon(name.as_ptr(), 0) };
     if result == 0 { Ok(()) } else { Err(Error::io("swapon", path, &std::io::Error::last_os_error())) }
@@ -23,9 +25,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_swap_area_is_refused() {
+    fn file_that_is_not_a_swap_area_is_refused() {
         let errno = |path| enable(path).map_err(|error| error.errno());
-        // A user that may not swap is told so before the kernel looks.
+        // Without CAP_SYS_ADMIN the kernel returns EPERM before it looks up the path.
         assert!(matches!(errno("/nowhere/swap"), Err(Errno::NOENT | Errno::PERM)));
         assert_eq!(errno("/a\0b"), Err(Errno::INVAL));
     }

@@ -1,4 +1,4 @@
-//! The few settings that only /proc/sys has.
+//! Kernel settings in `/proc/sys`.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -6,15 +6,15 @@ use std::path::PathBuf;
 
 use crate::Error;
 
-/// A setting of IPv6 on one link, as `accept_ra`.
+/// The path of an IPv6 setting of one link, for example `accept_ra`.
 fn path(link: &str, setting: &str) -> PathBuf {
     ["/proc/sys/net/ipv6/conf", link, setting].iter().collect()
 }
 
-/// Sets it and returns what it was.
+/// Changes an IPv6 setting of a link and returns the former value.
 ///
 /// # Errors
-/// `ENOENT` when the kernel has no IPv6, or no such link.
+/// `ENOENT` when the kernel has no IPv6 or no such link.
 pub fn replace_ipv6(link: &str, setting: &str, value: &str) -> Result<String, Error> {
     let path = path(link, setting);
     let before = fs::read_to_string(&path).map_err(|e| Error::io("read", path.display(), &e))?;
@@ -22,7 +22,7 @@ pub fn replace_ipv6(link: &str, setting: &str, value: &str) -> Result<String, Er
     Ok(before.trim_end().to_owned())
 }
 
-/// Sets `name` (as `fs/xfs/panic_mask`) to `value`.
+/// Sets `name` (for example `fs/xfs/panic_mask`) to `value`.
 ///
 /// # Errors
 /// `ENOENT` when the kernel has no such setting.
@@ -31,21 +31,21 @@ pub fn set(name: &str, value: &str) -> Result<(), Error> {
     fs::write(&path, value).map_err(|e| Error::io("write", path.display(), &e))
 }
 
-/// Linux 7.3 and later: which algorithms AF_ALG gives to whom; 0 is any to anybody.
+/// Linux 7.3 and later: restricts AF_ALG by algorithm and caller; 0 is no restriction.
 const AF_ALG_RESTRICT: &str = "/proc/sys/crypto/af_alg_restrict";
 
-/// AF_ALG with every algorithm, as before Linux 7.3; until it is dropped.
+/// Lifts the restriction of AF_ALG, as before Linux 7.3, until it is dropped.
 #[derive(Debug)]
-pub struct AnyAlgorithm {
-    /// What the setting was; nothing where the kernel has none.
+pub struct UnrestrictedAfAlg {
+    /// The former value; `None` where the kernel does not have the setting.
     before: Option<String>,
 }
 
-impl AnyAlgorithm {
+impl UnrestrictedAfAlg {
     /// Lifts the restriction, if this kernel has one.
     ///
     /// # Errors
-    /// When the setting is there and cannot be changed.
+    /// When the setting exists and cannot be changed.
     pub fn allow() -> Result<Self, Error> {
         let before = match fs::read_to_string(AF_ALG_RESTRICT) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self { before: None }),
@@ -56,7 +56,7 @@ impl AnyAlgorithm {
     }
 }
 
-impl Drop for AnyAlgorithm {
+impl Drop for UnrestrictedAfAlg {
     fn drop(&mut self) {
         if let Some(Err(error)) = self.before.take().map(|before| fs::write(AF_ALG_RESTRICT, before)) {
             log::warn!("write {AF_ALG_RESTRICT}: {error}");

@@ -1,4 +1,4 @@
-//! The threads of this process, as `/proc/self/task` lists them: those of C libraries as well.
+//! The threads of this process in `/proc/self/task`, including those of C libraries.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -6,21 +6,21 @@ use std::path::Path;
 
 use crate::Error;
 
-/// What procfs says of a thread that has ended, which the standard library has no kind for.
+/// The error of procfs for a thread that has ended; `std::io::ErrorKind` has no variant for it.
 const ESRCH: i32 = 3;
-const FOLDER: &str = "/proc/self/task";
+const DIRECTORY: &str = "/proc/self/task";
 
-/// The names of all threads of this process but the first, which is the one that runs `main`; separated by commas.
+/// Lists the names of all threads of this process except the main thread, separated by commas.
 ///
 /// # Errors
-/// As reading the folder.
+/// As reading the directory.
 pub fn others() -> Result<String, Error> {
-    in_folder(Path::new(FOLDER), std::process::id()).map_err(|e| Error::io("read", FOLDER, &e))
+    in_directory(Path::new(DIRECTORY), std::process::id()).map_err(|e| Error::io("read", DIRECTORY, &e))
 }
 
-fn in_folder(folder: &Path, first: u32) -> std::io::Result<String> {
+fn in_directory(directory: &Path, first: u32) -> std::io::Result<String> {
     let mut names = String::new();
-    for task in fs::read_dir(folder)? {
+    for task in fs::read_dir(directory)? {
         let task = task?;
         if task.file_name().to_str().and_then(|number| number.parse().ok()) == Some(first) {
             continue;
@@ -30,7 +30,7 @@ fn in_folder(folder: &Path, first: u32) -> std::io::Result<String> {
                 names.push_str(if names.is_empty() { "" } else { ", " });
                 names.push_str(name.trim_end());
             }
-            // It has ended meanwhile.
+            // The thread has ended meanwhile.
             Err(error) if error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH) => {}
             Err(error) => return Err(error),
         }
@@ -44,15 +44,15 @@ mod tests {
 
     #[test]
     fn all_threads_but_the_first_are_named() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         for (task, name) in [("1", "init"), ("42", "vault 1"), ("7", "net")] {
-            fs::create_dir(folder.path().join(task)).unwrap();
-            fs::write(folder.path().join(task).join("comm"), format!("{name}\n")).unwrap();
+            fs::create_dir(directory.path().join(task)).unwrap();
+            fs::write(directory.path().join(task).join("comm"), format!("{name}\n")).unwrap();
         }
-        fs::create_dir(folder.path().join("9")).unwrap(); // ended between the list and the look
-        let names = in_folder(folder.path(), 1).unwrap();
+        fs::create_dir(directory.path().join("9")).unwrap(); // ended between the list and the look
+        let names = in_directory(directory.path(), 1).unwrap();
         assert!(["net, vault 1", "vault 1, net"].contains(&names.as_str()), "{names}");
-        assert!(in_folder(&folder.path().join("none"), 1).is_err());
+        assert!(in_directory(&directory.path().join("none"), 1).is_err());
     }
 
     #[test]

@@ -1,4 +1,9 @@
-//! The TDX module's report on this very trust domain: drivers/virt/coco/tdx-guest, `include/uapi/linux/tdx-guest.h`.
+// UNSAFETY: one ioctl, `TDX_CMD_GET_REPORT0`, in two unsafe calls of rustix (its argument, and the ioctl). None of the
+// dependencies has it, and configfs-tsm returns only quotes.
+
+//! The TDREPORT of this trust domain from the TDX module.
+//!
+//! Source: drivers/virt/coco/tdx-guest and `include/uapi/linux/tdx-guest.h` of Linux.
 
 use std::fs::OpenOptions;
 
@@ -7,7 +12,7 @@ use rustix::ioctl::{Updater, ioctl, opcode};
 use crate::Error;
 
 const DEVICE: &str = "/dev/tdx_guest";
-/// Offset and length of what identifies a domain in a TDREPORT: attributes, XFAM, MRTD, the three owner fields, RTMR0-3.
+/// The bytes of a TDREPORT that identify a domain: TDATTRIBUTES, XFAM, MRTD, MRCONFIGID, MROWNER, MROWNERCONFIG, RTMR0 to RTMR3.
 const IDENTITY: std::ops::Range<usize> = 512..912;
 
 /// `TDX_CMD_GET_REPORT0`.
@@ -20,7 +25,8 @@ struct ReportRequest {
     report: [u8; 1024],
 }
 
-/// Asks the TDX module what this domain is: 400 bytes, TDATTRIBUTES, XFAM, MRTD, MRCONFIGID, MROWNER, MROWNERCONFIG, RTMR0 to 3.
+/// Reads the identity of this domain from a TDREPORT, 400 bytes: TDATTRIBUTES, XFAM, MRTD, MRCONFIGID, MROWNER, MROWNERCONFIG, RTMR0
+/// to RTMR3.
 ///
 /// # Errors
 /// `ENOENT` without the driver; as the driver's `TDX_CMD_GET_REPORT0`.
@@ -28,9 +34,9 @@ struct ReportRequest {
 pub fn identity() -> Result<Vec<u8>, Error> {
     let device = OpenOptions::new().read(true).write(true).open(DEVICE).map_err(|e| Error::io("open", DEVICE, &e))?;
     let mut request = ReportRequest { report_data: [0; 64], report: [0; 1024] };
-    // SAFETY: the opcode is the driver's for a structure of exactly this size and layout, which it reads and fills.
+    // SAFETY: the opcode belongs to a structure of exactly this size and layout, which the driver reads and fills.
     let call = unsafe { Updater::<GET_REPORT0, ReportRequest>::new(&mut request) };
-    // SAFETY: the device is the driver's, and the structure outlives the call.
+    // SAFETY: the descriptor is of the driver's device, and the structure outlives the call.
     unsafe { ioctl(&device, call) }.map_err(|errno| Error::new("TDX_CMD_GET_REPORT0", DEVICE, errno))?;
     Ok(request.report.get(IDENTITY).unwrap_or_default().to_vec())
 }

@@ -1,7 +1,7 @@
-//! Threads with names, and work that is given up when it takes too long.
+//! Threads with names, and work with a timeout.
 //!
-//! A thread inside of a system call on a device cannot be ended: only the device's answer ends it. So what may have no answer runs in a
-//! thread of its own, and the caller goes on without it.
+//! A thread inside of a system call on a device cannot be ended before the device answers. A call that may get no answer runs in a
+//! thread of its own, and the caller continues without it after the timeout.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,13 +9,12 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::Error;
-use crate::readiness::Stop;
+use crate::poll::Stop;
 
-/// How often a request to a device without an answer is reported, and when it is given up: disks of clouds have been seen to stop for
-/// half a minute.
+/// How often a request without an answer is reported, and its timeout: disks of clouds were seen to stall for half a minute.
 pub(crate) const ANSWER: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
-/// Starts a thread; the kernel keeps the first 15 bytes of `name`. Boxed, so that the binary has what starts a thread once.
+/// Starts a thread; the kernel keeps the first 15 bytes of `name`. `work` is boxed, so that the binary contains the code once.
 ///
 /// # Errors
 /// As clone(2): unlike [`std::thread::spawn`], which panics.
@@ -23,8 +22,8 @@ pub fn spawn(name: &str, work: Box<dyn FnOnce() + Send>) -> Result<JoinHandle<()
     Builder::new().name(name.to_owned()).spawn(work).map_err(|error| Error::io("clone", name, &error))
 }
 
-/// Does `work` in a thread of this name and calls `waiting` with the seconds that have passed every so often; `None` when it is not
-/// done after the longest time. Its thread then stays, with what `work` holds.
+/// Does `work` in a thread with this name. `times` are the interval at which `waiting` gets the passed seconds, and the timeout;
+/// `None` after the timeout. The thread then continues to exist and owns what `work` captured.
 pub(crate) fn in_time<T: Send + 'static>(
     name: &str,
     times: (Duration, Duration),
@@ -58,7 +57,7 @@ fn wait_for(
         }
         waiting(start.elapsed().as_secs());
     }
-    // A panic of the work is told by the panic hook.
+    // The panic hook reports a panic of the work.
     thread.join().unwrap_or_default();
     Ok(())
 }
@@ -67,39 +66,39 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A lock that a thread which has it already is refused, where that of the standard library would wait for ever.
+/// A lock that refuses a thread which holds it already; the lock of std would wait for ever.
 #[derive(Debug, Default)]
-pub struct OnceEach {
+pub struct NonReentrantLock {
     lock: Mutex<()>,
-    /// The thread that has it; 0: none.
+    /// The thread ID of the holder; 0: none.
     holder: AtomicI32,
 }
 
-/// The lock is held while this exists.
+/// Holds the lock until it is dropped.
 #[derive(Debug)]
-pub struct Held<'a>(&'a AtomicI32, #[expect(dead_code, reason = "unlocks when it is dropped")] MutexGuard<'a, ()>);
+pub struct Guard<'a>(&'a AtomicI32, #[expect(dead_code, reason = "unlocks when it is dropped")] MutexGuard<'a, ()>);
 
-impl OnceEach {
-    /// One that nobody has.
+impl NonReentrantLock {
+    /// Creates a lock that no thread holds.
     #[must_use]
     pub const fn new() -> Self {
         Self { lock: Mutex::new(()), holder: AtomicI32::new(0) }
     }
 
-    /// Waits until no other thread has it; `None` when this thread does.
+    /// Waits until no other thread holds the lock; `None` when this thread holds it.
     #[must_use]
-    pub fn enter(&self) -> Option<Held<'_>> {
+    pub fn enter(&self) -> Option<Guard<'_>> {
         let own = nix::unistd::gettid().as_raw();
         if self.holder.load(Ordering::Acquire) == own {
             return None;
         }
         let guard = lock(&self.lock);
         self.holder.store(own, Ordering::Release);
-        Some(Held(&self.holder, guard))
+        Some(Guard(&self.holder, guard))
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for Guard<'_> {
     fn drop(&mut self) {
         self.0.store(0, Ordering::Release);
     }
@@ -110,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_without_an_end_is_given_up_and_its_result_comes_otherwise() {
+    fn work_without_an_end_times_out_and_other_work_returns_its_result() {
         let times = (Duration::from_millis(5), Duration::from_millis(20));
         let (answer, never) = std::sync::mpsc::channel::<()>();
         let reports = std::cell::Cell::new(0);
@@ -123,7 +122,7 @@ mod tests {
 
     #[test]
     fn thread_enters_once_and_another_waits_for_it() {
-        static LOCK: OnceEach = OnceEach::new();
+        static LOCK: NonReentrantLock = NonReentrantLock::new();
         let held = LOCK.enter();
         assert!(held.is_some() && LOCK.enter().is_none());
         let (sender, entered) = std::sync::mpsc::channel();

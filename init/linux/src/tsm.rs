@@ -1,7 +1,7 @@
 //! Quotes through configfs-tsm: Documentation/ABI/testing/configfs-tsm-report.
 //!
-//! The kernel loses errors of the request (configfs commits it when the file is closed), so the generation counter is what
-//! proves that the answer belongs to this request. What the blob says is the caller's to check.
+//! The kernel does not report errors of the request (configfs commits it when the file is closed), so the generation counter is the
+//! only proof that the answer belongs to this request. The caller checks the content of the blob.
 
 use std::fs;
 use std::io::Read;
@@ -14,24 +14,24 @@ use crate::Error;
 /// Bytes of user data that a report binds.
 pub const REPORT_DATA_BYTES: usize = 64;
 
-/// The largest blob that is read, in bytes: kernels to 6.19 give 32 KiB at most, later ones 16 MiB; no TDX quote is near this.
+/// The largest blob that is read, in bytes: kernels up to 6.19 return at most 32 KiB, later ones 16 MiB; TDX quotes are far smaller.
 const BLOB_MAX: u64 = 128 << 10;
 
-/// What the names of our requests begin with.
+/// Prefix of the names of requests that this crate makes.
 const PREFIX: &str = "cvm-init-";
 
-/// The report interface of this machine.
+/// The report interface of the kernel.
 #[derive(Debug, Clone)]
 pub struct Tsm {
     reports: PathBuf,
 }
 
-/// A blob with the name of the provider that made it.
+/// A report: the blob, and the provider that made it.
 #[derive(Debug)]
 pub struct Report {
-    /// `tdx_guest`, `sev_guest`, ...: the module's name.
+    /// The name of the provider's kernel module: `tdx_guest`, `sev_guest`, ...
     pub provider: String,
-    /// The evidence as the provider returned it, padding included.
+    /// The evidence, with the provider's padding.
     pub blob: Vec<u8>,
 }
 
@@ -43,25 +43,25 @@ pub fn is_transient(error: &Error) -> bool {
     passing.contains(&error.errno())
 }
 
-/// One request's folder; removed when dropped.
+/// The configfs directory of one request; removed when dropped.
 struct Entry(PathBuf);
 
 impl Tsm {
-    /// The kernel's own.
+    /// The interface at its usual path.
     #[must_use]
     pub fn system() -> Self {
         Self::at("/sys/kernel/config/tsm/report")
     }
 
-    /// One rooted elsewhere; tests pass a temporary folder.
+    /// The interface at another path; tests pass a temporary directory.
     pub fn at(reports: impl Into<PathBuf>) -> Self {
         Self { reports: reports.into() }
     }
 
-    /// A request of ours that is not removed: none, unless the kernel refused to remove one.
+    /// Returns the name of a request of this crate that still exists: the kernel refused to remove it.
     ///
     /// # Errors
-    /// As reading the folder; a machine without the interface has no requests.
+    /// As reading the directory; a machine without the interface has no requests.
     pub fn left(&self) -> Result<Option<String>, Error> {
         let failed = |e: std::io::Error| Error::io("read", self.reports.display(), &e);
         let entries = match fs::read_dir(&self.reports) {
@@ -77,16 +77,16 @@ impl Tsm {
         Ok(None)
     }
 
-    /// Asks for a report over `report_data`, once.
+    /// Requests a report over `report_data`, once.
     ///
     /// # Errors
     /// `ENXIO` when no provider is loaded; `EBUSY`, `EIO`, `EINTR`, `ETIMEDOUT` and `ENODATA` (an empty blob) when the host's
-    /// quoting service did not serve, which may pass; `ESTALE` when somebody else used the entry meanwhile; `EFBIG`.
+    /// quoting service failed, which may be transient; `ESTALE` when another process used the entry meanwhile; `EFBIG`.
     pub fn report(&self, report_data: &[u8; REPORT_DATA_BYTES]) -> Result<Report, Error> {
         let entry = Entry::create(self)?;
         let provider = entry.text("provider")?;
         let before = entry.generation()?;
-        // One write, one close: the kernel takes the request when the file is closed.
+        // One write and one close: the kernel accepts the request when the file is closed.
         fs::write(entry.0.join("inblob"), report_data).map_err(|e| Error::io("write", "inblob", &e))?;
         let blob = entry.blob()?;
         if entry.generation()? != before.wrapping_add(1) {
@@ -140,7 +140,7 @@ impl Drop for Entry {
 mod tests {
     use super::*;
 
-    /// Without the kernel behind it, a folder has no attributes: the request fails and its entry is removed all the same.
+    /// A directory that is not in configfs has no attributes: the request fails, and its entry is removed.
     #[test]
     fn entry_is_removed_when_the_request_fails() {
         let reports = tempfile::tempdir().unwrap();

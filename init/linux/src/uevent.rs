@@ -1,4 +1,4 @@
-//! The kernel's announcements of new devices: what to wait on instead of looking again and again.
+//! Uevents: notifications of the kernel about devices, so that a caller waits for a new device without polling sysfs.
 
 use std::time::Instant;
 
@@ -6,15 +6,15 @@ use netlink_sys::protocols::NETLINK_KOBJECT_UEVENT;
 use netlink_sys::{Socket, SocketAddr};
 
 use crate::Error;
-use crate::readiness::readable;
+use crate::poll::readable;
 
-/// The multicast group in which the kernel itself speaks (udev's is 2).
+/// The multicast group of the kernel (that of udev is 2).
 const GROUP_KERNEL: u32 = 1;
 
-/// The most announcements that are taken at once; what is left makes the next wait end at once.
+/// The most notifications that one wait discards; the rest ends the next wait at once.
 pub(crate) const DRAIN_MAX: usize = 1024;
 
-/// A subscription. Open it, look for the device, and only then wait: what comes between is queued.
+/// A subscription to uevents. Open it, then look for the device, then wait: the kernel queues uevents that come between.
 pub struct Uevents(Socket);
 
 impl Uevents {
@@ -29,7 +29,7 @@ impl Uevents {
         Ok(Self(socket))
     }
 
-    /// Waits for one or more announcements and takes them all; `false` when `deadline` passed without one.
+    /// Waits for uevents and discards them; `false` at `deadline`.
     ///
     /// # Errors
     /// As poll(2).
@@ -38,7 +38,7 @@ impl Uevents {
             return Ok(false);
         }
         let mut buffer = Vec::with_capacity(8192);
-        // An overrun (ENOBUFS) also means: something happened, look again.
+        // An overrun (ENOBUFS) also means that devices changed.
         for _ in 0..DRAIN_MAX {
             if self.0.recv(&mut buffer, 0).is_err() {
                 break;

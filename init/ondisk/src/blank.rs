@@ -1,15 +1,15 @@
-//! Whether a disk is blank: a fact about its bytes, never a guess from something that did not open.
+//! The check whether a disk is blank. Its bytes decide, not the failure of another parser.
 
 use encoding::fields;
 use std::ops::Range;
 
-/// What is looked at in front: both LUKS2 headers with the keyslot area, and the first block of data behind them.
+/// The checked bytes at the start: both LUKS2 headers, the keyslot area, and the first block of data.
 const FRONT: u64 = 16 * 1024 * 1024 + 4096;
 
-/// What is looked at in the back: backup GPT, RAID and other superblocks live there.
+/// The checked bytes at the end, where backup GPTs, RAID and other superblocks are.
 const BACK: u64 = 1024 * 1024;
 
-/// The smallest disk worth formatting: as much for data as for the header.
+/// The smallest data disk: header and data have 16 MiB each.
 const SMALLEST: u64 = 32 * 1024 * 1024;
 
 /// The disk has less than 32 MiB, so it cannot become a data disk.
@@ -17,10 +17,10 @@ const SMALLEST: u64 = 32 * 1024 * 1024;
 #[error("a disk of {0} bytes is too small")]
 pub struct TooSmall(pub u64);
 
-/// The two ranges, in bytes, that must be blank on a disk of `device_bytes`: its first 16 MiB + 4 KiB, its last 1 MiB.
+/// Returns the two ranges, in bytes, that must be blank on a disk of `device_bytes`: its first 16 MiB + 4 KiB, and its last 1 MiB.
 ///
 /// # Errors
-/// [`TooSmall`] under 32 MiB; so the ranges never meet.
+/// [`TooSmall`] under 32 MiB, so the ranges never overlap.
 pub const fn ranges(device_bytes: u64) -> Result<[Range<u64>; 2], TooSmall> {
     if device_bytes < SMALLEST {
         return Err(TooSmall(device_bytes));
@@ -28,7 +28,7 @@ pub const fn ranges(device_bytes: u64) -> Result<[Range<u64>; 2], TooSmall> {
     Ok([0..FRONT, device_bytes - BACK..device_bytes])
 }
 
-/// True when every byte of `chunk` is zero. An empty chunk says nothing about a disk and is not blank.
+/// Whether every byte of `chunk` is zero. An empty chunk proves nothing and is not blank.
 #[must_use]
 pub fn is_blank(chunk: &[u8]) -> bool {
     !chunk.is_empty() && fields::is_zero(chunk)
@@ -42,7 +42,7 @@ mod tests {
     const MIB: u64 = 1024 * 1024;
 
     #[test]
-    fn chunk_is_blank_when_it_has_only_zeros() {
+    fn chunk_is_blank_when_all_bytes_are_zero() {
         let one = |length: usize, at: usize| (0..length).map(|i| u8::from(i == at)).collect::<Vec<_>>();
         let cases = [
             ("nothing", vec![], false),

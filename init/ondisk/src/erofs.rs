@@ -1,32 +1,32 @@
-//! How large an erofs file system is, by its superblock.
+//! The size of an erofs file system, from its superblock.
 //!
 //! Source: `struct erofs_super_block` in the kernel's fs/erofs/erofs_fs.h; little-endian.
 
 use encoding::fields;
 
-/// Where the superblock is, in bytes.
+/// The offset of the superblock, in bytes.
 const OFFSET: usize = 1024;
 const MAGIC: u32 = 0xe0f5_e1e2;
-/// Powers of two: from a sector to the largest block that the kernel takes.
+/// Block sizes as powers of two: from a sector to the largest block that the kernel supports.
 const BLOCK_BITS: std::ops::RangeInclusive<u8> = 9..=16;
 /// `EROFS_FEATURE_INCOMPAT_48BIT`: the number of blocks has 16 more bits.
 const LARGE: u32 = 0x80;
 
-/// Why the size cannot be told.
+/// Why a superblock is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// No magic number, or too few bytes.
     #[error("no erofs file system")]
     Magic,
-    /// A block size that no kernel takes.
+    /// A block size that no kernel supports.
     #[error("erofs block size of 2^{0} bytes")]
     BlockSize(u8),
 }
 
-/// The size in bytes, by the first 4,096 bytes of the file system.
+/// Returns the size in bytes, from the first 4,096 bytes of the file system.
 ///
 /// # Errors
-/// Anything but an erofs superblock with a sensible block size.
+/// Anything but an erofs superblock with a supported block size.
 pub fn size(start: &[u8]) -> Result<u64, Error> {
     let superblock = start.get(OFFSET..).ok_or(Error::Magic)?;
     let number = |at| fields::le_u32(superblock, at).ok_or(Error::Magic);
@@ -46,8 +46,8 @@ pub fn size(start: &[u8]) -> Result<u64, Error> {
 mod tests {
     use super::*;
 
-    /// Of an image made by mkfs.erofs 1.8.6 (Debian trixie) for systemd-repart: 34,713 blocks of 4,096 bytes, lz4 with compression
-    /// configurations (incompatible features 3). Only the fields that are read.
+    /// The fields that are read, from an image that mkfs.erofs 1.8.6 (Debian trixie) made for systemd-repart: 34,713 blocks of 4,096
+    /// bytes, lz4 with compression configurations (incompatible features 3).
     fn superblock() -> Vec<u8> {
         let mut start = vec![0; 4096];
         start[1024..1028].copy_from_slice(&[0xe2, 0xe1, 0xf5, 0xe0]);
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn size_is_the_number_of_blocks_and_their_size() {
+    fn size_is_the_number_of_blocks_times_their_size() {
         let with = |at: usize, value: u8| {
             let mut start = superblock();
             start[1024 + at] = value;

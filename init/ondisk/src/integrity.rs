@@ -1,18 +1,18 @@
-//! The superblock of dm-integrity, and how much data a device of some size holds under it.
+//! The superblock of dm-integrity, and the capacity of a device under it.
 //!
-//! The kernel maps as many sectors as the superblock says, refuses to open when the device has no room for them, and raises the
-//! number, after it has opened, when the device has room for more. So a disk that the host made larger and small again no longer
-//! opens, unless the number is set to what the device holds before it is opened.
+//! The kernel maps as many sectors as the superblock has. It refuses to open a device without room for them, and raises the number after
+//! opening when the device has room for more. A disk that the host enlarged and made smaller again opens only when the number is set to
+//! the capacity of the device before.
 //!
-//! Nothing authenticates the superblock: the host may write any number there. What is mapped beyond the sectors that were written
-//! cannot be read, and a file system refuses to be mounted on less than its size.
+//! The superblock is not authenticated: the host can write any number. Mapped sectors that were never written cannot be read, and a file
+//! system refuses to be mounted on less than its size.
 //!
 //! Source: drivers/md/dm-integrity.c of Linux 6.12 (`struct superblock`, `calculate_journal_section_size`,
 //! `calculate_device_limits`, `get_provided_data_sectors`).
 
 use encoding::fields::{le_u16, le_u32, le_u64};
 
-/// What the kernel reads and writes at once at the start of the area, in bytes.
+/// The size of the superblock's block, in bytes: the kernel reads and writes it at once.
 pub const SUPERBLOCK_BYTES: usize = 4096;
 
 const MAGIC: &[u8; 8] = b"integrt\0";
@@ -21,19 +21,19 @@ const SECTOR: u64 = 512;
 
 /// `SB_SECTORS`, `JOURNAL_BLOCK_SECTORS`, `METADATA_PADDING_SECTORS`.
 const EIGHT_SECTORS: u64 = 8;
-/// The entries of one section of the journal, in bytes.
+/// The size of the entries of one journal section, in bytes.
 pub const ENTRIES_BYTES: usize = 4096;
-/// The largest journal that the kernel makes by itself (`DEFAULT_MAX_JOURNAL_SECTORS`), in bytes.
+/// The kernel's largest default journal (`DEFAULT_MAX_JOURNAL_SECTORS`), in bytes.
 const JOURNAL_BYTES_MAX: u64 = 64 << 20;
-/// What a journal sector holds besides the identifier of its commit, in bytes.
+/// The size of a journal sector without its commit ID, in bytes.
 const JOURNAL_SECTOR_BYTES: u64 = SECTOR - 8;
-/// `SB_FLAG_HAVE_JOURNAL_MAC`, and the bytes that it takes of each journal sector.
+/// `SB_FLAG_HAVE_JOURNAL_MAC`, and the size of the MAC in each journal sector.
 const JOURNAL_MAC: u32 = 1;
 const JOURNAL_MAC_BYTES: u64 = 8;
-/// `SB_FLAG_FIXED_PADDING`: without it tags are padded to 128 KiB.
+/// `SB_FLAG_FIXED_PADDING`: without this flag, tags are padded to 128 KiB.
 const FIXED_PADDING: u32 = 8;
 
-/// A superblock: what decides how the area is laid out.
+/// The fields of a superblock that determine the layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Superblock {
     provided: u64,
@@ -45,7 +45,7 @@ pub struct Superblock {
 }
 
 impl Superblock {
-    /// Reads the superblock; `None` where there is none, or one that the kernel would refuse.
+    /// Parses a superblock; `None` without one, and for one that the kernel would refuse.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let [version, log2_interleave] = encoding::fields::array(bytes, 8)?;
@@ -62,20 +62,20 @@ impl Superblock {
         (known && laid_out && superblock.tag_bytes > 0 && superblock.journal_sections > 0).then_some(superblock)
     }
 
-    /// How many sectors of 512 bytes are mapped.
+    /// Returns the number of mapped sectors of 512 bytes.
     #[must_use]
     pub const fn provided(&self) -> u64 {
         self.provided
     }
 
-    /// How long the superblock and the journal behind it are together, in bytes.
+    /// Returns the length of superblock and journal, in bytes.
     #[must_use]
     pub fn journal_end(&self) -> u64 {
         self.initial_sectors().saturating_mul(SECTOR)
     }
 
-    /// Where the entries of each section of the journal are: the offset, in bytes from the superblock, of [`ENTRIES_BYTES`]. `None` for
-    /// a journal that is larger than the kernel makes one.
+    /// Returns the offset of the entries ([`ENTRIES_BYTES`]) of each journal section, in bytes from the superblock. `None` for a journal
+    /// that is larger than the kernel's default.
     #[must_use]
     pub fn journal_sections(&self) -> Option<impl Iterator<Item = u64> + use<>> {
         let (first, section) = (EIGHT_SECTORS * SECTOR, self.section_sectors() * SECTOR);
@@ -83,8 +83,8 @@ impl Superblock {
             .then(|| (0..self.journal_sections).map(move |number| first + number * section))
     }
 
-    /// Whether `entries`, those of one section, say that a sector from `capacity` on was written: the kernel drops such an entry when
-    /// it replays the journal of a device that holds less. An entry that is already in place may still be there.
+    /// Whether the `entries` of one section contain a sector from `capacity` on: the kernel drops such an entry when it replays the
+    /// journal of a smaller device. An entry that was replayed already may still be in the journal.
     #[must_use]
     pub fn reaches(&self, entries: &[u8], capacity: u64) -> bool {
         let size = usize::try_from(self.entry_bytes()).unwrap_or(usize::MAX);
@@ -94,8 +94,8 @@ impl Superblock {
         sectors.filter_map(|entry| le_u64(entry, 0)).any(|sector| sector >> 32 != u64::from(u32::MAX) && sector >= capacity)
     }
 
-    /// How many sectors of 512 bytes a device of `device` sectors holds behind the `start` that is left free: a multiple of 8, 0 when
-    /// it holds none.
+    /// Returns the capacity of a device of `device` sectors of which the first `start` are not used: mapped sectors of 512 bytes, a
+    /// multiple of 8.
     #[must_use]
     pub fn capacity(&self, start: u64, device: u64) -> u64 {
         let mut capacity = 0;
@@ -108,7 +108,7 @@ impl Superblock {
         capacity
     }
 
-    /// Where a mapped sector of 512 bytes is on the device, `start` sectors of which are left free; `None` where that is no number.
+    /// Returns the sector of the device for a mapped sector, where the first `start` sectors are not used; `None` on overflow.
     #[must_use]
     pub fn place(&self, start: u64, sector: u64) -> Option<u64> {
         self.end_of(start, sector.checked_add(1)?)?.checked_sub(1)
@@ -131,7 +131,7 @@ impl Superblock {
         (JOURNAL_SECTOR_BYTES - mac) / self.entry_bytes()
     }
 
-    /// Where the last of `sectors` is, counted from the start of the device, plus one.
+    /// Returns the end of `sectors` mapped sectors, in sectors from the start of the device.
     fn end_of(&self, start: u64, sectors: u64) -> Option<u64> {
         let padding = if self.flags & FIXED_PADDING == 0 { SECTOR << EIGHT_SECTORS } else { EIGHT_SECTORS * SECTOR };
         let tags = self.tag_bytes << (self.log2_interleave - self.log2_block_sectors);
@@ -142,7 +142,7 @@ impl Superblock {
     }
 }
 
-/// Sets how many sectors are mapped in `block`, which holds a superblock.
+/// Sets the number of mapped sectors in `block`, which contains a superblock.
 pub fn set_provided(block: &mut [u8], sectors: u64) {
     if let Some(field) = block.get_mut(PROVIDED) {
         field.copy_from_slice(&sectors.to_le_bytes());
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// As the kernel lays out a disk that cvm-init formats: blocks of 8 sectors, areas of 32,768 sectors.
+    /// The kernel's layout of a disk that cvm-init formats: blocks of 8 sectors, areas of 32,768 sectors.
     fn block(tag_bytes: u16, journal_sections: u32, provided: u64) -> Vec<u8> {
         let mut bytes = vec![0; SUPERBLOCK_BYTES];
         bytes[..8].copy_from_slice(MAGIC);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_superblock_that_the_kernel_takes_is_one() {
+    fn superblocks_that_the_kernel_refuses_are_refused() {
         let good = block(32, 3, 96736);
         assert_eq!(Superblock::parse(&good).unwrap().provided(), 96736);
         for (at, value) in [(0, b'I'), (8, 0), (8, 7), (9, 2), (9, 32), (10, 0), (12, 0), (28, 4)] {
@@ -181,8 +181,8 @@ mod tests {
 
     #[test]
     fn capacity_is_what_linux_6_12_maps() {
-        // Disks that cvm-init formatted with hmac-sha256 at 160 MiB and at 512 MiB, at these and larger sizes, seen in QEMU: the journal
-        // sections in the superblock, the size of the device and what is mapped, in bytes.
+        // Seen in QEMU, on disks that cvm-init formatted with hmac-sha256 at 160 MiB and at 512 MiB: journal sections of the superblock,
+        // size of the device in bytes, mapped bytes.
         let seen = [
             (9, 167_772_160, 148_594_688),
             (9, 268_435_456, 248_471_552),
@@ -197,13 +197,13 @@ mod tests {
     }
 
     #[test]
-    fn entries_behind_the_end_are_seen() {
+    fn entries_beyond_the_capacity_are_found() {
         let superblock = Superblock::parse(&block(32, 9, 0)).unwrap();
         // 104 bytes an entry, four in a sector; 264 sectors a section.
         assert_eq!(superblock.journal_sections().unwrap().collect::<Vec<_>>()[..3], [4096, 139_264, 274_432]);
         let mut entries = vec![0xff; ENTRIES_BYTES];
         assert!(!superblock.reaches(&entries, 0));
-        // What stands behind the four entries of a sector is none.
+        // Bytes after the four entries of a sector are not an entry.
         entries[416..424].copy_from_slice(&99_u64.to_le_bytes());
         assert!(!superblock.reaches(&entries, 0));
         entries[512 + 104..512 + 112].copy_from_slice(&99_u64.to_le_bytes());

@@ -1,22 +1,21 @@
-//! The intent record: one block that says a first format was begun, before anything else of it is on the disk.
+//! The intent record: the block that PID 1 writes before the first format of a data disk.
 //!
-//! A LUKS2 header is larger than what a disk writes whole, and its keyslots are elsewhere: a power cut in the middle of the
-//! first one would leave a disk that is neither blank nor anything. So the first write of a format is this record, which fits
-//! in one sector of 512 bytes. It is authenticated by the disk's key: where we left it, what else is on the disk was never used,
-//! since it is erased before the disk is mounted for the first time. A host that kept a copy and puts it back, over a header that
-//! it spoils, has the disk formatted: what it also has by zeroing the disk.
+//! A disk does not write a LUKS2 header atomically, and its keyslots are elsewhere: a power cut during the first format would leave a disk
+//! that is neither blank nor formatted. So the first write of a format is this record, which fits in one sector of 512 bytes. The disk's
+//! key authenticates it. PID 1 erases the record before the first mount, so a disk with a record contains no data. A host that restores a
+//! copy of the record and damages the header can cause a new format, which it can also cause by zeroing the disk.
 
 use crate::luks2::DATA_OFFSET;
 use encoding::fields;
 use uuid::Uuid;
 
-/// The size of the block that the record is in, in bytes; all behind the record is zero.
+/// The size of the block that contains the record, in bytes; the rest of the block is zero.
 pub const BLOCK: usize = 4096;
 
-/// Where the block is: the last one in front of the data, in LUKS2's keyslot area, where no keyslot of ours reaches.
+/// The offset of the block: the last one before the data, in LUKS2's keyslot area, where cvm-init has no keyslot.
 pub const OFFSET: u64 = DATA_OFFSET - 4096;
 
-/// The first bytes of a record, its version among them.
+/// The first bytes of a record, with its version.
 const MAGIC: &[u8; 20] = b"cvm-init format v1\n\0";
 
 // Where fields are, in bytes.
@@ -27,14 +26,14 @@ const END: usize = MAC + 32;
 /// A record as found: its MAC is not verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Intent {
-    /// The identifier of the disk to be.
+    /// The identifier that the LUKS2 header will have.
     pub uuid: Uuid,
     /// HMAC-SHA256 over [`message`], 32 bytes.
     pub mac: [u8; 32],
 }
 
 impl Intent {
-    /// Reads the record in `block`, [`BLOCK`] bytes; `None` unless it is exactly as [`Intent::block`] writes it.
+    /// Parses the record in `block`, [`BLOCK`] bytes; `None` unless it has exactly the form of [`Intent::block`].
     #[must_use]
     pub fn parse(block: &[u8]) -> Option<Self> {
         let block: &[u8; BLOCK] = block.try_into().ok()?;
@@ -45,7 +44,7 @@ impl Intent {
         Some(Self { uuid: Uuid::from_bytes(fields::array(block, UUID)?), mac: fields::array(block, MAC)? })
     }
 
-    /// The record in the block that belongs at [`OFFSET`].
+    /// Encodes the block for [`OFFSET`].
     #[must_use]
     pub fn block(&self) -> [u8; BLOCK] {
         let mut block = [0; BLOCK];
@@ -55,7 +54,7 @@ impl Intent {
     }
 }
 
-/// The bytes that the MAC of a record for the disk `uuid` is over.
+/// Returns the bytes that the MAC of a record for the disk `uuid` covers.
 #[must_use]
 pub fn message(uuid: Uuid) -> Vec<u8> {
     [MAGIC.as_slice(), uuid.as_bytes()].concat()
@@ -73,14 +72,14 @@ mod tests {
     }
 
     #[test]
-    fn record_fits_in_one_sector_of_what_must_be_blank() {
+    fn record_fits_in_one_sector_of_the_blank_range() {
         let block = record().block();
         assert_eq!(block.iter().rposition(|byte| *byte != 0), Some(67));
         assert!(blank::ranges(64 << 20).unwrap()[0].contains(&(OFFSET + 67)));
     }
 
     #[test]
-    fn record_is_read_exactly_as_it_is_written() {
+    fn only_the_written_form_of_a_record_is_read() {
         let block = record().block();
         assert_eq!(Intent::parse(&block), Some(record()));
         assert!(block.starts_with(&message(record().uuid)));

@@ -1,8 +1,7 @@
-//! Parsers of what is on a disk, all of which the host may have written.
+//! Parsers of on-disk formats. The host may have written all bytes of a disk.
 //!
-//! Nothing here opens a file, asks a clock, keeps a secret or panics. Each parser is total (every input gives a value
-//! or an error), strict (what it does not know, it refuses) and bounded (a length from outside is checked before
-//! anything is allocated for it), so each can be fuzzed as it stands.
+//! The crate opens no file, reads no clock, keeps no secret and does not panic. Each parser is total (every input gives a value or an
+//! error), strict (unknown values are refused) and bounded (lengths are checked before memory is allocated).
 
 pub mod blank;
 pub mod btrfs;

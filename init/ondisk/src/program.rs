@@ -1,4 +1,4 @@
-//! What else the kernel opens to start a program: the interpreter of a script, the loader of an ELF file.
+//! The other file that the kernel opens to start a program: the interpreter of a script, or the loader of an ELF file.
 //!
 //! Source: Linux, `load_script` in fs/binfmt_script.c, `load_elf_binary` in fs/binfmt_elf.c; System V ABI, chapters 4 and 5.
 
@@ -6,54 +6,54 @@ use std::ops::Range;
 
 use encoding::fields::{array, le_u16, le_u32, le_u64};
 
-/// The bytes of a file that the kernel looks at to find out what it is: `BINPRM_BUF_SIZE`.
+/// The bytes of a file by which the kernel detects its format: `BINPRM_BUF_SIZE`.
 pub const HEAD: Range<u64> = 0..256;
-/// The most bytes that the program headers may have (`load_elf_phdrs`).
+/// The largest size of the program headers, in bytes (`load_elf_phdrs`).
 const HEADERS_MAX: u64 = 65_536;
-/// Size of a program header.
+/// Size of a program header in bytes.
 const HEADER: u16 = 56;
-/// The longest path with its zero byte: `PATH_MAX`.
+/// The longest path with its NUL: `PATH_MAX`.
 const PATH_MAX: u64 = 4096;
 const EM_X86_64: u16 = 62;
 const PT_INTERP: u32 = 3;
 
-/// What a file is to the kernel.
+/// The format of an executable file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Program {
-    /// A script, which is started by the program of this path.
+    /// A script with the path of its interpreter.
     Script(String),
-    /// An ELF file with its program headers in these bytes, which name a loader or none: see [`loader`].
+    /// An ELF file with the byte range of its program headers, which may name a loader: see [`loader`].
     Elf(Range<u64>),
 }
 
-/// Why the kernel does not start it.
+/// Why the kernel would not start a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Another beginning.
+    /// Neither the magic of ELF nor `#!`.
     #[error("neither an ELF file nor a script")]
     Unknown,
-    /// A first line without a name, or one that does not end where the kernel looks.
+    /// The first line of a script has no path, or one that does not end within [`HEAD`].
     #[error("its first line names no interpreter in the first {end} bytes", end = HEAD.end)]
-    Line,
+    FirstLine,
     /// ELF for another processor.
     #[error("an ELF file for machine {0}, and this one is {EM_X86_64} (x86-64)")]
     Machine(u16),
-    /// ELF of another kind.
+    /// ELF of another class, byte order or type.
     #[error("an ELF file, but no 64-bit little-endian executable")]
     Kind,
-    /// Program headers that the kernel does not take.
+    /// Program headers that the kernel refuses.
     #[error("an ELF file with program headers that are damaged")]
     Headers,
-    /// A path that is none.
+    /// A path that is empty, not UTF-8 or without a NUL.
     #[error("the path of its interpreter is no text")]
     Path,
 }
 
 impl Program {
-    /// Looks at the bytes [`HEAD`] of a file, of which it may have less.
+    /// Parses the bytes [`HEAD`] of a file, or fewer if the file is shorter.
     ///
     /// # Errors
-    /// What the kernel would refuse with `ENOEXEC`.
+    /// For a file that the kernel would refuse with `ENOEXEC`.
     pub fn parse(head: &[u8]) -> Result<Self, Error> {
         if let Some(line) = head.strip_prefix(b"#!") {
             return script(line, u64::try_from(head.len()).is_ok_and(|length| length >= HEAD.end));
@@ -66,7 +66,7 @@ impl Program {
         if machine != EM_X86_64 {
             return Err(Error::Machine(machine));
         }
-        // 64 bits, least significant byte first; an executable, or one that can be loaded anywhere.
+        // ELFCLASS64 and ELFDATA2LSB; ET_EXEC or ET_DYN.
         if array(head, 4) != Some([2, 1]) || ![2, 3].contains(&short(le_u16(head, 16))?) {
             return Err(Error::Kind);
         }
@@ -79,25 +79,25 @@ impl Program {
     }
 }
 
-/// `line`: what stands behind `#!`; `is_cut`: the file may go on behind it.
-fn script(line: &[u8], is_cut: bool) -> Result<Program, Error> {
+/// Parses `line`, which follows `#!`. `is_truncated`: the file may continue after it.
+fn script(line: &[u8], is_truncated: bool) -> Result<Program, Error> {
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let line_end = line.iter().position(|byte| *byte == b'\n');
     let line = line.get(..line_end.unwrap_or(line.len())).unwrap_or_default();
-    let start = line.iter().position(|byte| !blank(byte)).ok_or(Error::Line)?;
+    let start = line.iter().position(|byte| !blank(byte)).ok_or(Error::FirstLine)?;
     let name = line.get(start..).unwrap_or_default();
     let name_end = name.iter().position(|byte| blank(byte) || *byte == 0);
-    if name_end.is_none() && line_end.is_none() && is_cut {
-        return Err(Error::Line); // the rest of the name is out of the kernel's sight
+    if name_end.is_none() && line_end.is_none() && is_truncated {
+        return Err(Error::FirstLine); // the path may continue after the bytes that the kernel reads
     }
-    let name = name.get(..name_end.unwrap_or(name.len())).filter(|name| !name.is_empty()).ok_or(Error::Line)?;
+    let name = name.get(..name_end.unwrap_or(name.len())).filter(|name| !name.is_empty()).ok_or(Error::FirstLine)?;
     std::str::from_utf8(name).map(|name| Program::Script(name.to_owned())).map_err(|_| Error::Path)
 }
 
-/// Where in an ELF file the path of its loader is; `None` when it needs none. `headers` is what the file has in the bytes `at`.
+/// Finds the byte range of the loader's path in an ELF file; `None` when the file has no loader. `headers` are the bytes `at` of the file.
 ///
 /// # Errors
-/// [`Error::Headers`] for a file that ends in them, a path of no length, and one that is too long.
+/// [`Error::Headers`] when the file ends inside of them, and for a path that is empty or too long.
 pub fn loader(headers: &[u8], at: &Range<u64>) -> Result<Option<Range<u64>>, Error> {
     if u64::try_from(headers.len()).ok() != at.end.checked_sub(at.start) {
         return Err(Error::Headers);
@@ -109,7 +109,7 @@ pub fn loader(headers: &[u8], at: &Range<u64>) -> Result<Option<Range<u64>>, Err
     Ok(Some(offset..end))
 }
 
-/// The path in the bytes that [`loader`] names: text that ends with the first zero byte, and a zero byte at the end.
+/// Parses the bytes of [`loader`]: the path ends at the first NUL, and the last byte must be a NUL.
 ///
 /// # Errors
 /// [`Error::Path`].
@@ -122,7 +122,7 @@ pub fn loader_path(bytes: &[u8]) -> Result<&str, Error> {
 mod tests {
     use super::*;
 
-    /// The head of an ELF file with four program headers behind it, as ld makes one.
+    /// The head of an ELF file of ld with four program headers.
     fn elf() -> Vec<u8> {
         let mut head = vec![0; 64];
         head[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn elf_files_are_told_from_those_that_do_not_start_here() {
+    fn elf_files_for_other_machines_are_refused() {
         let cases: [(&str, Vec<u8>, Result<Program, Error>); 12] = [
             ("x86-64", elf(), Ok(Program::Elf(64..64 + 4 * 56))),
             ("fixed addresses", with(16, 2), Ok(Program::Elf(64..288))),
@@ -151,8 +151,8 @@ mod tests {
             ("no program header", with(56, 0), Err(Error::Headers)),
             ("too many", with(57, 5), Err(Error::Headers)),
             ("of another size", with(54, 32), Err(Error::Headers)),
-            ("behind the end of everything", [&elf()[..32], &[255; 8], &elf()[40..]].concat(), Err(Error::Headers)),
-            ("cut", elf()[..57].to_vec(), Err(Error::Kind)),
+            ("after the largest offset", [&elf()[..32], &[255; 8], &elf()[40..]].concat(), Err(Error::Headers)),
+            ("truncated", elf()[..57].to_vec(), Err(Error::Kind)),
         ];
         for (name, head, want) in cases {
             assert_eq!(Program::parse(&head), want, "{name}");
@@ -160,7 +160,7 @@ mod tests {
         for head in [b"".as_slice(), b"\x7fEL", b"text", b"#"] {
             assert_eq!(Program::parse(head), Err(Error::Unknown));
         }
-        // What this test is itself.
+        // The binary of this test.
         let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         let Ok(Program::Elf(headers)) = Program::parse(&own[..256]) else { panic!("no ELF file") };
         let range = |range: Range<u64>| usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
@@ -169,18 +169,18 @@ mod tests {
     }
 
     #[test]
-    fn interpreter_of_a_script_is_what_the_kernel_takes_for_it() {
+    fn interpreter_of_a_script_is_found_as_the_kernel_does() {
         let long = "x".repeat(256);
         let cases = [
             ("#!/bin/sh\nexit", Ok("/bin/sh")),
             ("#! \t/usr/bin/env\tpython3 -I\n", Ok("/usr/bin/env")),
             ("#!sh", Ok("sh")),
             ("#!/bin/sh\0rest", Ok("/bin/sh")),
-            ("#!\n/bin/sh", Err(Error::Line)),
-            ("#! \t\n", Err(Error::Line)),
-            ("#!", Err(Error::Line)),
-            ("#!\0\n", Err(Error::Line)),
-            (&format!("#!/{long}"), Err(Error::Line)),
+            ("#!\n/bin/sh", Err(Error::FirstLine)),
+            ("#! \t\n", Err(Error::FirstLine)),
+            ("#!", Err(Error::FirstLine)),
+            ("#!\0\n", Err(Error::FirstLine)),
+            (&format!("#!/{long}"), Err(Error::FirstLine)),
             (&format!("#!/bin/sh {long}"), Ok("/bin/sh")),
         ];
         for (text, want) in cases {

@@ -1,34 +1,34 @@
-//! What a scratch disk must hold before anything is written to it, and the mark and the swap header that are written.
+//! The check of a scratch disk before PID 1 overwrites it, the scratch mark, and the header of a swap area.
 //!
-//! A host decides which disk carries which serial number, and operators make mistakes: a scratch disk is made anew at each boot, so
-//! a data disk that is taken for one is lost. Only a blank disk, or one with this mark and nothing else in front, is taken.
+//! The host chooses the serial number of a disk, and operators make mistakes. A scratch disk is overwritten at each boot, so a data disk
+//! that is used as scratch disk is lost. PID 1 accepts only a blank disk, and a disk that starts with the mark and zeros.
 
 use crate::intent;
 use crate::luks2::DATA_OFFSET;
 use encoding::fields;
 
-/// The size of the mark's block, in bytes. What is not zero in it fits in one sector of 512 bytes, which a disk writes whole.
+/// The size of the mark's block, in bytes. Its non-zero bytes fit in one sector of 512 bytes, which a disk writes atomically.
 pub const BLOCK: usize = 4096;
 
-/// How many bytes of a disk [`judge`] wants: all in front of the scratch area.
+/// The number of bytes that [`classify`] needs: all before the scratch area.
 pub const FRONT: u64 = DATA_OFFSET;
 
-/// What the mark is called; its version, 1, and a CRC-32 over both follow. All behind is zero.
+/// The magic of the mark, then its version, 1, and a CRC-32 over both. The rest of the block is zero.
 const MAGIC: &[u8; 16] = b"cvm-init scratch";
 const FIELDS: &[u8; 24] = b"cvm-init scratch\x01\0\0\0\xb2\x6b\x2a\x51";
 
-/// What is in front of the scratch area of a disk.
+/// The content before the scratch area of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Front {
     /// Zeros.
     Zero,
-    /// The mark, and zeros behind it.
+    /// The mark, then zeros.
     Marked,
-    /// Anything else, and what it looks like.
+    /// Other bytes, with a description by their signature.
     Other(&'static str),
 }
 
-/// The block that belongs at the first byte of a scratch disk. cvm.data takes a disk with it for neither blank nor LUKS2.
+/// Returns the first block of a scratch disk. To cvm.data, a disk with this block is neither blank nor LUKS2.
 #[must_use]
 pub fn mark() -> [u8; BLOCK] {
     let mut block = [0; BLOCK];
@@ -38,9 +38,9 @@ pub fn mark() -> [u8; BLOCK] {
     block
 }
 
-/// Says what the first [`FRONT`] bytes of a disk are.
+/// Classifies the first [`FRONT`] bytes of a disk.
 #[must_use]
-pub fn judge(front: &[u8]) -> Front {
+pub fn classify(front: &[u8]) -> Front {
     if fields::is_zero(front) {
         return Front::Zero;
     }
@@ -50,7 +50,7 @@ pub fn judge(front: &[u8]) -> Front {
     }
 }
 
-/// Where signatures are: the offset, the bytes, what they say. The first that fits is told; this decides nothing.
+/// Known signatures: offset, bytes, description. The first match is reported; all of them are refused.
 ///
 /// Sources: LUKS1 and LUKS2 specifications; UEFI 2.10, 5.3.2; libblkid's `superblocks` folder for the others.
 const SIGNATURES: &[(u64, &[u8], &str)] = &[
@@ -77,10 +77,10 @@ fn signature(front: &[u8]) -> &'static str {
     SIGNATURES.iter().find(is_there).map_or("unknown bytes", |(.., name)| name)
 }
 
-/// The first page of a swap area of `bytes`, as mkswap writes it without UUID and label; `None` when it has fewer than two pages.
+/// Returns the first page of a swap area of `bytes` in the form of mkswap, without UUID and label; `None` for fewer than two pages.
 ///
-/// Source: `union swap_header` of include/linux/swap.h: version at 1024, number of the last page, number of bad pages; the magic at
-/// the end of the page. A page has 4,096 bytes on x86-64.
+/// Source: `union swap_header` of include/linux/swap.h: version at 1024, number of the last page, number of bad pages, and the magic at
+/// the end of the page. Pages have 4,096 bytes on x86-64.
 #[must_use]
 pub fn swap_header(bytes: u64) -> Option<[u8; BLOCK]> {
     let pages = bytes / u64::try_from(BLOCK).ok()?;

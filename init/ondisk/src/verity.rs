@@ -1,7 +1,7 @@
-//! The superblock of dm-verity, and the table line that the kernel gets.
+//! The superblock of dm-verity, and the parameters of the kernel's target.
 //!
-//! The superblock is the host's word. It only says how the tree is laid out: the measured root hash decides whether a
-//! tree laid out so is the right one.
+//! The superblock is not trusted: the host can write it. It describes the layout of the hash tree only, and the measured root hash verifies
+//! a tree with that layout.
 
 use cmdline::{OnCorruption, RootHash};
 use encoding::{fields, hex};
@@ -11,13 +11,13 @@ use uuid::Uuid;
 /// Size of the superblock, in bytes.
 pub const SUPERBLOCK_LEN: usize = 512;
 
-/// Both block sizes, in bytes: the only ones that are accepted.
+/// The accepted size of data blocks and hash blocks, in bytes.
 const BLOCK: u64 = 4096;
 
-/// SHA-256 hashes in one block.
+/// The number of SHA-256 hashes in one block.
 const HASHES_PER_BLOCK: u64 = BLOCK / 32;
 
-/// Sectors of 512 bytes in one block.
+/// The number of sectors of 512 bytes in one block.
 const SECTORS_PER_BLOCK: u64 = BLOCK / 512;
 
 /// Why a superblock is refused.
@@ -32,7 +32,7 @@ pub enum Error {
     /// Not version 1.
     #[error("version is not 1")]
     Version,
-    /// Not the hash type of today; 0 is Chrome OS's.
+    /// Not hash type 1; type 0 is that of Chrome OS.
     #[error("hash type is not 1")]
     HashType,
     /// Not SHA-256.
@@ -41,13 +41,13 @@ pub enum Error {
     /// Not 4096 bytes for data and hashes.
     #[error("a block size is not {BLOCK}")]
     BlockSize,
-    /// Longer than its field.
+    /// The salt is longer than its field.
     #[error("salt is too long")]
     Salt,
-    /// Something where nothing belongs.
+    /// Padding that is not zero.
     #[error("padding is not zero")]
     Padding,
-    /// No data, or more than its partition holds.
+    /// No data, or more data than the partition has room for.
     #[error("data does not fit its partition")]
     Data,
     /// Another number of data blocks than the file system has.
@@ -55,10 +55,10 @@ pub enum Error {
     Size {
         /// Size of the file system in bytes.
         expected: u64,
-        /// What the superblock has.
+        /// Size of the data by the superblock in bytes.
         seen: u64,
     },
-    /// More hashes than their partition holds.
+    /// More hashes than the partition has room for.
     #[error("hash tree does not fit its partition")]
     Hashes,
 }
@@ -66,9 +66,9 @@ pub enum Error {
 /// A block device by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Device {
-    /// The driver.
+    /// The major number.
     pub major: u32,
-    /// The device of the driver.
+    /// The minor number.
     pub minor: u32,
 }
 
@@ -78,7 +78,7 @@ impl fmt::Display for Device {
     }
 }
 
-/// The layout of a hash tree: SHA-256, blocks of 4096 bytes.
+/// The layout of a hash tree with SHA-256 and blocks of 4096 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Superblock {
     uuid: Uuid,
@@ -87,7 +87,7 @@ pub struct Superblock {
 }
 
 impl Superblock {
-    /// Reads the first 512 bytes of the hash partition.
+    /// Parses the first 512 bytes of the hash partition.
     ///
     /// # Errors
     /// Anything but version 1, hash type 1, sha256, blocks of 4096 bytes, at most 256 bytes of salt, and zeros.
@@ -118,36 +118,36 @@ impl Superblock {
         })
     }
 
-    /// The identifier of this tree. The host's word: nothing depends on it.
+    /// Returns the identifier of the tree. It is not trusted, and no decision depends on it.
     #[must_use]
     pub const fn uuid(&self) -> Uuid {
         self.uuid
     }
 
-    /// Length of the mapped device, in sectors of 512 bytes; 0 when that is more than a `u64` holds, which never
-    /// passes [`Superblock::check_fits`].
+    /// Returns the length of the mapped device, in sectors of 512 bytes; 0 on overflow, which [`Superblock::check_fits`] refuses.
     #[must_use]
     pub fn mapped_sectors(&self) -> u64 {
         self.data_blocks.checked_mul(SECTORS_PER_BLOCK).unwrap_or(0)
     }
 
-    /// Holds the layout against the two partitions, both in bytes.
+    /// Checks that data and hash tree fit their partitions, whose sizes are in bytes.
     ///
     /// # Errors
-    /// [`Error::Data`] or [`Error::Hashes`], whichever partition is too small.
+    /// [`Error::Data`] or [`Error::Hashes`] for the partition that is too small.
     pub fn check_fits(&self, data_bytes: u64, hash_bytes: u64) -> Result<(), Error> {
         if self.data_blocks == 0 || self.data_blocks > data_bytes / BLOCK {
             return Err(Error::Data);
         }
-        // The superblock has the first block for itself. No overflow: there are more data blocks than hash blocks.
+        // The superblock uses the first block. No overflow: there are more data blocks than hash blocks.
         if self.hash_blocks() >= hash_bytes / BLOCK {
             return Err(Error::Hashes);
         }
         Ok(())
     }
 
-    /// Holds the layout against the size of the file system, in bytes, which the root hash vouches for. It does not vouch for the
-    /// number of data blocks: fewer of them can have a tree of the same shape, and what is cut off is EIO and no corruption.
+    /// Compares the data size with the size of the file system in bytes, which the root hash authenticates. The root hash does not
+    /// authenticate the number of data blocks: a smaller number can have a tree of the same shape. Reads of the missing blocks would then
+    /// fail with EIO and not count as corruption.
     ///
     /// # Errors
     /// [`Error::Size`] with both sizes.
@@ -156,7 +156,7 @@ impl Superblock {
         if seen == bytes { Ok(()) } else { Err(Error::Size { expected: bytes, seen }) }
     }
 
-    /// The parameters of the `verity` target, version 1 of the format, with [`options`].
+    /// Returns the parameters of the `verity` target, version 1 of the format, with [`options`].
     ///
     /// Source: Documentation/admin-guide/device-mapper/verity.rst, "Construction Parameters".
     #[must_use]
@@ -164,11 +164,11 @@ impl Superblock {
         let blocks = self.data_blocks;
         let root = hex::encode(&root.0);
         let salt = if self.salt.is_empty() { "-".to_owned() } else { hex::encode(&self.salt) };
-        // The tree starts in block 1, behind the superblock.
+        // The tree starts in block 1, after the superblock.
         format!("1 {data} {hashes} {BLOCK} {BLOCK} {blocks} 1 sha256 {root} {salt}{options}")
     }
 
-    /// Blocks of the whole tree: each level has one hash for each block of the level below, the last has one block.
+    /// Returns the number of blocks of the tree: each level has one hash for each block of the level below; the last level has one block.
     fn hash_blocks(&self) -> u64 {
         let mut level = self.data_blocks;
         let mut blocks = 0;
@@ -180,8 +180,8 @@ impl Superblock {
     }
 }
 
-/// What the kernel is to do about a block that does not hash to the root and, with `errors`, about one that the disk does not read:
-/// kernels before 6.12 know no such option.
+/// Returns the target options for a corrupt block and, with `errors`, for a block that the disk cannot read: kernels before 6.12 do not
+/// have options for that.
 ///
 /// Source: Documentation/admin-guide/device-mapper/verity.rst, "Optional parameters".
 #[must_use]
@@ -191,23 +191,23 @@ pub const fn options(on_corruption: OnCorruption, errors: bool) -> &'static str 
         (OnCorruption::Panic, false) => " 1 panic_on_corruption",
         (OnCorruption::Restart, true) => " 2 restart_on_corruption restart_on_error",
         (OnCorruption::Restart, false) => " 1 restart_on_corruption",
-        // What dm-verity does by itself.
+        // The default of dm-verity.
         (OnCorruption::Eio, _) => "",
     }
 }
 
-/// Whether the kernel's target of this version knows what to do about a block that is not read (`errors` of [`options`]): 6.12 has 1.10.0,
-/// and the long-term kernels before it have 1.9.0 and lower.
+/// Whether a target of this version has options for read errors (`errors` of [`options`]): Linux 6.12 has version 1.10.0, and the
+/// long-term kernels before it have 1.9.0 and lower.
 ///
 /// Source: `verity_target` in drivers/md/dm-verity-target.c.
 #[must_use]
-pub fn knows_errors(version: Option<(u32, u32, u32)>) -> bool {
+pub fn supports_error_options(version: Option<(u32, u32, u32)>) -> bool {
     version >= Some((1, 10, 0))
 }
 
-/// Whether the status of a mapped device says that a block was not what was hashed.
+/// Whether the status of a mapped device reports a corrupt block.
 ///
-/// Source: `verity_status` in drivers/md/dm-verity-target.c: `V` or `C`; behind it the count of repaired blocks, where blocks are.
+/// Source: `verity_status` in drivers/md/dm-verity-target.c: `V` or `C`, then the number of corrected blocks with forward error correction.
 #[must_use]
 pub fn is_corrupt(status: &str) -> bool {
     status.starts_with('C')
@@ -224,7 +224,7 @@ fn salt(block: &[u8; SUPERBLOCK_LEN]) -> Result<Vec<u8>, Error> {
     Ok(salt.to_vec())
 }
 
-/// `sha256` as it stands in the superblock.
+/// Returns the algorithm field of the superblock for `sha256`.
 fn algorithm() -> [u8; 32] {
     let mut field = [0; 32];
     field.iter_mut().zip(b"sha256").for_each(|(to, from)| *to = *from);
@@ -241,7 +241,7 @@ mod tests {
     const HASHES: Device = Device { major: 254, minor: 2 };
 
     /// `veritysetup format --salt=abab..ab --uuid 6b3f1c0e-0000-4000-8000-000000000003 v.img h.img`, 40 MiB of zeros,
-    /// veritysetup 2.7.5 (Debian trixie): the first 128 bytes; the rest of the 512 is zero. It printed
+    /// veritysetup 2.7.5 (Debian trixie): the first 128 bytes; the other bytes of the 512 are zero. Its output was
     /// `Hash blocks: 81` and `Hash device size: 335872`.
     const SUPERBLOCK: &str = "7665726974790000010000000100000\
         06b3f1c0e0000400080000000000000037368613235360000000000000000000000000000000000000000000000000000\
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn size_is_exactly_that_of_the_file_system() {
-        // 34,611 blocks and 34,561 have trees of one shape.
+        // Trees of 34,611 and of 34,561 blocks have the same shape.
         assert_eq!(blocks(34_561).hash_blocks(), blocks(34_611).hash_blocks());
         let of = |count| blocks(count).check_size(34_611 * 4096);
         assert_eq!(of(34_611), Ok(()));
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn version_tells_the_options_and_the_status_what_was_seen() {
+    fn error_options_depend_on_the_version_and_corruption_is_in_the_status() {
         for (version, want) in [
             (None, false),
             (Some((1, 9, 0)), false),
@@ -352,7 +352,7 @@ mod tests {
             (Some((1, 13, 0)), true),
             (Some((2, 0, 0)), true),
         ] {
-            assert_eq!(super::knows_errors(version), want, "{version:?}");
+            assert_eq!(super::supports_error_options(version), want, "{version:?}");
         }
         for (status, want) in [("V", false), ("C", true), ("C 3", true), ("", false)] {
             assert_eq!(super::is_corrupt(status), want, "{status}");
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn table_line_is_that_of_the_kernels_documentation() {
+    fn parameters_are_those_of_the_kernels_documentation() {
         // The example in Documentation/admin-guide/device-mapper/verity.rst (Linux 6.12), with its devices by number.
         let mut superblock = blocks(262_144);
         superblock.salt = hex::decode::<32>("1234000000000000000000000000000000000000000000000000000000000000").unwrap().to_vec();
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn table_line_is_that_of_veritysetup() {
+    fn parameters_are_those_of_veritysetup() {
         // `dmsetup table` after `veritysetup open [--panic-on-corruption | --restart-on-corruption]` on 10 MiB of zeros;
         // veritysetup 2.7.5, Debian's kernel 6.12.117, 2026-11-23. The start and the length are not parameters.
         let line = "1 254:0 254:16 4096 4096 2560 1 sha256 626568aa6ba0d7d80da2fd4a63a613e8438b5f6e9c788dbcb9ebbf3720c84b39 \

@@ -1,39 +1,39 @@
-//! The layout of xfs, as far as its repair tool reads more than xfs wrote.
+//! The layout of XFS: the ranges that xfs_repair reads although XFS may not have written them.
 //!
 //! Source: XFS Algorithms & Data Structures, "Superblocks"; big-endian.
 
 use encoding::fields;
 use std::ops::Range;
 
-/// The size of what is read of a superblock here, in bytes.
+/// The number of bytes of a superblock that are parsed.
 pub const SUPERBLOCK_BYTES: usize = 512;
 
-/// What xfs_repair reads at once at the start of each allocation group, in bytes (`get_sb` of xfsprogs 6.13, seen).
+/// How much xfs_repair reads at the start of each allocation group, in bytes (`get_sb` of xfsprogs 6.13, measured).
 const HEAD: u64 = 128 << 10;
 
-/// Allocation groups: a terabyte each on disks that have so many.
+/// The most allocation groups; each has up to one terabyte.
 const MOST_GROUPS: u64 = 1 << 16;
 
-/// Bytes that are no superblock of xfs, or one that does not fit its device.
+/// The error for bytes that are not a superblock of XFS, or one that does not fit its device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no xfs superblock that fits the device")]
 pub struct NoSuperblock;
 
-/// The numbers of a superblock that are needed here.
+/// The used fields of a superblock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Superblock {
     /// The size of the file system, in bytes.
     pub bytes: u64,
     /// The size of a block, in bytes.
     pub block_bytes: u64,
-    /// The most of its space that inodes may take, in percent.
+    /// The most space for inodes, in percent.
     pub inode_percent: u32,
     group_bytes: u64,
     groups: u64,
 }
 
 impl Superblock {
-    /// Reads the first [`SUPERBLOCK_BYTES`] of the device.
+    /// Parses the first [`SUPERBLOCK_BYTES`] of the device.
     ///
     /// # Errors
     /// [`NoSuperblock`].
@@ -54,7 +54,7 @@ impl Superblock {
         read().ok_or(NoSuperblock)
     }
 
-    /// The start of each allocation group, in bytes.
+    /// Returns the ranges that xfs_repair reads at the start of each allocation group, in bytes.
     ///
     /// # Errors
     /// [`NoSuperblock`] when a group is not on a device of `device_bytes`.
@@ -66,7 +66,7 @@ impl Superblock {
         Ok((0..self.groups).map(|number| self.head(number, device_bytes)).collect())
     }
 
-    /// The start of each allocation group that the file system gets when it grows to `device_bytes`.
+    /// Returns the same ranges of the allocation groups that the file system gets when it grows to `device_bytes`.
     #[must_use]
     pub fn new_group_heads(&self, device_bytes: u64) -> Vec<Range<u64>> {
         let groups = device_bytes.div_ceil(self.group_bytes).min(self.groups + MOST_GROUPS);

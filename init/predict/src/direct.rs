@@ -1,23 +1,23 @@
-//! A kernel that firmware starts itself, with no boot loader between: `qemu -kernel` under OVMF or a TDVF.
+//! Direct boot: the firmware starts the kernel without a boot loader, as with `qemu -kernel` under OVMF or a TDVF.
 
 use super::{Error, Event, Prediction, firmware_begins, firmware_ends, wide};
 
-/// Kernel, initrd and command line as the hypervisor is given them.
+/// Kernel, initrd and command line of the hypervisor.
 #[derive(Debug, Clone, Copy)]
 pub struct Boot<'a> {
-    /// A PE image with the EFI stub. QEMU before 10.0 patches its setup header before firmware sees it, and RTMR1 is another then.
+    /// A PE image with the EFI stub. QEMU before 10.0 patches the setup header in memory, which changes RTMR1.
     pub kernel: &'a [u8],
-    /// Empty: none, and none is measured.
+    /// The initrd; empty: none, and no event for it.
     pub initrd: &'a [u8],
-    /// Exactly what the kernel is given, as its `/proc/cmdline` has it. OVMF adds ` initrd=initrd` to what QEMU says where there is an initrd.
+    /// The command line as in `/proc/cmdline`. OVMF appends ` initrd=initrd` to that of QEMU when there is an initrd.
     pub command_line: &'a str,
 }
 
 impl Boot<'_> {
-    /// What is measured.
+    /// Predicts the events.
     ///
     /// # Errors
-    /// When the kernel is no PE image.
+    /// When the kernel is not a PE image.
     ///
     /// Source: edk2 `OvmfPkg/Library/GenericQemuLoadImageLib`; Linux `drivers/firmware/efi/libstub/efi-stub-helper.c`,
     /// `efi_measure_tagged_event`.
@@ -30,7 +30,7 @@ impl Boot<'_> {
     }
 }
 
-/// The kernel's EFI stub: load options as it was given them, then the initrd if there is one.
+/// The events of the kernel's EFI stub: load options, then the initrd if there is one.
 pub(crate) fn stub(load_options: &[u8], initrd: &[u8]) -> Vec<Event> {
     let of_stub =
         |what: &str, hashed: &[u8]| Event { stub: true, ..Event::new(9, format!("the kernel's EFI stub: {what}"), hashed) };

@@ -1,4 +1,4 @@
-//! A disk image: what its partition table measures, and what firmware starts from its EFI system partition.
+//! Prediction for a disk image: the event of the partition table, and the boot chain on the EFI system partition.
 
 use std::io::{Read, Seek, SeekFrom};
 
@@ -8,28 +8,29 @@ use ondisk::gpt::{Header, Partition};
 use crate::esp::Esp;
 use crate::{Error, Event, Prediction, SecureBoot, firmware_begins, firmware_ends, grub, uki};
 
-/// Images have sectors of this size: firmware reads them on any disk.
+/// The sector size of images in bytes.
 const SECTOR: usize = 512;
 /// The type of an EFI system partition.
 const ESP: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
-/// What firmware starts from a disk that nothing else is said of.
+/// The program that firmware starts from a disk without a boot entry.
 pub(crate) const FIRST: &str = "EFI/BOOT/BOOTX64.EFI";
 
-/// How an image boots.
+/// The boot chain of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Chain {
-    /// Firmware, one unified kernel image of systemd-stub.
+    /// Firmware, then one unified kernel image with systemd-stub.
     Uki,
-    /// Firmware, shim, GRUB, kernel.
+    /// Firmware, then shim, GRUB and the kernel.
     Grub,
 }
 
-/// What a machine measures that starts from this image, and how it boots: told by its first program.
+/// Predicts the events of a machine that boots from this image. The first program decides which boot chain it is.
 ///
-/// The disk must be as large as the image: who writes it to a larger one and moves the second partition table changes the first, and RTMR1.
+/// The disk must be as large as the image: moving the backup partition table to the end of a larger disk changes the primary table, and
+/// so RTMR1.
 ///
 /// # Errors
-/// When something cannot be read, or is not known here.
+/// When the image cannot be read or contains a part that is not predicted.
 pub fn image<D: Read + Seek>(mut disk: D, secure_boot: SecureBoot) -> Result<(Chain, Prediction), Error> {
     let (table, partitions) = table(&mut disk)?;
     let sector = u64::try_from(SECTOR).unwrap_or(512);
@@ -59,7 +60,7 @@ pub fn image<D: Read + Seek>(mut disk: D, secure_boot: SecureBoot) -> Result<(Ch
     Ok((chain, Prediction(events)))
 }
 
-/// `UEFI_GPT_DATA`: the header, the number of partitions, their entries; and the partitions themselves.
+/// Reads `UEFI_GPT_DATA` (the header, the number of partitions, their entries), and the parsed partitions.
 ///
 /// Source: TCG PC Client Platform Firmware Profile 1.06, section 10.4.4; edk2 `Tcg2MeasureGptTable`.
 fn table<D: Read + Seek>(disk: &mut D) -> Result<(Vec<u8>, Vec<Partition>), Error> {
@@ -75,7 +76,7 @@ fn table<D: Read + Seek>(disk: &mut D) -> Result<(Vec<u8>, Vec<Partition>), Erro
     disk.read_exact(&mut entries)?;
     let partitions = header.partitions(&entries)?;
 
-    // UEFI's header has 92 bytes; what else a table may say of its own length is not what edk2 measures.
+    // edk2 measures the 92 bytes of `EFI_PARTITION_TABLE_HEADER`, whatever header size the table contains.
     let (entry_chunks, _) = entries.as_chunks::<128>();
     let used: Vec<&[u8; 128]> = entry_chunks.iter().filter(|entry| entry.iter().take(16).any(|byte| *byte != 0)).collect();
     let mut data: Vec<u8> = first.iter().take(92).copied().collect();

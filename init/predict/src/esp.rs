@@ -1,4 +1,4 @@
-//! Files of the EFI system partition.
+//! Reading files of the EFI system partition (FAT).
 
 use std::cell::RefCell;
 use std::io::{Error as IoError, ErrorKind, Read, Result as IoResult, Seek, SeekFrom, Write};
@@ -7,22 +7,22 @@ use fatfs::{FileSystem, FsOptions};
 
 use crate::Error;
 
-/// No program, kernel or initrd is larger, in bytes.
+/// The largest file that is read, in bytes.
 const FILE_MAX: u64 = 1 << 30;
-/// No folder has more entries.
+/// The most entries of a directory that are read.
 const NAMES_MAX: usize = 10_000;
 
-/// The file system, read only.
+/// A read-only FAT file system.
 pub(crate) struct Esp<D: Read + Seek>(RefCell<FileSystem<Window<D>>>);
 
 impl<D: Read + Seek> Esp<D> {
-    /// Opens the FAT in the `bytes` from `start` on.
+    /// Opens the file system in `bytes` bytes from `start` on.
     pub(crate) fn open(disk: D, start: u64, bytes: u64) -> Result<Self, Error> {
         let window = Window { disk, start, bytes, at: 0 };
         Ok(Self(RefCell::new(FileSystem::new(window, FsOptions::new())?)))
     }
 
-    /// Reads a file; `/` between names, which have no case.
+    /// Reads a file; names are separated by `/` and case-insensitive.
     pub(crate) fn read(&self, path: &str) -> Result<Vec<u8>, Error> {
         let fat = self.0.borrow();
         let mut file = match fat.root_dir().open_file(path.trim_start_matches('/')) {
@@ -40,19 +40,19 @@ impl<D: Read + Seek> Esp<D> {
         Ok(bytes)
     }
 
-    /// Names in a folder; none where there is no such folder.
+    /// Lists the names in a directory, sorted; empty when the directory does not exist.
     pub(crate) fn names(&self, path: &str) -> Result<Vec<String>, Error> {
         let fat = self.0.borrow();
-        let folder = match fat.root_dir().open_dir(path) {
-            Ok(folder) => folder,
+        let directory = match fat.root_dir().open_dir(path) {
+            Ok(directory) => directory,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error.into()),
         };
         let mut names = Vec::new();
-        for entry in folder.iter() {
+        for entry in directory.iter() {
             names.push(entry?.file_name());
             if names.len() > NAMES_MAX {
-                return Err(Error::TooLarge(path.to_owned())); // a chain of clusters may be a ring
+                return Err(Error::TooLarge(path.to_owned())); // the cluster chain may be a loop
             }
         }
         names.retain(|name| name != "." && name != "..");
@@ -61,7 +61,7 @@ impl<D: Read + Seek> Esp<D> {
     }
 }
 
-/// A part of a disk, as a disk.
+/// A range of a disk as a reader of its own.
 struct Window<D> {
     disk: D,
     start: u64,

@@ -1,6 +1,7 @@
-//! Debian's shim and GRUB, with a configuration that has no choice in it: `configfile`, `linux`, `initrd`, `boot`, each perhaps under `if`.
+//! Prediction for Debian's shim and GRUB. The configuration may contain only the commands `configfile`, `linux`, `initrd` and `boot`, also
+//! as a condition of `if`; it has no choice.
 //!
-//! The firmware has no list of a machine owner's keys (MOK): who enrols one there changes PCR 14, and RTMR2.
+//! The prediction assumes that no machine owner key (MOK) is enrolled: an enrolled key changes PCR 14, and so RTMR2.
 //!
 //! Source: shim 16 `mok.c`; GRUB 2.12 `grub-core/commands/tpm.c`, `grub-core/loader/efi/linux.c`; checked against the log of OVMF
 //! (tests/src/scenarios).
@@ -13,13 +14,13 @@ use crate::esp::Esp;
 use crate::{Error, Event, SecureBoot, direct, wide};
 
 const GRUB: &str = "EFI/BOOT/grubx64.efi";
-/// `EFI_CERT_X509_GUID` and `EFI_CERT_SHA256_GUID`, and shim's own as the owner of what it brings along.
+/// `EFI_CERT_X509_GUID`, `EFI_CERT_SHA256_GUID`, and shim's GUID as owner of its built-in entries.
 const X509: [u8; 16] = [0xa1, 0x59, 0xc0, 0xa5, 0xe4, 0x94, 0xa7, 0x4a, 0x87, 0xb5, 0xab, 0x15, 0x5c, 0x2b, 0xf0, 0x72];
 const SHA256: [u8; 16] = [0x26, 0x16, 0xc4, 0xc1, 0x4c, 0x50, 0x92, 0x40, 0xac, 0xa9, 0x41, 0xf9, 0x36, 0x93, 0x43, 0x28];
 const SHIM_LOCK: [u8; 16] = [0x50, 0xab, 0x5d, 0x60, 0x46, 0xe0, 0x00, 0x43, 0xab, 0xb6, 0x3d, 0xd8, 0x10, 0xdd, 0x8b, 0x23];
-/// What a word of the configuration may have in it; everything else means something to GRUB.
+/// Characters without a special meaning to GRUB, besides letters and digits.
 const PLAIN: &str = "_.,:/=@%+-";
-/// Configuration files that lead to one another.
+/// The deepest nesting of `configfile`.
 const DEPTH_MAX: usize = 8;
 
 pub(crate) fn events<D: Read + Seek>(shim: &[Section<'_>], esp: &Esp<D>, secure_boot: SecureBoot) -> Result<Vec<Event>, Error> {
@@ -28,66 +29,67 @@ pub(crate) fn events<D: Read + Seek>(shim: &[Section<'_>], esp: &Esp<D>, secure_
     events.push(Event::program(4, GRUB, &program)?);
     let first = configuration(esp, &program)?;
     let text = esp.read(&first)?;
-    // Looked for, then read: each time it is opened, it is measured.
+    // GRUB opens the file twice, to find it and to read it, and measures it each time.
     events.extend([(); 2].map(|()| Event::new(9, format!("GRUB reads {first}"), text.clone())));
-    let mut boot = Boot { esp, verified: secure_boot, events, command_line: None, initrd: None };
-    boot.run(&text, 0)?;
-    Ok(boot.events)
+    let mut interpreter = Interpreter { esp, secure_boot, events, command_line: None, initrd: None };
+    interpreter.run(&text, 0)?;
+    Ok(interpreter.events)
 }
 
-/// The lists that shim hands on, of its own certificate and what its vendor revoked.
+/// The events of shim's lists: the vendor certificate, and the vendor's revocations.
 fn machine_owner_keys(shim: &[Section<'_>]) -> Result<Vec<Event>, Error> {
     let section = shim.iter().find(|section| section.name == b".vendor_cert").ok_or(Error::NoSection(".vendor_cert"))?;
     let word =
         |at: usize| section.data.get(at..)?.first_chunk().and_then(|field| usize::try_from(u32::from_le_bytes(*field)).ok());
     let part = |size: usize, offset: usize| section.data.get(word(offset)?..)?.get(..word(size)?);
     let (authorized, deauthorized) = part(0, 8).zip(part(4, 12)).ok_or(Error::NoSection(".vendor_cert"))?;
-    // A certificate begins as DER does; otherwise it is a list already.
+    // DER of a certificate begins so; other data is a signature list already.
     let is_certificate = authorized.starts_with(&[0x30, 0x82]);
     let keys = if is_certificate { signature_list(X509, SHIM_LOCK, authorized) } else { authorized.to_vec() };
-    // No list at all is the hash of nothing that exists.
+    // Without revocations, shim makes a list with one SHA-256 hash of zeros.
     let revoked = if deauthorized.is_empty() { signature_list(SHA256, SHIM_LOCK, &[0; 32]) } else { deauthorized.to_vec() };
     Ok(vec![
         Event::new(14, "shim: MokList (the vendor's certificate)", keys),
-        Event::new(14, "shim: MokListX (what the vendor revoked)", revoked),
+        Event::new(14, "shim: MokListX (the vendor's revocations)", revoked),
         Event::new(14, "shim: MokListTrusted", [1]),
     ])
 }
 
-/// `EFI_SIGNATURE_LIST` with one entry.
+/// Encodes an `EFI_SIGNATURE_LIST` with one entry.
 fn signature_list(kind: [u8; 16], owner: [u8; 16], data: &[u8]) -> Vec<u8> {
     let entry = u32::try_from(16 + data.len()).unwrap_or(u32::MAX);
     let sizes = [entry.saturating_add(28), 0, entry].map(u32::to_le_bytes).concat();
     [&kind[..], &sizes, &owner, data].concat()
 }
 
-/// The configuration that this GRUB reads first: its folder below `/EFI` is compiled in, and the only one that has a configuration.
+/// Finds the configuration that this GRUB reads first. Its directory below `/EFI` is compiled into GRUB, and it must be the only directory
+/// with a `grub.cfg`.
 fn configuration<D: Read + Seek>(esp: &Esp<D>, program: &[u8]) -> Result<String, Error> {
     let mut found = Vec::new();
-    for folder in esp.names("EFI")? {
-        if esp.names(&format!("EFI/{folder}"))?.iter().any(|name| name.eq_ignore_ascii_case("grub.cfg")) {
-            found.push(folder);
+    for directory in esp.names("EFI")? {
+        if esp.names(&format!("EFI/{directory}"))?.iter().any(|name| name.eq_ignore_ascii_case("grub.cfg")) {
+            found.push(directory);
         }
     }
-    let [folder] = <[String; 1]>::try_from(found).map_err(|found| {
-        if found.is_empty() { Error::NoFile("EFI/*/grub.cfg".to_owned()) } else { Error::Beside(found.join(" and ")) }
+    let [directory] = <[String; 1]>::try_from(found).map_err(|found| {
+        if found.is_empty() { Error::NoFile("EFI/*/grub.cfg".to_owned()) } else { Error::UnexpectedFile(found.join(" and ")) }
     })?;
-    let compiled_in = format!("/EFI/{folder}");
+    let compiled_in = format!("/EFI/{directory}");
     let is_compiled_in = program.windows(compiled_in.len()).any(|window| window.eq_ignore_ascii_case(compiled_in.as_bytes()));
-    if is_compiled_in { Ok(format!("EFI/{folder}/grub.cfg")) } else { Err(Error::Folder(folder)) }
+    if is_compiled_in { Ok(format!("EFI/{directory}/grub.cfg")) } else { Err(Error::GrubDirectory(directory)) }
 }
 
-/// GRUB at work.
-struct Boot<'a, D: Read + Seek> {
+/// An interpreter of GRUB's configuration.
+struct Interpreter<'a, D: Read + Seek> {
     esp: &'a Esp<D>,
-    verified: SecureBoot,
+    secure_boot: SecureBoot,
     events: Vec<Event>,
     command_line: Option<String>,
     initrd: Option<Vec<u8>>,
 }
 
-impl<D: Read + Seek> Boot<'_, D> {
-    /// Runs a configuration on the way on which every command succeeds; says whether it booted.
+impl<D: Read + Seek> Interpreter<'_, D> {
+    /// Runs a configuration on the path on which every command succeeds; returns whether it booted.
     fn run(&mut self, text: &[u8], depth: usize) -> Result<bool, Error> {
         let text = String::from_utf8_lossy(text);
         for (index, line) in text.lines().enumerate() {
@@ -113,7 +115,7 @@ impl<D: Read + Seek> Boot<'_, D> {
                 return Ok(true);
             }
         }
-        Err(Error::Configuration(text.lines().count(), "its end, without a boot".to_owned()))
+        Err(Error::Configuration(text.lines().count(), "end of file without boot".to_owned()))
     }
 
     fn command(&mut self, words: &[&str]) {
@@ -136,8 +138,8 @@ impl<D: Read + Seek> Boot<'_, D> {
     fn linux(&mut self, path: &str, words: &[&str]) -> Result<bool, Error> {
         self.command(&[&["linux"], words].concat());
         let kernel = self.open(path)?;
-        // Where Secure Boot is on, shim is asked to verify the kernel, and measures what it verifies.
-        if self.verified == SecureBoot::On {
+        // With Secure Boot, GRUB asks shim to verify the kernel, and shim measures it.
+        if self.secure_boot == SecureBoot::On {
             self.events.push(Event::program(4, path, &kernel)?);
         }
         let line = words.join(" ");

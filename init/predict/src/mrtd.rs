@@ -1,47 +1,47 @@
-//! MRTD: what the TDX module measures while the hypervisor puts the firmware into the memory of a new domain.
+//! Prediction of MRTD: the TDX module's measurement of the firmware pages that the hypervisor adds to a new domain.
 
 use eventlog::register::Hash;
 
-/// A page, and what `TDH.MR.EXTEND` takes at once, in bytes.
+/// The sizes of a page and of a chunk of `TDH.MR.EXTEND`, in bytes.
 const PAGE: usize = 4096;
 const CHUNK: usize = 256;
-/// edk2's firmware has six sections.
+/// The most sections; edk2's firmware has six.
 const SECTIONS_MAX: u32 = 64;
-/// No section that is put in page by page is larger than this.
+/// The largest section in memory, in bytes.
 const SECTION_MAX: u64 = 256 << 20;
 const ATTRIBUTE_EXTEND: u32 = 1;
-/// Added by the domain itself later: measures nothing.
+/// Pages that the domain accepts later: they are not measured.
 const ATTRIBUTE_AUGMENT: u32 = 2;
 
-/// `96b582de-1fb2-45f7-baea-a366c55a082d`, at the end of the table before the reset vector.
+/// `96b582de-1fb2-45f7-baea-a366c55a082d`: the footer of the table before the reset vector.
 const TABLE_FOOTER: [u8; 16] = [0xde, 0x82, 0xb5, 0x96, 0xb2, 0x1f, 0xf7, 0x45, 0xba, 0xea, 0xa3, 0x66, 0xc5, 0x5a, 0x08, 0x2d];
-/// `e47a6535-984a-4798-865e-4685a7bf8ec2`: the entry that leads to the TDVF descriptor.
+/// `e47a6535-984a-4798-865e-4685a7bf8ec2`: the entry with the offset of the TDVF descriptor.
 const TDX_METADATA: [u8; 16] = [0x35, 0x65, 0x7a, 0xe4, 0x4a, 0x98, 0x98, 0x47, 0x86, 0x5e, 0x46, 0x85, 0xa7, 0xbf, 0x8e, 0xc2];
-/// The table ends this many bytes before the end of the file.
+/// The distance of the table's end from the end of the file, in bytes.
 const RESET_VECTOR: usize = 32;
 
-/// Why a firmware file has no MRTD.
+/// Why no MRTD is predicted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// It does not lead to a TDVF descriptor.
-    #[error("the firmware has no TDVF descriptor: it is not for trust domains")]
+    /// The file has no entry for a TDVF descriptor.
+    #[error("the firmware has no TDVF descriptor: use firmware that is built for trust domains")]
     NoDescriptor,
-    /// The descriptor has another form.
+    /// The descriptor is malformed.
     #[error("TDVF descriptor: {0}")]
     Descriptor(&'static str),
-    /// A section's bytes are not in the file.
-    #[error("section {0} of the TDVF descriptor is not in the file: code and variables must be in one file")]
+    /// The bytes of a section are not in the file.
+    #[error("section {0} of the TDVF descriptor is not in the file: use one file with code and variables")]
     Outside(u32),
 }
 
-/// The MRTD of a domain that starts with this firmware: 48 bytes.
+/// Computes the MRTD of a domain with this firmware: 48 bytes.
 ///
-/// For each page of a section, in the descriptor's order, `"MEM.PAGE.ADD"` and its address, and where the section is measured, for each
-/// 256 bytes `"MR.EXTEND"`, their address, and they themselves: as QEMU and KVM add pages since Linux 6.16. Hypervisors that add all pages
-/// first and measure them then get another MRTD.
+/// The hash covers, for each page of each section in the descriptor's order, `"MEM.PAGE.ADD"` and the address; in measured sections it then
+/// covers, for each 256 bytes of the page, `"MR.EXTEND"`, their address, and the bytes. QEMU and KVM use this order since Linux 6.16. A
+/// hypervisor that adds all pages before it measures them gets another MRTD.
 ///
 /// # Errors
-/// When the file is no whole TDVF.
+/// When the file is not a complete TDVF.
 ///
 /// Source: Intel TDX Module ABI 1.5, `TDH.MEM.PAGE.ADD` and `TDH.MR.EXTEND`; edk2 `OvmfPkg/ResetVector/X64/IntelTdxMetadata.asm`;
 /// Linux `arch/x86/kvm/vmx/tdx.c`, `tdx_gmem_post_populate`.
@@ -70,7 +70,7 @@ pub fn mrtd(firmware: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(Hash::Sha384.digest(&measured))
 }
 
-/// What the TDX module hashes of an instruction: its name, and at 16 the address.
+/// The block that the TDX module hashes for an instruction: its name, and the address at offset 16.
 fn block(name: &[u8], address: u64) -> [u8; 128] {
     let mut block = [0; 128];
     block.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
@@ -83,7 +83,7 @@ struct Section<'a> {
     address: u64,
     memory: u64,
     attributes: u32,
-    /// What the file has for it; `None` where it has nothing.
+    /// The bytes in the file; `None` for a section without any.
     data: Option<&'a [u8]>,
 }
 
@@ -117,7 +117,8 @@ fn sections(firmware: &[u8]) -> Result<Vec<Section<'_>>, Error> {
     (0..count).map(section).collect()
 }
 
-/// Where the descriptor stands: the table before the reset vector is read backwards, each entry's GUID and length behind its data.
+/// Finds the offset of the descriptor. The table before the reset vector is read backwards, since GUID and length follow the data of each
+/// entry.
 fn descriptor(firmware: &[u8]) -> Option<usize> {
     let end = firmware.len().checked_sub(RESET_VECTOR)?;
     let (footer, table) = (firmware.get(end.checked_sub(16)?..end)?, u16_at(firmware, end.checked_sub(18)?)?);

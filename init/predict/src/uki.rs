@@ -1,4 +1,4 @@
-//! systemd-stub: the sections of a unified kernel image, and what of them becomes command line and initrd.
+//! Prediction for a unified kernel image with systemd-stub: the events of its sections, and of command line and initrd that it passes on.
 //!
 //! Source: systemd 257, `src/boot/stub.c` and `src/boot/cpio.c`; checked against the log of OVMF (tests/src/scenarios).
 
@@ -10,13 +10,13 @@ use crate::disk::FIRST;
 use crate::esp::Esp;
 use crate::{Error, Event, SecureBoot, direct, wide};
 
-/// Every section that the stub measures, in its order.
+/// The sections that the stub measures, in its order.
 const MEASURED: [&str; 8] = [".linux", ".osrel", ".cmdline", ".initrd", ".ucode", ".splash", ".uname", ".sbat"];
-/// Measured behind those.
+/// The section that is measured after [`MEASURED`].
 const PUBLIC_KEY: &str = ".pcrpkey";
-/// What changes the order, or is chosen by the machine.
+/// Sections that change the order, or that the machine selects.
 const NOT_PREDICTED: [&str; 6] = [".profile", ".dtb", ".dtbauto", ".hwids", ".efifw", ".pcrsig"];
-/// Folders whose files the stub adds to the initrd or the command line.
+/// Directories whose files the stub adds to the initrd or the command line.
 const DROP_INS: [&str; 3] = ["loader/credentials", "loader/addons", "loader/extensions"];
 
 pub(crate) fn events<D: Read + Seek>(
@@ -28,9 +28,9 @@ pub(crate) fn events<D: Read + Seek>(
     if let Some(name) = NOT_PREDICTED.into_iter().find(|name| find(name).is_some()) {
         return Err(Error::Section(name));
     }
-    for folder in DROP_INS.into_iter().map(str::to_owned).chain([format!("{FIRST}.extra.d")]) {
-        if let Some(name) = esp.names(&folder)?.first() {
-            return Err(Error::Beside(format!("{folder}/{name}")));
+    for directory in DROP_INS.into_iter().map(str::to_owned).chain([format!("{FIRST}.extra.d")]) {
+        if let Some(name) = esp.names(&directory)?.first() {
+            return Err(Error::UnexpectedFile(format!("{directory}/{name}")));
         }
     }
     let memory = |name: &'static str| find(name).map(|section| loaded(name, section)).transpose();
@@ -54,7 +54,7 @@ pub(crate) fn events<D: Read + Seek>(
     Ok(events)
 }
 
-/// As it stands in memory, where the file's last sector may be padding of either.
+/// Returns a section as it is in memory. In the last block, file or memory may have padding.
 fn loaded(name: &'static str, section: &Section<'_>) -> Result<Vec<u8>, Error> {
     if section.bytes > section.data.len().next_multiple_of(4096) {
         return Err(Error::Memory(name));
@@ -64,26 +64,26 @@ fn loaded(name: &'static str, section: &Section<'_>) -> Result<Vec<u8>, Error> {
     Ok(data)
 }
 
-/// The section's text without control characters and blanks at its ends. What the stub would change inside is refused.
+/// Returns the text of the section without white space at its ends. Characters that the stub would change are refused.
 fn command_line(section: &[u8]) -> Result<String, Error> {
     let text = section.split(|byte| *byte == 0).next().unwrap_or_default().trim_ascii();
     let printable = text.iter().all(|byte| matches!(byte, b' '..=b'~'));
     if printable { Ok(text.iter().map(|byte| char::from(*byte)).collect()) } else { Err(Error::CommandLine) }
 }
 
-/// Initrds follow one another at multiples of four bytes.
+/// Pads an initrd to a multiple of four bytes, at which the next one starts.
 fn padded(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes.resize(bytes.len().next_multiple_of(4), 0);
     bytes
 }
 
-/// A cpio archive with `/.extra` and one file in it.
+/// Encodes a cpio archive with the directory `/.extra` and one file.
 fn archive(file: &str, content: &[u8]) -> Vec<u8> {
-    let folder = record(1, 0o040_555, ".extra", &[]);
+    let directory = record(1, 0o040_555, ".extra", &[]);
     let file = record(2, 0o100_444, &format!(".extra/{file}"), content);
-    // Upper case, unlike the records: the stub has it as a constant.
+    // In upper case, unlike the other records, since the stub contains it as a constant.
     let trailer = format!("070701{:024}{:08}{:08}{:048}0000000B{:08}TRAILER!!!\0\0\0\0", 0, 0, 1, 0, 0);
-    [folder, file, trailer.into_bytes()].concat()
+    [directory, file, trailer.into_bytes()].concat()
 }
 
 fn record(inode: u32, mode: u32, name: &str, content: &[u8]) -> Vec<u8> {

@@ -1,5 +1,5 @@
-//! Images made here, small: what is predicted of them, and what is refused. That real images are predicted as OVMF logs them, the
-//! scenarios show (tests/src/scenarios/measure.rs).
+//! Predictions and refusals for small generated images. The scenarios compare predictions of real images with OVMF's log
+//! (tests/src/scenarios/measure.rs).
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what it expects by unwrapping")]
 
 use std::io::{Cursor, Write as _};
@@ -8,13 +8,13 @@ use eventlog::register::Hash;
 use fatfs::{FileSystem, FormatVolumeOptions, FsOptions, format_volume};
 use predict::{Chain, Error, Firmware, SecureBoot, image};
 
-/// Where the EFI system partition begins, and how long it is, in bytes.
+/// Offset and length of the EFI system partition in bytes.
 const ESP_AT: usize = 1 << 20;
 const ESP_LEN: usize = 4 << 20;
 const DISK_LEN: usize = 8 << 20;
 const SECTOR: usize = 512;
 
-/// A PE image of these sections, each with its bytes.
+/// A PE image with these sections.
 fn pe(sections: &[(&str, &[u8])]) -> Vec<u8> {
     let table = 0x58 + 112 + 16 * 8;
     let headers = (table + 40 * sections.len()).next_multiple_of(512);
@@ -27,7 +27,7 @@ fn pe(sections: &[(&str, &[u8])]) -> Vec<u8> {
     image[0x58..0x5a].copy_from_slice(&0x20b_u16.to_le_bytes());
     image[0x58 + 60..0x58 + 64].copy_from_slice(&u32::try_from(headers).unwrap().to_le_bytes());
     image[0x58 + 108] = 16;
-    // Names of more than 8 bytes stand behind the symbols, of which there are none.
+    // Names of more than 8 bytes are in the string table, after zero symbols.
     let mut strings = vec![0; 4];
     for (number, (name, data)) in sections.iter().enumerate() {
         let at = table + 40 * number;
@@ -48,14 +48,14 @@ fn pe(sections: &[(&str, &[u8])]) -> Vec<u8> {
     image
 }
 
-/// The polynomial of GPT's checksums, bit by bit.
+/// The checksum of GPT: CRC-32.
 fn crc(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })
     })
 }
 
-/// A disk with one partition of this type, in which these files are.
+/// A disk with one partition of this type, which contains these files.
 fn disk(kind: [u8; 16], files: &[(&str, &[u8])]) -> Cursor<Vec<u8>> {
     let mut esp = Cursor::new(vec![0; ESP_LEN]);
     format_volume(&mut esp, FormatVolumeOptions::new()).unwrap();
@@ -102,7 +102,7 @@ fn uki(more: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 fn shim() -> Vec<u8> {
-    // Sizes of what is allowed and what is revoked, then where they stand: a certificate's first bytes, and nothing revoked.
+    // Sizes of the allowed and the revoked list, then their offsets: the first bytes of a certificate, and no revocation.
     let vendor = [&[4_u32, 0, 16, 20].map(u32::to_le_bytes).concat()[..], b"\x30\x82\0\0"].concat();
     pe(&[(".text", b"shim"), (".vendor_cert", &vendor)])
 }
@@ -130,14 +130,14 @@ fn uki_measures_its_sections_then_command_line_and_initrd() {
     assert_eq!(sections[2..6], [&b".osrel\0"[..], b"ID=x\n", b".cmdline\0", b" a b\0"].map(<[u8]>::to_vec));
     let stub: Vec<Vec<u8>> = hashed(9).collect();
     assert_eq!(stub[0], "a b\0".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>());
-    // The initrd, padded, then an archive with /.extra/os-release.
+    // The padded initrd, then an archive with /.extra/os-release.
     assert!(stub[1].starts_with(b"initrd\x00\x00070701") && stub[1].len().is_multiple_of(4));
     assert!(stub[1].windows(18).any(|window| window == b".extra/os-release\0"));
     assert_eq!(prediction.pcrs(), [4, 5, 9, 11]);
 }
 
 #[test]
-fn kernel_of_a_uki_is_a_program_only_without_secure_boot() {
+fn firmware_measures_the_kernel_of_a_uki_only_without_secure_boot() {
     let programs = |secure_boot| {
         let (_, prediction) = image(disk(ESP, &[(BOOT, &uki(&[]))]), secure_boot).unwrap();
         prediction.0.iter().filter(|event| event.what.contains("Authenticode")).count()
@@ -151,7 +151,7 @@ fn kernel_of_a_uki_is_a_program_only_without_secure_boot() {
 }
 
 #[test]
-fn td_has_one_separator_where_a_tpm_has_one_for_each_pcr() {
+fn td_has_one_separator_and_a_tpm_has_one_for_each_pcr() {
     let (_, prediction) = image(disk(ESP, &[(BOOT, &uki(&[]))]), SecureBoot::On).unwrap();
     let separator = Hash::Sha384.digest(&[0; 4]);
     let count = prediction.0.iter().filter(|event| event.separator).count();
@@ -159,7 +159,7 @@ fn td_has_one_separator_where_a_tpm_has_one_for_each_pcr() {
     assert_ne!(prediction.rtmr(1, Firmware::Td), prediction.rtmr(1, Firmware::Tpm));
     assert_eq!(prediction.rtmr(2, Firmware::Td), prediction.rtmr(2, Firmware::Tpm));
     assert_eq!(prediction.rtmr(3, Firmware::Td), vec![0; 48]);
-    // Beside a TPM the kernel's stub measures into that alone.
+    // With a TPM, the kernel's stub extends the TPM only.
     let digests: Vec<Vec<u8>> =
         (prediction.0.iter().filter(|event| event.pcr == 11)).map(|event| event.digest(Hash::Sha384)).collect();
     let sections = Hash::Sha384.replay(digests.iter().map(Vec::as_slice));
@@ -204,15 +204,15 @@ fn configurations_with_a_choice_are_refused_with_their_line() {
 }
 
 #[test]
-fn what_is_not_known_is_refused_and_never_guessed() {
-    type Told = Result<(), String>;
+fn images_that_are_not_supported_are_refused() {
+    type Predicted = Result<(), String>;
     let predicted =
         |kind, files: &[(&str, &[u8])]| image(disk(kind, files), SecureBoot::On).map(|_| ()).map_err(|e| e.to_string());
     let whole = uki(&[]);
     let refused = |text: &str| Err(text.to_owned());
-    let cases: [(&str, Told, Told); 9] = [
-        ("nothing to boot", predicted(ESP, &[]), refused("the EFI system partition has no EFI/BOOT/BOOTX64.EFI")),
-        ("no ESP", predicted([1; 16], &[]), refused("0 EFI system partitions, not one")),
+    let cases: [(&str, Predicted, Predicted); 9] = [
+        ("no program", predicted(ESP, &[]), refused("the EFI system partition does not contain EFI/BOOT/BOOTX64.EFI")),
+        ("no ESP", predicted([1; 16], &[]), refused("0 EFI system partitions, expected 1")),
         ("no PE", predicted(ESP, &[(BOOT, b"MZ")]), refused("EFI/BOOT/BOOTX64.EFI")),
         (
             "another loader",
@@ -220,14 +220,14 @@ fn what_is_not_known_is_refused_and_never_guessed() {
             refused("EFI/BOOT/BOOTX64.EFI is neither a unified kernel image nor a shim"),
         ),
         (
-            "a credential beside it",
+            "a credential",
             predicted(ESP, &[(BOOT, &whole), ("loader/credentials/x.cred", b"x")]),
-            refused("loader/credentials/x.cred beside the boot loader is not predicted"),
+            refused("the effect of the file loader/credentials/x.cred is not predicted"),
         ),
         (
-            "an addon of its own",
+            "an addon",
             predicted(ESP, &[(BOOT, &whole), ("EFI/BOOT/BOOTX64.EFI.extra.d/x.addon.efi", b"x")]),
-            refused("EFI/BOOT/BOOTX64.EFI.extra.d/x.addon.efi beside the boot loader is not predicted"),
+            refused("the effect of the file EFI/BOOT/BOOTX64.EFI.extra.d/x.addon.efi is not predicted"),
         ),
         (
             "profiles",
@@ -237,9 +237,9 @@ fn what_is_not_known_is_refused_and_never_guessed() {
         (
             "a command line of two lines",
             predicted(ESP, &[(BOOT, &pe(&[(".osrel", b"x"), (".cmdline", b"a\nb"), (".linux", b"x"), (".initrd", b"x")]))]),
-            refused("the unified kernel image's command line is not of printable ASCII alone"),
+            refused("the command line of the unified kernel image contains other characters than printable ASCII"),
         ),
-        ("as it should be", predicted(ESP, &[(BOOT, &whole)]), Ok(())),
+        ("supported", predicted(ESP, &[(BOOT, &whole)]), Ok(())),
     ];
     for (name, got, want) in cases {
         assert_eq!(got, want, "{name}");

@@ -1,9 +1,9 @@
-//! MRTD of a firmware file made here, and what is refused.
+//! MRTD of a generated firmware file, and refused files.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what it expects by unwrapping")]
 
 use predict::{MrtdError, mrtd};
 
-/// Four pages: a measured page of ones, one that is only added, one that the domain adds itself, with the descriptor in the first.
+/// A firmware file with three sections: a measured page, two pages that are added and not measured, a page that the domain accepts itself.
 fn firmware(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut file = vec![1; 8192];
     let descriptor = 4096;
@@ -33,10 +33,10 @@ fn firmware(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 }
 
 #[test]
-fn pages_are_added_in_order_and_measured_where_the_descriptor_says() {
+fn pages_are_added_in_order_and_measured_if_the_descriptor_marks_them() {
     let hex: String = mrtd(&firmware(|_| ())).unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
-    // Made with Python 3.11 hashlib on 2026-11-25, from the ABI's text: b(n, a) = n.ljust(16, b"\0") + a.to_bytes(8, "little") + bytes(104);
-    // sha384 of b("MEM.PAGE.ADD", 0xfffff000), then for each 256 bytes of the page b("MR.EXTEND", address) and they themselves, then
+    // Python 3.11 hashlib, 2026-11-25, from the text of the ABI: b(n, a) = n.ljust(16, b"\0") + a.to_bytes(8, "little") + bytes(104);
+    // sha384 of b("MEM.PAGE.ADD", 0xfffff000), then for each 256 bytes of the page b("MR.EXTEND", address) and the bytes, then
     // b("MEM.PAGE.ADD", 0x800000) and b("MEM.PAGE.ADD", 0x801000).
     assert_eq!(
         hex,
@@ -46,25 +46,25 @@ fn pages_are_added_in_order_and_measured_where_the_descriptor_says() {
 }
 
 #[test]
-fn a_byte_of_a_measured_page_counts_and_one_of_another_does_not() {
+fn mrtd_depends_on_measured_pages_only() {
     let plain = mrtd(&firmware(|_| ()));
     assert_ne!(mrtd(&firmware(|file| file[100] ^= 1)), plain);
     assert_eq!(mrtd(&firmware(|file| file[4096 + 500] ^= 1)), plain);
 }
 
 #[test]
-fn files_without_a_whole_descriptor_are_refused() {
+fn files_without_a_complete_descriptor_are_refused() {
     type Change = fn(&mut Vec<u8>);
     let cases: [(&str, Change, MrtdError); 9] = [
         ("empty", |file| file.clear(), MrtdError::NoDescriptor),
         ("40 bytes", |file| file.truncate(40), MrtdError::NoDescriptor),
-        ("measured, and nothing in the file", |file| file[4096 + 16 + 32 + 28] = 1, MrtdError::Outside(1)),
+        ("a measured section without bytes in the file", |file| file[4096 + 16 + 32 + 28] = 1, MrtdError::Outside(1)),
         ("no table", |file| file[8192 - 40] ^= 1, MrtdError::NoDescriptor),
         ("another version", |file| file[4096 + 8] = 2, MrtdError::Descriptor("not version 1")),
         ("no sections", |file| file[4096 + 12] = 0, MrtdError::Descriptor("number of sections")),
         ("65 sections", |file| file[4096 + 12] = 65, MrtdError::Descriptor("number of sections")),
         ("half a page", |file| file[4096 + 16 + 17] = 8, MrtdError::Descriptor("a section is not of whole pages")),
-        ("a section of another file", |file| file[4096 + 16 + 2] = 1, MrtdError::Outside(0)),
+        ("a section outside of the file", |file| file[4096 + 16 + 2] = 1, MrtdError::Outside(0)),
     ];
     for (name, change, want) in cases {
         assert_eq!(mrtd(&firmware(change)), Err(want), "{name}");

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use failure::ErrorCode;
-use linux::modules::{self, Outcome};
+use linux::modules::{self, LoadResult};
 use linux::mount::{Attr, Detached, MountOption};
 
 use crate::boot_log::{self, step};
@@ -109,7 +109,7 @@ fn load_group(group: Option<&str>) -> Result<(), Error> {
         let outcome = outcome.map_err(|error| {
             if error.is_timeout() { Error::Silent(name.to_owned(), linux::block::busy(), error) } else { Error::Module(error) }
         })?;
-        if outcome == Outcome::NoDevice && required {
+        if outcome == LoadResult::NoDevice && required {
             return Err(Error::NoDevice(name.to_owned()));
         }
     }

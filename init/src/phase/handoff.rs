@@ -9,8 +9,8 @@ use std::path::Path;
 
 use cmdline::InitPath;
 use failure::ErrorCode;
-use linux::child::Successor;
 use linux::mount;
+use linux::process::PreparedExec;
 
 use super::early::EarlyMounts;
 use super::quiesce::Quiescent;
@@ -81,12 +81,12 @@ pub(crate) fn switch_root(
     delete_files(Path::new("/")).map_err(Error::Empty)?;
     step("handoff: initramfs emptied");
     let arguments: Vec<String> = std::iter::once(init.as_str().to_owned()).chain(std::env::args().skip(1)).collect();
-    let successor = Successor::new(init.as_str(), &arguments).map_err(Error::Exec)?;
-    mount::enter_root(sysroot).map_err(Error::Move)?;
+    let prepared = PreparedExec::new(init.as_str(), &arguments).map_err(Error::Exec)?;
+    mount::switch_root(sysroot).map_err(Error::Move)?;
     watchdog::stop_at_exec();
     log::info!("handoff: {} takes over after {:.1} s", init.as_str(), linux::clock::since_kernel_start().as_secs_f64());
     let _only = crate::TERMINATION.enter();
-    Err(Error::Exec(successor.become_it()))
+    Err(Error::Exec(prepared.exec()))
 }
 
 /// Deletes everything on the file system of `folder`, and nothing on file systems that are mounted below it.

@@ -16,7 +16,7 @@ use cmdline::{Measure, Policy};
 use eventlog::cel::{Record, Register};
 use eventlog::register::Hash;
 use failure::ErrorCode;
-use linux::measurements::{REGISTER_BYTES, Rtmr};
+use linux::rtmr::{REGISTER_BYTES, Rtmr};
 use serde::Serialize;
 
 use super::early::EarlyMounts;

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use cmdline::{Data, Policy, VaultAddress};
 use failure::ErrorCode;
-use linux::readiness::Stop;
+use linux::poll::Stop;
 
 use super::early::{self, EarlyMounts};
 use crate::boot_log::step;

@@ -5,7 +5,7 @@ use std::path::Path;
 use cmdline::{OnCorruption, RootHash, RootSelector};
 use failure::ErrorCode;
 use linux::block::{Access, DIRECT_ALIGN, Device};
-use linux::dm::{self, Mapped, Target};
+use linux::dm::{self, MappedDevice, Target};
 use linux::mount::{Attr, Detached, MountOption};
 use ondisk::erofs;
 use ondisk::verity::{self, SUPERBLOCK_LEN, Superblock};
@@ -93,7 +93,7 @@ pub(crate) fn verify(_early: EarlyMounts, wanted: &cmdline::Root) -> Result<Root
 
     // First with read errors, so that a wrong root hash gets its own code; later with the policy's reaction, where a bad block is
     // fatal.
-    let mapped = Mapped::read_only(NAME, &target("")).map_err(Error::Activate)?;
+    let mapped = MappedDevice::read_only(NAME, &target("")).map_err(Error::Activate)?;
     let first = probe(&mapped).map_err(|error| failed_read(&mapped, "the first block", error))?;
     let bytes = erofs::size(&first).map_err(Error::FileSystem)?;
     superblock.check_size(bytes).map_err(Error::Superblock)?;
@@ -113,8 +113,8 @@ pub(crate) fn verify(_early: EarlyMounts, wanted: &cmdline::Root) -> Result<Root
 
 /// Makes dm-verity react to a bad block as policy says, and also to a block that the disk fails to read: the host can cause such
 /// a failure, and a boot that continues without a file is not the boot that was measured.
-fn make_fatal(mapped: &Mapped, target: impl Fn(&'static str) -> Target, on: OnCorruption) -> Result<(), linux::Error> {
-    let ends_at_errors = verity::knows_errors(dm::target_version("verity")?);
+fn make_fatal(mapped: &MappedDevice, target: impl Fn(&'static str) -> Target, on: OnCorruption) -> Result<(), linux::Error> {
+    let ends_at_errors = verity::supports_error_options(dm::target_version("verity")?);
     if !ends_at_errors {
         log::warn!("root: this kernel's dm-verity returns EIO when the disk fails to read, and does not end the machine");
     }
@@ -122,13 +122,13 @@ fn make_fatal(mapped: &Mapped, target: impl Fn(&'static str) -> Target, on: OnCo
 }
 
 /// Tells a corrupt block from one that the disk failed to read. Both are EIO; dm-verity's status remembers the first kind.
-fn failed_read(mapped: &Mapped, what: &'static str, error: linux::Error) -> Error {
+fn failed_read(mapped: &MappedDevice, what: &'static str, error: linux::Error) -> Error {
     let is_corrupt = !error.is_timeout() && mapped.status().is_ok_and(|status| verity::is_corrupt(&status));
     if is_corrupt { Error::Hash(what, error) } else { Error::Unread(what, error) }
 }
 
 /// Reads the first block of the mapped device past the cache. dm-verity returns EIO unless the block matches the root hash.
-fn probe(mapped: &Mapped) -> Result<Vec<u8>, linux::Error> {
+fn probe(mapped: &MappedDevice) -> Result<Vec<u8>, linux::Error> {
     Device::open(&mapped.path(), Access::Read)?.read(0, DIRECT_ALIGN)
 }
 

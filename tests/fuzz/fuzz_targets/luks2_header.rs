@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use cmdline::DataCipher;
 use ondisk::intent::{BLOCK, Intent};
-use ondisk::luks2::{DATA_OFFSET, Expect, Header, FormatState, check, examine, repair, auth_message};
+use ondisk::luks2::{DATA_OFFSET, Expect, Header, FormatState, check, check_parts, repair, auth_message};
 
 fuzz_target!(|bytes: &[u8]| {
     let mut block = [0; BLOCK];
@@ -28,7 +28,7 @@ fn judge(image: &[u8]) {
     let Ok(header) = Header::parse(image) else { return };
     for cipher in DataCipher::ALL.iter().copied().map(Some).chain([None]) {
         let expect = Expect { cipher, data_offset: DATA_OFFSET, rotation: true };
-        let parts = examine(&header, &expect);
+        let parts = check_parts(&header, &expect);
         match check(&header, &expect) {
             Ok(checked) => {
                 assert!(parts.iter().all(Result::is_ok));

@@ -51,7 +51,7 @@ pub(super) fn accept(report: &mut Report, mut image: Vec<u8>, damaged: Damaged, 
     let expect = |rotation| Expect { cipher: wanted.cipher, data_offset: DATA_OFFSET, rotation };
     let has_token = luks2::check(&header, &expect(true)).is_ok_and(|checked| checked.auth_token().is_some());
     let expect = expect(has_token);
-    for (part, found) in PARTS.into_iter().zip(luks2::examine(&header, &expect)) {
+    for (part, found) in PARTS.into_iter().zip(luks2::check_parts(&header, &expect)) {
         match found {
             Ok(()) => report.line(true, part, "as the policy has it"),
             Err(Violation::Keyslots) => {

@@ -61,7 +61,7 @@ fn examine(report: &mut Report, mut image: Vec<u8>, wanted: &Data, dek: Option<&
     check_uuid(report, &header, wanted);
     let rotation = wanted.vaults.previous.is_some();
     let expect = Expect { cipher: wanted.cipher, data_offset: DATA_OFFSET, rotation };
-    for (part, found) in PARTS.into_iter().zip(luks2::examine(&header, &expect)) {
+    for (part, found) in PARTS.into_iter().zip(luks2::check_parts(&header, &expect)) {
         match found {
             Ok(()) => report.line(true, part, "as the policy has it"),
             Err(violation) => report.line(false, part, violation),

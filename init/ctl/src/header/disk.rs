@@ -6,7 +6,7 @@ use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _};
 use std::path::{Path, PathBuf};
 
-use ondisk::luks2::{Area, DATA_OFFSET, Restore};
+use ondisk::luks2::{Area, DATA_OFFSET, RestorePlan};
 use rustix::fs::{Advice, FlockOperation, Mode, OFlags, fadvise, fcntl_lock};
 use rustix::io::Errno;
 
@@ -56,7 +56,7 @@ impl Disk {
     }
 
     /// Executes the plan, with a flush after each group, and reads the result back.
-    pub(super) fn write(&self, plan: &Restore) -> Result<(), Error> {
+    pub(super) fn write(&self, plan: &RestorePlan) -> Result<(), Error> {
         let failed = |source| Error::Unfinished { path: self.path.clone(), source };
         for group in plan.groups.iter().filter(|group| !group.is_empty()) {
             group.iter().try_for_each(|area| self.put(&plan.image, area)).map_err(failed)?;

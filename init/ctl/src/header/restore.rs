@@ -5,7 +5,7 @@ use std::io::{Seek as _, SeekFrom};
 use std::process::ExitCode;
 
 use cmdline::Data;
-use ondisk::luks2::{self, DATA_OFFSET, Restore};
+use ondisk::luks2::{self, DATA_OFFSET, RestorePlan};
 use quorum::Dek;
 
 use super::accept::{Accepted, Authentication, Damaged, accept, check_commitment};
@@ -43,7 +43,7 @@ pub(crate) fn restore(args: &HeaderRestore) -> Result<ExitCode, Error> {
     if report.refused {
         return report.end_refused(NOT_WRITTEN);
     }
-    let plan = luks2::restore(&found, &saved.image, &saved.header, &saved.checked).map_err(Error::Plan)?;
+    let plan = luks2::plan_restore(&found, &saved.image, &saved.header, &saved.checked).map_err(Error::Plan)?;
     if plan.groups.iter().all(Vec::is_empty) {
         report.lines.push("the disk already has this header: nothing to do, nothing was written".to_owned());
         report.print()?;
@@ -108,7 +108,7 @@ fn authenticate(report: &mut Report, found: Authentication, may_miss: bool) {
     }
 }
 
-fn warn(report: &mut Report, found: &[u8], saved: &Accepted, plan: &Restore) {
+fn warn(report: &mut Report, found: &[u8], saved: &Accepted, plan: &RestorePlan) {
     let newest = |image: &[u8]| luks2::sound_copies(image).iter().map(|copy| copy.seqid).max();
     let mine = saved.header.seqid();
     if let Some(newer) = newest(found).filter(|seqid| *seqid > mine) {

@@ -40,7 +40,7 @@ pub(super) fn examine(report: &mut Report, found: &[u8], saved: &Header, replace
     let left = luks2::identifiers(found);
     let doubt = if let Some(other) = left.iter().find(|other| **other != uuid) {
         format!("expected is LUKS UUID {uuid}, found is a damaged header of {other}")
-    } else if luks2::is_other_volume_key(found, saved) {
+    } else if luks2::has_other_volume_key(found, saved) {
         "the disk's header is for another volume key: the disk was formatted again with the same UUID, and the saved header does not \
          open what was written since"
             .to_owned()

@@ -94,7 +94,7 @@ impl Logs {
     /// The registers into which the command line was measured, with this hash function, and the component that measured it.
     pub(super) fn command_line(&self, hash: Hash, line: &str) -> Vec<(Register, &'static str)> {
         let in_log = |(kind, bytes): &(Kind, Vec<u8>)| {
-            let found = Log::parse(bytes).map(|log| log.measures_command_line(*kind, hash, line)).unwrap_or_default();
+            let found = Log::parse(bytes).map(|log| log.command_line_events(*kind, hash, line)).unwrap_or_default();
             found.into_iter().map(|found| (Register::of_log(*kind, found.register), found.by)).collect::<Vec<_>>()
         };
         self.firmware.iter().flat_map(in_log).collect()
@@ -115,7 +115,7 @@ impl Told {
     }
 
     fn by_user_space(record: Record) -> Self {
-        let vouched = match (record.is_what_it_says(), &record.string) {
+        let vouched = match (record.content_matches_digests(), &record.string) {
             (false, _) => Vouched::Lie,
             (true, Some(_)) => Vouched::Measured,
             (true, None) => Vouched::Told,

@@ -1,12 +1,12 @@
 //! `cvmctl header restore` after a restore that was interrupted anywhere.
 
-use ondisk::luks2::{self, Restore};
+use ondisk::luks2::{self, RestorePlan};
 
 use crate::restore::{cleared, restore};
 use crate::world::{KEY_BYTE, SIZE, World, area, front, judged, numbered, spoiled};
 
 /// The disk's contents if power fails after each area of the plan, or within it.
-fn cuts(found: &[u8], plan: &Restore) -> Vec<Vec<u8>> {
+fn cuts(found: &[u8], plan: &RestorePlan) -> Vec<Vec<u8>> {
     let (mut disk, mut cuts) = (found.to_vec(), Vec::new());
     for area in plan.groups.iter().flatten() {
         // A header is cut after its binary part, key material within a block.
@@ -32,7 +32,7 @@ fn interrupted_restore_is_ended_by_the_same_restore() {
         ("foreign", vec![0x5a; saved.len()], "--replace-damaged"),
     ];
     for (name, found, more) in cases {
-        let plan = luks2::restore(&found, &saved, &header, &checked).unwrap();
+        let plan = luks2::plan_restore(&found, &saved, &header, &checked).unwrap();
         let cuts = cuts(&found, &plan);
         assert!(cuts.len() >= 4 && cuts.last() == Some(&plan.image), "{name}: {}", cuts.len());
         for (number, on_disk) in cuts.iter().enumerate() {

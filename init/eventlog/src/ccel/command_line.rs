@@ -1,24 +1,24 @@
-//! Our own command line, looked for in a log: those who hand it on measure it in different forms.
+//! Search for the measurement of the kernel command line: boot loaders and the kernel measure it in different encodings.
 
 use super::{Kind, Log};
 use crate::register::Hash;
 
 /// An event that measures the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found {
-    /// The register's number, as the log counts.
+pub struct CommandLineEvent {
+    /// The number of the register in the log.
     pub register: u32,
-    /// Who measures it so.
+    /// The program that measures the command line in this encoding.
     pub by: &'static str,
 }
 
 impl Log<'_> {
-    /// The events of registers for command lines (PCR 8 to 15; RTMR2) that measure `line`, which is as `/proc/cmdline` has it, without the
-    /// newline. They mean something only if the log makes that register what it is, in this hash function.
+    /// Returns the events that measure `line`, in the registers for command lines (PCR 8 to 15; RTMR2). `line` is the content of
+    /// `/proc/cmdline` without the newline. An event proves something only if the log replays to its register in this hash function.
     ///
-    /// The digests are compared, never the words of the log: what an event says about itself is not what was measured.
+    /// Only digests are compared: the data of an event is not what was measured.
     #[must_use]
-    pub fn measures_command_line(&self, kind: Kind, hash: Hash, line: &str) -> Vec<Found> {
+    pub fn command_line_events(&self, kind: Kind, hash: Hash, line: &str) -> Vec<CommandLineEvent> {
         let forms = forms(line).map(|(by, bytes)| (by, hash.digest(&bytes)));
         let is_for_command_lines = |register: u32| match kind {
             Kind::Cc => register == 3,
@@ -28,26 +28,26 @@ impl Log<'_> {
         let found = events.filter_map(|event| {
             let digest = event.digest(hash)?;
             let (by, _) = forms.iter().find(|(_, form)| form == digest)?;
-            Some(Found { register: event.register, by })
+            Some(CommandLineEvent { register: event.register, by })
         });
         found.collect()
     }
 }
 
-/// What is hashed, and by whom.
+/// The hashed bytes, and the program that hashes them.
 fn forms(line: &str) -> [(&'static str, Vec<u8>); 6] {
     let wide =
         |text: &str, nuls: usize| text.encode_utf16().chain(std::iter::repeat_n(0, nuls)).flat_map(u16::to_le_bytes).collect();
-    // GRUB puts the path first, and the kernel sees it behind this word.
+    // GRUB passes the kernel `BOOT_IMAGE=` and the path first; it hashes the text without `BOOT_IMAGE=`.
     let of_grub = line.strip_prefix("BOOT_IMAGE=").unwrap_or(line).as_bytes();
     [
-        // LOADED_IMAGE::LoadOptions, with the NUL that the loader counted in, or two (systemd-stub's).
+        // LOADED_IMAGE::LoadOptions with one NUL, with two (from systemd-stub), or without.
         ("the kernel's EFI stub", wide(line, 1)),
         ("the kernel's EFI stub", wide(line, 2)),
         ("the kernel's EFI stub", wide(line, 0)),
-        // The section .cmdline with its NUL.
+        // The section .cmdline with a NUL.
         ("systemd-stub", [line.as_bytes(), &[0]].concat()),
-        // Its event says `kernel_cmdline: ` before it; that is not hashed. Older ones count the NUL in.
+        // The prefix `kernel_cmdline: ` of its event is not hashed. Older versions hash the NUL as well.
         ("GRUB", of_grub.to_vec()),
         ("GRUB", [of_grub, &[0]].concat()),
     ]

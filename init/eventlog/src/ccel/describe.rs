@@ -1,4 +1,4 @@
-//! What an event is called and what its writer says of it, for people. None of it was measured unless its digest says so.
+//! Names and descriptions of events for operators. A description is not measured unless the digest of the event covers it.
 
 use std::fmt::Write as _;
 
@@ -6,25 +6,25 @@ use super::{EV_NO_ACTION, Event};
 use crate::register::Hash;
 use encoding::fields::{le_u16, le_u64};
 
-/// As much of an event's text as a line holds.
+/// The longest description, in characters.
 const TEXT_MAX: usize = 120;
-/// Fewer characters may be chance, where nothing says that there are any.
+/// The shortest text that is accepted in data of unknown form: fewer printable characters may be chance.
 const TEXT_MIN: usize = 3;
 /// `UEFI_VARIABLE_DATA`: a GUID, then two lengths of 8 bytes, the name's in UTF-16 units, the name, and the value.
 const NAME_UNITS_AT: usize = 16;
 const NAME_AT: usize = 32;
 /// `UEFI_IMAGE_LOAD_EVENT`: address, length, link address and the device path's length, 8 bytes each, then that path.
 const DEVICE_PATH_AT: usize = 32;
-/// Of a node of a device path, type and subtype of one that names a file.
+/// Type and subtype of a device path node that names a file.
 const FILE_PATH: [u8; 2] = [4, 4];
 /// `TCG_PCClientTaggedEvent`: a number and a length of 4 bytes each, then its data.
 const TAGGED_AT: usize = 8;
-/// What GRUB writes before a text, and does not hash.
-const GRUB_SAYS_BEFORE: [&str; 3] = ["grub_cmd: ", "kernel_cmdline: ", "module_cmdline: "];
-/// The signature of an event that is extended nowhere; a vendor's number may be behind it.
+/// Prefixes of texts that GRUB logs but does not hash.
+const GRUB_PREFIXES: [&str; 3] = ["grub_cmd: ", "kernel_cmdline: ", "module_cmdline: "];
+/// Length of the signature of an `EV_NO_ACTION` event; other data may follow.
 const SIGNATURE_LEN: usize = 16;
 
-/// The event's type as the specification spells it.
+/// Returns the event type as the specification spells it.
 #[must_use]
 pub fn kind(kind: u32) -> String {
     let name = match kind {
@@ -64,8 +64,8 @@ pub fn kind(kind: u32) -> String {
     name.to_owned()
 }
 
-/// One line of what can be printed of an event's data: the name of a variable, a file or a blob, a text of either width, or its length.
-/// Whether any of it was measured, [`is_measured`] says.
+/// Describes an event's data in one line: the name of a variable, a file or a blob, a text of either width, or the length. Whether the
+/// text was measured is what [`is_measured`] returns.
 #[must_use]
 pub fn text(event: &Event<'_>) -> String {
     let data = event.data;
@@ -86,17 +86,17 @@ pub fn text(event: &Event<'_>) -> String {
     line
 }
 
-/// Whether the digests, SHA-1 alone not among them, are of the data that [`text`] tells of. For many kinds of event it is something else
-/// that is hashed: then the text is what the log's writer says, and a register that replays does not make it true.
+/// Whether all digests of the event, at least one of them stronger than SHA-1, are digests of the data that [`text`] describes. Events of
+/// many types hash other bytes: then the log's writer chooses the text, and a correct replay does not prove it.
 #[must_use]
 pub fn is_measured(event: &Event<'_>) -> bool {
     let is_variable = matches!(event.kind, 0x8000_0001 | 0x8000_0002 | 0x8000_000c | 0x8000_00e0);
-    // Texts are hashed with their NUL or without, and systemd-stub hashes the narrow form of the name that it logs.
+    // Texts are hashed with or without their NUL; systemd-stub logs a name in UTF-16 and hashes it in ASCII.
     let without_nul = |data: &[u8]| data.strip_suffix(&[0]).unwrap_or(data).to_vec();
     let mut forms = vec![event.data.to_vec()];
     if !is_variable {
         forms.push(without_nul(event.data));
-        for text in GRUB_SAYS_BEFORE.iter().filter_map(|word| event.data.strip_prefix(word.as_bytes())) {
+        for text in GRUB_PREFIXES.iter().filter_map(|word| event.data.strip_prefix(word.as_bytes())) {
             forms.extend([text.to_vec(), without_nul(text)]);
         }
         forms.extend(wide(event.data, TEXT_MIN).map(|text| [text.as_bytes(), &[0]].concat()));
@@ -106,13 +106,13 @@ pub fn is_measured(event: &Event<'_>) -> bool {
     event.is_extended() && is_strong && forms.iter().any(|form| digests.iter().all(|(hash, digest)| hash.digest(form) == *digest))
 }
 
-/// The name of an EFI variable.
+/// Reads the name of an EFI variable.
 fn variable(data: &[u8]) -> Option<String> {
     let units = usize::try_from(le_u64(data, NAME_UNITS_AT)?).ok()?;
     wide(data.get(NAME_AT..)?.get(..units.checked_mul(2)?)?, 1)
 }
 
-/// The files that a device path names, one after the other.
+/// Concatenates the file names of a device path.
 fn file(data: &[u8]) -> Option<String> {
     let (mut path, mut rest) = (String::new(), data.get(DEVICE_PATH_AT..)?);
     while let Some(length) = le_u16(rest, 2).map(usize::from).filter(|length| *length >= 4) {
@@ -125,25 +125,25 @@ fn file(data: &[u8]) -> Option<String> {
     (!path.is_empty()).then_some(path)
 }
 
-/// The name of a blob, its length before it.
+/// Reads the name of a blob, which its length precedes.
 fn blob(data: &[u8]) -> Option<String> {
     let (length, rest) = data.split_first()?;
     narrow(rest.get(..usize::from(*length))?, 1)
 }
 
-/// A text of which nothing says how wide it is.
+/// Reads a text of unknown width.
 fn free(data: &[u8]) -> Option<String> {
     wide(data, TEXT_MIN).or_else(|| narrow(data, TEXT_MIN))
 }
 
-/// Printable ASCII up to a NUL, at least so many of it; lines of a text become one.
+/// Reads printable ASCII up to a NUL, at least `least` characters; newlines and tabs become spaces.
 fn narrow(data: &[u8], least: usize) -> Option<String> {
     let text = data.split(|byte| *byte == 0).next()?;
     let printable = text.len() >= least && text.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\t'));
     printable.then(|| text.iter().map(|byte| if byte.is_ascii_control() { ' ' } else { char::from(*byte) }).collect())
 }
 
-/// The same in UTF-16, little endian.
+/// Reads the same in little-endian UTF-16.
 fn wide(data: &[u8], least: usize) -> Option<String> {
     let units = data.as_chunks::<2>().0.iter().map(|unit| u16::from_le_bytes(*unit));
     let text: Vec<u8> = units.map_while(|unit| u8::try_from(unit).ok().filter(|byte| matches!(byte, b' '..=b'~'))).collect();

@@ -1,5 +1,5 @@
-//! What firmware and boot loaders say they measured: TCG's crypto-agile log, as a TD has it behind the ACPI table CCEL and a machine
-//! with a TPM in `binary_bios_measurements`. Believed only as far as it replays to registers.
+//! The crypto-agile event log of firmware and boot loaders: that of a TD, to which the ACPI table CCEL points, and that of a TPM
+//! (`binary_bios_measurements`). The log is not trusted; only a replay to the registers verifies it.
 //!
 //! Source: TCG PC Client Platform Firmware Profile 1.06, section 10; UEFI 2.10, section 38.
 
@@ -8,88 +8,88 @@ pub mod describe;
 #[cfg(test)]
 mod tests;
 
-pub use command_line::Found;
+pub use command_line::CommandLineEvent;
 
 use crate::register::Hash;
 use encoding::fields::{le_u16, le_u32};
 
-/// The most that is read of a log, in bytes: firmware sets aside 64 KiB to 1 MiB.
+/// The longest log that is read, in bytes: firmware reserves 64 KiB to 1 MiB.
 pub const LOG_MAX: u64 = 4 << 20;
-/// Hash functions, and digests of one event: real logs have one to five.
+/// The most hash functions of a log, and digests of an event: real logs have one to five.
 const ALGORITHMS_MAX: usize = 16;
-/// SHA-512's; no registered hash is longer.
+/// The longest digest, in bytes: that of SHA-512.
 const DIGEST_MAX: usize = 64;
-/// Real logs have some hundred.
+/// The most events: real logs have some hundred.
 const EVENTS_MAX: usize = 16 << 10;
 
-/// Tells something, and is extended nowhere.
+/// The type of events that are not extended into a register.
 pub const EV_NO_ACTION: u32 = 3;
 const SIGNATURE: &[u8; 16] = b"Spec ID Event03\0";
 const STARTUP_LOCALITY: &[u8; 16] = b"StartupLocality\0";
 
-/// Why bytes are no log.
+/// Why a log is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A length leads past the end.
-    #[error("event log ends within the record at byte {0}")]
-    Short(usize),
-    /// No `Spec ID Event03` at its start: an older form, or something else.
-    #[error("not a crypto-agile event log (the older form, of SHA-1 alone, is not read)")]
+    /// A record is longer than the rest of the log.
+    #[error("event log: the record at byte {0} is truncated")]
+    Truncated(usize),
+    /// No `Spec ID Event03` at the start.
+    #[error("not a crypto-agile event log; the older form with SHA-1 alone is not supported")]
     Header,
-    /// The ACPI table, which is often taken for the log.
-    #[error("the ACPI table CCEL, which says where the log is (in sysfs, the file of that name in `data`)")]
+    /// The ACPI table CCEL instead of the log.
+    #[error("this is the ACPI table CCEL, not the log; in sysfs, the log is the file CCEL in the directory `data`")]
     Table,
-    /// More hash functions, or digests of one event, than there are: at this byte, so many.
+    /// No hash function or too many, or too many digests in one event: the byte offset, and the number.
     #[error("event log: {1} digests in the record at byte {0}")]
     Algorithms(usize, usize),
-    /// More events than any boot has.
+    /// More events than [`EVENTS_MAX`].
     #[error("event log with more than {EVENTS_MAX} events")]
     Events,
-    /// A digest whose hash function the header does not name, or one twice.
-    #[error("event log: hash function {1:#x} in the record at byte {0}")]
+    /// A hash function that the header does not name, has twice or with a wrong length: the byte offset, and its `TPM_ALG_ID`.
+    #[error("event log: unexpected hash function {1:#x} in the record at byte {0}")]
     Algorithm(usize, u16),
 }
 
-/// Which registers an event's number means.
+/// Which registers the numbers of a log mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A confidential computing log: 0 is MRTD, 1 to 4 are RTMR0 to RTMR3.
     Cc,
-    /// A TPM's log: PCRs.
+    /// A log of a TPM: the numbers are PCRs.
     Tpm,
 }
 
-/// A log, parsed. It borrows its bytes.
+/// A parsed log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log<'a> {
-    /// The register that the header names: 1 in a log of edk2 for confidential computing, else 0.
+    /// The register in the header: 1 in edk2's confidential computing log, else 0.
     header_register: u32,
     /// Hash functions of the header, as `TPM_ALG_ID`.
     pub algorithms: Vec<u16>,
-    /// In the order in which they happened.
+    /// The events in the order of the log.
     pub events: Vec<Event<'a>>,
 }
 
 /// One measurement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event<'a> {
-    /// The register's number; what it means, the kind of log says.
+    /// The number of the register; its meaning depends on [`Kind`].
     pub register: u32,
-    /// `EV_*`.
+    /// The event type (`EV_*`).
     pub kind: u32,
     digests: Vec<(u16, &'a [u8])>,
-    /// What the writer says about it. Only for some kinds of event is it what was hashed.
+    /// The data of the event. Only for some event types it is what was hashed.
     pub data: &'a [u8],
 }
 
 impl<'a> Event<'a> {
-    /// Its digest by this hash function, if the log has that.
+    /// Returns the digest in this hash function, if the log contains it.
     #[must_use]
     pub fn digest(&self, hash: Hash) -> Option<&'a [u8]> {
         self.digests.iter().find(|(id, _)| *id == hash.id()).map(|(_, digest)| *digest)
     }
 
-    /// Whether it was extended into its register.
+    /// Whether the event was extended into its register.
     #[must_use]
     pub const fn is_extended(&self) -> bool {
         self.kind != EV_NO_ACTION
@@ -97,13 +97,13 @@ impl<'a> Event<'a> {
 }
 
 impl<'a> Log<'a> {
-    /// Reads a log up to its end mark, its fill of zeros, or the end of the bytes.
+    /// Parses a log up to a record of ones, to trailing zeros, or to the end of the bytes.
     ///
     /// # Errors
-    /// Each [`Error`] says where.
+    /// Most variants of [`Error`] contain the byte offset of the record.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
         let (sizes, mut at) = header(bytes)?;
-        // Firmware fills what it did not write with zeros (td-shim) or ones (edk2); behind a mark of ones is nobody's.
+        // Firmware fills the rest of the area with zeros (td-shim) or ones (edk2); bytes after a word of ones do not belong to the log.
         let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         let mut events = Vec::new();
         while at < written && le_u32(bytes, at) != Some(u32::MAX) {
@@ -116,18 +116,19 @@ impl<'a> Log<'a> {
         Ok(Self { header_register, algorithms: sizes.into_iter().map(|(id, _)| id).collect(), events })
     }
 
-    /// Whether its numbers are a TD's registers rather than PCRs, for readers who were not told: edk2's says so in its header, td-shim's
-    /// has SHA-384 alone; and no register above 4 is any of a TD's.
+    /// Guesses the kind of the log for callers that do not know it. edk2's confidential computing log has register 1 in its header, that
+    /// of td-shim has SHA-384 alone, and a TD has no register above 4.
     #[must_use]
     pub fn kind(&self) -> Kind {
         let fits = self.events.iter().filter(|event| event.is_extended()).all(|event| event.register <= 4);
-        let told = self.header_register == 1 || self.algorithms == [Hash::Sha384.id()];
-        if fits && told { Kind::Cc } else { Kind::Tpm }
+        let is_marked = self.header_register == 1 || self.algorithms == [Hash::Sha384.id()];
+        if fits && is_marked { Kind::Cc } else { Kind::Tpm }
     }
 
-    /// What the log says that `register` holds: it begins with zeros, PCR 0 with the locality that the log tells.
+    /// Replays the log: returns the value that `register` has if the log is true. Registers start with zeros, PCR 0 with the startup
+    /// locality of the log.
     ///
-    /// `None` when an event of the register has no digest by this hash function: then the log cannot tell.
+    /// `None` when an event of the register has no digest in this hash function.
     #[must_use]
     pub fn replay(&self, hash: Hash, register: u32) -> Option<Vec<u8>> {
         let mut value = vec![0; hash.bytes()];
@@ -140,18 +141,19 @@ impl<'a> Log<'a> {
         Some(value)
     }
 
-    /// The locality at which the TPM was started, as an event of PCR 0 tells it: what that register begins with.
+    /// Returns the locality at which the TPM was started, from an event of PCR 0: the initial value of that register.
     #[must_use]
     pub fn startup_locality(&self) -> u8 {
-        let told = self.events.iter().filter(|event| event.register == 0 && event.kind == EV_NO_ACTION);
-        let mut localities = told.filter_map(|event| event.data.strip_prefix(STARTUP_LOCALITY)?.first().copied());
+        let events = self.events.iter().filter(|event| event.register == 0 && event.kind == EV_NO_ACTION);
+        let mut localities = events.filter_map(|event| event.data.strip_prefix(STARTUP_LOCALITY)?.first().copied());
         localities.next_back().unwrap_or(0)
     }
 }
 
-/// The first record is of the old form, with a 20-byte digest. Gives the hash functions with their lengths, and where it ends.
+/// Parses the first record, which has the old form with a 20-byte digest. Returns the hash functions with their digest lengths, and the
+/// end of the record.
 fn header(bytes: &[u8]) -> Result<(Vec<(u16, usize)>, usize), Error> {
-    let short = Error::Short(0);
+    let short = Error::Truncated(0);
     if bytes.starts_with(b"CCEL") {
         return Err(Error::Table);
     }
@@ -170,9 +172,9 @@ fn header(bytes: &[u8]) -> Result<(Vec<(u16, usize)>, usize), Error> {
     let mut sizes: Vec<(u16, usize)> = Vec::with_capacity(count);
     for at in (0..count).map(|number| 28 + 4 * number) {
         let (id, bytes) = le_u16(data, at).zip(le_u16(data, at + 2)).ok_or(short.clone())?;
-        // A hash that is known has the length that is known: replay relies on it.
+        // `replay` relies on the digest lengths of known hash functions.
         let length = usize::from(bytes);
-        let is_wrong = Hash::of_id(id).map_or(length == 0 || length > DIGEST_MAX, |hash| hash.bytes() != length);
+        let is_wrong = Hash::from_id(id).map_or(length == 0 || length > DIGEST_MAX, |hash| hash.bytes() != length);
         if is_wrong || sizes.iter().any(|(known, _)| *known == id) {
             return Err(Error::Algorithm(0, id));
         }
@@ -183,7 +185,7 @@ fn header(bytes: &[u8]) -> Result<(Vec<(u16, usize)>, usize), Error> {
 
 fn event<'a>(bytes: &'a [u8], at: &mut usize, sizes: &[(u16, usize)]) -> Result<Event<'a>, Error> {
     let start = *at;
-    let short = || Error::Short(start);
+    let short = || Error::Truncated(start);
     let mut word = || {
         let word = le_u32(bytes, *at).ok_or_else(short)?;
         *at += 4;

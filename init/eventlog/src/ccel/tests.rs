@@ -1,10 +1,10 @@
-//! Logs as firmware writes them, made here record by record; `init/ctl/tests/logs` has what OVMF really wrote.
+//! Logs in the form of firmware, built record by record. `init/ctl/tests/logs` contains logs that OVMF wrote.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// A header with these hash functions, then the records.
+/// A log: a header with these hash functions, and the records.
 fn log(algorithms: &[(u16, u16)], records: &[Vec<u8>]) -> Vec<u8> {
     let mut data = b"Spec ID Event03\0\0\0\0\0\0\x02\0\x02".to_vec();
     data.extend(u32::try_from(algorithms.len()).unwrap().to_le_bytes());
@@ -37,8 +37,8 @@ fn separator(register: u32) -> Vec<u8> {
 }
 
 #[test]
-fn registers_are_replayed_without_what_is_only_told() {
-    let bytes = log(&[SHA384], &[separator(1), record(1, EV_NO_ACTION, &[(0xc, &[0; 48])], b"told"), separator(2), separator(1)]);
+fn registers_are_replayed_without_no_action_events() {
+    let bytes = log(&[SHA384], &[separator(1), record(1, EV_NO_ACTION, &[(0xc, &[0; 48])], b"note"), separator(2), separator(1)]);
     let parsed = Log::parse(&bytes).unwrap();
     assert_eq!((parsed.kind(), parsed.events.len()), (Kind::Cc, 4));
     let digest = of(&[0; 4]);
@@ -49,7 +49,7 @@ fn registers_are_replayed_without_what_is_only_told() {
 }
 
 #[test]
-fn pcr_0_begins_with_the_locality_that_the_log_tells() {
+fn pcr_0_starts_with_the_startup_locality() {
     let locality = record(0, EV_NO_ACTION, &[(0xb, &[0; 32])], b"StartupLocality\0\x03");
     let event = record(0, 8, &[(0xb, &Hash::Sha256.digest(b"x"))], b"x");
     let mut bytes = log(&[(0xb, 32)], &[locality, event]);
@@ -62,13 +62,13 @@ fn pcr_0_begins_with_the_locality_that_the_log_tells() {
 }
 
 #[test]
-fn log_ends_at_its_mark_its_zeros_or_its_last_byte() {
+fn log_ends_at_ones_at_trailing_zeros_or_at_its_last_byte() {
     let whole = log(&[SHA384], &[separator(1)]);
     for (name, fill) in [
         ("nothing", vec![]),
         ("ones", vec![0xff; 100]),
         ("zeros", vec![0; 3]),
-        ("mark, then noise", [&[0xff; 4][..], b"noise"].concat()),
+        ("ones, then noise", [&[0xff; 4][..], b"noise"].concat()),
     ] {
         let bytes = [whole.clone(), fill].concat();
         assert_eq!(Log::parse(&bytes).unwrap().events.len(), 1, "{name}");
@@ -76,8 +76,8 @@ fn log_ends_at_its_mark_its_zeros_or_its_last_byte() {
 }
 
 #[test]
-fn a_log_of_zeros_and_a_byte_is_read_once_and_refused() {
-    // Each 16 zeros are a record that says nothing: a host could have them looked at for minutes.
+fn log_of_millions_of_empty_records_is_refused() {
+    // 16 zeros are an empty record: without a bound a host could make the guest parse for minutes.
     let mut bytes = log(&[SHA384], &[]);
     bytes.resize(4 << 20, 0);
     bytes.push(1);
@@ -100,7 +100,7 @@ fn kind_is_told_by_header_hashes_and_registers() {
 }
 
 #[test]
-fn hash_functions_that_are_not_known_here_are_stepped_over() {
+fn digests_of_unknown_hash_functions_are_skipped() {
     let bytes = log(&[(0x12, 32), SHA384], &[record(2, 4, &[(0x12, &[7; 32]), (0xc, &of(b""))], b"")]);
     let parsed = Log::parse(&bytes).unwrap();
     assert_eq!(
@@ -110,7 +110,7 @@ fn hash_functions_that_are_not_known_here_are_stepped_over() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused() {
+fn malformed_logs_are_refused() {
     let at = log(&[SHA384], &[]).len();
     let cases: [(&str, Vec<u8>, Error); 10] = [
         ("empty", vec![], Error::Header),
@@ -134,7 +134,7 @@ fn what_does_not_fit_is_refused() {
             log(&[SHA384], &[record(1, 4, &[(0xc, &[0; 48]), (0xc, &[0; 48])], b"")]),
             Error::Algorithms(at, 2),
         ),
-        ("cut short", log(&[SHA384], &[separator(1)[..60].to_vec()]), Error::Short(at)),
+        ("cut short", log(&[SHA384], &[separator(1)[..60].to_vec()]), Error::Truncated(at)),
     ];
     for (name, bytes, want) in cases {
         assert_eq!(Log::parse(&bytes), Err(want), "{name}");
@@ -142,7 +142,7 @@ fn what_does_not_fit_is_refused() {
 }
 
 #[test]
-fn command_line_is_found_in_each_form_and_in_its_register_alone() {
+fn command_line_is_found_in_each_encoding_and_in_its_registers_only() {
     let line = "BOOT_IMAGE=/vmlinuz roothash=ab quiet";
     let wide = |nuls: usize| line.encode_utf16().chain(vec![0; nuls]).flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
     let cases: [(&str, u32, Vec<u8>, Option<&str>); 8] = [
@@ -156,20 +156,20 @@ fn command_line_is_found_in_each_form_and_in_its_register_alone() {
         ("three NULs", 3, wide(3), None),
     ];
     for (name, register, hashed, want) in cases {
-        let bytes = log(&[SHA384], &[record(register, 13, &[(0xc, &of(&hashed))], b"it says what it likes")]);
+        let bytes = log(&[SHA384], &[record(register, 13, &[(0xc, &of(&hashed))], b"any text")]);
         assert_eq!(
-            Log::parse(&bytes).unwrap().measures_command_line(Kind::Cc, Hash::Sha384, line).first().map(|found| found.by),
+            Log::parse(&bytes).unwrap().command_line_events(Kind::Cc, Hash::Sha384, line).first().map(|found| found.by),
             want,
             "{name}"
         );
     }
-    // The words alone are nothing.
+    // The text without its digest proves nothing.
     let bytes = log(&[SHA384], &[record(3, 13, &[(0xc, &of(b"others"))], line.as_bytes())]);
-    assert_eq!(Log::parse(&bytes).unwrap().measures_command_line(Kind::Cc, Hash::Sha384, line), []);
-    // In a TPM's log it is PCR 8 to 15.
+    assert_eq!(Log::parse(&bytes).unwrap().command_line_events(Kind::Cc, Hash::Sha384, line), []);
+    // In a TPM's log: PCR 8 to 15.
     for (register, want) in [(7, None), (8, Some("GRUB")), (12, Some("GRUB")), (16, None)] {
         let bytes = log(&[SHA384], &[record(register, 13, &[(0xc, &of(&line.as_bytes()[11..]))], b"")]);
-        let found = Log::parse(&bytes).unwrap().measures_command_line(Kind::Tpm, Hash::Sha384, line);
+        let found = Log::parse(&bytes).unwrap().command_line_events(Kind::Tpm, Hash::Sha384, line);
         assert_eq!(found.first().map(|found| (found.register, found.by)), want.map(|by| (register, by)), "PCR {register}");
     }
 }
@@ -185,7 +185,7 @@ fn variable(name: &str, value: u8) -> Vec<u8> {
 }
 
 #[test]
-fn events_are_described_by_what_can_be_printed() {
+fn events_are_described_by_printable_text() {
     let node = |kind: [u8; 2], data: &[u8]| [&kind[..], &u16::try_from(4 + data.len()).unwrap().to_le_bytes(), data].concat();
     let path =
         [node([4, 1], &[9; 38]), node([4, 4], &utf16("\\EFI\\BOOT\0")), node([4, 4], &utf16("A.EFI\0")), node([0x7f, 0xff], &[])]
@@ -216,7 +216,7 @@ fn events_are_described_by_what_can_be_printed() {
 }
 
 #[test]
-fn a_text_is_measured_where_the_digest_is_of_it() {
+fn text_is_measured_when_the_digest_covers_it() {
     type Hashed<'a> = (&'a str, u32, Vec<u8>, Vec<u8>);
     let measured: [Hashed<'_>; 5] = [
         ("a separator", 4, vec![0; 4], vec![0; 4]),
@@ -225,18 +225,18 @@ fn a_text_is_measured_where_the_digest_is_of_it() {
         ("a command of GRUB", 0xd, b"grub_cmd: set a=0\0".to_vec(), b"set a=0".to_vec()),
         ("a section by its name", 0xd, utf16(".linux\0"), b".linux\0".to_vec()),
     ];
-    let told: [Hashed<'_>; 5] = [
+    let not_measured: [Hashed<'_>; 5] = [
         ("the value of a variable alone", 0x8000_0002, variable("Boot0000", 9), vec![9]),
         ("another command", 0xd, b"grub_cmd: set a=9\0".to_vec(), b"set a=0".to_vec()),
-        ("a word that GRUB does not write", 0xd, b"evil: set a=0\0".to_vec(), b"set a=0".to_vec()),
+        ("a prefix that GRUB does not write", 0xd, b"evil: set a=0\0".to_vec(), b"set a=0".to_vec()),
         ("a section by its content", 0xd, utf16(".linux\0"), b"MZ".to_vec()),
         ("load options", 6, b"\xed\x22\x3b\x8f\x04\0\0\0LOAD".to_vec(), b"a b".to_vec()),
     ];
-    for ((name, kind, data, hashed), want) in measured.iter().zip([true; 5]).chain(told.iter().zip([false; 5])) {
+    for ((name, kind, data, hashed), want) in measured.iter().zip([true; 5]).chain(not_measured.iter().zip([false; 5])) {
         let bytes = log(&[SHA384], &[record(1, *kind, &[(0xc, &of(hashed))], data)]);
         assert_eq!(describe::is_measured(&Log::parse(&bytes).unwrap().events[0]), want, "{name}");
     }
-    // One digest of the text and one of another; and SHA-1 alone, which can be made to fit.
+    // SHA-1 alone is not enough: collisions can be computed.
     let (sha1, sha256) = (Hash::Sha1.digest(b"text"), Hash::Sha256.digest(b"text"));
     for (name, digests, want) in [
         ("two digests", vec![(4, &sha1[..]), (0xb, &sha256)], true),

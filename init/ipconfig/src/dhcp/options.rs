@@ -1,11 +1,12 @@
-//! DHCP messages as bytes: the fixed part, and options with their fields.
+//! Encoding and decoding of DHCP messages: the fixed part, and the options.
 //!
-//! Not dhcproto: version 0.15 panics on an answer whose hardware address is said to be longer than 16 bytes, and what is needed of
-//! it is little. Source: RFC 2131 section 2 (layout), RFC 2132 (options), RFC 3396 (options in several pieces).
+//! The crate dhcproto is not used: version 0.15 panics on an answer whose field `hlen` is larger than 16, and little of it is needed.
+//!
+//! Source: RFC 2131 section 2 (layout), RFC 2132 (options), RFC 3396 (options in several pieces).
 
 use std::net::Ipv4Addr;
 
-/// Bytes of the fixed part.
+/// Length of the fixed part in bytes.
 const FIXED_BYTES: usize = 236;
 const MAGIC: [u8; 4] = [99, 130, 83, 99];
 const REQUEST: u8 = 1;
@@ -16,7 +17,7 @@ const PAD: u8 = 0;
 const END: u8 = 255;
 const OVERLOAD: u8 = 52;
 
-/// The options that are written or read here.
+/// Option codes.
 pub(super) const SUBNET_MASK: u8 = 1;
 pub(super) const ROUTER: u8 = 3;
 pub(super) const NAME_SERVER: u8 = 6;
@@ -29,14 +30,14 @@ pub(super) const PARAMETERS: u8 = 55;
 pub(super) const LARGEST_MESSAGE: u8 = 57;
 pub(super) const CLASSLESS_ROUTES: u8 = 121;
 
-/// Writes a client's message: it has no address yet, and wants answers by broadcast, since some stacks drop unicast to an address
-/// that they do not have. `secs`: since when it asks.
+/// Encodes a client's message. Its broadcast flag is set, since a kernel may drop unicast to an address that it does not have yet.
+/// `secs`: seconds since the client started.
 pub(super) fn write(mac: [u8; 6], xid: u32, secs: u16, options: &[(u8, &[u8])]) -> Vec<u8> {
     let mut message = vec![REQUEST, ETHERNET, 6, 0];
     message.extend(xid.to_be_bytes());
     message.extend(secs.to_be_bytes());
     message.extend([BROADCAST, 0]);
-    message.extend([0; 16]); // four addresses
+    message.extend([0; 16]); // ciaddr, yiaddr, siaddr, giaddr
     message.extend(mac);
     message.resize(FIXED_BYTES, 0);
     message.extend(MAGIC);
@@ -48,17 +49,17 @@ pub(super) fn write(mac: [u8; 6], xid: u32, secs: u16, options: &[(u8, &[u8])]) 
     message
 }
 
-/// A server's message.
+/// A server's message (BOOTREPLY).
 #[derive(Debug)]
 pub(super) struct Reply {
-    /// The address that it is about.
+    /// `yiaddr`: the address for the client.
     pub(super) address: Ipv4Addr,
-    /// Options in the order of their first piece; pieces are joined. Bounded by the datagram that they came in.
+    /// Options in the order of their first piece, with pieces joined. Their size is bounded by the datagram.
     options: Vec<(u8, Vec<u8>)>,
 }
 
 impl Reply {
-    /// Reads one for the client with `mac` and `xid`; one with an option that is cut short is none.
+    /// Decodes a message for the client with `mac` and `xid`; `None` for other messages, and when an option is truncated.
     pub(super) fn read(mac: [u8; 6], xid: u32, message: &[u8]) -> Option<Self> {
         let (fixed, rest) = message.split_first_chunk::<FIXED_BYTES>()?;
         let [op, hardware, length, _, x1, x2, x3, x4, ..] = *fixed;
@@ -69,7 +70,7 @@ impl Reply {
         }
         let mut reply = Self { address: chunk(16)?.into(), options: Vec::new() };
         reply.take(rest.strip_prefix(&MAGIC)?)?;
-        // Where the options did not fit, they go on in fields that were for booting over the network.
+        // Option overload: options continue in the fields `file` (1) and `sname` (2).
         let overload = reply.get(OVERLOAD).and_then(|value| value.first().copied()).unwrap_or(0);
         if overload & 1 != 0 {
             reply.take(fixed.get(108..FIXED_BYTES)?)?;
@@ -99,22 +100,22 @@ impl Reply {
         Some(())
     }
 
-    /// The value of an option.
+    /// Returns the value of an option.
     pub(super) fn get(&self, code: u8) -> Option<&[u8]> {
         self.options.iter().find(|(known, _)| *known == code).map(|(_, value)| value.as_slice())
     }
 
-    /// A value of a fixed size.
+    /// Returns the value of an option with a fixed size.
     pub(super) fn fixed<const N: usize>(&self, code: u8) -> Option<[u8; N]> {
         self.get(code)?.try_into().ok()
     }
 
-    /// The addresses of an option; what is left over at its end is not looked at.
+    /// Returns the addresses of an option; an incomplete one at its end is ignored.
     pub(super) fn addresses(&self, code: u8) -> impl Iterator<Item = Ipv4Addr> {
         self.get(code).unwrap_or_default().as_chunks::<4>().0.iter().copied().map(Ipv4Addr::from)
     }
 
-    /// Classless routes: destination, length of its prefix, router. Ends at the first that is malformed (RFC 3442).
+    /// Returns classless routes: destination, prefix length, router. Ends at the first malformed one (RFC 3442).
     pub(super) fn classless_routes(&self) -> Option<Vec<(Ipv4Addr, u8, Ipv4Addr)>> {
         let mut bytes = self.get(CLASSLESS_ROUTES)?;
         let mut routes = Vec::new();
@@ -136,7 +137,7 @@ impl Reply {
 pub(crate) mod tests {
     use super::*;
 
-    /// A server's message: options as given, for the client with `mac` and `xid`.
+    /// A server's message with these options, for the client with `mac` and `xid`.
     pub(crate) fn reply(mac: [u8; 6], xid: u32, address: [u8; 4], options: &[(u8, &[u8])]) -> Vec<u8> {
         let mut message = write(mac, xid, 0, options);
         message[0] = REPLY;
@@ -157,17 +158,17 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn messages_for_others_or_cut_short_are_none() {
+    fn messages_for_other_clients_and_truncated_ones_are_ignored() {
         type Change = fn(&mut Vec<u8>);
         let cases: [(&str, Change); 8] = [
             ("a request", |m| m[0] = REQUEST),
             ("hardware", |m| m[1] = 6),
-            ("hardware address of 255 bytes, on which dhcproto panics", |m| m[2] = 255),
+            ("hlen of 255, on which dhcproto panics", |m| m[2] = 255),
             ("another transaction", |m| m[7] ^= 1),
             ("another client", |m| m[33] ^= 1),
             ("magic", |m| m[236] ^= 1),
-            ("cut in the fixed part", |m| m.truncate(200)),
-            ("cut in an option", |m| m.truncate(m.len() - 3)),
+            ("truncated in the fixed part", |m| m.truncate(200)),
+            ("truncated in an option", |m| m.truncate(m.len() - 3)),
         ];
         let mac = [2; 6];
         let whole = reply(mac, 7, [10, 0, 0, 5], &[(ROUTER, &[10, 0, 0, 1])]);
@@ -179,7 +180,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// The examples of RFC 3442: widths of 0, 8, 16, 24, 25 and 32 bits, and what is malformed.
+    /// The examples of RFC 3442: prefix lengths of 0, 8, 16, 24, 25 and 32 bits, and malformed ones.
     #[test]
     fn classless_routes_are_read_as_the_rfc_writes_them() {
         type Case<'a> = (&'a [u8], &'a [(&'a str, u8)]);

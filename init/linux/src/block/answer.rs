@@ -1,4 +1,4 @@
-//! Requests to devices that may have no answer: given up, remembered, and not made again before the first one is answered.
+//! A timeout for requests to block devices. A device that let one request time out gets no other until it has answered that one.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
@@ -9,18 +9,18 @@ use rustix::io::Errno;
 use crate::Error;
 use crate::threads::{self, lock};
 
-/// Devices with a request that was given up, and that lives for as long as its thread waits for the answer.
+/// Devices with a request that timed out. The weak pointer is alive while the thread of the request waits for the answer.
 static UNANSWERED: Mutex<Vec<(String, Weak<()>)>> = Mutex::new(Vec::new());
 
-/// The device that a request goes to: the kernel asks a disk for what stands below its folder in sysfs, too.
+/// The device that a request for `path` goes to. Some files below a disk's directory in sysfs are requests to the disk as well.
 fn device_of(path: &Path) -> String {
     let below = path.strip_prefix("/sys/block").ok().and_then(|below| below.components().next());
     let name = below.map(std::path::Component::as_os_str).or(path.file_name());
     name.unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
-/// Does `work` on the device in a thread of its own: no request can be given up by the thread that made it, and a host may never answer
-/// one. The thread of such a request stays, with its buffer: see [`unanswered`].
+/// Does `work` on the device in a thread of its own. The host may never answer a request, and a thread cannot leave the system call
+/// that waits for the answer. The thread of a request that timed out keeps its buffer: see [`unanswered`].
 pub(super) fn in_time<T: Send + 'static>(
     call: &'static str,
     path: &Path,
@@ -47,8 +47,8 @@ pub(super) fn in_time<T: Send + 'static>(
     outcome.map_err(|e| Error::io(call, path.display(), &e))
 }
 
-/// The devices (or whether `of` is one of them) that have not answered a request yet that was given up, separated by commas. A thread waits for
-/// the answer, and an exec of this process for the thread.
+/// Lists the devices (only `of`, if given) that have not answered a request that timed out, separated by commas. A thread waits for
+/// each answer, and an exec of this process would wait for the thread.
 #[must_use]
 pub fn unanswered(of: Option<&Path>) -> String {
     let mut names = String::new();

@@ -1,4 +1,4 @@
-//! Disks and their partitions as sysfs describes them. Names, sizes and serial numbers are the host's: nothing here is verified.
+//! Disks and their partitions in sysfs. The host chooses names, sizes and serial numbers: nothing here is verified.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,21 +7,21 @@ use super::answer::in_time;
 use crate::Error;
 use crate::threads::ANSWER;
 
-/// Bytes of a serial number that a virtio-blk disk can tell. Source: virtio 1.2, section 5.2.6, `VIRTIO_BLK_T_GET_ID`.
+/// The longest serial number of a virtio-blk disk, in bytes. Source: virtio 1.2, section 5.2.6, `VIRTIO_BLK_T_GET_ID`.
 const VIRTIO_SERIAL_LEN: usize = 20;
 
 /// A whole disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk {
-    /// Name under `/dev` and `/sys/block`, as `vda`.
+    /// Name under `/dev` and `/sys/block`, for example `vda`.
     pub name: String,
     /// Size in bytes.
     pub bytes: u64,
     /// Logical block size in bytes: the unit of the partition table.
     pub block: u32,
-    /// Serial number as virtio, NVMe or SCSI tell it.
+    /// Serial number as virtio, NVMe or SCSI report it.
     pub serial: Option<String>,
-    /// Whether the driver is virtio_blk, which cuts serial numbers.
+    /// Whether the driver is virtio_blk, which truncates serial numbers.
     virtio_blk: bool,
     sysfs: PathBuf,
     dev: PathBuf,
@@ -40,7 +40,7 @@ pub struct KernelPartition {
     pub number: String,
 }
 
-/// All disks of the machine; loop, RAM and mapped devices are not disks.
+/// Lists all disks of the machine, sorted by name; loop, RAM and mapped devices are not disks.
 ///
 /// # Errors
 /// As reading `/sys/block`.
@@ -48,10 +48,10 @@ pub fn disks() -> Result<Vec<Disk>, Error> {
     disks_in(Path::new("/sys/block"), Path::new("/dev"))
 }
 
-/// The same with `/sys/block` and `/dev` elsewhere.
+/// Lists disks with other paths for `/sys/block` (`root`) and `/dev`.
 ///
 /// # Errors
-/// As reading the folder; a disk that vanishes while it is read is left out.
+/// As reading the directory; a disk that vanishes during the listing is left out.
 pub fn disks_in(root: &Path, dev: &Path) -> Result<Vec<Disk>, Error> {
     let mut found = Vec::new();
     for entry in fs::read_dir(root).map_err(|e| Error::io("readdir", root.display(), &e))? {
@@ -61,7 +61,7 @@ pub fn disks_in(root: &Path, dev: &Path) -> Result<Vec<Disk>, Error> {
             continue;
         }
         let sysfs = root.join(&name);
-        // A path of a multipath NVMe disk: the disk itself is listed as well.
+        // One path of a multipath NVMe disk: sysfs lists the disk as well.
         if number(&sysfs.join("hidden")) == Some(1) {
             continue;
         }
@@ -69,7 +69,7 @@ pub fn disks_in(root: &Path, dev: &Path) -> Result<Vec<Disk>, Error> {
             continue;
         };
         let Ok(block) = u32::try_from(block) else { continue };
-        // In its place: what std sorts with is 4 KB of the binary for each type that is sorted.
+        // Inserted in order, since std's sort adds 4 KB to the binary for each sorted type.
         let place = found.partition_point(|before: &Disk| before.name < name);
         found.insert(
             place,
@@ -87,9 +87,9 @@ pub fn disks_in(root: &Path, dev: &Path) -> Result<Vec<Disk>, Error> {
     Ok(found)
 }
 
-/// The names of the disks that have not answered a request yet, separated by commas. Nothing here asks a disk.
+/// Lists the disks with requests in flight, separated by commas. It sends no request to a disk.
 ///
-/// Source: Documentation/ABI/stable/sysfs-block: `inflight` has reads and writes.
+/// Source: Documentation/ABI/stable/sysfs-block: `inflight` contains the numbers of reads and writes.
 #[must_use]
 pub fn busy() -> String {
     busy_in(Path::new("/sys/block"))
@@ -108,13 +108,13 @@ fn busy_in(root: &Path) -> String {
 }
 
 impl Disk {
-    /// The device node.
+    /// Returns the path of the device node.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         self.dev.join(&self.name)
     }
 
-    /// Whether `wanted` is its serial number. virtio-blk carries 20 bytes: on such a disk a longer one matches by its first 20.
+    /// Whether the disk has the serial number `wanted`. On virtio-blk, which transports 20 bytes, a longer one matches by its first 20.
     #[must_use]
     pub fn has_serial(&self, wanted: &str) -> bool {
         let Some(serial) = &self.serial else { return false };
@@ -122,7 +122,7 @@ impl Disk {
         serial == wanted || cut == Some(serial.as_bytes())
     }
 
-    /// `major:minor` of the whole disk.
+    /// Returns `major:minor` of the whole disk.
     ///
     /// # Errors
     /// As reading sysfs.
@@ -130,7 +130,7 @@ impl Disk {
         text(&self.sysfs.join("dev"))
     }
 
-    /// The partitions that the kernel made of it.
+    /// Lists the partitions that the kernel found.
     ///
     /// # Errors
     /// As reading sysfs.
@@ -163,16 +163,16 @@ fn number(path: &Path) -> Option<u64> {
     text(path).ok()?.parse().ok()
 }
 
-/// Asks for the driver and not for the name: a SCSI or NVMe disk tells all of its serial number, whatever it is called.
+/// Checks the driver instead of the name: SCSI and NVMe disks report whole serial numbers, and names do not prove the bus.
 fn is_virtio_blk(sysfs: &Path) -> bool {
     fs::read_link(sysfs.join("device/driver")).is_ok_and(|driver| driver.file_name().is_some_and(|name| name == "virtio_blk"))
 }
 
-/// virtio and some others: `serial`; NVMe: `device/serial`; SCSI: page 0x80 of the vital product data after its 4-byte header.
-/// What is not UTF-8 becomes U+FFFD, which no serial number of a policy contains.
+/// Reads `serial` (virtio and some others), `device/serial` (NVMe), or page 0x80 of the vital product data after its 4-byte header
+/// (SCSI). Bytes that are not UTF-8 become U+FFFD, which no serial number of a policy contains.
 fn serial(sysfs: &Path) -> Option<String> {
     let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    // virtio_blk asks the disk each time that this is read, and waits for its answer.
+    // Each read makes virtio_blk send a request to the disk and wait for the answer.
     let virtio = || {
         let path = sysfs.join("serial");
         let wanted = path.clone();
@@ -284,7 +284,7 @@ mod tests {
                 ("vda/device/vendor", b"0x1af4"),
             ]);
             if let Some(driver) = driver {
-                // As the kernel has it; nothing needs to be at the other end.
+                // As in sysfs; the target of the symlink need not exist.
                 let target = format!("../../../../bus/virtio/drivers/{driver}");
                 std::os::unix::fs::symlink(target, root.path().join("vda/device/driver")).unwrap();
             }

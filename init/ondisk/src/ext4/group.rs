@@ -1,4 +1,4 @@
-//! Group descriptors: where the bitmaps and the inode table of a group are, and what of them is initialised.
+//! Block group descriptors: the offsets of bitmaps and inode table, and which of them are initialised.
 
 use super::superblock::Superblock;
 use super::{BLOCK_BYTES, Blocks, Error, joined};
@@ -41,37 +41,37 @@ impl Group {
         }
     }
 
-    /// Where the block bitmap is; `None` when it is not initialised, so that every block but metadata is free.
+    /// Returns the block of the block bitmap; `None` when the bitmap is not initialised, so that every block except metadata is free.
     #[must_use]
     pub const fn block_bitmap(&self) -> Option<u64> {
         if self.flags & BLOCKS_UNINITIALISED == 0 { Some(self.block_bitmap) } else { None }
     }
 
-    /// Where the inode bitmap is; `None` when it is not initialised, so that every inode is free.
+    /// Returns the block of the inode bitmap; `None` when the bitmap is not initialised, so that every inode is free.
     #[must_use]
     pub const fn inode_bitmap(&self) -> Option<u64> {
         if self.flags & INODES_UNINITIALISED == 0 { Some(self.inode_bitmap) } else { None }
     }
 
-    /// Whether every block of the inode table was written once. Without descriptor checksums the flag means nothing, and mkfs
-    /// writes every table.
+    /// Whether every block of the inode table was written. Without descriptor checksums, the flag has no meaning and mkfs writes every
+    /// table.
     #[must_use]
     pub const fn is_table_written(&self, superblock: &Superblock) -> bool {
         !superblock.has_descriptor_checksums() || self.flags & TABLE_ZEROED != 0
     }
 
-    /// The blocks of the inode table in which no inode is in use, by the inode `bitmap` (none: not initialised): their content has
-    /// no meaning. Only of a file system whose journal is empty, else the bitmap may be old.
+    /// Returns the blocks of the inode table without an inode in use, by the inode `bitmap` (`None`: not initialised): their content has
+    /// no meaning. The journal must be empty; otherwise the bitmap may be out of date.
     #[must_use]
     pub fn free_table_blocks(&self, superblock: &Superblock, bitmap: Option<&[u8]>) -> Vec<Blocks> {
         let per_block = BLOCK_BYTES / superblock.inode_bytes;
         let used = |block: u64| {
             let Some(bitmap) = bitmap else { return false };
-            // Behind these no inode was ever in use, whatever the bitmap says; the last bits of it may be padding.
+            // No later inode was ever in use, whatever the bitmap contains; its last bits may be padding.
             let end = (superblock.inodes_per_group - self.unused_inodes).min((block + 1) * per_block);
             (block * per_block..end).any(|inode| {
                 let byte = usize::try_from(inode / 8).ok().and_then(|at| bitmap.get(at)).copied();
-                // A bit that is not there counts as set: nothing is overwritten on a guess.
+                // A missing bit counts as set, so that no block in use is overwritten.
                 byte.is_none_or(|byte| byte >> (inode % 8) & 1 == 1)
             })
         };

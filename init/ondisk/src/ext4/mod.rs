@@ -1,8 +1,8 @@
-//! The layout of ext4: where its metadata is, which blocks are in use, which parts of the inode tables hold no inode.
+//! The layout of ext4: the blocks of its metadata, the blocks in use, and the parts of the inode tables without inodes.
 //!
-//! A sector under dm-integrity that was never written cannot be read: its tag does not verify. ext4 reads inode tables, bitmaps
-//! and a journal that mkfs left unwritten, so the caller that makes or opens the file system must know where these are. What is read here
-//! was authenticated, but the system that wrote it may have been broken into: each number is bounded before it is used.
+//! A sector under dm-integrity that was never written cannot be read: its tag does not verify. ext4 reads inode tables, bitmaps and a
+//! journal that mkfs did not write, so the caller that makes or opens the file system needs their location. The bytes are authenticated,
+//! but an attacker inside of the guest may have written them: each number is bounded before it is used.
 //!
 //! Source: Documentation/filesystems/ext4 of Linux 6.12 (super, group_descr, blockgroup); e2fsprogs 1.47, `lib/ext2fs/ext2_fs.h`.
 
@@ -16,17 +16,17 @@ pub use superblock::{SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET, Superblock};
 
 use std::ops::Range;
 
-/// Blocks of the file system: the first and the one after the last.
+/// A range of blocks of the file system.
 pub type Blocks = Range<u64>;
 
-/// The only block size that is handled, in bytes: the sector size of the encrypted disk, and the page size.
+/// The only supported block size, in bytes: the sector size of the encrypted disk, and the page size.
 pub const BLOCK_BYTES: u64 = 4096;
 
 /// Why a superblock or a group descriptor is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Fewer bytes than the structure has.
-    #[error("the superblock or a descriptor is cut short")]
+    /// The bytes end inside of the structure.
+    #[error("the superblock or a descriptor is truncated")]
     Truncated,
     /// No magic: another file system, or none.
     #[error("no ext4 superblock")]
@@ -34,18 +34,18 @@ pub enum Error {
     /// A block size other than 4,096 bytes.
     #[error("the block size is not {BLOCK_BYTES} bytes")]
     BlockSize,
-    /// A feature that changes the layout in a way that is not handled.
+    /// A feature that changes the layout and is not supported.
     #[error("feature {0} is not supported")]
     Feature(&'static str),
-    /// A number that no file system of this size can have.
+    /// A number that is impossible for a file system of this size.
     #[error("{0} is out of bounds")]
     Bounds(&'static str),
     /// A group descriptor that points outside of the file system.
-    #[error("group {0} keeps its metadata outside of the file system")]
+    #[error("the metadata of group {0} is outside of the file system")]
     Group(u64),
 }
 
-/// Sorts `ranges` and joins those that touch or overlap.
+/// Sorts `ranges` and merges those that are adjacent or overlap.
 #[must_use]
 pub fn joined(mut ranges: Vec<Blocks>) -> Vec<Blocks> {
     ranges.retain(|range| !range.is_empty());
@@ -60,7 +60,7 @@ pub fn joined(mut ranges: Vec<Blocks>) -> Vec<Blocks> {
     out
 }
 
-/// The stretches of set bits among the first `count` bits of `bitmap` (bit 0 is the lowest of byte 0), counted from `base`.
+/// Returns the ranges of set bits among the first `count` bits of `bitmap` (bit 0 is the lowest of byte 0), plus `base`.
 pub(crate) fn set_bits(bitmap: &[u8], count: u64, base: u64) -> Vec<Blocks> {
     let is_set = |number: u64| {
         let byte = usize::try_from(number / 8).ok().and_then(|at| bitmap.get(at)).copied().unwrap_or(0);

@@ -1,10 +1,10 @@
-//! The superblock, and what follows from its numbers alone.
+//! The superblock, and the layout that its numbers determine.
 
 use super::group::Group;
 use super::{BLOCK_BYTES, Blocks, Error, set_bits};
 use encoding::fields::{le_u16, le_u32};
 
-/// Where the primary superblock is, in bytes.
+/// The offset of the primary superblock, in bytes.
 pub const SUPERBLOCK_OFFSET: u64 = 1024;
 
 /// The size of a superblock, in bytes.
@@ -13,7 +13,7 @@ pub const SUPERBLOCK_BYTES: usize = 1024;
 /// `EXT4_SUPER_MAGIC`.
 const MAGIC: u16 = 0xef53;
 
-/// Groups of 128 MiB: 128 TiB. The descriptors of more would take too much memory in an initrd.
+/// The most groups: 128 TiB in groups of 128 MiB. The descriptors of more would need too much memory in an initrd.
 const MOST_GROUPS: u64 = 1 << 20;
 
 /// The largest number of blocks, clusters or inodes that one bitmap block describes.
@@ -43,7 +43,7 @@ pub struct Superblock {
     pub(super) descriptor_bytes: u64,
     reserved_descriptor_blocks: u64,
     first_meta_group: u64,
-    /// How many groups keep their bitmaps together: 1 without flex_bg.
+    /// How many groups have their bitmaps side by side: 1 without flex_bg.
     flex_groups: u64,
     incompat: u32,
     read_only_compat: u32,
@@ -51,7 +51,7 @@ pub struct Superblock {
 }
 
 impl Superblock {
-    /// Reads the [`SUPERBLOCK_BYTES`] at [`SUPERBLOCK_OFFSET`] of a device of `device_bytes`.
+    /// Parses the [`SUPERBLOCK_BYTES`] at [`SUPERBLOCK_OFFSET`] of a device of `device_bytes`.
     ///
     /// # Errors
     /// Anything but ext4 with blocks of 4,096 bytes that fits the device; bigalloc, sparse_super2 and an external journal.
@@ -79,7 +79,7 @@ impl Superblock {
             blocks: u64::from(word(0x4)?) | high << 32,
             blocks_per_group: word(0x20)?.into(),
             inodes_per_group: word(0x28)?.into(),
-            // Revision 0 has inodes of 128 bytes and no field for it.
+            // Revision 0 has inodes of 128 bytes, and no field for their size.
             inode_bytes: if word(0x4c)? == 0 { 128 } else { half(0x58)?.into() },
             descriptor_bytes: if incompat & WIDE == 0 { 32 } else { half(0xfe)?.into() },
             reserved_descriptor_blocks: half(0xce)?.into(),
@@ -115,37 +115,37 @@ impl Superblock {
         }
     }
 
-    /// How many blocks of 4,096 bytes the file system has.
+    /// Returns the number of blocks of 4,096 bytes.
     #[must_use]
     pub const fn blocks(&self) -> u64 {
         self.blocks
     }
 
-    /// How many block groups it has.
+    /// Returns the number of block groups.
     #[must_use]
     pub const fn groups(&self) -> u64 {
         self.blocks.div_ceil(self.blocks_per_group)
     }
 
-    /// Whether the journal holds transactions that are not in place yet: bitmaps and descriptors on the disk may be old.
+    /// Whether the journal contains transactions to replay: bitmaps and descriptors on the disk may be out of date.
     #[must_use]
     pub const fn needs_recovery(&self) -> bool {
         self.incompat & RECOVER != 0
     }
 
-    /// Whether the kernel noted that it met an error (`EXT4_ERROR_FS`).
+    /// Whether the kernel has recorded an error (`EXT4_ERROR_FS`).
     #[must_use]
     pub const fn has_errors(&self) -> bool {
         self.state & 2 != 0
     }
 
-    /// Whether descriptors have checksums; only then do their flags mean anything, and only then is a table lazily initialised.
+    /// Whether descriptors have checksums. Only then their flags are valid and tables are initialised lazily.
     #[must_use]
     pub const fn has_descriptor_checksums(&self) -> bool {
         self.read_only_compat & (GROUP_CHECKSUM | METADATA_CHECKSUM) != 0
     }
 
-    /// The blocks that hold the group descriptors, in order.
+    /// Returns the blocks of the group descriptors, in order.
     #[must_use]
     pub fn descriptor_blocks(&self) -> Vec<u64> {
         (0..self.groups().div_ceil(self.descriptors_per_block())).map(|number| self.descriptor_block(number)).collect()
@@ -155,7 +155,7 @@ impl Superblock {
         BLOCK_BYTES / self.descriptor_bytes
     }
 
-    /// The block with the descriptors of meta group `number`.
+    /// Returns the block with the descriptors of meta group `number`.
     fn descriptor_block(&self, number: u64) -> u64 {
         if number < self.first_meta_group {
             return number.saturating_add(1);
@@ -164,10 +164,10 @@ impl Superblock {
         self.first_block(group).saturating_add(u64::from(self.has_superblock(group)))
     }
 
-    /// Reads the descriptors, which stand one after the other in `descriptors`: the content of [`Superblock::descriptor_blocks`].
+    /// Parses the descriptors in `descriptors`, the content of [`Superblock::descriptor_blocks`].
     ///
     /// # Errors
-    /// [`Error::Group`] where one points outside of the file system.
+    /// [`Error::Group`] when one points outside of the file system.
     pub fn read_groups(&self, descriptors: &[u8]) -> Result<Vec<Group>, Error> {
         let size = usize::try_from(self.descriptor_bytes).map_err(|_| Error::Truncated)?;
         let count = usize::try_from(self.groups()).map_err(|_| Error::Truncated)?;
@@ -179,17 +179,17 @@ impl Superblock {
         if groups.len() == count { groups.into_iter().collect() } else { Err(Error::Truncated) }
     }
 
-    /// The first block of a group.
+    /// Returns the first block of a group.
     pub(super) const fn first_block(&self, group: u64) -> u64 {
         group.saturating_mul(self.blocks_per_group)
     }
 
-    /// How many blocks a group has: the last one may have fewer.
+    /// Returns the number of blocks of a group: the last group may be shorter.
     pub(super) fn blocks_in(&self, group: u64) -> u64 {
         self.blocks.saturating_sub(self.first_block(group)).min(self.blocks_per_group)
     }
 
-    /// The blocks of one inode table.
+    /// Returns the number of blocks of one inode table.
     pub(super) const fn table_blocks(&self) -> u64 {
         (self.inodes_per_group * self.inode_bytes).div_ceil(BLOCK_BYTES)
     }
@@ -206,8 +206,8 @@ impl Superblock {
         self.read_only_compat & SPARSE_SUPER == 0 || group <= 1 || [3, 5, 7].into_iter().any(is_power_of)
     }
 
-    /// Every block in which the file system keeps metadata of its own, whether it was written or not: superblocks, descriptors
-    /// with those that are reserved, bitmaps and inode tables. Not the journal, which is a file: see [`Superblock::used_blocks`].
+    /// Returns every block of metadata, written or not: superblocks, descriptors with reserved ones, bitmaps and inode tables. The
+    /// journal is a file and not among them: see [`Superblock::used_blocks`].
     #[must_use]
     pub fn metadata(&self, groups: &[Group]) -> Vec<Blocks> {
         let plain = self.groups().div_ceil(self.descriptors_per_block()).min(self.first_meta_group);
@@ -228,11 +228,11 @@ impl Superblock {
         super::joined(out)
     }
 
-    /// What the kernel reads of the groups that the file system gets when it grows to `blocks`, besides what it has written by then:
-    /// the bitmaps, for their checksums, though nothing is in them.
+    /// Returns the blocks that the kernel reads without having written them when the file system grows to `blocks`: the bitmaps of the
+    /// new groups, for their checksums.
     ///
-    /// It puts the bitmaps of up to as many groups as share them behind the superblock and the descriptors of one, which one depends
-    /// on how far it grows at once. Source: `ext4_alloc_group_tables`, `ext4_set_bitmap_checksums` of Linux 6.12.
+    /// The kernel puts the bitmaps of all groups of a flex group behind the superblock and the descriptors of one of them; which one
+    /// depends on the size of the growth. Source: `ext4_alloc_group_tables`, `ext4_set_bitmap_checksums` of Linux 6.12.
     #[must_use]
     pub fn new_group_heads(&self, blocks: u64) -> Vec<Blocks> {
         let groups = blocks.div_ceil(self.blocks_per_group).min(MOST_GROUPS);
@@ -246,7 +246,7 @@ impl Superblock {
         super::joined((self.groups()..groups).map(head).collect())
     }
 
-    /// The descriptor blocks of meta groups: in the first, the second and the last group of each.
+    /// Returns the descriptor blocks of meta groups: in the first, the second and the last group of each.
     fn meta_group_descriptors(&self) -> impl Iterator<Item = Blocks> + '_ {
         let size = self.descriptors_per_block();
         let metas = self.first_meta_group..self.groups().div_ceil(size);
@@ -258,7 +258,7 @@ impl Superblock {
         )
     }
 
-    /// The blocks of group `number` that are in use, by its block bitmap.
+    /// Returns the blocks of group `number` that are in use, by its block bitmap.
     #[must_use]
     pub fn used_blocks(&self, number: u64, bitmap: &[u8]) -> Vec<Blocks> {
         set_bits(bitmap, self.blocks_in(number), self.first_block(number))

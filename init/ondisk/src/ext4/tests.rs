@@ -1,4 +1,4 @@
-//! Layouts of real file systems, and of hostile ones.
+//! Layouts of file systems of mkfs.ext4, and of malformed ones.
 
 use super::*;
 use proptest::prelude::*;
@@ -32,12 +32,12 @@ fn layout_is_what_dumpe2fs_prints() {
     assert!(superblock.has_descriptor_checksums() && !superblock.needs_recovery() && !superblock.has_errors());
     let places: Vec<_> = groups.iter().map(|group| (group.block_bitmap, group.inode_bitmap, group.inode_table)).collect();
     assert_eq!(places, [(81, 86, 91), (82, 87, 591), (83, 88, 1091), (84, 89, 1591), (85, 90, 2091)]);
-    // Superblock, descriptor, 79 reserved blocks, five of each bitmap and five tables stand in a row; the backups are in groups 1 and 3.
+    // Superblock, descriptor, 79 reserved blocks, five of each bitmap and five tables are adjacent; the backups are in groups 1 and 3.
     assert_eq!(superblock.metadata(&groups), [0..2591, 32_768..32_849, 98_304..98_385]);
 }
 
 #[test]
-fn table_is_known_to_be_written_or_not() {
+fn table_is_written_with_the_flag_or_without_checksums() {
     for (image, want) in [(ZEROED, true), (LAZY, false)] {
         let (superblock, groups) = read(image);
         assert_eq!(groups.iter().map(|group| group.is_table_written(&superblock)).collect::<Vec<_>>(), [want; 5]);
@@ -49,17 +49,17 @@ fn table_is_known_to_be_written_or_not() {
 }
 
 #[test]
-fn free_table_blocks_hold_no_inode_in_use() {
+fn free_table_blocks_contain_no_inode_in_use() {
     let (superblock, groups) = read(LAZY);
     // Inodes 1 to 12 are in use, 16 of them in a block.
     let mut bitmap = vec![0; 4096];
     bitmap[..2].copy_from_slice(&[0xff, 0x0f]);
     assert_eq!(groups[0].inode_bitmap(), Some(86));
     assert_eq!(groups[0].free_table_blocks(&superblock, Some(&bitmap)), one(92..591));
-    // A set bit behind the last inode that was ever used says nothing.
+    // A set bit after the last inode that was ever used has no meaning.
     bitmap[900] = 1;
     assert_eq!(groups[0].free_table_blocks(&superblock, Some(&bitmap)), one(92..591));
-    // A bitmap that ends early leaves nothing to be overwritten.
+    // With a short bitmap, no block counts as free.
     assert_eq!(groups[0].free_table_blocks(&superblock, Some(&[])), one(92..591));
     assert_eq!(groups[1].inode_bitmap(), None);
     assert_eq!(groups[1].free_table_blocks(&superblock, None), one(591..1091));
@@ -80,14 +80,14 @@ fn used_blocks_are_the_set_bits_of_the_group() {
 fn bitmaps_of_new_groups_are_in_their_heads() {
     let (superblock, _) = read(ZEROED);
     assert_eq!(superblock.new_group_heads(163_840), []);
-    // As far as a superblock, the descriptor, 79 reserved blocks, and both bitmaps of 16 groups: seen after the kernel grew such a
-    // file system. The last group is short.
+    // A superblock, the descriptor, 79 reserved blocks, and both bitmaps of 16 groups, as seen after the kernel grew such a file system.
+    // The last group is short.
     let heads = superblock.new_group_heads(229_376 + 20);
     assert_eq!(heads, [163_840..163_953, 196_608..196_641, 229_376..229_396]);
 }
 
 #[test]
-fn descriptors_of_meta_groups_stand_in_the_groups_themselves() {
+fn descriptors_of_meta_groups_are_inside_of_the_groups() {
     // meta_bg from meta group 0 on: one descriptor block in the first, second and last group of 64.
     let mut image = changed(0x60, &0x2d2_u32.to_le_bytes());
     image[0x104..0x108].fill(0);
@@ -98,10 +98,10 @@ fn descriptors_of_meta_groups_stand_in_the_groups_themselves() {
 }
 
 #[test]
-fn superblock_is_refused_unless_it_is_handled_and_in_bounds() {
+fn superblock_is_refused_unless_it_is_supported_and_in_bounds() {
     let cases: [(&str, Vec<u8>, u64, Error); 14] = [
         ("nothing", Vec::new(), BYTES, Error::Truncated),
-        ("cut short", ZEROED[..0x100].to_vec(), BYTES, Error::Truncated),
+        ("truncated", ZEROED[..0x100].to_vec(), BYTES, Error::Truncated),
         ("no magic", changed(0x38, &[0, 0]), BYTES, Error::Magic),
         ("blocks of 1,024 bytes", changed(0x18, &[0]), BYTES, Error::BlockSize),
         ("a first block", changed(0x14, &[1]), BYTES, Error::BlockSize),
@@ -136,7 +136,7 @@ fn descriptor_that_points_elsewhere_is_refused() {
 }
 
 #[test]
-fn ranges_are_joined_where_they_touch() {
+fn adjacent_ranges_are_merged() {
     assert_eq!(joined(vec![7..9, 1..3, 3..4, 5..5, 8..10, 2..3]), [1..4, 7..10]);
 }
 

@@ -1,8 +1,8 @@
-//! The checksum of the partition table and of the scratch mark. It finds accidents, not attackers.
+//! CRC-32, the checksum of the partition table and of the scratch mark. It detects accidental changes only.
 
-/// CRC-32 over the parts, one behind the other.
+/// Computes the CRC-32 over the concatenated parts, bit by bit: at most 32 KiB for each disk.
 ///
-/// Bit by bit: at most 32 KiB, once a disk. Source: UEFI 2.10, section 5.3.1 (polynomial of IEEE 802.3, reflected).
+/// Source: UEFI 2.10, section 5.3.1 (polynomial of IEEE 802.3, reflected).
 pub(crate) fn crc32<const N: usize>(parts: [&[u8]; N]) -> u32 {
     const POLYNOMIAL: u32 = 0xedb8_8320;
     !parts.into_iter().flatten().fold(u32::MAX, |crc, byte| {

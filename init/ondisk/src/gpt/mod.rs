@@ -1,7 +1,7 @@
-//! The GUID partition table: which bytes of a disk are a partition, and what it is called.
+//! The GUID partition table (GPT).
 //!
-//! In two steps, so that the caller reads bounded buffers: the header says where the entries are and how many, the entries
-//! say the rest. Only the primary table is read; a disk whose primary table is bad is refused, since the host wrote both.
+//! Parsing has two steps, so that the caller reads bounded buffers: the header contains offset and number of the entries, the entries
+//! contain the partitions. Only the primary table is read. The backup is no help against a bad primary table, since the host wrote both.
 
 pub(crate) mod crc;
 #[cfg(test)]
@@ -10,13 +10,13 @@ mod tests;
 use encoding::fields;
 use uuid::Uuid;
 
-/// Partitions in one table: twice what everybody writes.
+/// The most entries of a table: twice the usual number.
 const MOST_ENTRIES: u16 = 256;
 
-/// Size of an entry, in bytes: the only one in use.
+/// The supported size of an entry, in bytes.
 const ENTRY_LEN: u16 = 128;
 
-/// Why a partition table is refused. Partitions are numbered from 1, as the kernel does.
+/// Why a partition table is refused. Partitions are numbered from 1, as in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Not a sector of 512 or 4096 bytes.
@@ -28,32 +28,32 @@ pub enum Error {
     /// Not revision 1.0.
     #[error("revision is not 1.0")]
     Revision,
-    /// Not 92 to 512 bytes.
-    #[error("header size")]
+    /// The header does not have 92 to 512 bytes.
+    #[error("header size is not 92 to 512 bytes")]
     HeaderSize,
-    /// The header is not what was written.
-    #[error("header checksum")]
+    /// The header was changed or damaged.
+    #[error("header checksum does not match")]
     HeaderChecksum,
-    /// The reserved field is not zero, or the header is one for another sector.
+    /// The reserved field is not zero, or the header belongs to another sector.
     #[error("header is not that of sector 1")]
-    Place,
+    HeaderLba,
     /// The usable sectors are not between the two tables, on the disk.
     #[error("usable sectors are not between the tables")]
     UsableRange,
     /// No entry, or more than 256.
-    #[error("number of entries")]
+    #[error("number of entries is not 1 to {MOST_ENTRIES}")]
     EntryCount,
     /// Entries are not of 128 bytes.
     #[error("entry size is not {ENTRY_LEN}")]
     EntrySize,
     /// The entries are not between the header and the first usable sector.
-    #[error("entries are not behind the header")]
-    EntriesPlace,
-    /// The bytes are not as many as the header says.
-    #[error("entries of another length than the header says")]
+    #[error("entries are not between the header and the first usable sector")]
+    EntriesLba,
+    /// The caller passed another number of bytes than the header has.
+    #[error("entries do not have the length of the header")]
     EntriesLength,
-    /// The entries are not what was written.
-    #[error("entries checksum")]
+    /// The entries were changed or damaged.
+    #[error("checksum of the entries does not match")]
     EntriesChecksum,
     /// A partition ends before it starts or leaves the usable sectors.
     #[error("partition {0} is not inside the usable sectors")]
@@ -61,7 +61,7 @@ pub enum Error {
     /// A partition has no identifier, or one that an earlier partition has.
     #[error("partition {0} has no identifier of its own")]
     Identifier(u16),
-    /// A label is not UTF-16, or goes on behind its end.
+    /// A label is not UTF-16, or has bytes after its end.
     #[error("partition {0} has a malformed label")]
     Label(u16),
     /// Two partitions share sectors.
@@ -69,7 +69,7 @@ pub enum Error {
     Overlap(u16, u16),
 }
 
-/// A header that is sound by itself and fits its disk.
+/// A valid header that fits its disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     sector_size: u32,
@@ -81,25 +81,25 @@ pub struct Header {
     entries_crc: u32,
 }
 
-/// A partition. Sectors are of [`Header::sector_size`] bytes; both ends are part of it.
+/// A partition. Sectors have [`Header::sector_size`] bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partition {
-    /// Its number, from 1, as the kernel counts.
+    /// The number, from 1, as in the kernel.
     pub number: u16,
-    /// What it is for.
+    /// The partition type.
     pub kind: Uuid,
-    /// Which one it is.
+    /// The identifier of the partition.
     pub uuid: Uuid,
-    /// Its first sector.
+    /// The first sector.
     pub first: u64,
-    /// Its last sector.
+    /// The last sector.
     pub last: u64,
-    /// Its label: at most 36 UTF-16 units.
+    /// The label: at most 36 UTF-16 units.
     pub label: String,
 }
 
 impl Partition {
-    /// Its length in sectors; at least 1.
+    /// Returns the length in sectors; at least 1.
     #[must_use]
     pub const fn sectors(&self) -> u64 {
         self.last - self.first + 1
@@ -107,10 +107,10 @@ impl Partition {
 }
 
 impl Header {
-    /// Reads sector 1 of a disk that has `disk_sectors`. `lba1` is the whole sector, so its length is the sector size.
+    /// Parses sector 1 of a disk with `disk_sectors`. `lba1` is the whole sector, so its length is the sector size.
     ///
     /// # Errors
-    /// All but those that name a partition or speak of the entries' bytes.
+    /// All variants except those about a partition or the bytes of the entries.
     ///
     /// Source: UEFI 2.10, section 5.3.2; little-endian.
     pub fn parse(lba1: &[u8], disk_sectors: u64) -> Result<Self, Error> {
@@ -125,50 +125,50 @@ impl Header {
         let (my_lba, alternate, first_usable, last_usable, entries_lba) = (long(24)?, long(32)?, long(40)?, long(48)?, long(72)?);
         let entries = entry_count(short(80)?, short(84)?)?;
         if short(20)? != 0 || my_lba != 1 {
-            return Err(Error::Place);
+            return Err(Error::HeaderLba);
         }
-        // A disk that has grown keeps its second table where the end once was, so that is anywhere behind the usable sectors.
+        // On a disk that has grown, the backup table is at the former end: anywhere after the usable sectors.
         if first_usable > last_usable || last_usable >= alternate || alternate >= disk_sectors {
             return Err(Error::UsableRange);
         }
         let length = u64::from(entries) * u64::from(ENTRY_LEN);
-        let entries_end = entries_lba.checked_add(length.div_ceil(sector_size.into())).ok_or(Error::EntriesPlace)?;
+        let entries_end = entries_lba.checked_add(length.div_ceil(sector_size.into())).ok_or(Error::EntriesLba)?;
         if entries_lba < 2 || entries_end > first_usable {
-            return Err(Error::EntriesPlace);
+            return Err(Error::EntriesLba);
         }
         Ok(Self {
             sector_size,
             disk: Uuid::from_bytes_le(fields::array(lba1, 56).ok_or(Error::SectorSize)?),
             first_usable,
             last_usable,
-            entries_offset: entries_lba.checked_mul(sector_size.into()).ok_or(Error::EntriesPlace)?,
+            entries_offset: entries_lba.checked_mul(sector_size.into()).ok_or(Error::EntriesLba)?,
             entries,
             entries_crc: short(88)?,
         })
     }
 
-    /// The size of a sector: 512 or 4096 bytes.
+    /// Returns the size of a sector: 512 or 4096 bytes.
     #[must_use]
     pub const fn sector_size(&self) -> u32 {
         self.sector_size
     }
 
-    /// The identifier of the disk.
+    /// Returns the identifier of the disk.
     #[must_use]
     pub const fn disk(&self) -> Uuid {
         self.disk
     }
 
-    /// Where the entries are: the offset and the length, in bytes. At most 32 KiB, and a multiple of 128 bytes.
+    /// Returns offset and length of the entries in bytes: at most 32 KiB, a multiple of 128 bytes.
     #[must_use]
     pub fn entries_range(&self) -> (u64, usize) {
         (self.entries_offset, usize::from(self.entries) * usize::from(ENTRY_LEN))
     }
 
-    /// Reads the bytes of [`Header::entries_range`] and returns the used entries in the order of the table.
+    /// Parses the bytes of [`Header::entries_range`] and returns the used entries in the order of the table.
     ///
     /// # Errors
-    /// Those that name a partition or speak of the entries' bytes.
+    /// The variants about a partition or the bytes of the entries.
     ///
     /// Source: UEFI 2.10, section 5.3.3; little-endian.
     pub fn partitions(&self, entries: &[u8]) -> Result<Vec<Partition>, Error> {
@@ -190,7 +190,7 @@ impl Header {
         Ok(partitions)
     }
 
-    /// One entry; `None` when it is unused.
+    /// Parses one entry; `None` when it is unused.
     fn partition(&self, number: u16, entry: &[u8]) -> Result<Option<Partition>, Error> {
         let guid = |at| fields::array(entry, at).map(Uuid::from_bytes_le).ok_or(Error::EntriesLength);
         let sector = |at| fields::le_u64(entry, at).ok_or(Error::EntriesLength);
@@ -207,7 +207,7 @@ impl Header {
     }
 }
 
-/// What makes the sector a header at all: signature, revision, size and checksum.
+/// Checks signature, revision, size and checksum of the header.
 fn check_frame(lba1: &[u8]) -> Result<(), Error> {
     if !lba1.starts_with(b"EFI PART") {
         return Err(Error::Signature);
@@ -244,7 +244,7 @@ fn check_apart(partitions: &[Partition]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Reads 36 UTF-16 units: the label up to the first NUL, and NULs only behind it.
+/// Parses 36 UTF-16 units: the label up to the first NUL, and only NULs after it.
 fn label(field: &[u8]) -> Option<String> {
     let (pairs, []) = field.as_chunks::<2>() else { return None };
     let units: Vec<_> = pairs.iter().map(|pair| u16::from_le_bytes(*pair)).collect();

@@ -1,4 +1,4 @@
-//! Tables of real disks, and of ones that a host would like us to read.
+//! Partition tables of sfdisk, and malformed ones.
 
 use super::*;
 use encoding::hex::decode;
@@ -52,7 +52,7 @@ fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
     bytes[at..at + value.len()].copy_from_slice(value);
 }
 
-/// The golden header with one field changed and its checksum made good again.
+/// The golden header with one changed field and a new checksum.
 fn header_with(at: usize, value: &[u8]) -> Vec<u8> {
     let mut sector = sector(HEADER_512, 512);
     put(&mut sector, at, value);
@@ -64,7 +64,7 @@ fn header_with(at: usize, value: &[u8]) -> Vec<u8> {
     sector
 }
 
-/// What comes of the golden entries with one field changed and the checksum made good again.
+/// Parses the golden entries with one changed field and a new checksum.
 fn partitions_with(at: usize, value: &[u8]) -> Result<Vec<Partition>, Error> {
     let mut table = entries(ENTRIES_512);
     put(&mut table, at, value);
@@ -117,16 +117,16 @@ fn header_is_refused_when_one_field_is_wrong() {
         ("size 91", 12, &[91, 0, 0, 0], Error::HeaderSize),
         ("size 513", 12, &[1, 2, 0, 0], Error::HeaderSize),
         ("size 2^32 - 1", 12, &[0xff; 4], Error::HeaderSize),
-        ("reserved", 20, &[1], Error::Place),
-        ("header of the end", 24, &number(131_071), Error::Place),
+        ("reserved", 20, &[1], Error::HeaderLba),
+        ("header of the end", 24, &number(131_071), Error::HeaderLba),
         ("second table inside", 32, &number(131_038), Error::UsableRange),
         ("second table outside", 32, &number(SECTORS_512), Error::UsableRange),
         ("first behind last", 40, &number(131_039), Error::UsableRange),
         ("last at the second table", 48, &number(131_071), Error::UsableRange),
         ("last is no sector", 48, &number(u64::MAX), Error::UsableRange),
-        ("entries on the header", 72, &number(1), Error::EntriesPlace),
-        ("entries among data", 72, &number(2017), Error::EntriesPlace),
-        ("entries at 2^64 - 1", 72, &number(u64::MAX), Error::EntriesPlace),
+        ("entries on the header", 72, &number(1), Error::EntriesLba),
+        ("entries among data", 72, &number(2017), Error::EntriesLba),
+        ("entries at 2^64 - 1", 72, &number(u64::MAX), Error::EntriesLba),
         ("no entry", 80, &[0, 0, 0, 0], Error::EntryCount),
         ("257 entries", 80, &[1, 1, 0, 0], Error::EntryCount),
         ("65536 + 128 entries", 80, &[128, 0, 1, 0], Error::EntryCount),

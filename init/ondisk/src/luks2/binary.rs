@@ -1,4 +1,4 @@
-//! The binary part of the header: 4096 bytes in front of the JSON, twice.
+//! The binary part of a header copy: the 4096 bytes before the JSON area.
 
 use super::Error;
 use encoding::fields;
@@ -10,11 +10,11 @@ use uuid::Uuid;
 /// Size of the binary part, in bytes; the JSON area is the rest of a copy.
 pub(super) const BINARY_LEN: u64 = 4096;
 
-/// The sizes that a copy may have, in bytes: 16 KiB to 4 MiB.
+/// The allowed sizes of a copy, in bytes: 16 KiB to 4 MiB.
 const SIZES: [u64; 9] = [1 << 14, 1 << 15, 1 << 16, 1 << 17, 1 << 18, 1 << 19, 1 << 20, 1 << 21, 1 << 22];
 
-// Where fields are, in bytes: `struct luks2_hdr_disk` in cryptsetup's lib/luks2/luks2.h. Numbers are big-endian. The salt
-// (104..168) is random, differs between the copies and is used for nothing but to make their checksums differ.
+// Byte ranges of fields: `struct luks2_hdr_disk` in cryptsetup's lib/luks2/luks2.h. Numbers are big-endian. The salt (104..168) is random
+// and differs between the copies; its only purpose is that their checksums differ.
 const MAGIC: Range<usize> = 0..6;
 const VERSION: usize = 6;
 const SIZE: usize = 8;
@@ -28,12 +28,12 @@ const PADDING: Range<usize> = 264..448;
 const CHECKSUM: Range<usize> = 448..512;
 const MORE_PADDING: Range<usize> = 512..4096;
 
-/// Which of the two headers.
+/// One of the two copies of the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Copy {
-    /// The one at the start of the disk.
+    /// The copy at the start of the disk.
     Primary,
-    /// The one behind it.
+    /// The copy after it.
     Secondary,
 }
 
@@ -55,7 +55,7 @@ impl fmt::Display for Copy {
     }
 }
 
-/// What one copy says. Two sound copies of one header are equal.
+/// The content of one copy. The two copies of a valid header are equal.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Binary<'a> {
     pub(super) size: u64,
@@ -67,7 +67,7 @@ pub(super) struct Binary<'a> {
 }
 
 impl<'a> Binary<'a> {
-    /// Reads the copy at the offset `at`, in bytes.
+    /// Parses the copy at the offset `at`, in bytes.
     pub(super) fn parse(image: &'a [u8], at: u64, copy: Copy) -> Result<Self, Error> {
         let start = usize::try_from(at).map_err(|_| Error::Truncated)?;
         let image = image.get(start..).ok_or(Error::Truncated)?;
@@ -83,7 +83,7 @@ impl<'a> Binary<'a> {
         if !SIZES.contains(&size) {
             return Err(Error::Size(copy));
         }
-        // The secondary header starts where the primary one ends, so its place is its size.
+        // The secondary header starts where the primary one ends, so its offset is its size.
         if number(OFFSET.start)? != at || (copy == Copy::Secondary && at != size) {
             return Err(Error::Offset(copy));
         }
@@ -110,8 +110,8 @@ impl<'a> Binary<'a> {
 }
 
 impl Binary<'_> {
-    /// The identifier in what is left of a copy at `at`: its magic and this field are there, whatever else is not.
-    /// In a header of LUKS1 the field is at the same place.
+    /// Returns the UUID of a copy at `at` that may be damaged: only its magic and this field must be valid. A LUKS1 header has the field
+    /// at the same offset.
     pub(super) fn identifier(image: &[u8], at: u64) -> Option<Uuid> {
         let image = image.get(usize::try_from(at).ok()?..)?;
         let magic = image.get(MAGIC)?;
@@ -120,12 +120,12 @@ impl Binary<'_> {
     }
 }
 
-/// Where a copy can be, in bytes.
+/// Returns the possible offsets of a copy, in bytes.
 pub(super) fn places() -> impl Iterator<Item = u64> {
     std::iter::once(0).chain(SIZES)
 }
 
-/// The copies in `image` that are sound by themselves, the primary first.
+/// Returns the valid copies in `image`, the primary first.
 pub(super) fn whole_copies(image: &[u8]) -> Vec<(Copy, Binary<'_>)> {
     let primary = Binary::parse(image, 0, Copy::Primary).ok();
     let secondary = match &primary {
@@ -136,7 +136,7 @@ pub(super) fn whole_copies(image: &[u8]) -> Vec<(Copy, Binary<'_>)> {
     copies.into_iter().filter_map(|(copy, binary)| Some((copy, binary?))).collect()
 }
 
-/// Gives both copies in `image`, of `size` bytes each, another sequence number.
+/// Sets the sequence number of both copies in `image`, of `size` bytes each.
 pub(super) fn set_seqid(image: &mut [u8], size: u64, seqid: u64) -> Result<(), Error> {
     let size = usize::try_from(size).map_err(|_| Error::Truncated)?;
     let (primary, rest) = image.split_at_mut_checked(size).ok_or(Error::Truncated)?;
@@ -148,14 +148,14 @@ pub(super) fn set_seqid(image: &mut [u8], size: u64, seqid: u64) -> Result<(), E
     Ok(())
 }
 
-/// Makes both copies in `image` say what the better one says: the sound one, or of two the one written last.
+/// Replaces one copy in `image` by the better one: the valid copy, or the one with the larger sequence number.
 ///
-/// cryptsetup writes one copy after the other, so a power cut leaves one of them torn or old. It would mend that by
-/// itself, with its own idea of what is sound; with ours applied to the image first, there is nothing left to choose.
-/// Only private memory is changed. The result is as untrusted as the image was, so it must be parsed and checked.
+/// cryptsetup writes one copy after the other, so a power cut leaves one of them torn or out of date. cryptsetup would repair that by its
+/// own rules; after this repair, both copies are equal and it has no choice. Only the image in memory is changed. The result is not
+/// trusted: it must be parsed and checked.
 ///
 /// # Errors
-/// [`Error::CopiesDiffer`] when both are sound and of the same age; the primary's error when neither is sound.
+/// [`Error::CopiesDiffer`] when both copies are valid, differ, and have the same sequence number; the primary's error when neither is valid.
 pub fn repair(image: &mut [u8]) -> Result<(), Error> {
     let primary = Binary::parse(image, 0, Copy::Primary);
     let second = |size: &u64| Binary::parse(image, *size, Copy::Secondary).ok();
@@ -180,7 +180,7 @@ pub fn repair(image: &mut [u8]) -> Result<(), Error> {
     }
 }
 
-/// Writes `good` over `bad`, as the other copy at the offset `at`.
+/// Overwrites `bad` with `good`, as the copy at the offset `at`.
 fn overwrite(bad: &mut [u8], good: &[u8], copy: Copy, at: u64) -> Result<(), Error> {
     bad.copy_from_slice(good);
     put(bad, MAGIC, copy.magic())?;
@@ -194,7 +194,7 @@ fn put(header: &mut [u8], field: Range<usize>, value: &[u8]) -> Result<(), Error
     Ok(())
 }
 
-/// SHA-256 over a whole copy with its checksum as zeros, padded with zeros to the 64 bytes of the field.
+/// Computes SHA-256 over a copy with zeros as checksum, padded with zeros to the 64 bytes of the field.
 pub(super) fn checksum(copy: &[u8]) -> Result<[u8; 64], Error> {
     let mut context = Context::new(&SHA256);
     context.update(copy.get(..CHECKSUM.start).ok_or(Error::Truncated)?);
@@ -205,14 +205,14 @@ pub(super) fn checksum(copy: &[u8]) -> Result<[u8; 64], Error> {
     Ok(field)
 }
 
-/// Text that a NUL ends, with NULs only behind it.
+/// Parses NUL-terminated text with only NULs after it.
 fn text_of(field: &[u8]) -> Option<&str> {
     let end = field.iter().position(|byte| *byte == 0)?;
     let (text, rest) = field.split_at_checked(end)?;
     if fields::is_zero(rest) { std::str::from_utf8(text).ok() } else { None }
 }
 
-/// One JSON object and nothing else: serde would take white space around it, cryptsetup does not.
+/// Parses one JSON object without white space around it: serde would accept that, cryptsetup does not.
 fn json_of(area: &[u8]) -> Option<&str> {
     text_of(area).filter(|text| text.starts_with('{') && text.ends_with('}'))
 }

@@ -1,14 +1,14 @@
-//! Untrusted text in a message: short, printable, and the same size whatever the disk says.
+//! Untrusted text in a message: bounded, printable, and without allocation.
 
 use std::fmt;
 
-/// How many characters of untrusted text a message shows.
+/// The most characters of untrusted text in a message.
 const LENGTH: usize = 64;
 
-/// What stands at the end of text that is longer.
+/// The end of truncated text.
 const CUT: &[u8; 3] = b"...";
 
-/// At most 64 printable ASCII characters. Everything else is escaped as in Rust source (`\u{1b}`); longer text ends in `...`.
+/// At most 64 printable ASCII characters. Other characters are escaped as in Rust source (`\u{1b}`); longer text ends in `...`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Excerpt {
     text: [u8; LENGTH],
@@ -16,13 +16,13 @@ pub struct Excerpt {
 }
 
 impl Excerpt {
-    /// Takes as much of `text` as fits. Nothing is allocated.
+    /// Copies as much of `text` as fits.
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self::of([text])
     }
 
-    /// Takes the path that `parts` make, with `/` between them.
+    /// Copies the path of `parts`, with `/` between them.
     pub(super) fn of<'a>(parts: impl IntoIterator<Item = &'a str>) -> Self {
         let mut excerpt = Self { text: [0; LENGTH], length: 0 };
         let joined = parts.into_iter().enumerate().flat_map(|(at, part)| if at > 0 { ["/", part] } else { ["", part] });
@@ -57,7 +57,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn text_is_escaped_and_cut() {
+    fn text_is_escaped_and_truncated() {
         let (fits, longer) = ("x".repeat(64), "x".repeat(65));
         let cut = format!("{}...", "x".repeat(61));
         let cases = [

@@ -1,19 +1,19 @@
-//! The names of all fields that the metadata may have, to say which one is not known.
+//! The names of all known fields of the metadata, to name an unknown field by its path.
 //!
-//! serde refuses the same fields ([`super::json`]) but does not say where they are.
+//! serde refuses unknown fields as well ([`super::json`]), but does not report their path.
 
 use super::excerpt::Excerpt;
 use serde_json::Value;
 
-/// What an object may contain.
+/// The allowed content of an object.
 enum Shape {
-    /// Not looked into here: no object, or one that has rules of its own.
+    /// Not checked here: not an object, or one with other rules.
     Any,
     /// Objects of one shape, under any name.
     Each(&'static Self),
-    /// These fields.
+    /// An object with these fields.
     Fields(&'static [(&'static str, Self)]),
-    /// The fields that stand beside this `type`; nothing is known of other types.
+    /// An object whose shape depends on its `type`; other types are not checked.
     Types(&'static [(&'static str, &'static Self)]),
 }
 
@@ -88,7 +88,7 @@ const CONFIG: Shape = Shape::Fields(&[
     ("requirements", Shape::Any),
 ]);
 
-/// The path of a field that the metadata must not have, if there is one.
+/// Returns the path of the first unknown field.
 pub(super) fn unknown(json: &Value) -> Option<Excerpt> {
     find(json, &METADATA, &mut Vec::new())
 }
@@ -116,7 +116,7 @@ fn find<'a>(value: &'a Value, shape: &Shape, path: &mut Vec<&'a str>) -> Option<
     None
 }
 
-/// The first requirement that the configuration names. A reader that does not know one must not use the disk.
+/// Returns the first mandatory requirement of the configuration. A reader without support for it must not use the disk.
 pub(super) fn requirement(json: &Value) -> Option<Excerpt> {
     json.pointer("/config/requirements/mandatory")?.get(0)?.as_str().map(Excerpt::new)
 }

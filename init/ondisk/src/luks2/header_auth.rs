@@ -12,7 +12,7 @@ pub const AUTH_TOKEN: &str = "cvm-init.seal";
 /// The first bytes of the message, so that no other use of the key makes the same MAC. Part of the format, as the token's type.
 const DOMAIN: &[u8] = b"cvm-init header seal v1";
 
-/// How far the first format has come.
+/// The state of the first format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FormatState {
@@ -23,7 +23,7 @@ pub enum FormatState {
 }
 
 impl FormatState {
-    /// The state as it stands in the token.
+    /// Returns the state in the form of the token.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -53,7 +53,7 @@ impl AuthToken {
         ours.then_some(Self { id, state: token.state, mac })
     }
 
-    /// A token as it stands in the header, without its name.
+    /// Encodes the token, without its name.
     #[must_use]
     pub fn json(state: FormatState, mac: &[u8; 32]) -> Value {
         let mac = hex::encode(mac);
@@ -129,7 +129,7 @@ pub(super) fn json_without_auth_token(json: &Value) -> String {
     text
 }
 
-/// Sorts by itself: whether `serde_json` does depends on a feature that any crate in the tree can switch.
+/// Sorts the keys, since the order of `serde_json` depends on a feature that any crate of the build can enable.
 fn write(value: &Value, out: &mut String) {
     match value {
         Value::Object(object) => {

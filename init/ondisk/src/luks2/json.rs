@@ -1,4 +1,4 @@
-//! The metadata: every field that LUKS2 has for disks like ours, and no other.
+//! The metadata: every field that LUKS2 has for data disks of cvm-init, and no other.
 
 use super::{Error, fields};
 use encoding::text;
@@ -19,7 +19,7 @@ pub(super) struct Metadata {
 impl Metadata {
     pub(super) fn read(json: &Value) -> Result<Self, Error> {
         if let Some(field) = fields::unknown(json) {
-            // New features come with new fields, and the name of the feature says more.
+            // New features have new fields; the name of the feature is the better message.
             return Err(fields::requirement(json).map_or(Error::UnknownField(field), Error::Requirement));
         }
         Self::deserialize(json).map_err(|_| Error::Model)
@@ -124,12 +124,12 @@ pub(super) struct Config {
     pub(super) requirements: Option<Value>,
 }
 
-/// The name of an object: a decimal number in a string.
+/// The name of an object, which is a decimal number in a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct Id(pub(super) u32);
 
-/// A number of 64 bits, in a string since JSON has none.
+/// A number of 64 bits, in a string since numbers of JSON may be smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct Number(pub(super) u64);
@@ -166,7 +166,7 @@ impl TryFrom<String> for Size {
     }
 }
 
-/// Reads a field that may be absent and, when it is there, is not `null`.
+/// Deserializes an optional field, which must not be `null`.
 fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }

@@ -1,21 +1,21 @@
-//! In which order a changed header goes to the disk, so that a power cut anywhere leaves the old one or the new one whole.
+//! The order of writes for a changed header: a power cut at any time leaves the old header or the new one complete.
 
 use super::AcceptedLayout;
 use std::ops::Range;
 
-/// Blocks are compared and written whole, in bytes.
+/// The unit of comparison and writing, in bytes.
 const BLOCK: usize = 4096;
 
-/// A stretch of the header area: offset and end in bytes, multiples of 4,096.
+/// A range of the header area in bytes, aligned to 4,096.
 pub type Area = Range<usize>;
 
-/// What must be written to make `before` on the disk into `after`: stretches in groups, with a flush behind each group.
+/// Returns the writes that change `before` on the disk to `after`: ranges in groups, with a flush after each group.
 ///
-/// New key material comes first: nothing refers to it yet. Then the primary header, and only when that is on the medium the
-/// secondary: whichever of them a power cut tears, the other is whole. Last whatever neither header needs, such as key material
-/// that was given up. `size` is that of one copy of the header, in bytes; `checked` is what `after` says.
+/// New key material comes first, since no header refers to it yet. Then comes the primary header, then the secondary: if a power cut tears
+/// one of them, the other is complete. Bytes that neither header needs, such as old key material, come last. `size` is the size of one
+/// header copy in bytes; `checked` is the layout of `after`.
 ///
-/// Both images are of one length, a multiple of 4,096 bytes.
+/// Both images have the same length, a multiple of 4,096 bytes.
 #[must_use]
 pub fn writes(before: &[u8], after: &[u8], size: u64, checked: &AcceptedLayout) -> [Vec<Area>; 4] {
     let size = usize::try_from(size).unwrap_or(usize::MAX);
@@ -40,8 +40,8 @@ pub fn writes(before: &[u8], after: &[u8], size: u64, checked: &AcceptedLayout) 
     groups
 }
 
-/// Zeroes whatever of an image of the header area is in neither copy of the header (`size` bytes each) and no keyslot's key
-/// material: cryptsetup fills it with noise, which is slow to write, and leaves there what it took out of use.
+/// Zeroes the bytes of a header area that are neither in a header copy (`size` bytes each) nor key material of a keyslot: cryptsetup fills
+/// them with random data, which is slow to write, or leaves old key material there.
 pub fn clear_unused(image: &mut [u8], size: u64, checked: &AcceptedLayout) {
     let size = usize::try_from(size).unwrap_or(usize::MAX);
     for (number, block) in image.chunks_mut(BLOCK).enumerate() {

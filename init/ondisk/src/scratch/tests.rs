@@ -1,4 +1,4 @@
-use super::{BLOCK, FRONT, Front, SIGNATURES, judge, mark, swap_header};
+use super::{BLOCK, FRONT, Front, SIGNATURES, classify, mark, swap_header};
 use crate::gpt::crc::crc32;
 use crate::luks2::Header;
 use crate::{blank, intent};
@@ -23,29 +23,29 @@ fn mark_has_these_bytes_and_fits_in_one_sector() {
 #[test]
 fn only_zeros_and_the_mark_alone_are_taken() {
     let (mark, end) = (mark(), usize::try_from(FRONT).unwrap());
-    assert_eq!(judge(&front(&[])), Front::Zero);
-    assert_eq!(judge(&front(&[(0, &mark)])), Front::Marked);
+    assert_eq!(classify(&front(&[])), Front::Zero);
+    assert_eq!(classify(&front(&[(0, &mark)])), Front::Marked);
     let refused = "a scratch mark of another version, or other data behind the mark";
     for at in [16, 20, 24, 511, 512, BLOCK - 1, BLOCK, end - 1] {
         let mut changed = front(&[(0, &mark)]);
         changed[at] ^= 1;
-        assert_eq!(judge(&changed), Front::Other(refused), "byte {at}");
+        assert_eq!(classify(&changed), Front::Other(refused), "byte {at}");
     }
-    assert_eq!(judge(&front(&[(BLOCK, &mark)])), Front::Other("unknown bytes"), "not at the start");
-    assert_eq!(judge(&mark[..BLOCK - 1]), Front::Other(refused), "cut short");
+    assert_eq!(classify(&front(&[(BLOCK, &mark)])), Front::Other("unknown bytes"), "not at the start");
+    assert_eq!(classify(&mark[..BLOCK - 1]), Front::Other(refused), "cut short");
 }
 
 #[test]
-fn what_is_seen_is_named() {
+fn known_signatures_are_named() {
     for (offset, magic, name) in SIGNATURES {
-        assert_eq!(judge(&front(&[(usize::try_from(*offset).unwrap(), magic)])), Front::Other(name));
+        assert_eq!(classify(&front(&[(usize::try_from(*offset).unwrap(), magic)])), Front::Other(name));
     }
-    assert_eq!(judge(&front(&[(5, b"x")])), Front::Other("unknown bytes"));
-    // An md member behind a mark is not scratch space any more, nor is a partitioned disk.
+    assert_eq!(classify(&front(&[(5, b"x")])), Front::Other("unknown bytes"));
+    // A mark with a RAID superblock or a partition table after it is refused.
     let behind = front(&[(0, &mark()), (4096, b"\xfc\x4e\x2b\xa9")]);
-    assert!(matches!(judge(&behind), Front::Other(_)));
+    assert!(matches!(classify(&behind), Front::Other(_)));
     let record = intent::Intent { uuid: uuid::Uuid::from_bytes([1; 16]), mac: [2; 32] }.block();
-    let begun = judge(&front(&[(usize::try_from(intent::OFFSET).unwrap(), &record)]));
+    let begun = classify(&front(&[(usize::try_from(intent::OFFSET).unwrap(), &record)]));
     assert_eq!(begun, Front::Other("a first format of a data disk that was cut short"));
 }
 
@@ -59,7 +59,7 @@ fn marked_disk_is_neither_blank_nor_luks_to_the_data_disk() {
 
 #[test]
 fn swap_header_is_what_mkswap_writes() {
-    // `mkswap --uuid clear` of util-linux 2.38.1 on a file of 8 MiB: all that is not zero.
+    // The non-zero bytes of `mkswap --uuid clear`, util-linux 2.38.1, on a file of 8 MiB.
     let mut want = [0; BLOCK];
     want[1024..1032].copy_from_slice(&[0x01, 0, 0, 0, 0xff, 0x07, 0, 0]);
     want[4086..].copy_from_slice(b"SWAPSPACE2");
@@ -76,11 +76,11 @@ proptest! {
     fn judge_takes_nothing_else(at in 0..usize::try_from(FRONT).unwrap(), byte in 1_u8.., marked: bool) {
         let mut bytes = if marked { front(&[(0, &mark())]) } else { front(&[]) };
         bytes[at] ^= byte;
-        prop_assert!(matches!(judge(&bytes), Front::Other(_)));
+        prop_assert!(matches!(classify(&bytes), Front::Other(_)));
     }
 
     #[test]
     fn judge_is_total(bytes in proptest::collection::vec(any::<u8>(), 0..9000)) {
-        let _front = judge(&bytes);
+        let _front = classify(&bytes);
     }
 }

@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 use cmdline::{Check, DiskName, FileSystem};
-use linux::child::Program;
+use linux::process::Program;
 
 use super::luks::Mapped;
 use super::tool::{self, DISK, ToolEnvironment};

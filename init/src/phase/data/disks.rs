@@ -75,7 +75,7 @@ impl Disk {
     fn prepare(&self, root: &Root) -> Result<(), Error> {
         if self.wanted.open == cmdline::OpenMode::Mount {
             let folder = Path::new(self.which.mount.as_str());
-            linux::mount::folder_without_links(root.path(), folder).map_err(Error::NoMountpoint)?;
+            linux::mount::directory_without_symlinks(root.path(), folder).map_err(Error::NoMountpoint)?;
         }
         Ok(driver::load(root, self.wanted.fstype)?)
     }

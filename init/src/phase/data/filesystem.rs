@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use cmdline::{FileSystem, FsOption, OnError};
 use linux::block::{DIRECT_ALIGN, Device};
-use linux::child::Program;
+use linux::process::Program;
 
 use super::settings::FsSettings;
 use super::tool::{self, ToolEnvironment};
@@ -89,7 +89,7 @@ impl<'a> FsImage<'a> {
         // mkfs has no device whose counters would show progress, and has a short deadline of its own.
         let ended = environment.run(&program, TOOL, || true).map_err(|error| Error::Start(tool, error))?;
         if ended.status != Some(0) {
-            return Err(Error::Failed(tool, ended.status, ended.complaint));
+            return Err(Error::Failed(tool, ended.status, ended.stderr));
         }
         step(format_args!("{}: file system made", wanted.label));
         Ok(Self { image, bytes, kind: wanted.kind, label: wanted.label, _environment: environment })

@@ -3,7 +3,7 @@
 //! Argon2 takes as much memory as the header demands. Without this check, too little memory would end in a kernel panic, since
 //! the kernel cannot kill PID 1 to free memory.
 
-use linux::memory::available_kib;
+use linux::meminfo::available_kib;
 use ondisk::luks2::Slot;
 
 /// A keyslot that needs more memory than is available.

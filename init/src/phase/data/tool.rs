@@ -5,8 +5,8 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use linux::child::{Ended, Program};
 use linux::mount::{self, Attr, Detached, MountOption};
+use linux::process::{Output, Program};
 
 use super::luks::Mapped;
 use crate::phase::root::Root;
@@ -98,7 +98,7 @@ impl<'a> ToolEnvironment<'a> {
         program: &Program<'_>,
         longest: Duration,
         mut has_progress: impl FnMut() -> bool,
-    ) -> Result<Ended, linux::Error> {
+    ) -> Result<Output, linux::Error> {
         let start = Instant::now();
         let waiting = || {
             if has_progress() {
@@ -106,6 +106,6 @@ impl<'a> ToolEnvironment<'a> {
             }
             log::info!("{} has run for {} s", program.path, start.elapsed().as_secs());
         };
-        linux::child::run_in(self.root.path(), program, start + longest, waiting)
+        linux::process::run_in(self.root.path(), program, start + longest, waiting)
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn check(root: &Path, path: &Path) -> Result<(), Error> {
 }
 
 fn follow(root: &Path, path: &Path, interpreters_left: usize) -> Result<(), Error> {
-    let file = mount::program_in(root, path)?;
+    let file = mount::open_executable(root, path)?;
     let needs = |path: &str, error| Error::Needs(path.to_owned(), Box::new(error));
     match Program::parse(&read(&file, &HEAD)?)? {
         Program::Script(interpreter) => {
@@ -63,7 +63,7 @@ fn follow(root: &Path, path: &Path, interpreters_left: usize) -> Result<(), Erro
 
 /// A loader must be an ELF file; the kernel does not look for a loader of the loader.
 fn is_elf(root: &Path, path: &Path) -> Result<(), Error> {
-    let file = mount::program_in(root, path)?;
+    let file = mount::open_executable(root, path)?;
     match Program::parse(&read(&file, &HEAD)?)? {
         Program::Elf(_) => Ok(()),
         Program::Script(_) => Err(program::Error::Unknown.into()),

@@ -131,7 +131,7 @@ fn compare(
         return Finding::Unknown(Reason::Differs(name, number));
     }
     // The registers that command lines are measured into are among those compared above.
-    match log.measures_command_line(kind, hash, command_line).first() {
+    match log.command_line_events(kind, hash, command_line).first() {
         Some(found) => Finding::Measured { log: name, by: found.by },
         None => Finding::NotMeasured { log: name },
     }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use cmdline::NetMode;
 use ipconfig::Route;
-use linux::link::{Detection, Ethernet, Links};
+use linux::link::{DadState, Ethernet, Links};
 
 use super::offer::{Offer, Plan};
 use super::random;
@@ -163,13 +163,13 @@ impl ActiveLink {
         let IpAddr::V6(address) = v6.own.address else { return Ok(true) };
         if !v6.is_proved {
             match links.detection(self.link.index, address)? {
-                Some(Detection::Pending) => return Ok(true),
-                Some(Detection::Unique) => {
+                Some(DadState::Tentative) => return Ok(true),
+                Some(DadState::Unique) => {
                     v6.is_proved = true;
                     log::info!("net: {} is {address}/{}", self.link.name, v6.own.prefix);
                 }
                 // The kernel marks a duplicate and keeps it, or has removed all addresses when the link was recreated.
-                Some(Detection::Duplicate) | None => {
+                Some(DadState::Duplicate) | None => {
                     log::warn!("net: {}: another host on the link uses {address}: trying another", self.link.name);
                     self.duplicates += 1;
                     if let Some(v6) = self.v6.take() {

@@ -7,9 +7,9 @@ use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use cmdline::{Host, VaultAddress};
-use ipconfig::eyeballs;
-use linux::connect::Stream;
-use linux::readiness::Stop;
+use ipconfig::happy_eyeballs;
+use linux::poll::Stop;
+use linux::stream::Stream;
 use ratls::Transport;
 
 use super::resolver;
@@ -69,7 +69,7 @@ pub(crate) struct ResolvedHost(Vec<SocketAddr>, Stop);
 impl ResolvedHost {
     /// Connects to the first address that answers, until `deadline`.
     pub(crate) fn connect(&self, deadline: Instant) -> Result<PeerStream, Error> {
-        let connected = Stream::tcp(&self.0, eyeballs::STAGGER, deadline, &self.1);
+        let connected = Stream::tcp(&self.0, happy_eyeballs::ATTEMPT_DELAY, deadline, &self.1);
         let (stream, peer) = connected.map_err(|e| Error::Connect(e.kind()))?;
         Ok(PeerStream { stream, peer: Some(peer.ip()) })
     }
@@ -113,7 +113,7 @@ impl Connector {
             Host::V4(ip) => vec![IpAddr::V4(*ip)],
             Host::V6(ip) => vec![IpAddr::V6(*ip)],
             Host::Name(name) => {
-                eyeballs::order(resolver::resolve(name, &up.resolvers, (up.index, &self.stop), &self.server, deadline)?)
+                happy_eyeballs::order(resolver::resolve(name, &up.resolvers, (up.index, &self.stop), &self.server, deadline)?)
             }
         };
         let place = |ip: IpAddr| match ip {
@@ -150,7 +150,7 @@ impl io::Write for PeerStream {
 
 impl Transport for PeerStream {
     fn bound(&mut self, left: Duration) -> io::Result<()> {
-        self.stream.bound(left);
+        self.stream.set_timeout(left);
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use cmdline::LinkSelector;
 use linux::link::{Ethernet, Links};
-use linux::readiness;
+use linux::poll;
 
 use super::active_link::ActiveLink;
 use super::link_autoconf::LinkAutoconf;
@@ -68,7 +68,7 @@ impl Manager {
             }
             // Links stay configured until the end: connections over them may still work.
             let pause = if failures >= FAILURES_MAX { FOR_EVER } else { FAILURE };
-            match readiness::any(&[self.end.as_fd()], Instant::now() + pause) {
+            match poll::any(&[self.end.as_fd()], Instant::now() + pause) {
                 Ok(ended) if !ended.contains(&true) => {}
                 _ => break,
             }
@@ -103,8 +103,8 @@ impl Manager {
             self.publish();
 
             let sockets = self.candidates.iter().flat_map(LinkAutoconf::sockets);
-            let all: Vec<BorrowedFd<'_>> = [self.end.as_fd(), self.links.announcements()].into_iter().chain(sockets).collect();
-            let ready = readiness::any(&all, self.wake(now))?;
+            let all: Vec<BorrowedFd<'_>> = [self.end.as_fd(), self.links.notifications()].into_iter().chain(sockets).collect();
+            let ready = poll::any(&all, self.wake(now))?;
             if ready.first() == Some(&true) {
                 return Ok(());
             }
@@ -112,7 +112,7 @@ impl Manager {
             // Also after a long silence, to find events that were missed.
             has_changed = ready.get(1) == Some(&true) || !ready.contains(&true);
             if has_changed {
-                self.links.drain_announcements();
+                self.links.drain_notifications();
             }
         }
     }

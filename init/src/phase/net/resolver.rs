@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ipconfig::dns::{ANSWER_MAX, Answer, Kind, Question};
-use linux::connect::Stream;
-use linux::readiness::Stop;
+use linux::poll::Stop;
+use linux::stream::Stream;
 
 use super::random;
 
@@ -150,7 +150,7 @@ fn combine(answers: [Option<Answer>; 2]) -> Result<Found, Error> {
     for answer in answers {
         match answer {
             Some(Answer::Addresses(some)) => addresses.extend(some),
-            Some(Answer::Alias(to)) => alias = Some(to),
+            Some(Answer::Cname(to)) => alias = Some(to),
             Some(Answer::NoSuchName) => why = Some(Error::NoAddress),
             Some(Answer::Failed(code)) => why = Some(Error::Failed(code)),
             Some(Answer::Truncated) | None => why = Some(why.unwrap_or(Error::NoAnswer)),
@@ -168,7 +168,7 @@ fn over_tcp(question: &Question, id: u16, kind: Kind, (server, stop): (SocketAdd
         let (mut stream, _) = Stream::tcp(&[server], SERVER_TIMEOUT, until, stop).ok()?;
         let message = question.message(id, kind)?;
         let length = u16::try_from(message.len()).ok()?.to_be_bytes();
-        stream.bound(until.saturating_duration_since(Instant::now()));
+        stream.set_timeout(until.saturating_duration_since(Instant::now()));
         stream.write_all(&[&length[..], &message].concat()).ok()?;
         let mut length = [0; 2];
         read_all(&mut stream, &mut length, until)?;
@@ -187,7 +187,7 @@ fn read_all(stream: &mut Stream, buffer: &mut [u8], until: Instant) -> Option<()
         if left.is_zero() {
             return None;
         }
-        stream.bound(left);
+        stream.set_timeout(left);
         match stream.read(buffer.get_mut(filled..)?) {
             Ok(0) | Err(_) => return None,
             Ok(read) => filled += read,
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn any_address_counts_then_an_alias_then_the_reason() {
         let address: IpAddr = [10, 0, 0, 1].into();
-        let alias = || Answer::Alias(Question::new("b.example").unwrap());
+        let alias = || Answer::Cname(Question::new("b.example").unwrap());
         let none = || Answer::Addresses(Vec::new());
         let cases = [
             ([Some(none()), Some(Answer::Addresses(vec![address]))], Ok(Some(address))),

@@ -27,7 +27,7 @@ pub(super) struct Examined<'a> {
 pub(super) fn all<'a>(root: &Root, wanted: &'a [cmdline::Scratch]) -> Result<Vec<Examined<'a>>, Error> {
     for path in wanted.iter().filter_map(|scratch| scratch.purpose.mount()) {
         let path = Path::new(path.as_str());
-        linux::mount::folder_without_links(root.path(), path).map_err(Error::NoMountpoint)?;
+        linux::mount::directory_without_symlinks(root.path(), path).map_err(Error::NoMountpoint)?;
     }
     if wanted.iter().any(|scratch| scratch.purpose != ScratchUse::Swap) {
         filesystem::check_tool(root, SETTINGS.kind)?;
@@ -53,7 +53,7 @@ fn is_marked(device: &Device, bytes: u64, disk: &DiskSelector) -> Result<bool, E
     let ranges = blank::ranges(bytes).map_err(|error| Error::Small(error.0))?;
     let front = usize::try_from(scratch::FRONT).unwrap_or(usize::MAX);
     let refused = |seen| Err(Error::InUse(disk.to_string(), seen));
-    match scratch::judge(&device.read(0, front).map_err(Error::Read)?) {
+    match scratch::classify(&device.read(0, front).map_err(Error::Read)?) {
         Front::Marked => Ok(true),
         Front::Zero if content::is_blank(device, &ranges).map_err(Error::Read)? => Ok(false),
         Front::Zero => refused("bytes behind its first 16 MiB or in its last 1 MiB"),

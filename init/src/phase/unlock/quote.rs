@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use attest::{QuoteHeader, QuoteHeaderError, Tee};
-use linux::readiness::Stop;
+use linux::poll::Stop;
 use linux::tsm::{REPORT_DATA_BYTES, Report, Tsm};
 use quorum::Backoff;
 use ratls::OwnEvidence;

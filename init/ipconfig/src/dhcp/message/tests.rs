@@ -5,10 +5,10 @@ use super::*;
 use crate::frame::tests::from_server;
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 1, 2, 3];
-const EXCHANGE: Exchange = Exchange { mac: MAC, xid: 7 };
+const TRANSACTION: Transaction = Transaction { mac: MAC, xid: 7 };
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 
-/// A server's frame with the usual options, each of `changed` in place of its namesake; an empty one takes it away.
+/// A server's frame with the usual options; those in `changed` replace them, and an empty value removes the option.
 fn answer(kind: u8, address: [u8; 4], changed: &[(u8, &[u8])]) -> Vec<u8> {
     let kind = [kind];
     let server = SERVER.octets();
@@ -24,7 +24,7 @@ fn answer(kind: u8, address: [u8; 4], changed: &[(u8, &[u8])]) -> Vec<u8> {
 }
 
 fn lease(changed: &[(u8, &[u8])]) -> Option<Lease> {
-    match EXCHANGE.read_answer(&answer(ACK, [10, 0, 2, 15], changed), SERVER)? {
+    match TRANSACTION.read_answer(&answer(ACK, [10, 0, 2, 15], changed), SERVER)? {
         Answer::Leased(lease) => Some(*lease),
         Answer::Refused => None,
     }
@@ -39,7 +39,7 @@ fn route(destination: [u8; 4], prefix: u8, gateway: Option<[u8; 4]>) -> Route {
 }
 
 #[test]
-fn acknowledgement_gives_all_that_it_says() {
+fn all_values_of_an_acknowledgement_are_read() {
     let want = Lease {
         address: Ipv4Addr::new(10, 0, 2, 15),
         prefix: 24,
@@ -65,15 +65,15 @@ fn router_outside_the_subnet_comes_with_a_route_to_it() {
 }
 
 #[test]
-fn classless_routes_count_and_the_router_does_not() {
+fn classless_routes_replace_the_router_option() {
     let lease = with(
         options::CLASSLESS_ROUTES,
         &[
             16, 10, 9, 10, 0, 2, 3, // by a router
             32, 169, 254, 169, 254, 0, 0, 0, 0, // on the link
             8, 127, 10, 0, 2, 3, // loopback
-            16, 10, 8, 224, 0, 0, 1, // by a group
-            0, 10, 0, 2, 4, // everywhere
+            16, 10, 8, 224, 0, 0, 1, // by a multicast group
+            0, 10, 0, 2, 4, // default route
         ],
     );
     let want = [
@@ -85,25 +85,25 @@ fn classless_routes_count_and_the_router_does_not() {
 }
 
 #[test]
-fn floods_of_options_are_cut_to_what_is_bounded() {
+fn long_lists_are_cut_to_their_bounds() {
     let many: Vec<u8> = (1..=60).flat_map(|n| [10, 0, 3, n]).collect();
-    assert_eq!(with(options::ROUTER, &many).routes.len(), 2, "the first of 60 routers, and the way to it");
+    assert_eq!(with(options::ROUTER, &many).routes.len(), 2, "the first of 60 routers, and the route to it");
     assert_eq!(with(options::NAME_SERVER, &many).resolvers.len(), RESOLVERS_MAX);
     let routes: Vec<u8> = (1..=30).flat_map(|n| [16, 10, 9, 10, 0, 3, n]).collect();
     assert_eq!(with(options::CLASSLESS_ROUTES, &routes).routes.len(), ROUTES_MAX);
 }
 
 #[test]
-fn mtu_that_no_link_has_is_left_out() {
-    for (said, want) in [(0, None), (576, None), (1279, None), (1280, Some(1280)), (9216, Some(9216)), (65535, None)] {
-        let said: u16 = said;
-        assert_eq!(with(options::MTU, &said.to_be_bytes()).mtu, want, "{said}");
+fn mtu_out_of_range_is_left_out() {
+    for (mtu, want) in [(0, None), (576, None), (1279, None), (1280, Some(1280)), (9216, Some(9216)), (65535, None)] {
+        let mtu: u16 = mtu;
+        assert_eq!(with(options::MTU, &mtu.to_be_bytes()).mtu, want, "{mtu}");
     }
 }
 
 #[test]
-fn offers_without_what_a_lease_needs_are_passed_over() {
-    let offered = |address, changed: &[(u8, &[u8])]| EXCHANGE.read_offer(&answer(OFFER, address, changed));
+fn offers_without_a_usable_lease_are_ignored() {
+    let offered = |address, changed: &[(u8, &[u8])]| TRANSACTION.read_offer(&answer(OFFER, address, changed));
     assert_eq!(offered([10, 0, 2, 15], &[]), Some(Offer { address: Ipv4Addr::new(10, 0, 2, 15), server: SERVER }));
     for address in [[0; 4], [255; 4], [127, 0, 0, 1], [224, 0, 0, 1]] {
         assert_eq!(offered(address, &[]), None, "{address:?}");
@@ -120,13 +120,13 @@ fn offers_without_what_a_lease_needs_are_passed_over() {
 }
 
 #[test]
-fn answer_counts_only_from_the_server_that_was_asked() {
+fn answers_of_other_servers_are_ignored() {
     let other = Ipv4Addr::new(10, 0, 2, 3);
     let ack = answer(ACK, [10, 0, 2, 15], &[]);
-    assert!(matches!(EXCHANGE.read_answer(&ack, SERVER), Some(Answer::Leased(_))));
-    assert_eq!(EXCHANGE.read_answer(&answer(NAK, [0; 4], &[]), SERVER), Some(Answer::Refused));
-    assert_eq!(EXCHANGE.read_answer(&ack, other), None);
-    assert_eq!(EXCHANGE.read_answer(&answer(OFFER, [10, 0, 2, 15], &[]), SERVER), None);
+    assert!(matches!(TRANSACTION.read_answer(&ack, SERVER), Some(Answer::Leased(_))));
+    assert_eq!(TRANSACTION.read_answer(&answer(NAK, [0; 4], &[]), SERVER), Some(Answer::Refused));
+    assert_eq!(TRANSACTION.read_answer(&ack, other), None);
+    assert_eq!(TRANSACTION.read_answer(&answer(OFFER, [10, 0, 2, 15], &[]), SERVER), None);
 }
 
 proptest! {
@@ -136,7 +136,7 @@ proptest! {
         message.pop();
         message.extend(tail);
         message[at] = byte;
-        if let Some(Answer::Leased(lease)) = EXCHANGE.read_answer(&from_server(&message), SERVER) {
+        if let Some(Answer::Leased(lease)) = TRANSACTION.read_answer(&from_server(&message), SERVER) {
             prop_assert!(lease.routes.len() <= ROUTES_MAX && lease.resolvers.len() <= RESOLVERS_MAX);
         }
     }

@@ -1,4 +1,4 @@
-//! The form of a header.
+//! Parsing of headers.
 
 use super::image::{AEGIS, ARGON2ID, GCM, Image, NEW, OLD, PLAIN, SIZED_512, UUID, XTS_HMAC, auth_token_json, put, sign};
 use crate::luks2::{Copy, Error, Excerpt, Header};
@@ -6,7 +6,7 @@ use encoding::hex::encode;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// The golden header with some bytes of one copy changed and its checksum made good again.
+/// The golden header with changed bytes in one copy and a new checksum.
 fn with(copy: Copy, at: usize, value: &[u8]) -> Vec<u8> {
     let mut bytes = Image::golden().bytes();
     let start = if copy == Copy::Primary { 0 } else { 16384 };
@@ -65,8 +65,8 @@ fn header_is_refused_when_one_field_is_wrong() {
         ("version 1", 6, &[0, 1], Error::Version),
         ("version 3", 6, &[0, 3], Error::Version),
         ("size 0", 8, &[0; 8], Error::Size),
-        ("size of everything", 8, &[0xff; 8], Error::Size),
-        ("place of another copy", 256, &[0, 0, 0, 0, 0, 0, 0x80, 0], Error::Offset),
+        ("largest size", 8, &[0xff; 8], Error::Size),
+        ("offset of another copy", 256, &[0, 0, 0, 0, 0, 0, 0x80, 0], Error::Offset),
         ("sha1", 72, b"sha1\0\0", Error::Algorithm),
         ("sha512", 72, b"sha512", Error::Algorithm),
         ("behind the algorithm", 80, b"x", Error::Algorithm),
@@ -88,7 +88,7 @@ fn header_is_refused_when_one_field_is_wrong() {
 }
 
 #[test]
-fn each_bit_is_under_the_checksum() {
+fn checksum_covers_each_bit() {
     let good = Image::golden().bytes();
     for (at, copy) in [(20, Copy::Primary), (110, Copy::Primary), (479, Copy::Primary), (5000, Copy::Primary)]
         .into_iter()
@@ -101,7 +101,7 @@ fn each_bit_is_under_the_checksum() {
 }
 
 #[test]
-fn copies_say_the_same() {
+fn different_copies_are_refused() {
     let other = |changed: Image| {
         let mut bytes = Image::golden().copy(0);
         bytes.extend(changed.copy(1));
@@ -159,7 +159,7 @@ fn json_area_holds_one_object() {
 }
 
 #[test]
-fn keys_are_single_everywhere() {
+fn repeated_keys_are_refused_everywhere() {
     let twice = |one: &str| parse_json(&PLAIN.text().replacen(one, &format!("{one},{one}"), 1));
     for one in [r#""sector_size":4096"#, r#""keyslots_size":"16744448""#, r#""nodes":["a"]"#, r#""stripes":4000"#] {
         assert_eq!(twice(one), Err(Error::Ambiguous), "{one}");
@@ -177,7 +177,7 @@ fn with_field(path: &str, value: Value) -> Value {
 }
 
 #[test]
-fn fields_are_of_their_type() {
+fn fields_of_another_type_are_refused() {
     let cases: [(&str, Value); 11] = [
         ("/config/json_size", json!(12288)),
         ("/config/flags", json!(null)),
@@ -225,7 +225,7 @@ fn unknown_field_is_named() {
 }
 
 #[test]
-fn requirement_says_more_than_the_fields_that_come_with_it() {
+fn requirement_is_reported_before_its_fields() {
     let mut json = with_field("/segments/0/tags", json!(1));
     json["config"]["requirements"] = json!({"mandatory": ["tags-v9\n", "other"]});
     let error = parse_json(&json).unwrap_err();

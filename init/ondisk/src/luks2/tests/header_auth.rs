@@ -1,9 +1,9 @@
 //! What the MAC covers, and in which order a changed header is written.
 
+use super::allowlist::two_slots;
 use super::image::{Image, XTS_HMAC, auth_token_json, put};
-use super::policy::two_slots;
 use crate::luks2::{
-    AcceptedLayout, AuthToken, DATA_OFFSET, Expect, FormatState, Header, auth_message, check, clear_unused, examine, repair,
+    AcceptedLayout, AuthToken, DATA_OFFSET, Expect, FormatState, Header, auth_message, check, check_parts, clear_unused, repair,
     writes,
 };
 use cmdline::DataCipher;
@@ -16,21 +16,21 @@ const SIZE: u64 = 16384;
 /// Both headers and two keyslots, 385,024 bytes each.
 const LENGTH: usize = 32768 + 2 * 385_024;
 
-/// A whole area with this metadata, and key material that is `fill`.
+/// A header area with this metadata, and `fill` as key material.
 fn area(json: &Value, seqid: u64, fill: u8) -> Vec<u8> {
     let mut bytes = Image { seqid, ..Image::of(json) }.bytes();
     bytes.resize(LENGTH, fill);
     bytes
 }
 
-fn judged(image: &[u8]) -> (Header, AcceptedLayout) {
+fn parsed(image: &[u8]) -> (Header, AcceptedLayout) {
     let header = Header::parse(image).unwrap();
     let checked = check(&header, &EXPECT).unwrap();
     (header, checked)
 }
 
 fn message(image: &[u8], state: FormatState) -> Option<Vec<u8>> {
-    let (header, checked) = judged(image);
+    let (header, checked) = parsed(image);
     auth_message(&header, &checked, image, state)
 }
 
@@ -97,7 +97,7 @@ fn token_is_read_as_it_is_written() {
     for state in [FormatState::Formatting, FormatState::Ready] {
         let mut json = XTS_HMAC.json();
         json["tokens"]["5"] = AuthToken::json(state, &[0xc3; 32]);
-        let (_, checked) = judged(&area(&json, 4, 0));
+        let (_, checked) = parsed(&area(&json, 4, 0));
         assert_eq!(checked.auth_token(), Some(&AuthToken { id: 5, state, mac: [0xc3; 32] }));
     }
 }
@@ -107,14 +107,14 @@ fn examination_tells_each_part_by_itself() {
     let mut json = XTS_HMAC.json();
     json["segments"]["0"]["encryption"] = json!("cipher_null-ecb");
     json["tokens"]["1"] = json!({"type": "luks2-keyring", "keyslots": []});
-    let found = examine(&Header::parse(&area(&json, 4, 0)).unwrap(), &EXPECT);
+    let found = check_parts(&Header::parse(&area(&json, 4, 0)).unwrap(), &EXPECT);
     assert_eq!(found.map(|part| part.is_ok()), [true, false, true, true, false]);
 }
 
 #[test]
 fn unused_bytes_are_cleared_and_no_others() {
     let mut image = area(&XTS_HMAC.json(), 4, 0xaa);
-    let (_, checked) = judged(&image);
+    let (_, checked) = parsed(&image);
     let before = image.clone();
     clear_unused(&mut image, SIZE, &checked);
     assert_eq!(image[..32768 + 385_024], before[..32768 + 385_024]);
@@ -132,21 +132,21 @@ fn change(adds: bool) -> [Vec<u8>; 2] {
 #[test]
 fn key_material_is_written_before_what_names_it_and_cleared_after() {
     let [before, after] = change(true);
-    let groups = writes(&before, &after, SIZE, &judged(&after).1);
+    let groups = writes(&before, &after, SIZE, &parsed(&after).1);
     assert_eq!(groups.clone().map(|group| group.len()), [1, 1, 1, 0]);
     assert_eq!(groups[0].first(), Some(&(32768 + 385_024..LENGTH)));
     let [before, after] = change(false);
-    assert_eq!(writes(&before, &after, SIZE, &judged(&after).1).map(|group| group.len()), [0, 1, 1, 1]);
-    assert_eq!(writes(&after, &after, SIZE, &judged(&after).1).map(|group| group.len()), [0; 4]);
+    assert_eq!(writes(&before, &after, SIZE, &parsed(&after).1).map(|group| group.len()), [0, 1, 1, 1]);
+    assert_eq!(writes(&after, &after, SIZE, &parsed(&after).1).map(|group| group.len()), [0; 4]);
 }
 
 proptest! {
-    /// After a cut in any group, with any of its 512-byte sectors written and the rest lost, the better copy says all of the old
-    /// or all of the new, and the key material that it names is there.
+    /// After a power cut in any group, with some of its 512-byte sectors written, the better copy is the old or the new header, and its key
+    /// material is complete.
     #[test]
     fn cut_anywhere_leaves_the_old_header_or_the_new(adds: bool, cut in 0_usize..4, kept: u64) {
         let [before, after] = change(adds);
-        let groups = writes(&before, &after, SIZE, &judged(&after).1);
+        let groups = writes(&before, &after, SIZE, &parsed(&after).1);
         let mut disk = before.clone();
         for (number, group) in groups.iter().enumerate().take(cut + 1) {
             for area in group {
@@ -158,7 +158,7 @@ proptest! {
             }
         }
         prop_assert_eq!(repair(&mut disk), Ok(()));
-        let (header, checked) = judged(&disk);
+        let (header, checked) = parsed(&disk);
         let whole = [&before, &after].into_iter().find(|image| Header::parse(image).as_ref() == Ok(&header));
         prop_assert!(whole.is_some());
         for slot in checked.slots() {

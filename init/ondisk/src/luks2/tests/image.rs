@@ -1,4 +1,4 @@
-//! A writer of LUKS2 headers, proved by headers of the real one.
+//! An encoder of LUKS2 headers, tested against headers of cryptsetup.
 
 use cmdline::DataCipher;
 use encoding::hex::decode;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 pub(super) const UUID: &str = "6b3f1c0e-0000-4000-8000-000000000001";
 
-/// Headers of the real cryptsetup (2.7.5, Debian trixie, 2026-11-23), each on an empty disk of 64 MiB:
+/// Headers of cryptsetup (2.7.5, Debian trixie, 2026-11-23), each on an empty disk of 64 MiB:
 ///
 /// ```text
 /// cryptsetup luksFormat --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --sector-size 4096
@@ -19,17 +19,17 @@ pub(super) const UUID: &str = "6b3f1c0e-0000-4000-8000-000000000001";
 /// plain     --key-size 512, without integrity; then token import --token-id 7
 /// ```
 ///
-/// Those in `OLD` are of cryptsetup 2.6.1 (Debian bookworm, 2026-11-25) with the same words and `--integrity-no-wipe`; its argon2id has
-/// 512-byte sectors and a token 7, as disks that others made.
+/// Those in `OLD` are of cryptsetup 2.6.1 (Debian bookworm, 2026-11-25) with the same arguments and `--integrity-no-wipe`; its argon2id
+/// has 512-byte sectors and a token 7, as on disks of other tools.
 ///
-/// Those in `NEW` are of cryptsetup 2.8.8 (Debian sid, package 2:2.8.8-1, 2026-11-29; kernel 6.12.118) with the same words: `xts-hmac`,
+/// Those in `NEW` are of cryptsetup 2.8.8 (Debian sid, package 2:2.8.8-1, 2026-11-29; kernel 6.12.118) with the same arguments: `xts-hmac`,
 /// `aegis` and `gcm` as above, `xts-hmac-sized` and `argon2id` with `--integrity-key-size 256`. `SIZED_512` has
 /// `--integrity-key-size 512` and a volume key of 128 bytes. With `aead` this cryptsetup refuses an integrity key. A header with
-/// inline tags takes a disk with hardware tags, so there is none here.
+/// inline tags needs a disk with hardware tags, so there is none here.
 ///
-/// All but `plain` were made in a VM (Debian's kernel 6.12.117), since `--integrity` takes device mapper. A file has the
-/// JSON, then a line a copy: its salt and the checksum that cryptsetup wrote. Everything else of the 32 KiB is
-/// what [`Image`] writes, which the checksums prove.
+/// All but `plain` were made in a VM (Debian's kernel 6.12.117), since `--integrity` needs device mapper. A file contains the JSON, then
+/// one line for each copy: its salt, and the checksum of cryptsetup. [`Image`] encodes all other bytes of the 32 KiB; the checksums prove
+/// that they are equal.
 #[derive(Clone, Copy)]
 pub(super) struct Golden {
     pub(super) seqid: u64,
@@ -90,7 +90,7 @@ impl Golden {
     }
 }
 
-/// What goes into a header. Tests change one field of a good one.
+/// The fields of a header. Tests change one field of a valid header.
 #[derive(Clone, Debug)]
 pub(super) struct Image {
     pub(super) size: usize,
@@ -111,7 +111,7 @@ impl Image {
         PLAIN.image()
     }
 
-    /// Both copies with good checksums.
+    /// Encodes both copies with valid checksums.
     pub(super) fn bytes(&self) -> Vec<u8> {
         let mut bytes = self.copy(0);
         bytes.extend(self.copy(1));
@@ -139,7 +139,7 @@ pub(super) fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
     bytes[at..at + value.len()].copy_from_slice(value);
 }
 
-/// Makes the checksum of one copy good.
+/// Sets the checksum of one copy.
 pub(super) fn sign(copy: &mut [u8]) {
     put(copy, 448, &[0; 64]);
     let checksum = digest(&SHA256, copy);

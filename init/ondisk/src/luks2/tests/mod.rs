@@ -1,8 +1,8 @@
-//! Headers as cryptsetup writes them, and as a host would like us to believe them.
+//! Headers of cryptsetup, and headers that a malicious host may write.
 
+mod allowlist;
 mod header;
 mod header_auth;
 mod image;
-mod policy;
 mod repair;
 mod restore;

@@ -1,4 +1,4 @@
-//! Headers that a power cut left half written.
+//! Repair of headers after a power cut.
 
 use super::image::{Image, PLAIN, put};
 use crate::luks2::{Copy, Error, Header, repair};
@@ -8,7 +8,7 @@ fn old() -> Image {
     Image::golden()
 }
 
-/// What was written last: another sequence number and other metadata.
+/// A later header: with another sequence number and other metadata.
 fn new() -> Image {
     Image { seqid: 5, ..Image::of(&PLAIN.text().replace("4096", "512")) }
 }
@@ -60,7 +60,7 @@ fn repair_changes_nothing_it_cannot_decide() {
     let same_age = both(&new(), &Image { seqid: 5, ..old() });
     let none = torn(torn(new().bytes(), 5000), 16384 + 5000);
     let cases = [
-        ("same age, other words", same_age, Error::CopiesDiffer),
+        ("same sequence number, other metadata", same_age, Error::CopiesDiffer),
         ("both torn", none, Error::Checksum(Copy::Primary)),
         ("no header", vec![0; 32768], Error::Magic(Copy::Primary)),
         ("nothing", vec![], Error::Truncated),

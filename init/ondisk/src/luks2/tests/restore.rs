@@ -1,9 +1,9 @@
-//! A saved header written back, with power cuts.
+//! Restores of a saved header, with power cuts.
 
 use super::image::{Image, UUID, XTS_HMAC, put};
 use crate::luks2::{
-    AcceptedLayout, Copy, DATA_OFFSET, Expect, Header, Restore, SoundCopy, check, identifiers, is_other_volume_key, repair,
-    restore, sound_copies,
+    AcceptedLayout, Copy, DATA_OFFSET, Expect, Header, RestorePlan, SoundCopy, check, has_other_volume_key, identifiers,
+    plan_restore, repair, sound_copies,
 };
 use cmdline::DataCipher;
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ const KEYS: usize = 32768;
 const KEY: usize = 385_024;
 const LENGTH: usize = KEYS + 2 * KEY;
 
-/// A header area with one keyslot, in the first place for one or the second, whose key material is `fill`.
+/// A header area with one keyslot, at the first or the second position, with `fill` as key material.
 fn area(seqid: u64, place: usize, fill: u8) -> Vec<u8> {
     let mut json = XTS_HMAC.json();
     json["keyslots"]["0"]["area"]["offset"] = json!((KEYS + place * KEY).to_string());
@@ -25,27 +25,27 @@ fn area(seqid: u64, place: usize, fill: u8) -> Vec<u8> {
     bytes
 }
 
-fn judged(image: &[u8]) -> (Header, AcceptedLayout) {
+fn parsed(image: &[u8]) -> (Header, AcceptedLayout) {
     let header = Header::parse(image).unwrap();
     let checked = check(&header, &EXPECT).unwrap();
     (header, checked)
 }
 
-fn plan(found: &[u8], saved: &[u8]) -> Restore {
-    let (header, checked) = judged(saved);
-    restore(found, saved, &header, &checked).unwrap()
+fn plan(found: &[u8], saved: &[u8]) -> RestorePlan {
+    let (header, checked) = parsed(saved);
+    plan_restore(found, saved, &header, &checked).unwrap()
 }
 
-/// The key material that the header names, if all of it is of one header.
+/// Returns the fill byte of the key material that the header refers to, if all bytes are equal.
 fn key_material(disk: &[u8]) -> Option<u8> {
-    let slot = judged(disk).1.slots()[0].area.clone();
+    let slot = parsed(disk).1.slots()[0].area.clone();
     let range = usize::try_from(slot.start).unwrap()..usize::try_from(slot.end).unwrap();
     let first = disk[range.start];
     disk[range].iter().all(|byte| *byte == first).then_some(first)
 }
 
-/// What a cut leaves: groups before `cut` whole, of that one the sectors that `kept` has a bit for.
-fn cut_at(found: &[u8], plan: &Restore, cut: usize, kept: u64) -> Vec<u8> {
+/// The disk after a power cut: with all groups before `cut`, and the sectors of that group for which `kept` has a bit.
+fn cut_at(found: &[u8], plan: &RestorePlan, cut: usize, kept: u64) -> Vec<u8> {
     let mut disk = found.to_vec();
     for (number, group) in plan.groups.iter().enumerate().take(cut + 1) {
         for (sector, start) in group.iter().flat_map(|area| area.clone().step_by(512)).enumerate() {
@@ -84,15 +84,15 @@ fn restored_header_is_the_newest_and_everything_else_as_saved() {
     ];
     for (name, found, seqid, shares) in cases {
         let plan = plan(&found, &saved);
-        let (header, _) = judged(&plan.image);
+        let (header, _) = parsed(&plan.image);
         assert_eq!((header.seqid(), plan.shares_key_material), (seqid, shares), "{name}");
-        assert_eq!(header.metadata, judged(&saved).0.metadata, "{name}");
+        assert_eq!(header.metadata, parsed(&saved).0.metadata, "{name}");
         assert_eq!(plan.image[KEYS..], saved[KEYS..], "{name}");
         assert!(cut_at(&found, &plan, 3, u64::MAX) == plan.image, "{name}");
     }
 }
 
-/// Also where the number had to be raised: the disk then has another one than the saved header.
+/// Also with a raised sequence number, which then differs from that of the saved header.
 #[test]
 fn second_restore_has_nothing_to_write() {
     let saved = area(5, 0, 0xaa);
@@ -139,7 +139,7 @@ fn sound_copies_and_the_volume_key_are_told() {
     other.resize(LENGTH, 0);
     let mut mixed = area(5, 0, 0);
     put(&mut mixed, 0, &area(6, 0, 0)[..16384]);
-    let header = judged(&area(5, 0, 0)).0;
+    let header = parsed(&area(5, 0, 0)).0;
     let cases = [
         ("whole", area(5, 0, 0), vec![one(Copy::Primary, 5), one(Copy::Secondary, 5)], false),
         ("of two ages", mixed, vec![one(Copy::Primary, 6), one(Copy::Secondary, 5)], false),
@@ -150,7 +150,7 @@ fn sound_copies_and_the_volume_key_are_told() {
     ];
     for (name, image, want, is_other) in cases {
         assert_eq!(sound_copies(&image), want, "{name}");
-        assert_eq!(is_other_volume_key(&image, &header), is_other, "{name}");
+        assert_eq!(has_other_volume_key(&image, &header), is_other, "{name}");
     }
 }
 
@@ -179,8 +179,8 @@ fn identifiers_are_read_from_what_is_left() {
 }
 
 proptest! {
-    /// After a cut in any group, with any of its sectors written and the rest lost, the better copy is the disk's or the saved
-    /// one, and its key material is whole.
+    /// After a power cut in any group, with some of its sectors written, the better copy is the old or the saved header, and its key
+    /// material is complete.
     #[test]
     fn cut_anywhere_leaves_a_whole_header(
         before in 3_u64..8, place in 0_usize..2, tear in 0_usize..3, cut in 0_usize..4, kept: u64,
@@ -195,8 +195,8 @@ proptest! {
         prop_assume!(!plan.shares_key_material || cut > 0);
         let mut disk = cut_at(&found, &plan, cut, kept);
         prop_assert_eq!(repair(&mut disk), Ok(()));
-        let metadata = judged(&disk).0.metadata;
-        let is_saved = metadata == judged(&saved).0.metadata;
+        let metadata = parsed(&disk).0.metadata;
+        let is_saved = metadata == parsed(&saved).0.metadata;
         let want = if is_saved { 0xaa } else { 0xbb };
         prop_assert!(is_saved || place == 1);
         prop_assert_eq!(key_material(&disk), Some(want));

@@ -31,7 +31,7 @@ pub(in crate::phase::data) struct HeaderFile {
 impl HeaderFile {
     /// Copies `image`, the whole header area, which has these keyslots.
     pub(in crate::phase::data) fn new(image: &[u8], slots: &[Slot]) -> Result<Self, Error> {
-        let file = linux::memory::anonymous_file("luks2-header").map_err(Error::Copy)?;
+        let file = linux::memfd::anonymous_file("luks2-header").map_err(Error::Copy)?;
         file.set_len(u64::try_from(image.len()).unwrap_or(u64::MAX)).map_err(Error::Copy)?;
         // Zeros are left as holes.
         for (number, piece) in image.chunks(PIECE).enumerate().filter(|(_, piece)| !blank::is_blank(piece)) {

@@ -6,7 +6,7 @@ use cmdline::DataCipher;
 use libcryptsetup_rs::consts::flags::{CryptPbkdf, CryptVolumeKey};
 use libcryptsetup_rs::consts::vals::{CryptKdf, CryptRng, EncryptionFormat, KeyslotsSize, MetadataSize};
 use libcryptsetup_rs::{CryptDevice, CryptParamsLuks2, CryptParamsLuks2Ref, CryptPbkdfType, Either};
-use linux::sysctl::AnyAlgorithm;
+use linux::sysctl::UnrestrictedAfAlg;
 use ondisk::luks2::DATA_OFFSET;
 use quorum::Dek;
 use uuid::Uuid;
@@ -69,7 +69,7 @@ impl HeaderFile {
         let mut params: CryptParamsLuks2Ref<'_> = (&params).try_into().map_err(library_error("parameters"))?;
         let (kind, uuid) = (EncryptionFormat::Luks2, uuid.map(|uuid| uuid::Uuid::from_bytes(*uuid.as_bytes())));
         // libcryptsetup asks AF_ALG whether the kernel has an AEAD cipher; dm-crypt itself does not use AF_ALG.
-        let any = AnyAlgorithm::allow().map_err(Error::Algorithms)?;
+        let any = UnrestrictedAfAlg::allow().map_err(Error::Algorithms)?;
         let formatted = device.context_handle().format(kind, names, uuid, key, Some(&mut params));
         drop(any);
         formatted.map_err(library_error("format"))?;

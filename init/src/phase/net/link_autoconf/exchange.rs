@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use ipconfig::dhcp::{Client, Taken};
+use ipconfig::dhcp::{Client, Received};
 use ipconfig::slaac::Advertisement;
 use linux::link::Links;
 use linux::packet::{Ethertype, PacketSocket};
@@ -71,10 +71,10 @@ impl LinkAutoconf {
             }
             let Some(frame) = socket.receive()? else { break };
             match client.take(&frame, now, random()?) {
-                Taken::Nothing => {}
-                Taken::Offered(address) => step(format_args!("dhcp: {} offered {address}", self.found.name)),
-                Taken::Refused => log::warn!("net: {}: the DHCP server refused the address that it had offered", self.found.name),
-                Taken::Leased(lease) => {
+                Received::Ignored => {}
+                Received::Offer(address) => step(format_args!("dhcp: {} offered {address}", self.found.name)),
+                Received::Nak => log::warn!("net: {}: the DHCP server refused the address that it had offered", self.found.name),
+                Received::Ack(lease) => {
                     self.renew = lease.lifetime.map(|life| now + (life / 2).max(RENEWAL_MIN));
                     self.sent.0 += client.sent();
                     (self.dhcp, self.offer.lease) = (None, Some(*lease));

@@ -1,14 +1,14 @@
-//! JSON that every reader reads alike: no key twice in one object, no number with a fraction, no NUL in a string.
+//! JSON without ambiguity between readers: no repeated key in an object, no number with a fraction, no NUL in a string.
 
 use super::Error;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// Reads one JSON text, at most 128 levels deep (a limit of `serde_json`).
+/// Parses one JSON text, at most 128 levels deep (a limit of `serde_json`).
 pub(super) fn parse(text: &str) -> Result<Value, Error> {
     let strict: Strict = serde_json::from_str(text).map_err(|error| match error.classify() {
-        // A visitor that takes every type has nothing else to complain about than what is refused below.
+        // The visitor accepts every type, so its errors are those that it raises below.
         serde_json::error::Category::Data => Error::Ambiguous,
         _ => Error::Json,
     })?;
@@ -71,7 +71,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
     }
 }
 
-/// Refuses an escaped NUL: a reader in C ends the text there and sees another word, or the same key twice.
+/// Refuses an escaped NUL: for a reader in C, it ends the text, which could then equal another key or value.
 fn plain<E: serde::de::Error, T: AsRef<str>>(text: T) -> Result<T, E> {
     if text.as_ref().contains('\0') { Err(E::custom("nul in a string")) } else { Ok(text) }
 }
@@ -83,7 +83,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn text_has_one_reading_or_none() {
+    fn ambiguous_and_malformed_text_is_refused() {
         let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
         let cases = [
             (r#"{"a":[1,"b",true,null,-1]}"#, Ok(json!({"a": [1, "b", true, null, -1]}))),

@@ -1,4 +1,7 @@
-//! Connected streams: TCP to the first of several addresses that answers, vsock to a context. Every wait has a deadline.
+// UNSAFETY: one implementation of rustix's trait `SocketAddrArg`, which gives the kernel a pointer to a `sockaddr_vm`: neither rustix nor
+// std has vsock addresses, and nix would add a second socket API to PID 1.
+
+//! Connected streams: TCP to the first of several addresses that accepts, vsock to a context ID. Every wait has a deadline.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -11,14 +14,14 @@ use rustix::net::addr::{SocketAddrArg, SocketAddrLen, SocketAddrOpaque};
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, ipproto, socket_with};
 
-use crate::readiness::Stop;
+use crate::poll::Stop;
 
 /// A connected stream.
 #[derive(Debug)]
 pub struct Stream {
     socket: OwnedFd,
     stop: Stop,
-    /// When a read or write that waits gives up.
+    /// Deadline of the current read or write.
     until: Instant,
 }
 
@@ -43,7 +46,7 @@ unsafe impl SocketAddrArg for VsockAddress {
     }
 }
 
-/// An attempt on its way.
+/// A connection attempt that has not ended.
 struct Attempt(OwnedFd);
 
 impl Attempt {
@@ -66,7 +69,7 @@ impl Attempt {
         }
     }
 
-    /// The stream of an attempt that has ended, or why there is none.
+    /// Turns an attempt that has ended into a stream.
     fn finish(self, stop: &Stop, until: Instant) -> Result<Stream, Errno> {
         sockopt::socket_error(&self.0)??;
         Ok(Stream { socket: self.0, stop: stop.clone(), until })
@@ -74,12 +77,18 @@ impl Attempt {
 }
 
 impl Stream {
-    /// Connects to the first of `addresses` that answers until `deadline`, and says which. One more is tried beside the others every `stagger`, and
-    /// at once when none is left on its way. `stop` ends this, and every wait of the stream.
+    /// Connects to the first of `addresses` that accepts before `deadline`, and returns which. It starts the next attempt after
+    /// `attempt_delay`, in parallel to the earlier ones, or at once when all earlier ones have failed. `stop` cancels the attempts and
+    /// every wait of the stream.
     ///
     /// # Errors
-    /// Why the last attempt failed; `ETIMEDOUT` when none ended in time; `EDESTADDRREQ` without an address; `ECANCELED`.
-    pub fn tcp(addresses: &[SocketAddr], stagger: Duration, deadline: Instant, stop: &Stop) -> io::Result<(Self, SocketAddr)> {
+    /// The error of the last attempt; `ETIMEDOUT` when no attempt ended in time; `EDESTADDRREQ` without an address; `ECANCELED`.
+    pub fn tcp(
+        addresses: &[SocketAddr],
+        attempt_delay: Duration,
+        deadline: Instant,
+        stop: &Stop,
+    ) -> io::Result<(Self, SocketAddr)> {
         let mut left = addresses.iter();
         let mut under_way: Vec<(Attempt, SocketAddr)> = Vec::new();
         let mut last = Errno::DESTADDRREQ;
@@ -91,7 +100,7 @@ impl Stream {
                     Err(errno) => last = errno,
                 }
                 more = left.len() > 0;
-                wake = if more { deadline.min(Instant::now() + stagger) } else { deadline };
+                wake = if more { deadline.min(Instant::now() + attempt_delay) } else { deadline };
             }
             if under_way.is_empty() {
                 if more {
@@ -99,7 +108,7 @@ impl Stream {
                 }
                 return Err(last.into());
             }
-            // All of those that end before it is time for the next address.
+            // Handles every attempt that ends before the next one is due.
             loop {
                 let fds: Vec<_> = under_way.iter().map(|(attempt, _)| attempt.0.as_fd()).collect();
                 let ended = stop.or_wait(&fds, PollFlags::OUT, wake)?;
@@ -119,10 +128,10 @@ impl Stream {
         }
     }
 
-    /// Connects to `port` of the context `cid` until `deadline`; `stop` as for [`Stream::tcp`].
+    /// Connects to `port` of the context ID `cid` before `deadline`; `stop` as for [`Stream::tcp`].
     ///
     /// # Errors
-    /// As connect(2) for vsock(7): `ENODEV` without a transport, `ECONNRESET` when nobody listens; `ETIMEDOUT`; `ECANCELED`.
+    /// As connect(2) for vsock(7): `ENODEV` without a transport, `ECONNRESET` without a listener; `ETIMEDOUT`; `ECANCELED`.
     pub fn vsock(cid: u32, port: u32, deadline: Instant, stop: &Stop) -> io::Result<Self> {
         let address = VsockAddress { family: AddressFamily::VSOCK.as_raw(), reserved: 0, port, cid, zero: [0; 4] };
         let attempt = Attempt::start(AddressFamily::VSOCK, None, &address)?;
@@ -132,12 +141,12 @@ impl Stream {
         Err(Errno::TIMEDOUT.into())
     }
 
-    /// Bounds the next reads and writes; before the first call the deadline of the connection does.
-    pub fn bound(&mut self, left: Duration) {
+    /// Sets the time that is left for the next reads and writes. Until the first call, the deadline of the connection applies.
+    pub fn set_timeout(&mut self, left: Duration) {
         self.until = Instant::now() + left;
     }
 
-    /// Waits until the socket can do what `flags` say; `EAGAIN` when the bound is over.
+    /// Waits for `flags` on the socket; `EAGAIN` at the deadline.
     fn wait(&self, flags: PollFlags) -> Result<(), Errno> {
         let ready = self.stop.or_wait(&[self.socket.as_fd()], flags, self.until)?;
         if ready.contains(&true) { Ok(()) } else { Err(Errno::AGAIN) }
@@ -158,7 +167,7 @@ impl Read for Stream {
 impl Write for Stream {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         loop {
-            // A peer that hung up is an error, not a signal.
+            // With NOSIGNAL, a closed connection gives EPIPE and no SIGPIPE.
             match rustix::net::send(&self.socket, buffer, rustix::net::SendFlags::NOSIGNAL) {
                 Err(Errno::AGAIN | Errno::INTR) => self.wait(PollFlags::OUT)?,
                 done => return Ok(done?),
@@ -177,7 +186,7 @@ mod tests {
 
     use super::*;
 
-    const STAGGER: Duration = Duration::from_millis(50);
+    const ATTEMPT_DELAY: Duration = Duration::from_millis(50);
 
     fn soon() -> Instant {
         Instant::now() + Duration::from_secs(10)
@@ -187,7 +196,7 @@ mod tests {
         Stop::new().unwrap()
     }
 
-    /// A listener whose queue is full: further connections stay unanswered, as behind a packet filter that drops.
+    /// A listener with a full backlog: further connection attempts get no answer, as behind a packet filter that drops.
     fn black_hole() -> (OwnedFd, SocketAddr, Vec<Attempt>) {
         let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
@@ -205,7 +214,7 @@ mod tests {
         let refused = { TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap() };
         let good = listener.local_addr().unwrap();
         for addresses in [vec![good], vec![refused, good], vec![silent, good], vec![silent, refused, good, silent]] {
-            let (mut stream, peer) = Stream::tcp(&addresses, STAGGER, soon(), &stop()).unwrap();
+            let (mut stream, peer) = Stream::tcp(&addresses, ATTEMPT_DELAY, soon(), &stop()).unwrap();
             assert_eq!(peer, good);
             stream.write_all(b"hello").unwrap();
             let mut got = [0; 5];
@@ -219,19 +228,19 @@ mod tests {
         let (_held, silent, _fill) = black_hole();
         let refused = { TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap() };
         let kind = |addresses: &[SocketAddr]| {
-            Stream::tcp(addresses, STAGGER, Instant::now() + Duration::from_millis(300), &stop()).unwrap_err().kind()
+            Stream::tcp(addresses, ATTEMPT_DELAY, Instant::now() + Duration::from_millis(300), &stop()).unwrap_err().kind()
         };
         assert_eq!(kind(&[refused]), io::ErrorKind::ConnectionRefused);
         assert_eq!(kind(&[silent]), io::ErrorKind::TimedOut);
         assert_eq!(kind(&[silent, refused]), io::ErrorKind::TimedOut);
-        assert!(Stream::tcp(&[], STAGGER, soon(), &stop()).is_err());
+        assert!(Stream::tcp(&[], ATTEMPT_DELAY, soon(), &stop()).is_err());
     }
 
     #[test]
     fn read_ends_when_its_bound_is_over() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (mut stream, _) = Stream::tcp(&[listener.local_addr().unwrap()], STAGGER, soon(), &stop()).unwrap();
-        stream.bound(Duration::from_millis(20));
+        let (mut stream, _) = Stream::tcp(&[listener.local_addr().unwrap()], ATTEMPT_DELAY, soon(), &stop()).unwrap();
+        stream.set_timeout(Duration::from_millis(20));
         assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
@@ -241,9 +250,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let canceled = |error: io::Error| error.raw_os_error() == Some(Errno::CANCELED.raw_os_error());
         let stop = stop();
-        let (mut stream, _) = Stream::tcp(&[listener.local_addr().unwrap()], STAGGER, soon(), &stop).unwrap();
+        let (mut stream, _) = Stream::tcp(&[listener.local_addr().unwrap()], ATTEMPT_DELAY, soon(), &stop).unwrap();
         let connecting = stop.clone();
-        let attempt = std::thread::spawn(move || Stream::tcp(&[silent], STAGGER, soon(), &connecting).map(drop).unwrap_err());
+        let attempt =
+            std::thread::spawn(move || Stream::tcp(&[silent], ATTEMPT_DELAY, soon(), &connecting).map(drop).unwrap_err());
         let read = std::thread::spawn(move || stream.read(&mut [0]).unwrap_err());
         stop.signal();
         assert!(canceled(attempt.join().unwrap()) && canceled(read.join().unwrap()));
@@ -251,7 +261,7 @@ mod tests {
 
     #[test]
     fn vsock_without_a_listener_is_an_error() {
-        // Without the module EAFNOSUPPORT, with it and without a transport ENODEV: an error in either case.
+        // EAFNOSUPPORT without the kernel module, ENODEV with it and without a transport.
         assert!(Stream::vsock(2, 1, Instant::now() + Duration::from_millis(200), &stop()).is_err());
     }
 }

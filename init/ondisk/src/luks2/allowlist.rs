@@ -1,28 +1,30 @@
-//! The allow-list: what a data disk's header must say, all of it, exactly.
+//! The allow-list: the values that every field of a data disk's header may have.
 //!
-//! Headers were rewritten to null ciphers, foreign slots and tokens in published attacks on eight products (October
-//! 2025; CVE-2025-59054, CVE-2025-58356): whatever is not known to be good here is refused.
+//! In published attacks on eight products (October 2025; CVE-2025-59054, CVE-2025-58356), the host changed headers to null ciphers, and
+//! added keyslots and tokens. So every value that is not on this list is refused.
 
-use super::{AuthToken, Excerpt, Header, rules};
+mod rules;
+
+use super::{AuthToken, Excerpt, Header};
 use cmdline::DataCipher;
 use std::ops::Range;
 use uuid::Uuid;
 
-/// Where data starts on disks that cryptsetup formats, in bytes.
+/// The offset of the data on disks that cryptsetup formats, in bytes.
 pub const DATA_OFFSET: u64 = 16 * 1024 * 1024;
 
-/// What the policy of this boot expects of the disk.
+/// The values that the policy of this boot expects of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expect {
-    /// How it is encrypted; `None`: with any allowed cipher.
+    /// The cipher; `None`: any allowed cipher.
     pub cipher: Option<DataCipher>,
-    /// Where its data starts, in bytes: [`DATA_OFFSET`] unless the policy pins another.
+    /// The offset of the data in bytes: [`DATA_OFFSET`] unless the policy pins another.
     pub data_offset: u64,
-    /// Whether there may be two keyslots, as in the middle of a rotation.
+    /// Whether two keyslots are allowed, as during a rotation.
     pub rotation: bool,
 }
 
-/// A header on which every rule holds. Only [`check`] makes one.
+/// The layout of a header that fulfils every rule. Only [`check`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcceptedLayout {
     uuid: Uuid,
@@ -33,20 +35,20 @@ pub struct AcceptedLayout {
     auth_token: Option<AuthToken>,
 }
 
-/// A keyslot on which every rule holds.
+/// A keyslot that fulfils every rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slot {
-    /// Its name.
+    /// The number of the keyslot.
     pub id: u32,
-    /// How its key is derived.
+    /// The key derivation function.
     pub kdf: Kdf,
-    /// How much memory the derivation takes, in KiB; 0 for PBKDF2.
+    /// The memory for the key derivation, in KiB; 0 for PBKDF2.
     pub memory_kib: u32,
-    /// Where its key material is, in bytes from the start of the disk.
+    /// The area of the key material, in bytes from the start of the disk.
     pub area: Range<u64>,
 }
 
-/// How a keyslot's key is derived.
+/// A key derivation function of keyslots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kdf {
     /// PBKDF2 with HMAC-SHA256.
@@ -58,7 +60,7 @@ pub enum Kdf {
 }
 
 impl Kdf {
-    /// The name as it stands in the header.
+    /// Returns the name in the header.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -82,19 +84,19 @@ impl AcceptedLayout {
         self.seqid
     }
 
-    /// How the disk is encrypted.
+    /// Returns the cipher.
     #[must_use]
     pub const fn cipher(&self) -> DataCipher {
         self.cipher
     }
 
-    /// The size of an encrypted sector: 512 or 4096 bytes.
+    /// Returns the size of an encrypted sector: 512 or 4096 bytes.
     #[must_use]
     pub const fn sector_size(&self) -> u32 {
         self.sector_size
     }
 
-    /// The keyslots by name: one, or up to two where rotation is expected.
+    /// Returns the keyslots by number: one, or up to two where a rotation is expected.
     #[must_use]
     pub fn slots(&self) -> &[Slot] {
         &self.slots
@@ -107,46 +109,46 @@ impl AcceptedLayout {
     }
 }
 
-/// Which rule a header breaks. Numbers are names of keyslots and tokens.
+/// The rule that a header breaks. Numbers are those of keyslots and tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
     /// No keyslot, or more than expected.
-    #[error("number of keyslots")]
+    #[error("unexpected number of keyslots")]
     Keyslots,
-    /// Not an ordinary keyslot, or one with a priority.
+    /// Not a keyslot of type luks2 with a raw area, or one with a priority.
     #[error("keyslot {0} is not an ordinary one")]
     KeyslotKind(u32),
-    /// A volume key of another size than the cipher takes.
+    /// A volume key of another size than that of the cipher.
     #[error("keyslot {0} has a key of another size")]
     KeyslotKey(u32),
-    /// Key material that is not under aes-xts-plain64 with a key of 64 bytes: a null cipher above all.
+    /// Key material under another cipher than aes-xts-plain64 with a key of 64 bytes, for example a null cipher.
     #[error("keyslot {0} is under another cipher")]
     KeyslotCipher(u32),
     /// Not luks1 with 4000 stripes and sha256.
     #[error("keyslot {0} is split in another way")]
     KeyslotSplit(u32),
-    /// A derivation that is unknown, too weak or too expensive, or without a salt of 32 bytes.
+    /// A key derivation that is unknown, too weak or too expensive, or without a salt of 32 bytes.
     #[error("keyslot {0} has a key derivation out of bounds")]
     KeyslotKdf(u32),
-    /// Key material outside of the keyslot area, not on blocks, or of another length than its key has.
+    /// Key material outside of the keyslot area, not aligned to blocks, or with a wrong length.
     #[error("keyslot {0} is out of place")]
     KeyslotArea(u32),
     /// Two keyslots share bytes.
     #[error("keyslots overlap")]
     KeyslotOverlap,
     /// Not exactly one segment with the name 0.
-    #[error("number of segments")]
+    #[error("unexpected number of segments")]
     Segments,
-    /// Not `crypt`, or with flags: a backup segment, a linear one.
+    /// Not of type `crypt`, or with flags: for example a backup segment or a linear one.
     #[error("segment is not an ordinary one")]
     SegmentKind,
-    /// Data does not start where it is expected.
+    /// The data has another offset than expected.
     #[error("segment starts elsewhere")]
     SegmentOffset,
-    /// Data does not end with the disk.
+    /// The size is not `dynamic`.
     #[error("segment has a fixed size")]
     SegmentSize,
-    /// The first sector has another number than 0.
+    /// The IV of the first sector is not 0.
     #[error("segment has an iv tweak")]
     SegmentTweak,
     /// Neither 512 nor 4096 bytes.
@@ -162,40 +164,40 @@ pub enum Violation {
     #[error("segment has an integrity key of another size: {0} bytes")]
     IntegrityKey(u32),
     /// Not exactly one digest with the name 0.
-    #[error("number of digests")]
+    #[error("unexpected number of digests")]
     Digests,
     /// Not PBKDF2 with SHA-256 in bounds, with a salt and a digest of 32 bytes.
     #[error("digest is not an ordinary one")]
     DigestKind,
-    /// The digest does not vouch for all keyslots and the segment.
+    /// The digest does not belong to all keyslots and the segment.
     #[error("digest is not about this segment and these keyslots")]
     DigestScope,
     /// Sizes that do not fit the header and the data offset.
     #[error("configuration has other sizes")]
     ConfigSizes,
-    /// Flags, which could change how the disk is activated.
+    /// Flags, which could change the activation of the disk.
     #[error("configuration has flags")]
     ConfigFlags,
-    /// A feature that readers must have, such as inline tags or a re-encryption under way: its name.
+    /// A mandatory requirement, such as inline tags or an unfinished re-encryption: its name.
     #[error("the header requires {0}, which this version does not support")]
     Requirement(Excerpt),
-    /// Requirements that name nothing.
+    /// Requirements without a name.
     #[error("configuration has requirements without a name")]
     Requirements,
     /// A token of unknown type.
     #[error("token {0} is unknown")]
     Token(u32),
-    /// A token of ours that we did not write so, or a second one.
+    /// An authentication token in another form than cvm-init writes it, or a second one.
     #[error("token {0} is not a valid authentication token")]
     AuthToken(u32),
 }
 
-/// The parts of a header that [`examine`] speaks of, in its order.
+/// The parts of a header in the order of [`check_parts`].
 pub const PARTS: [&str; 5] = ["configuration", "segment", "keyslots", "digest", "tokens"];
 
-/// Holds each of the [`PARTS`] of a header against the allow-list by itself: what [`check`] ends with at the first broken rule, told
-/// whole. The keyslots are judged within the bounds that the configuration gives, or none.
-pub fn examine(header: &Header, expect: &Expect) -> [Result<(), Violation>; 5] {
+/// Checks each of the [`PARTS`] of a header by itself; [`check`] ends at the first broken rule. Keyslots are checked within the keyslot
+/// area of the configuration; without a valid configuration, the area is empty.
+pub fn check_parts(header: &Header, expect: &Expect) -> [Result<(), Violation>; 5] {
     let metadata = &header.metadata;
     let configuration = rules::check_config(header, expect);
     let place = configuration.clone().unwrap_or(0..0);
@@ -209,10 +211,10 @@ pub fn examine(header: &Header, expect: &Expect) -> [Result<(), Violation>; 5] {
     ]
 }
 
-/// Holds a header against the allow-list.
+/// Checks a header against the allow-list.
 ///
 /// # Errors
-/// The first rule that is broken.
+/// The first broken rule.
 pub fn check(header: &Header, expect: &Expect) -> Result<AcceptedLayout, Violation> {
     let metadata = &header.metadata;
     let keyslot_area = rules::check_config(header, expect)?;

@@ -1,29 +1,19 @@
-//! Memory with a descriptor, and how much memory there is.
+//! How much memory is free: `/proc/meminfo`.
 
 use std::fs::File;
 use std::io::Read as _;
 
-use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 
 use crate::Error;
 
-/// The kernel's file about memory has some 60 lines of 28 bytes; what is asked for is in the third.
+/// Bytes that are read of the file: it has some 60 lines of 28 bytes, and `MemAvailable` is in the third.
 const MEMINFO_MAX: u64 = 4096;
 
-/// A file that has no name in any filesystem and is gone with its last descriptor; `label` is only for `/proc`.
+/// Returns `MemAvailable` of `/proc/meminfo` in KiB: the kernel's estimate of how much memory programs can use without swapping.
 ///
 /// # Errors
-/// As memfd_create(2).
-pub fn anonymous_file(label: &str) -> std::io::Result<File> {
-    Ok(File::from(memfd_create(label, MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL)?))
-}
-
-/// How much memory a program can have without swapping, in KiB, as the kernel estimates it: `MemAvailable` in `/proc/meminfo`.
-/// What the kernel keeps for itself is not in it.
-///
-/// # Errors
-/// As reading the file; `EINVAL` when it does not have the line.
+/// As reading the file; `EINVAL` when it does not contain the line.
 pub fn available_kib() -> Result<u64, Error> {
     const PATH: &str = "/proc/meminfo";
     let mut text = String::new();
@@ -32,7 +22,7 @@ pub fn available_kib() -> Result<u64, Error> {
     parse_available(&text).ok_or_else(|| Error::new("parse", PATH, Errno::INVAL))
 }
 
-/// Source: Documentation/filesystems/proc.rst, "meminfo". The unit is called kB and is 1,024 bytes.
+/// Source: Documentation/filesystems/proc.rst, "meminfo". The unit kB is 1,024 bytes there.
 fn parse_available(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let number = line.strip_suffix(" kB")?.trim_start();

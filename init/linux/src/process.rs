@@ -1,4 +1,7 @@
-//! The programs that are run before the real init: the verified root's own mkfs and fsck, in a chroot of that root.
+// UNSAFETY: three calls. `pre_exec`, which std marks unsafe since its closure runs between fork and exec: std has no stable way to
+// chroot a child. close_range(2), which neither rustix nor nix offers. signal(2) of nix, which is unsafe for every handler.
+
+//! Programs that run before the real init (mkfs and fsck of the verified root, in a chroot of that root), and the exec of that init.
 
 use std::convert::Infallible;
 use std::ffi::CString;
@@ -16,38 +19,38 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::Error;
 
-/// How often whoever waits is told so.
+/// How often `waiting` is called.
 const REPORT: Duration = Duration::from_secs(5);
-/// The most of a program's complaint that is kept, in bytes.
-const COMPLAINT_MAX: u64 = 200;
+/// How much of a program's standard error is kept, in bytes.
+const STDERR_MAX: u64 = 200;
 
-/// How a program ended.
+/// Exit status and first output of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
-    /// Its exit status: 0 is success, `None` means that a signal ended it.
+pub struct Output {
+    /// The exit status: 0 is success, `None` means that a signal ended the program.
     pub status: Option<i32>,
-    /// What it wrote to standard error first, printable characters only; nothing where its output went to a file.
-    pub complaint: String,
+    /// The first bytes of standard error, printable characters only; empty where [`Program::output`] was a file.
+    pub stderr: String,
 }
 
-/// A program of the verified root, and what it is started with.
+/// A program of the verified root, with its arguments.
 #[derive(Debug)]
 pub struct Program<'a> {
-    /// Its path inside of the root.
+    /// The path inside of the root.
     pub path: &'a str,
-    /// Its arguments.
+    /// The arguments, without the program's name.
     pub arguments: &'a [&'a str],
-    /// Where everything that it prints goes; `None`: standard output is thrown away.
+    /// The file for standard output and standard error; `None`: standard output is discarded.
     pub output: Option<&'a File>,
 }
 
 /// Runs `program` in a chroot of `root`, with an empty environment. `waiting` is called every five seconds until it ends.
 ///
 /// # Errors
-/// `ENOENT` when the root does not have it; `ETIMEDOUT` when it had to be killed at `deadline`.
-pub fn run_in(root: &Path, program: &Program<'_>, deadline: Instant, mut waiting: impl FnMut()) -> Result<Ended, Error> {
+/// `ENOENT` when the root does not contain the program; `ETIMEDOUT` when it was killed at `deadline`.
+pub fn run_in(root: &Path, program: &Program<'_>, deadline: Instant, mut waiting: impl FnMut()) -> Result<Output, Error> {
     let Program { path: program, arguments, output } = *program;
-    let complaints = crate::memory::anonymous_file("complaints").map_err(|e| Error::io("memfd_create", program, &e))?;
+    let stderr = crate::memfd::anonymous_file("stderr").map_err(|e| Error::io("memfd_create", program, &e))?;
     let duplicate = |file: &File| file.try_clone().map(Stdio::from).map_err(|e| Error::io("dup", program, &e));
     #[expect(clippy::disallowed_methods, reason = "mkfs and fsck of the verified root; nothing else is ever run")]
     let mut command = Command::new(program);
@@ -56,7 +59,7 @@ pub fn run_in(root: &Path, program: &Program<'_>, deadline: Instant, mut waiting
         .env_clear()
         .stdin(Stdio::null())
         .stdout(output.map_or_else(|| Ok(Stdio::null()), duplicate)?)
-        .stderr(duplicate(output.unwrap_or(&complaints))?);
+        .stderr(duplicate(output.unwrap_or(&stderr))?);
     let root = root.to_owned();
     let enter = move || {
         close_at_exec()?;
@@ -74,7 +77,7 @@ pub fn run_in(root: &Path, program: &Program<'_>, deadline: Instant, mut waiting
     let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).map_err(failed)?;
     let ended = loop {
         let until = deadline.min(Instant::now() + REPORT);
-        if crate::readiness::wait_readable(pidfd.as_fd(), until).map_err(failed)? {
+        if crate::poll::wait_readable(pidfd.as_fd(), until).map_err(failed)? {
             break true;
         }
         if until == deadline {
@@ -89,37 +92,37 @@ pub fn run_in(root: &Path, program: &Program<'_>, deadline: Instant, mut waiting
     if !ended {
         return Err(Error::new("exec", program, Errno::TIMEDOUT));
     }
-    Ok(Ended { status: status.code(), complaint: complaint(&complaints) })
+    Ok(Output { status: status.code(), stderr: read_stderr(&stderr) })
 }
 
-/// What was said first, on one line; nothing when it cannot be read, since the status is what counts.
-fn complaint(mut said: &File) -> String {
+/// The first bytes of standard error on one line; empty when they cannot be read, since callers decide by the status.
+fn read_stderr(mut said: &File) -> String {
     let mut bytes = Vec::new();
-    let read = said.rewind().and_then(|()| said.take(COMPLAINT_MAX).read_to_end(&mut bytes));
+    let read = said.rewind().and_then(|()| said.take(STDERR_MAX).read_to_end(&mut bytes));
     let text = String::from_utf8_lossy(if read.is_ok() { &bytes } else { b"" });
     text.split_whitespace().collect::<Vec<_>>().join(" ").chars().filter(|c| c.is_ascii_graphic() || *c == ' ').collect()
 }
 
-/// Lets no descriptor but the standard ones outlive an exec: C libraries open some that would.
+/// Sets close-on-exec on every descriptor but the standard ones: C libraries open some without it.
 fn close_at_exec() -> Result<(), Errno> {
     let flags = i32::try_from(nix::libc::CLOSE_RANGE_CLOEXEC).map_err(|_| Errno::INVAL)?;
-    // SAFETY: the call only sets a flag of descriptors, which changes nothing for whoever has them.
+    // SAFETY: the call only sets a flag on descriptors; their owners can use them as before.
     #[expect(unsafe_code, reason = "neither rustix nor nix has close_range")]
     let done = unsafe { nix::libc::close_range(3, u32::MAX, flags) };
     if done == 0 { Ok(()) } else { Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)) }
 }
 
-/// A program that PID 1 is about to become, with everything allocated that it takes.
-pub struct Successor {
+/// Path and arguments of an execv(2) call, allocated before the call.
+pub struct PreparedExec {
     path: CString,
     arguments: Vec<CString>,
 }
 
-impl Successor {
-    /// `program` with `arguments`, of which the first is its own name.
+impl PreparedExec {
+    /// Prepares `program` with `arguments`, of which the first is its name.
     ///
     /// # Errors
-    /// `EINVAL` for a zero byte in one of them.
+    /// `EINVAL` for a NUL byte in one of them.
     pub fn new(program: &str, arguments: &[String]) -> Result<Self, Error> {
         let c_string = |text: &str| CString::new(text).map_err(|_| Error::new("exec", program, Errno::INVAL));
         let mut made = Self { path: c_string(program)?, arguments: Vec::with_capacity(arguments.len()) };
@@ -129,13 +132,13 @@ impl Successor {
         Ok(made)
     }
 
-    /// Becomes it: with PID 1's environment as the kernel made it, the standard descriptors alone, and every signal as the kernel
-    /// leaves it to the first program.
+    /// Replaces this process by the program. The program gets the environment that the kernel gave PID 1, only the standard
+    /// descriptors, and default signal dispositions.
     ///
     /// # Errors
     /// Returns only when the kernel refuses: `ENOENT`, `EACCES`, `ENOEXEC`.
     #[must_use]
-    pub fn become_it(&self) -> Error {
+    pub fn exec(&self) -> Error {
         let errno = match self.attempt() {
             Ok(never) => match never {},
             Err(errno) => errno,
@@ -144,7 +147,7 @@ impl Successor {
     }
 
     fn attempt(&self) -> Result<Infallible, Errno> {
-        // Rust's runtime has it ignored, which an exec keeps.
+        // Rust's runtime ignores SIGPIPE, and an exec would keep that.
         // SAFETY: no handler is installed.
         #[expect(unsafe_code, reason = "signal(2) is unsafe for handlers")]
         unsafe { nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::SigDfl) }.map_err(of_nix)?;

@@ -1,6 +1,8 @@
-//! Measurement registers of a trust domain in sysfs, since Linux 6.16: Documentation/ABI/testing/sysfs-devices-virtual-misc-tdx_guest.
+//! The runtime measurement registers (RTMR) of a trust domain in sysfs, since Linux 6.16.
 //!
-//! A read gives the register, a write of 48 bytes extends it: the value becomes `SHA384(value || written)`.
+//! A read returns the register. A write of 48 bytes extends it: the value becomes `SHA384(value || written)`.
+//!
+//! Source: Documentation/ABI/testing/sysfs-devices-virtual-misc-tdx_guest.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -10,30 +12,30 @@ use rustix::io::Errno;
 
 use crate::Error;
 
-/// Length of a register in bytes: SHA-384's.
+/// Length of a register in bytes: that of SHA-384.
 pub const REGISTER_BYTES: usize = 48;
 
-const FOLDER: &str = "/sys/devices/virtual/misc/tdx_guest/measurements";
+const DIRECTORY: &str = "/sys/devices/virtual/misc/tdx_guest/measurements";
 
-/// A register that software in the domain may extend.
+/// A register that software of the domain can extend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rtmr(PathBuf);
 
 impl Rtmr {
-    /// RTMR`number`; `None` where the kernel does not offer it.
+    /// Finds RTMR`number`; `None` where the kernel does not have its file.
     #[must_use]
     pub fn number(number: u8) -> Option<Self> {
-        Self::at(FOLDER, number)
+        Self::at(DIRECTORY, number)
     }
 
-    /// One in another folder; tests pass a temporary one.
+    /// Finds a register in another directory; tests pass a temporary one.
     #[must_use]
-    pub fn at(folder: impl Into<PathBuf>, number: u8) -> Option<Self> {
-        let path = folder.into().join(format!("rtmr{number}:sha384"));
+    pub fn at(directory: impl Into<PathBuf>, number: u8) -> Option<Self> {
+        let path = directory.into().join(format!("rtmr{number}:sha384"));
         path.exists().then_some(Self(path))
     }
 
-    /// What it holds.
+    /// Reads the register.
     ///
     /// # Errors
     /// As read(2); `EIO` when it is not 48 bytes.
@@ -42,7 +44,7 @@ impl Rtmr {
         bytes.try_into().map_err(|_| Error::new("read", self.0.display(), Errno::IO))
     }
 
-    /// Extends it by a digest, in one write: the kernel takes no other.
+    /// Extends the register by a digest, in one write as the kernel requires.
     ///
     /// # Errors
     /// As write(2).
@@ -62,11 +64,11 @@ mod tests {
 
     #[test]
     fn register_is_found_where_the_kernel_offers_it_and_is_48_bytes() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(Rtmr::at(folder.path(), 3), None);
-        let file = folder.path().join("rtmr3:sha384");
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(Rtmr::at(directory.path(), 3), None);
+        let file = directory.path().join("rtmr3:sha384");
         fs::write(&file, [7; 48]).unwrap();
-        let register = Rtmr::at(folder.path(), 3).unwrap();
+        let register = Rtmr::at(directory.path(), 3).unwrap();
         assert_eq!(register.value(), Ok([7; 48]));
         fs::write(&file, [7; 47]).unwrap();
         assert_eq!(register.value().unwrap_err().errno(), Errno::IO);

@@ -1,4 +1,6 @@
-//! Waiting for descriptors, always with a deadline, and with an end that another thread can set.
+// UNSAFETY: one `BorrowedFd::borrow_raw`: the sockets of netlink-sys implement `AsRawFd` only, and poll(2) of rustix takes `AsFd`.
+
+//! Waiting for descriptors: poll(2) with a deadline, and a signal by which another thread ends the wait.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -9,12 +11,12 @@ use rustix::io::Errno;
 
 use crate::Error;
 
-/// Ends the waits of threads whose work is no longer needed. All clones are of one signal, which is never taken back.
+/// A signal that ends the waits of threads whose work is no longer needed. Clones share the signal, which cannot be reset.
 #[derive(Debug, Clone)]
 pub struct Stop(Arc<OwnedFd>);
 
 impl Stop {
-    /// A signal that is not given yet.
+    /// Creates a signal that is not set.
     ///
     /// # Errors
     /// As eventfd(2).
@@ -23,27 +25,27 @@ impl Stop {
         Ok(Self(Arc::new(event)))
     }
 
-    /// Gives the signal: every wait with a clone of it ends now, and every later one at once.
+    /// Sets the signal: current waits with any clone end now, later waits at once.
     pub fn signal(&self) {
-        // Refused only when the counter is full: then it was given before.
+        // The write fails only when the counter is full: then the signal is set already.
         rustix::io::write(&self.0, &1_u64.to_ne_bytes()).map(drop).unwrap_or_default();
     }
 
-    /// Waits for `time`; `true` when the signal is given before its end. Zero asks whether it was given.
+    /// Waits for `time`; `true` when the signal is set before its end. A time of zero tests the signal.
     #[must_use]
     pub fn within(&self, time: Duration) -> bool {
         let mut polled = [PollFd::from_borrowed_fd(self.0.as_fd(), PollFlags::IN)];
         poll_until(&mut polled, Instant::now() + time).unwrap_or(true)
     }
 
-    /// Waits until `socket` has something to read, or failed; `false` at `deadline`, and when the signal is given.
+    /// Waits until `socket` is readable or has an error; `false` at `deadline`, and when the signal is set.
     #[must_use]
     pub fn or_readable(&self, socket: &impl AsFd, deadline: Instant) -> bool {
         self.or_wait(&[socket.as_fd()], PollFlags::IN, deadline).is_ok_and(|ready| ready.contains(&true))
     }
 
-    /// As [`wait`], or until the signal is given, which is `ECANCELED`.
-    #[inline(never)] // waiting takes longer than a call, and every read and write of every stream has one
+    /// Waits as [`wait`], or until the signal is set: `ECANCELED`.
+    #[inline(never)] // for size: each read and write of each stream contains a call
     pub(crate) fn or_wait(&self, fds: &[BorrowedFd<'_>], flags: PollFlags, deadline: Instant) -> Result<Vec<bool>, Errno> {
         let stop = PollFd::from_borrowed_fd(self.0.as_fd(), PollFlags::IN);
         let others = fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, flags));
@@ -56,7 +58,7 @@ impl Stop {
     }
 }
 
-/// Waits until one of `fds` has something to read, and says which have; none when `deadline` passed.
+/// Waits until one of `fds` is readable, and returns which are; none at `deadline`.
 ///
 /// # Errors
 /// As poll(2).
@@ -64,12 +66,12 @@ pub fn any(fds: &[BorrowedFd<'_>], deadline: Instant) -> Result<Vec<bool>, Error
     wait(fds, PollFlags::IN, deadline).map_err(|e| Error::new("poll", "descriptors", e))
 }
 
-/// Waits until `socket` has something to read; `false` when `deadline` passed.
+/// Waits until `socket` is readable; `false` at `deadline`.
 pub(crate) fn readable(socket: &impl AsRawFd, deadline: Instant) -> Result<bool, Errno> {
     wait_readable(borrowed(socket), deadline)
 }
 
-/// The descriptor of a socket of netlink-sys, which offers no `AsFd`.
+/// Borrows the descriptor of a socket of netlink-sys, which does not implement `AsFd`.
 pub(crate) fn borrowed(socket: &impl AsRawFd) -> BorrowedFd<'_> {
     // SAFETY: the descriptor belongs to `socket`, which outlives the borrow.
     #[expect(unsafe_code, reason = "a borrowed descriptor of a type that only has AsRawFd")]
@@ -78,22 +80,22 @@ pub(crate) fn borrowed(socket: &impl AsRawFd) -> BorrowedFd<'_> {
     }
 }
 
-/// Waits until `fd` has something to read; `false` when `deadline` passed.
+/// Waits until `fd` is readable; `false` at `deadline`.
 pub(crate) fn wait_readable(fd: BorrowedFd<'_>, deadline: Instant) -> Result<bool, Errno> {
     Ok(wait(&[fd], PollFlags::IN, deadline)?.contains(&true))
 }
 
-/// Waits until one of `fds` can do what `flags` say, or is broken, and says which.
+/// Waits until one of `fds` has one of the events `flags` or an error, and returns which have.
 pub(crate) fn wait(fds: &[BorrowedFd<'_>], flags: PollFlags, deadline: Instant) -> Result<Vec<bool>, Errno> {
     if Instant::now() >= deadline {
-        return Ok(vec![false; fds.len()]); // whatever there is to read: a peer that never stops does not move the deadline
+        return Ok(vec![false; fds.len()]); // even if data is readable: a peer that sends without end must not extend the deadline
     }
     let mut polled: Vec<PollFd<'_>> = fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, flags)).collect();
     let any = poll_until(&mut polled, deadline)?;
     Ok(polled.iter().map(|fd| any && !fd.revents().is_empty()).collect())
 }
 
-/// Looks once at least, and until something is ready; `false` at `deadline`.
+/// Polls until a descriptor is ready, at least once; `false` at `deadline`.
 fn poll_until(polled: &mut [PollFd<'_>], deadline: Instant) -> Result<bool, Errno> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());

@@ -1,25 +1,25 @@
-//! The rules of the allow-list, one function a part of the metadata.
+//! The rules of the allow-list: one function for each part of the metadata.
 
-use super::json::{Digest, Id, Integrity, Kdf as JsonKdf, Keyslot, Metadata, Segment, Size};
-use super::policy::{Expect, Kdf, Slot, Violation};
-use super::{AUTH_TOKEN, AuthToken, Header, binary, fields, header_auth};
+use super::{Expect, Kdf, Slot, Violation};
+use crate::luks2::json::{Digest, Id, Integrity, Kdf as JsonKdf, Keyslot, Metadata, Segment, Size};
+use crate::luks2::{AUTH_TOKEN, AuthToken, Header, binary, fields, header_auth};
 use cmdline::DataCipher;
 use std::ops::Range;
 
-/// A locator that other tools leave behind. Nothing vouches for it, so it is known only to be ignored.
+/// The type of a token of other tools, which is not authenticated and ignored.
 const LOCATOR_TOKEN: &str = "privasys-vault";
 
-/// How keyslots are encrypted, and the size of the key for that in bytes.
+/// The cipher of keyslot areas, and the size of its key in bytes.
 const AREA_CIPHER: (&str, u32) = ("aes-xts-plain64", 64);
 
 /// Stripes of the anti-forensic splitter.
 const STRIPES: u32 = 4000;
 
-/// Areas start and end on blocks, in bytes.
+/// The alignment of keyslot areas, in bytes.
 const AREA_BLOCK: u64 = 4096;
 
-/// Iterations of PBKDF2: 1,000 is what RFC 8018 calls the least, and enough for a key of 256 random bits. The most is a
-/// few seconds of work, so that a header cannot hang the boot.
+/// Iterations of PBKDF2. 1,000 is the minimum of RFC 8018, and enough for a key of 256 random bits. The maximum takes a few seconds, so
+/// that a header cannot block the boot.
 const ITERATIONS: Range<u32> = 1_000..10_000_001;
 
 /// Passes of Argon2.
@@ -43,7 +43,7 @@ const fn names(cipher: DataCipher) -> (&'static str, &'static str, u32) {
     }
 }
 
-/// Returns where keyslots may be, in bytes from the start of the disk.
+/// Checks the configuration and returns the keyslot area, in bytes from the start of the disk.
 pub(super) fn check_config(header: &Header, expect: &Expect) -> Result<Range<u64>, Violation> {
     let config = &header.metadata.config;
     if config.requirements.is_some() {
@@ -96,8 +96,8 @@ pub(super) fn check_segment<'a>(metadata: &'a Metadata, expect: &Expect) -> Resu
     Ok((segment, cipher))
 }
 
-/// The size may be left out: then it is that of the hash. cryptsetup never writes one for AEAD ciphers. It takes other sizes for
-/// HMAC, but where the integrity key begins is where the encryption key ends.
+/// Checks the size of the integrity key. Without a size, it is that of the hash. cryptsetup never writes a size for AEAD ciphers. It accepts
+/// other sizes for HMAC, but the integrity key starts where the encryption key ends.
 fn check_integrity_key(found: Option<u32>, cipher: DataCipher) -> Result<(), Violation> {
     match (found, cipher) {
         (None, _) | (Some(HMAC_KEY), DataCipher::XtsHmac) => Ok(()),
@@ -153,7 +153,7 @@ fn check_keyslot(id: u32, keyslot: &Keyslot, volume_key: u32, place: &Range<u64>
     Ok(Slot { id, kdf, memory_kib, area: range })
 }
 
-/// Returns how the key is derived, and the memory for that in KiB.
+/// Returns the key derivation function and its memory in KiB.
 fn check_kdf(kdf: &JsonKdf) -> Option<(Kdf, u32)> {
     let (found, bounded, salt) = match kdf {
         JsonKdf::Pbkdf2 { hash, iterations, salt } => ((Kdf::Pbkdf2, 0), is_pbkdf2(hash, *iterations), salt),
@@ -169,7 +169,7 @@ pub(super) fn check_digest(metadata: &Metadata) -> Result<(), Violation> {
     if digest.kind != "pbkdf2" || !sound {
         return Err(Violation::DigestKind);
     }
-    // A keyslot that no digest is about opens to a key of the host's choosing. cryptsetup lists them as they were added.
+    // A keyslot without a digest could contain a key that the host chose. cryptsetup lists keyslots in the order in which they were added.
     let mut keyslots: Vec<_> = digest.keyslots.iter().collect();
     keyslots.sort_unstable();
     if !keyslots.into_iter().eq(metadata.keyslots.keys()) || digest.segments != [Id(0)] {
@@ -191,7 +191,7 @@ pub(super) fn check_tokens(metadata: &Metadata) -> Result<Option<AuthToken>, Vio
     Ok(found)
 }
 
-/// The one object there is, when its name is 0.
+/// Returns the only object, if its name is 0.
 fn only<'a, T>(mut objects: impl Iterator<Item = (&'a Id, &'a T)>) -> Option<&'a T> {
     match (objects.next(), objects.next()) {
         (Some((Id(0), object)), None) => Some(object),
@@ -207,7 +207,7 @@ fn is_argon2(time: u32, memory: u32, cpus: u32) -> bool {
     PASSES.contains(&time) && MEMORY.contains(&memory) && CPUS.contains(&cpus)
 }
 
-/// True for base64 of 32 bytes: 43 digits and one `=`.
+/// Whether `text` is base64 of 32 bytes: 43 digits and one `=`.
 fn is_base64_of_32(text: &str) -> bool {
     let digit = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
     text.len() == 44 && text.strip_suffix('=').is_some_and(|digits| digits.bytes().all(digit))

@@ -1,9 +1,9 @@
-//! What a program that PID 1 becomes takes over. A process of its own: signals and descriptors are changed for all of it.
+//! The state of a process that an exec passes on. A test binary of its own, since it changes signals and descriptors of the process.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects")]
 
 use std::fs::{self, File};
 
-use linux::child::Successor;
+use linux::process::PreparedExec;
 use rustix::io::{FdFlags, dup, fcntl_getfd};
 
 /// Whether this process ignores SIGPIPE, signal 13.
@@ -18,7 +18,7 @@ fn ignores_sigpipe() -> bool {
 fn no_descriptor_and_no_ignored_signal_outlives_the_exec() {
     let left = dup(File::open("/dev/null").unwrap()).unwrap();
     assert_eq!((fcntl_getfd(&left).unwrap(), ignores_sigpipe()), (FdFlags::empty(), true));
-    let error = Successor::new("/no/such/program", &["init".to_owned()]).unwrap().become_it();
+    let error = PreparedExec::new("/no/such/program", &["init".to_owned()]).unwrap().exec();
     assert_eq!(error.errno(), rustix::io::Errno::NOENT);
     assert_eq!((fcntl_getfd(&left).unwrap(), ignores_sigpipe()), (FdFlags::CLOEXEC, false));
     assert_eq!(fcntl_getfd(std::io::stdout()).unwrap(), FdFlags::empty(), "the standard ones are handed over");

@@ -1,14 +1,16 @@
-//! In which order a name's addresses are tried. Source: RFC 8305 (Happy Eyeballs, version 2), sections 4, 5 and 8.
+//! The order in which the addresses of a name are tried.
+//!
+//! Source: RFC 8305 (Happy Eyeballs, version 2), sections 4, 5 and 8.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// How long an attempt stands alone before the next address is tried beside it.
-pub const STAGGER: Duration = Duration::from_millis(250);
-/// The most addresses that are tried of one name.
+/// The connection attempt delay: the time between the starts of two attempts.
+pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+/// The most addresses of one name that are tried.
 const ATTEMPTS_MAX: usize = 8;
 
-/// The families by turns, IPv6 first, each in the order in which it came; every address once, at most eight.
+/// Interleaves the address families, IPv6 first, and keeps the order within each. Duplicates are dropped; at most eight addresses.
 pub fn order(addresses: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
     let (mut v6, mut v4) = (Vec::new(), Vec::new());
     for address in addresses {
@@ -35,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn families_take_turns_and_every_address_comes_once() {
+    fn families_are_interleaved_without_duplicates() {
         let addresses = |list: &[&str]| list.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpAddr>>();
         let cases: [(&[&str], &[&str]); 4] = [
             (&[], &[]),
