@@ -133,7 +133,7 @@ fn read_text(path: &std::path::Path) -> Result<String, Error> {
     fs::read_to_string(path).map_err(|e| Error::File(path.to_owned(), e))
 }
 
-/// Runs a tool of the build tree over `input` and returns what it writes.
+/// Runs a tool of the tools tree over `input` and returns what it writes.
 fn pipe(tool: &'static str, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>, Error> {
     let failed = |e: io::Error| Error::Tool(tool, e.to_string());
     let mut child = Command::new(tool).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(failed)?;

@@ -26,16 +26,16 @@ pub struct Qemu {
 
 impl Default for Qemu {
     fn default() -> Self {
-        Self::of_build_tree()
+        Self::of_tools_tree()
     }
 }
 
 impl Qemu {
-    /// The build tree's QEMU, through the project's launcher.
+    /// The tools tree's QEMU, through the project's launcher.
     #[must_use]
-    pub fn of_build_tree() -> Self {
-        let within = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("initrd").join("within");
-        Self::command(vec![within.into(), "qemu-system-x86_64".into()])
+    pub fn of_tools_tree() -> Self {
+        let launcher = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("initrd").join("run-in-tools-tree");
+        Self::command(vec![launcher.into(), "qemu-system-x86_64".into()])
     }
 
     /// QEMU as this command begins it; a machine's arguments follow.

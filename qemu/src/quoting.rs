@@ -117,7 +117,7 @@ impl QuotingService {
     ///
     /// No `td_info`: the guest's driver gets no answer when it loads, and gives up.
     pub fn start(td_info: Option<&TdInfo>, habits: Option<Habits>, source: impl QuoteSource + 'static) -> io::Result<Self> {
-        // A socket's path has 107 bytes at most, and /tmp is what the build tree sees of the host.
+        // A socket's path has 107 bytes at most, and /tmp is what the tools tree sees of the host.
         let dir = tempfile::Builder::new().prefix("cvm-qgs-").tempdir_in("/tmp")?;
         let listener = UnixListener::bind(socket_in(dir.path()))?;
         let shared = Arc::new(Shared::default());

@@ -60,7 +60,7 @@ impl Vm {
         quotes: Option<&QuotingService>,
         copy: Option<Box<dyn Write + Send>>,
     ) -> Result<Self, Error> {
-        // In /tmp because the build tree sees it, and because a socket's path must be short.
+        // In /tmp because the tools tree sees it, and because a socket's path must be short.
         let dir = tempfile::Builder::new()
             .prefix("cvm-vm-")
             .tempdir_in("/tmp")
@@ -98,7 +98,7 @@ impl Vm {
         }
 
         let mut command = qemu.start(&arguments.0)?;
-        // QEMU puts overlays into TMPDIR, else into /var/tmp, which the build tree lacks.
+        // QEMU puts overlays into TMPDIR, else into /var/tmp, which the tools tree lacks.
         command.env("TMPDIR", dir.path()).stdout(Stdio::piped()).stdin(match machine.keyboard {
             Keyboard::Console => Stdio::piped(),
             Keyboard::Terminal => Stdio::inherit(),

@@ -38,7 +38,7 @@ impl KernelLine {
         }
     }
 
-    /// At the end of the names of what is made for it (initrd/kernel).
+    /// At the end of the names of what is made for it (initrd/xtask/src/project.rs).
     const fn suffix(self) -> &'static str {
         match self {
             Self::Backports => "",

@@ -379,7 +379,7 @@ impl<'a> Boot<'a> {
         };
         let start = Instant::now();
         let mut vm =
-            Vm::boot_with_copy(&Qemu::of_build_tree(), &machine, quotes.as_ref(), self.copy.take()).doing("starting QEMU")?;
+            Vm::boot_with_copy(&Qemu::of_tools_tree(), &machine, quotes.as_ref(), self.copy.take()).doing("starting QEMU")?;
         let exit = during(&vm).and_then(|()| vm.wait(self.longest).doing("waiting for the end"));
         let lines: Vec<String> = vm.console().lines().into_iter().map(|line| line.text).collect();
         let raw = vm.console().raw();

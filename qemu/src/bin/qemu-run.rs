@@ -49,7 +49,7 @@ struct Flags {
     /// End the machine after so many seconds
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
-    /// The command for QEMU, instead of the build tree's
+    /// The command for QEMU, instead of the tools tree's
     #[arg(long, value_name = "PROGRAM")]
     qemu: Option<PathBuf>,
 }
@@ -127,7 +127,7 @@ fn run(flags: Flags) -> Result<Exit, Box<dyn std::error::Error>> {
     };
     let quotes = QuotingService::start(Some(&td_info), None, source)?;
 
-    let qemu = flags.qemu.map_or_else(Qemu::of_build_tree, |program| Qemu::command(vec![program.into()]));
+    let qemu = flags.qemu.map_or_else(Qemu::of_tools_tree, |program| Qemu::command(vec![program.into()]));
     let qemu = qemu.accel(flags.accel.into());
     let mut vm = Vm::boot_with_copy(&qemu, &machine, Some(&quotes), Some(Box::new(io::stdout())))?;
     Ok(vm.wait(Duration::from_secs(flags.timeout.unwrap_or(FOREVER)))?)
