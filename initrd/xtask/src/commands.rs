@@ -16,6 +16,7 @@ use crate::{CHILDREN, Error, images};
 
 /// Two words of production's command line refuse unsigned modules. The firmware of qemu/run has no key for the simulated module's signature.
 const ONLY_SIGNED_MODULES: [&str; 2] = ["lockdown=integrity", "module.sig_enforce=1"];
+
 /// Becomes this command, with the operator's terminal. Returns only why it could not.
 pub(crate) fn replace(project: &Project, run: &Run) -> Error {
     Error::File(run.program.clone().into(), run.command(&project.top).exec())
