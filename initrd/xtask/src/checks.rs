@@ -27,7 +27,6 @@ pub(crate) fn all(own: &Run) -> Vec<Step> {
     let docs = Run::cargo(["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"]);
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     let mut steps = vec![
-        check("Cargo.lock").runs(Run::new("cargo", ["metadata", "--locked", "--format-version", "1"])),
         check("fmt").runs(Run::cargo(["fmt", "--check"])),
         check("scripts: length, shellcheck").runs(own(&["scripts"])),
         check("dependencies: bans, licences, sources")
