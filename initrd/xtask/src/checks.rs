@@ -9,7 +9,7 @@ use crate::plan::{all_steps, jobs, lock};
 use crate::process::Run;
 use crate::project::Project;
 use crate::step::{Kind, Lock, Step};
-use crate::steps::{tool_name, tool_path};
+use crate::steps::{PROGRAMS, program, tool_name, tool_path};
 use crate::{CHILDREN, Error, fuzz};
 
 const PRODUCTION: &str = "target/initrd/production.zst";
@@ -52,7 +52,7 @@ pub(crate) fn all(own: &Run) -> Vec<Step> {
     for step in &mut steps {
         if step.lock == Some(Lock::CargoDebug) {
             step.inputs.push(crate::digest::Input::Path("target/c-libraries".into()));
-            step.after.push("programs of demo and tests".to_owned());
+            step.after.push(PROGRAMS.to_owned());
         }
     }
     steps
@@ -64,7 +64,7 @@ pub(crate) fn scenarios(others: &[Step]) -> Step {
         others.iter().filter(|step| step.kind == Kind::Build && step.name != fuzz::BUILD_STEP && step.name != fuzz::tool());
     Step::new("scenarios", Kind::Tests { live: true })
         .reads(made.flat_map(|step| step.outputs.iter().cloned()))
-        .runs(Run::in_tools_tree(["target/cargo/debug/scenarios"]))
+        .runs(Run::in_tools_tree([program("scenarios")]))
         .after(others.iter().map(|step| step.name.clone()))
 }
 

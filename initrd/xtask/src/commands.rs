@@ -99,7 +99,7 @@ pub(crate) fn qemu(project: &Project, arguments: &[&str]) -> Result<Error, Error
         let module = "target/simulation/modules/tdx-guest/tdx-guest.ko";
         pack(project, &Initrd::simulated(name, Kernel::Backports, anchor, module))?;
     }
-    let mut run = Run::in_tools_tree([project.top.join("target/cargo/debug/qemu-run").display().to_string()]);
+    let mut run = Run::in_tools_tree([project.top.join(steps::program("qemu-run")).display().to_string()]);
     if with_image {
         let path = |path: &str| project.top.join(path).display().to_string();
         let words = path("target/image/direct/cvm.cmdline");

@@ -5,7 +5,7 @@ use crate::process::Run;
 use crate::project::{Kernel, Project};
 use crate::simulation::ROOT;
 use crate::step::Step;
-use crate::steps::build;
+use crate::steps::{PACKER, build};
 
 /// Intel's root certificate.
 const INTEL_ROOT: &str = "initrd/anchors/intel-sgx-root.der";
@@ -47,8 +47,7 @@ impl<'a> Initrd<'a> {
     /// The packer's command, which writes to `output`.
     pub(crate) fn run(&self, project: &Project, output: &str) -> Result<Run, Error> {
         let kernel = format!("target/tools-tree/usr/lib/modules/{}", self.kernel.release(project)?);
-        let mut run =
-            Run::in_tools_tree(["target/cargo/debug/initrd", "--files", "initrd/files.list", "--modules", "initrd/modules.list"]);
+        let mut run = Run::in_tools_tree([PACKER, "--files", "initrd/files.list", "--modules", "initrd/modules.list"]);
         let (anchor, floors, epoch) = (self.anchor, self.floors, project.epoch.as_str());
         let flags =
             [("--kernel", kernel.as_str()), ("--init", "target/initrd/cvm-init"), ("--anchor", anchor), ("--floors", floors)];
@@ -64,7 +63,7 @@ impl<'a> Initrd<'a> {
     pub(crate) fn step(&self, project: &Project) -> Result<Step, Error> {
         let output = self.output();
         Ok(build(self.step_name())
-            .reads(["target/cargo/debug/initrd", "initrd/files.list", "initrd/modules.list", "target/initrd/cvm-init"])
+            .reads([PACKER, "initrd/files.list", "initrd/modules.list", "target/initrd/cvm-init"])
             .reads([self.anchor, self.floors])
             .reads(self.module)
             .reads(self.extra.iter().map(|(_, value)| value))

@@ -34,6 +34,7 @@ use crate::commands::{absolute, image, initrd, qemu, replace};
 use crate::plan::{all_steps, build, demo_steps};
 use crate::process::{Children, Run};
 use crate::project::Project;
+use crate::steps::{PROGRAMS, program};
 
 const USAGE: &str = "usage: xtask TOP build [direct] | initrd [production | simulated ANCHOR MODULE [NAME]] | image INITRD OUT [ARGUMENTS...] | \
                      sign KEY CERTIFICATE IMAGE SIGNED | demo | qemu [FLAGS...] | test [--list | NAME...] | fuzz [build | SECONDS] [TARGET...] | \
@@ -96,18 +97,18 @@ fn run(arguments: &[&str]) -> Result<ExitCode, Error> {
         }
         ["demo"] => {
             build(&project, Some(&demo_steps()))?;
-            return Err(replace(&project, &Run::in_tools_tree(["target/cargo/debug/demo", top])));
+            return Err(replace(&project, &Run::in_tools_tree([&program("demo"), *top])));
         }
         ["qemu", flags @ ..] => return Err(qemu(&project, flags)?),
         ["test"] => return checks::run(&project),
         ["test", "--list"] => {
-            build(&project, Some(&["programs of demo and tests".to_owned()]))?;
-            return Err(replace(&project, &Run::in_tools_tree(["target/cargo/debug/scenarios", "--list"])));
+            build(&project, Some(&[PROGRAMS.to_owned()]))?;
+            return Err(replace(&project, &Run::in_tools_tree([&program("scenarios"), "--list"])));
         }
         ["test", names @ ..] => {
             let steps = all_steps(&project)?;
             build(&project, Some(&checks::for_scenarios(&steps)))?;
-            let run = names.iter().fold(Run::in_tools_tree(["target/cargo/debug/scenarios"]), |run, name| run.arg(*name));
+            let run = names.iter().fold(Run::in_tools_tree([program("scenarios")]), |run, name| run.arg(*name));
             return Err(replace(&project, &run));
         }
         ["fuzz", rest @ ..] => return fuzz::run(&project, rest, true),

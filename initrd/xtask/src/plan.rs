@@ -40,7 +40,7 @@ pub(crate) fn all_steps(project: &Project) -> Result<Vec<Step>, Error> {
 
 /// What a demo needs: the image for direct boot, its initrds, and the programs.
 pub(crate) fn demo_steps() -> Vec<String> {
-    ["image direct", "initrd simulated", "initrd production", "programs of demo and tests"].map(str::to_owned).to_vec()
+    ["image direct", "initrd simulated", "initrd production", steps::PROGRAMS].map(str::to_owned).to_vec()
 }
 
 /// This program with the project as its first argument.

@@ -4,7 +4,7 @@ use crate::Error;
 use crate::process::Run;
 use crate::project::{Kernel, Project};
 use crate::step::{Action, Step};
-use crate::steps::build;
+use crate::steps::{build, program};
 
 /// The certificate and key of the tests' builder.
 pub(crate) const BUILDER_CERTIFICATE: &str = "target/builder/cert.pem";
@@ -29,8 +29,8 @@ pub(crate) fn builder_key() -> Step {
 /// The simulated root certificate with the keys below it: made once, then loaded.
 pub(crate) fn simulated_root() -> Step {
     build("simulated root certificate")
-        .reads(["target/cargo/debug/mint-root"])
-        .runs(Run::in_tools_tree(["target/cargo/debug/mint-root", "target/simulation"]))
+        .reads([program("mint-root")])
+        .runs(Run::in_tools_tree([&program("mint-root"), "target/simulation"]))
         .makes([ROOT, "target/simulation/pki/root.key"])
 }
 
@@ -63,8 +63,8 @@ pub(crate) fn modules(project: &Project, kernel: Kernel) -> Result<Step, Error> 
 pub(crate) fn test_programs() -> Step {
     let folder = "target/simulation/tree/usr/lib/cvm-tests";
     let mut step = build("programs in the tests' image").reads([ROOT]);
-    for (program, name) in [("again", "ask-again"), ("stress", "stress")] {
-        let (program, output) = (format!("target/cargo/debug/{program}"), format!("{folder}/{name}"));
+    for (name, installed) in [("again", "ask-again"), ("stress", "stress")] {
+        let (program, output) = (program(name), format!("{folder}/{installed}"));
         step = step.runs(Run::in_tools_tree(["strip", "--strip-all", "-o", &output, &program])).reads([program]).makes([output]);
     }
     let root = format!("{folder}/root.der");

@@ -176,6 +176,10 @@ impl Step {
                 Action::Write(path, text) => write_file(&top.join(path), text)?,
                 Action::Copy(from, to) => {
                     fs::create_dir_all(top.join(to).parent().unwrap_or(top))?;
+                    // A program that runs cannot be written to; its file can be replaced.
+                    if top.join(to).exists() {
+                        fs::remove_file(top.join(to))?;
+                    }
                     fs::copy(top.join(from), top.join(to)).map(drop)?;
                 }
                 Action::Empty(path) => {

@@ -10,6 +10,11 @@ use crate::step::{Action, Kind, Lock, Step};
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Read by every build with cargo.
 const WORKSPACE: [&str; 3] = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml"];
+/// Where the packer of initrds is.
+pub(crate) const PACKER: &str = "target/packer/debug/initrd";
+/// The name of the step that compiles the programs.
+pub(crate) const PROGRAMS: &str = "programs of demo and tests";
+
 /// A step that makes something.
 pub(crate) fn build(name: impl Into<String>) -> Step {
     Step::new(name, Kind::Build)
@@ -46,27 +51,34 @@ pub(crate) fn init(project: &Project) -> Step {
         .makes(["target/initrd/cvm-init"])
 }
 
-/// The program that packs initrds.
+/// The program that packs initrds, with a target folder of its own: a build of the whole workspace asks for other features of its
+/// dependencies, and would link it anew.
 pub(crate) fn packer(project: &Project) -> Step {
     build("packer of initrds")
         .reads(WORKSPACE)
         .reads_packages(project.closure("initrd"))
-        .runs(Run::cargo(["build", "--quiet", "--package", "initrd"]))
-        .makes(["target/cargo/debug/initrd"])
-        .locks(Lock::CargoDebug)
+        .runs(Run::cargo(["build", "--quiet", "--package", "initrd", "--target-dir", "target/packer"]))
+        .makes([PACKER])
 }
 
-/// The other programs of the workspace, in one run: cargo compiles a dependency again for each choice of packages that asks for other
-/// features of it.
+/// Every program of the workspace, in one run: cargo compiles a dependency again for each choice of packages that asks for other features
+/// of it. Copies leave cargo's folder, in which any other run of cargo may replace them.
 pub(crate) fn programs(project: &Project) -> Step {
-    let names = project.packages.iter().flat_map(|package| &package.programs).filter(|name| *name != "initrd");
-    build("programs of demo and tests")
+    let mut step = build(PROGRAMS)
         .reads(WORKSPACE)
         .reads(["target/c-libraries"])
         .reads_packages(project.folders())
         .runs(Run::cargo(["build", "--quiet", "--workspace"]))
-        .makes(names.map(|name| format!("target/cargo/debug/{name}")))
-        .locks(Lock::CargoDebug)
+        .locks(Lock::CargoDebug);
+    for name in project.packages.iter().flat_map(|package| &package.programs) {
+        step = step.does(Action::Copy(format!("target/cargo/debug/{name}").into(), program(name).into())).makes([program(name)]);
+    }
+    step
+}
+
+/// Where a program of the workspace is.
+pub(crate) fn program(name: &str) -> String {
+    format!("target/programs/{name}")
 }
 
 /// Programs that tests call, with their pinned versions.

@@ -76,7 +76,7 @@ pub(super) fn restores_a_backup_from_before_a_rotation(stage: &Stage) -> Result<
 }
 
 fn cvmctl(stage: &Stage, words: &[&str], files: &[&Path]) -> Result<(), Failure> {
-    let program = stage.artifacts.top.join("target/cargo/debug/cvmctl");
+    let program = stage.artifacts.top.join("target/programs/cvmctl");
     let ended = std::process::Command::new(program).args(words).args(files).output().doing("starting cvmctl")?;
     if ended.status.success() {
         return Ok(());
