@@ -34,8 +34,8 @@ impl Qemu {
     /// The QEMU of the tools tree.
     #[must_use]
     pub fn of_tools_tree() -> Self {
-        let within = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("initrd").join("within");
-        Self::command(vec![within.into(), "qemu-system-x86_64".into()])
+        let launcher = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("initrd").join("run-in-tools-tree");
+        Self::command(vec![launcher.into(), "qemu-system-x86_64".into()])
     }
 
     /// QEMU as this command starts it; the machine's arguments follow.

@@ -60,12 +60,12 @@ impl Tpm {
     /// swtpm does not start.
     pub fn start() -> io::Result<Self> {
         let dir = tempfile::Builder::new().prefix("cvm-tpm-").tempdir_in("/tmp")?;
-        let within = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("initrd").join("within");
+        let launcher = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("initrd").join("run-in-tools-tree");
         let state = dir.path().join("state");
         fs::create_dir(&state)?;
         let path = |name: &str| dir.path().join(name).display().to_string();
         // The command returns when swtpm listens; swtpm ends with the machine.
-        let status = Command::new(within)
+        let status = Command::new(launcher)
             .args(["swtpm", "socket", "--tpm2", "--terminate", "--daemon"])
             .args(["--tpmstate", &format!("dir={}", state.display())])
             .args(["--ctrl", &format!("type=unixio,path={}", path("socket"))])

@@ -39,7 +39,7 @@ impl KernelSeries {
         }
     }
 
-    /// The suffix of file names of artifacts for this kernel (initrd/kernel).
+    /// The suffix of file names of artifacts for this kernel (initrd/xtask/src/project.rs).
     const fn suffix(self) -> &'static str {
         match self {
             Self::Backports => "",

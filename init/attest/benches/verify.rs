@@ -1,5 +1,5 @@
 //! Time to verify one vault, compared with one P-256 verification. It contains nine: quote, quoting enclave, PCK leaf and its
-//! authority, TCB signer, TCB info, QE identity, two revocation lists. Run: `initrd/cargo bench -p attest`.
+//! authority, TCB signer, TCB info, QE identity, two revocation lists. Run: `initrd/cargo-in-tools-tree bench -p attest`.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, reason = "a benchmark says what it measured")]
 
 use std::time::{Duration, Instant};

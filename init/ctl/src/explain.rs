@@ -162,7 +162,7 @@ mod tests {
         assert!(
             stored == markdown(),
             "init/docs/error-codes.md is not what init/failure/src/table.rs says. Make it again: \
-             initrd/cargo run -q -p cvmctl -- explain --markdown > init/docs/error-codes.md"
+             initrd/cargo-in-tools-tree run -q -p cvmctl -- explain --markdown > init/docs/error-codes.md"
         );
     }
 

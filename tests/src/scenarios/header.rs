@@ -76,7 +76,7 @@ pub(super) fn restores_a_backup_from_before_a_rotation(context: &TestContext) ->
 }
 
 fn cvmctl(context: &TestContext, arguments: &[&str], files: &[&Path]) -> Result<(), Failure> {
-    let program = context.artifacts.top.join("target/within/debug/cvmctl");
+    let program = context.artifacts.top.join("target/programs/cvmctl");
     let result = std::process::Command::new(program).args(arguments).args(files).output().context("starting cvmctl")?;
     if result.status.success() {
         return Ok(());

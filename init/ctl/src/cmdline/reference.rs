@@ -99,7 +99,7 @@ mod tests {
         assert!(
             found == reference(),
             "init/docs/command-line.md is not what the table of keys says. Regenerate it: \
-             initrd/cargo run -q -p cvmctl -- cmdline reference > init/docs/command-line.md"
+             initrd/cargo-in-tools-tree run -q -p cvmctl -- cmdline reference > init/docs/command-line.md"
         );
     }
 

@@ -1,0 +1,123 @@
+//! The steps of `tests/run` that come on top of the build: checks and tests.
+#![expect(clippy::print_stdout, reason = "a test run reports on its console")]
+
+use std::process::ExitCode;
+
+use crate::console::Console;
+use crate::graph::{Graph, Runner};
+use crate::plan::{all_steps, jobs, lock};
+use crate::process::Run;
+use crate::project::Project;
+use crate::step::{Kind, Lock, Step};
+use crate::steps::{PROGRAMS, program, tool_name, tool_path};
+use crate::{CHILDREN, Error, fuzz};
+
+const PRODUCTION: &str = "target/initrd/production.zst";
+const IMAGES: [&str; 3] = ["target/image/direct/cvm.roothash", "target/image/uki/cvm.raw", "target/image/grub/cvm.roothash"];
+const SIMULATED: &str = "target/initrd/simulated.zst";
+
+/// Every check. `own` runs this program again with a command: its output then goes to the check's log.
+pub(crate) fn all(own: &Run) -> Vec<Step> {
+    let check = |name: &str| Step::new(name, Kind::Check);
+    let own = |arguments: &[&str]| arguments.iter().fold(own.clone(), |run, argument| run.arg(*argument));
+    let deny = || Run::in_tools_tree([&tool_path("cargo-deny")]);
+    let deny_offline = ["--offline", "--config", "tests/deny.toml", "check", "bans", "licenses", "sources"];
+    let advisories =
+        ["60", "initrd/run-in-tools-tree", &tool_path("cargo-deny"), "--config", "tests/deny.toml", "check", "advisories"];
+    let docs = Run::cargo(["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"]);
+    let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    let mut steps = vec![
+        check("fmt").runs(Run::cargo(["fmt", "--check"])),
+        check("scripts: length, shellcheck").runs(own(&["scripts"])),
+        check("dependencies: bans, licences, sources")
+            .reads([tool_path("cargo-deny")])
+            .runs(deny_offline.into_iter().fold(deny(), Run::arg)),
+        // Its database is a repository elsewhere: where that cannot be reached, the check did not run.
+        Step::new("dependencies: advisories", Kind::Advisories)
+            .reads([tool_path("cargo-deny")])
+            .runs(Run::new("timeout", advisories)),
+        check("clippy").runs(Run::cargo(clippy)).locks(Lock::CargoDebug),
+        check("docs").runs(docs.env("RUSTDOCFLAGS", "-D warnings")).locks(Lock::CargoDebug),
+        Step::new("unit tests", Kind::Tests { live: false })
+            .runs(Run::cargo(["test", "--quiet", "--workspace", "--no-fail-fast"]))
+            .locks(Lock::CargoDebug),
+        check("artifacts").reads([PRODUCTION, SIMULATED]).runs(own(&["artifacts"])),
+        check("fuzz targets, three seconds each").reads([fuzz::BUILD]).runs(own(&["fuzz-built", "3"])),
+        check("reproducible: a second build gives the same bytes")
+            .reads(IMAGES)
+            .reads([PRODUCTION])
+            .runs(own(&["reproducible"]))
+            .locks(Lock::Mkosi),
+    ];
+    for step in &mut steps {
+        if step.lock == Some(Lock::CargoDebug) {
+            step.inputs.push(crate::digest::Input::Path("target/c-libraries".into()));
+            step.after.push(PROGRAMS.to_owned());
+        }
+    }
+    steps
+}
+
+/// The scenarios, after everything else: they measure time, and no other step may disturb them.
+pub(crate) fn scenarios(others: &[Step]) -> Step {
+    let made =
+        others.iter().filter(|step| step.kind == Kind::Build && step.name != fuzz::BUILD_STEP && step.name != fuzz::tool());
+    Step::new("scenarios", Kind::Tests { live: true })
+        .reads(made.flat_map(|step| step.outputs.iter().cloned()))
+        .runs(Run::in_tools_tree([program("scenarios")]))
+        .after(others.iter().map(|step| step.name.clone()))
+}
+
+/// The arguments of the scenarios program for those of `tests/run`: named scenarios run although the usual run leaves them out.
+pub(crate) fn scenario_arguments<'a>(arguments: &[&'a str]) -> impl Iterator<Item = &'a str> {
+    let (first, rest): (&[&str], &[&str]) = match arguments {
+        ["all", rest @ ..] => (&["--include-ignored", "--skip", "@stable"], rest),
+        ["all@stable", rest @ ..] => (&["--include-ignored", "@stable"], rest),
+        rest => (&["--include-ignored"], rest),
+    };
+    first.iter().chain(rest).copied().collect::<Vec<_>>().into_iter()
+}
+
+/// The names of the steps that scenarios run by name need.
+pub(crate) fn for_scenarios(steps: &[Step]) -> Vec<String> {
+    let vsock = tool_name("vhost-device-vsock");
+    let needed = |step: &&Step| {
+        step.kind == Kind::Build && step.name != fuzz::BUILD_STEP && (!step.name.starts_with("tool ") || step.name == vsock)
+    };
+    steps.iter().filter(needed).map(|step| step.name.clone()).collect()
+}
+
+/// Builds, and runs every check and test; the last line counts.
+pub(crate) fn run(project: &Project) -> Result<ExitCode, Error> {
+    let _lock = lock(project)?;
+    let mut steps = all_steps(project)?;
+    steps.push(scenarios(&steps));
+    let mut console = Console::new(&project.top);
+    let runner = Runner { top: &project.top, tools: &project.tools, children: &CHILDREN, jobs: jobs(), keep_going: true };
+    let graph = Graph::new(steps)?;
+    let good = graph.run(&graph.names(), &runner, &mut console)?;
+    console.close();
+    if CHILDREN.is_stopped() {
+        return Err(Error::Interrupted);
+    }
+    let count = console.count();
+    println!("{} passed, {} failed", count.passed, count.failed);
+    Ok(if good && count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::scenario_arguments;
+
+    #[test]
+    fn names_include_scenarios_that_the_usual_run_leaves_out() {
+        let cases: [(&[&str], &[&str]); 3] = [
+            (&["all", "--nocapture"], &["--include-ignored", "--skip", "@stable", "--nocapture"]),
+            (&["all@stable"], &["--include-ignored", "@stable"]),
+            (&["data::", "root::"], &["--include-ignored", "data::", "root::"]),
+        ];
+        for (given, want) in cases {
+            assert_eq!(scenario_arguments(given).collect::<Vec<_>>(), want);
+        }
+    }
+}

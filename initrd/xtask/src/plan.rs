@@ -1,0 +1,92 @@
+//! Which steps there are, and how a command brings those that it needs up to date.
+#![expect(clippy::print_stderr, reason = "a build tool reports on its console")]
+
+use std::fs::File;
+use std::{env, io};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::console::Console;
+use crate::graph::{Graph, Runner};
+use crate::initrds::Initrd;
+use crate::process::{Children, Run};
+use crate::project::{Kernel, Project};
+use crate::step::Step;
+use crate::steps;
+use crate::{CHILDREN, Error, checks, fuzz, images, initrds, simulation};
+
+/// Every step of the build, in the order in which steps start that are ready at the same time.
+fn build_steps(project: &Project) -> Result<Vec<Step>, Error> {
+    let own = own(project)?;
+    let mut steps = vec![steps::c_libraries(), steps::init(project), steps::packer(project), steps::programs(project)];
+    steps.extend([Initrd::production(Kernel::Backports).step(project)?, simulation::builder_key(), simulation::simulated_root()]);
+    steps.extend([simulation::modules(project, Kernel::Backports)?, simulation::test_programs(), images::direct(project)?]);
+    steps.extend(initrds::simulated(project, Kernel::Backports)?);
+    steps.extend([images::uki(project, true)?, simulation::firmware(), simulation::signed_uki(&own)]);
+    steps.extend([Initrd::production(Kernel::Stable).step(project)?, simulation::modules(project, Kernel::Stable)?]);
+    steps.extend(initrds::simulated(project, Kernel::Stable)?);
+    steps.extend(images::others(project)?);
+    Ok(steps)
+}
+
+/// The steps of the build and the checks but the scenarios.
+pub(crate) fn all_steps(project: &Project) -> Result<Vec<Step>, Error> {
+    let mut steps = build_steps(project)?;
+    steps.extend(steps::TOOLS.map(steps::tool));
+    steps.push(fuzz::build(project)?);
+    steps.extend(checks::all(&own(project)?));
+    Ok(steps)
+}
+
+/// What a demo needs: the image for direct boot, its initrds, and the programs.
+pub(crate) fn demo_steps() -> Vec<String> {
+    ["image direct", "initrd simulated", "initrd production", steps::PROGRAMS].map(str::to_owned).to_vec()
+}
+
+/// This program with the project as its first argument.
+pub(crate) fn own(project: &Project) -> Result<Run, Error> {
+    let program = env::current_exe().map_err(|e| Error::File("xtask".into(), e))?;
+    Ok(Run::new(&program.display().to_string(), [project.top.display().to_string()]))
+}
+
+/// Brings the named steps up to date, or every step of the build.
+pub(crate) fn build(project: &Project, wanted: Option<&[String]>) -> Result<(), Error> {
+    let _lock = lock(project)?;
+    let steps = if wanted.is_some() { all_steps(project)? } else { build_steps(project)? };
+    if run_steps(project, &Graph::new(steps)?, wanted, &CHILDREN, jobs())? { Ok(()) } else { Err(Error::Build) }
+}
+
+/// Runs a graph until its first failure. Returns whether nothing failed.
+pub(crate) fn run_steps(
+    project: &Project,
+    graph: &Graph,
+    wanted: Option<&[String]>,
+    children: &Children,
+    jobs: usize,
+) -> Result<bool, Error> {
+    let mut console = Console::new(&project.top);
+    let runner = Runner { top: &project.top, tools: &project.tools, children, jobs, keep_going: false };
+    let wanted = wanted.map_or_else(|| graph.names(), |names| names.iter().map(String::as_str).collect());
+    let good = graph.run(&wanted, &runner, &mut console)?;
+    console.close();
+    Ok(good)
+}
+
+/// How many steps run at a time: one more than there are processors, since mkosi mostly keeps less than one busy.
+pub(crate) fn jobs() -> usize {
+    std::thread::available_parallelism().map_or(2, |count| count.get() + 1)
+}
+
+/// One build at a time: waits for the other.
+pub(crate) fn lock(project: &Project) -> Result<Flock<File>, Error> {
+    let path = project.top.join("target/build.lock");
+    let failed = |e: io::Error| Error::File(path.clone(), e);
+    let file = File::create(&path).map_err(failed)?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(lock),
+        Err((file, _)) => {
+            eprintln!("waiting for another build in this folder to end");
+            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno.into()))
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! What the graph is made from: the checkout, its packages, and the versions of tools.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::Error;
+
+/// Which of Debian's kernels an initrd and an image are made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kernel {
+    /// That of Debian's backports, the default: it lets a TD extend RTMRs.
+    Backports,
+    /// That of Debian 13.
+    Stable,
+}
+
+impl Kernel {
+    /// The kernel that `CVM_KERNEL` names.
+    pub(crate) fn from_environment() -> Result<Self, Error> {
+        match std::env::var("CVM_KERNEL").ok().as_deref() {
+            None | Some("" | "backports") => Ok(Self::Backports),
+            Some("stable") => Ok(Self::Stable),
+            Some(other) => Err(Error::Usage(format!("CVM_KERNEL is {other:?}: expected backports or stable"))),
+        }
+    }
+
+    /// At the end of the names of what is made for it.
+    pub(crate) const fn suffix(self) -> &'static str {
+        match self {
+            Self::Backports => "",
+            Self::Stable => "-6",
+        }
+    }
+
+    const fn series(self) -> &'static str {
+        match self {
+            Self::Backports => "7.",
+            Self::Stable => "6.",
+        }
+    }
+
+    /// Its release, such as `6.12.118+deb13-cloud-amd64`: the tools tree has one kernel of each series.
+    pub(crate) fn release(self, project: &Project) -> Result<String, Error> {
+        let folder = project.top.join("target/tools-tree/usr/lib/modules");
+        let entries = fs::read_dir(&folder).map_err(|e| Error::File(folder, e))?;
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut releases: Vec<String> = names.filter(|name| name.starts_with(self.series())).collect();
+        match (releases.pop(), releases.is_empty()) {
+            (Some(release), true) => Ok(release),
+            _ => Err(Error::Kernel(self.series())),
+        }
+    }
+}
+
+/// A Cargo package of the workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Package {
+    pub(crate) name: String,
+    /// Relative to the project.
+    pub(crate) folder: PathBuf,
+    /// The names of its binaries.
+    pub(crate) programs: Vec<String>,
+    /// The folders of packages that it is compiled with, relative to the project.
+    dependencies: Vec<PathBuf>,
+}
+
+/// A checkout.
+#[derive(Debug, Clone)]
+pub(crate) struct Project {
+    pub(crate) top: PathBuf,
+    /// `SOURCE_DATE_EPOCH`.
+    pub(crate) epoch: String,
+    /// The digest of the tools tree and the version of rustc.
+    pub(crate) tools: String,
+    pub(crate) packages: Vec<Package>,
+}
+
+impl Project {
+    pub(crate) fn open(top: &Path) -> Result<Self, Error> {
+        let epoch = std::env::var("SOURCE_DATE_EPOCH").map_err(|_| Error::Usage("run initrd/xtask/run".to_owned()))?;
+        let tree = top.join("target/tools-tree.digest");
+        let tree = fs::read_to_string(&tree).map_err(|e| Error::File(tree, e))?;
+        let tools = tree + &output(Command::new("rustc").arg("-vV").current_dir(top))?;
+        Ok(Self { top: top.to_owned(), epoch, tools, packages: packages(top, "Cargo.toml")? })
+    }
+
+    /// The folders of a package and of everything in the workspace that it is compiled with.
+    pub(crate) fn closure(&self, name: &str) -> Vec<PathBuf> {
+        let mut folders: Vec<PathBuf> = Vec::new();
+        let mut queue: Vec<&Package> = self.packages.iter().filter(|package| package.name == name).collect();
+        while let Some(package) = queue.pop() {
+            if !folders.contains(&package.folder) {
+                folders.push(package.folder.clone());
+                queue.extend(self.packages.iter().filter(|other| package.dependencies.contains(&other.folder)));
+            }
+        }
+        folders.sort();
+        folders
+    }
+
+    /// The folders of all packages.
+    pub(crate) fn folders(&self) -> Vec<PathBuf> {
+        self.packages.iter().map(|package| package.folder.clone()).collect()
+    }
+}
+
+/// The packages of the workspace whose manifest this is, as `cargo metadata` lists them.
+pub(crate) fn packages(top: &Path, manifest: &str) -> Result<Vec<Package>, Error> {
+    let mut command = Command::new("cargo");
+    command.args(["metadata", "--no-deps", "--offline", "--format-version", "1", "--manifest-path", manifest]).current_dir(top);
+    let listed: Value = serde_json::from_str(&output(&mut command)?).map_err(Error::Json)?;
+    let relative = |path: &Value| Path::new(path.as_str()?).strip_prefix(top).ok().map(Path::to_owned);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let package = |value: &Value| {
+        let targets = list(value, "targets").filter(|target| list(target, "kind").any(|kind| kind == "bin"));
+        let compiled_with = list(value, "dependencies").filter(|dependency| field(dependency, "kind") != "dev");
+        Some(Package {
+            name: text(field(value, "name")),
+            folder: relative(field(value, "manifest_path"))?.parent()?.to_owned(),
+            programs: targets.map(|target| text(field(target, "name"))).collect(),
+            dependencies: compiled_with.filter_map(|dependency| relative(field(dependency, "path"))).collect(),
+        })
+    };
+    Ok(list(&listed, "packages").filter_map(package).collect())
+}
+
+fn field<'a>(value: &'a Value, name: &str) -> &'a Value {
+    value.get(name).unwrap_or(&Value::Null)
+}
+
+fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+    value.get(name).and_then(Value::as_array).into_iter().flatten()
+}
+
+/// What a short command prints.
+pub(crate) fn output(command: &mut Command) -> Result<String, Error> {
+    Ok(String::from_utf8_lossy(&output_bytes(command)?).into_owned())
+}
+
+/// The bytes that a command writes to its standard output.
+pub(crate) fn output_bytes(command: &mut Command) -> Result<Vec<u8>, Error> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.stderr(std::process::Stdio::inherit()).output().map_err(|e| Error::File(name.clone().into(), e))?;
+    if output.status.success() { Ok(output.stdout) } else { Err(Error::Command(name, output.status)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_are_this_workspace_and_init_needs_what_it_is_compiled_with() {
+        let top = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+        let packages = packages(top, "Cargo.toml").unwrap();
+        let project = Project { top: top.to_owned(), epoch: String::new(), tools: String::new(), packages };
+        let closure = project.closure("cvm-init");
+        assert!(closure.contains(&"init".into()) && closure.contains(&"init/quorum".into()), "{closure:?}");
+        assert!(!closure.iter().any(|folder| folder.starts_with("tests") || folder.starts_with("qemu")), "{closure:?}");
+        let packer = project.packages.iter().find(|package| package.name == "initrd").unwrap();
+        assert_eq!(
+            (packer.folder.as_path(), packer.programs.as_slice()),
+            (Path::new("initrd"), ["initrd".to_owned()].as_slice())
+        );
+    }
+}
