@@ -1,5 +1,5 @@
 //! The documents: links lead somewhere, the README stays short, and former names stay where they are explained.
-#![expect(clippy::unwrap_used, reason = "a test says what it expects")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what it expects")]
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -11,7 +11,7 @@ use regex::Regex;
 const README_LINES: usize = 150;
 /// Names that the project no longer uses (init/docs/glossary.md, "Former names").
 const FORMER_NAMES: &str = r"(?i)\b(un)?seal(s|ed|ing)?\b|\blatch|\breceipts?\b|\bforged\b|\bpark(s|ed)?\b|\bnetconf\b|\bbuild ?tree\b|\bpatience\b|cvm\.measured\b|cvm\.vault\.commit\b|cvm\.data\.fs\b|initrd/(within|prepare|cargo)[^-\w]";
-/// The documents that explain former names.
+/// Where former names are explained.
 const HISTORY: [&str; 3] = ["init/docs/glossary.md", "init/docs/decisions/", "init/CHANGELOG.md"];
 
 fn top() -> PathBuf {
@@ -65,20 +65,20 @@ fn normal(path: &Path) -> PathBuf {
 #[test]
 fn every_relative_link_leads_somewhere() {
     let link = Regex::new(r"\]\(([^)\s]+)\)").unwrap();
+    let mut broken = Vec::new();
     for (document, text) in documents() {
-        for target in link.captures_iter(&without_code(&text)).map(|found| found[1].to_owned()) {
-            if target.contains("://") {
-                continue;
-            }
+        let prose = without_code(&text);
+        let targets = link.captures_iter(&prose).map(|found| found[1].to_owned());
+        for target in targets.filter(|target| !target.contains("://")) {
             let (path, anchor) = target.split_once('#').unwrap_or((&target, ""));
             let file = if path.is_empty() { document.clone() } else { normal(&document.parent().unwrap().join(path)) };
-            assert!(file.exists(), "{} links to {target}, which does not exist", document.display());
-            if !anchor.is_empty() {
-                let known = anchors(&fs::read_to_string(&file).unwrap());
-                assert!(known.contains(anchor), "{} links to {target}: no such heading; there are {known:?}", document.display());
+            let leads = file.exists() && (anchor.is_empty() || anchors(&fs::read_to_string(&file).unwrap()).contains(anchor));
+            if !leads {
+                broken.push((document.clone(), target));
             }
         }
     }
+    assert!(broken.is_empty(), "no such file or heading: {broken:#?}");
 }
 
 #[test]
@@ -95,7 +95,9 @@ fn former_names_are_only_where_they_are_explained() {
         if HISTORY.iter().any(|history| path.to_string_lossy().starts_with(history)) {
             continue;
         }
-        let found = text.lines().zip(1..).find_map(|(line, number)| former.find(line).map(|name| (number, name.as_str().to_owned())));
-        assert_eq!(found, None, "{}: a former name; init/docs/glossary.md has the name to use", path.display());
+        for (line, number) in text.lines().zip(1..) {
+            let name = former.find(line).map(|name| name.as_str());
+            assert_eq!(name, None, "{} line {number}: init/docs/glossary.md has the name to use", path.display());
+        }
     }
 }
