@@ -1,5 +1,5 @@
 //! The documents: links lead somewhere, the README stays short, and former names stay where they are explained.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what it expects")]
+#![expect(clippy::unwrap_used, reason = "a test says what it expects")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
