@@ -98,7 +98,7 @@ fn pack(arguments: &Arguments) -> Result<(), Error> {
     }
     entries.extend(collateral(arguments.collateral.as_deref())?);
     for (number, path) in (1..).zip(&arguments.node_ca) {
-        entries.push(cpio::Entry::file(format!("etc/cvm-init/anchors/node-ca-{number}.der"), 0o444, read(path)?));
+        entries.push(cpio::Entry::file(format!("etc/cvm-init/anchors/{}", initrd::node_ca_name(number)), 0o444, read(path)?));
     }
     let archive = cpio::write(entries)?;
     let packed = pipe("zstd", &["-19", "--threads=1", "--quiet", "--stdout"], &archive)?;

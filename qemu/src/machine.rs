@@ -25,7 +25,7 @@ pub struct Machine {
     pub initrd: Option<PathBuf>,
     /// The arguments of the kernel command line.
     pub append: Vec<String>,
-    /// The disks, in the command in which the guest finds them.
+    /// The disks, in the order in which the guest finds them.
     pub disks: Vec<Disk>,
     /// Memory in MiB.
     pub memory_mib: u32,

@@ -48,7 +48,7 @@ impl Register {
         Self::of(&[self.0, digest.0].concat())
     }
 
-    /// The value of a register after these digests, in command.
+    /// The value of a register after these digests, in order.
     #[must_use]
     pub fn replay(digests: impl IntoIterator<Item = Self>) -> Self {
         digests.into_iter().fold(Self::ZERO, Self::extended)

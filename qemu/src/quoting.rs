@@ -133,7 +133,7 @@ impl QuotingService {
         socket_in(self.dir.path())
     }
 
-    /// The TDREPORTs of all requests for quotes, in command.
+    /// The TDREPORTs of all requests for quotes, in order.
     #[must_use]
     pub fn td_reports(&self) -> Vec<[u8; TD_REPORT_LEN]> {
         self.shared.lock().td_reports.clone()

@@ -44,7 +44,7 @@ impl BootChain {
             .context("reading the image's command line (qemu/build makes it)")
     }
 
-    /// Ports on the host's loopback where the image expects its vaults, in the command of its command line (tests/chains).
+    /// Ports on the host's loopback where the image expects its vaults, in the order of its command line (tests/chains).
     pub(crate) const fn ports(self) -> [u16; 3] {
         match self {
             Self::Uki | Self::Open => [18441, 18442, 18443],

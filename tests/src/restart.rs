@@ -1,7 +1,7 @@
 //! Simulates 10,000 guests that restart at once against four vaults, in virtual time, with the guest's own collector and retry
 //! policy.
 //!
-//! The model: A vault makes `S` quotes per second, one per connection, in command of arrival. It accepts connections while fewer
+//! The model: A vault makes `S` quotes per second, one per connection, in order of arrival. It accepts connections while fewer
 //! than [`QUEUE`] wait, and refuses others; a refusal costs 1/[`REFUSAL`] of a quote. With more than one second of refusals to
 //! do, it does not answer. A guest connects to all vaults at once, which takes some milliseconds. It closes a connection after 10
 //! s; the vault then makes that quote in vain. It needs one second for each quote of its own, one after another, and two shares
@@ -83,7 +83,7 @@ enum Event {
     Lost(usize, usize),
 }
 
-/// Events in the command of their time; events of the same time in the command in which they were added.
+/// Events in the order of their time; events of the same time in the order in which they were added.
 struct EventQueue {
     heap: BinaryHeap<Reverse<(u64, u64, Event)>>,
     made: u64,

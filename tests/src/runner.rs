@@ -80,7 +80,7 @@ pub fn run(top: &Path, mut arguments: Arguments, filters: &[String]) -> (Conclus
     (conclusion, times)
 }
 
-/// Every scenario with each kernel that it supports, in the command in which they run.
+/// Every scenario with each kernel that it supports, in the order in which they run.
 fn cases() -> Vec<Case> {
     let with = |kernel| SCENARIOS.iter().map(move |scenario| Case { scenario, kernel });
     let all = with(KernelSeries::Backports).chain(with(KernelSeries::Stable));

@@ -45,11 +45,16 @@ impl TestContext {
 
     /// The simulated initrd with one file added or replaced.
     pub(crate) fn initrd_with(&self, path: &str, content: Vec<u8>) -> Result<PathBuf, Failure> {
+        self.initrd_with_files(vec![(path.to_owned(), content)])
+    }
+
+    /// The simulated initrd with these files, by path, added or replaced.
+    pub(crate) fn initrd_with_files(&self, files: Vec<(String, Vec<u8>)>) -> Result<PathBuf, Failure> {
         let mut initrd = std::fs::read(&self.artifacts.simulated).context("reading the simulated initrd")?;
         // The kernel unpacks several archives in a row, each at a multiple of four bytes; the last file of a name counts.
         initrd.resize(initrd.len().next_multiple_of(4), 0);
-        let file = initrd::cpio::Entry::file(path, 0o444, content);
-        initrd.extend(initrd::cpio::write(vec![file]).context("packing the added file")?);
+        let files = files.into_iter().map(|(path, content)| initrd::cpio::Entry::file(path, 0o444, content)).collect();
+        initrd.extend(initrd::cpio::write(files).context("packing the added files")?);
         let made = self.folder.join("another-initrd.zst");
         std::fs::write(&made, initrd).context("writing the initrd")?;
         Ok(made)
@@ -138,6 +143,7 @@ pub(crate) const SCENARIOS: &[Scenario] = scenarios![
     foreign::no_disk_of_the_hosts_is_opened,
     foreign::no_disk_is_formatted_under_the_hosts_key,
     attestation::accepts_vaults_on_listed_platforms_only,
+    attestation::accepts_vaults_of_the_node_ca_only,
     unlock::stops_when_one_vault_of_three_answers,
     unlock::counts_one_node_behind_two_addresses_once,
     attestation::stops_without_a_quoting_service,

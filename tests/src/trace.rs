@@ -21,7 +21,7 @@ pub(crate) struct Request {
     pub(crate) program: String,
 }
 
-/// All requests to one device, in command.
+/// All requests to one device, in order.
 #[derive(Debug)]
 pub(crate) struct Trace(Vec<Request>);
 

@@ -95,7 +95,7 @@ fn anchors(folder: &Path) -> Result<(Anchor, Vec<Vec<u8>>), Error> {
             return Err(unreadable(std::io::ErrorKind::FileTooLarge.into()));
         }
         let der = fs::read(&path).map_err(unreadable)?;
-        let is_node_ca = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"node_ca-"));
+        let is_node_ca = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"node-ca-"));
         if is_node_ca { node_ca.push(der) } else { roots.push(der) }
     }
     match <[Vec<u8>; 1]>::try_from(roots) {
@@ -146,7 +146,7 @@ mod tests {
         fs::write(folder.path().join("intel.der"), b"x").unwrap();
         fs::write(folder.path().join("README"), b"x").unwrap();
         assert_eq!(count(folder.path()), Ok(0));
-        fs::write(folder.path().join("node_ca-1.der"), b"x").unwrap();
+        fs::write(folder.path().join(initrd::node_ca_name(1)), b"x").unwrap();
         assert_eq!(count(folder.path()), Ok(1));
         fs::write(folder.path().join("other.der"), b"x").unwrap();
         assert_eq!(

@@ -316,3 +316,21 @@ pub(super) fn accepts_vaults_on_listed_platforms_only(context: &TestContext) -> 
         &format!("untrusted: challenge: node not verified: platform {} is not in cvm.vault.platforms", platform(1)?),
     )
 }
+
+pub(super) fn accepts_vaults_of_the_node_ca_only(context: &TestContext) -> Result<(), Failure> {
+    let (data, vaults) = (DataDisk::blank(&context.folder)?, Vaults::up(&context.artifacts, 2, 2)?);
+    // Each node of the harness has its own CA.
+    let certificate = |index: usize| {
+        let name = format!("etc/cvm-init/anchors/{}", initrd::node_ca_name(index));
+        vaults.node(index).map(|node| (name, node.ca_der()))
+    };
+    let with = |certificates: Vec<(String, Vec<u8>)>| {
+        let boot = boot(context, &data, &vaults).initrd(context.initrd_with_files(certificates)?);
+        boot.cmdline("cvm.vault.timeout=12s").tasks("write:kept").run()
+    };
+    let result = with(vec![certificate(0)?])?;
+    result.rebooted_with(53)?;
+    vault_line(&result, &vaults, 1, "untrusted: ")?;
+    result.line("leaf is not issued by the node CA")?;
+    with(vec![certificate(0)?, certificate(1)?])?.reached_the_real_system()
+}
