@@ -10,14 +10,13 @@ mod firmware;
 mod log;
 mod tpm;
 
-use std::collections::BTreeMap;
-
 use cmdline::{Measure, Policy};
 use eventlog::cel::{Record, Register};
 use eventlog::register::Hash;
 use failure::ErrorCode;
 use linux::rtmr::{REGISTER_BYTES, Rtmr};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::early::EarlyMounts;
 use super::quiesce::Quiescent;
@@ -44,8 +43,6 @@ pub(crate) enum Error {
     Lost(u32, String, String),
     #[error("TPM")]
     Tpm(#[source] tpm::Error),
-    #[error("event")]
-    Event(#[source] serde_json::Error),
     #[error("event log")]
     Log(#[source] std::io::Error),
 }
@@ -54,7 +51,7 @@ impl Error {
     pub(crate) const fn code(&self) -> ErrorCode {
         match self {
             Self::Absent(_) | Self::NoCap(_) | Self::Unusable(..) => ErrorCode::RegisterAbsent,
-            Self::Rtmr(..) | Self::Lost(..) | Self::Tpm(_) | Self::Event(_) | Self::Log(_) => ErrorCode::MeasureFailed,
+            Self::Rtmr(..) | Self::Lost(..) | Self::Tpm(_) | Self::Log(_) => ErrorCode::MeasureFailed,
             Self::NotMeasured(_) => ErrorCode::CmdlineUnmeasured,
         }
     }
@@ -128,8 +125,8 @@ struct RtmrValues {
 #[derive(Debug, Serialize)]
 struct PcrValues {
     number: u32,
-    /// By hash function.
-    values: BTreeMap<&'static str, String>,
+    /// In hex, by hash function.
+    values: Map<String, Value>,
 }
 
 /// Finds the registers and searches the firmware's log.
@@ -182,7 +179,7 @@ fn decide<R>(wanted: Measure, vaults: bool, rtmrs: Option<R>, machine: Machine) 
 /// When a register does not hold the expected value afterwards, or a log cannot be written.
 pub(crate) fn extend(_quiescent: &Quiescent, registers: Registers, facts: &Facts<'_>) -> Result<MeasureReport, Error> {
     let Registers { rtmrs, tpm, firmware } = registers;
-    let events = event::records(facts).map_err(Error::Event)?;
+    let events = event::records(facts);
     let mut of_rtmr = Vec::new();
     let extended = rtmrs.map(|rtmrs| -> Result<_, Error> {
         let rtmr3 = extend_rtmr(3, &rtmrs.of_events, &events, &mut of_rtmr)?;
@@ -205,10 +202,7 @@ pub(crate) fn extend(_quiescent: &Quiescent, registers: Registers, facts: &Facts
         events: if rtmr3.is_some() || extended.is_some() { events.len() } else { 0 },
         rtmr2,
         rtmr3,
-        pcr: extended.map(|done| PcrValues {
-            number: tpm::PCR,
-            values: done.values.iter().map(|(hash, value)| (hash.name(), hex(value))).collect(),
-        }),
+        pcr: extended.map(|done| PcrValues { number: tpm::PCR, values: by_hash(&done.values) }),
     })
 }
 
@@ -224,6 +218,17 @@ fn extend_rtmr(number: u32, rtmr: &Rtmr, events: &[String], records: &mut Vec<Re
     }
     let (before, expected, after) = (hex(&before), hex(&expected), hex(&rtmr.value().map_err(failed)?));
     if after == expected { Ok(RtmrValues { before, after }) } else { Err(Error::Lost(number, expected, after)) }
+}
+
+/// In the order of the names. A `BTreeMap` that is collected sorts first, which adds 4 KB to PID 1.
+fn by_hash(digests: &Digests) -> Map<String, Value> {
+    let mut values = Map::new();
+    for hash in Hash::ALL {
+        for (_, digest) in digests.iter().filter(|(of, _)| *of == hash) {
+            values.insert(hash.name().to_owned(), hex(digest).into());
+        }
+    }
+    values
 }
 
 fn of_pcr((digests, text): (&Digests, &String)) -> Record {

@@ -2,6 +2,7 @@
 
 use super::{AcceptedLayout, Header};
 use encoding::hex;
+use encoding::json::canonical;
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 use serde_json::Value;
@@ -124,35 +125,5 @@ pub(super) fn json_without_auth_token(json: &Value) -> String {
     if let Some(tokens) = json.get_mut("tokens").and_then(Value::as_object_mut) {
         tokens.retain(|_, token| kind(token) != Some(AUTH_TOKEN));
     }
-    let mut text = String::new();
-    write(&json, &mut text);
-    text
-}
-
-/// Sorts the keys, since the order of `serde_json` depends on a feature that any crate of the build can enable.
-fn write(value: &Value, out: &mut String) {
-    match value {
-        Value::Object(object) => {
-            let mut entries: Vec<_> = object.iter().collect();
-            entries.sort_unstable_by_key(|(key, _)| *key);
-            write_all(entries, ['{', '}'], out, |(key, value), out| {
-                out.push_str(&Value::from(key.as_str()).to_string());
-                out.push(':');
-                write(value, out);
-            });
-        }
-        Value::Array(items) => write_all(items, ['[', ']'], out, write),
-        plain => out.push_str(&plain.to_string()),
-    }
-}
-
-fn write_all<T>(items: impl IntoIterator<Item = T>, [open, close]: [char; 2], out: &mut String, each: impl Fn(T, &mut String)) {
-    out.push(open);
-    for (at, item) in items.into_iter().enumerate() {
-        if at > 0 {
-            out.push(',');
-        }
-        each(item, out);
-    }
-    out.push(close);
+    canonical(&json)
 }
