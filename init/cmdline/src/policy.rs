@@ -3,7 +3,7 @@
 use super::disks::disks;
 use super::parameters::Parameters;
 use super::scratch;
-use super::value::{list, timeout, watchdog};
+use super::value::{in_order, list, timeout, watchdog};
 use super::{
     Check, Conflict, DataCipher, DataDisk, DebugFlags, DiskSelector, Distinct, Error, FailureAction, FileSystem, Format,
     FsOption, Handle, HeaderAuth, InitPath, Key, KeyCommitment, LogLevel, Measure, Net, NetMode, OnCorruption, OnError, OpenMode,
@@ -206,10 +206,7 @@ fn data(parameters: &Parameters) -> Result<Option<Data>, Error> {
         return stray.map_or(Ok(None), |key| Err(Conflict::WithoutData(key).into()));
     };
     let format = parameters.value(Key::DataFormat, Format::parse)?;
-    let mut options = parameters.optional(Key::DataOptions, |text| list(text, FsOption::ALL.len(), FsOption::parse))?;
-    if let Some(options) = &mut options {
-        options.sort_unstable();
-    }
+    let options = parameters.optional(Key::DataOptions, |text| list(text, FsOption::ALL.len(), FsOption::parse))?;
     // A disk that this init may have formatted has an authenticated header.
     let header_auth = match format {
         Format::Never => HeaderAuth::Auto,
@@ -229,7 +226,7 @@ fn data(parameters: &Parameters) -> Result<Option<Data>, Error> {
         check: parameters.value(Key::DataCheck, Check::parse)?,
         on_error: parameters.value(Key::DataOnError, OnError::parse)?,
         grow: parameters.value(Key::DataGrow, yes_or_no)?,
-        options: options.unwrap_or_default(),
+        options: in_order(FsOption::ALL, &options.unwrap_or_default()),
         vaults: vaults(parameters, format)?,
     };
     data.check_together(parameters)?;

@@ -198,8 +198,7 @@ impl TcbPolicy {
         if !accepted.contains(&TcbStatus::UpToDate) {
             accepted.push(TcbStatus::UpToDate);
         }
-        accepted.sort_unstable();
-        Some(Self::Collateral(accepted))
+        Some(Self::Collateral(in_order(TcbStatus::ALL, &accepted)))
     }
 }
 
@@ -220,9 +219,8 @@ impl DebugFlags {
             None if item == "timeline" => Some(None),
             _ => None,
         })?;
-        let mut pauses: Vec<_> = items.iter().copied().flatten().collect();
-        pauses.sort_unstable();
-        Some(Self { pauses, timeline: items.contains(&None) })
+        let pauses: Vec<_> = items.iter().copied().flatten().collect();
+        Some(Self { pauses: in_order(Phase::ALL, &pauses), timeline: items.contains(&None) })
     }
 }
 
@@ -237,6 +235,11 @@ pub(super) fn list<T: PartialEq>(text: &str, most: usize, read: impl Fn(&str) ->
         items.push(item);
     }
     Some(items)
+}
+
+/// Those of `all` that are in `given`, in the order of `all`. A sort would add 3 KB to PID 1.
+pub(super) fn in_order<T: Copy + PartialEq>(all: &[T], given: &[T]) -> Vec<T> {
+    all.iter().copied().filter(|item| given.contains(item)).collect()
 }
 
 /// Reads `30s`, `5m` or `1h`: 1 second to 24 hours.

@@ -170,9 +170,9 @@ pub(super) fn check_digest(metadata: &Metadata) -> Result<(), Violation> {
         return Err(Violation::DigestKind);
     }
     // A keyslot without a digest could contain a key that the host chose. cryptsetup lists keyslots in the order in which they were added.
-    let mut keyslots: Vec<_> = digest.keyslots.iter().collect();
-    keyslots.sort_unstable();
-    if !keyslots.into_iter().eq(metadata.keyslots.keys()) || digest.segments != [Id(0)] {
+    let (listed, existing) = (&digest.keyslots, &metadata.keyslots);
+    let same = listed.len() == existing.len() && existing.keys().all(|id| listed.contains(id));
+    if !same || digest.segments != [Id(0)] {
         return Err(Violation::DigestScope);
     }
     Ok(())
