@@ -43,7 +43,7 @@ impl KernelSeries {
     const fn suffix(self) -> &'static str {
         match self {
             Self::Backports => "",
-            Self::Stable => "-6",
+            Self::Stable => "-stable",
         }
     }
 }
@@ -83,7 +83,7 @@ impl Artifacts {
     /// Finds the artifacts below `top`.
     ///
     /// # Errors
-    /// A file is missing, or the image has no verity root.
+    /// A file is missing, or the image contains no verity root.
     pub fn find(top: &Path, kernel: KernelSeries) -> Result<Self, Failure> {
         let (target, suffix) = (top.join("target"), kernel.suffix());
         let folder = target.join(format!("image/direct{suffix}"));
@@ -91,7 +91,7 @@ impl Artifacts {
         let partitions = read_table(&image)?;
         let of_kind = |kind: &str| {
             let found = partitions.iter().find(|partition| partition.kind.to_string() == kind);
-            found.ok_or_else(|| Failure(format!("the image has no partition of type {kind}")))
+            found.ok_or_else(|| Failure(format!("the image contains no partition of type {kind}")))
         };
         let (root, hashes) = (of_kind(KIND_ROOT)?, of_kind(KIND_HASHES)?);
         let sector = u64::try_from(SECTOR).context("converting the sector size")?;

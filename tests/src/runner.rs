@@ -57,7 +57,7 @@ struct Shared {
     times: Mutex<Vec<(String, Duration)>>,
 }
 
-/// Runs what `arguments` and `filters` select over what is built below `top`; gives the time of each scenario, the longest first.
+/// Runs the scenarios that `arguments` and `filters` select with the artifacts below `top`; returns the time of each scenario, the longest first.
 ///
 /// Several filters select the scenarios that match any of them.
 pub fn run(top: &Path, mut arguments: Arguments, filters: &[String]) -> (Conclusion, Vec<(String, Duration)>) {

@@ -66,7 +66,7 @@ impl Boot<'_> {
         let (kernel, initrd) = (read(&machine.kernel)?, read(&machine.initrd)?);
         let mut line = self.measured_cmdline.clone().unwrap_or_else(|| machine.command_line());
         if self.firmware {
-            line.push_str(" initrd=initrd"); // OVMF's doing
+            line.push_str(" initrd=initrd"); // OVMF adds it
         }
         direct::Boot { kernel: &kernel, initrd: &initrd, command_line: &line }.predict().context("predicting the measurements")
     }

@@ -112,7 +112,7 @@ pub(super) fn one_vault_cannot_change_the_time(context: &TestContext) -> Result<
 
 pub(super) fn refuses_expired_collateral_when_the_host_clock_is_behind(context: &TestContext) -> Result<(), Failure> {
     // The vaults' clocks are 50 days ahead of the host's. The cache's collateral expired 20 days ago by the vaults' clocks and is
-    // valid by the host's, so PID 1 can only reject it after the vaults have told the time.
+    // valid by the host's, so PID 1 can only reject it after it has the vaults' time.
     let vaults = Vaults::with_clocks_ahead(&context.artifacts, 2, 3, 50 * 86_400)?;
     let data = DataDisk::blank(&context.folder)?;
     let result = boot(context, &data, &vaults).cmdline("cvm.vault.timeout=12s").run()?;
@@ -216,8 +216,8 @@ pub(super) fn two_vaults_with_one_share_count_once(context: &TestContext) -> Res
     let result = boot(context, &data, &vaults).tasks("write:x").run()?;
     result.reached_the_real_system()?;
     let report = result.boot_report()?;
-    let verdict = |index: usize| report.pointer(&format!("/unlock/vaults/{index}/status")).and_then(|v| v.as_str());
-    match (verdict(0), verdict(1), verdict(2)) {
+    let status = |index: usize| report.pointer(&format!("/unlock/vaults/{index}/status")).and_then(|v| v.as_str());
+    match (status(0), status(1), status(2)) {
         (Some("served"), Some("duplicate"), Some("served")) | (Some("duplicate"), Some("served"), Some("served")) => Ok(()),
         other => Err(Failure(format!("expected one duplicate and two served vaults, found {other:?}"))),
     }

@@ -11,7 +11,7 @@ use crate::forward::Redirect;
 use crate::{Boot, BootResult, DataDisk, Failure, Vaults};
 
 /// Enough for connections, quotes and shares, which take about two seconds under emulation.
-const PATIENCE: &str = "cvm.vault.timeout=15s";
+const TIMEOUT: &str = "cvm.vault.timeout=15s";
 
 /// Redirects the host's forwards when a text appears on the console.
 struct Watcher {
@@ -62,7 +62,7 @@ pub(super) fn no_disk_is_formatted_under_the_hosts_key(context: &TestContext) ->
     let host = Vaults::up(&context.artifacts, 2, 3)?;
     let vaults = Vaults::up(&context.artifacts, 2, 3)?.forwarded_to(&host, &Redirect::default())?;
     let data = DataDisk::blank(&context.folder)?;
-    let boot = Boot::new(context).data(&data, &vaults).cmdline("cvm.data.format=if-blank").cmdline(PATIENCE);
+    let boot = Boot::new(context).data(&data, &vaults).cmdline("cvm.data.format=if-blank").cmdline(TIMEOUT);
     refused(&run(boot, &host)?, &host)?;
     data.expect_blank()
 }
@@ -73,7 +73,7 @@ pub(super) fn no_disk_of_the_hosts_is_opened(context: &TestContext) -> Result<()
     made.run()?.reached_the_real_system()?;
     let before = data.read(0, 20 << 20)?;
     let vaults = Vaults::up(&context.artifacts, 2, 3)?.forwarded_to(&host, &Redirect::default())?;
-    refused(&run(Boot::new(context).data(&data, &vaults).cmdline(PATIENCE), &host)?, &host)?;
+    refused(&run(Boot::new(context).data(&data, &vaults).cmdline(TIMEOUT), &host)?, &host)?;
     if data.read(0, 20 << 20)? != before {
         return Err(Failure("the disk was written to".to_owned()));
     }
@@ -94,7 +94,7 @@ pub(super) fn no_disk_is_rotated_to_the_hosts_key(context: &TestContext) -> Resu
     // The first unlock reaches the host's nodes, the second one the owner's.
     let (host, redirect) = (Vaults::up(&context.artifacts, 2, 3)?.rotating()?, Redirect::default());
     let vaults = vaults.rotating()?.forwarded_to(&host, &redirect)?;
-    let boot = Boot::new(context).data(&data, &vaults).cmdline(PATIENCE);
+    let boot = Boot::new(context).data(&data, &vaults).cmdline(TIMEOUT);
     let watched = boot.copy_to(Watcher::until(&redirect, "unlock: a disk does not open with "));
     refused(&run(watched, &host)?, &host)?;
     if data.read(0, 20 << 20)? != before {

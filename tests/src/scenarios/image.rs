@@ -82,7 +82,7 @@ fn is_closed(result: &BootResult) -> Result<(), Failure> {
     exactly(result, "package manager: ")?;
     exactly(result, "writable: ")?;
     exactly(result, "machine-id 33")?;
-    // In the command in which the task program reads them: 40-command-line.conf and 60-cvm.conf.
+    // In the order in which the task program reads them: 40-command-line.conf and 60-cvm.conf.
     exactly(result, "settings 0 1 2 1 2 1 3 1 2 0 0")?;
     exactly(result, "debugfs none")?;
     exactly(result, "logins ")

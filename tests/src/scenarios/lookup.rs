@@ -1,4 +1,4 @@
-//! Disks of others, disks that are damaged or do not answer, and disks that are missing.
+//! Foreign disks, damaged disks, disks that do not answer, and missing disks.
 
 use std::ffi::OsString;
 use std::time::Duration;

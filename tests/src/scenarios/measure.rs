@@ -16,7 +16,7 @@ use encoding::hex::encode as hex;
 
 /// The time for firmware, kernel and systemd under emulation.
 const THROUGH_FIRMWARE: Duration = Duration::from_secs(150);
-/// The events in their command.
+/// The events in their order.
 const EVENTS: [&str; 6] = ["policy", "root", "vaults", "disk", "debug", "leave-initrd"];
 
 pub(super) fn measures_into_rtmr3(context: &TestContext) -> Result<(), Failure> {

@@ -78,7 +78,7 @@ pub(super) fn crash_is_reported_without_a_panic(context: &TestContext) -> Result
     )?;
     let result = Boot::new(context).initrd(initrd).run()?;
     result.powered_off_with(99)?;
-    result.line("E99 internal: a defect of cvm-init: it crashed (powering off: another try cannot help)")?;
+    result.line("E99 internal: a defect of cvm-init, please report it: it crashed (powering off: another try cannot help)")?;
     result.no_line("Kernel panic")
 }
 

@@ -34,7 +34,7 @@ fn seed() -> u64 {
     std::env::var("CVM_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(SEED)
 }
 
-/// Boots and records every write to `data`; waits for the lines `awaited` in their command.
+/// Boots and records every write to `data`; waits for the lines `awaited` in their order.
 fn record(context: &TestContext, boot: Boot<'_>, data: &DataDisk, awaited: &[&str]) -> Result<Recorded, Failure> {
     let before = data.copy("before.raw")?;
     let file = Log::file_in(&context.folder)?;

@@ -41,7 +41,7 @@ pub(crate) struct VaultReport {
     quote_time: Option<u64>,
     /// When it deletes the key, Unix seconds.
     key_expires: Option<u64>,
-    /// This report as it was when the vault share_report the share that is here: another node may have proved itself at the address
+    /// This report as it was when the vault gave the share that is here: another node may have proved itself at the address
     /// since.
     #[serde(skip)]
     share_report: Option<Box<Self>>,
@@ -116,12 +116,12 @@ impl UnlockReport {
 
     pub(super) fn served(&mut self, index: usize, expires_at: u64) {
         let Some(vault) = self.vaults.get_mut(index) else { return };
-        log::info!("vault {}: share_report a share", vault.address);
+        log::info!("vault {}: gave a share", vault.address);
         (vault.key_expires, vault.status, vault.share_report) = (Some(expires_at), VaultStatus::Spare, None);
         vault.share_report = Some(Box::new(vault.clone()));
     }
 
-    /// Records that a vault share_report a share under evidence that is not valid at the agreed time.
+    /// Records that a vault gave a share under evidence that is not valid at the agreed time.
     pub(super) fn stale(&mut self, index: usize) {
         let Some(vault) = self.vaults.get_mut(index).filter(|vault| vault.status != VaultStatus::Stale) else { return };
         let reason = chain(&vault_client::Error::Stale);

@@ -93,7 +93,7 @@ fn only_an_impossible_key_is_final() {
     }
 }
 
-/// A vault share_report its share; then another node proved itself at its address.
+/// A vault gave its share; then another node proved itself at its address.
 #[test]
 fn what_is_told_of_a_share_is_what_the_node_was_that_gave_it() {
     let policy = policy();
