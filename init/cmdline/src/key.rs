@@ -1,4 +1,4 @@
-//! The keys of the command line that configure this init, and what is known of each: one table, [`table`].
+//! The keys of the command line that configure this init, with the facts about each: one table, [`table`].
 
 mod table;
 
@@ -93,7 +93,7 @@ pub enum Needs {
 /// Who may set a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SetBy {
-    /// The measured command line alone: the key decides what is trusted.
+    /// The measured command line alone: the key decides which peers, disks and code are trusted.
     CommandLine,
     /// The measured command line or a signed configuration: the key says which vaults, disks and networks a machine uses.
     Configuration,

@@ -104,7 +104,7 @@ keywords! {
         No = "no",
     }
     /// Whether an open disk is mounted.
-    OpenMode {
+    MountMode {
         /// It is opened and its file system is mounted.
         Mount = "mount",
         /// It is opened and left unmounted, for the system to repair or copy.
@@ -148,7 +148,7 @@ keywords! {
         /// Everything.
         Debug = "debug",
     }
-    /// A phase at which the boot may pause. `api` is not one: it ends before the command line is read.
+    /// A phase at which the boot may pause. `early` is not one: it ends before the command line is read.
     Phase {
         /// The command line.
         Policy = "policy",

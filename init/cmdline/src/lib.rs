@@ -21,7 +21,7 @@ pub use disks::{DataDisk, DiskName};
 pub use failure::FailureAction;
 pub use key::{About, Absent, Group, Key, Needs, SetBy};
 pub use keyword::{
-    Check, DataCipher, Distinct, FileSystem, Format, FsOption, HeaderAuth, LogLevel, Measure, OnCorruption, OnError, OpenMode,
+    Check, DataCipher, Distinct, FileSystem, Format, FsOption, HeaderAuth, LogLevel, Measure, MountMode, OnCorruption, OnError,
     Phase, TcbStatus, Wipe,
 };
 pub use net::{LinkSelector, Net, NetMode};

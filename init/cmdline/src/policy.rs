@@ -6,8 +6,8 @@ use super::scratch;
 use super::value::{in_order, list, timeout, watchdog};
 use super::{
     Check, Conflict, DataCipher, DataDisk, DebugFlags, DiskSelector, Distinct, Error, FailureAction, FileSystem, Format,
-    FsOption, Handle, HeaderAuth, InitPath, Key, KeyCommitment, LogLevel, Measure, Net, NetMode, OnCorruption, OnError, OpenMode,
-    Pccs, RootHash, RootSelector, Scratch, TcbPolicy, Threshold, VaultAddress, Wipe,
+    FsOption, Handle, HeaderAuth, InitPath, Key, KeyCommitment, LogLevel, Measure, MountMode, Net, NetMode, OnCorruption,
+    OnError, Pccs, RootHash, RootSelector, Scratch, TcbPolicy, Threshold, VaultAddress, Wipe,
 };
 use crate::time;
 use encoding::{hex, text};
@@ -85,7 +85,7 @@ pub struct Data {
     /// Until when a blank disk is formatted, in Unix seconds, by the time that the vaults agree on; `None`: without limit.
     pub format_until: Option<u64>,
     /// Whether it is mounted.
-    pub open: OpenMode,
+    pub open: MountMode,
     /// Whether its file system is checked before the mount.
     pub check: Check,
     /// What a file system error does.
@@ -222,7 +222,7 @@ fn data(parameters: &Parameters) -> Result<Option<Data>, Error> {
         header_auth: parameters.optional(Key::DataHeaderAuth, HeaderAuth::parse)?.unwrap_or(header_auth),
         wipe: parameters.value(Key::DataWipe, Wipe::parse)?,
         format_until: parameters.optional(Key::DataFormatUntil, time::parse_utc)?,
-        open: parameters.value(Key::DataOpen, OpenMode::parse)?,
+        open: parameters.value(Key::DataOpen, MountMode::parse)?,
         check: parameters.value(Key::DataCheck, Check::parse)?,
         on_error: parameters.value(Key::DataOnError, OnError::parse)?,
         grow: parameters.value(Key::DataGrow, yes_or_no)?,
@@ -249,7 +249,7 @@ impl Data {
         }
         let about_the_mount = [Key::DataMount, Key::DataCheck, Key::DataOnError, Key::DataGrow, Key::DataOptions];
         match parameters.keys().find(|key| about_the_mount.contains(key)) {
-            Some(key) if self.open == OpenMode::NoMount => Err(Conflict::NotMounted(key)),
+            Some(key) if self.open == MountMode::NoMount => Err(Conflict::NotMounted(key)),
             _ => Ok(()),
         }
     }

@@ -126,7 +126,7 @@ fn data_defaults_are_those_of_the_table() {
     assert_eq!((data.format, data.fstype, data.format_cipher), (Format::Never, FileSystem::Ext4, DataCipher::XtsHmac));
     assert_eq!(data.cipher, None, "an existing disk may have any cipher");
     assert_eq!((data.header_auth, data.wipe, data.format_until), (HeaderAuth::Auto, Wipe::Lazy, None));
-    assert_eq!((data.open, data.check, data.on_error), (OpenMode::Mount, Check::Auto, OnError::RemountReadOnly));
+    assert_eq!((data.open, data.check, data.on_error), (MountMode::Mount, Check::Auto, OnError::RemountReadOnly));
     assert_eq!((data.grow, data.options), (false, vec![]));
     let vaults = data.vaults;
     assert_eq!(vaults.addresses.len(), 3);
@@ -157,7 +157,7 @@ fn header_auth_follows_format_unless_it_is_given() {
 fn data_disk_needs_its_vaults() {
     for key in [Key::Vault, Key::VaultMrenclave, Key::VaultHandle, Key::VaultKeyCommitment, Key::VaultApp] {
         let parameters = data_parameters();
-        let without: Vec<_> = parameters.split(' ').filter(|word| !word.starts_with(&format!("{key}="))).collect();
+        let without: Vec<_> = parameters.split(' ').filter(|parameter| !parameter.starts_with(&format!("{key}="))).collect();
         assert_eq!(with_root(&without.join(" ")), Err(Error::Missing(key)));
     }
 }

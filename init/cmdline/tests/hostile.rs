@@ -27,16 +27,16 @@ fn host_that_appends_to_the_command_line_is_refused() {
         ("its own key", "cvm.vault.key-commitment=none", cmdline::Error::Repeated(Key::VaultKeyCommitment)),
         ("another disk", "cvm.data=serial=mine", cmdline::Error::Repeated(Key::Data)),
         ("a quote that hides what follows", "\"x", cmdline::Error::Quoted),
-        ("words behind dashes", "-- cvm.fail=halt", cmdline::Error::AfterDashes(Key::Fail)),
+        ("parameters behind dashes", "-- cvm.fail=halt", cmdline::Error::AfterDashes(Key::Fail)),
         ("revoked platforms", "cvm.tcb=uptodate,Revoked", cmdline::Error::Malformed(Key::Tcb)),
         ("one share", "cvm.vault.threshold=1", cmdline::Error::Malformed(Key::VaultThreshold)),
-        ("a threshold nobody reaches", "cvm.vault.threshold=255", too_few(255)),
+        ("a threshold above the number of vaults", "cvm.vault.threshold=255", too_few(255)),
         ("a key of a later release", "cvm.vault.trust=all", cmdline::Error::Unknown("cvm.vault.trust".to_owned())),
         ("a path out of the root", "cvm.data.mount=/data/../etc", cmdline::Error::Malformed(Key::DataMount)),
     ];
     assert!(cmdline::parse(&measured()).is_ok());
-    for (name, words, want) in cases {
-        assert_eq!(cmdline::parse(&format!("{} {words}\n", measured())), Err(want), "{name}");
+    for (name, parameters, want) in cases {
+        assert_eq!(cmdline::parse(&format!("{} {parameters}\n", measured())), Err(want), "{name}");
     }
 }
 
@@ -45,23 +45,25 @@ fn too_few(threshold: u8) -> cmdline::Error {
 }
 
 #[test]
-fn word_that_the_host_drops_is_missed() {
+fn parameter_that_the_host_drops_is_missed() {
     let line = measured();
-    for word in line.split(' ').filter(|word| !word.starts_with("console=") && !word.starts_with("cvm.data.format=")) {
-        let without = line.replace(word, "");
-        assert!(cmdline::parse(&without).is_err(), "{word}");
+    for parameter in
+        line.split(' ').filter(|parameter| !parameter.starts_with("console=") && !parameter.starts_with("cvm.data.format="))
+    {
+        let without = line.replace(parameter, "");
+        assert!(cmdline::parse(&without).is_err(), "{parameter}");
     }
 }
 
 #[test]
 fn whatever_the_host_adds_shows_in_the_digested_text() {
     let before = cmdline::parse(&measured()).unwrap().canonical();
-    for word in ["cvm.log=debug", "cvm.debug=timeline", "cvm.fail=halt", "init=/bin/sh", "cvm.net.keep=no"] {
-        let after = cmdline::parse(&format!("{} {word}", measured())).unwrap();
-        assert_ne!(after.canonical(), before, "{word}");
+    for parameter in ["cvm.log=debug", "cvm.debug=timeline", "cvm.fail=halt", "init=/bin/sh", "cvm.net.keep=no"] {
+        let after = cmdline::parse(&format!("{} {parameter}", measured())).unwrap();
+        assert_ne!(after.canonical(), before, "{parameter}");
     }
     let padded = format!("  quiet\t{} splash", measured());
-    assert_eq!(cmdline::parse(&padded).unwrap().canonical(), before, "words of others do not");
+    assert_eq!(cmdline::parse(&padded).unwrap().canonical(), before, "parameters of the kernel do not");
 }
 
 proptest! {

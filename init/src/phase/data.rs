@@ -116,7 +116,7 @@ struct OpenDisk {
 /// Prepares the file system of an open disk and mounts it inside of `root`, if policy mounts it.
 fn mount(root: &Root, open: OpenDisk, (which, wanted): (&DataDisk, &cmdline::Data)) -> Result<Opened, Error> {
     let OpenDisk { mapped, validated, open_mode } = open;
-    let mount = (wanted.open == cmdline::OpenMode::Mount).then(|| which.mount.as_str().to_owned());
+    let mount = (wanted.open == cmdline::MountMode::Mount).then(|| which.mount.as_str().to_owned());
     let (mut check_result, mut initialised, mut grown_from) = (CheckResult::NotRun, Some(0), None);
     let (device, mapped_bytes) = mapped.device().map_err(Error::Read)?;
     if let Some(mount) = &mount {
@@ -209,7 +209,7 @@ fn open_mapped(root: &Root, disk: Disk, keys: &DiskKeys<'_>) -> Result<OpenDisk,
         Content::Interrupted(_) => PriorState::Interrupted,
     };
     if !answers {
-        return Err(Error::NotAuthenticated("the first format that was cut short"));
+        return Err(Error::NotAuthenticated("the interrupted first format"));
     }
     may_format_now(before.as_str(), &wanted, keys.time)?;
     log::warn!("data: {}, and policy permits to format it: formatting", before.as_str());
@@ -301,9 +301,9 @@ mod tests {
             (&wanted(""), Some(0), Err((72, false))),
         ];
         for (wanted, time, want) in cases {
-            let told =
+            let message =
                 may_format_now("the disk is blank", wanted, time).map_err(|error| (error.code().number(), error.is_transient()));
-            assert_eq!(told, want, "{time:?}");
+            assert_eq!(message, want, "{time:?}");
         }
     }
 }

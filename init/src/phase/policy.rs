@@ -129,9 +129,9 @@ mod tests {
             ("cvm.vault.key-commitment=none cvm.data.format=if-blank".to_owned(), Some(26)),
             (format!("cvm.vault.key-commitment=none cvm.vault.previous=g {before}"), Some(26)),
         ];
-        for (words, code) in cases {
-            let line = format!("roothash={} {data} cvm.vault.mrenclave={build} {words}", "ab".repeat(32));
-            assert_eq!(cmdline::parse(&line).err().map(|error| Error::Line(error).code().number()), code, "{words}");
+        for (parameters, code) in cases {
+            let line = format!("roothash={} {data} cvm.vault.mrenclave={build} {parameters}", "ab".repeat(32));
+            assert_eq!(cmdline::parse(&line).err().map(|error| Error::Line(error).code().number()), code, "{parameters}");
         }
     }
 

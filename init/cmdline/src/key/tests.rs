@@ -2,8 +2,8 @@
 
 use super::super::tests::{data_parameters, with_root};
 use super::super::{
-    Check, DataCipher, Distinct, FailureAction, FileSystem, Format, FsOption, HeaderAuth, LogLevel, Measure, OnCorruption,
-    OnError, OpenMode, Phase, Wipe,
+    Check, DataCipher, Distinct, FailureAction, FileSystem, Format, FsOption, HeaderAuth, LogLevel, Measure, MountMode,
+    OnCorruption, OnError, Phase, Wipe,
 };
 use super::{Absent, Group, Key, Needs, SetBy};
 
@@ -74,7 +74,7 @@ fn every_keyword_stands_in_the_grammar_of_its_key() {
         (Key::DataCipher, DataCipher::ALL.iter().map(|value| value.as_str()).collect()),
         (Key::DataHeaderAuth, HeaderAuth::ALL.iter().map(|value| value.as_str()).collect()),
         (Key::DataWipe, Wipe::ALL.iter().map(|value| value.as_str()).collect()),
-        (Key::DataOpen, OpenMode::ALL.iter().map(|value| value.as_str()).collect()),
+        (Key::DataOpen, MountMode::ALL.iter().map(|value| value.as_str()).collect()),
         (Key::DataCheck, Check::ALL.iter().map(|value| value.as_str()).collect()),
         (Key::DataOnError, OnError::ALL.iter().map(|value| value.as_str()).collect()),
         (Key::DataOptions, FsOption::ALL.iter().map(|value| value.as_str()).collect()),

@@ -220,7 +220,7 @@ fn debug_pauses_where_a_phase_is() {
         ("timeline", flags(&[], true)),
         ("pause:data", flags(&[Phase::Data], false)),
         ("pause:handoff,timeline,pause:root", flags(&[Phase::Root, Phase::Handoff], true)),
-        ("pause:api", None),
+        ("pause:early", None),
         ("pause:", None),
         ("pause", None),
         ("timeline,timeline", None),

@@ -73,7 +73,7 @@ impl Disk {
 
     /// Checks, before anything is written, that the file system can be mounted: mount point and driver.
     fn prepare(&self, root: &Root) -> Result<(), Error> {
-        if self.wanted.open == cmdline::OpenMode::Mount {
+        if self.wanted.open == cmdline::MountMode::Mount {
             let folder = Path::new(self.which.mount.as_str());
             linux::mount::directory_without_symlinks(root.path(), folder).map_err(Error::NoMountpoint)?;
         }
