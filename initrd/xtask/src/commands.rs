@@ -14,7 +14,7 @@ use crate::project::{Kernel, Project};
 use crate::steps;
 use crate::{CHILDREN, Error, images};
 
-/// Two words of production's command line refuse unsigned modules. The firmware of qemu/run has no key for the simulated module's signature.
+/// Two arguments of production's command line refuse unsigned modules. The firmware of qemu/run has no key for the simulated module's signature.
 const ONLY_SIGNED_MODULES: [&str; 2] = ["lockdown=integrity", "module.sig_enforce=1"];
 
 /// Becomes this command, with the operator's terminal. Returns only why it could not.
@@ -102,17 +102,17 @@ pub(crate) fn qemu(project: &Project, arguments: &[&str]) -> Result<Error, Error
     let mut run = Run::in_tools_tree([project.top.join(steps::program("qemu-run")).display().to_string()]);
     if with_image {
         let path = |path: &str| project.top.join(path).display().to_string();
-        let words = path("target/image/direct/cvm.cmdline");
-        let words = fs::read_to_string(&words).map_err(|e| Error::File(words.into(), e))?;
-        let kept = |word: &&str| name == "production" || !ONLY_SIGNED_MODULES.contains(word);
-        let words: Vec<&str> = words.split_whitespace().filter(kept).collect();
+        let file = path("target/image/direct/cvm.cmdline");
+        let text = fs::read_to_string(&file).map_err(|e| Error::File(file.into(), e))?;
+        let kept = |argument: &&str| name == "production" || !ONLY_SIGNED_MODULES.contains(argument);
+        let arguments: Vec<&str> = text.split_whitespace().filter(kept).collect();
         let (initrd, root) =
             (path(&format!("target/initrd/{name}.zst")), format!("root={},ro", path("target/image/direct/cvm.raw")));
         let image = [
             ("--kernel", path("target/image/direct/cvm.vmlinuz")),
             ("--initrd", initrd),
             ("--disk", root),
-            ("--append", words.join(" ")),
+            ("--append", arguments.join(" ")),
         ];
         run = image.into_iter().fold(run, |run, (flag, value)| run.arg(flag).arg(value));
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::count::Count;
-use crate::graph::{Outcome, Report};
+use crate::graph::{Report, StepResult};
 use crate::step::{Kind, Step};
 
 /// How much of a failed step's log is shown, in lines.
@@ -74,12 +74,12 @@ impl Console {
         let log = self.log(step);
         let count = Count::of_runner(&log, succeeded);
         self.count = self.count + count;
-        let (word, took) = (if count.failed == 0 { "ok    " } else { "FAILED" }, took.as_secs());
+        let (result, took) = (if count.failed == 0 { "ok    " } else { "FAILED" }, took.as_secs());
         if count.failed > 0 && !live {
             println!("{}", tail(&log));
         }
         println!(
-            "{word}  {took:6} s  {}: {} passed, {} failed ({})",
+            "{result}  {took:6} s  {}: {} passed, {} failed ({})",
             step.name,
             count.passed,
             count.failed,
@@ -89,30 +89,30 @@ impl Console {
 }
 
 impl Report for Console {
-    fn ended(&mut self, step: &Step, outcome: &Outcome) {
+    fn ended(&mut self, step: &Step, outcome: &StepResult) {
         self.clear();
         match (step.kind, outcome) {
-            (_, Outcome::Fresh) => self.fresh += 1,
-            (_, Outcome::NotRun(need)) => {
+            (_, StepResult::Fresh) => self.fresh += 1,
+            (_, StepResult::NotRun(need)) => {
                 println!("not run           {}: {need} failed", step.name);
                 // A check that could not run has not passed.
                 self.count.failed += usize::from(step.kind != Kind::Build);
             }
-            (Kind::Build, Outcome::Ran(took)) => eprintln!("{:<44} {:4} s", step.name, took.as_secs()),
-            (Kind::Check, Outcome::Ran(took)) => self.passed(*took, &step.name),
-            (Kind::Fuzz, Outcome::Ran(took)) => {
+            (Kind::Build, StepResult::Ran(took)) => eprintln!("{:<44} {:4} s", step.name, took.as_secs()),
+            (Kind::Check, StepResult::Ran(took)) => self.passed(*took, &step.name),
+            (Kind::Fuzz, StepResult::Ran(took)) => {
                 let log = self.log(step);
                 let done = log.lines().rev().find(|line| line.starts_with("Done ")).unwrap_or_default();
                 self.passed(*took, &format!("{}: {done}", step.name));
             }
             // No part of the count, since it may not have run.
-            (Kind::Advisories, Outcome::Ran(_)) => println!("ok                {}", step.name),
-            (Kind::Advisories, Outcome::Failed(..)) if self.log(step).contains(OUT_OF_REACH) => {
+            (Kind::Advisories, StepResult::Ran(_)) => println!("ok                {}", step.name),
+            (Kind::Advisories, StepResult::Failed(..)) if self.log(step).contains(OUT_OF_REACH) => {
                 println!("not run           {}: their database is out of reach", step.name);
             }
-            (Kind::Tests { live }, Outcome::Ran(took)) => self.tests(step, live, *took, true),
-            (Kind::Tests { live }, Outcome::Failed(took, _)) => self.tests(step, live, *took, false),
-            (_, Outcome::Failed(took, error)) => self.failed(step, *took, error),
+            (Kind::Tests { live }, StepResult::Ran(took)) => self.tests(step, live, *took, true),
+            (Kind::Tests { live }, StepResult::Failed(took, _)) => self.tests(step, live, *took, false),
+            (_, StepResult::Failed(took, error)) => self.failed(step, *took, error),
         }
     }
 
@@ -140,17 +140,17 @@ mod tests {
     fn checks_runners_and_advisories_count_and_builds_do_not() {
         let top = tempfile::tempdir().unwrap();
         let mut console = Console::new(top.path());
-        let mut end = |kind, log: &str, outcome: Outcome| {
+        let mut end = |kind, log: &str, outcome: StepResult| {
             let step = Step::new("step", kind);
             fs::create_dir_all(top.path().join("target/logs")).unwrap();
             fs::write(top.path().join(step.log()), log).unwrap();
             console.ended(&step, &outcome);
             (console.count.passed, console.count.failed)
         };
-        let ran = || Outcome::Ran(Duration::ZERO);
-        let failed = || Outcome::Failed(Duration::ZERO, StepError::NoOutput("x".into()));
+        let ran = || StepResult::Ran(Duration::ZERO);
+        let failed = || StepResult::Failed(Duration::ZERO, StepError::NoOutput("x".into()));
         assert_eq!(end(Kind::Build, "", ran()), (0, 0));
-        assert_eq!(end(Kind::Build, "", Outcome::Fresh), (0, 0));
+        assert_eq!(end(Kind::Build, "", StepResult::Fresh), (0, 0));
         assert_eq!(end(Kind::Check, "", ran()), (1, 0));
         assert_eq!(end(Kind::Check, "", failed()), (1, 1));
         assert_eq!(end(Kind::Tests { live: false }, "4 passed, 0 failed\n", ran()), (5, 1));
@@ -158,6 +158,6 @@ mod tests {
         assert_eq!(end(Kind::Advisories, OUT_OF_REACH, failed()), (9, 2));
         assert_eq!(end(Kind::Advisories, "a vulnerability", failed()), (9, 3));
         assert_eq!(end(Kind::Build, "", failed()), (9, 4));
-        assert_eq!(end(Kind::Check, "", Outcome::NotRun("other".to_owned())), (9, 5));
+        assert_eq!(end(Kind::Check, "", StepResult::NotRun("other".to_owned())), (9, 5));
     }
 }

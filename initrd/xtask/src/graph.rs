@@ -27,7 +27,7 @@ pub(crate) enum Error {
 
 /// How a step ended.
 #[derive(Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum StepResult {
     /// Its inputs are those of the last run.
     Fresh,
     /// It ran.
@@ -41,7 +41,7 @@ pub(crate) enum Outcome {
 /// What a run says while it goes on.
 pub(crate) trait Report {
     /// A step ended.
-    fn ended(&mut self, step: &Step, outcome: &Outcome);
+    fn ended(&mut self, step: &Step, outcome: &StepResult);
     /// About once a second: the steps that run, and since when.
     fn running(&mut self, steps: &[(&Step, Instant)]);
 }
@@ -153,16 +153,16 @@ impl Graph {
                     let Some(step) = self.steps.get(position) else { break };
                     if let Some(failed) = self.failed_need(position, &states) {
                         set(&mut states, position, State::Failed);
-                        report.ended(step, &Outcome::NotRun(failed));
+                        report.ended(step, &StepResult::NotRun(failed));
                         continue;
                     }
                     let (start, sender) = (Instant::now(), sender.clone());
                     set(&mut states, position, State::Running(start));
                     scope.spawn(move || {
                         let outcome = match step.bring_up_to_date(runner.top, runner.tools, runner.children) {
-                            Ok(true) => Outcome::Ran(start.elapsed()),
-                            Ok(false) => Outcome::Fresh,
-                            Err(error) => Outcome::Failed(start.elapsed(), error),
+                            Ok(true) => StepResult::Ran(start.elapsed()),
+                            Ok(false) => StepResult::Fresh,
+                            Err(error) => StepResult::Failed(start.elapsed(), error),
                         };
                         sender.send((position, outcome)).unwrap_or_default();
                     });
@@ -173,7 +173,7 @@ impl Graph {
                 }
                 report.running(&running);
                 let Ok((position, outcome)) = receiver.recv_timeout(Duration::from_secs(1)) else { continue };
-                let failed = matches!(outcome, Outcome::Failed(..));
+                let failed = matches!(outcome, StepResult::Failed(..));
                 set(&mut states, position, if failed { State::Failed } else { State::Succeeded });
                 if let Some(step) = self.steps.get(position) {
                     // What a stopped run cuts short has not failed by itself.

@@ -5,15 +5,15 @@ use crate::process::Run;
 
 /// What a run did, in order: `ran`, `fresh`, `failed` or `not run` and the step's name.
 #[derive(Default)]
-struct Told(Vec<String>);
+struct TestReport(Vec<String>);
 
-impl Report for Told {
-    fn ended(&mut self, step: &Step, outcome: &Outcome) {
+impl Report for TestReport {
+    fn ended(&mut self, step: &Step, outcome: &StepResult) {
         let outcome = match outcome {
-            Outcome::Fresh => "fresh",
-            Outcome::Ran(_) => "ran",
-            Outcome::Failed(..) => "failed",
-            Outcome::NotRun(_) => "not run",
+            StepResult::Fresh => "fresh",
+            StepResult::Ran(_) => "ran",
+            StepResult::Failed(..) => "failed",
+            StepResult::NotRun(_) => "not run",
         };
         self.0.push(format!("{outcome} {}", step.name));
     }
@@ -48,12 +48,12 @@ impl World {
     }
 
     fn run(&self, graph: &Graph) -> Vec<String> {
-        let (children, mut told) = (Children::default(), Told::default());
+        let (children, mut report) = (Children::default(), TestReport::default());
         let (top, tools, keep_going) = (self.top.path(), self.tools.as_str(), self.keep_going);
         let runner = Runner { top, tools, children: &children, jobs: 1, keep_going };
-        let good = graph.run(&graph.names(), &runner, &mut told).unwrap();
-        assert_eq!(good, told.0.iter().all(|line| line.starts_with("ran") || line.starts_with("fresh")));
-        told.0
+        let good = graph.run(&graph.names(), &runner, &mut report).unwrap();
+        assert_eq!(good, report.0.iter().all(|line| line.starts_with("ran") || line.starts_with("fresh")));
+        report.0
     }
 }
 
@@ -135,10 +135,10 @@ fn independent_steps_run_at_the_same_time_unless_they_share_a_lock() {
         Step { kind: Kind::Check, ..shell(name, &script) }
     };
     let run = |steps| {
-        let (children, mut told) = (Children::default(), Told::default());
+        let (children, mut report) = (Children::default(), TestReport::default());
         let runner = Runner { top: world.top.path(), tools: "", children: &children, jobs: 2, keep_going: true };
         let graph = Graph::new(steps).unwrap();
-        graph.run(&graph.names(), &runner, &mut told).unwrap()
+        graph.run(&graph.names(), &runner, &mut report).unwrap()
     };
     assert!(run(vec![meet("a", "b"), meet("b", "a")]));
     // One at a time: the first waits in vain.
@@ -152,11 +152,11 @@ fn independent_steps_run_at_the_same_time_unless_they_share_a_lock() {
 #[test]
 fn only_what_is_wanted_and_what_it_needs_runs() {
     let world = World::new();
-    let (children, mut told) = (Children::default(), Told::default());
+    let (children, mut report) = (Children::default(), TestReport::default());
     let runner = Runner { top: world.top.path(), tools: "", children: &children, jobs: 2, keep_going: true };
-    assert!(chain().run(&["last"], &runner, &mut told).unwrap());
-    assert_eq!(told.0, ["ran middle", "ran last"]);
-    assert_eq!(chain().run(&["none"], &runner, &mut told), Err(Error::NoStep("none".to_owned())));
+    assert!(chain().run(&["last"], &runner, &mut report).unwrap());
+    assert_eq!(report.0, ["ran middle", "ran last"]);
+    assert_eq!(chain().run(&["none"], &runner, &mut report), Err(Error::NoStep("none".to_owned())));
 }
 
 #[test]

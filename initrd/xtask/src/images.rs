@@ -104,9 +104,9 @@ pub(crate) fn others(project: &Project) -> Result<[Step; 3], Error> {
         arguments: &["--profile", "grub", "--incremental", "yes"],
     };
     let stable = Image {
-        name: "direct-6",
+        name: "direct-stable",
         kernel: Kernel::Stable,
-        initrd: "target/initrd/production-6.zst",
+        initrd: "target/initrd/production-stable.zst",
         files: ("cvm", &["vmlinuz", "initrd"]),
         include: &["tests/image"],
         arguments: &profile,

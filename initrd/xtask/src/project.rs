@@ -27,11 +27,11 @@ impl Kernel {
         }
     }
 
-    /// At the end of the names of what is made for it.
+    /// The suffix of the names of artifacts for this kernel.
     pub(crate) const fn suffix(self) -> &'static str {
         match self {
             Self::Backports => "",
-            Self::Stable => "-6",
+            Self::Stable => "-stable",
         }
     }
 
