@@ -12,6 +12,7 @@ use attest::TcbDemand;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 use ctl::TcbStatus;
+use encoding::hex;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -47,7 +48,7 @@ pub(crate) enum Command {
     Profile(Box<Profile>),
     /// Generate a client key if FILE does not exist, and print the hash that a grant's cnf must contain
     ClientKey(ClientKey),
-    /// The guest's command line: check, explain, reference
+    /// The guest's command line: check, explain
     #[command(subcommand)]
     Cmdline(Cmdline),
     /// The header of a data disk: check, save, restore
@@ -190,16 +191,17 @@ pub(crate) enum Cmdline {
     /// Print every key with its value or default, and what it decides; without parameters, all defaults
     Explain {
         /// The command line, in one argument or several
-        #[arg(allow_hyphen_values = true, value_name = "PARAMETER")]
+        #[arg(allow_hyphen_values = true, value_name = "PARAMETER", conflicts_with = "markdown")]
         parameters: Vec<String>,
+        /// Print init/docs/command-line.md, the reference of all keys
+        #[arg(long)]
+        markdown: bool,
     },
-    /// Print the reference of all keys, in Markdown
-    Reference,
 }
 
 fn bytes<const N: usize>(text: &str) -> Result<[u8; N], String> {
     let wrong = || format!("not {} hexadecimal digits", 2 * N);
-    hex::decode(text).ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(wrong)
+    hex::decode_any_case(text.as_bytes()).and_then(|bytes| bytes.try_into().ok()).ok_or_else(wrong)
 }
 
 fn tcb(text: &str) -> Result<TcbStatus, String> {

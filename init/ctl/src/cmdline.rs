@@ -1,4 +1,4 @@
-//! The guest's command line, parsed by the guest's own parser: what is wrong and how to fix it, and what a valid one means.
+//! The guest's command line, parsed by the guest's own parser: errors with a fix, and the meaning of a valid line.
 
 mod reference;
 

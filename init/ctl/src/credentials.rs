@@ -249,8 +249,8 @@ mod tests {
             ("exp", json!("soon"), "it expires at 0"),
         ];
         for (claim, value, want) in cases {
-            let said = with(claim, value.clone()).unwrap_err();
-            assert!(said.starts_with(want), "{claim} {value}: {said}");
+            let message = with(claim, value.clone()).unwrap_err();
+            assert!(message.starts_with(want), "{claim} {value}: {message}");
         }
     }
 
@@ -267,8 +267,8 @@ mod tests {
         let nothing = Credentials::default();
         assert!(matches!(nothing.bearer(Some(&owner), 0), Err(CredentialError::NoBearer)));
         let hostile = Owner { issuer: "\u{1b}[2J".to_owned(), ..owner.clone() };
-        let said = check_bearer(&token(&json!({ "iss": "x" })), Some(&hostile), 0).unwrap_err().to_string();
-        assert_eq!(said, "its claim iss is \"x\"; expected \"\\u{1b}[2J\"", "a policy file may be someone else's");
+        let message = check_bearer(&token(&json!({ "iss": "x" })), Some(&hostile), 0).unwrap_err().to_string();
+        assert_eq!(message, "its claim iss is \"x\"; expected \"\\u{1b}[2J\"", "a policy file may come from another person");
         assert!(check_bearer(&Token::new(b"a.b.c").unwrap(), None, 0) == Err(TokenMistake::Claims));
     }
 }

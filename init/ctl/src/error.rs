@@ -25,7 +25,7 @@ pub enum Error {
     },
     /// A guest would refuse the arguments for this key.
     #[error("the guest's command line")]
-    Words(#[source] cmdline::Error),
+    Parameters(#[source] cmdline::Error),
     /// The policy has a mistake that nodes would accept. No vault was contacted.
     #[error("the key policy is refused before it is sent: {}", list(.0))]
     Policy(Vec<Problem>),
@@ -213,11 +213,11 @@ impl Cause {
 
 /// The parts, separated by semicolons, at most [`LISTED_MAX`] of them.
 fn list(parts: &[impl ToString]) -> String {
-    let mut told: Vec<_> = parts.iter().take(LISTED_MAX).map(ToString::to_string).collect();
+    let mut texts: Vec<_> = parts.iter().take(LISTED_MAX).map(ToString::to_string).collect();
     if parts.len() > LISTED_MAX {
-        told.push(format!("and {} more", parts.len() - LISTED_MAX));
+        texts.push(format!("and {} more", parts.len() - LISTED_MAX));
     }
-    told.join("; ")
+    texts.join("; ")
 }
 
 fn unfinished(deleted: &[String], left: &[Failure], undo: &str) -> String {

@@ -13,7 +13,7 @@ use crate::show;
 /// What `init/docs/error-codes.md` says before its tables.
 const INTRODUCTION: &str = "\
 # Error codes
-<!-- Made from init/failure/src/table.rs: cvmctl explain --markdown > init/docs/error-codes.md -->
+<!-- Generated from the table of error codes. Do not edit: run `cvmctl explain --markdown > init/docs/error-codes.md`. -->
 
 A boot that fails ends with one line on the console:
 
@@ -161,9 +161,24 @@ mod tests {
         let stored = include_str!("../../docs/error-codes.md");
         assert!(
             stored == markdown(),
-            "init/docs/error-codes.md is not what init/failure/src/table.rs says. Make it again: \
-             initrd/cargo-in-tools-tree run -q -p cvmctl -- explain --markdown > init/docs/error-codes.md"
+            "init/docs/error-codes.md is not what the table of error codes says. Regenerate it: \
+             initrd/cargo-in-tools-tree run -q -p ctl -- explain --markdown > init/docs/error-codes.md"
         );
+    }
+
+    #[test]
+    fn texts_name_only_keys_that_exist() {
+        for code in ErrorCode::ALL {
+            for text in [code.meaning(), code.advice(), code.condition().unwrap_or_default()] {
+                for (at, _) in text.match_indices("cvm.") {
+                    let rest = &text[at..];
+                    let end = rest.find(|c: char| !matches!(c, 'a'..='z' | '.' | '-')).unwrap_or(rest.len());
+                    let key = rest[..end].trim_end_matches('.');
+                    let is_known = ::cmdline::Key::ALL.iter().any(|known| known.as_str() == key);
+                    assert!(is_known || key == "cvm", "{code} names {key}, which is no key: {text}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -10,12 +10,12 @@ mod dial;
 mod error;
 pub mod keys;
 mod nodes;
+mod parameters;
 pub mod policy;
 pub mod profiles;
 pub mod promote;
 pub mod provision;
 mod token;
-mod words;
 
 pub use attest::{Floors, TcbStatus};
 pub use credentials::{CredentialError, Credentials, TokenMistake};

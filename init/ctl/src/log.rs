@@ -15,7 +15,7 @@ use crate::args::{LogShow, LogVerify};
 use crate::quote::sources;
 use crate::run::Error;
 use crate::show as out;
-use logs::{Logs, Told};
+use logs::{LoggedEvent, Logs};
 use register::Register;
 use replay::{Asked, ReplayResult};
 
@@ -38,28 +38,28 @@ type Held = (Register, Hash, Vec<u8>);
 pub(crate) fn show(args: &LogShow) -> Result<ExitCode, Error> {
     let logs = Logs::read(&args.files)?;
     if args.json {
-        out::json(&json!({ "events": logs.events.iter().map(Told::to_json).collect::<Vec<_>>() }))?;
+        out::json(&json!({ "events": logs.events.iter().map(LoggedEvent::to_json).collect::<Vec<_>>() }))?;
     } else if logs.events.is_empty() {
         out::lines(&["no events".to_owned()])?;
     } else {
-        out::lines(&logs.events.iter().map(Told::to_line).collect::<Vec<_>>())?;
+        out::lines(&logs.events.iter().map(LoggedEvent::to_line).collect::<Vec<_>>())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Replays logs. Exit code 0 only if they explain every compared register, all of their registers are compared or excluded by an option,
 /// and no description contradicts its digest.
-pub(crate) fn judge(args: &LogVerify) -> Result<ExitCode, Error> {
+pub(crate) fn verify(args: &LogVerify) -> Result<ExitCode, Error> {
     let logs = Logs::read(&args.files)?;
     let mut registers = args.quote.as_deref().map_or(Ok(Vec::new()), rtmrs)?;
     registers.extend(args.pcrs.as_deref().map_or(Ok(Vec::new()), pcrs::read)?);
     let asked = Asked { registers, rtmrs: &args.rtmrs, only_pcrs: &args.only_pcrs, command_line: args.cmdline.as_deref() };
     let result = ReplayResult::of(&logs, &asked);
     if args.json {
-        let events: Vec<Value> = logs.events.iter().map(Told::to_json).collect();
+        let events: Vec<Value> = logs.events.iter().map(LoggedEvent::to_json).collect();
         out::json(&result.to_json(&events))?;
     } else {
-        let shown = if args.verbose { logs.events.iter().map(Told::to_line).collect() } else { Vec::new() };
+        let shown = if args.verbose { logs.events.iter().map(LoggedEvent::to_line).collect() } else { Vec::new() };
         out::lines(&[shown, result.to_lines()].concat())?;
     }
     Ok(if result.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

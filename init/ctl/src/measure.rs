@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use ctl::policy::{Image, key_policy};
+use encoding::hex;
 use eventlog::cel::CAP;
 use eventlog::register::Hash;
 use predict::{Chain, Event, Firmware, Prediction, SecureBoot, direct};
@@ -51,11 +52,11 @@ pub(crate) fn predict(args: Measure) -> Result<ExitCode, Error> {
         return Ok(ExitCode::SUCCESS);
     }
     let mut lines = if args.verbose { explanation(&prediction, firmware) } else { Vec::new() };
-    lines.push(format!("{how}: RTMR1 {}", hex::encode(image.rtmr1)));
-    lines.push(format!("{how}: RTMR2 {} (for key policies)", hex::encode(image.rtmr2)));
-    lines.push(format!("{how}: RTMR2 {} (after the cap: in quotes of the running system)", hex::encode(capped(&image))));
+    lines.push(format!("{how}: RTMR1 {}", hex::encode(&image.rtmr1)));
+    lines.push(format!("{how}: RTMR2 {} (for key policies)", hex::encode(&image.rtmr2)));
+    lines.push(format!("{how}: RTMR2 {} (after the cap: in quotes of the running system)", hex::encode(&capped(&image))));
     lines.push(match mrtd {
-        Some(mrtd) => format!("{how}: MRTD {}", hex::encode(mrtd)),
+        Some(mrtd) => format!("{how}: MRTD {}", hex::encode(&mrtd)),
         None => "MRTD depends on the firmware: give --firmware or --mrtd, or write it into the policy".to_owned(),
     });
     lines.push(match args.rtmr0 {
@@ -85,18 +86,18 @@ fn prediction(args: &Measure) -> Result<(&'static str, Prediction), Error> {
     match predict::image(disk, secure_boot) {
         Ok((Chain::Uki, prediction)) => Ok(("unified kernel image", prediction)),
         Ok((Chain::Grub, prediction)) => Ok(("shim and GRUB", prediction)),
-        Err(predict::Error::Esp(0)) => Ok(("direct boot", beside(&path)?)),
+        Err(predict::Error::Esp(0)) => Ok(("direct boot", without_loader(&path)?)),
         Err(source) => Err(failed(&path, source)),
     }
 }
 
 /// Predicts an image without a boot loader, with kernel, initrd and command line from the files beside it.
-fn beside(image: &Path) -> Result<Prediction, Error> {
+fn without_loader(image: &Path) -> Result<Prediction, Error> {
     let part = |extension: &str| image.with_extension(extension);
     let (kernel, initrd) = (bytes(&part("vmlinuz"))?, bytes(&part("initrd"))?);
     let path = part("cmdline");
-    let words = fs::read_to_string(&path).map_err(|source| Error::File { path, source })?;
-    let command_line = words.trim_end().to_owned() + INITRD;
+    let text = fs::read_to_string(&path).map_err(|source| Error::File { path, source })?;
+    let command_line = text.trim_end().to_owned() + INITRD;
     let boot = direct::Boot { kernel: &kernel, initrd: &initrd, command_line: &command_line };
     boot.predict().map_err(|source| Error::Image { path: part("vmlinuz"), source })
 }
@@ -123,7 +124,7 @@ fn name(event: &Event) -> String {
 
 fn explanation(prediction: &Prediction, firmware: Firmware) -> Vec<String> {
     let line = |event: &Event| {
-        let digest = hex::encode(event.digest(Hash::Sha384));
+        let digest = hex::encode(&event.digest(Hash::Sha384));
         format!("PCR{:<2} {:<5} {digest} {} ({} bytes)", event.pcr, name(event), event.what, event.hashed.len())
     };
     prediction.events(firmware).map(line).collect()
@@ -131,7 +132,7 @@ fn explanation(prediction: &Prediction, firmware: Firmware) -> Vec<String> {
 
 fn report(how: &str, mrtd: Option<[u8; 48]>, image: &Image, prediction: &Prediction, policy: &Value) -> Value {
     let bank = |hash: Hash| -> Map<String, Value> {
-        prediction.pcrs().into_iter().map(|pcr| (pcr.to_string(), hex::encode(prediction.pcr(pcr, hash)).into())).collect()
+        prediction.pcrs().into_iter().map(|pcr| (pcr.to_string(), hex::encode(&prediction.pcr(pcr, hash)).into())).collect()
     };
     let event = |event: &Event| {
         json!({
@@ -140,17 +141,17 @@ fn report(how: &str, mrtd: Option<[u8; 48]>, image: &Image, prediction: &Predict
             "what": event.what,
             "bytes": event.hashed.len(),
             "separator": event.separator,
-            "sha256": hex::encode(event.digest(Hash::Sha256)),
-            "sha384": hex::encode(event.digest(Hash::Sha384)),
+            "sha256": hex::encode(&event.digest(Hash::Sha256)),
+            "sha384": hex::encode(&event.digest(Hash::Sha384)),
         })
     };
     json!({
         "boots": how,
-        "mrtd": mrtd.map(hex::encode),
-        "rtmr0": image.rtmr0.map(hex::encode),
-        "rtmr1": hex::encode(image.rtmr1),
-        "rtmr2": hex::encode(image.rtmr2),
-        "rtmr2_after_cap": hex::encode(capped(image)),
+        "mrtd": mrtd.map(|bytes| hex::encode(&bytes)),
+        "rtmr0": image.rtmr0.map(|bytes| hex::encode(&bytes)),
+        "rtmr1": hex::encode(&image.rtmr1),
+        "rtmr2": hex::encode(&image.rtmr2),
+        "rtmr2_after_cap": hex::encode(&capped(image)),
         "pcrs": { "sha256": bank(Hash::Sha256), "sha384": bank(Hash::Sha384) },
         "events": prediction.0.iter().map(event).collect::<Vec<_>>(),
         "policy": policy,

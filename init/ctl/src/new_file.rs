@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
+use encoding::hex;
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, openat, renameat_with, unlinkat};
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -24,7 +25,7 @@ pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<bool, Error> {
     let folder = File::open(parent).map_err(failed)?;
     let mut random = [0; 8];
     getrandom(&mut random, GetRandomFlags::empty()).map_err(|error| failed(error.into()))?;
-    let temporary = format!(".cvmctl-{}", hex::encode(random));
+    let temporary = format!(".cvmctl-{}", hex::encode(&random));
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(folder.as_fd(), &temporary, flags, Mode::RUSR | Mode::WUSR).map_err(|error| failed(error.into()))?;
     let renamed = fill(file.into(), bytes).and_then(|()| {

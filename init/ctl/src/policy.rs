@@ -4,6 +4,7 @@ mod check;
 mod compare;
 mod shape;
 
+use encoding::hex;
 use serde_json::{Value, json};
 
 pub use check::{APP_OID, Facts, check, check_staged, refused_attributes};
@@ -63,10 +64,10 @@ pub fn key_policy(terms: &Terms) -> Value {
         .as_ref()
         .map(|owner| json!({ "Oidc": { "issuer": owner.issuer, "sub": owner.sub, "required_roles": owner.roles } }));
     let images = terms.images.iter().map(|image| {
-        let (mrtd, rtmr1, rtmr2) = (hex::encode(image.mrtd), hex::encode(image.rtmr1), hex::encode(image.rtmr2));
+        let (mrtd, rtmr1, rtmr2) = (hex::encode(&image.mrtd), hex::encode(&image.rtmr1), hex::encode(&image.rtmr2));
         let mut registers = json!({ "mrtd": mrtd, "rtmr1": rtmr1, "rtmr2": rtmr2 });
         if let (Some(rtmr0), Some(registers)) = (image.rtmr0, registers.as_object_mut()) {
-            registers.insert("rtmr0".to_owned(), hex::encode(rtmr0).into());
+            registers.insert("rtmr0".to_owned(), hex::encode(&rtmr0).into());
         }
         json!({ "Tdx": registers })
     });

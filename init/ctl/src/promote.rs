@@ -64,7 +64,7 @@ fn change(vault: &mut Proved, request: &Request, owner: &Owner) -> Result<u64, C
     Ok(version)
 }
 
-/// Reads the policy back as the owner: a node drops what it does not know without a word.
+/// Reads the policy back as the owner: a node drops fields that it does not know, without an error.
 pub(crate) fn in_force(
     vault: &mut Proved,
     handle: &str,

@@ -6,6 +6,7 @@
 
 mod undo;
 
+use encoding::hex;
 use quorum::{Commitment, Dek, Share, ShareSetId, Threshold};
 use ratls::Identity;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -18,7 +19,7 @@ use crate::nodes::Proved;
 use crate::policy::{self, Facts, Owner};
 use crate::promote::in_force;
 use crate::token::Granted;
-use crate::{Cause, Credentials, Error, Node, Nodes, words};
+use crate::{Cause, Credentials, Error, Node, Nodes, parameters};
 
 use undo::{Held, Undo};
 
@@ -59,7 +60,7 @@ pub struct Provisioned {
     /// The vaults, ordered by the X of their shares.
     pub vaults: Vec<Holder>,
     /// Arguments for the guest's command line.
-    pub words: Vec<String>,
+    pub parameters: Vec<String>,
 }
 
 /// A vault that holds a share.
@@ -104,7 +105,7 @@ struct Ready<'a> {
 pub fn provision(request: &Request) -> Result<Provisioned, Error> {
     let dealt = request.nodes.vaults.len();
     let threshold = Threshold::new(request.threshold, dealt).ok_or(Error::Threshold { needed: request.threshold, dealt })?;
-    words::check(&request.nodes, &request.handle, request.threshold)?;
+    parameters::check(&request.nodes, &request.handle, request.threshold)?;
     let owner = policy::owner(&request.policy).ok_or(Error::NoOwner)?;
     let problems = policy::check(&request.policy, &request.facts);
     if !problems.is_empty() {
@@ -118,7 +119,7 @@ pub fn provision(request: &Request) -> Result<Provisioned, Error> {
     let undo = Undo { request, identity: &identity, owner: &owner };
     let holders = hand_out(vaults, &dealing.shares, &undo)?;
     Ok(Provisioned {
-        words: words::guest(
+        parameters: parameters::guest(
             &request.nodes,
             &request.handle,
             request.threshold,
@@ -157,7 +158,7 @@ impl Provisioned {
         let vaults = self.vaults.iter().map(|holder| {
             json!({
                 "address": holder.node.address,
-                "mrenclave": hex::encode(holder.node.mrenclave),
+                "mrenclave": hex::encode(&holder.node.mrenclave),
                 "tcb": holder.node.status(),
                 "advisories": holder.node.advisories(),
                 "platform": hex::encode(&holder.node.platform),
@@ -165,13 +166,13 @@ impl Provisioned {
             })
         });
         json!({
-            "commit": hex::encode(self.commitment.0),
+            "commit": hex::encode(&self.commitment.0),
             "handle": self.handle,
-            "share_set_id": hex::encode(self.share_set_id.0),
+            "share_set_id": hex::encode(&self.share_set_id.0),
             "threshold": self.threshold,
             "vaults": vaults.collect::<Vec<_>>(),
             "expires_at": self.expires_at(),
-            "cmdline": self.words,
+            "cmdline": self.parameters,
         })
     }
 }
@@ -280,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_dealings_share_neither_key_nor_generation() {
+    fn two_dealings_have_neither_key_nor_share_set_id_in_common() {
         let deal = || deal(Threshold::new(2, 3).unwrap()).unwrap();
         let (one, two) = (deal(), deal());
         assert_ne!(one.commitment, two.commitment);

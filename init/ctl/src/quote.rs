@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use attest::{Anchor, Appraisal, Checks, Floors, Policy, QuoteHeader, SgxPolicy, Tcb, TcbDemand, TdPolicy, VerifyError, verify};
 use ctl::collateral::{CACHE_TIMEOUT, Sources};
+use encoding::hex;
 use ratls::CollateralSource as _;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
@@ -95,7 +96,7 @@ fn check_quote(
     let result = verify(quote, collateral, &anchor, policy, at, &mut checks).and_then(|appraisal| match args.report_data {
         Some(wanted) if *appraisal.report_data() != wanted => Err(VerifyError::ReportData),
         Some(wanted) => {
-            own.push(("report data", hex::encode(wanted), true));
+            own.push(("report data", hex::encode(&wanted), true));
             Ok(appraisal)
         }
         None => Ok(appraisal),
@@ -124,7 +125,7 @@ fn policy(args: &QuoteVerify, floors: Floors) -> Policy {
 
 /// No lower bounds; under Intel's root, only Intel's quoting enclaves.
 fn usual_floors(anchor: &[u8]) -> Floors {
-    let is_intel = hex::encode(digest(&SHA256, anchor)) == INTEL_ROOT;
+    let is_intel = hex::encode(digest(&SHA256, anchor).as_ref()) == INTEL_ROOT;
     Floors { qe_signers: if is_intel { INTEL_QE_SIGNERS.to_vec() } else { Vec::new() }, ..Floors::default() }
 }
 
@@ -160,7 +161,7 @@ fn appraisal_json(appraisal: &Appraisal, quote: &[u8]) -> Value {
     json!({
         "tcb": tcb,
         "platform": hex::encode(&appraisal.platform().id),
-        "fmspc": hex::encode(appraisal.platform().fmspc),
+        "fmspc": hex::encode(&appraisal.platform().fmspc),
         "valid_from": from,
         "valid_until": until,
         "quote": QuoteHeader::parse(quote).map(|header| describe::quote(&header, quote.len())).ok(),

@@ -52,12 +52,14 @@ pub(crate) enum Error {
     Attributes(&'static str),
     #[error("the vaults have different policies: print them with --json")]
     Policies,
-    #[error("output; the key is stored at the vaults, and these arguments for its command line are not stored anywhere: {words}")]
-    WordsLost { words: String, source: io::Error },
+    #[error(
+        "output; the key is stored at the vaults, and these arguments for its command line are not stored anywhere: {parameters}"
+    )]
+    ParametersLost { parameters: String, source: io::Error },
     #[error("expected a quote")]
     Quote(#[source] attest::QuoteHeaderError),
     #[error("command line parameters")]
-    Words(#[source] ::cmdline::Error),
+    Cmdline(#[source] ::cmdline::Error),
     #[error("passphrase: expected 64 lower-case hexadecimal digits")]
     Passphrase,
     #[error("{path}")]
@@ -101,15 +103,15 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Profile(command) => vaults::profile(*command),
         Command::ClientKey(args) => vaults::client_key(&args),
         Command::Cmdline(Cmdline::Check { parameters }) => check(&parameters.join(" ")),
-        Command::Cmdline(Cmdline::Explain { parameters }) => explain_cmdline(&parameters.join(" ")),
-        Command::Cmdline(Cmdline::Reference) => print(cmdline::reference().as_bytes()),
-        Command::Header(Header::Check(args)) => header::judge(&args),
+        Command::Cmdline(Cmdline::Explain { markdown: true, .. }) => print(cmdline::reference().as_bytes()),
+        Command::Cmdline(Cmdline::Explain { parameters, .. }) => explain_cmdline(&parameters.join(" ")),
+        Command::Header(Header::Check(args)) => header::check(&args),
         Command::Header(Header::Save(args)) => header::save(&args),
         Command::Header(Header::Restore(args)) => header::restore(&args),
         Command::Quote(Quote::Verify(args)) => quote::verify_file(&args),
         Command::Quote(Quote::Show(args)) => quote::describe(&args),
         Command::Measure(args) => measure::predict(*args),
-        Command::Log(Log::Verify(args)) => log::judge(&args),
+        Command::Log(Log::Verify(args)) => log::verify(&args),
         Command::Log(Log::Show(args)) => log::show(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Completions { shell } => {

@@ -7,6 +7,7 @@ use ctl::Failure;
 use ctl::keys::Answers;
 use ctl::promote::Promoted;
 use ctl::provision::Provisioned;
+use encoding::hex;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -49,12 +50,12 @@ pub(crate) fn provisioned(done: &Provisioned) -> io::Result<()> {
 }
 
 pub(crate) fn promoted(outcomes: &[Result<Promoted, Failure>], json: bool) -> io::Result<()> {
-    let told = outcomes.iter().map(|outcome| {
+    let printed = outcomes.iter().map(|outcome| {
         let version =
             |done: &Promoted| (vec![format!("policy version {}", done.version)], json!({ "policy_version": done.version }));
         outcome.as_ref().map(|done| (done.vault.as_str(), version(done)))
     });
-    tell(told.collect(), json)
+    print_answers(printed.collect(), json)
 }
 
 /// Prints the answers: lines on stdout and failures on stderr, or one JSON object on stdout.
@@ -64,9 +65,9 @@ pub(crate) fn answers<T>(
     line: impl Fn(&T) -> Vec<String>,
     value: impl Fn(&T) -> Value,
 ) -> Result<ExitCode, Error> {
-    let told =
+    let printed =
         answers.iter().map(|answer| answer.as_ref().map(|(node, answer)| (node.address.as_str(), (line(answer), value(answer)))));
-    tell(told.collect(), json)?;
+    print_answers(printed.collect(), json)?;
     Ok(exit_code(answers))
 }
 
@@ -75,18 +76,18 @@ pub(crate) fn exit_code<T>(answers: &Answers<T>) -> ExitCode {
     if answers.iter().all(Result::is_ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-type Told<'a> = Result<(&'a str, (Vec<String>, Value)), &'a Failure>;
+type Printed<'a> = Result<(&'a str, (Vec<String>, Value)), &'a Failure>;
 
-fn tell(told: Vec<Told<'_>>, as_json: bool) -> io::Result<()> {
+fn print_answers(answers: Vec<Printed<'_>>, as_json: bool) -> io::Result<()> {
     if as_json {
-        let one = |told: Told<'_>| match told {
+        let one = |answer: Printed<'_>| match answer {
             Ok((address, (_, value))) => json!({ "address": address, "answer": value }),
             Err(failure) => json!({ "address": failure.vault, "error": failure.reason() }),
         };
-        return json(&json!({ "vaults": told.into_iter().map(one).collect::<Vec<_>>() }));
+        return json(&json!({ "vaults": answers.into_iter().map(one).collect::<Vec<_>>() }));
     }
-    for told in told {
-        match told {
+    for answer in answers {
+        match answer {
             Ok((address, (text, _))) if text.is_empty() => lines(&[format!("{address}: none")])?,
             Ok((address, (text, _))) => lines(&text.iter().map(|line| format!("{address}: {line}")).collect::<Vec<_>>())?,
             Err(failure) => problem(&[failure.to_string()])?,

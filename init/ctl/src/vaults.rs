@@ -43,8 +43,8 @@ pub(crate) fn provision(args: Provision) -> Result<ExitCode, Error> {
     forbid_core_dumps()?;
     let done = provision::provision(&request)?;
     // The commitment first, since it is not stored anywhere else.
-    let written = if args.json { show::json(&done.to_json()) } else { show::lines(&done.words) };
-    written.map_err(|source| Error::WordsLost { words: done.words.join(" "), source })?;
+    let written = if args.json { show::json(&done.to_json()) } else { show::lines(&done.parameters) };
+    written.map_err(|source| Error::ParametersLost { parameters: done.parameters.join(" "), source })?;
     show::provisioned(&done)?;
     if request.facts.app.is_none() {
         show::problem(

@@ -14,7 +14,7 @@ fn completions_know_every_command() {
         let output = cvmctl(&["completions", shell]);
         let script = String::from_utf8(output.stdout).unwrap();
         assert!(
-            output.status.success() && ["provision", "reference", "passphrase-fd"].iter().all(|name| script.contains(name)),
+            output.status.success() && ["provision", "markdown", "passphrase-fd"].iter().all(|name| script.contains(name)),
             "{shell}"
         );
     }
@@ -26,7 +26,7 @@ fn man_writes_a_page_for_each_command() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().join("man1");
     assert!(cvmctl(&["man", folder.to_str().unwrap()]).status.success());
-    for page in ["cvmctl.1", "cvmctl-key-audit.1", "cvmctl-cmdline-reference.1"] {
+    for page in ["cvmctl.1", "cvmctl-key-audit.1", "cvmctl-cmdline-explain.1"] {
         assert!(folder.join(page).exists(), "{page}");
     }
     let page = std::fs::read_to_string(folder.join("cvmctl-header-save.1")).unwrap();

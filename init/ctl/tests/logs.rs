@@ -20,7 +20,7 @@ fn log(name: &str) -> String {
 }
 
 /// Exit code and standard output.
-fn said(arguments: &[&str]) -> (Option<i32>, String) {
+fn cvmctl_text(arguments: &[&str]) -> (Option<i32>, String) {
     let output = cvmctl(arguments);
     (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -29,13 +29,13 @@ fn said(arguments: &[&str]) -> (Option<i32>, String) {
 fn logs_of_a_real_boot_replay_to_its_pcrs() {
     let (firmware, user, pcrs) = (log("direct.log"), log("direct.user.log"), log("direct.pcrs"));
     let line = fs::read_to_string(log("direct.cmdline")).unwrap();
-    let (code, text) = said(&["log", "verify", &firmware, &user, "--pcrs", &pcrs, "--cmdline", &line]);
+    let (code, text) = cvmctl_text(&["log", "verify", &firmware, &user, "--pcrs", &pcrs, "--cmdline", &line]);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("ok    the command line was measured by the kernel's EFI stub"), "{text}");
     assert!(text.contains("-     PCR10 is not compared"), "{text}");
     assert!(text.ends_with("the logs replay\n"), "{text}");
     assert_eq!(text.lines().filter(|line| line.starts_with("ok    PCR")).count(), 23);
-    let (code, text) = said(&["log", "verify", &log("grub.log"), "--pcrs", &log("grub.pcrs")]);
+    let (code, text) = cvmctl_text(&["log", "verify", &log("grub.log"), "--pcrs", &log("grub.pcrs")]);
     assert_eq!(code, Some(0), "{text}");
     // Base64, as in attestation evidence.
     let dir = tempfile::tempdir().unwrap();
@@ -43,7 +43,7 @@ fn logs_of_a_real_boot_replay_to_its_pcrs() {
     let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     for form in [format!("{digits}\n"), STANDARD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)] {
         fs::write(&text_form, form).unwrap();
-        let (code, text) = said(&["log", "verify", &text_form.display().to_string(), "--pcrs", &log("grub.pcrs")]);
+        let (code, text) = cvmctl_text(&["log", "verify", &text_form.display().to_string(), "--pcrs", &log("grub.pcrs")]);
         assert_eq!(code, Some(0), "{text}");
     }
 }
@@ -58,67 +58,70 @@ fn what_does_not_replay_is_refused_by_name() {
     };
     let (firmware, user, pcrs) = (log("direct.log"), log("direct.user.log"), log("direct.pcrs"));
     // Without the user-space log, PCR 15 does not replay.
-    let (code, text) = said(&["log", "verify", &firmware, "--pcrs", &pcrs]);
+    let (code, text) = cvmctl_text(&["log", "verify", &firmware, "--pcrs", &pcrs]);
     assert_eq!(code, Some(1));
     assert!(text.contains("WRONG PCR15 sha384 is "), "{text}");
     // One letter of a description changed: the digest contradicts it.
     let lie = fs::read_to_string(&user).unwrap().replace("leave-initrd", "leave-initrc");
-    let (code, text) = said(&["log", "verify", &firmware, &file("lie.log", lie.as_bytes()), "--pcrs", &pcrs]);
+    let (code, text) = cvmctl_text(&["log", "verify", &firmware, &file("lie.log", lie.as_bytes()), "--pcrs", &pcrs]);
     assert_eq!((code, text.lines().filter(|line| line.starts_with("LIES ")).count()), (Some(1), 1), "{text}");
     // Another command line.
-    let (code, text) = said(&["log", "verify", &firmware, &user, "--pcrs", &pcrs, "--cmdline", "quiet"]);
+    let (code, text) = cvmctl_text(&["log", "verify", &firmware, &user, "--pcrs", &pcrs, "--cmdline", "quiet"]);
     assert_eq!(code, Some(1));
     assert!(text.contains("WRONG the command line is not in what firmware measured"), "{text}");
     assert!(text.ends_with("the logs replay, WITHOUT that command line\n"), "{text}");
     // A description changed whose digest is of other data.
     let mut bytes = fs::read(log("grub.log")).unwrap();
-    let (said_of, command) =
+    let (line_of, command) =
         (|text: &str| text.lines().find(|line| line.contains("grub_cmd: initrd")).unwrap().to_owned(), b"grub_cmd: initrd");
-    let (_, text) = said(&["log", "show", &log("grub.log")]);
-    assert!(said_of(&text).contains(" = grub_cmd: initrd"), "{text}");
+    let (_, text) = cvmctl_text(&["log", "show", &log("grub.log")]);
+    assert!(line_of(&text).contains(" = grub_cmd: initrd"), "{text}");
     let at = bytes.windows(command.len()).position(|window| window == command).unwrap() + command.len() + 1;
     bytes[at] ^= 1;
-    let (_, text) = said(&["log", "show", &file("words", &bytes)]);
-    assert!(said_of(&text).contains(" ? grub_cmd: initrd"), "{text}");
+    let (_, text) = cvmctl_text(&["log", "show", &file("changed", &bytes)]);
+    assert!(line_of(&text).contains(" ? grub_cmd: initrd"), "{text}");
     // An empty log replays to zero registers but proves nothing.
     let report = file("report", &[0; 1024]);
-    let (code, text) = said(&["log", "verify", &file("nothing", b""), "--quote", &report]);
+    let (code, text) = cvmctl_text(&["log", "verify", &file("nothing", b""), "--quote", &report]);
     assert_eq!(code, Some(1));
     assert!(text.contains("WRONG the logs have no event that was measured"), "{text}");
     // A truncated log is reported as such, and not as an unknown format.
     let output = cvmctl(&["log", "show", &file("short", &fs::read(&firmware).unwrap()[..400])]);
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(told.contains("ends within the record at byte") && !told.contains("user space"), "{told}");
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        message.contains("event log: the record at byte") && message.contains("is truncated") && !message.contains("user space"),
+        "{message}"
+    );
     // Without registers to compare, the result is a failure.
-    let (code, text) = said(&["log", "verify", &firmware, &user, "--pcrs", &file("empty", b"# none\n")]);
+    let (code, text) = cvmctl_text(&["log", "verify", &firmware, &user, "--pcrs", &file("empty", b"# none\n")]);
     assert_eq!((code, text.ends_with("the logs do NOT replay\n")), (Some(1), true), "{text}");
     // So is an extended register that is not compared, unless an option excludes it.
     let zeros = file("zeros", format!("16 {}\n", "00".repeat(48)).as_bytes());
-    let (code, text) = said(&["log", "verify", &user, "--pcrs", &zeros]);
+    let (code, text) = cvmctl_text(&["log", "verify", &user, "--pcrs", &zeros]);
     assert_eq!(code, Some(1));
     assert!(text.contains("WRONG PCR15 has events and was compared with nothing"), "{text}");
-    let (code, _) = said(&["log", "verify", &firmware, &user, "--pcrs", &pcrs, "--pcr", "4,9,15"]);
+    let (code, _) = cvmctl_text(&["log", "verify", &firmware, &user, "--pcrs", &pcrs, "--pcr", "4,9,15"]);
     assert_eq!(code, Some(0));
     // SHA-1 proves nothing.
     let sha1 = file("sha1", format!("15 {}\n", "00".repeat(20)).as_bytes());
-    let (_, text) = said(&["log", "verify", &user, "--pcrs", &sha1]);
+    let (_, text) = cvmctl_text(&["log", "verify", &user, "--pcrs", &sha1]);
     assert!(text.contains("WRONG PCR15 has events and was compared with nothing"), "{text}");
     // Records of two boots are refused.
     let two = fs::read_to_string(&user).unwrap();
     let id = two.split_once("bootId\":\"").unwrap().1[..32].to_owned();
     let two = two.replacen(&id, &"0".repeat(32), 1);
-    let (code, text) = said(&["log", "verify", &firmware, &file("two", two.as_bytes()), "--pcrs", &pcrs]);
+    let (code, text) = cvmctl_text(&["log", "verify", &firmware, &file("two", two.as_bytes()), "--pcrs", &pcrs]);
     assert_eq!(code, Some(1));
     assert!(text.contains("WRONG the records are of 2 boots"), "{text}");
     // Control characters in a log are escaped.
     let cursor = fs::read_to_string(&user).unwrap().replace("\"phase\"", "\"\\u001b[1A\"");
-    let (_, text) = said(&["log", "show", &file("cursor", cursor.as_bytes())]);
+    let (_, text) = cvmctl_text(&["log", "show", &file("cursor", cursor.as_bytes())]);
     assert!(text.contains("?[1A") && !text.contains('\u{1b}'), "{text}");
     // A byte of the last SHA-384: 40 bytes of text, their length, and SHA-512 with its number are behind it.
     let mut bytes = fs::read(&firmware).unwrap();
     let at = bytes.len() - 40 - 4 - 66 - 10;
     bytes[at] ^= 1;
-    let (code, _) = said(&["log", "verify", &file("changed", &bytes), &user, "--pcrs", &pcrs]);
+    let (code, _) = cvmctl_text(&["log", "verify", &file("changed", &bytes), &user, "--pcrs", &pcrs]);
     assert_eq!(code, Some(1));
     // A file that is not a log.
     let output = cvmctl(&["log", "show", &file("noise", b"\xff\xfe")]);
@@ -167,14 +170,14 @@ fn logs_of_a_trust_domain_replay_to_its_four_registers() {
     for (name, content) in [("ccel", ccel), ("user", user.into_bytes()), ("report", report)] {
         fs::write(path(name), content).unwrap();
     }
-    let verify = |more: &[&str]| said(&[&["log", "verify"], more, &["--quote", &path("report")]].concat());
+    let verify = |more: &[&str]| cvmctl_text(&[&["log", "verify"], more, &["--quote", &path("report")]].concat());
     let (code, text) = verify(&[&path("ccel"), &path("user"), "--cmdline", "a b"]);
     assert_eq!(code, Some(0), "{text}");
     assert_eq!(text.lines().filter(|line| line.starts_with("ok    RTMR")).count(), 4);
     // The registers of a genuine quote are found; this log is of another domain.
     let quote = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/dcap-qvl/tdx_quote");
     let rtmr2: String = fs::read(&quote).unwrap()[472..520].iter().map(|byte| format!("{byte:02x}")).collect();
-    let (code, text) = said(&["log", "verify", &path("ccel"), "--quote", &quote.display().to_string()]);
+    let (code, text) = cvmctl_text(&["log", "verify", &path("ccel"), "--quote", &quote.display().to_string()]);
     assert_eq!((code, text.contains(&format!("WRONG RTMR2 sha384 is {rtmr2}"))), (Some(1), true), "{text}");
     let output = cvmctl(&["log", "verify", &path("ccel"), "--quote", &path("ccel")]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("expected a TDX quote or a TDREPORT"));
@@ -203,7 +206,7 @@ fn a_kernel_that_is_booted_directly_is_predicted() {
     fs::write(path("initrd"), "initrd").unwrap();
     let (kernel, initrd) = (path("kernel"), path("initrd"));
     let direct = ["measure", "--kernel", &kernel, "--initrd", &initrd, "--cmdline", "a b"];
-    let (code, text) = said(&[&direct[..], &["--json", "--mrtd", &"ab".repeat(48)]].concat());
+    let (code, text) = cvmctl_text(&[&direct[..], &["--json", "--mrtd", &"ab".repeat(48)]].concat());
     let json: Value = serde_json::from_str(&text).unwrap();
     // Made with Python 3.11 hashlib on 2026-11-23: e(e(bytes(48), "a b\0".encode("utf-16le")), b"initrd") where
     // e = lambda r, d: sha384(r + sha384(d).digest()).digest().
@@ -219,7 +222,7 @@ fn a_kernel_that_is_booted_directly_is_predicted() {
     );
     assert_eq!(tdx["mrtd"].as_str().unwrap(), "ab".repeat(48));
     // Without the firmware MRTD is unknown, and the policy has a placeholder that nodes refuse.
-    let (_, text) = said(&direct);
+    let (_, text) = cvmctl_text(&direct);
     let policy: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(policy["principals"]["tees"][0]["Tee"]["measurements"][0]["Tdx"]["mrtd"], Value::Null);
 }

@@ -11,6 +11,7 @@ use std::thread;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use encoding::hex;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -63,7 +64,7 @@ fn answer(path: &str, form: Form) -> Vec<u8> {
     let json: Value = serde_json::from_slice(COLLATERAL).unwrap();
     let text = |name: &str| json[name].as_str().unwrap().to_owned();
     let list = |name: &str, form: List| {
-        let der = hex::decode(text(name)).unwrap();
+        let der = hex::decode_any_case(text(name).as_bytes()).unwrap();
         match form {
             List::Der => der,
             List::Hex => text(name).into_bytes(),
@@ -141,15 +142,15 @@ fn serve(form: Form) -> String {
 }
 
 /// The last line of `cvmctl quote verify` with these sources.
-fn verdict(sources: &[&str]) -> String {
+fn verify_with(sources: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cvmctl"));
     command.args(["quote", "verify", QUOTE, "--anchor", ROOT, "--at", TIME, "--tcb", "ConfigurationAndSWHardeningNeeded"]);
     for source in sources {
         command.args(["--collateral", source]);
     }
     let output = command.output().unwrap();
-    let said = if output.stdout.is_empty() { output.stderr } else { output.stdout };
-    String::from_utf8(said).unwrap().lines().last().unwrap_or_default().to_owned()
+    let message = if output.stdout.is_empty() { output.stderr } else { output.stdout };
+    String::from_utf8(message).unwrap().lines().last().unwrap_or_default().to_owned()
 }
 
 #[test]
@@ -166,7 +167,7 @@ fn every_form_that_intel_and_its_caches_use_is_read() {
         ("a certificate that no one can read", Form { odd_certificate: true, ..PCCS }),
     ];
     for (name, form) in cases {
-        assert_eq!(verdict(&[&serve(form)]), "verified", "{name}");
+        assert_eq!(verify_with(&[&serve(form)]), "verified", "{name}");
     }
 }
 
@@ -181,11 +182,13 @@ fn what_a_cache_gets_wrong_is_named_with_its_address() {
         ("http://127.0.0.1:1".to_owned(), "TCB info: connection refused"),
     ];
     for (url, want) in cases {
-        let said = verdict(&[&url]);
-        assert!(said.starts_with(&format!("cvmctl: collateral cache: {url}: {want}")), "{said}");
+        let message = verify_with(&[&url]);
+        assert!(message.starts_with(&format!("cvmctl: collateral cache: {url}: {want}")), "{message}");
     }
     let dead = "http://127.0.0.1:1";
-    assert_eq!(verdict(&[dead, &serve(PCCS)]), "verified", "another cache will do");
-    assert_eq!(verdict(&[dead, "../../tests/vectors/dcap-qvl/sgx_quote_collateral.json"]), "verified", "and so will a file");
-    assert!(verdict(&["https://localhost"]).contains("expected the address of a cache, http://HOST:PORT or https://HOST:PORT"));
+    assert_eq!(verify_with(&[dead, &serve(PCCS)]), "verified", "another cache will do");
+    assert_eq!(verify_with(&[dead, "../../tests/vectors/dcap-qvl/sgx_quote_collateral.json"]), "verified", "and so will a file");
+    assert!(
+        verify_with(&["https://localhost"]).contains("expected the address of a cache, http://HOST:PORT or https://HOST:PORT")
+    );
 }

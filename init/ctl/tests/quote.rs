@@ -8,6 +8,7 @@ use std::net::TcpListener;
 use std::process::{Command, Output};
 
 use dcap::{Collateral, Pki, SgxQuote, SignedCollateral, TdQuote};
+use encoding::hex;
 use serde_json::Value;
 
 const ROOT: &str = "../../initrd/anchors/intel-sgx-root.der";
@@ -22,7 +23,7 @@ fn cvmctl(arguments: &[&str]) -> Output {
 }
 
 /// The last line on stdout, and the exit code.
-fn verdict(arguments: &[&str]) -> (Option<i32>, String) {
+fn cvmctl_quote(arguments: &[&str]) -> (Option<i32>, String) {
     let output = cvmctl(arguments);
     let text = String::from_utf8(output.stdout).unwrap();
     let last = text.lines().last().map_or_else(|| String::from_utf8(output.stderr).unwrap(), str::to_owned);
@@ -68,7 +69,7 @@ impl Desk {
 
     fn verify(&self, more: &[&str]) -> (Option<i32>, String) {
         let (quote, root, now) = (self.path("quote"), self.path("root.der"), NOW.to_string());
-        verdict(&[&["verify", &quote, "--anchor", &root, "--at", &now], more].concat())
+        cvmctl_quote(&[&["verify", &quote, "--anchor", &root, "--at", &now], more].concat())
     }
 
     /// The body of a document, as a PCS serves it.
@@ -89,22 +90,22 @@ impl Desk {
 #[test]
 fn genuine_quote_verifies_at_its_time_and_not_later() {
     let verified = (Some(0), "verified".to_owned());
-    assert_eq!(verdict(&real(&["--collateral", REAL_COLLATERAL, "--at", REAL_TIME])), verified);
-    let late = verdict(&real(&["--collateral", REAL_COLLATERAL, "--at", "2026-06-25T00:00:00Z"]));
+    assert_eq!(cvmctl_quote(&real(&["--collateral", REAL_COLLATERAL, "--at", REAL_TIME])), verified);
+    let late = cvmctl_quote(&real(&["--collateral", REAL_COLLATERAL, "--at", "2026-06-25T00:00:00Z"]));
     assert_eq!(late, (Some(1), "REFUSED root CRL: expired".to_owned()));
-    assert_eq!(verdict(&real(&["--at", REAL_TIME])), (Some(1), "REFUSED no collateral".to_owned()));
+    assert_eq!(cvmctl_quote(&real(&["--at", REAL_TIME])), (Some(1), "REFUSED no collateral".to_owned()));
     let strict = ["verify", REAL, "--anchor", ROOT, "--collateral", REAL_COLLATERAL, "--at", REAL_TIME];
-    let (code, said) = verdict(&strict);
+    let (code, message) = cvmctl_quote(&strict);
     assert_eq!(code, Some(1));
     let want = "REFUSED TCB status ConfigurationAndSWHardeningNeeded is not accepted (to accept it, \
         add ConfigurationAndSWHardeningNeeded to the list); TCB evaluation set 17; below an accepted level: CPUSVN[6] 0 of 12; \
         advisories: INTEL-SA-00289 INTEL-SA-00615";
-    assert_eq!(said, want);
-    assert_eq!(verdict(&["verify", REAL, "--anchor", ROOT, "--tcb", "signature", "--at", REAL_TIME]), verified);
+    assert_eq!(message, want);
+    assert_eq!(cvmctl_quote(&["verify", REAL, "--anchor", ROOT, "--tcb", "signature", "--at", REAL_TIME]), verified);
     let (other, real_build) = ("ab".repeat(32), hex::encode(&std::fs::read(REAL).unwrap()[112..144]));
-    let build = verdict(&real(&["--collateral", REAL_COLLATERAL, "--at", REAL_TIME, "--mrenclave", &other]));
+    let build = cvmctl_quote(&real(&["--collateral", REAL_COLLATERAL, "--at", REAL_TIME, "--mrenclave", &other]));
     assert_eq!(build, (Some(1), format!("REFUSED mrenclave {real_build} is not in cvm.vault.mrenclave (cvmctl: --mrenclave)")));
-    assert_eq!(verdict(&["verify", "/nonexistent", "--anchor", ROOT]).0, Some(1));
+    assert_eq!(cvmctl_quote(&["verify", "/nonexistent", "--anchor", ROOT]).0, Some(1));
 }
 
 #[test]
@@ -160,8 +161,8 @@ fn trust_domain_is_held_against_every_register_that_is_named() {
         refused("report data differs: the quote was made for another connection or request")
     );
     let platform = "00".repeat(16);
-    let (code, said) = desk.verify(&["--collateral", &pcs, "--platform", &platform]);
-    assert!(code == Some(1) && said.ends_with("is not in cvm.vault.platforms (cvmctl: --platform)"), "{said}");
+    let (code, message) = desk.verify(&["--collateral", &pcs, "--platform", &platform]);
+    assert!(code == Some(1) && message.ends_with("is not in cvm.vault.platforms (cvmctl: --platform)"), "{message}");
 }
 
 #[test]

@@ -151,16 +151,16 @@ codes! {
         "A scratch disk cannot be opened, read or written."
         "Attach the disk writable; repair or replace its storage."
     62 ScratchInUse Scratch PowerOff;
-        "A scratch disk is neither blank nor marked as one. The line says what is on it. Nothing was written."
+        "A scratch disk is neither blank nor marked as one. The line names its contents. Nothing was written."
         "Correct cvm.scratch. If nothing on the disk is needed, write zeros to its first 17 MiB and its last 1 MiB."
     63 ScratchPlace Scratch PowerOff;
-        "The image has no folder at the mount point of a scratch disk, or a link is there; or the disk is smaller than 32 MiB."
+        "The image contains no folder at the mount point of a scratch disk, or a link is there; or the disk is smaller than 32 MiB."
         "Add the folder to the image (mkosi.extra), or attach a larger disk."
     64 ScratchOpen Scratch Depends if "reboot if the disk returned EIO; else power off";
         "The kernel or libcryptsetup refused to open a scratch disk."
         "Boot a kernel with dm-crypt and dm-integrity; the line names the call that failed."
     65 ScratchFileSystem Scratch Depends if "reboot if the disk returned EIO; else power off";
-        "No file system could be made on a scratch disk or mounted: the image has no mkfs.ext4, or it failed."
+        "No file system could be made on a scratch disk or mounted: the image contains no mkfs.ext4, or it failed."
         "Add e2fsprogs to the image; the line names what failed."
     66 ScratchSwap Scratch Depends if "reboot if the disk returned EIO; else power off";
         "The kernel did not accept a scratch disk as swap."
@@ -174,7 +174,7 @@ codes! {
         "The header of a data disk or the file system on it cannot be read, or a read has not been answered for a minute."
         "Repair or replace the storage of the disk if the reboot does not help; restore a backup to the new one."
     72 DataUnformatted Data Depends if "reboot if the vaults' time is not known; else power off";
-        "A data disk is blank, or its first format was cut short, and the command line does not let PID 1 format it: cvm.data.format is \
+        "A data disk is blank, or its first format was interrupted, and the command line does not let PID 1 format it: cvm.data.format is \
          never, or cvm.data.format-until is over by the vaults' time, or that time is not known."
         "For a new disk boot the image whose command line has cvm.data.format=if-blank. A disk that had data must not be blank: attach the \
          right one."
@@ -198,7 +198,7 @@ codes! {
         "Correct cvm.data.fstype, or add the driver to the image. For a damaged file system boot with cvm.data.check=force, or with \
          cvm.data.open=no-mount to repair it by hand."
     78 DataMountpoint Data PowerOff;
-        "The image has no folder at the mount point of a data disk, or a link is there."
+        "The image contains no folder at the mount point of a data disk, or a link is there."
         "Add the folder to the image (mkosi.extra), or correct cvm.data.mount."
     79 DataSize Data PowerOff;
         "A data disk is smaller than 32 MiB, than its file system, or than writes that its journal still holds. The line gives both sizes."
@@ -210,7 +210,7 @@ codes! {
         "A write to a data disk failed during the first format, a rotation or a change of size."
         "Attach the disk writable; repair or replace its storage. The next boot continues or starts again, as the disk needs."
     82 FormatFileSystem Data Depends if "reboot if the disk returned EIO; else power off";
-        "The first format could not make the file system: the image has no mkfs for cvm.data.fstype, or it failed."
+        "The first format could not make the file system: the image contains no mkfs for cvm.data.fstype, or it failed."
         "Add e2fsprogs, xfsprogs or btrfs-progs to the image; give the machine more memory for a disk of many TiB."
     83 DataChanged Data Depends if "reboot if another machine wrote to the disk; else power off";
         "A data disk is not what it was before the unlock: a header does not read back as written, the disk was exchanged, or another \
@@ -254,7 +254,7 @@ codes! {
     94 NoInit Handoff Depends if "reboot if the root disk returned EIO; else power off";
         "The program that init= names cannot be started from the verified root: it does not exist, is no executable file, is neither ELF \
          for x86-64 nor a script, or its interpreter or loader is none of these."
-        "Correct init= or the image; the line says what is wrong with which file."
+        "Correct init= or the image; the line names the file and its fault."
     95 ExecInit Handoff Depends if "reboot if the root disk returned EIO; else power off";
         "The kernel refused to execute the real init."
         "Correct init= or the image; the line gives the kernel's error."

@@ -55,7 +55,7 @@ pub fn classify(front: &[u8]) -> Front {
 /// Sources: LUKS1 and LUKS2 specifications; UEFI 2.10, 5.3.2; libblkid's `superblocks` folder for the others.
 const SIGNATURES: &[(u64, &[u8], &str)] = &[
     (0, b"LUKS\xba\xbe", "a LUKS header"),
-    (intent::OFFSET, b"cvm-init format", "a first format of a data disk that was cut short"),
+    (intent::OFFSET, b"cvm-init format", "an interrupted first format of a data disk"),
     (0, MAGIC, "a scratch mark of another version, or other data behind the mark"),
     (512, b"EFI PART", "a partition table (GPT)"),
     (4096, b"EFI PART", "a partition table (GPT)"),

@@ -66,8 +66,8 @@ fn header_with(json: &str) -> Vec<u8> {
 fn header_that_opens_without_a_secret_is_refused() {
     let good = include_str!("../src/luks2/tests/golden/xts-hmac.txt").lines().next().unwrap();
     let expect = Expect { cipher: Some(DataCipher::XtsHmac), data_offset: luks2::DATA_OFFSET, rotation: false };
-    let judge = |json: &str| luks2::check(&Header::parse(&header_with(json)).unwrap(), &expect).err();
-    assert_eq!(judge(good), None);
+    let check = |json: &str| luks2::check(&Header::parse(&header_with(json)).unwrap(), &expect).err();
+    assert_eq!(check(good), None);
     let keyslot = r#""size":"385024","encryption":"aes-xts-plain64""#;
     let segment = r#""iv_tweak":"0","encryption":"aes-xts-plain64""#;
     let cases = [
@@ -82,7 +82,7 @@ fn header_that_opens_without_a_secret_is_refused() {
     ];
     for (from, to, want) in cases {
         assert!(good.contains(from), "{from}");
-        assert_eq!(judge(&good.replacen(from, to, 1)), Some(want), "{to}");
+        assert_eq!(check(&good.replacen(from, to, 1)), Some(want), "{to}");
     }
 }
 

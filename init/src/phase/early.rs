@@ -130,7 +130,7 @@ struct Module<'a> {
 }
 
 /// Parses the list, which is measured, so a malformed line is a mistake of the image's builder: a name is a plain file name, a
-/// group a plain word.
+/// group a plain text.
 fn parse_modules(list: &str) -> Result<Vec<Module<'_>>, Error> {
     let lines = list.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let is_plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));

@@ -175,7 +175,7 @@ fn ask_attestation_server(session: &Session<'_>, evidence: &GuestEvidence) -> Re
 /// Share format: `share set id (16) || X (1) || data`.
 fn spoil(mut material: Vec<u8>, misbehaviour: Misbehaviour) -> Vec<u8> {
     match misbehaviour {
-        Misbehaviour::WrongGeneration => material.iter_mut().take(16).for_each(|byte| *byte = !*byte),
+        Misbehaviour::WrongShareSetId => material.iter_mut().take(16).for_each(|byte| *byte = !*byte),
         Misbehaviour::ForeignX(x) => material.iter_mut().skip(16).take(1).for_each(|byte| *byte = x),
         Misbehaviour::WrongShare => material.iter_mut().skip(17).for_each(|byte| *byte ^= 0x5a),
         Misbehaviour::Length(length) => material.resize(length, 0x5a),
@@ -193,7 +193,7 @@ mod tests {
         let good: Vec<u8> = [vec![0xaa; 16], vec![1], vec![0xbb; 32]].concat();
         let cases = [
             (Misbehaviour::None, [vec![0xaa; 16], vec![1], vec![0xbb; 32]].concat()),
-            (Misbehaviour::WrongGeneration, [vec![0x55; 16], vec![1], vec![0xbb; 32]].concat()),
+            (Misbehaviour::WrongShareSetId, [vec![0x55; 16], vec![1], vec![0xbb; 32]].concat()),
             (Misbehaviour::ForeignX(2), [vec![0xaa; 16], vec![2], vec![0xbb; 32]].concat()),
             (Misbehaviour::WrongShare, [vec![0xaa; 16], vec![1], vec![0xe1; 32]].concat()),
             (Misbehaviour::Length(3), vec![0xaa; 3]),

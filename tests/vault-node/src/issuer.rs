@@ -120,7 +120,7 @@ impl Issuer {
         jwt::verify(key, token).ok_or("signature")
     }
 
-    /// The claims of a bearer token for `audience` that is valid at `now`; otherwise what is wrong.
+    /// The claims of a bearer token for `audience` that is valid at `now`; otherwise the mistake.
     pub(crate) fn check_bearer(&self, token: &str, audience: &str, now: u64) -> Result<Value, &'static str> {
         let claims = self.claims(token)?;
         let text = |name: &str| claims.get(name).and_then(Value::as_str);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dcap::Pki;
+use encoding::hex;
 use vault_node::{EvidenceRule, Extensions, Issuer, Misbehaviour, Node, NodeConfig, NodeHandle};
 
 const USAGE: &str = "vault-node --pki DIR --listen ADDR --mrenclave HEX --issuer FILE [--state DIR] [--name MACHINE]
@@ -95,7 +96,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
                     "--pki" => pki = Some(PathBuf::from(value)),
                     "--listen" => listen = Some(value.parse().map_err(|_| wrong())?),
                     "--mrenclave" => {
-                        let bytes = hex::decode(&value).map_err(|_| wrong())?;
+                        let bytes = hex::decode_any_case(value.as_bytes()).ok_or_else(wrong)?;
                         mrenclave = Some(bytes.try_into().map_err(|_| wrong())?);
                     }
                     "--issuer" => issuer = Some(PathBuf::from(value)),

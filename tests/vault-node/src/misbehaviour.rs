@@ -32,7 +32,7 @@ pub enum Misbehaviour {
     /// Reports every key as expired.
     Expired,
     /// Exports shares with another share set id.
-    WrongGeneration,
+    WrongShareSetId,
     /// Exports shares with the right X and wrong data.
     WrongShare,
     /// Exports shares with this X. 0 is invalid.
@@ -125,7 +125,7 @@ const NAMES: &[(&str, Misbehaviour)] = &[
     ("unavailable", Misbehaviour::Unavailable),
     ("deny", Misbehaviour::Deny),
     ("expired", Misbehaviour::Expired),
-    ("wrong-generation", Misbehaviour::WrongGeneration),
+    ("wrong-share-set-id", Misbehaviour::WrongShareSetId),
     ("wrong-share", Misbehaviour::WrongShare),
     ("wrong-mrenclave", Misbehaviour::WrongMrenclave),
     ("debug-enclave", Misbehaviour::DebugEnclave),

@@ -2,6 +2,7 @@
 //!
 //! Source: key-server-protocol.md, section 5.2; for the rest, policy.rs of the vault crate (texts.rs).
 
+use encoding::hex;
 use serde_json::Value;
 
 use crate::attestation_server::accepts;

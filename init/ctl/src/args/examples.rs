@@ -128,11 +128,8 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[
             ("Print every key with its default", "cvmctl cmdline explain"),
             ("Print what holds with a command line", "cvmctl cmdline explain roothash=$ROOTHASH cvm.log=debug"),
+            ("Regenerate the reference of this repository", "cvmctl cmdline explain --markdown > init/docs/command-line.md"),
         ],
-    ),
-    (
-        "cmdline reference",
-        &[("Regenerate the reference of this repository", "cvmctl cmdline reference > init/docs/command-line.md")],
     ),
     (
         "header check",
@@ -224,11 +221,11 @@ mod tests {
                 arguments.push(part.to_owned());
                 continue;
             }
-            for word in part.split_whitespace() {
-                if word.ends_with(['<', '>']) {
+            for argument in part.split_whitespace() {
+                if argument.ends_with(['<', '>']) {
                     return arguments;
                 }
-                arguments.push(word.to_owned());
+                arguments.push(argument.to_owned());
             }
         }
         arguments

@@ -18,7 +18,7 @@ pub(crate) enum Key {
     Delete(KeyDelete),
     /// Print the requests for a key, and whether each was allowed
     Audit(KeyAudit),
-    /// Print what a key hashes to, for cvm.vault.key-commitment or cvm.vault.previous.key-commitment. Asks nobody
+    /// Print what a key hashes to, for cvm.vault.key-commitment or cvm.vault.previous.key-commitment. Contacts no vault
     Commitment(KeyCommitment),
 }
 

@@ -7,7 +7,7 @@ use ::cmdline::{About, Absent, Group, Key, Needs, SetBy};
 const INTRODUCTION: &str = "\
 # The command line
 
-<!-- Generated from the table of keys. Do not edit: run `cvmctl cmdline reference > init/docs/command-line.md`. -->
+<!-- Generated from the table of keys. Do not edit: run `cvmctl cmdline explain --markdown > init/docs/command-line.md`. -->
 
 All security-relevant configuration is on the measured kernel command line.
 
@@ -35,12 +35,12 @@ These files are measured with the initrd.
 | file | content |
 |---|---|
 | `/etc/cvm-init/anchors/root.der` | the root certificate of the vaults' quotes; exactly one |
-| `/etc/cvm-init/anchors/fleet-*.der` | optional: certificate authorities of the vaults. One of them must have signed a vault's certificate, which must be valid at the time that the vaults agree on |
+| `/etc/cvm-init/anchors/node-ca-*.der` | optional: certificate authorities of the vaults. One of them must have signed a vault's certificate, which must be valid at the time that the vaults agree on |
 | `/etc/cvm-init/floors.json` | build time, lowest collateral numbers, and denied advisories and platform properties: `initrd/floors/README.md` |
 | `/etc/cvm-init/collateral/` | optional: collateral for vaults that send none |
 | `/etc/cvm-init/modules` | kernel modules, in the order in which they are loaded |
 
-`CVM_FLEET` and `CVM_COLLATERAL` in the environment of `initrd/build` add the optional ones.
+`CVM_NODE_CA` and `CVM_COLLATERAL` in the environment of `initrd/build` add the optional ones.
 ";
 
 /// The reference of all keys, in Markdown.
@@ -99,7 +99,7 @@ mod tests {
         assert!(
             found == reference(),
             "init/docs/command-line.md is not what the table of keys says. Regenerate it: \
-             initrd/cargo-in-tools-tree run -q -p cvmctl -- cmdline reference > init/docs/command-line.md"
+             initrd/cargo-in-tools-tree run -q -p ctl -- cmdline explain --markdown > init/docs/command-line.md"
         );
     }
 

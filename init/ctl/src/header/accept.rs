@@ -12,7 +12,7 @@ use super::with_disk_key;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Damaged {
     /// Repair it from the other copy, as the guest does.
-    Mend,
+    Repair,
     Refuse,
 }
 
@@ -53,9 +53,9 @@ pub(super) fn accept(report: &mut Report, mut image: Vec<u8>, damaged: Damaged, 
     let expect = expect(has_token);
     for (part, found) in PARTS.into_iter().zip(luks2::check_parts(&header, &expect)) {
         match found {
-            Ok(()) => report.line(true, part, "as the policy has it"),
+            Ok(()) => report.line(true, part, "as policy requires"),
             Err(Violation::Keyslots) => {
-                report.refuse(part, "expected is one, and a second one only beside the authentication token (rotation)");
+                report.refuse(part, "expected one, and a second one only beside the authentication token (rotation)");
             }
             Err(violation) => report.refuse(part, violation),
         }

@@ -19,24 +19,28 @@ use crate::run::{Error, REFUSED};
 use crate::show;
 
 /// Checks a header and prints each rule; exit code 0 only if the guest would open the disk, or format it if it is blank and policy allows.
-pub(crate) fn judge(args: &HeaderCheck) -> Result<ExitCode, Error> {
+pub(crate) fn check(args: &HeaderCheck) -> Result<ExitCode, Error> {
     let wanted = policy(&args.expected)?;
     let dek = args.passphrase_fd.map(passphrase).transpose()?;
     let (image, is_blank, is_whole) = read(args).map_err(|source| Error::File { path: args.disk.clone(), source })?;
     let mut report = Report::default();
     if is_blank && !is_whole {
-        report.line(false, "blank", "as far as it goes, and too small for a data disk");
+        report.line(false, "blank", "yes, but the disk is too small for a data disk");
     } else if is_blank {
         report.line(
             wanted.format == Format::IfBlank,
             "blank",
-            "every byte that the guest looks at is zero; cvm.data.format decides",
+            "every byte that the guest checks is zero; cvm.data.format decides",
         );
     } else {
         examine(&mut report, image, &wanted, dek.as_ref());
     }
     let accepted = !report.refused;
-    report.lines.push(if accepted { "the guest would go on".to_owned() } else { "the guest would refuse this disk".to_owned() });
+    report.lines.push(if accepted {
+        "the guest would continue".to_owned()
+    } else {
+        "the guest would refuse this disk".to_owned()
+    });
     show::lines(&report.lines)?;
     Ok(if accepted { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }
@@ -45,13 +49,13 @@ fn examine(report: &mut Report, mut image: Vec<u8>, wanted: &Data, dek: Option<&
     let record = usize::try_from(intent::OFFSET).ok().and_then(|at| image.get(at..at + intent::BLOCK)).and_then(Intent::parse);
     let found = Header::parse(&image).or_else(|torn| {
         luks2::repair(&mut image)?;
-        report.note("copies", format_args!("{torn}; the other one is whole, and the guest mends this one"));
+        report.note("copies", format_args!("{torn}; the other one is whole, and the guest repairs this one"));
         Header::parse(&image)
     });
     let header = match (found, record) {
         (Ok(header), _) => header,
         (Err(error), Some(record)) => {
-            report.note("form", format_args!("{error}; beside the record of a begun format that is what a cut leaves"));
+            report.note("form", format_args!("{error}; expected after an interrupted first format, whose record was found"));
             return begun(report, &record, wanted, dek);
         }
         (Err(error), None) => return report.line(false, "form", error),
@@ -63,7 +67,7 @@ fn examine(report: &mut Report, mut image: Vec<u8>, wanted: &Data, dek: Option<&
     let expect = Expect { cipher: wanted.cipher, data_offset: DATA_OFFSET, rotation };
     for (part, found) in PARTS.into_iter().zip(luks2::check_parts(&header, &expect)) {
         match found {
-            Ok(()) => report.line(true, part, "as the policy has it"),
+            Ok(()) => report.line(true, part, "as policy requires"),
             Err(violation) => report.line(false, part, violation),
         }
     }
@@ -80,16 +84,16 @@ fn examine(report: &mut Report, mut image: Vec<u8>, wanted: &Data, dek: Option<&
     }
 }
 
-/// A format that was cut short: formatted again by policy, if the record answers to the key.
+/// A format that was interrupted: formatted again by policy, if the record verifies with the key.
 fn begun(report: &mut Report, record: &Intent, wanted: &Data, dek: Option<&Dek>) {
     let rule = "record of a begun format";
-    report.line(wanted.format == Format::IfBlank, "state", "a first format that was cut short; cvm.data.format decides");
+    report.line(wanted.format == Format::IfBlank, "state", "a first format that was interrupted; cvm.data.format decides");
     let authenticator =
         dek.map(|dek| with_disk_key(dek, wanted, |dek| dek.authenticator(Purpose::FormatIntent, &record.uuid.to_string())));
     match authenticator.map(|key| key.verifies(&intent::message(record.uuid), &record.mac)) {
-        Some(true) => report.line(true, rule, "answers to the key"),
-        Some(false) => report.line(false, rule, "does not answer to the key"),
-        None => report.note(rule, "there, and not verified: no passphrase was given"),
+        Some(true) => report.line(true, rule, "verifies with the key"),
+        Some(false) => report.line(false, rule, "does not verify with the key"),
+        None => report.note(rule, "found, not verified: no passphrase was given"),
     }
 }
 
@@ -103,22 +107,24 @@ fn authentication(
         return report.line(
             wanted.header_auth == HeaderAuth::Auto,
             "authentication",
-            "there is none: nothing but the allow-list vouches for this header",
+            "the header has no token: only the allow-list restricts it",
         );
     };
     if token.state == FormatState::Formatting {
         let formats = wanted.format == Format::IfBlank;
-        report.line(formats, "state", "a first format that was cut short; cvm.data.format decides");
+        report.line(formats, "state", "a first format that was interrupted; cvm.data.format decides");
     }
     let Some(dek) = dek else {
-        return report
-            .note("authentication", format_args!("{}, and not verified: no passphrase was given", token.state.as_str()));
+        return report.note(
+            "authentication",
+            format_args!("token of state {}, not verified: no passphrase was given", token.state.as_str()),
+        );
     };
     let message = luks2::auth_message(header, checked, image, token.state);
     let uuid = header.uuid().to_string();
     let authenticator = with_disk_key(dek, wanted, |dek| dek.authenticator(Purpose::HeaderAuthentication, &uuid));
     let good = message.is_some_and(|message| authenticator.verifies(&message, &token.mac));
-    report.line(good, "authentication", if good { "answers to the key" } else { "does not answer to the key" });
+    report.line(good, "authentication", if good { "verifies with the key" } else { "does not verify with the key" });
     check_commitment(report, Some(dek), wanted);
 }
 

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 use crate::args::Expected;
 use crate::run::Error;
 
-pub(crate) use check::judge;
+pub(crate) use check::check;
 pub(crate) use restore::restore;
 pub(crate) use save::save;
 
@@ -47,8 +47,8 @@ fn policy(expected: &Expected) -> Result<Data, Error> {
         _ => format!("{key}={value}"),
     });
     let line = std::iter::once(given.to_owned()).chain(rest).collect::<Vec<_>>().join(" ");
-    let policy = cmdline::parse(&line).map_err(Error::Words)?;
-    let mut data = policy.data.ok_or(Error::Words(cmdline::Error::Missing(cmdline::Key::Data)))?;
+    let policy = cmdline::parse(&line).map_err(Error::Cmdline)?;
+    let mut data = policy.data.ok_or(Error::Cmdline(cmdline::Error::Missing(cmdline::Key::Data)))?;
     if !is_given(COMMITMENT) {
         data.vaults.commitment = KeyCommitment::None; // no commitment was given: then none is compared
     }

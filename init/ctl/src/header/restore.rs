@@ -32,10 +32,7 @@ pub(crate) fn restore(args: &HeaderRestore) -> Result<ExitCode, Error> {
         return report.end_refused(NOT_WRITTEN);
     };
     if disk.bytes() < SMALLEST {
-        report.refuse(
-            "disk",
-            format_args!("expected are at least {SMALLEST} bytes, found are {}: is this the disk?", disk.bytes()),
-        );
+        report.refuse("disk", format_args!("expected at least {SMALLEST} bytes, found {}: is this the disk?", disk.bytes()));
         return report.end_refused(NOT_WRITTEN);
     }
     let found = disk.read()?;
@@ -71,10 +68,7 @@ fn saved(report: &mut Report, args: &HeaderRestore, dek: Option<&Dek>, wanted: &
     let mut file = File::open(&args.file).map_err(failed)?;
     let bytes = file.seek(SeekFrom::End(0)).map_err(failed)?;
     if bytes != DATA_OFFSET {
-        report.refuse(
-            "size",
-            format_args!("expected are exactly {DATA_OFFSET} bytes, found are {bytes}: give a file of header save"),
-        );
+        report.refuse("size", format_args!("expected exactly {DATA_OFFSET} bytes, found {bytes}: give a file of header save"));
         return Ok(None);
     }
     let accepted = accept(report, disk::read_area(&file).map_err(failed)?, Damaged::Refuse, wanted);
@@ -88,11 +82,11 @@ fn saved(report: &mut Report, args: &HeaderRestore, dek: Option<&Dek>, wanted: &
 fn authenticate(report: &mut Report, found: Authentication, may_miss: bool) {
     let rule = "authentication";
     match found {
-        Authentication::Verified => report.line(true, rule, "the token answers to the passphrase"),
+        Authentication::Verified => report.line(true, rule, "the token verifies with the passphrase"),
         // With a passphrase the header must verify, also with --unauthenticated.
         Authentication::Failed => report.refuse(
             rule,
-            "the token does not answer to the passphrase: the file is another disk's, is of another key (a rotation), or was changed",
+            "the token does not verify with the passphrase: the file is another disk's, is of another key (a rotation), or was changed",
         ),
         Authentication::NoPassphrase if may_miss => report.warn(rule, "not verified, as --unauthenticated says"),
         Authentication::NoPassphrase => {
@@ -103,7 +97,7 @@ fn authenticate(report: &mut Report, found: Authentication, may_miss: bool) {
         }
         Authentication::NoToken => report.refuse(
             rule,
-            "the header has no token (it was made by others), so nothing proves it: accept the file with --unauthenticated",
+            "the header has no token (cvm-init did not make it), so nothing proves it: accept the file with --unauthenticated",
         ),
     }
 }
@@ -115,14 +109,13 @@ fn warn(report: &mut Report, found: &[u8], saved: &Accepted, plan: &RestorePlan)
         report.warn(
             "sequence",
             format_args!(
-                "the saved header ({mine}) is older than the disk's ({newer}). If the key was rotated in between, the disk answers to \
-                 the previous key from now on: boot it with cvm.vault.previous, which rotates it again"
+                "the saved header ({mine}) is older than the disk's ({newer}). If the key was rotated in between, the previous key \
+                 opens the disk from now on: boot it with cvm.vault.previous, which rotates it again"
             ),
         );
     }
     if let Some(written) = newest(&plan.image).filter(|seqid| *seqid != mine) {
-        report
-            .note("sequence", format_args!("the header is written with {written}, so that every reader takes it for the newest"));
+        report.note("sequence", format_args!("the header is written with {written}, so that every reader uses it as the newest"));
     }
     if plan.shares_key_material {
         report.warn(

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Seek as _, SeekFrom};
 use std::process::ExitCode;
 
+use encoding::hex;
 use ondisk::luks2::DATA_OFFSET;
 use ring::digest::{SHA256, digest};
 
@@ -33,21 +34,18 @@ pub(crate) fn save(args: &HeaderSave) -> Result<ExitCode, Error> {
     let mut file = File::open(&args.disk).map_err(failed)?;
     let bytes = file.seek(SeekFrom::End(0)).map_err(failed)?;
     if bytes < DATA_OFFSET {
-        report.refuse(
-            "size",
-            format_args!("expected are at least {DATA_OFFSET} bytes, found are {bytes}: give the whole header area"),
-        );
+        report.refuse("size", format_args!("expected at least {DATA_OFFSET} bytes, found {bytes}: give the whole header area"));
         return report.end_refused(NOT_SAVED);
     }
     let image = disk::read_area(&file).map_err(failed)?;
-    let accepted = accept(&mut report, image, Damaged::Mend, &wanted);
+    let accepted = accept(&mut report, image, Damaged::Repair, &wanted);
     check_commitment(&mut report, dek.as_ref(), &wanted);
     let Some(accepted) = accepted else { return report.end_refused(NOT_SAVED) };
     let authentication = accepted.authenticate(dek.as_ref(), &wanted);
     if authentication == Authentication::Failed {
         report.refuse(
             "authentication",
-            "the token does not answer to the passphrase: it is another disk's, or the header was changed by others",
+            "the token does not verify with the passphrase: it is another disk's, or the header was changed",
         );
     }
     if report.refused {
@@ -69,7 +67,7 @@ fn end_exists(mut report: Report, args: &HeaderSave) -> Result<ExitCode, Error> 
 fn describe(report: &mut Report, accepted: &Accepted, authentication: Authentication, args: &HeaderSave) {
     let authenticated = match authentication {
         Authentication::Verified => "yes, by the passphrase",
-        Authentication::NoToken => "NO, not authenticated: the header has no token, so nothing but the allow-list proves it",
+        Authentication::NoToken => "NO, not authenticated: the header has no token, so only the allow-list restricts it",
         _ => "NO, not authenticated: no passphrase was given (--passphrase-fd)",
     };
     report.lines.extend([
@@ -77,7 +75,7 @@ fn describe(report: &mut Report, accepted: &Accepted, authentication: Authentica
         format!("sequence: {}", accepted.header.seqid()),
         format!("keyslots: {}", accepted.keyslots()),
         format!("authenticated: {authenticated}"),
-        format!("sha256: {}  {}", hex::encode(digest(&SHA256, &accepted.image)), args.file.display()),
+        format!("sha256: {}  {}", hex::encode(digest(&SHA256, &accepted.image).as_ref()), args.file.display()),
         SECRECY.to_owned(),
     ]);
 }

@@ -27,25 +27,24 @@ pub(super) fn examine(report: &mut Report, found: &[u8], saved: &Header, replace
     }
     if let Some((format, _)) = FORMATS.iter().find(|(_, magic)| found.starts_with(magic)) {
         return report
-            .refuse(rule, format_args!("expected is a raw disk, found is a {format} image: attach it with qemu-nbd, give that"));
+            .refuse(rule, format_args!("expected a raw disk, found a {format} image: attach it with qemu-nbd, give that"));
     }
     if let Some(other) = luks2::sound_copies(found).iter().find(|copy| copy.uuid != uuid) {
         let what = "give the right disk; if it is this one, erase that header first";
-        return report
-            .refuse(rule, format_args!("expected is LUKS UUID {uuid}, found is a whole header of {}: {what}", other.uuid));
+        return report.refuse(rule, format_args!("expected LUKS UUID {uuid}, found a whole header of {}: {what}", other.uuid));
     }
     if found.starts_with(LUKS1) {
-        return report.refuse(rule, "expected is LUKS2, found is a header of LUKS1: it is another disk");
+        return report.refuse(rule, "expected LUKS2, found a header of LUKS1: it is another disk");
     }
     let left = luks2::identifiers(found);
     let doubt = if let Some(other) = left.iter().find(|other| **other != uuid) {
-        format!("expected is LUKS UUID {uuid}, found is a damaged header of {other}")
+        format!("expected LUKS UUID {uuid}, found a damaged header of {other}")
     } else if luks2::has_other_volume_key(found, saved) {
         "the disk's header is for another volume key: the disk was formatted again with the same UUID, and the saved header does not \
          open what was written since"
             .to_owned()
     } else if left.is_empty() {
-        format!("expected is LUKS UUID {uuid}, found is no LUKS header: {}", content(found))
+        format!("expected LUKS UUID {uuid}, found no LUKS header: {}", content(found))
     } else {
         return report.line(true, rule, format_args!("it has, or had, a header of LUKS UUID {uuid}"));
     };

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::path::PathBuf;
 
+use encoding::hex;
 use eventlog::ccel::{Error as NotALog, Event, Kind, LOG_MAX, Log, describe};
 use eventlog::cel::{self, Record};
 use eventlog::register::Hash;
@@ -15,30 +16,30 @@ use crate::quote::sources::decoded;
 use crate::run::Error;
 
 /// An event of either kind of log.
-pub(crate) struct Told {
+pub(crate) struct LoggedEvent {
     pub(super) register: Register,
     digests: Vec<(Hash, Vec<u8>)>,
     pub(super) extended: bool,
     kind: String,
     text: String,
-    pub(super) vouched: Vouched,
+    pub(super) text_proof: TextProof,
 }
 
 /// Whether the digests of an event prove its description.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Vouched {
+pub(super) enum TextProof {
     /// The digest is of the description.
-    Measured,
+    Proved,
     /// The digest is of other data, so the description is not proved.
-    Told,
+    Unproved,
     /// The digest should be of the description and is not.
-    Lie,
+    Contradicted,
 }
 
 /// All logs, in the order of the command line.
 #[derive(Default)]
 pub(crate) struct Logs {
-    pub(super) events: Vec<Told>,
+    pub(super) events: Vec<LoggedEvent>,
     /// The bytes of firmware logs, with the kind of machine that defines their register numbers.
     firmware: Vec<(Kind, Vec<u8>)>,
     /// The boot ids in user-space records.
@@ -61,13 +62,13 @@ impl Logs {
                     if kind == Kind::Tpm {
                         logs.locality = log.startup_locality();
                     }
-                    logs.events.extend(log.events.iter().map(|event| Told::by_firmware(event, kind)));
+                    logs.events.extend(log.events.iter().map(|event| LoggedEvent::by_firmware(event, kind)));
                     logs.firmware.push((kind, bytes));
                 }
                 Err(firmware) => match cel::parse(&bytes) {
                     Ok(records) => {
                         logs.boots.extend(records.iter().filter_map(|record| record.boot_id.clone()));
-                        logs.events.extend(records.into_iter().map(Told::by_user_space));
+                        logs.events.extend(records.into_iter().map(LoggedEvent::by_user_space));
                     }
                     Err(user) if firmware == NotALog::Header => return Err(Error::Log { path: path.clone(), firmware, user }),
                     Err(_) => return Err(Error::FirmwareLog { path: path.clone(), source: firmware }),
@@ -101,7 +102,7 @@ impl Logs {
     }
 }
 
-impl Told {
+impl LoggedEvent {
     fn by_firmware(event: &Event<'_>, kind: Kind) -> Self {
         let digests = Hash::ALL.into_iter().filter_map(|hash| Some((hash, event.digest(hash)?.to_vec())));
         Self {
@@ -110,15 +111,15 @@ impl Told {
             extended: event.is_extended(),
             kind: describe::kind(event.kind),
             text: describe::text(event),
-            vouched: if describe::is_measured(event) { Vouched::Measured } else { Vouched::Told },
+            text_proof: if describe::is_measured(event) { TextProof::Proved } else { TextProof::Unproved },
         }
     }
 
     fn by_user_space(record: Record) -> Self {
-        let vouched = match (record.content_matches_digests(), &record.string) {
-            (false, _) => Vouched::Lie,
-            (true, Some(_)) => Vouched::Measured,
-            (true, None) => Vouched::Told,
+        let text_proof = match (record.content_matches_digests(), &record.string) {
+            (false, _) => TextProof::Contradicted,
+            (true, Some(_)) => TextProof::Proved,
+            (true, None) => TextProof::Unproved,
         };
         Self {
             register: record.register.into(),
@@ -126,7 +127,7 @@ impl Told {
             extended: true,
             kind: printable(&record.event_type.unwrap_or_else(|| "user space".to_owned())),
             text: record.string.map_or_else(|| "(no text)".to_owned(), |text| printable(&text)),
-            vouched,
+            text_proof,
         }
     }
 
@@ -135,10 +136,10 @@ impl Told {
         let digest = self.digests.iter().find(|(hash, _)| *hash == Hash::Sha384).or(self.digests.first());
         let digest = digest.map_or_else(|| "-".to_owned(), |(_, digest)| hex::encode(digest));
         let short = digest.get(..16).unwrap_or(&digest);
-        let mark = match self.vouched {
-            Vouched::Measured => '=',
-            Vouched::Told => '?',
-            Vouched::Lie => '!',
+        let mark = match self.text_proof {
+            TextProof::Proved => '=',
+            TextProof::Unproved => '?',
+            TextProof::Contradicted => '!',
         };
         // An event that is not extended belongs to no register, whatever its number is.
         let register = if self.extended { self.register.to_string() } else { "-".to_owned() };
@@ -154,7 +155,7 @@ impl Told {
             "extended": self.extended,
             "digests": digests.collect::<serde_json::Map<String, Value>>(),
             // Null if the description is not proved.
-            "honest": match self.vouched { Vouched::Measured => Some(true), Vouched::Told => None, Vouched::Lie => Some(false) },
+            "honest": match self.text_proof { TextProof::Proved => Some(true), TextProof::Unproved => None, TextProof::Contradicted => Some(false) },
         })
     }
 }

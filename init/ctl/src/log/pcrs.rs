@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use encoding::hex;
 use eventlog::register::Hash;
 
 use super::register::Register;
@@ -33,7 +34,7 @@ fn pcr(line: &str) -> Option<(Register, Hash, Vec<u8>)> {
     let (number, digits) = line.split_once([':', ' '])?;
     let number = number.trim().parse().ok().filter(|number| *number < PCRS)?;
     let digits = digits.trim_start_matches([':', ' ']);
-    let value = hex::decode(digits.strip_prefix("0x").unwrap_or(digits).trim()).ok()?;
+    let value = hex::decode_any_case(digits.strip_prefix("0x").unwrap_or(digits).trim().as_bytes())?;
     let hash = Hash::ALL.into_iter().find(|hash| hash.bytes() == value.len())?;
     Some((Register::Pcr(number), hash, value))
 }

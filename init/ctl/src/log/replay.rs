@@ -1,10 +1,11 @@
 //! Comparison of replayed logs with registers.
 
+use encoding::hex;
 use eventlog::register::Hash;
 use serde_json::{Value, json};
 
 use super::Held;
-use super::logs::{Logs, Told, Vouched};
+use super::logs::{LoggedEvent, Logs, TextProof};
 use super::register::Register;
 
 /// The register of the kernel's Integrity Measurement Architecture, which has its own log.
@@ -98,7 +99,7 @@ impl ReplayResult {
             })
             .collect();
         // SHA-1 proves nothing.
-        let is_vouched_for = |register, hash| {
+        let is_proved = |register, hash| {
             compared.iter().any(|one| one.register == register && one.hash == hash && one.hash != Hash::Sha1 && one.agrees())
         };
         let mut uncompared = Vec::new();
@@ -113,14 +114,19 @@ impl ReplayResult {
                 let found = logs.command_line(hash, line).into_iter();
                 found.map(move |(register, by)| (register, hash, by))
             });
-            let mut vouched = found.filter(|(register, hash, _)| is_vouched_for(*register, *hash));
-            vouched.next().map_or(CommandLine::NotMeasured, |(_, _, by)| CommandLine::Measured(by))
+            let mut text_proof = found.filter(|(register, hash, _)| is_proved(*register, *hash));
+            text_proof.next().map_or(CommandLine::NotMeasured, |(_, _, by)| CommandLine::Measured(by))
         };
         let command_line = asked.command_line.map_or(CommandLine::NotAsked, measured_by);
         Self {
             left_out: asked.registers.iter().map(|(register, ..)| *register).filter(|register| without_log(*register)).collect(),
             uncompared,
-            lies: logs.events.iter().filter(|event| event.vouched == Vouched::Lie).map(Told::to_line).collect(),
+            lies: logs
+                .events
+                .iter()
+                .filter(|event| event.text_proof == TextProof::Contradicted)
+                .map(LoggedEvent::to_line)
+                .collect(),
             has_events: logs.events.iter().any(|event| event.extended),
             boots: logs.boots.len(),
             command_line,
@@ -172,7 +178,7 @@ impl ReplayResult {
         let register = |one: &Compared| {
             json!({
                 "register": one.register.to_string(), "hash": one.hash.name(), "value": hex::encode(&one.value),
-                "replayed": one.replayed.as_ref().map(hex::encode), "agrees": one.agrees(),
+                "replayed": one.replayed.as_ref().map(|bytes| hex::encode(bytes)), "agrees": one.agrees(),
             })
         };
         let command_line = match self.command_line {

@@ -115,7 +115,7 @@ const LIFECYCLE: Shape = Shape::Object(&[
 pub struct Problem {
     /// A JSON pointer (RFC 6901).
     pub place: String,
-    /// What is wrong, and what to do.
+    /// The mistake, and what to do.
     pub what: String,
 }
 

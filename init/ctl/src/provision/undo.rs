@@ -1,5 +1,6 @@
 //! Undoing an incomplete `provision`. The key and the unsent shares are gone, so it cannot be completed later; the sent shares are deleted.
 
+use encoding::hex;
 use ratls::Identity;
 use vault::operator::KeyServer as _;
 
@@ -16,7 +17,7 @@ pub(super) enum Held {
     Share,
 }
 
-/// What is needed to contact the vaults again.
+/// The parts of a request that are needed to contact the vaults again.
 pub(super) struct Undo<'a> {
     pub(super) request: &'a Request,
     pub(super) identity: &'a Identity,
@@ -49,28 +50,28 @@ impl Undo<'_> {
         let Request { nodes, handle, credentials, .. } = self.request;
         let list = |ids: &mut dyn Iterator<Item = String>| ids.collect::<Vec<_>>().join(",");
         let (handle, vaults) = (quoted(handle), quoted(&nodes.vaults.join(",")));
-        let mut words = vec![format!("cvmctl key delete --handle {handle} --vault {vaults}")];
+        let mut arguments = vec![format!("cvmctl key delete --handle {handle} --vault {vaults}")];
         if everywhere {
-            words.push("--even-in-use".to_owned());
+            arguments.push("--even-in-use".to_owned());
         }
-        words.push(format!("--mrenclave {}", list(&mut nodes.mrenclaves.iter().map(hex::encode))));
+        arguments.push(format!("--mrenclave {}", list(&mut nodes.mrenclaves.iter().map(|bytes| hex::encode(bytes)))));
         if !nodes.platforms.is_empty() {
-            words.push(format!("--platform {}", list(&mut nodes.platforms.iter().map(hex::encode))));
+            arguments.push(format!("--platform {}", list(&mut nodes.platforms.iter().map(|bytes| hex::encode(bytes)))));
         }
-        words.push(format!("--tcb {}", list(&mut nodes.statuses.iter().map(ToString::to_string))));
-        words.push("--anchor FILE --collateral FILE".to_owned());
+        arguments.push(format!("--tcb {}", list(&mut nodes.statuses.iter().map(ToString::to_string))));
+        arguments.push("--anchor FILE --collateral FILE".to_owned());
         if credentials.signs() {
             let (issuer, sub) = (quoted(&self.owner.issuer), quoted(&self.owner.sub));
-            words.push(format!("--issuer-key FILE --issuer {issuer} --owner-sub {sub}"));
-            words.extend(self.owner.roles.iter().map(|role| format!("--owner-role {}", quoted(role))));
+            arguments.push(format!("--issuer-key FILE --issuer {issuer} --owner-sub {sub}"));
+            arguments.extend(self.owner.roles.iter().map(|role| format!("--owner-role {}", quoted(role))));
         } else {
-            words.push("--bearer-fd N".to_owned());
+            arguments.push("--bearer-fd N".to_owned());
         }
         if !nodes.node_ca.is_empty() {
-            words.push("--node-ca FILE".to_owned());
+            arguments.push("--node-ca FILE".to_owned());
         }
         let rest = "(each FILE and N as for provision; also --kid, --audience, --floors and --client-key, if they were given)";
-        format!("{} {rest}", words.join(" "))
+        format!("{} {rest}", arguments.join(" "))
     }
 
     fn delete(&self, mut ready: Ready<'_>, held: Held) -> Result<(), Cause> {

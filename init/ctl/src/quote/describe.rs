@@ -3,6 +3,7 @@
 use attest::{ClaimedPlatform, QuoteHeader, Tee};
 use dcap_qvl::intel::{extract_cert_chain, parse_pck_extension};
 use dcap_qvl::quote::{EnclaveReport, Quote, Report, TDReport10};
+use encoding::hex;
 use serde_json::{Map, Value, json};
 
 /// Flags of an enclave, and of TDATTRIBUTES, by bit.
@@ -28,12 +29,13 @@ pub(super) fn quote(header: &QuoteHeader<'_>, bytes: usize) -> Value {
         Report::SgxEnclave(report) => enclave(report),
         Report::TD10(report) => domain(report),
         Report::TD15(report) => {
-            let newer = [("tee_tcb_svn2", hex::encode(report.tee_tcb_svn2)), ("mrservicetd", hex::encode(report.mr_service_td))];
+            let newer =
+                [("tee_tcb_svn2", hex::encode(&report.tee_tcb_svn2)), ("mrservicetd", hex::encode(&report.mr_service_td))];
             with(&domain(&report.base), newer)
         }
         Report::TD15Ex(report) => {
             let base = &report.base;
-            let newer = [("tee_tcb_svn2", hex::encode(base.tee_tcb_svn2)), ("mrservicetd", hex::encode(base.mr_service_td))];
+            let newer = [("tee_tcb_svn2", hex::encode(&base.tee_tcb_svn2)), ("mrservicetd", hex::encode(&base.mr_service_td))];
             with(&domain(&base.base), newer)
         }
     };
@@ -42,7 +44,7 @@ pub(super) fn quote(header: &QuoteHeader<'_>, bytes: usize) -> Value {
         "tee": match header.tee() { Tee::Sgx => "sgx", Tee::Tdx => "tdx" },
         "bytes": header.bytes().len(),
         "padding": bytes.saturating_sub(header.bytes().len()),
-        "user_data": hex::encode(quote.header.user_data),
+        "user_data": hex::encode(&quote.header.user_data),
         "body": body,
         "quoting_enclave": quoting_enclave(&quote),
         "platform": platform(&quote, header),
@@ -70,37 +72,37 @@ pub(super) fn lines(value: &Value, name: &str, out: &mut Vec<String>) {
 fn enclave(report: &EnclaveReport) -> Value {
     let (flags, xfrm) = report.attributes.split_at(8);
     json!({
-        "cpusvn": hex::encode(report.cpu_svn),
+        "cpusvn": hex::encode(&report.cpu_svn),
         "miscselect": format!("{:#010x}", report.misc_select),
         "attributes": named(number(flags), ENCLAVE_FLAGS),
         "xfrm": format!("{:#x}", number(xfrm)),
-        "mrenclave": hex::encode(report.mr_enclave),
-        "mrsigner": hex::encode(report.mr_signer),
+        "mrenclave": hex::encode(&report.mr_enclave),
+        "mrsigner": hex::encode(&report.mr_signer),
         "configid": hex::encode(report.reserved3.get(32..).unwrap_or_default()),
         "isvprodid": report.isv_prod_id,
         "isvsvn": report.isv_svn,
         "configsvn": number(report.reserved4.get(..2).unwrap_or_default()),
-        "report_data": hex::encode(report.report_data),
+        "report_data": hex::encode(&report.report_data),
     })
 }
 
 fn domain(report: &TDReport10) -> Value {
     json!({
-        "tee_tcb_svn": hex::encode(report.tee_tcb_svn),
-        "mrseam": hex::encode(report.mr_seam),
-        "mrsignerseam": hex::encode(report.mr_signer_seam),
-        "seam_attributes": hex::encode(report.seam_attributes),
+        "tee_tcb_svn": hex::encode(&report.tee_tcb_svn),
+        "mrseam": hex::encode(&report.mr_seam),
+        "mrsignerseam": hex::encode(&report.mr_signer_seam),
+        "seam_attributes": hex::encode(&report.seam_attributes),
         "td_attributes": named(number(&report.td_attributes), DOMAIN_FLAGS),
         "xfam": format!("{:#x}", number(&report.xfam)),
-        "mrtd": hex::encode(report.mr_td),
-        "mrconfigid": hex::encode(report.mr_config_id),
-        "mrowner": hex::encode(report.mr_owner),
-        "mrownerconfig": hex::encode(report.mr_owner_config),
-        "rtmr0": hex::encode(report.rt_mr0),
-        "rtmr1": hex::encode(report.rt_mr1),
-        "rtmr2": hex::encode(report.rt_mr2),
-        "rtmr3": hex::encode(report.rt_mr3),
-        "report_data": hex::encode(report.report_data),
+        "mrtd": hex::encode(&report.mr_td),
+        "mrconfigid": hex::encode(&report.mr_config_id),
+        "mrowner": hex::encode(&report.mr_owner),
+        "mrownerconfig": hex::encode(&report.mr_owner_config),
+        "rtmr0": hex::encode(&report.rt_mr0),
+        "rtmr1": hex::encode(&report.rt_mr1),
+        "rtmr2": hex::encode(&report.rt_mr2),
+        "rtmr3": hex::encode(&report.rt_mr3),
+        "report_data": hex::encode(&report.report_data),
     })
 }
 
@@ -120,11 +122,11 @@ fn platform(quote: &Quote, header: &QuoteHeader<'_>) -> Value {
     let leaf = extract_cert_chain(quote).ok().and_then(|chain| chain.into_iter().next());
     let Some(extension) = leaf.and_then(|leaf| parse_pck_extension(&leaf).ok()) else { return Value::Null };
     json!({
-        "fmspc": hex::encode(extension.fmspc),
-        "pceid": hex::encode(extension.pce_id),
-        "ppid": hex::encode(extension.ppid),
-        "instance": extension.platform_instance_id.map(hex::encode),
-        "cpusvn": hex::encode(extension.cpu_svn),
+        "fmspc": hex::encode(&extension.fmspc),
+        "pceid": hex::encode(&extension.pce_id),
+        "ppid": hex::encode(&extension.ppid),
+        "instance": extension.platform_instance_id.map(|bytes| hex::encode(&bytes)),
+        "cpusvn": hex::encode(&extension.cpu_svn),
         "pcesvn": extension.pce_svn,
         "smt": extension.smt_enabled,
         "dynamic": extension.dynamic_platform,

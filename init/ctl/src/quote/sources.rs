@@ -6,6 +6,7 @@ use std::path::Path;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use base64::engine::{DecodePaddingMode, Engine as _};
+use encoding::hex;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
@@ -39,7 +40,7 @@ pub(crate) fn decoded(bytes: &[u8]) -> Option<Vec<u8>> {
     let text = text.strip_prefix(b"0x").unwrap_or(&text);
     let is_text = !text.is_empty() && text.is_ascii();
     is_text
-        .then(|| hex::decode(text).ok().or_else(|| STANDARD.decode(text).ok()).or_else(|| URL_SAFE.decode(text).ok()))
+        .then(|| hex::decode_any_case(text).or_else(|| STANDARD.decode(text).ok()).or_else(|| URL_SAFE.decode(text).ok()))
         .flatten()
 }
 

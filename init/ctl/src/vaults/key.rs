@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use ctl::keys::{self, Deleted};
 use ctl::profiles::{self, Which};
+use encoding::hex;
 use quorum::Commitment;
 use serde_json::{Value, json};
 use vault::operator::{AuditEntry, KeyInfo, ListedKey, PendingProfile, ProfileSource};
@@ -33,7 +34,7 @@ pub(crate) fn key(command: Key) -> Result<ExitCode, Error> {
         Key::Policy(args) => policy(args),
         Key::Commitment(args) => {
             let Commitment(hash) = passphrase(args.passphrase_fd)?.commitment();
-            show::lines(&[hex::encode(hash)])?;
+            show::lines(&[hex::encode(&hash)])?;
             Ok(ExitCode::SUCCESS)
         }
         Key::Delete(args) => {

@@ -13,15 +13,16 @@ use uuid::Uuid;
 use crate::world::{SIZE, authenticate_with, authenticated, dek, metadata, unauthenticated, with};
 
 /// Exit code and output for a disk of 64 MiB with this start, and the passphrase of `key` on a descriptor.
-fn check(area: &[u8], words: &str, key: Option<u8>) -> (Option<i32>, String) {
+fn check(area: &[u8], parameters: &str, key: Option<u8>) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     let (disk, pass) = (folder.path().join("disk"), folder.path().join("pass"));
     fs::write(&disk, area).unwrap();
     fs::File::options().write(true).open(&disk).unwrap().set_len(64 << 20).unwrap();
     fs::write(&pass, key.map_or(Vec::new(), |byte| dek(byte).expose_passphrase().to_vec())).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_cvmctl"));
-    let (words, name) = words.split_once(" --disk-name ").map_or((words, None), |(words, name)| (words, Some(name)));
-    command.args(["header", "check"]).arg(&disk).args(["--cmdline", words]);
+    let (parameters, name) =
+        parameters.split_once(" --disk-name ").map_or((parameters, None), |(parameters, name)| (parameters, Some(name)));
+    command.args(["header", "check"]).arg(&disk).args(["--cmdline", parameters]);
     command.args(name.into_iter().flat_map(|name| ["--disk-name", name]));
     if key.is_some() {
         command.args(["--passphrase-fd", "0"]);
@@ -41,18 +42,18 @@ fn each_rule_is_a_line_and_the_guest_s_word_the_last() {
         "keyslots:",
         "digest:",
         "tokens:",
-        "authentication: answers to the key",
+        "authentication: verifies with the key",
     ] {
         assert!(text.lines().any(|line| line.starts_with("ok") && line.contains(part)), "{part} in {text}");
     }
-    assert_eq!(text.lines().last(), Some("the guest would go on"));
+    assert_eq!(text.lines().last(), Some("the guest would continue"));
 }
 
-/// Name, header area, words, key, exit code, and a part of the output.
+/// Name, header area, parameters, key, exit code, and a part of the output.
 type Case<'a> = (&'a str, &'a [u8], &'a str, Option<u8>, i32, &'a str);
 
 #[test]
-fn disk_is_judged_by_policy_and_key() {
+fn disk_is_checked_by_policy_and_key() {
     let null = {
         let mut json = metadata(&unauthenticated());
         json["keyslots"]["0"]["area"]["encryption"] = json!("cipher_null-ecb");
@@ -79,11 +80,18 @@ fn disk_is_judged_by_policy_and_key() {
     let formats = "cvm.data.format=if-blank";
     let cases: [Case<'_>; 16] = [
         ("authenticated, no key", &authenticated(FormatState::Ready), formats, None, 0, "not verified: no passphrase"),
-        ("another key", &authenticated(FormatState::Ready), "", Some(8), 2, "REFUSED  authentication: does not answer"),
-        ("key material", &flipped, "", Some(7), 2, "REFUSED  authentication: does not answer"),
-        ("one copy torn", &torn, "", Some(7), 0, "the guest mends this one"),
-        ("unauthenticated", &unauthenticated(), "", None, 0, "nothing but the allow-list"),
-        ("unauthenticated where a token must be", &unauthenticated(), formats, None, 2, "REFUSED  authentication: there is none"),
+        ("another key", &authenticated(FormatState::Ready), "", Some(8), 2, "REFUSED  authentication: does not verify"),
+        ("key material", &flipped, "", Some(7), 2, "REFUSED  authentication: does not verify"),
+        ("one copy torn", &torn, "", Some(7), 0, "the guest repairs this one"),
+        ("unauthenticated", &unauthenticated(), "", None, 0, "only the allow-list"),
+        (
+            "unauthenticated where a token must be",
+            &unauthenticated(),
+            formats,
+            None,
+            2,
+            "REFUSED  authentication: the header has no token",
+        ),
         (
             "another cipher",
             &unauthenticated(),
@@ -93,17 +101,17 @@ fn disk_is_judged_by_policy_and_key() {
             "REFUSED  segment: segment is under another cipher",
         ),
         ("null cipher", &null, "", None, 2, "REFUSED  keyslots: keyslot 0 is under another cipher"),
-        ("cut short", &record, formats, Some(7), 0, "record of a begun format: answers to the key"),
-        ("cut short, another key", &record, formats, Some(8), 2, "record of a begun format: does not answer"),
-        ("cut short, no format", &authenticated(FormatState::Formatting), "", Some(7), 2, "REFUSED  state: a first format"),
-        ("cut in the header", &cut, formats, Some(7), 0, "record of a begun format: answers to the key"),
+        ("interrupted", &record, formats, Some(7), 0, "record of a begun format: verifies with the key"),
+        ("interrupted, another key", &record, formats, Some(8), 2, "record of a begun format: does not verify"),
+        ("interrupted, no format", &authenticated(FormatState::Formatting), "", Some(7), 2, "REFUSED  state: a first format"),
+        ("cut in the header", &cut, formats, Some(7), 0, "record of a begun format: verifies with the key"),
         ("record and no token", &stray, "cvm.data.header-auth=auto", None, 2, "beside a header without an authentication token"),
         ("blank", &empty, formats, None, 0, "ok       blank"),
         ("blank, no format", &empty, "", None, 2, "REFUSED  blank"),
         ("nonsense", b"nonsense", "", None, 2, "REFUSED  form: no primary header"),
     ];
-    for (name, area, words, key, want, part) in cases {
-        let (code, text) = check(area, words, key);
+    for (name, area, parameters, key, want, part) in cases {
+        let (code, text) = check(area, parameters, key);
         assert_eq!(code, Some(want), "{name}: {text}");
         assert!(text.contains(part), "{name}: {text}");
     }
@@ -147,21 +155,21 @@ fn words_and_passphrases_are_read_strictly() {
 }
 
 #[test]
-fn named_disk_answers_to_its_own_key_and_a_pinned_one_has_its_uuid() {
+fn named_disk_verifies_with_its_own_key_and_a_pinned_one_has_its_uuid() {
     let named = authenticate_with(unauthenticated(), FormatState::Ready, &dek(7).of_disk("logs"));
     let plain = authenticated(FormatState::Ready);
     let cases = [
-        (&named, "cvm.data=serial=a,logs:serial=b --disk-name logs", 0, "ok       authentication: answers to the key"),
-        (&named, " --disk-name logs", 0, "ok       authentication: answers to the key"),
-        (&named, " --disk-name log", 2, "REFUSED  authentication: does not answer"),
-        (&named, "cvm.data=serial=a,logs:serial=b", 2, "REFUSED  authentication: does not answer"),
-        (&plain, "cvm.data=serial=a,logs:serial=b --disk-name logs", 2, "REFUSED  authentication: does not answer"),
+        (&named, "cvm.data=serial=a,logs:serial=b --disk-name logs", 0, "ok       authentication: verifies with the key"),
+        (&named, " --disk-name logs", 0, "ok       authentication: verifies with the key"),
+        (&named, " --disk-name log", 2, "REFUSED  authentication: does not verify"),
+        (&named, "cvm.data=serial=a,logs:serial=b", 2, "REFUSED  authentication: does not verify"),
+        (&plain, "cvm.data=serial=a,logs:serial=b --disk-name logs", 2, "REFUSED  authentication: does not verify"),
         (&plain, "cvm.data=serial=a,logs:serial=b --disk-name log", 1, "which lists: (no name), logs"),
         (&plain, "cvm.data.uuid=00112233-4455-6677-8899-aabbccddeeff", 2, "REFUSED  uuid: the header's is"),
     ];
-    for (area, words, want, part) in cases {
-        let (code, text) = check(area, words, Some(7));
-        assert_eq!(code, Some(want), "{words}: {text}");
-        assert!(text.contains(part), "{words}: {text}");
+    for (area, parameters, want, part) in cases {
+        let (code, text) = check(area, parameters, Some(7));
+        assert_eq!(code, Some(want), "{parameters}: {text}");
+        assert!(text.contains(part), "{parameters}: {text}");
     }
 }

@@ -3,7 +3,7 @@
 use ondisk::luks2::{self, RestorePlan};
 
 use crate::restore::{cleared, restore};
-use crate::world::{KEY_BYTE, SIZE, World, area, front, judged, numbered, spoiled};
+use crate::world::{KEY_BYTE, SIZE, World, area, front, numbered, parsed, spoiled};
 
 /// The disk's contents if power fails after each area of the plan, or within it.
 fn cuts(found: &[u8], plan: &RestorePlan) -> Vec<Vec<u8>> {
@@ -22,7 +22,7 @@ fn cuts(found: &[u8], plan: &RestorePlan) -> Vec<Vec<u8>> {
 #[test]
 fn interrupted_restore_is_ended_by_the_same_restore() {
     let saved = area(5, 0, 0xaa);
-    let (header, checked) = judged(&saved);
+    let (header, checked) = parsed(&saved);
     let cases = [
         ("older, elsewhere", area(4, 1, 0xbb), ""),
         ("newer, elsewhere", area(9, 1, 0xbb), ""),
@@ -40,7 +40,7 @@ fn interrupted_restore_is_ended_by_the_same_restore() {
             let disk = world.disk(on_disk);
             let (code, text) = restore(&world, &saved, &disk, more, Some(KEY_BYTE));
             assert_eq!(code, Some(0), "{name}, cut {number}: {text}");
-            let (end, seqid) = (front(&disk), judged(&front(&disk)).0.seqid());
+            let (end, seqid) = (front(&disk), parsed(&front(&disk)).0.seqid());
             assert!(end == numbered(saved.clone(), seqid), "{name}, cut {number}");
             assert!((5..=11).contains(&seqid), "{name}, cut {number}: {seqid}");
         }

@@ -40,11 +40,11 @@ fn damaged_header_area_is_as_saved_afterwards_and_a_second_restore_does_nothing(
         ("secondary torn", spoiled(saved.clone(), &[SIZE + 5000]), "", 5, "written and reads back"),
         ("primary zeroed", cleared(saved.clone(), 0..SIZE), "", 5, "written and reads back"),
         ("both torn", spoiled(saved.clone(), &[5000, SIZE + 5000]), "", 5, "written and reads back"),
-        ("both zeroed", cleared(saved.clone(), 0..2 * SIZE), replace, 5, "found is no LUKS header: other data"),
-        ("all zeroed", vec![0; saved.len()], replace, 5, "found is no LUKS header: the header area is blank"),
+        ("both zeroed", cleared(saved.clone(), 0..2 * SIZE), replace, 5, "found no LUKS header: other data"),
+        ("all zeroed", vec![0; saved.len()], replace, 5, "found no LUKS header: the header area is blank"),
         ("keyslots zeroed", cleared(saved.clone(), KEYS..KEYS + KEY), "", 5, "neither header is usable"),
         ("damaged header of another", spoiled(renamed(saved.clone()), &[5000, SIZE + 5000]), replace, 5, "a damaged header of"),
-        ("foreign", vec![0x5a; saved.len()], replace, 5, "found is no LUKS header: other data"),
+        ("foreign", vec![0x5a; saved.len()], replace, 5, "found no LUKS header: other data"),
         ("older", area(4, 1, 0xbb), "", 5, "written and reads back"),
         ("newer", area(9, 1, 0xbb), "", 10, "is older than the disk's (9)"),
         ("newer in the same place", area(9, 0, 0xbb), "", 10, "neither header is usable"),
@@ -87,16 +87,16 @@ fn disk_that_the_header_does_not_belong_on_is_left_as_it_is() {
     let mut table = vec![0; 4096];
     table[510..512].copy_from_slice(&[0x55, 0xaa]);
     let cases: [Refusal<'_>; 14] = [
-        ("qcow2, flag", b"QFI\xfb\0\0\0\x03".to_vec(), replace, "found is a qcow2 image"),
+        ("qcow2, flag", b"QFI\xfb\0\0\0\x03".to_vec(), replace, "found a qcow2 image"),
         ("partition table", table, "", "one of its partitions"),
-        ("another uuid", renamed(saved.clone()), "", "found is a whole header of"),
-        ("another uuid, flag", renamed(saved.clone()), replace, "found is a whole header of"),
-        ("one whole copy of another, flag", one_of_another, replace, "found is a whole header of"),
+        ("another uuid", renamed(saved.clone()), "", "found a whole header of"),
+        ("another uuid, flag", renamed(saved.clone()), replace, "found a whole header of"),
+        ("one whole copy of another, flag", one_of_another, replace, "found a whole header of"),
         ("damaged header of another", spoiled(renamed(saved.clone()), &[5000, SIZE + 5000]), "", "a damaged header of"),
         ("blank", vec![0; 64], "", "the header area is blank. If it is the right disk"),
         ("foreign", vec![0x5a; 4096], "", "other data. If it is the right disk"),
-        ("LUKS1", luks1.clone(), "", "found is a header of LUKS1"),
-        ("LUKS1, flag", luks1, replace, "found is a header of LUKS1"),
+        ("LUKS1", luks1.clone(), "", "found a header of LUKS1"),
+        ("LUKS1, flag", luks1, replace, "found a header of LUKS1"),
         ("another volume key", reformatted(area(5, 1, 0xbb)), "", "formatted again with the same UUID"),
         ("record", recorded(area(4, 0, 0xbb)), "", "REFUSED  record of a begun format"),
         ("record, flag", recorded(vec![0; saved.len()]), replace, "seek=4095 count=1"),
@@ -127,9 +127,9 @@ fn saved_file_is_held_against_policy_and_key() {
     let cases: [Saved<'_>; 17] = [
         ("no passphrase", good.clone(), "", None, 2, "the passphrase is missing"),
         ("no passphrase, accepted", good.clone(), accept, None, 0, "WARNING  authentication: not verified"),
-        ("another key", good.clone(), "", Some(8), 2, "does not answer to the passphrase"),
-        ("another key, accepted", good.clone(), accept, Some(8), 2, "does not answer to the passphrase"),
-        ("key material", spoiled(good.clone(), &[KEYS + 7]), "", Some(KEY_BYTE), 2, "does not answer to the passphrase"),
+        ("another key", good.clone(), "", Some(8), 2, "does not verify with the passphrase"),
+        ("another key, accepted", good.clone(), accept, Some(8), 2, "does not verify with the passphrase"),
+        ("key material", spoiled(good.clone(), &[KEYS + 7]), "", Some(KEY_BYTE), 2, "does not verify with the passphrase"),
         ("no token", unauthenticated(), "", Some(KEY_BYTE), 2, "nothing proves it: accept the file"),
         ("no token, accepted", unauthenticated(), accept, None, 0, "nothing proves it, as --unauthenticated says"),
         (
@@ -143,8 +143,8 @@ fn saved_file_is_held_against_policy_and_key() {
         ("null cipher", with(good.clone(), &null), accept, None, 2, "keyslot 0 is under another cipher"),
         ("in a rotation", rotating, "", Some(KEY_BYTE), 0, "note     keyslots: 0 by pbkdf2, 1 by pbkdf2"),
         ("two keyslots without a token", two_slots(unauthenticated()), accept, None, 2, "only beside the authentication token"),
-        ("truncated", good[..good.len() - 1].to_vec(), "", Some(KEY_BYTE), 2, "REFUSED  size: expected are exactly 16777216"),
-        ("oversized", long, "", Some(KEY_BYTE), 2, "REFUSED  size: expected are exactly 16777216"),
+        ("truncated", good[..good.len() - 1].to_vec(), "", Some(KEY_BYTE), 2, "REFUSED  size: expected exactly 16777216"),
+        ("oversized", long, "", Some(KEY_BYTE), 2, "REFUSED  size: expected exactly 16777216"),
         ("empty", vec![], "", Some(KEY_BYTE), 2, "REFUSED  size"),
         ("one copy torn", spoiled(good.clone(), &[5000]), "", Some(KEY_BYTE), 2, "cvmctl header save FILE NEWFILE"),
         ("begun", authenticated(FormatState::Formatting), "", Some(KEY_BYTE), 2, "REFUSED  state"),
@@ -177,7 +177,7 @@ fn small_disk_and_what_is_no_disk_are_refused() {
     let disk = world.disk(&saved);
     File::options().write(true).open(&disk).unwrap().set_len((17 << 20) - 1).unwrap();
     let (code, text) = restore(&world, &saved, &disk, "", Some(KEY_BYTE));
-    assert!(code == Some(2) && text.contains("REFUSED  disk: expected are at least 17825792"), "{text}");
+    assert!(code == Some(2) && text.contains("REFUSED  disk: expected at least 17825792"), "{text}");
     let (code, text) = restore(&world, &saved, Path::new("/dev/null"), "", Some(KEY_BYTE));
     assert!(code == Some(1) && text.contains("expected a block device or a regular file"), "{text}");
 }

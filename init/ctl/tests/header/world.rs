@@ -66,7 +66,7 @@ pub(crate) fn authenticate(area: Vec<u8>, state: FormatState, byte: u8) -> Vec<u
 
 /// The same by any key.
 pub(crate) fn authenticate_with(area: Vec<u8>, state: FormatState, key: &Dek) -> Vec<u8> {
-    let (header, checked) = judged(&area);
+    let (header, checked) = parsed(&area);
     let message = auth_message(&header, &checked, &area, state).unwrap();
     let mac = key.authenticator(Purpose::HeaderAuthentication, &header.uuid().to_string()).mac(&message);
     let mut json = metadata(&area);
@@ -74,7 +74,7 @@ pub(crate) fn authenticate_with(area: Vec<u8>, state: FormatState, key: &Dek) ->
     with(area, &json)
 }
 
-pub(crate) fn judged(area: &[u8]) -> (Header, AcceptedLayout) {
+pub(crate) fn parsed(area: &[u8]) -> (Header, AcceptedLayout) {
     let header = Header::parse(area).unwrap();
     let expect = Expect { cipher: Some(DataCipher::XtsHmac), data_offset: DATA_OFFSET, rotation: true };
     let checked = luks2::check(&header, &expect).unwrap();

@@ -55,9 +55,9 @@ impl Desk {
     /// Runs `command` on [`HANDLE`] with the issuer's key, and `more`.
     fn run(&self, command: &str, more: &[&str]) -> Output {
         let (common, key) = (self.common(), self.path("issuer.pem"));
-        let words: Vec<&str> = command.split(' ').collect();
+        let arguments: Vec<&str> = command.split(' ').collect();
         let common: Vec<&str> = common.iter().map(String::as_str).collect();
-        cvmctl(&[&words, &common[..], &["--handle", HANDLE, "--issuer-key", &key], more].concat())
+        cvmctl(&[&arguments, &common[..], &["--handle", HANDLE, "--issuer-key", &key], more].concat())
     }
 
     /// The same, with the owner as arguments.
@@ -108,13 +108,13 @@ fn policy_provision_and_promote_work_hand_in_hand() {
 
     let output = desk.provision();
     assert!(text(&output.stderr).contains("warning: any enclave of this build may hold a share: give --platform or --node-ca"));
-    let words = text(&output.stdout);
-    let line = words.replace('\n', " ");
+    let parameters = text(&output.stdout);
+    let line = parameters.replace('\n', " ");
     let guest =
         format!("roothash={} cvm.data=serial=d cvm.vault.app=00112233-4455-6677-8899-aabbccddeeff {line}", "ab".repeat(32));
     let policy = cmdline::parse(&guest).unwrap();
     assert_eq!(policy.data.unwrap().vaults.handle.as_str(), HANDLE);
-    assert_eq!(words.lines().count(), 5);
+    assert_eq!(parameters.lines().count(), 5);
     for vault in desk.world.vaults() {
         assert!(text(&output.stderr).contains(&format!("{vault}: tcb UpToDate, share until 20")), "{}", text(&output.stderr));
     }
@@ -131,7 +131,7 @@ fn policy_provision_and_promote_work_hand_in_hand() {
 }
 
 #[test]
-fn json_says_what_the_words_say_and_no_output_holds_a_share() {
+fn json_contains_the_parameters_and_no_output_contains_a_share() {
     let desk = Desk::new();
     let file = desk.path("policy.json");
     fs::write(&file, desk.world.policy(&[OLD_IMAGE]).to_string()).unwrap();
@@ -171,10 +171,10 @@ fn floors_of_the_initrd_hold_here_too() {
         let output = desk.run("provision", &["--threshold", "2", "--policy", &policy, "--floors", &floors]);
         (output.status.code(), text(&output.stderr).to_owned())
     };
-    let (code, said) = with(r#"{"built":1,"tcb_evaluation":4000000000,"root_crl":0,"pck_crl":0}"#);
-    assert_eq!((code, said.matches("tcb evaluation number is below the image's floor").count()), (Some(1), 3), "{said}");
-    let (code, said) = with(r#"{"built":1,"tcb_evaluation":4294967296,"root_crl":0,"pck_crl":0}"#);
-    assert!(code == Some(1) && said.contains("expected u32"), "{said}");
+    let (code, message) = with(r#"{"built":1,"tcb_evaluation":4000000000,"root_crl":0,"pck_crl":0}"#);
+    assert_eq!((code, message.matches("tcb evaluation number is below the image's floor").count()), (Some(1), 3), "{message}");
+    let (code, message) = with(r#"{"built":1,"tcb_evaluation":4294967296,"root_crl":0,"pck_crl":0}"#);
+    assert!(code == Some(1) && message.contains("expected u32"), "{message}");
     assert_eq!(with(r#"{"built":1,"tcb_evaluation":0,"root_crl":0,"pck_crl":0}"#).0, Some(0));
 }
 
@@ -195,9 +195,9 @@ fn command_lines_are_checked_as_the_guest_reads_them() {
     let good = cvmctl(&["cmdline", "check", &format!("quiet init=/x {roothash}")]);
     assert_eq!((good.status.code(), text(&good.stdout)), (Some(0), format!("ok\ninit=/x {roothash}\n").as_str()));
     let bad = cvmctl(&["cmdline", "check", &roothash, "cvm.dta=serial=x"]);
-    let said = text(&bad.stderr);
-    assert!(bad.status.code() == Some(2) && said.starts_with("command line: unknown key cvm.dta\n"), "{said}");
-    assert!(said.contains("did you mean cvm.data?"), "{said}");
+    let message = text(&bad.stderr);
+    assert!(bad.status.code() == Some(2) && message.starts_with("command line: unknown key cvm.dta\n"), "{message}");
+    assert!(message.contains("did you mean cvm.data?"), "{message}");
     let explained = cvmctl(&["cmdline", "explain", &roothash, "cvm.log=warn"]);
     assert!(text(&explained.stdout).contains("cvm.log = warn\n"), "{}", text(&explained.stdout));
 }

@@ -14,7 +14,7 @@ use vault_node::{Issuer, Misbehaviour};
 use crate::world::{HANDLE, MRENCLAVE, NEW_IMAGE, OLD_IMAGE, World, now};
 
 #[test]
-fn any_two_shares_make_the_key_that_the_words_commit_to() {
+fn any_two_shares_make_the_key_that_the_parameters_commit_to() {
     let world = World::new();
     let done = provision(&world.request()).unwrap();
     for (first, second) in [(0, 1), (0, 2), (2, 1)] {
@@ -39,7 +39,7 @@ fn any_two_shares_make_the_key_that_the_words_commit_to() {
         "cvm.vault.threshold=2".to_owned(),
         format!("cvm.vault.key-commitment={}", hex(&done.commitment.0)),
     ];
-    assert_eq!(done.words, want);
+    assert_eq!(done.parameters, want);
 }
 
 #[test]
@@ -72,14 +72,14 @@ fn a_vault_whose_platform_falls_short_is_refused_with_what_would_accept_it() {
     let sources = |json: &[u8]| Arc::new(Sources::of(vec![attest::Collateral::from_json(json).unwrap()]));
     let mut request = world.request();
     request.nodes.collateral = sources(&json);
-    let said = provision(&request).unwrap_err().to_string();
-    assert_eq!(said.matches("; --tcb OutOfDate would accept it").count(), 3, "{said}");
+    let message = provision(&request).unwrap_err().to_string();
+    assert_eq!(message.matches("; --tcb OutOfDate would accept it").count(), 3, "{message}");
     request.nodes.collateral = Arc::default();
-    let said = provision(&request).unwrap_err().to_string();
-    assert_eq!(said.matches("the node sent none, as is usual; give --collateral").count(), 3, "{said}");
+    let message = provision(&request).unwrap_err().to_string();
+    assert_eq!(message.matches("the node sent none, as is usual; give --collateral").count(), 3, "{message}");
     request.nodes.statuses.push(ctl::TcbStatus::OutOfDate);
     request.nodes.collateral = sources(&json);
-    assert!(provision(&request).unwrap().words[5].starts_with("cvm.tcb=UpToDate,OutOfDate"));
+    assert!(provision(&request).unwrap().parameters[5].starts_with("cvm.tcb=UpToDate,OutOfDate"));
 }
 
 /// An attacker can run a genuine vault of the same build on another machine.
@@ -104,7 +104,7 @@ fn a_vault_on_another_platform_or_of_another_authority_gets_no_share() {
     request.nodes.platforms = platforms.clone();
     request.nodes.node_ca = node_ca().collect();
     let want = platforms.iter().map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>()).collect::<Vec<_>>();
-    assert_eq!(provision(&request).unwrap().words[5], format!("cvm.vault.platforms={}", want.join(",")));
+    assert_eq!(provision(&request).unwrap().parameters[5], format!("cvm.vault.platforms={}", want.join(",")));
 }
 
 /// Tokens are signed for each node by its own clock, so a node whose clock is a day off accepts them.
@@ -124,19 +124,19 @@ fn the_app_id_that_was_given_is_a_word() {
     let world = World::new();
     let facts = ctl::policy::Facts { app: Some([0xab; 16]), ..Default::default() };
     let done = provision(&Request { facts, ..world.request() }).unwrap();
-    assert_eq!((done.words.len(), done.words[3].as_str()), (6, "cvm.vault.app=abababab-abab-abab-abab-abababababab"));
+    assert_eq!((done.parameters.len(), done.parameters[3].as_str()), (6, "cvm.vault.app=abababab-abab-abab-abab-abababababab"));
 }
 
 #[test]
 fn a_vault_whose_clock_ends_a_share_before_it_is_sent_gets_none() {
     let world = World::new();
     let late = Request { now: now() + 86_400 + 120, ..world.request() };
-    let said = provision(&late).unwrap_err().to_string();
-    assert!(said.starts_with("no share was sent to any vault: "), "{said}");
+    let message = provision(&late).unwrap_err().to_string();
+    assert!(message.starts_with("no share was sent to any vault: "), "{message}");
     assert_eq!(
-        said.matches("and the share expires after 86400 s by that clock, so it would already be expired").count(),
+        message.matches("and the share expires after 86400 s by that clock, so it would already be expired").count(),
         3,
-        "{said}"
+        "{message}"
     );
     assert!(world.is_empty());
     let in_time = Request { now: now() + 86_400 - 600, ..world.request() };
@@ -186,9 +186,9 @@ fn a_foreign_issuers_tokens_create_nothing() {
     let world = World::new();
     let key = Issuer::generate().unwrap().key.pkcs8();
     let request = Request { credentials: Credentials::of_issuer(&key, None, None).unwrap(), ..world.request() };
-    let said = provision(&request).unwrap_err().to_string();
-    assert!(said.starts_with("no share was sent to any vault: "), "{said}");
-    assert_eq!(said.matches(", and sign with the key of the node's issuer)").count(), 3, "{said}");
+    let message = provision(&request).unwrap_err().to_string();
+    assert!(message.starts_with("no share was sent to any vault: "), "{message}");
+    assert_eq!(message.matches(", and sign with the key of the node's issuer)").count(), 3, "{message}");
     assert!(world.is_empty());
 }
 
@@ -205,10 +205,11 @@ fn key_id_and_audience_are_the_operators_to_say() {
         provision(&Request { credentials, ..world.request() }).map(|done| done.vaults.len()).map_err(|error| error.to_string())
     };
     for (kid, audience) in [(None, Some("vaults-eu")), (Some("key-1"), None)] {
-        let said = with(kid, audience).unwrap_err();
+        let message = with(kid, audience).unwrap_err();
         assert!(
-            said.starts_with("no share was sent") && said.contains("got 401 (the bearer: compare its issuer, audience, key id"),
-            "{said}"
+            message.starts_with("no share was sent")
+                && message.contains("got 401 (the bearer: compare its issuer, audience, key id"),
+            "{message}"
         );
     }
     assert_eq!(with(Some("key-1"), Some("vaults-eu")), Ok(3));
@@ -255,8 +256,8 @@ fn invalid_requests_reach_no_vault() {
     for (name, change, want) in cases {
         let mut request = world.request();
         change(&mut request);
-        let said = provision(&request).unwrap_err().to_string();
-        assert!(said.starts_with(want), "{name}: {said}");
+        let message = provision(&request).unwrap_err().to_string();
+        assert!(message.starts_with(want), "{name}: {message}");
     }
     assert!(world.nodes.iter().all(|node| node.served().connections == 0));
 }

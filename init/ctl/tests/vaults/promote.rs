@@ -29,7 +29,7 @@ fn each_vault_answers_for_itself() {
     world.nodes[0].set_misbehaviour(Misbehaviour::WrongMrenclave);
     world.nodes[1].drop_key(HANDLE).unwrap();
     let outcomes = promote(&world.promotion(&[NEW_IMAGE])).unwrap();
-    let said: Vec<_> =
+    let message: Vec<_> =
         outcomes.iter().map(|outcome| outcome.as_ref().map_err(ToString::to_string).map(|done| done.version)).collect();
     let [first, second, _] = world.vaults().try_into().unwrap();
     let want = [
@@ -40,7 +40,7 @@ fn each_vault_answers_for_itself() {
         Err(format!("{second}: key not found; the node says: \"key not found\"")),
         Ok(2),
     ];
-    assert_eq!(said, want);
+    assert_eq!(message, want);
 }
 
 #[test]
@@ -70,9 +70,9 @@ fn a_register_that_the_node_drops_is_an_error_that_names_it() {
     assert_eq!(node.asked().iter().filter(|name| *name == "UpdatePolicy").count(), 0);
 
     request.facts.matched = vec!["rtmr0".to_owned()];
-    let said = promote(&request).unwrap()[0].as_ref().unwrap_err().to_string();
+    let message = promote(&request).unwrap()[0].as_ref().unwrap_err().to_string();
     let place = "/principals/tees/0/Tee/measurements/0/Tdx/rtmr0: sent \"0f";
-    assert!(said.contains(place), "{said}");
+    assert!(message.contains(place), "{message}");
     assert!(node.has(HANDLE));
 }
 

@@ -21,10 +21,10 @@ fn with_third(world: &World, node: &Scripted) -> Request {
 
 fn unfinished(request: &Request) -> (String, Vec<String>, Vec<String>) {
     let error = provision(request).unwrap_err();
-    let said = error.to_string();
+    let message = error.to_string();
     match error {
-        Error::Unfinished { deleted, left, .. } => (said, deleted, left.iter().map(ToString::to_string).collect()),
-        _ => (said, Vec::new(), vec!["another error".to_owned()]),
+        Error::Unfinished { deleted, left, .. } => (message, deleted, left.iter().map(ToString::to_string).collect()),
+        _ => (message, Vec::new(), vec!["another error".to_owned()]),
     }
 }
 
@@ -99,12 +99,12 @@ fn each_lie_after_a_share_was_sent_undoes_the_dealing() {
     let world = World::new();
     for (name, script, want, undone) in cases {
         let node = Scripted::start(&world.pki, script);
-        let (said, deleted, left) = unfinished(&with_third(&world, &node));
-        assert!(said.contains(want), "{name}: {said}");
-        assert!(said.len() < 2000 && said.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{name}: {said}");
+        let (message, deleted, left) = unfinished(&with_third(&world, &node));
+        assert!(message.contains(want), "{name}: {message}");
+        assert!(message.len() < 2000 && message.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{name}: {message}");
         let third = node.address.to_string();
         let want = [&world.vaults()[..2], &[third]].concat();
-        assert_eq!((deleted, left.is_empty()), (want, undone), "{name}: {said}");
+        assert_eq!((deleted, left.is_empty()), (want, undone), "{name}: {message}");
         assert!(!node.has(HANDLE) && world.is_empty(), "{name}");
     }
 }
@@ -152,14 +152,17 @@ fn no_quoted_share_is_printed() {
             *kept.lock().unwrap() = fields.clone();
             answer(fields)
         });
-        let (said, _, left) = unfinished(&with_third(&world, &node));
+        let (message, _, left) = unfinished(&with_third(&world, &node));
         let sent = sent.lock().unwrap();
         let secrets = ["material_b64", "grant"].map(|name| sent[name].as_str().unwrap());
         let is_quoted =
-            |secret: &str| secret.as_bytes().windows(16).any(|piece| said.contains(std::str::from_utf8(piece).unwrap()));
-        assert!(!secrets.into_iter().any(is_quoted), "{name}: {said}");
-        assert!(said.contains(want) && said.contains("bytes, not printed: they may quote what was sent"), "{name}: {said}");
-        assert!(left.is_empty() && world.is_empty(), "{name}: {said}");
+            |secret: &str| secret.as_bytes().windows(16).any(|piece| message.contains(std::str::from_utf8(piece).unwrap()));
+        assert!(!secrets.into_iter().any(is_quoted), "{name}: {message}");
+        assert!(
+            message.contains(want) && message.contains("bytes, not printed: they may quote what was sent"),
+            "{name}: {message}"
+        );
+        assert!(left.is_empty() && world.is_empty(), "{name}: {message}");
     }
 }
 
@@ -170,8 +173,8 @@ fn a_refusal_before_anything_is_stored_leaves_nothing_to_undo_there() {
         let denied = "key-creation grant verification failed: no key for kid";
         if name == "CreateKey" { Reply::error(denied) } else { honest }
     });
-    let (said, deleted, left) = unfinished(&with_third(&world, &node));
-    assert!(said.contains("grant refused: signature; the node says: ") && said.contains("compare --kid"), "{said}");
+    let (message, deleted, left) = unfinished(&with_third(&world, &node));
+    assert!(message.contains("grant refused: signature; the node says: ") && message.contains("compare --kid"), "{message}");
     assert_eq!((deleted, left.len()), (world.vaults()[..2].to_vec(), 0));
     assert_eq!(node.asked(), ["GetKeyInfo", "CreateKey"]);
 }
@@ -186,16 +189,16 @@ fn what_could_not_be_undone_is_named_and_deleted_later() {
         if (1..3).contains(&asked.fetch_add(1, Ordering::SeqCst)) { Reply::Close } else { honest }
     });
     let request = with_third(&world, &node);
-    let (said, deleted, left) = unfinished(&request);
-    assert_eq!((deleted, left.len()), (world.vaults()[..2].to_vec(), 1), "{said}");
+    let (message, deleted, left) = unfinished(&request);
+    assert_eq!((deleted, left.len()), (world.vaults()[..2].to_vec(), 1), "{message}");
     let all = request.nodes.vaults.join(",");
     assert!(
-        said.contains(&format!("Undo it later with: cvmctl key delete --handle {HANDLE} --vault {all} --mrenclave 1111")),
-        "{said}"
+        message.contains(&format!("Undo it later with: cvmctl key delete --handle {HANDLE} --vault {all} --mrenclave 1111")),
+        "{message}"
     );
     let owner = format!("--issuer-key FILE --issuer {} --owner-sub owner-1 (each FILE", world.issuer.url);
-    assert!(said.contains(" --anchor FILE --collateral FILE ") && said.contains(&owner), "{said}");
-    assert!(!said.contains("--threshold") && !said.contains("other options of this command"), "{said}");
+    assert!(message.contains(" --anchor FILE --collateral FILE ") && message.contains(&owner), "{message}");
+    assert!(!message.contains("--threshold") && !message.contains("other options of this command"), "{message}");
     assert!(node.has(HANDLE));
 
     let mut owner = world.as_owner();
@@ -250,9 +253,12 @@ fn nothing_is_deleted_while_a_vault_that_may_have_given_the_key_out_is_down() {
         world.nodes[2].put_key(HANDLE, vec![7; 49], world.policy(&[OLD_IMAGE])).unwrap();
 
         let answers = keys::delete(&world.as_owner(), HANDLE, false).unwrap();
-        let said = answers[2].as_ref().unwrap_err().to_string();
+        let message = answers[2].as_ref().unwrap_err().to_string();
         let down = &world.vaults()[0];
-        assert!(said.contains(&format!("not deleted: {down} did not answer")) && said.contains("--even-in-use"), "{said}");
+        assert!(
+            message.contains(&format!("not deleted: {down} did not answer")) && message.contains("--even-in-use"),
+            "{message}"
+        );
         assert!(answers[0].is_err() && answers[1].as_ref().unwrap().1 == Deleted::Absent, "{updated}");
         assert!(is_kept(2), "{updated}");
 
@@ -277,8 +283,8 @@ fn an_older_key_of_the_same_name_is_left_alone() {
         } })),
         _ => honest,
     });
-    let (said, deleted, left) = unfinished(&with_third(&world, &node));
-    assert!(left[0].contains("created there before this command (at 1700000000"), "{said}");
+    let (message, deleted, left) = unfinished(&with_third(&world, &node));
+    assert!(left[0].contains("created there before this command (at 1700000000"), "{message}");
     assert_eq!(deleted, world.vaults()[..2]);
     assert!(!node.asked().contains(&"DeleteKey".to_owned()));
 }

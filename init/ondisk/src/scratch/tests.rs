@@ -46,7 +46,7 @@ fn known_signatures_are_named() {
     assert!(matches!(classify(&behind), Front::Other(_)));
     let record = intent::Intent { uuid: uuid::Uuid::from_bytes([1; 16]), mac: [2; 32] }.block();
     let begun = classify(&front(&[(usize::try_from(intent::OFFSET).unwrap(), &record)]));
-    assert_eq!(begun, Front::Other("a first format of a data disk that was cut short"));
+    assert_eq!(begun, Front::Other("an interrupted first format of a data disk"));
 }
 
 #[test]

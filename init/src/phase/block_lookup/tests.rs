@@ -138,9 +138,9 @@ fn table_for_other_sectors_is_told() {
     for (table_sector, disk_sector) in [(512, 4096), (4096, 512)] {
         let machine = Machine::new().disk("vda", disk_sector, "root", Some(&table(table_sector)));
         let error = machine.look(&wanted()).unwrap_err();
-        let told = error.to_string();
-        assert!(told.contains(&format!("a partition table for {table_sector}-byte sectors")), "{told}");
-        assert!(told.contains(&format!("vda has {disk_sector}-byte sectors")) && !error.is_transient(), "{told}");
+        let message = error.to_string();
+        assert!(message.contains(&format!("a partition table for {table_sector}-byte sectors")), "{message}");
+        assert!(message.contains(&format!("vda has {disk_sector}-byte sectors")) && !error.is_transient(), "{message}");
     }
 }
 

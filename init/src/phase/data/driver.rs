@@ -13,7 +13,7 @@ use crate::phase::root::Root;
 pub(crate) enum Error {
     #[error("reading {0}")]
     Read(String, #[source] std::io::Error),
-    #[error("the image has no driver for {0}")]
+    #[error("the image contains no driver for {0}")]
     Missing(&'static str),
     #[error("loading the driver")]
     Load(#[source] linux::Error),

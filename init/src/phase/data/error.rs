@@ -38,7 +38,7 @@ pub(crate) enum Error {
     Driver(#[from] driver::Error),
     #[error("mounting")]
     Mount(#[source] linux::Error),
-    #[error("the image has no folder for the mount point (links are not followed)")]
+    #[error("the image contains no folder for the mount point (links are not followed)")]
     NoMountpoint(#[source] linux::Error),
     #[error("check of the file system")]
     Check(#[from] check::Error),

@@ -7,7 +7,7 @@
 //!   again when it has its former size.
 //! - The disk is larger: its end, which signature probes read, is filled with zeros; the file system grows if policy says so.
 //!
-//! Each step may be interrupted and is repeated at the next boot, since it depends only on what is on the disk.
+//! Each step may be interrupted and is repeated at the next boot, since it depends only on the contents of the disk.
 
 use std::ops::Range;
 use std::path::Path;

@@ -19,7 +19,7 @@ pub(super) const DISK: &str = "/dev/data";
 pub(crate) enum Error {
     #[error("memory for a tool")]
     Memory(#[source] linux::Error),
-    #[error("the image has no {0}")]
+    #[error("the image contains no {0}")]
     Missing(&'static str, #[source] linux::Error),
 }
 

@@ -159,8 +159,8 @@ mod tests {
         ] {
             let error = check(root.path(), &Path::new("/").join(path)).unwrap_err();
             assert!(!error.is_io());
-            let told = failure::chain(&error);
-            assert!(told.starts_with(want), "{path}: {told}");
+            let message = failure::chain(&error);
+            assert!(message.starts_with(want), "{path}: {message}");
         }
     }
 }

@@ -42,9 +42,9 @@ pub(super) fn records(facts: &Facts<'_>) -> Vec<String> {
 
 fn disk(facts: &Facts<'_>) -> Vec<(&'static str, Value)> {
     let [data, others @ ..] = facts.data else { return vec![("open_mode", json!("none"))] };
-    let (handle, generation) = facts.unlock.map(UnlockReport::key).unzip();
+    let (handle, share_set_id) = facts.unlock.map(UnlockReport::key).unzip();
     let mut fields = of_disk(data);
-    fields.extend([("share_set_id", json!(generation)), ("handle", json!(handle))]);
+    fields.extend([("share_set_id", json!(share_set_id)), ("handle", json!(handle))]);
     if !others.is_empty() {
         // Only when there is more than one disk: the event of a single disk has no such field.
         fields.push(("others", Value::Array(others.iter().map(|other| object(of_disk(other))).collect())));

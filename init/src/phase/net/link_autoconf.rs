@@ -22,7 +22,7 @@ use crate::boot_log::step;
 const REST: Duration = Duration::from_secs(4);
 /// How long to wait for a router that forwards when another one only announces a prefix.
 const FORWARDING: Duration = Duration::from_secs(2);
-/// After how many unanswered messages nobody is expected to answer (`MAX_RTR_SOLICITATIONS` of RFC 4861).
+/// After how many unanswered messages no answer is expected (`MAX_RTR_SOLICITATIONS` of RFC 4861).
 const UNANSWERED: u32 = 3;
 /// The kernel's own autoconfiguration accepts every advertisement; it is off while PID 1 manages the link.
 const ACCEPT_ADVERTISEMENTS: &str = "accept_ra";

@@ -17,7 +17,7 @@ pub(super) struct LinkInfo {
     pub(super) resolvers: Vec<IpAddr>,
 }
 
-/// What is missing for a usable link.
+/// Why a link is not usable yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
 pub(super) enum LinkProblem {
     #[default]

@@ -24,7 +24,7 @@ pub(crate) enum Error {
     InUse(String, &'static str),
     #[error("the disk has {0} bytes and needs at least 32 MiB")]
     Small(u64),
-    #[error("the image has no folder for the mount point (links are not followed)")]
+    #[error("the image contains no folder for the mount point (links are not followed)")]
     NoMountpoint(#[source] linux::Error),
     #[error("opening the disk")]
     Open(#[source] luks::Error),

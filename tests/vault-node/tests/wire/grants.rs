@@ -51,8 +51,8 @@ fn grants_create_keys_when_every_claim_is_right() {
         let is_expected = if want == unverified { error.starts_with(&want) } else { error == want };
         assert!(is_expected, "{claim}: {error}");
     }
-    let forged = Issuer::generate().unwrap().sign(&good).unwrap();
-    assert_eq!(link.data(&create(HANDLE, &[7; 49], &forged), None), json!({ "Error": texts::grant_unverified("signature") }));
+    let foreign = Issuer::generate().unwrap().sign(&good).unwrap();
+    assert_eq!(link.data(&create(HANDLE, &[7; 49], &foreign), None), json!({ "Error": texts::grant_unverified("signature") }));
     let token = world.issuer.sign(&good).unwrap();
     for (handle, material, want) in [
         ("", &[7; 49][..], texts::NO_HANDLE),

@@ -85,7 +85,7 @@ pub(crate) struct Guest {
     /// The content of every quote of this guest, except for report data.
     pub(crate) td: TdQuote,
     /// How long it waits for each answer.
-    pub(crate) patience: Duration,
+    pub(crate) timeout: Duration,
     pub(crate) root: Vec<u8>,
     /// The collateral with which it verifies a node that staples none, as from a cache.
     pub(crate) collateral: SignedCollateral,
@@ -113,7 +113,7 @@ impl Guest {
         let root = world.pki.root_der().to_vec();
         let machine = world.pki.platform("guest").unwrap();
         let collateral = Collateral::sgx(&machine, now()).sign(&world.pki).unwrap();
-        Self { machine, key, leaf, td, patience: Duration::from_secs(30), root, collateral }
+        Self { machine, key, leaf, td, timeout: Duration::from_secs(30), root, collateral }
     }
 
     pub(crate) fn dial(&self, node: SocketAddr) -> Result<Link<'_>, String> {
@@ -129,7 +129,7 @@ impl Guest {
             .unwrap();
         config.resumption = rustls::client::Resumption::disabled();
         let stream = TcpStream::connect(node).map_err(|error| error.to_string())?;
-        stream.set_read_timeout(Some(self.patience)).unwrap();
+        stream.set_read_timeout(Some(self.timeout)).unwrap();
         let name = ServerName::try_from("vault").unwrap();
         let mut tls = StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), stream);
         while tls.conn.is_handshaking() {

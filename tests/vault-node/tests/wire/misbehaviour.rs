@@ -46,7 +46,7 @@ fn wrong_evidence_of_the_enclave_is_detected() {
 #[test]
 fn guest_gives_up_nodes_that_do_not_answer() {
     let world = World::new();
-    let guest = Guest { patience: Duration::from_millis(300), ..Guest::new(&world) };
+    let guest = Guest { timeout: Duration::from_millis(300), ..Guest::new(&world) };
     let node = world.node(Misbehaviour::None);
     for misbehaviour in [Misbehaviour::Down, Misbehaviour::HangAfterAccept, Misbehaviour::HangAfterHandshake, Misbehaviour::Tls12]
     {
@@ -67,7 +67,7 @@ fn slow_nodes_answer_late_and_stop_at_once() {
     guest.unlock(node.addr()).unwrap();
     assert!(begun.elapsed() >= Duration::from_millis(400), "two answers, 200 ms each");
     node.set_misbehaviour(Misbehaviour::Slow(Duration::from_secs(600)));
-    let hasty = Guest { patience: Duration::from_millis(300), ..guest };
+    let hasty = Guest { timeout: Duration::from_millis(300), ..guest };
     assert!(hasty.unlock(node.addr()).is_err());
     let begun = Instant::now();
     drop(node);
@@ -87,7 +87,7 @@ fn shares_are_changed_as_configured() {
     };
     assert_eq!(material(&exported(Misbehaviour::None)), share);
     assert_eq!(material(&exported(Misbehaviour::ForeignX(9)))[16], 9);
-    assert_ne!(material(&exported(Misbehaviour::WrongGeneration))[..16], share[..16]);
+    assert_ne!(material(&exported(Misbehaviour::WrongShareSetId))[..16], share[..16]);
     assert_ne!(material(&exported(Misbehaviour::WrongShare))[17..], share[17..]);
     assert_eq!(material(&exported(Misbehaviour::Length(500))).len(), 500);
     assert_eq!(exported(Misbehaviour::Expired), json!({ "Error": "key has expired" }));

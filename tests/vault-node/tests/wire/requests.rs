@@ -168,8 +168,8 @@ fn owners_are_known_by_a_bearer_of_the_nodes_issuer() {
     assert_eq!(link.data(&json!("ListKeys"), Some(&other)), json!({ "KeyList": { "keys": [] } }));
     assert_eq!(link.data(&json!("ListKeys"), None), error(texts::LIST_NEEDS_OIDC));
     let over = world.issuer.bearer(OWNER, &[], now() - 1).unwrap();
-    let forged = Issuer::generate().unwrap().bearer(OWNER, &[], now() + 60).unwrap();
-    for (name, token) in [("over", over.as_str()), ("forged", forged.as_str()), ("garbage", "x.y.z")] {
+    let foreign = Issuer::generate().unwrap().bearer(OWNER, &[], now() + 60).unwrap();
+    for (name, token) in [("over", over.as_str()), ("foreign", foreign.as_str()), ("garbage", "x.y.z")] {
         assert_eq!(link.data(&request, Some(token)), json!(texts::BEARER.status), "{name}");
     }
     assert!(link.data(&request, Some(&world.bearer()))["Policy"].is_object());

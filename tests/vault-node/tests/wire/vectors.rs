@@ -1,5 +1,6 @@
 //! Public test vectors of RA-TLS v2, and the shares of one secret through three nodes.
 
+use encoding::hex;
 use ring::digest::{SHA256, SHA384, digest};
 use ring::hkdf::{HKDF_SHA256, HKDF_SHA384, KeyType, Prk};
 use serde_json::Value;
@@ -9,7 +10,7 @@ use crate::guest::{Guest, HANDLE, World};
 use crate::link::material;
 
 fn bytes(value: &Value) -> Vec<u8> {
-    hex::decode(value.as_str().unwrap()).unwrap()
+    hex::decode_any_case(value.as_str().unwrap().as_bytes()).unwrap()
 }
 
 #[test]

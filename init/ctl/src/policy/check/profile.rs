@@ -1,5 +1,6 @@
 //! Checks of one profile: which guests it admits, what their certificates must carry, who attests them.
 
+use encoding::hex;
 use serde_json::Value;
 
 use super::{Facts, list, text};
@@ -84,8 +85,8 @@ fn check_oids(profile: &Value, place: &str, facts: &Facts, problems: &mut Vec<Pr
         }
         let what = match facts.app {
             None => format!("expected the guest's app id: give it with --app UUID ({permanent})"),
-            Some(app) if text(required, "value") != hex::encode(app) => {
-                format!("expected {}, the 32 digits of --app: {permanent}", hex::encode(app))
+            Some(app) if text(required, "value") != hex::encode(&app) => {
+                format!("expected {}, the 32 digits of --app: {permanent}", hex::encode(&app))
             }
             Some(_) => continue,
         };

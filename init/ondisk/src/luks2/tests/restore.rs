@@ -68,7 +68,7 @@ fn restored_header_is_the_newest_and_everything_else_as_saved() {
     let blank = vec![0; LENGTH];
     let spoiled = [KEYS + 7, 5000].into_iter().fold(saved.clone(), torn);
     let damaged = torn(torn(area(9, 1, 0xbb), 5000), 16384 + 5000);
-    // What is on the disk, the sequence number at the end, and whether both headers need the same bytes.
+    // The contents of the disk, the sequence number at the end, and whether both headers need the same bytes.
     let cases = [
         ("the same", saved.clone(), 5, false),
         ("key material spoiled", torn(saved.clone(), KEYS + 7), 5, true),

@@ -1,4 +1,4 @@
-//! The exchange of messages: sends what is due and handles the frames that came.
+//! The exchange of messages: sends messages that are due and handles received frames.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};

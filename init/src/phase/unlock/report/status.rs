@@ -40,7 +40,7 @@ pub(crate) enum VaultStatus {
     Rejected,
 }
 
-/// Console, boot report and event log use the same word.
+/// Console, boot report and event log use the same text.
 impl Serialize for VaultStatus {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
