@@ -1,4 +1,9 @@
-//! cvm-init: PID 1 of a confidential VM's initrd. [`boot::boot`] runs the phases; this file ends the machine after a failure.
+#![cfg_attr(doc, doc = include_str!("../../README.md"))]
+//!
+//! # The program
+//! Links above are relative to the top folder of the repository.
+//!
+//! cvm-init is PID 1 of a confidential VM's initrd. [`boot::boot`] runs the phases; this file ends the machine after a failure.
 
 mod boot;
 mod boot_log;

@@ -13,18 +13,18 @@ fuzz_target!(|bytes: &[u8]| {
     if let Some(record) = Intent::parse(&block) {
         assert!(record.block() == block);
     }
-    judge(bytes);
+    examine(bytes);
     // Fixes the checksums: a mutation seldom produces valid ones, but a host can.
     let mut signed = bytes.to_vec();
     sign(&mut signed);
-    judge(&signed);
+    examine(&signed);
     if repair(&mut signed).is_ok() {
         assert!(Header::parse(&signed).is_ok() || signed.len() < 32768 || !is_json(&signed));
-        judge(&signed);
+        examine(&signed);
     }
 });
 
-fn judge(image: &[u8]) {
+fn examine(image: &[u8]) {
     let Ok(header) = Header::parse(image) else { return };
     for cipher in DataCipher::ALL.iter().copied().map(Some).chain([None]) {
         let expect = Expect { cipher, data_offset: DATA_OFFSET, rotation: true };
