@@ -36,12 +36,12 @@ fn entry(line: &str, sources: &Sources) -> Result<Entry, &'static str> {
     if reason.trim().is_empty() {
         return Err("no reason");
     }
-    let words: Vec<&str> = what.split_whitespace().collect();
+    let fields: Vec<&str> = what.split_whitespace().collect();
     let name = |path: &str| path.strip_prefix('/').map(str::to_owned).ok_or("path is not absolute");
     let mode =
         |text: &str| u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777).ok_or("mode is not octal permissions");
     let number = |text: &str| text.parse::<u32>().map_err(|_| "device number");
-    match *words.as_slice() {
+    match *fields.as_slice() {
         ["dir", path, permissions] => Ok(Entry::directory(name(path)?, mode(permissions)?)),
         ["node", path, permissions, "c", major, minor] => {
             Ok(Entry::device(name(path)?, mode(permissions)?, number(major)?, number(minor)?))

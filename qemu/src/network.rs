@@ -12,7 +12,7 @@ pub enum Network {
     None,
     /// QEMU's user network: DHCP, DNS, and the host's loopback at [`HOST_IN_GUEST`].
     User {
-        /// Whether the guest reaches only what is forwarded.
+        /// Whether the guest reaches forwarded addresses only.
         restrict: bool,
         /// Addresses in the guest's network that lead to the host, with one connection at a time each: QEMU keeps one open.
         to_host: Vec<GuestForward>,
