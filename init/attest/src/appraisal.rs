@@ -15,7 +15,7 @@ use crate::error::{Document, Role, Validity, VerifyError};
 use crate::policy::{Anchor, Floors, PlatformProperty, Policy, TcbDemand, TcbStatus, acceptable};
 use crate::{Collateral, QuoteHeader, QuoteHeaderError, TcbShortfall, Tee, hex, sgx, signature, td};
 
-/// What is known of a platform's TCB.
+/// The TCB of a platform, as far as it was assessed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tcb {
     /// What the collateral says.
@@ -65,7 +65,7 @@ impl Appraisal {
         }
     }
 
-    /// What is known of the TCB.
+    /// The TCB, as far as it was assessed.
     #[must_use]
     pub fn tcb(&self) -> &Tcb {
         &self.tcb
@@ -298,8 +298,8 @@ fn check_platform(platform: &Platform, policy: &Policy, checks: &mut Checks) -> 
         }
     }
     checks.passed("platform properties", || {
-        let said: Vec<_> = properties.iter().filter(|(_, has, _)| *has == Some(true)).map(|(_, _, what)| *what).collect();
-        format!("[{}]: {} denied", said.join(", "), policy.floors.platforms_denied.len())
+        let named: Vec<_> = properties.iter().filter(|(_, has, _)| *has == Some(true)).map(|(_, _, what)| *what).collect();
+        format!("[{}]: {} denied", named.join(", "), policy.floors.platforms_denied.len())
     });
     if policy.platforms.is_empty() {
         checks.skipped("platform", || format!("{}: not compared: policy gives no value", hex(&platform.id)));

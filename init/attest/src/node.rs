@@ -24,7 +24,7 @@ impl VerifiedNode {
         &self.mrenclave
     }
 
-    /// What is known of the platform's TCB.
+    /// The TCB of the platform, as far as it was assessed.
     #[must_use]
     pub fn tcb(&self) -> &Tcb {
         &self.evidence.tcb
@@ -49,7 +49,7 @@ impl VerifiedNode {
         self.evidence.valid.0
     }
 
-    /// The same node with its validity cut to this period, that of another proof beside the evidence.
+    /// The same node with its validity limited to this period, that of another proof in addition to the evidence.
     #[must_use]
     pub fn within(mut self, (from, until): (u64, u64)) -> Self {
         self.valid = (self.valid.0.max(from), self.valid.1.min(until));

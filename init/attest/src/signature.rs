@@ -41,8 +41,8 @@ pub(crate) fn verify(
     if !is_signed(&leaf.key(), signatures.qe_report, signatures.qe_signature) {
         return Err(VerifyError::QeSignature);
     }
-    let vouched = digest(&SHA256, &[signatures.attestation_key.as_slice(), signatures.authentication].concat());
-    if signatures.qe_report.get(REPORT_DATA..REPORT_DATA + 32) != Some(vouched.as_ref()) {
+    let reported = digest(&SHA256, &[signatures.attestation_key.as_slice(), signatures.authentication].concat());
+    if signatures.qe_report.get(REPORT_DATA..REPORT_DATA + 32) != Some(reported.as_ref()) {
         return Err(VerifyError::QeBinding);
     }
     check_quoting_enclave(header.tee(), signatures.qe_report, policy, checks)?;

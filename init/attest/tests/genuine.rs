@@ -44,7 +44,7 @@ fn any() -> TcbDemand {
 }
 
 /// Name, Unix seconds within its validity, TCB status by Intel.
-const BELIEVED: &[(&str, u64, TcbStatus)] = &[
+const VERIFIED: &[(&str, u64, TcbStatus)] = &[
     ("dcap-qvl-tdx_quote", 1_751_623_200, UpToDate), // 2025-07-04, TDX 1.5 module
     ("dcap-qvl-tdx_quote_td15ex", 1_792_000_000, UpToDate), // 2026-10-14, version 5, extended body
     ("dcap-qvl-20a06f", 1_758_093_720, UpToDate),    // 2025-09-17
@@ -56,7 +56,7 @@ const BELIEVED: &[(&str, u64, TcbStatus)] = &[
 
 #[test]
 fn each_is_verified_at_its_own_time_with_the_status_that_intel_gives() {
-    for (name, now, want) in BELIEVED {
+    for (name, now, want) in VERIFIED {
         let appraisal = verify_sample(name, any(), *now).unwrap_or_else(|error| panic!("{name}: {error}"));
         let (from, until) = appraisal.valid();
         assert!(matches!(appraisal.tcb(), Tcb::Assessed { status, .. } if status == want), "{name}: {:?}", appraisal.tcb());
@@ -75,7 +75,7 @@ fn each_is_verified_at_its_own_time_with_the_status_that_intel_gives() {
 
 #[test]
 fn each_is_verified_by_its_signatures_alone() {
-    for (name, now, _) in BELIEVED {
+    for (name, now, _) in VERIFIED {
         let appraisal = verify_sample(name, TcbDemand::Signature, *now).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(appraisal.tcb(), &Tcb::Unknown, "{name}");
     }

@@ -96,9 +96,9 @@ pub fn run_in(root: &Path, program: &Program<'_>, deadline: Instant, mut waiting
 }
 
 /// The first bytes of standard error on one line; empty when they cannot be read, since callers decide by the status.
-fn read_stderr(mut said: &File) -> String {
+fn read_stderr(mut stderr: &File) -> String {
     let mut bytes = Vec::new();
-    let read = said.rewind().and_then(|()| said.take(STDERR_MAX).read_to_end(&mut bytes));
+    let read = stderr.rewind().and_then(|()| stderr.take(STDERR_MAX).read_to_end(&mut bytes));
     let text = String::from_utf8_lossy(if read.is_ok() { &bytes } else { b"" });
     text.split_whitespace().collect::<Vec<_>>().join(" ").chars().filter(|c| c.is_ascii_graphic() || *c == ' ').collect()
 }

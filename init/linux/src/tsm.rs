@@ -35,7 +35,7 @@ pub struct Report {
     pub blob: Vec<u8>,
 }
 
-/// Whether asking again can help: the host's quoting service is silent, busy or failing, or somebody else used the entry. Kernels
+/// Whether asking again can help: the host's quoting service is silent, busy or failing, or another program used the entry. Kernels
 /// differ in how they say it (6.12 an empty blob, 7.x EIO), so all of it is treated alike.
 #[must_use]
 pub fn is_transient(error: &Error) -> bool {

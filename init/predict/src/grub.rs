@@ -99,14 +99,14 @@ impl<D: Read + Seek> Interpreter<'_, D> {
                 .strip_prefix("if ")
                 .map_or(Some(line.trim()), |rest| rest.strip_suffix("; then"))
                 .ok_or_else(refuse)?;
-            let words: Vec<&str> = inner.split_whitespace().collect();
-            let is_plain = |word: &&str| word.chars().all(|c| c.is_ascii_alphanumeric() || PLAIN.contains(c));
-            let booted = match words.as_slice() {
+            let arguments: Vec<&str> = inner.split_whitespace().collect();
+            let is_plain = |argument: &&str| argument.chars().all(|c| c.is_ascii_alphanumeric() || PLAIN.contains(c));
+            let booted = match arguments.as_slice() {
                 [] | ["fi"] => false,
                 [comment, ..] if comment.starts_with('#') => false,
-                words if !words.iter().all(is_plain) => return Err(refuse()),
+                arguments if !arguments.iter().all(is_plain) => return Err(refuse()),
                 ["configfile", path] if depth < DEPTH_MAX => self.configfile(path, depth)?,
-                ["linux", path, ..] if self.command_line.is_none() => self.linux(path, words.get(1..).unwrap_or_default())?,
+                ["linux", path, ..] if self.command_line.is_none() => self.linux(path, arguments.get(1..).unwrap_or_default())?,
                 ["initrd", path] if self.command_line.is_some() && self.initrd.is_none() => self.initrd(path)?,
                 ["boot"] => self.boot().ok_or_else(refuse)?,
                 _ => return Err(refuse()),
@@ -118,8 +118,8 @@ impl<D: Read + Seek> Interpreter<'_, D> {
         Err(Error::Configuration(text.lines().count(), "end of file without boot".to_owned()))
     }
 
-    fn command(&mut self, words: &[&str]) {
-        let text = words.join(" ");
+    fn command(&mut self, arguments: &[&str]) {
+        let text = arguments.join(" ");
         self.events.push(Event::new(8, format!("GRUB runs {text:?}"), text));
     }
 
@@ -135,14 +135,14 @@ impl<D: Read + Seek> Interpreter<'_, D> {
         self.run(&text, depth + 1)
     }
 
-    fn linux(&mut self, path: &str, words: &[&str]) -> Result<bool, Error> {
-        self.command(&[&["linux"], words].concat());
+    fn linux(&mut self, path: &str, arguments: &[&str]) -> Result<bool, Error> {
+        self.command(&[&["linux"], arguments].concat());
         let kernel = self.open(path)?;
         // With Secure Boot, GRUB asks shim to verify the kernel, and shim measures it.
         if self.secure_boot == SecureBoot::On {
             self.events.push(Event::program(4, path, &kernel)?);
         }
-        let line = words.join(" ");
+        let line = arguments.join(" ");
         self.events.push(Event::new(8, "GRUB: the kernel's command line", line.clone()));
         self.command_line = Some(line);
         Ok(false)

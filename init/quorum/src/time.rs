@@ -1,7 +1,7 @@
 //! The time, by the clocks of t verified vaults instead of the host's.
 //!
 //! Of t vaults fewer than t lie, so the latest of their times is not earlier than an honest one: without t shares nobody can make
-//! expired collateral look valid. Signatures of Intel and the build of the image are lower bounds that cannot be forged.
+//! expired collateral look valid. Signatures of Intel and the build of the image are lower bounds that the host cannot change.
 //! Intervals are measured by the caller's monotonic clock, which in a trust domain is the TSC.
 //!
 //! There are two results. Validity of certificates is checked at the t-th smallest time, the safe one. The machine's clock is

@@ -18,13 +18,13 @@ pub struct Expectation<'a> {
     pub anchor: &'a Anchor,
     /// Accepted builds and platforms.
     pub policy: &'a Policy,
-    /// What is known of the present time.
+    /// The present time, as far as it is known.
     pub clock: Clock,
     /// Source of collateral for a node that staples none, or none that verifies.
     pub collateral: &'a dyn CollateralSource,
 }
 
-/// What is known of the time, Unix seconds.
+/// The time as far as it is known, Unix seconds.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     /// Lower bound: when the image was built.

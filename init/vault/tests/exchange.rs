@@ -108,12 +108,12 @@ fn validity_of_a_node_ends_with_its_leaf_if_a_node_ca_issued_it() {
         handshaken.challenge(&[3; 32], &expected, deadline).map(|challenged| challenged.node().clone())
     };
     let alone = prove(&NodeCa::default()).unwrap();
-    let vouched = prove(&NodeCa::of(vec![world.node.ca_der()])).unwrap();
+    let certified = prove(&NodeCa::of(vec![world.node.ca_der()])).unwrap();
     let in_two_days = now() + 2 * 86_400;
-    assert!(alone.is_valid_at(in_two_days) && vouched.is_valid_at(now()) && !vouched.is_valid_at(in_two_days));
+    assert!(alone.is_valid_at(in_two_days) && certified.is_valid_at(now()) && !certified.is_valid_at(in_two_days));
     // The node generates its collateral each time; its leaf is valid since minutes before.
-    assert!(vouched.issued().abs_diff(alone.issued()) < 60, "{} and {}", vouched.issued(), alone.issued());
-    assert_eq!(vouched.tcb(), alone.tcb());
+    assert!(certified.issued().abs_diff(alone.issued()) < 60, "{} and {}", certified.issued(), alone.issued());
+    assert_eq!(certified.tcb(), alone.tcb());
     let other = World::with(Misbehaviour::None);
     assert!(matches!(prove(&NodeCa::of(vec![other.node.ca_der()])), Err(ratls::Error::Tls(_))));
 }

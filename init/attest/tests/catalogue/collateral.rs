@@ -4,7 +4,7 @@ use attest::{Document, Validity, VerifyError};
 use dcap::{Key, Level};
 
 use crate::world::Kind::{Sgx, Tdx};
-use crate::world::{Case, DAY, NOW, Plot, judge};
+use crate::world::{Case, DAY, NOW, Plot, appraise};
 
 const INFO: Document = Document::TcbInfo;
 const IDENTITY: Document = Document::QeIdentity;
@@ -192,9 +192,9 @@ fn documents_of_others_or_for_other_platforms_are_refused() {
 /// K6: the order of levels does not matter.
 #[test]
 fn levels_are_found_in_any_order() {
-    let reversed = judge(Sgx, |plot| plot.collateral.tcb_info.tcb_levels.reverse());
+    let reversed = appraise(Sgx, |plot| plot.collateral.tcb_info.tcb_levels.reverse());
     assert!(matches!(reversed.unwrap().tcb(), attest::Tcb::Assessed { status: attest::TcbStatus::UpToDate, .. }));
-    let shuffled = judge(Tdx, |plot| {
+    let shuffled = appraise(Tdx, |plot| {
         let above = Level::new(&[255; 16], 99, &[255; 16], "Revoked");
         plot.collateral.tcb_info.tcb_levels.push(above);
         plot.collateral.tcb_info.tcb_levels.rotate_left(1);

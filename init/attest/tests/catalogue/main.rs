@@ -11,12 +11,12 @@ mod signatures;
 mod tcb;
 mod world;
 
-use world::{Case, Kind, Plot, honest, judge};
+use world::{Case, Kind, Plot, appraise, honest};
 
 /// Runs every case of a table.
 fn run(cases: &[Case]) {
     for (id, kind, name, change, want) in cases {
-        let got = judge(*kind, |plot: &mut Plot| change(plot));
+        let got = appraise(*kind, |plot: &mut Plot| change(plot));
         assert_eq!(got.map(|_| "verified"), Err(want.clone()), "{id}: {name}");
     }
 }
@@ -24,7 +24,7 @@ fn run(cases: &[Case]) {
 #[test]
 fn honest_quotes_of_every_kind_are_verified() {
     for kind in [Kind::Sgx, Kind::Tdx, Kind::TdxV5, Kind::Tdx15] {
-        judge(kind, honest).unwrap_or_else(|error| panic!("{kind:?}: {error}"));
-        judge(kind, |plot| plot.policy.tcb = attest::TcbDemand::Signature).unwrap_or_else(|error| panic!("{kind:?}: {error}"));
+        appraise(kind, honest).unwrap_or_else(|error| panic!("{kind:?}: {error}"));
+        appraise(kind, |plot| plot.policy.tcb = attest::TcbDemand::Signature).unwrap_or_else(|error| panic!("{kind:?}: {error}"));
     }
 }

@@ -3,7 +3,7 @@
 use attest::{PlatformProperty, VerifyError};
 
 use crate::world::Kind::{Sgx, Tdx, Tdx15};
-use crate::world::{Case, MRENCLAVE, judge};
+use crate::world::{Case, MRENCLAVE, appraise};
 
 const SEPT: u64 = 1 << 28;
 
@@ -164,7 +164,7 @@ fn off(mut value: [u8; 48]) -> [u8; 48] {
 
 #[test]
 fn values_that_policy_names_are_accepted() {
-    judge(Tdx, |p| {
+    appraise(Tdx, |p| {
         p.td.td_attributes |= 1 << 63 | 1 << 30;
         p.policy.td.attributes_allowed = 1 << 63;
         p.policy.td.mrtd = Some(p.td.mrtd);
@@ -174,7 +174,7 @@ fn values_that_policy_names_are_accepted() {
         p.policy.floors.platforms_denied = vec![PlatformProperty::CachedKeys];
     })
     .unwrap();
-    judge(Sgx, |p| {
+    appraise(Sgx, |p| {
         p.sgx.report.misc_select = 1;
         p.sgx.report.config_id = [7; 64];
         p.policy.sgx.config_id = [7; 64];

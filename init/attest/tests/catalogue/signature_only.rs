@@ -4,7 +4,7 @@ use attest::{Role, TcbDemand, Validity, VerifyError};
 use dcap::{Key, Platform, PlatformSpec};
 
 use crate::world::Kind::{Sgx, Tdx, Tdx15};
-use crate::world::{Case, MRENCLAVE, NOW, Plot, judge};
+use crate::world::{Case, MRENCLAVE, NOW, Plot, appraise};
 
 fn alone(plot: &mut Plot) {
     plot.bare = true;
@@ -78,7 +78,7 @@ fn signatures_are_checked_without_collateral_too() {
         (
             "G2",
             Sgx,
-            "attestation key that the QE does not vouch for",
+            "attestation key that the QE did not report",
             |p| {
                 alone(p);
                 p.sgx.signature.qe_report_data = Some([0; 64]);
@@ -193,9 +193,9 @@ fn signatures_are_checked_without_collateral_too() {
 /// Without collateral revocation is unknown. That is the meaning of `signature`, and why it is not the default.
 #[test]
 fn collateral_is_not_used() {
-    let verdict = judge(Sgx, |plot| {
+    let result = appraise(Sgx, |plot| {
         plot.policy.tcb = TcbDemand::Signature;
         plot.collateral.pck_crl.revoked.push(plot.platform.pck.serial());
     });
-    assert_eq!(verdict.unwrap().tcb(), &attest::Tcb::Unknown);
+    assert_eq!(result.unwrap().tcb(), &attest::Tcb::Unknown);
 }

@@ -5,7 +5,7 @@ use dcap::{Key, Pki, SgxQuote};
 use proptest::prelude::*;
 
 use crate::world::Kind::{Sgx, Tdx, Tdx15};
-use crate::world::{Case, MRENCLAVE, NOW, REPORT_DATA, honest, judge};
+use crate::world::{Case, MRENCLAVE, NOW, REPORT_DATA, appraise, honest};
 
 /// A valid signature of another key.
 fn foreign() -> [u8; 64] {
@@ -38,11 +38,11 @@ fn every_signature_is_checked() {
             Sgx,
             "attestation key of one's own, and the QE's report as it was",
             |p| {
-                let mut vouched = [0; 64];
-                vouched[..32].copy_from_slice(&dcap::sha256(
+                let mut reported = [0; 64];
+                reported[..32].copy_from_slice(&dcap::sha256(
                     &[p.platform.attestation_key.public().as_slice(), &p.sgx.signature.auth_data].concat(),
                 ));
-                p.sgx.signature.qe_report_data = Some(vouched);
+                p.sgx.signature.qe_report_data = Some(reported);
                 p.platform.attestation_key = Key::generate().unwrap();
             },
             VerifyError::QeBinding,
@@ -92,7 +92,7 @@ proptest! {
     fn no_flipped_bit_is_verified(kind in prop_oneof![Just(Sgx), Just(Tdx), Just(Tdx15)], at in any::<prop::sample::Index>(), bit in 0_u8..8) {
         thread_local! { static FLIP: std::cell::Cell<(prop::sample::Index, u8)> = panic!("set before it is read") }
         FLIP.set((at, bit));
-        let verdict = judge(kind, |plot| {
+        let result = appraise(kind, |plot| {
             plot.td.signature.tail.clear();
             plot.quote = |quote| {
                 let (at, bit) = FLIP.get();
@@ -104,15 +104,15 @@ proptest! {
                 quote[at] ^= 1 << bit;
             };
         });
-        prop_assert!(verdict.is_err());
+        prop_assert!(result.is_err());
     }
 }
 
 #[test]
 fn report_data_is_compared_whole() {
-    assert!(judge(Sgx, honest).is_ok());
+    assert!(appraise(Sgx, honest).is_ok());
     for at in 0..64 {
-        let verdict = judge(Sgx, |plot| plot.sgx.report.report_data[at] ^= 0x80);
-        assert_eq!(verdict.map(|_| ()), Err(VerifyError::ReportData), "byte {at} of {REPORT_DATA:?}");
+        let result = appraise(Sgx, |plot| plot.sgx.report.report_data[at] ^= 0x80);
+        assert_eq!(result.map(|_| ()), Err(VerifyError::ReportData), "byte {at} of {REPORT_DATA:?}");
     }
 }

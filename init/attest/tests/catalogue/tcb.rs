@@ -4,7 +4,7 @@ use attest::{TcbDemand, TcbStatus, VerifyError};
 use dcap::{Level, ModuleLevel, QeLevel};
 
 use crate::world::Kind::{Sgx, Tdx, Tdx15};
-use crate::world::{Case, Plot, judge, judge_in_detail};
+use crate::world::{Case, Plot, appraise, appraise_in_detail};
 
 /// As Intel writes it, and as policy does; no policy can accept `Revoked`.
 const STATUSES: [(&str, Option<TcbStatus>); 7] = [
@@ -22,7 +22,7 @@ const STATUSES: [(&str, Option<TcbStatus>); 7] = [
 fn a_status_is_accepted_exactly_when_policy_names_it() {
     for (name, status) in STATUSES {
         for accepted in STATUSES.into_iter().filter_map(|(_, status)| status) {
-            let verdict = judge(Sgx, |plot| {
+            let result = appraise(Sgx, |plot| {
                 plot.collateral.tcb_info.tcb_levels[0].tcb_status = name.to_owned();
                 plot.policy.tcb = TcbDemand::Statuses(vec![accepted]);
             });
@@ -31,7 +31,7 @@ fn a_status_is_accepted_exactly_when_policy_names_it() {
                 Some(status) => Err(VerifyError::status(status)),
                 None => Err(VerifyError::TcbRevoked),
             };
-            assert_eq!(verdict.map(|_| ()), want, "{name} where {accepted} is accepted");
+            assert_eq!(result.map(|_| ()), want, "{name} where {accepted} is accepted");
         }
     }
 }
@@ -75,7 +75,7 @@ fn refused_status_names_its_causes() {
         ),
     ];
     for (name, kind, change, want) in cases {
-        let error = judge_in_detail(kind, change).unwrap_err();
+        let error = appraise_in_detail(kind, change).unwrap_err();
         assert_eq!(error.to_string(), want, "{name}");
     }
 }

@@ -55,8 +55,8 @@ static WORLD: LazyLock<(Pki, Platform)> = LazyLock::new(|| {
 pub(crate) fn honest(_plot: &mut Plot) {}
 
 /// Applies `change` to honest input and verifies the result. Values in errors are replaced by fixed ones.
-pub(crate) fn judge(kind: Kind, change: impl FnOnce(&mut Plot)) -> Result<Appraisal, VerifyError> {
-    judge_in_detail(kind, change).map_err(|error| match error {
+pub(crate) fn appraise(kind: Kind, change: impl FnOnce(&mut Plot)) -> Result<Appraisal, VerifyError> {
+    appraise_in_detail(kind, change).map_err(|error| match error {
         VerifyError::TcbStatus(refused) => VerifyError::status(refused.status),
         VerifyError::Mrenclave(_) => VerifyError::Mrenclave(MRENCLAVE),
         VerifyError::PlatformId(_) => VerifyError::PlatformId(Vec::new()),
@@ -65,7 +65,7 @@ pub(crate) fn judge(kind: Kind, change: impl FnOnce(&mut Plot)) -> Result<Apprai
 }
 
 /// The same with the values in errors.
-pub(crate) fn judge_in_detail(kind: Kind, change: impl FnOnce(&mut Plot)) -> Result<Appraisal, VerifyError> {
+pub(crate) fn appraise_in_detail(kind: Kind, change: impl FnOnce(&mut Plot)) -> Result<Appraisal, VerifyError> {
     let (pki, platform) = WORLD.clone();
     let anchor = Anchor::from_der(pki.root_der().to_vec());
     let collateral =

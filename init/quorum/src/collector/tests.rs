@@ -165,7 +165,7 @@ proptest! {
         for pick in picks {
             let mut action = Action::Wait;
             let at = usize::from(pick);
-            // Either a vault is heard from for the first time, or one that was asked reacts.
+            // Either a vault answers for the first time, or one that was asked reacts.
             if !unheard.is_empty() && (asked.is_empty() || at % 3 != 0) {
                 let vault = unheard.swap_remove(at % unheard.len());
                 if manners[vault] == 0 { collector.lost(vault) } else { collector.ready(vault) }
