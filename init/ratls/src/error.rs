@@ -2,6 +2,10 @@
 
 use std::io;
 
+use rustls::{CertificateError, OtherError};
+
+use crate::tls::LeafError;
+
 /// The step of the exchange at which an error occurred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -41,6 +45,9 @@ pub enum Error {
     /// TLS failed.
     #[error("tls")]
     Tls(#[source] rustls::Error),
+    /// The peer's certificate breaks a rule.
+    #[error("handshake: certificate refused")]
+    Leaf(#[source] LeafError),
     /// The node answered with an HTTP status that is not a success.
     #[error("{0}: http status {1}")]
     Status(Step, u16),
@@ -67,12 +74,22 @@ pub enum Error {
 }
 
 impl Error {
+    /// A failure of TLS, or the rule of [`LeafError`] that made it fail.
+    pub(crate) fn tls(error: rustls::Error) -> Self {
+        if let rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(cause))) = &error
+            && let Some(rule) = cause.downcast_ref::<LeafError>()
+        {
+            return Self::Leaf(*rule);
+        }
+        Self::Tls(error)
+    }
+
     pub(crate) fn stream(step: Step, error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::TimedOut {
             return Self::Deadline(step);
         }
         match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            Some(tls) => Self::Tls(tls.clone()),
+            Some(tls) => Self::tls(tls.clone()),
             None => Self::Stream(step, error.kind()),
         }
     }

@@ -31,4 +31,5 @@ pub use identity::Identity;
 pub use node_ca::NodeCa;
 pub use session::{Challenged, Handshaken, OwnEvidence, Session};
 pub use time::QuoteTime;
+pub use tls::LeafError;
 pub use transport::{Timed, Transport};

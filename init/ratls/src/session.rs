@@ -9,6 +9,7 @@ use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{ClientConnection, StreamOwned};
 
 use crate::message::{self, ClientEvidence};
+use crate::tls::LeafError;
 use crate::transport::{Timed, Transport};
 use crate::{Error, Expectation, Identity, NodeCa, QuoteTime, Reply, Step, binding, http, tls};
 
@@ -63,7 +64,7 @@ impl<T: Transport> Handshaken<T> {
     /// Runs the handshake with a node whose leaf must be issued by `node_ca`.
     ///
     /// # Errors
-    /// As [`Handshaken::connect`]; [`Error::Tls`] also when no CA of `node_ca` issued the node's leaf.
+    /// As [`Handshaken::connect`]; [`Error::Leaf`] when no CA of `node_ca` issued the node's leaf.
     pub fn connect_within(node_ca: &NodeCa, transport: T, identity: &Identity, deadline: Instant) -> Result<Self, Error> {
         // The client connects to an address. The name is neither checked nor sent.
         let name = ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());
@@ -78,7 +79,7 @@ impl<T: Transport> Handshaken<T> {
         // The verifier accepted the chain during the handshake. If it does not verify now, its validity is unknown: refuse it.
         let window = node_ca.window(leaf, intermediates, UnixTime::now());
         if window.is_none() && !node_ca.is_unrestricted() {
-            return Err(Error::Tls(rustls::Error::InvalidCertificate(rustls::CertificateError::Expired)));
+            return Err(Error::Leaf(LeafError::NodeCa));
         }
         Ok(Self { stream: StreamOwned::new(connection, transport), node_spki, own_spki: identity.spki().to_vec(), window })
     }

@@ -62,14 +62,18 @@ pub(crate) fn p256_spki(leaf: &CertificateDer<'_>) -> Result<Vec<u8>, LeafError>
 
 /// The rule that a node's leaf breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum LeafError {
+pub enum LeafError {
+    /// It is not an X.509 certificate.
     #[error("leaf is not an X.509 certificate")]
     Unreadable,
+    /// Its key is of another type.
     #[error("leaf key is not P-256")]
     Key,
+    /// It contains evidence, as in RA-TLS v1.
     #[error("leaf contains evidence, as in RA-TLS v1")]
     Evidence,
-    #[error("leaf is not issued by the node CA")]
+    /// No node CA issued it, or it is not valid now.
+    #[error("no node CA of node-ca-*.der (cvmctl: --node-ca) issued the leaf, or it is not valid now")]
     NodeCa,
 }
 

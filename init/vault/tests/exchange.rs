@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use attest::{Anchor, Floors, Policy, Role, TcbDemand, TcbStatus, VerifyError};
 use dcap::{Pki, TdQuote};
-use ratls::{Clock, Error as Session, Expectation, Handshaken, Identity, NodeCa, OwnEvidence, Step};
+use ratls::{Clock, Error as Session, Expectation, Handshaken, Identity, LeafError, NodeCa, OwnEvidence, Step};
 use vault::{Error, Refused};
 use vault_node::{Extensions, Issuer, Misbehaviour, Node, NodeConfig, NodeHandle};
 
@@ -115,7 +115,7 @@ fn validity_of_a_node_ends_with_its_leaf_if_a_node_ca_issued_it() {
     assert!(certified.issued().abs_diff(alone.issued()) < 60, "{} and {}", certified.issued(), alone.issued());
     assert_eq!(certified.tcb(), alone.tcb());
     let other = World::with(Misbehaviour::None);
-    assert!(matches!(prove(&NodeCa::of(vec![other.node.ca_der()])), Err(ratls::Error::Tls(_))));
+    assert!(matches!(prove(&NodeCa::of(vec![other.node.ca_der()])), Err(ratls::Error::Leaf(LeafError::NodeCa))));
 }
 
 /// A node accepts evidence of the last day by its own clock, and the machine's clock is set by the host.

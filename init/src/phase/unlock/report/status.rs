@@ -1,5 +1,6 @@
 //! The status of a vault, and the status that an error of its thread means.
 
+use ratls::LeafError;
 use serde::{Serialize, Serializer};
 use vault::Refused;
 
@@ -78,8 +79,8 @@ impl VaultStatus {
                 V::EvidenceMalformed | V::EvidenceRefused => Self::Rejected,
                 V::Node(error) if error.is_about_time() => Self::Stale,
                 V::Collateral(None) => Self::Stale,
-                V::Node(_) | V::Collateral(Some(_)) => Self::Untrusted,
-                V::Protocol(..) => Self::ProtocolError,
+                V::Node(_) | V::Collateral(Some(_)) | V::Leaf(LeafError::NodeCa) => Self::Untrusted,
+                V::Protocol(..) | V::Leaf(_) => Self::ProtocolError,
                 V::Deadline(_) => Self::Slow,
                 V::Identity | V::Stream(..) | V::Tls(_) | V::Status(..) => Self::Down,
             },
