@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use crate::console::Console;
+use crate::count::Count;
 use crate::graph::{Graph, Runner};
 use crate::plan::{all_steps, jobs, lock};
 use crate::process::Run;
@@ -95,19 +96,48 @@ pub(crate) fn run(project: &Project) -> Result<ExitCode, Error> {
     let mut console = Console::new(&project.top);
     let runner = Runner { top: &project.top, tools: &project.tools, children: &CHILDREN, jobs: jobs(), keep_going: true };
     let graph = Graph::new(steps)?;
-    let good = graph.run(&graph.names(), &runner, &mut console)?;
+    graph.run(&graph.names(), &runner, &mut console)?;
     console.close();
     if CHILDREN.is_stopped() {
         return Err(Error::Interrupted);
     }
     let count = console.count();
     println!("{} passed, {} failed", count.passed, count.failed);
-    Ok(if good && count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(exit_code(count))
+}
+
+/// The count alone decides: it contains each failed build and each check that could not run, but not the advisories when their database
+/// is out of reach.
+fn exit_code(count: Count) -> ExitCode {
+    if count.passed > 0 && count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::scenario_arguments;
+    use std::process::{ExitCode, Termination};
+    use std::time::Duration;
+
+    use super::{exit_code, scenario_arguments};
+    use crate::console::{Console, OUT_OF_REACH};
+    use crate::count::Count;
+    use crate::graph::{Report, StepResult};
+    use crate::step::{Kind, Step, StepError};
+
+    #[test]
+    fn run_without_advisories_succeeds_and_one_with_a_failure_does_not() {
+        let top = tempfile::tempdir().unwrap();
+        let mut console = Console::new(top.path());
+        let advisories = Step::new("advisories", Kind::Advisories);
+        std::fs::create_dir_all(top.path().join("target/logs")).unwrap();
+        std::fs::write(top.path().join(advisories.log()), OUT_OF_REACH).unwrap();
+        console.ended(&Step::new("check", Kind::Check), &StepResult::Ran(Duration::ZERO));
+        console.ended(&advisories, &StepResult::Failed(Duration::ZERO, StepError::NoOutput("x".into())));
+        let ok = |count| exit_code(count).report() == ExitCode::SUCCESS.report();
+        assert!(ok(console.count()));
+        console.ended(&Step::new("build", Kind::Build), &StepResult::NotRun("other".to_owned()));
+        console.ended(&Step::new("check", Kind::Check), &StepResult::NotRun("other".to_owned()));
+        assert!(!ok(console.count()) && !ok(Count::default()));
+    }
 
     #[test]
     fn names_include_scenarios_that_the_usual_run_leaves_out() {

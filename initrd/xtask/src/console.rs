@@ -13,7 +13,7 @@ use crate::step::{Kind, Step};
 /// How much of a failed step's log is shown, in lines.
 const TAIL: usize = 40;
 /// What cargo-deny prints when it cannot fetch the database of advisories.
-const OUT_OF_REACH: &str = "failed to fetch advisory database";
+pub(crate) const OUT_OF_REACH: &str = "failed to fetch advisory database";
 
 /// Writes builds to standard error, checks to standard output.
 pub(crate) struct Console {
