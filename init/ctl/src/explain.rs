@@ -103,7 +103,7 @@ fn action(code: ErrorCode) -> &'static str {
 fn block(code: &Code) -> Vec<String> {
     match code {
         Code::Used(code) => vec![
-            format!("{code} (phase {}, {})", code.phase(), code.name()),
+            format!("{code} (usual phase {}, {})", code.phase(), code.name()),
             format!("  meaning: {}", code.meaning()),
             format!("  action:  {}", action(*code)),
             format!("  advice:  {}", code.advice()),
@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn explanation_has_meaning_action_and_advice() {
         let lines = block(&Code::Used(ErrorCode::ScratchInUse));
-        assert_eq!(lines[0], "E62 (phase scratch, ScratchInUse)");
+        assert_eq!(lines[0], "E62 (usual phase scratch, ScratchInUse)");
         assert_eq!(lines[2], "  action:  power off");
         assert!(lines[1].starts_with("  meaning: A scratch disk is") && lines[3].starts_with("  advice:  Correct cvm.scratch"));
         let depends = object(&Code::Used(ErrorCode::ScratchUnusable));

@@ -4,14 +4,15 @@ use std::error::Error;
 
 /// Prints an error and its causes on one line, `error: cause: cause`.
 ///
-/// A cause that the text before already ends with is left out: some messages quote their source.
+/// A cause that is already the last part of the text is left out: some messages quote their source.
 #[must_use]
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {
         let cause = source.to_string();
-        if !text.ends_with(&cause) {
+        let is_quoted = text.strip_suffix(&cause).is_some_and(|before| before.is_empty() || before.ends_with(": "));
+        if !is_quoted {
             text.push_str(": ");
             text.push_str(&cause);
         }
@@ -51,5 +52,7 @@ mod tests {
         assert_eq!(of(&["root"]), "root");
         assert_eq!(of(&["root", "mounting", "fsmount: EIO"]), "root: mounting: fsmount: EIO");
         assert_eq!(of(&["token: not hex", "not hex", "at 3"]), "token: not hex: at 3");
+        assert_eq!(of(&["not found", "found"]), "not found: found");
+        assert_eq!(of(&["same", "same"]), "same");
     }
 }

@@ -63,7 +63,7 @@ pub struct Range {
     pub numbers: RangeInclusive<u8>,
     /// What failed, in general.
     pub title: &'static str,
-    /// The phases that may end with one of the numbers.
+    /// The phases that usually end with one of the numbers. A later phase that loads a module or opens a disk can end with it as well.
     pub phases: &'static [Phase],
 }
 

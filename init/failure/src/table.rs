@@ -117,17 +117,21 @@ codes! {
          The lines before it say of each vault why."
         "Start the vaults; correct cvm.vault. cvmctl key info shows which vaults have a share under cvm.vault.handle."
     51 Denied Unlock Depends if "reboot; power off if PID 1 can no longer dial enough vaults (its random numbers fail)";
-        "Vaults denied the key until cvm.vault.timeout was over: the key's policy does not let in what this machine measured."
+        "Vaults denied the key until cvm.vault.timeout was over: the key's policy does not let in this machine's measurements, a vault's \
+         attestation server did not answer, or the vaults do not have a key of this name that can be exported."
         "Predict the measurements of this image and machine with cvmctl measure, compare them with cvmctl key policy, and let them in with \
-         cvmctl promote or cvmctl profile stage."
+         cvmctl promote, or with cvmctl profile stage and then cvmctl profile promote. If they agree: check cvm.vault.handle with cvmctl key \
+         info, and that the attestation servers of the key's policy answer the vaults."
     52 KeyUnproved Unlock Depends if "reboot; power off if PID 1 can no longer dial enough vaults (its random numbers fail)";
         "Enough shares arrived, and they make no key that matches cvm.vault.key-commitment: other vaults than the owner's answer, too many \
          vaults lie, or the commitment is that of another key."
         "Check cvm.vault and cvm.vault.handle; compare cvm.vault.key-commitment with what cvmctl provision printed."
     53 VaultsUntrusted Unlock Depends if "reboot; power off if PID 1 can no longer dial enough vaults (its random numbers fail)";
-        "The evidence of vaults did not verify until cvm.vault.timeout was over. The lines before it name the rule for each vault."
+        "The evidence or the certificate of vaults did not verify until cvm.vault.timeout was over. The lines before it name the rule for \
+         each vault."
         "Add the MRENCLAVE of the vaults' build to cvm.vault.mrenclave, or an accepted status to cvm.tcb; update the vaults' platform. \
-         cvmctl quote verify shows each check. If the line names a MRENCLAVE that you do not know, another server answers."
+         A platform that is not listed: correct cvm.vault.platforms. A certificate of another node CA: build the initrd with that CA in \
+         CVM_NODE_CA. A lower bound or a denied advisory: initrd/floors. cvmctl quote verify shows each check. If the line names a MRENCLAVE that you do not know, another server answers."
     54 OwnEvidence Unlock Depends if "reboot; power off if PID 1 can no longer dial enough vaults (its random numbers fail)";
         "This machine has no evidence that a vault accepts: the host's quoting service gives no quote, or vaults reject its form (HTTP 400 \
          or 403)."
@@ -137,14 +141,14 @@ codes! {
         "Correct cvm.vault.threshold (2 to the number of vaults). Otherwise give the machine more memory."
     56 KeyExpired Unlock Depends if "reboot; power off if PID 1 can no longer dial enough vaults (its random numbers fail)";
         "The key's lifetime is over at so many vaults that fewer than cvm.vault.threshold are left."
-        "Under this key the disk opens no more, unless the vaults extend its lifetime: deal a new key with cvmctl provision and restore a \
-         backup to a blank disk. Rotate keys before they expire: the console warns 14 days before."
+        "No disk of this key can be opened any more, since vaults do not extend a lifetime: provision a new key with cvmctl provision and \
+         restore a backup to a blank disk. Rotate keys before they expire: the console warns 14 days before."
     57 CollateralStale Unlock Depends if "reboot; power off if PID 1 can no longer dial enough vaults (its random numbers fail)";
         "The collateral of vaults is missing or out of date until cvm.vault.timeout was over."
         "Give a cache of collateral with cvm.pccs, repair the one that is given, or build the initrd with CVM_COLLATERAL. Set the clock of \
          the host."
 
-    60 ScratchMissing Scratch Depends if "reboot if the disk did not appear or the kernel failed; else power off";
+    60 ScratchMissing Scratch Depends if "reboot if the disk did not appear or cannot be read, or the kernel failed; else power off";
         "A scratch disk did not appear, is ambiguous, its partition table is damaged, or two selectors of cvm.scratch find one disk."
         "Attach the disk, or correct cvm.scratch; the line says which."
     61 ScratchUnusable Scratch Depends if "power off if the disk is read-only; else reboot";
@@ -156,17 +160,17 @@ codes! {
     63 ScratchPlace Scratch PowerOff;
         "The image contains no folder at the mount point of a scratch disk, or a link is there; or the disk is smaller than 32 MiB."
         "Add the folder to the image (mkosi.extra), or attach a larger disk."
-    64 ScratchOpen Scratch Depends if "reboot if the disk returned EIO; else power off";
+    64 ScratchOpen Scratch Depends if "reboot if the disk failed to read or write; else power off";
         "The kernel or libcryptsetup refused to open a scratch disk."
         "Boot a kernel with dm-crypt and dm-integrity; the line names the call that failed."
-    65 ScratchFileSystem Scratch Depends if "reboot if the disk returned EIO; else power off";
+    65 ScratchFileSystem Scratch Depends if "reboot if the disk failed to read or write; else power off";
         "No file system could be made on a scratch disk or mounted: the image contains no mkfs.ext4, or it failed."
         "Add e2fsprogs to the image; the line names what failed."
-    66 ScratchSwap Scratch Depends if "reboot if the disk returned EIO; else power off";
+    66 ScratchSwap Scratch Depends if "reboot if the disk failed to read or write; else power off";
         "The kernel did not accept a scratch disk as swap."
         "Boot a kernel with CONFIG_SWAP, or give the disk a mount point in cvm.scratch."
 
-    70 DataMissing Data Depends if "reboot if the disk did not appear or the kernel failed; else power off";
+    70 DataMissing Data Depends if "reboot if the disk did not appear or cannot be read, or the kernel failed; else power off";
         "A data disk did not appear (the line lists the serial numbers that were seen), is ambiguous, its partition table is damaged or \
          made for another sector size, or two data disks of cvm.data are one device."
         "Attach the disk, or correct cvm.data; detach the second disk of that name."
@@ -189,11 +193,11 @@ codes! {
         "The LUKS2 header of a data disk breaks a rule of the allow-list. The line names the rule."
         "See every rule with cvmctl header check --cmdline. Correct cvm.data.cipher, or boot the image that began the format or the \
          rotation (cvm.vault.previous) to finish it."
-    76 DataOpen Data Depends if "reboot if the disk returned EIO; else power off";
+    76 DataOpen Data Depends if "reboot if the disk failed to read or write; else power off";
         "libcryptsetup or the kernel refused to open a data disk with its key."
         "The line names the call that failed. Boot a kernel with dm-crypt, dm-integrity and the disk's cipher; check the disk with cvmctl \
          header check."
-    77 DataMount Data Depends if "reboot if the disk returned EIO; else power off";
+    77 DataMount Data Depends if "reboot if the disk failed to read or write; else power off";
         "The file system on a data disk does not mount, or its driver is missing in the image or does not load."
         "Correct cvm.data.fstype, or add the driver to the image. For a damaged file system boot with cvm.data.check=force, or with \
          cvm.data.open=no-mount to repair it by hand."
@@ -203,13 +207,13 @@ codes! {
     79 DataSize Data PowerOff;
         "A data disk is smaller than 32 MiB, than its file system, or than writes that its journal still holds. The line gives both sizes."
         "Give the disk its former size; a new disk needs 32 MiB."
-    80 FormatHeader Data Depends if "reboot if the disk returned EIO; else power off";
+    80 FormatHeader Data Depends if "reboot if the disk failed to read or write; else power off";
         "The first format could not make the header, had no random numbers, or found the disk changed since it was read."
         "End every other machine that has the disk. The next boot formats it from the start."
-    81 FormatWrite Data Depends if "reboot if the disk returned EIO; else power off";
+    81 FormatWrite Data Depends if "reboot if the disk failed to read or write; else power off";
         "A write to a data disk failed during the first format, a rotation or a change of size."
         "Attach the disk writable; repair or replace its storage. The next boot continues or starts again, as the disk needs."
-    82 FormatFileSystem Data Depends if "reboot if the disk returned EIO; else power off";
+    82 FormatFileSystem Data Depends if "reboot if the disk failed to read or write; else power off";
         "The first format could not make the file system: the image contains no mkfs for cvm.data.fstype, or it failed."
         "Add e2fsprogs, xfsprogs or btrfs-progs to the image; give the machine more memory for a disk of many TiB."
     83 DataChanged Data Depends if "reboot if another machine wrote to the disk; else power off";
@@ -229,7 +233,7 @@ codes! {
         "The check of the file system left errors, could not read the disk, or was ended before it was through."
         "Copy the disk, then boot with cvm.data.check=force. If errors are left, boot with cvm.data.open=no-mount and repair \
          /dev/mapper/data-crypt by hand, or restore a backup."
-    87 InodeTables Data Depends if "reboot if a read, a write or the recovery of the journal failed; else power off";
+    87 InodeTables Data Depends if "reboot if a write or the recovery of the journal failed; else power off";
         "Blocks of inode tables that were never written cannot be written, the file system is not what its superblock says, or its journal \
          cannot be emptied."
         "Boot with cvm.data.open=no-mount and repair /dev/mapper/data-crypt with fsck."
