@@ -56,7 +56,8 @@ impl<T: Transport> Handshaken<T> {
     /// Runs the TLS handshake over a connected `transport` until `deadline`.
     ///
     /// # Errors
-    /// [`Error::Tls`] when the peer does not use TLS 1.3 with a P-256 leaf and prove possession of its key; [`Error::Deadline`], [`Error::Stream`].
+    /// [`Error::Tls`] when the peer does not use TLS 1.3 or does not prove possession of its leaf's key; [`Error::Leaf`] when the leaf is
+    /// not a P-256 certificate without evidence; [`Error::Deadline`], [`Error::Stream`].
     pub fn connect(transport: T, identity: &Identity, deadline: Instant) -> Result<Self, Error> {
         Self::connect_within(&NodeCa::default(), transport, identity, deadline)
     }
@@ -87,7 +88,8 @@ impl<T: Transport> Handshaken<T> {
     /// Challenges the node with `context`, 32 fresh random bytes, and verifies its evidence.
     ///
     /// # Errors
-    /// [`Error::Node`] when verification fails, [`Error::Collateral`] when there is no collateral, and errors of the connection.
+    /// [`Error::Node`] when verification fails, [`Error::Collateral`] when there is no collateral, [`Error::Leaf`] when a node CA issued
+    /// the leaf and it is not valid at the time of a trusted clock; errors of the connection.
     pub fn challenge(
         mut self,
         context: &[u8; 32],
@@ -105,6 +107,10 @@ impl<T: Transport> Handshaken<T> {
         let report_data = binding::report_data(&self.node_spki, context, &hctx);
         let node = expected.verify(&evidence, &report_data, deadline)?;
         let node = if let Some(window) = self.window { node.within(window) } else { node };
+        // A guest does not trust its clock: it checks this at the time on which the vaults agree.
+        if expected.clock.is_trusted && !node.is_valid_at(expected.clock.machine) {
+            return Err(Error::Leaf(LeafError::Validity));
+        }
         Ok(Challenged {
             stream: self.stream,
             node_key: binding::spki_hash(&self.node_spki),

@@ -73,8 +73,11 @@ pub enum LeafError {
     #[error("leaf contains evidence, as in RA-TLS v1")]
     Evidence,
     /// No node CA issued it, or it is not valid now.
-    #[error("no node CA of node-ca-*.der (cvmctl: --node-ca) issued the leaf, or it is not valid now")]
+    #[error("no node CA of node-ca-*.der (cvmctl: --node-ca) issued the leaf")]
     NodeCa,
+    /// A node CA issued it, and it or an intermediate certificate is not valid at the time of a trusted clock.
+    #[error("the leaf or an intermediate certificate is not valid at the present time")]
+    Validity,
 }
 
 /// Accepts any P-256 leaf without evidence in it, and with a node CA, only leaves of it. The quote in the next step proves the node;

@@ -103,7 +103,7 @@ pub(crate) enum Error {
     Denied(Box<UnlockReport>),
     #[error("{0}: the shares do not combine to the key that policy expects")]
     Unproved(Box<UnlockReport>),
-    #[error("{0}: the evidence of vaults does not verify")]
+    #[error("{0}: the evidence or the certificate of vaults does not verify")]
     Untrusted(Box<UnlockReport>),
     #[error("{0}: vaults' collateral is missing or out of date")]
     Stale(Box<UnlockReport>),

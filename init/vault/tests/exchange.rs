@@ -98,19 +98,24 @@ fn certificate_contains_the_app_id_as_policies_require_it() {
 #[test]
 fn validity_of_a_node_ends_with_its_leaf_if_a_node_ca_issued_it() {
     let world = World::with(Misbehaviour::None);
-    let prove = |node_ca: &NodeCa| {
+    let prove_at = |node_ca: &NodeCa, machine: u64| {
         let anchor = Anchor::from_der(world.pki.root_der().to_vec());
         let policy = Policy::of_nodes(vec![MRENCLAVE], TcbDemand::Statuses(vec![TcbStatus::UpToDate]), Floors::default());
-        let clock = Clock { not_before: 0, machine: now(), is_trusted: true };
+        let clock = Clock { not_before: 0, machine, is_trusted: true };
         let expected = Expectation { anchor: &anchor, policy: &policy, clock, collateral: &() };
         let (stream, deadline) = (TcpStream::connect(world.node.addr()).unwrap(), Instant::now() + Duration::from_secs(2));
         let handshaken = Handshaken::connect_within(node_ca, stream, &world.identity, deadline)?;
         handshaken.challenge(&[3; 32], &expected, deadline).map(|challenged| challenged.node().clone())
     };
+    let prove = |node_ca: &NodeCa| prove_at(node_ca, now());
     let alone = prove(&NodeCa::default()).unwrap();
     let certified = prove(&NodeCa::of(vec![world.node.ca_der()])).unwrap();
     let in_two_days = now() + 2 * 86_400;
     assert!(alone.is_valid_at(in_two_days) && certified.is_valid_at(now()) && !certified.is_valid_at(in_two_days));
+    // An operator's clock is trusted, so the leaf must be valid at its time.
+    let expired = prove_at(&NodeCa::of(vec![world.node.ca_der()]), in_two_days);
+    assert!(matches!(expired, Err(ratls::Error::Leaf(LeafError::Validity))));
+    assert!(prove_at(&NodeCa::default(), in_two_days).is_ok());
     // The node generates its collateral each time; its leaf is valid since minutes before.
     assert!(certified.issued().abs_diff(alone.issued()) < 60, "{} and {}", certified.issued(), alone.issued());
     assert_eq!(certified.tcb(), alone.tcb());
