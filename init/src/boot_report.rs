@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use cmdline::Key;
+use encoding::hex;
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 
@@ -105,7 +106,7 @@ impl BootReport {
         Self {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
-            policy_sha256: hex(digest(&SHA256, policy.canonical().as_bytes()).as_ref()),
+            policy_sha256: hex::encode(digest(&SHA256, policy.canonical().as_bytes()).as_ref()),
             root_hash: None,
             link: None,
             unlock: None,
@@ -128,7 +129,7 @@ impl BootReport {
 
     /// Records the verified root.
     pub(crate) fn root(&mut self, root: &Root) {
-        self.root_hash = Some(hex(&root.hash().0));
+        self.root_hash = Some(hex::encode(&root.hash().0));
     }
 
     /// Records what each vault did, and over which link.
@@ -197,9 +198,4 @@ impl BootReport {
         text.push(b'\n');
         fs::write(folder.join("boot-report.json"), text)
     }
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -8,12 +8,14 @@ use x509_cert::certificate::Rfc5280;
 use x509_cert::crl::CertificateList;
 use x509_cert::der::{DateTime, Decode};
 
+use encoding::hex;
+
 use crate::chain::{self, Link};
 use crate::checks::Checks;
 use crate::diagnosis::Refused;
 use crate::error::{Document, Role, Validity, VerifyError};
 use crate::policy::{Anchor, Floors, PlatformProperty, Policy, TcbDemand, TcbStatus, acceptable};
-use crate::{Collateral, QuoteHeader, QuoteHeaderError, TcbShortfall, Tee, hex, sgx, signature, td};
+use crate::{Collateral, QuoteHeader, QuoteHeaderError, TcbShortfall, Tee, sgx, signature, td};
 
 /// The TCB of a platform, as far as it was assessed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,8 +177,10 @@ fn with_collateral(
         format!("root CRL {}, PCK CRL {}: nothing listed", claims.platform.root_ca_crl_num, claims.platform.pck_crl_num)
     });
     checks.passed("validity", || format!("{} in {} .. {}", rfc3339(now), rfc3339(from), rfc3339(until)));
-    checks.passed("FMSPC", || hex(&claims.platform.pck.fmspc));
-    checks.passed("quoting enclave", || format!("signer {}, SVN {}", hex(&claims.qe.report.mr_signer), claims.qe.report.isv_svn));
+    checks.passed("FMSPC", || hex::encode(&claims.platform.pck.fmspc));
+    checks.passed("quoting enclave", || {
+        format!("signer {}, SVN {}", hex::encode(&claims.qe.report.mr_signer), claims.qe.report.isv_svn)
+    });
     Ok(claims)
 }
 
@@ -302,9 +306,9 @@ fn check_platform(platform: &Platform, policy: &Policy, checks: &mut Checks) -> 
         format!("[{}]: {} denied", named.join(", "), policy.floors.platforms_denied.len())
     });
     if policy.platforms.is_empty() {
-        checks.skipped("platform", || format!("{}: not compared: policy gives no value", hex(&platform.id)));
+        checks.skipped("platform", || format!("{}: not compared: policy gives no value", hex::encode(&platform.id)));
     } else if policy.platforms.contains(&platform.id) {
-        checks.passed("platform", || hex(&platform.id));
+        checks.passed("platform", || hex::encode(&platform.id));
     } else {
         return Err(VerifyError::PlatformId(platform.id.clone()));
     }

@@ -3,6 +3,7 @@
 use std::str::FromStr as _;
 
 use dcap_qvl::QuoteCollateralV3;
+use encoding::hex;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -100,10 +101,10 @@ impl Collateral {
             pck_crl: crl_der(&parts.pck_crl).ok_or(part("PCK CRL"))?,
             tcb_info_issuer_chain: parts.tcb_info_issuer_chain.clone(),
             tcb_info: info.document.get().to_owned(),
-            tcb_info_signature: from_hex(info.signature.as_bytes()).ok_or(part("TCB info signature"))?,
+            tcb_info_signature: bytes_of_hex(info.signature.as_bytes()).ok_or(part("TCB info signature"))?,
             qe_identity_issuer_chain: parts.qe_identity_issuer_chain.clone(),
             qe_identity: identity.document.get().to_owned(),
-            qe_identity_signature: from_hex(identity.signature.as_bytes()).ok_or(part("QE identity signature"))?,
+            qe_identity_signature: bytes_of_hex(identity.signature.as_bytes()).ok_or(part("QE identity signature"))?,
             pck_certificate_chain: None,
         }))
     }
@@ -133,15 +134,12 @@ fn crl_der(bytes: &[u8]) -> Option<Vec<u8>> {
     if bytes.starts_with(&[0x30]) && bytes.get(1).is_some_and(|byte| *byte >= 0x80) {
         return Some(bytes.to_vec());
     }
-    from_hex(trimmed)
+    bytes_of_hex(trimmed)
 }
 
-fn from_hex(digits: &[u8]) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
-    if digits.is_empty() || !digits.len().is_multiple_of(2) {
-        return None;
-    }
-    digits.chunks_exact(2).map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?)).collect()
+/// Reads hexadecimal digits of either case, at least two.
+fn bytes_of_hex(digits: &[u8]) -> Option<Vec<u8>> {
+    hex::decode_any_case(digits).filter(|bytes| !bytes.is_empty())
 }
 
 /// `2025-06-19T10:56:11Z`, as Intel writes it.

@@ -1,6 +1,8 @@
 //! Errors of verification, one variant for each rule. Their messages contain no text that a peer sent, only verified or fixed-format values.
 
-use crate::{QuoteHeaderError, TcbShortfall, TcbStatus, hex};
+use encoding::hex;
+
+use crate::{QuoteHeaderError, TcbShortfall, TcbStatus};
 
 /// The place of a certificate in its chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,7 +156,7 @@ pub enum VerifyError {
     #[error("platform: {0}")]
     Platform(&'static str),
     /// Another platform than policy lists.
-    #[error("platform {} is not in cvm.vault.platforms (cvmctl: --platform)", hex(.0))]
+    #[error("platform {} is not in cvm.vault.platforms (cvmctl: --platform)", hex::encode(.0))]
     PlatformId(Vec<u8>),
     /// The enclave or trust domain can be debugged.
     #[error("debug mode is on")]
@@ -166,14 +168,21 @@ pub enum VerifyError {
     #[error("trust domain: {0}")]
     Td(&'static str),
     /// Another build than policy lists.
-    #[error("mrenclave {} is not in cvm.vault.mrenclave (cvmctl: --mrenclave)", hex(.0))]
+    #[error("mrenclave {} is not in cvm.vault.mrenclave (cvmctl: --mrenclave)", hex::encode(.0))]
     Mrenclave([u8; 32]),
     /// Policy lists no build, so that no enclave can be a node.
     #[error("policy lists no mrenclave")]
     NoMrenclave,
     /// Another value than policy expects.
-    #[error("{0} differs from the expected value")]
-    Measurement(&'static str),
+    #[error("{name}: expected {}, found {}", hex::encode(&**expected), hex::encode(&**found))]
+    Measurement {
+        /// The name of the field.
+        name: &'static str,
+        /// The value of the policy.
+        expected: Box<[u8; 48]>,
+        /// The value of the quote.
+        found: Box<[u8; 48]>,
+    },
     /// The quote was made for another connection or request.
     #[error("report data differs: the quote was made for another connection or request")]
     ReportData,

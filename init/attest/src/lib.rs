@@ -30,7 +30,3 @@ pub use node::{VerifiedNode, verify_node};
 pub use policy::{Anchor, Floors, PlatformProperty, Policy, SgxPolicy, TcbDemand, TcbStatus, TdPolicy};
 pub use quote_header::{QuoteHeader, QuoteHeaderError, Tee};
 pub use shortfall::{TcbDetails, TcbShortfall};
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}

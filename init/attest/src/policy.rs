@@ -1,6 +1,7 @@
 //! Policy of verification. Its values come from the measured command line and the measured files of the initrd.
 
 use dcap_qvl::tcb_info::TcbStatus as DcapStatus;
+use encoding::hex;
 use serde::Deserialize;
 
 pub use cmdline::TcbStatus;
@@ -163,18 +164,10 @@ pub struct TdPolicy {
 
 fn measurements<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<[u8; 32]>, D::Error> {
     let texts: Vec<String> = Vec::deserialize(deserializer)?;
-    let parse = |text: &String| hex32(text).ok_or_else(|| serde::de::Error::custom("MRSIGNER: expected 64 hexadecimal digits"));
+    let parse = |text: &String| {
+        hex::decode_any_case(text.as_bytes())
+            .and_then(|bytes| bytes.try_into().ok())
+            .ok_or_else(|| serde::de::Error::custom("MRSIGNER: expected 64 hexadecimal digits"))
+    };
     texts.iter().map(parse).collect()
-}
-
-fn hex32(text: &str) -> Option<[u8; 32]> {
-    let digits = text.as_bytes();
-    let mut bytes = [0; 32];
-    if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(bytes)
 }

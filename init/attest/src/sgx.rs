@@ -1,10 +1,11 @@
 //! Policy checks of an SGX enclave's report.
 
 use dcap_qvl::quote::EnclaveReport;
+use encoding::hex;
 
+use crate::VerifyError;
 use crate::checks::Checks;
 use crate::policy::SgxPolicy;
-use crate::{VerifyError, hex};
 
 /// ATTRIBUTES, low byte: initialised; debug mode; access to the provisioning key or to the launch key.
 const INIT: u8 = 0x01;
@@ -32,9 +33,11 @@ pub(crate) fn check(report: &EnclaveReport, policy: &SgxPolicy, checks: &mut Che
     check_config(report, policy)?;
     checks.passed("enclave CONFIGID", || "as policy has it, CONFIGSVN 0".to_owned());
     match &policy.mrenclaves {
-        None => checks.skipped("MRENCLAVE", || format!("{}: not compared: policy gives no value", hex(&report.mr_enclave))),
+        None => {
+            checks.skipped("MRENCLAVE", || format!("{}: not compared: policy gives no value", hex::encode(&report.mr_enclave)));
+        }
         Some(builds) if builds.contains(&report.mr_enclave) => {
-            checks.passed("MRENCLAVE", || format!("{} is one of {}", hex(&report.mr_enclave), builds.len()));
+            checks.passed("MRENCLAVE", || format!("{} is one of {}", hex::encode(&report.mr_enclave), builds.len()));
         }
         Some(_) => return Err(VerifyError::Mrenclave(report.mr_enclave)),
     }

@@ -14,9 +14,9 @@ use crate::appraisal::{Appraisal, Platform, Tcb, rfc3339};
 use crate::chain::Link;
 use crate::checks::Checks;
 use crate::error::{Role, Validity, VerifyError};
-use crate::hex;
 use crate::policy::Policy;
 use crate::quote_header::{QuoteHeader, Signatures, Tee};
+use encoding::hex;
 
 /// Offsets in an SGX report: flags, MRSIGNER, ISVPRODID, report data.
 const FLAGS: usize = 48;
@@ -109,9 +109,9 @@ fn check_quoting_enclave(tee: Tee, report: &[u8; 384], policy: &Policy, checks: 
     let signer = report.get(MRSIGNER..MRSIGNER + 32).unwrap_or_default();
     let signers = &policy.floors.qe_signers;
     if signers.is_empty() {
-        checks.skipped("quoting enclave", || format!("signer {}: not compared: policy gives no value", hex(signer)));
+        checks.skipped("quoting enclave", || format!("signer {}: not compared: policy gives no value", hex::encode(signer)));
     } else if signers.iter().any(|known| known == signer) {
-        checks.passed("quoting enclave", || format!("signer {} is one of {}", hex(signer), signers.len()));
+        checks.passed("quoting enclave", || format!("signer {} is one of {}", hex::encode(signer), signers.len()));
     } else {
         return Err(VerifyError::QeIdentity("another signer"));
     }

@@ -1,10 +1,11 @@
 //! Policy checks of a trust domain's report.
 
 use dcap_qvl::quote::{Report, TDReport10, TDReport15};
+use encoding::hex;
 
+use crate::VerifyError;
 use crate::checks::Checks;
 use crate::policy::TdPolicy;
-use crate::{VerifyError, hex};
 
 /// TDATTRIBUTES (Intel TDX Module ABI 348551-008): debug; profiling; unused bits of the first byte.
 const DEBUG: u64 = 1;
@@ -43,9 +44,12 @@ pub(crate) fn check(report: &Report, policy: &TdPolicy, checks: &mut Checks) -> 
     ];
     for (name, value, wanted) in measurements {
         match wanted {
-            None => checks.skipped(name, || format!("{}: not compared: policy gives no value", hex(value))),
-            Some(wanted) if wanted == value => checks.passed(name, || hex(value)),
-            Some(_) => return Err(VerifyError::Measurement(name)),
+            None => checks.skipped(name, || format!("{}: not compared: policy gives no value", hex::encode(value))),
+            Some(wanted) if wanted == value => checks.passed(name, || hex::encode(value)),
+            Some(wanted) => {
+                let (expected, found) = (Box::new(*wanted), Box::new(*value));
+                return Err(VerifyError::Measurement { name, expected, found });
+            }
         }
     }
     Ok(())

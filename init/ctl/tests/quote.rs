@@ -153,8 +153,8 @@ fn trust_domain_is_held_against_every_register_that_is_named() {
     let usual = ["--collateral", &pcs, "--mrtd", &mrtd, "--rtmr3", &zero, "--report-data", &data];
     assert_eq!(desk.verify(&usual), (Some(0), "verified".to_owned()));
     let refused = |what: &str| (Some(1), format!("REFUSED {what}"));
-    assert_eq!(desk.verify(&["--collateral", &pcs, "--mrtd", &zero]), refused("mrtd differs from the expected value"));
-    assert_eq!(desk.verify(&["--collateral", &pcs, "--rtmr2", &mrtd]), refused("rtmr2 differs from the expected value"));
+    assert_eq!(desk.verify(&["--collateral", &pcs, "--mrtd", &zero]), refused(&format!("mrtd: expected {zero}, found {mrtd}")));
+    assert_eq!(desk.verify(&["--collateral", &pcs, "--rtmr2", &mrtd]), refused(&format!("rtmr2: expected {mrtd}, found {zero}")));
     let other = "5b".repeat(64);
     assert_eq!(
         desk.verify(&["--collateral", &pcs, "--report-data", &other]),

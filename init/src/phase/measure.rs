@@ -11,6 +11,7 @@ mod log;
 mod tpm;
 
 use cmdline::{Measure, Policy};
+use encoding::hex;
 use eventlog::cel::{Record, Register};
 use eventlog::register::Hash;
 use failure::ErrorCode;
@@ -20,7 +21,6 @@ use serde_json::{Map, Value};
 
 use super::early::EarlyMounts;
 use super::quiesce::Quiescent;
-use crate::boot_report::hex;
 pub(crate) use event::Facts;
 use firmware::{Finding, Reason};
 
@@ -216,7 +216,7 @@ fn extend_rtmr(number: u32, rtmr: &Rtmr, events: &[String], records: &mut Vec<Re
         expected = sha384(&[expected, digest].concat());
         records.push(log::record(Register::Rtmr(number), vec![(Hash::Sha384, digest.to_vec())], text));
     }
-    let (before, expected, after) = (hex(&before), hex(&expected), hex(&rtmr.value().map_err(failed)?));
+    let (before, expected, after) = (hex::encode(&before), hex::encode(&expected), hex::encode(&rtmr.value().map_err(failed)?));
     if after == expected { Ok(RtmrValues { before, after }) } else { Err(Error::Lost(number, expected, after)) }
 }
 
@@ -225,7 +225,7 @@ fn by_hash(digests: &Digests) -> Map<String, Value> {
     let mut values = Map::new();
     for hash in Hash::ALL {
         for (_, digest) in digests.iter().filter(|(of, _)| *of == hash) {
-            values.insert(hash.name().to_owned(), hex(digest).into());
+            values.insert(hash.name().to_owned(), hex::encode(digest).into());
         }
     }
     values

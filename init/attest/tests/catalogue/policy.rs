@@ -3,7 +3,7 @@
 use attest::{PlatformProperty, VerifyError};
 
 use crate::world::Kind::{Sgx, Tdx, Tdx15};
-use crate::world::{Case, MRENCLAVE, appraise};
+use crate::world::{Case, MRENCLAVE, appraise, measurement};
 
 const SEPT: u64 = 1 << 28;
 
@@ -80,33 +80,21 @@ fn domains_that_policy_does_not_accept_are_refused() {
         ("P7", Tdx, "PERFMON", |p| p.td.td_attributes |= 1 << 63, td("an attribute that policy does not allow")),
         ("P8", Tdx, "XFAM all ones", |p| p.td.xfam = u64::MAX, td("XFAM has bits that are not allowed, or lacks x87 and SSE")),
         ("P8", Tdx, "XFAM without SSE", |p| p.td.xfam = 1, td("XFAM has bits that are not allowed, or lacks x87 and SSE")),
-        ("P9", Tdx, "MRTD one bit off", |p| p.policy.td.mrtd = Some(off(p.td.mrtd)), VerifyError::Measurement("mrtd")),
-        ("P9", Tdx, "RTMR0 one bit off", |p| p.policy.td.rtmrs[0] = Some(off(p.td.rtmr[0])), VerifyError::Measurement("rtmr0")),
-        ("P9", Tdx, "RTMR1 one bit off", |p| p.policy.td.rtmrs[1] = Some(off(p.td.rtmr[1])), VerifyError::Measurement("rtmr1")),
-        ("P9", Tdx, "RTMR2 one bit off", |p| p.policy.td.rtmrs[2] = Some(off(p.td.rtmr[2])), VerifyError::Measurement("rtmr2")),
-        ("P9", Tdx, "RTMR3 one bit off", |p| p.policy.td.rtmrs[3] = Some(off(p.td.rtmr[3])), VerifyError::Measurement("rtmr3")),
-        (
-            "P9",
-            Tdx,
-            "MRCONFIGID one bit off",
-            |p| p.policy.td.mrconfigid = Some(off(p.td.mrconfigid)),
-            VerifyError::Measurement("mrconfigid"),
-        ),
-        (
-            "P9",
-            Tdx,
-            "MROWNER one bit off",
-            |p| p.policy.td.mrowner = Some(off(p.td.mrowner)),
-            VerifyError::Measurement("mrowner"),
-        ),
+        ("P9", Tdx, "MRTD one bit off", |p| p.policy.td.mrtd = Some(off(p.td.mrtd)), measurement("mrtd")),
+        ("P9", Tdx, "RTMR0 one bit off", |p| p.policy.td.rtmrs[0] = Some(off(p.td.rtmr[0])), measurement("rtmr0")),
+        ("P9", Tdx, "RTMR1 one bit off", |p| p.policy.td.rtmrs[1] = Some(off(p.td.rtmr[1])), measurement("rtmr1")),
+        ("P9", Tdx, "RTMR2 one bit off", |p| p.policy.td.rtmrs[2] = Some(off(p.td.rtmr[2])), measurement("rtmr2")),
+        ("P9", Tdx, "RTMR3 one bit off", |p| p.policy.td.rtmrs[3] = Some(off(p.td.rtmr[3])), measurement("rtmr3")),
+        ("P9", Tdx, "MRCONFIGID one bit off", |p| p.policy.td.mrconfigid = Some(off(p.td.mrconfigid)), measurement("mrconfigid")),
+        ("P9", Tdx, "MROWNER one bit off", |p| p.policy.td.mrowner = Some(off(p.td.mrowner)), measurement("mrowner")),
         (
             "P9",
             Tdx,
             "MROWNERCONFIG one bit off",
             |p| p.policy.td.mrownerconfig = Some(off(p.td.mrownerconfig)),
-            VerifyError::Measurement("mrownerconfig"),
+            measurement("mrownerconfig"),
         ),
-        ("P9", Tdx, "MRSEAM one bit off", |p| p.policy.td.mrseam = Some(off(p.td.mrseam)), VerifyError::Measurement("mrseam")),
+        ("P9", Tdx, "MRSEAM one bit off", |p| p.policy.td.mrseam = Some(off(p.td.mrseam)), measurement("mrseam")),
         (
             "P10",
             Tdx,
@@ -115,7 +103,7 @@ fn domains_that_policy_does_not_accept_are_refused() {
                 p.policy.td.rtmrs[3] = Some([0; 48]);
                 p.td.rtmr[3] = [9; 48];
             },
-            VerifyError::Measurement("rtmr3"),
+            measurement("rtmr3"),
         ),
         (
             "P11",

@@ -6,6 +6,7 @@ mod status;
 
 use attest::Tcb;
 use cmdline::{TcbPolicy, Vaults};
+use encoding::hex;
 use failure::chain;
 use quorum::{KeyProof, ShareSetId, ShareStatus};
 use serde::Serialize;
@@ -98,10 +99,10 @@ impl UnlockReport {
         };
         log::info!("vault {}: verified, tcb {status}", vault.address);
         (vault.status, vault.reason) = (VaultStatus::Ready, None);
-        vault.mrenclave = Some(hex(node.mrenclave()));
+        vault.mrenclave = Some(hex::encode(node.mrenclave()));
         vault.tcb_status = Some(status);
         vault.advisories = advisories;
-        vault.platform = Some(hex(node.platform()));
+        vault.platform = Some(hex::encode(node.platform()));
         let (from, until) = node.valid();
         (vault.valid_from, vault.valid_until) = (Some(from), Some(until));
         vault.quote_time = Some(time.unix_seconds());
@@ -156,7 +157,7 @@ impl UnlockReport {
 
     /// Sets the final status of each vault from the collection that found the key, at `now` (Unix seconds).
     pub(super) fn proved(&mut self, statuses: &[ShareStatus], share_set_id: ShareSetId, now: u64) {
-        self.share_set_id = Some(hex(&share_set_id.0));
+        self.share_set_id = Some(hex::encode(&share_set_id.0));
         for (vault, share) in self.vaults.iter_mut().zip(statuses) {
             let status = match share {
                 ShareStatus::Lost | ShareStatus::Waiting | ShareStatus::Asked => continue,
@@ -224,10 +225,6 @@ impl std::fmt::Display for UnlockReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} of {} shares", self.shares, self.threshold)
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
