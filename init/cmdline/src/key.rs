@@ -127,12 +127,14 @@ impl Key {
         Self::ALL.iter().copied().find(|key| key.as_str() == name)
     }
 
-    /// Names of earlier versions, and one value, that are refused, with what stands in their place.
+    /// Names of earlier versions, and values, that are refused, with what stands in their place. A value stands before its name.
     pub(super) const REMOVED: &[(&str, &str)] = &[
         ("cvm.data.fs", Self::DataFstype.as_str()),
         ("cvm.data.journal", "always on"),
         ("cvm.data.seal", Self::DataHeaderAuth.as_str()),
         ("cvm.fail=park", "cvm.fail=halt"),
+        ("cvm.measured=auto", "cvm.measure.require-cmdline=no"),
+        ("cvm.measured=require", "cvm.measure.require-cmdline=yes"),
         ("cvm.measured", Self::MeasureRequireCmdline.as_str()),
         ("cvm.vault.commit", Self::VaultKeyCommitment.as_str()),
         ("cvm.vault.patience", Self::VaultTimeout.as_str()),

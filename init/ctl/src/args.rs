@@ -181,8 +181,8 @@ pub(crate) struct QuoteVerify {
 
 #[derive(Subcommand)]
 pub(crate) enum Cmdline {
-    /// Parse a command line with the guest's own parser; exit code 2 if it is refused. Only the guest can refuse a format that no
-    /// commitment or vault CA proves (E26), and registers that its machine does not have (E90)
+    /// Parse a command line with the guest's own parser; exit code 2 if it is refused. Only the guest can refuse registers
+    /// that its machine does not have (E90)
     Check {
         /// The command line, in one argument or several
         #[arg(required = true, allow_hyphen_values = true, value_name = "PARAMETER")]
@@ -200,7 +200,7 @@ pub(crate) enum Cmdline {
 }
 
 fn bytes<const N: usize>(text: &str) -> Result<[u8; N], String> {
-    let wrong = || format!("not {} hexadecimal digits", 2 * N);
+    let wrong = || format!("expected {} hexadecimal digits, found {} characters", 2 * N, text.chars().count());
     hex::decode_any_case(text.as_bytes()).and_then(|bytes| bytes.try_into().ok()).ok_or_else(wrong)
 }
 
@@ -227,7 +227,7 @@ fn demand(text: &str) -> Result<TcbDemand, String> {
 fn uuid(text: &str) -> Result<[u8; 16], String> {
     let is_canonical = text.len() == 36 && [8, 13, 18, 23].iter().all(|at| text.as_bytes().get(*at) == Some(&b'-'));
     let digits = if is_canonical { text.replace('-', "") } else { text.to_owned() };
-    bytes::<16>(&digits).map_err(|_| "not a UUID".to_owned())
+    bytes::<16>(&digits).map_err(|_| "expected a UUID: 32 hexadecimal digits, with the four hyphens or without".to_owned())
 }
 
 fn platform(text: &str) -> Result<Vec<u8>, String> {
@@ -242,7 +242,7 @@ fn at(text: &str) -> Result<u64, String> {
     if let Ok(seconds) = text.parse() {
         return Ok(seconds);
     }
-    let wrong = |_| "neither RFC 3339 nor Unix seconds".to_owned();
+    let wrong = |_| "expected a time: RFC 3339 (2026-11-30T12:00:00Z) or Unix seconds".to_owned();
     let time = OffsetDateTime::parse(text, &Rfc3339).map_err(wrong)?;
     u64::try_from(time.unix_timestamp()).map_err(|_| "before 1970".to_owned())
 }

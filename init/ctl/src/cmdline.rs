@@ -137,6 +137,11 @@ mod tests {
             (String::new(), "", "fix: add roothash= and 64 lower-case hexadecimal digits"),
             (format!("{hash} x=\"y z\""), "^", "fix: remove the quotes; no value contains white space"),
             (format!("{hash} cvm.fail=park"), "^^^^^^^^^^^^^", "fix: replace cvm.fail=park by cvm.fail=halt"),
+            (
+                format!("{hash} cvm.measured=require"),
+                "^^^^^^^^^^^^^^^^^^^^",
+                "fix: replace cvm.measured=require by cvm.measure.require-cmdline=yes",
+            ),
             (format!("{hash} cvm.data.seal=auto"), "^^^^^^^^^^^^^^^^^^", "fix: replace cvm.data.seal by cvm.data.header-auth"),
             (format!("{hash} cvm.net=none cvm.pccs=http://10.0.0.9:8081"), "", "fix: change one of the two keys"),
             (

@@ -166,7 +166,7 @@ impl Provisioned {
             })
         });
         json!({
-            "commit": hex::encode(&self.commitment.0),
+            "key_commitment": hex::encode(&self.commitment.0),
             "handle": self.handle,
             "share_set_id": hex::encode(&self.share_set_id.0),
             "threshold": self.threshold,

@@ -11,8 +11,9 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         "provision",
         &[(
             "Make a key of three shares, of which any two restore it, for the image that was measured as $MRTD, $RTMR1 and $RTMR2",
-            "cvmctl provision --vault v1.example:8443,v2.example:8443,v3.example:8443 --threshold 2 --anchor root.der \\
-      --mrenclave $MRENCLAVE --handle apps.example/web/data/v1 --app $UUID --mrtd $MRTD --rtmr1 $RTMR1 --rtmr2 $RTMR2 \\
+            "cvmctl provision --vault v1.example:8443,v2.example:8443,v3.example:8443 --threshold 2 \\
+      --anchor root.der --collateral https://pccs.example:8081 --mrenclave $MRENCLAVE \\
+      --handle apps.example/web/data/v1 --app $UUID --mrtd $MRTD --rtmr1 $RTMR1 --rtmr2 $RTMR2 \\
       --attestation-server https://as.example --issuer https://id.example --owner-sub alice --issuer-key issuer.pem",
         )],
     ),
@@ -28,7 +29,8 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         "promote",
         &[(
             "Put a new policy into force, so that a new image gets the key",
-            "cvmctl promote --vault v1.example:8443,v2.example:8443,v3.example:8443 --anchor root.der --mrenclave $MRENCLAVE \\
+            "cvmctl promote --vault v1.example:8443,v2.example:8443,v3.example:8443 --anchor root.der \\
+      --collateral https://pccs.example:8081 --mrenclave $MRENCLAVE \\
       --handle apps.example/web/data/v1 --policy policy.json --issuer-key issuer.pem",
         )],
     ),
@@ -36,7 +38,8 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         "key list",
         &[(
             "List the keys of an owner",
-            "cvmctl key list --vault v1.example:8443 --anchor root.der --mrenclave $MRENCLAVE \\
+            "cvmctl key list --vault v1.example:8443 --anchor root.der \\
+      --collateral https://pccs.example:8081 --mrenclave $MRENCLAVE \\
       --issuer https://id.example --owner-sub alice --issuer-key issuer.pem",
         )],
     ),
@@ -44,7 +47,8 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         "key info",
         &[(
             "Print when a key expires",
-            "cvmctl key info --vault v1.example:8443 --anchor root.der --mrenclave $MRENCLAVE \\
+            "cvmctl key info --vault v1.example:8443 --anchor root.der \\
+      --collateral https://pccs.example:8081 --mrenclave $MRENCLAVE \\
       --issuer https://id.example --owner-sub alice --issuer-key issuer.pem --handle apps.example/web/data/v1",
         )],
     ),
@@ -53,7 +57,9 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[(
             "Print the policy in force at two vaults",
             "cvmctl key policy --vault v1.example:8443,v2.example:8443 \\
-      --anchor root.der --mrenclave $MRENCLAVE --issuer https://id.example --owner-sub alice --issuer-key issuer.pem \\
+      --anchor root.der \\
+      --collateral https://pccs.example:8081 --mrenclave $MRENCLAVE \\
+      --issuer https://id.example --owner-sub alice --issuer-key issuer.pem \\
       --handle apps.example/web/data/v1",
         )],
     ),
@@ -61,8 +67,10 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         "key delete",
         &[(
             "Delete the rest of a dealing that ended halfway",
-            "cvmctl key delete --vault v1.example:8443,v2.example:8443 \\
-      --anchor root.der --mrenclave $MRENCLAVE --issuer https://id.example --owner-sub alice --issuer-key issuer.pem \\
+            "cvmctl key delete --vault v1.example:8443,v2.example:8443,v3.example:8443 \\
+      --anchor root.der \\
+      --collateral https://pccs.example:8081 --mrenclave $MRENCLAVE \\
+      --issuer https://id.example --owner-sub alice --issuer-key issuer.pem \\
       --handle apps.example/web/data/v1",
         )],
     ),
@@ -70,8 +78,9 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         "key audit",
         &[(
             "Print the first 20 requests for a key",
-            "cvmctl key audit --vault v1.example:8443 --anchor root.der \\
-      --mrenclave $MRENCLAVE --issuer https://id.example --owner-sub alice --issuer-key issuer.pem \\
+            "cvmctl key audit --vault v1.example:8443 --anchor root.der --collateral https://pccs.example:8081 \\
+      --mrenclave $MRENCLAVE \\
+      --issuer https://id.example --owner-sub alice --issuer-key issuer.pem \\
       --handle apps.example/web/data/v1 --limit 20",
         )],
     ),
@@ -83,7 +92,8 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         "profile stage",
         &[(
             "Propose a profile",
-            "cvmctl profile stage --vault v1.example:8443 --anchor root.der --mrenclave $MRENCLAVE \\
+            "cvmctl profile stage --vault v1.example:8443 --anchor root.der \\
+      --collateral https://pccs.example:8081 --mrenclave $MRENCLAVE \\
       --issuer https://id.example --owner-sub alice --issuer-key issuer.pem --handle apps.example/web/data/v1 \\
       --profile profile.json",
         )],
@@ -92,8 +102,9 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         "profile list",
         &[(
             "List the staged profiles of a key",
-            "cvmctl profile list --vault v1.example:8443 --anchor root.der \\
-      --mrenclave $MRENCLAVE --issuer https://id.example --owner-sub alice --issuer-key issuer.pem \\
+            "cvmctl profile list --vault v1.example:8443 --anchor root.der --collateral https://pccs.example:8081 \\
+      --mrenclave $MRENCLAVE \\
+      --issuer https://id.example --owner-sub alice --issuer-key issuer.pem \\
       --handle apps.example/web/data/v1",
         )],
     ),
@@ -101,8 +112,9 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         "profile promote",
         &[(
             "Promote a staged profile",
-            "cvmctl profile promote --vault v1.example:8443 --anchor root.der \\
-      --mrenclave $MRENCLAVE --issuer https://id.example --owner-sub alice --issuer-key issuer.pem \\
+            "cvmctl profile promote --vault v1.example:8443 --anchor root.der --collateral https://pccs.example:8081 \\
+      --mrenclave $MRENCLAVE \\
+      --issuer https://id.example --owner-sub alice --issuer-key issuer.pem \\
       --handle apps.example/web/data/v1 --profile profile.json",
         )],
     ),
@@ -110,8 +122,9 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         "profile revoke",
         &[(
             "Drop staged profile 7 of one vault",
-            "cvmctl profile revoke --vault v1.example:8443 --anchor root.der \\
-      --mrenclave $MRENCLAVE --issuer https://id.example --owner-sub alice --issuer-key issuer.pem \\
+            "cvmctl profile revoke --vault v1.example:8443 --anchor root.der --collateral https://pccs.example:8081 \\
+      --mrenclave $MRENCLAVE \\
+      --issuer https://id.example --owner-sub alice --issuer-key issuer.pem \\
       --handle apps.example/web/data/v1 --id 7",
         )],
     ),

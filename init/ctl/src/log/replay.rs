@@ -114,8 +114,8 @@ impl ReplayResult {
                 let found = logs.command_line(hash, line).into_iter();
                 found.map(move |(register, by)| (register, hash, by))
             });
-            let mut text_proof = found.filter(|(register, hash, _)| is_proved(*register, *hash));
-            text_proof.next().map_or(CommandLine::NotMeasured, |(_, _, by)| CommandLine::Measured(by))
+            let mut proved = found.filter(|(register, hash, _)| is_proved(*register, *hash));
+            proved.next().map_or(CommandLine::NotMeasured, |(_, _, by)| CommandLine::Measured(by))
         };
         let command_line = asked.command_line.map_or(CommandLine::NotAsked, measured_by);
         Self {

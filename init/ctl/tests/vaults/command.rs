@@ -139,7 +139,7 @@ fn json_contains_the_parameters_and_no_output_contains_a_share() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((json["handle"].as_str(), json["vaults"].as_array().map(Vec::len)), (Some(HANDLE), Some(3)));
-    assert_eq!(json["cmdline"][4], format!("cvm.vault.key-commitment={}", json["commit"].as_str().unwrap()));
+    assert_eq!(json["cmdline"][4], format!("cvm.vault.key-commitment={}", json["key_commitment"].as_str().unwrap()));
     assert_eq!(json["vaults"][0]["expires_at"], json["expires_at"]);
     for index in 0..3 {
         let share = desk.world.export(index, &OLD_IMAGE).unwrap();
