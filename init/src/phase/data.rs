@@ -212,7 +212,7 @@ fn open_mapped(root: &Root, disk: Disk, keys: &DiskKeys<'_>) -> Result<OpenDisk,
         return Err(Error::NotAuthenticated("the interrupted first format"));
     }
     may_format_now(before.as_str(), &wanted, keys.time)?;
-    log::warn!("data: {}, and policy permits to format it: formatting", before.as_str());
+    log::warn!("data: {}, and policy permits a format: formatting", before.as_str());
     let (mapped, validated) = format::format(root, (&place, before), &wanted, &name, keys.current)?;
     Ok(OpenDisk { mapped, validated, open_mode: OpenMode::Formatted })
 }

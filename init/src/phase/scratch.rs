@@ -68,7 +68,7 @@ fn make_one(root: &Root, disk: &Examined<'_>, name: &str) -> Result<Scratch, Err
         }
     }
     let (disk, purpose) = (wanted.disk.to_string(), wanted.purpose.as_str().to_owned());
-    log::info!("{name}: {disk} made anew, {} MiB, {purpose}", bytes >> 20);
+    log::info!("{name}: {disk} is encrypted with a new key, {} MiB, {purpose}", bytes >> 20);
     Ok(Scratch { disk, purpose, bytes })
 }
 

@@ -29,7 +29,7 @@ use crate::phase::root::Root;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("the disk changed during the unlock")]
+    #[error("the disk changed before its first format")]
     Changed,
     #[error("making the header")]
     Header(#[source] luks::Error),

@@ -22,7 +22,7 @@ pub(crate) enum Error {
     Refused(#[from] program::Error),
     #[error("{0}, its interpreter")]
     Needs(String, #[source] Box<Self>),
-    #[error("more than 5 scripts that name each other as interpreter")]
+    #[error("a chain of more than {INTERPRETERS_MAX} scripts as interpreters")]
     Endless,
 }
 
@@ -153,7 +153,7 @@ mod tests {
             ("cut", "an ELF file with program headers that are damaged"),
             ("no-interpreter", "/usr/bin/python3, its interpreter: openat2 /usr/bin/python3: No such file"),
             ("needs-loader", "/no-loader, its interpreter: /lib64/ld-linux-x86-64.so.2, its interpreter: openat2"),
-            ("itself", "/itself, its interpreter: more than 5 scripts that name each other"),
+            ("itself", "/itself, its interpreter: a chain of more than 5 scripts as interpreters"),
             ("text", "neither an ELF file nor a script"),
             ("script-6", "/script-5, its interpreter: /script-4, "),
         ] {

@@ -44,7 +44,7 @@ pub(crate) enum Error {
     Name,
     #[error("no random numbers for a DNS question")]
     Random,
-    #[error("more than 8 aliases in a row")]
+    #[error("the name is an alias of an alias and so on, {ALIASES_MAX} times")]
     Aliases,
 }
 

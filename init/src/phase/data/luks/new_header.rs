@@ -67,7 +67,7 @@ impl HeaderFile {
             subsystem: None,
         };
         let mut params: CryptParamsLuks2Ref<'_> = (&params).try_into().map_err(library_error("parameters"))?;
-        let (kind, uuid) = (EncryptionFormat::Luks2, uuid.map(|uuid| uuid::Uuid::from_bytes(*uuid.as_bytes())));
+        let (kind, uuid) = (EncryptionFormat::Luks2, uuid);
         // libcryptsetup asks AF_ALG whether the kernel has an AEAD cipher; dm-crypt itself does not use AF_ALG.
         let any = UnrestrictedAfAlg::allow().map_err(Error::Algorithms)?;
         let formatted = device.context_handle().format(kind, names, uuid, key, Some(&mut params));
