@@ -141,6 +141,12 @@ impl Console {
         })
     }
 
+    /// Waits until all sources have ended, for `within` at most.
+    pub(crate) fn wait_for_sources(&self, within: Duration) {
+        // The time limit is a result too: a machine that hangs after a panic keeps its console open.
+        self.wait("end of all sources", within, |state| state.ended().then_some(())).unwrap_or_default();
+    }
+
     fn wait<T>(&self, pattern: &str, within: Duration, mut look: impl FnMut(&State) -> Option<T>) -> Result<T, Missing> {
         let started = Instant::now();
         let mut state = self.shared.lock();

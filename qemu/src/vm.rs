@@ -21,6 +21,8 @@ use crate::{
 
 /// The longest time from the console's end to QEMU's: QEMU closes disks in between.
 const END: Duration = Duration::from_secs(10);
+/// How long the ports of a machine whose kernel panicked are read.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// How a machine ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,7 +202,11 @@ impl Vm {
         }
         let exit = match self.console.wait_for_end(within) {
             Err(_) => return Ok(Exit::TimedOut),
-            Ok(Some(panic)) => Exit::Panicked(panic.text),
+            Ok(Some(panic)) => {
+                // What the guest printed before on another port is read until the machine ends, or for so long if it hangs.
+                self.console.wait_for_sources(DRAIN);
+                Exit::Panicked(panic.text)
+            }
             Ok(None) => self.ended()?,
         };
         self.exit = Some(exit.clone());

@@ -7,7 +7,7 @@ use vault_node::Misbehaviour;
 use crate::scenarios::{DEAD_LINK_FIRST, Run, Scenario, TestContext, loses_nothing_for_hours, scenarios};
 use crate::{Boot, Context, DataDisk, Failure, Vaults, benchmarks, restart};
 
-/// All benchmarks: `scenarios --bench` runs them, and `tests/run NAME` those that it names.
+/// All benchmarks: `tests/run --bench` runs them, `tests/run --bench NAME` some.
 pub(crate) const BENCHMARKS: &[Scenario] = scenarios![
     benchmarks::many_processes_for_hours,
     benchmarks::first_format,

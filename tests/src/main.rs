@@ -31,7 +31,13 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let (conclusion, times) = tests::runner::run(&top, arguments, &filters);
+    let (conclusion, times) = match tests::runner::run(&top, arguments, &filters) {
+        Ok(ended) => ended,
+        Err(error) => {
+            println!("scenarios: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     if !is_list {
         println!("time per scenario:");
         for (name, time) in times {

@@ -133,7 +133,7 @@ impl Random {
         (z ^ (z >> 31)).checked_rem(limit).unwrap_or(0)
     }
 
-    /// `count` different numbers of the range in ascending command, or all if there are fewer.
+    /// `count` different numbers of the range in ascending order, or all if there are fewer.
     #[must_use]
     pub(crate) fn pick(&mut self, range: std::ops::Range<usize>, count: usize) -> Vec<usize> {
         let mut all: Vec<_> = range.collect();

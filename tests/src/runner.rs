@@ -60,8 +60,12 @@ struct Shared {
 /// Runs the scenarios that `arguments` and `filters` select with the artifacts below `top`; returns the time of each scenario, the longest first.
 ///
 /// Several filters select the scenarios that match any of them.
-pub fn run(top: &Path, mut arguments: Arguments, filters: &[String]) -> (Conclusion, Vec<(String, Duration)>) {
+///
+/// # Errors
+/// A filter matches no scenario: a run of nothing would pass.
+pub fn run(top: &Path, mut arguments: Arguments, filters: &[String]) -> Result<(Conclusion, Vec<(String, Duration)>), Failure> {
     let cases: Vec<Case> = if arguments.bench { benchmarks() } else { cases() };
+    check_filters(&cases, &arguments, filters)?;
     let selected: Vec<Case> = cases.iter().copied().filter(|case| case.is_selected(&arguments, filters)).collect();
     let is_whole = !arguments.bench && !arguments.ignored && count_usual(&selected) == count_usual(&cases);
     let shared = Arc::new(Shared { top: top.to_owned(), times: Mutex::default() });
@@ -77,7 +81,18 @@ pub fn run(top: &Path, mut arguments: Arguments, filters: &[String]) -> (Conclus
     let conclusion = libtest_mimic::run(&arguments, trials);
     let mut times = std::mem::take(&mut *shared.times.lock().unwrap_or_else(PoisonError::into_inner));
     times.sort_by_key(|(_, time)| std::cmp::Reverse(*time));
-    (conclusion, times)
+    Ok((conclusion, times))
+}
+
+/// Expects that each filter selects a scenario.
+fn check_filters(cases: &[Case], arguments: &Arguments, filters: &[String]) -> Result<(), Failure> {
+    let selects = |filter: &&String| cases.iter().any(|case| case.is_selected(arguments, std::slice::from_ref(*filter)));
+    match filters.iter().find(|filter| !selects(filter)) {
+        Some(filter) => Err(Failure(format!(
+            "no scenario matches {filter}: `tests/run --list` lists scenarios, `tests/run --bench --list` benchmarks"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Every scenario with each kernel that it supports, in the order in which they run.
@@ -162,6 +177,18 @@ mod tests {
         assert!(selected(&["@stable"], false).iter().all(|name| name.ends_with("@stable")));
         assert_eq!(selected(&[], false).len(), cases().len());
         assert!(selected(&["no such scenario"], false).is_empty());
+    }
+
+    #[test]
+    fn filter_that_matches_nothing_is_an_error() {
+        let check = |filters: &[&str], bench: bool| {
+            let filters: Vec<String> = filters.iter().map(|filter| (*filter).to_owned()).collect();
+            let cases = if bench { benchmarks() } else { cases() };
+            check_filters(&cases, &Arguments::default(), &filters).is_ok()
+        };
+        assert!(check(&[], false) && check(&["root::", "policy::"], false) && check(&["first_format"], true));
+        assert!(!check(&["root::", "no_such_scenario"], false) && !check(&["first_format"], false));
+        assert!(!check(&["stops_where_the_kernel_offers_no_registers@stable"], false), "it runs with one kernel only");
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(super) fn reports_each_misbehaving_vault(context: &TestContext) -> Result<()
         (Misbehaviour::HalfReportData, untrusted("report data differs")),
         (Misbehaviour::Reflection, untrusted("expected a quote of an SGX enclave")),
         (Misbehaviour::DebugEnclave, untrusted("debug mode is on")),
-        (Misbehaviour::WrongMrenclave, untrusted("mrenclave ")),
+        (Misbehaviour::WrongMrenclave, untrusted(&format!("mrenclave {} is not in cvm.vault.mrenclave", "3e".repeat(32)))),
         (Misbehaviour::RevokedPck, untrusted("PCK leaf: certificate revoked")),
         (Misbehaviour::OutOfDate, untrusted("TCB status OutOfDate is not accepted")),
         (Misbehaviour::ForeignRoot, untrusted("chain ends in another root")),

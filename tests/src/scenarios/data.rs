@@ -101,6 +101,7 @@ fn opens_again(context: &TestContext, cmdline: &[&str], bytes: u64) -> Result<()
     if let Some(cipher) = cipher.first() {
         assert_field(&second.boot_report()?, "/data/cipher", &cipher.trim_start_matches("cvm.data.cipher="))?;
         // A cipher on the command line is required of an existing disk too.
+        boot(cmdline, "check")?.line("whole kept-1")?;
         boot(&["cvm.data.cipher=xts-hmac"], "read")?.powered_off_with(75)?;
     }
     // PID 1 and the kernel compute the same size of the disk.

@@ -115,7 +115,7 @@ pub(super) fn wrong_addresses_first_only_delay(context: &TestContext) -> Result<
     let boot = boot(context, &data, &vaults).lan(&lan).cmdline("cvm.net=dual").tasks("mounts");
     others.grant(&boot.measurement()?)?;
     let result = boot.run()?;
-    result.line("untrusted: challenge: node not verified: mrenclave ")?;
+    result.line("is not in cvm.vault.mrenclave (cvmctl: --mrenclave); trying again")?;
     result.line("denied by the key's policy; trying again")?;
     result.line("vault vault-2.example")?;
     result.line("its share and the others do not combine to the key; trying again")?;

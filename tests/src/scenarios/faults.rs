@@ -74,6 +74,6 @@ fn panicked(result: &BootResult, text: &str) -> Result<(), Failure> {
     result.line(&format!("Kernel panic - not syncing: {text}"))?;
     match result.exit {
         Exit::Panicked(_) => Ok(()),
-        _ => Err(Failure(format!("ended by {:?}", result.exit))),
+        _ => Err(Failure(format!("expected a panic, the machine ended by {:?}", result.exit))),
     }
 }

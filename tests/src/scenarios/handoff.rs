@@ -63,7 +63,7 @@ fn nothing_is_left(result: &BootResult) -> Result<(), Failure> {
     for (mark, wanted) in wanted {
         let seen = seen(mark);
         if seen != wanted {
-            return Err(Failure(format!("{mark}expected {wanted:?}, found {seen:?}")));
+            return Err(Failure(format!("{mark}: expected {wanted:?}, found {seen:?}")));
         }
     }
     Ok(())
@@ -119,6 +119,6 @@ pub(super) fn powers_off_when_the_kernel_refuses_threads(context: &TestContext) 
     result.line("Resource temporarily unavailable")?;
     match result.exit {
         Exit::PoweredOff => Ok(()),
-        _ => Err(Failure(format!("ended by {:?}", result.exit))),
+        _ => Err(Failure(format!("expected a power off, the machine ended by {:?}", result.exit))),
     }
 }

@@ -190,5 +190,9 @@ pub(super) fn boots_an_image_of_another_project(context: &TestContext) -> Result
         }
     })?;
     result.line("cvm-init: handoff")?;
-    if result.exit == Exit::PoweredOff { Ok(()) } else { Err(Failure(format!("ended by {:?}", result.exit))) }
+    if result.exit == Exit::PoweredOff {
+        Ok(())
+    } else {
+        Err(Failure(format!("expected a power off, the machine ended by {:?}", result.exit)))
+    }
 }

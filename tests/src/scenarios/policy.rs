@@ -42,7 +42,11 @@ pub(super) fn watchdog_resets_after_a_hang(context: &TestContext) -> Result<(), 
     result.line("watchdog: resets the machine after 10 s without progress")?;
     result.line("paused before root")?;
     result.no_line("cvm-init: E")?;
-    if result.exit == Exit::Rebooted { Ok(()) } else { Err(Failure(format!("ended by {:?}", result.exit))) }
+    if result.exit == Exit::Rebooted {
+        Ok(())
+    } else {
+        Err(Failure(format!("expected a reboot, the machine ended by {:?}", result.exit)))
+    }
 }
 
 pub(super) fn watchdog_keepalive_lets_the_boot_finish(context: &TestContext) -> Result<(), Failure> {
@@ -88,5 +92,9 @@ pub(super) fn halts_with_a_readable_console(context: &TestContext) -> Result<(),
     let result = boot.for_at_most(Duration::from_secs(40)).run()?;
     result.line("cvm-init: E")?;
     result.line("(halted)")?;
-    if result.exit == Exit::TimedOut { Ok(()) } else { Err(Failure(format!("ended by {:?}", result.exit))) }
+    if result.exit == Exit::TimedOut {
+        Ok(())
+    } else {
+        Err(Failure(format!("expected that the machine halts, it ended by {:?}", result.exit)))
+    }
 }

@@ -4,6 +4,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use failure::FailureAction;
+
 use super::TestContext;
 use super::root::assert_field;
 use crate::power_cut::{Log, Random};
@@ -19,7 +21,11 @@ fn pick(random: &mut Random, range: Range<usize>, count: usize) -> Result<Vec<us
     let times: usize = std::env::var("CVM_CUTS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     let cuts = random.pick(range.clone(), count * times);
     // An empty range must not pass as survived power cuts.
-    if cuts.len() < count { Err(Failure(format!("expected {count} power cuts in {range:?}"))) } else { Ok(cuts) }
+    if cuts.len() < count {
+        Err(Failure(format!("expected {count} power cuts in {range:?}, found {}", cuts.len())))
+    } else {
+        Ok(cuts)
+    }
 }
 
 /// A recorded boot, and the disk as before it.
@@ -216,8 +222,7 @@ pub(super) fn with_a_changed_integrity_journal(context: &TestContext) -> Result<
         result.no_line("cvm-tests: wrong")?;
         result.no_line("formatting")?;
         // A failed read while PID 1 opens, examines, checks or mounts the disk may succeed at the next boot.
-        let read_failed =
-            || result.stopped_with_one_of(&[71, 76, 77, 86]).and(result.line("(rebooting: another try may help)").map(drop));
+        let read_failed = || result.stopped_with_one_of(&[71, 76, 77, 86].map(|code| (code, FailureAction::Reboot)));
         result.reached_the_real_system().or_else(|_| read_failed())?;
     }
     Ok(())

@@ -46,7 +46,7 @@ pub(super) fn panics_at_a_block_that_the_host_does_not_read(context: &TestContex
     result.no_line("cvm-tests: done")?;
     match context.artifacts.series {
         KernelSeries::Backports => result.no_line("cvm-init: E").and(panicked(&result)),
-        KernelSeries::Stable => panicked(&result).or_else(|_| unread(&result)),
+        KernelSeries::Stable => result.no_line("cvm-init: E").and(panicked(&result)).or_else(|_| unread(&result)),
     }?;
     // The first data block, which PID 1 reads to check the root hash: an unreadable block must not be reported as a wrong root.
     unread(&Boot::new(context).root(RootDisk::unreadable_at(&context.artifacts, context.artifacts.root.0)).run()?)

@@ -86,12 +86,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
             "--refuse-debug" => extensions.refuse_debug = true,
             _ => {
                 let value = arguments.next().ok_or(USAGE)?;
-                let wrong = || {
-                    format!(
-                        "cannot parse {argument} {value}
-{USAGE}"
-                    )
-                };
+                let wrong = || format!("cannot parse {argument} {value}\n{USAGE}");
                 match argument.as_str() {
                     "--pki" => pki = Some(PathBuf::from(value)),
                     "--listen" => listen = Some(value.parse().map_err(|_| wrong())?),
