@@ -1,4 +1,4 @@
-//! Firmware in flash with variables of the machine's own, and a TPM that it measures into.
+//! Firmware in flash with variables of the machine's own, and what it measures into: a TPM, the registers of a TD, both or none.
 
 use std::{
     ffi::OsString,
@@ -9,7 +9,10 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::arguments::{Arguments, escaped};
+use crate::{
+    arguments::{Arguments, escaped},
+    cc::CcDriver,
+};
 
 /// Debian's OVMF with Secure Boot; only firmware may write its variables.
 const CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
@@ -20,7 +23,9 @@ pub struct Firmware {
     /// The flash with its variables, including the keys of Secure Boot; the machine writes to it.
     pub variables: PathBuf,
     /// The socket of a TPM 2.0 ([`Tpm::socket`]).
-    pub tpm: PathBuf,
+    pub tpm: Option<PathBuf>,
+    /// The driver by which it measures as firmware of a TD.
+    pub cc: Option<CcDriver>,
 }
 
 impl Firmware {
@@ -32,7 +37,10 @@ impl Firmware {
         let mut variables = OsString::from("if=pflash,unit=1,format=raw,file=");
         variables.push(escaped(&self.variables));
         arguments.pair("-drive", variables);
-        arguments.0.extend(device(&self.tpm).into_iter().flatten());
+        arguments.0.extend(self.tpm.iter().flat_map(|socket| device(socket)).flatten());
+        if let Some(driver) = &self.cc {
+            driver.add(arguments);
+        }
     }
 }
 

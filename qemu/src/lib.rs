@@ -5,6 +5,7 @@
 
 pub mod accel;
 mod arguments;
+pub mod cc;
 pub mod command;
 pub mod console;
 pub mod disk;
@@ -18,6 +19,7 @@ pub mod quoting;
 pub mod vm;
 
 pub use accel::Accel;
+pub use cc::{CcDriver, CcRecorder, Measured};
 pub use command::Qemu;
 pub use console::{Console, Line, Missing};
 pub use disk::{Bus, Disk, DiskFormat};

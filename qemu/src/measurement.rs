@@ -1,7 +1,7 @@
 //! The measurements that a real TD would have when its init runs, computed from the booted files.
 //!
-//! Here the host computes them and the stand-in for tdx-guest reports them unchecked. On hardware the TDX module and the firmware
-//! measure; a verifier predicts the same values.
+//! Here the host computes them and the stand-in for tdx-guest reports them unchecked, in boots without the driver of [`crate::cc`]. On
+//! hardware the TDX module and the firmware measure; a verifier predicts the same values.
 
 use eventlog::register::Hash;
 use predict::direct::Boot;
@@ -132,7 +132,7 @@ impl DirectBoot<'_> {
     /// The kernel is no PE image.
     pub fn td_info(&self) -> Result<TdInfo, predict::Error> {
         let boot = Boot { kernel: self.kernel, initrd: self.initrd, command_line: self.command_line };
-        Ok(TdInfo::of(self.firmware, platform(self.memory_mib, self.cpus), &boot.predict()?))
+        Ok(TdInfo::of(self.firmware, platform(self.memory_mib, self.cpus), &boot.predict()?, Firmware::Td))
     }
 }
 
@@ -180,10 +180,10 @@ const EV_PLATFORM_CONFIG_FLAGS: u32 = 0xa;
 const EV_IPL: u32 = 0xd;
 
 impl TdInfo {
-    /// The TD with this firmware and RTMR0, and the predicted measurements.
+    /// The TD with this firmware and RTMR0, and the measurements that are predicted for firmware of this kind.
     #[must_use]
-    pub fn of(firmware: &[u8], rtmr0: Register, prediction: &Prediction) -> Self {
-        let predicted = |number| Register::from_bytes(&prediction.rtmr(number, Firmware::Td));
+    pub fn of(firmware: &[u8], rtmr0: Register, prediction: &Prediction, kind: Firmware) -> Self {
+        let predicted = |number| Register::from_bytes(&prediction.rtmr(number, kind));
         Self { mrtd: Register::of(firmware), rtmrs: [rtmr0, predicted(1), predicted(2), Register::ZERO], ..Self::default() }
     }
 }

@@ -113,16 +113,21 @@ pub struct QuotingService {
 }
 
 impl QuotingService {
-    /// Starts a service that sends the guest's driver `td_info`, and quotes from `source`.
+    /// Starts a service that sends the guest's driver the TDINFO from `td_info`, and quotes from `source`.
     ///
-    /// Without `td_info` the driver gets no answer when it loads, and gives up.
-    pub fn start(td_info: Option<&TdInfo>, quirks: Option<DriverQuirks>, source: impl QuoteSource + 'static) -> io::Result<Self> {
+    /// `td_info` is called each time the driver loads, after firmware measured. If it returns `None`, the driver gets no answer and
+    /// gives up.
+    pub fn start(
+        td_info: impl FnMut() -> Option<TdInfo> + Send + 'static,
+        quirks: Option<DriverQuirks>,
+        source: impl QuoteSource + 'static,
+    ) -> io::Result<Self> {
         // A socket's path has at most 107 bytes, and the tools tree shares /tmp with the host.
         let dir = tempfile::Builder::new().prefix("cvm-qgs-").tempdir_in("/tmp")?;
         let listener = UnixListener::bind(socket_in(dir.path()))?;
         let shared = Arc::new(Shared::default());
-        let td_info = td_info.map(|td_info| qgs::td_info_frame(&td_info.to_bytes(), quirks.map(DriverQuirks::to_wire)));
-        let mut handler = Server { shared: Arc::clone(&shared), td_info, source: Box::new(source) };
+        let quirks = quirks.map(DriverQuirks::to_wire);
+        let mut handler = Server { shared: Arc::clone(&shared), td_info: Box::new(td_info), quirks, source: Box::new(source) };
         let server = std::thread::Builder::new().name("qgs".into()).spawn(move || handler.serve(&listener))?;
         Ok(Self { dir, shared, server: Some(server) })
     }
@@ -200,7 +205,8 @@ impl Shared {
 /// The state of the serving thread.
 struct Server {
     shared: Arc<Shared>,
-    td_info: Option<Vec<u8>>,
+    td_info: Box<dyn FnMut() -> Option<TdInfo> + Send>,
+    quirks: Option<[u32; 3]>,
     source: Box<dyn QuoteSource>,
 }
 
@@ -233,8 +239,8 @@ impl Server {
 
     fn answer(&mut self, message: &[u8], guest: &mut UnixStream) -> io::Result<()> {
         match qgs::parse_request(message) {
-            Ok(Request::TdInfo) => match &self.td_info {
-                Some(frame) => guest.write_all(frame),
+            Ok(Request::TdInfo) => match (self.td_info)() {
+                Some(td_info) => guest.write_all(&qgs::td_info_frame(&td_info.to_bytes(), self.quirks)),
                 None => Ok(()),
             },
             Ok(Request::Quote(report)) => {
@@ -288,7 +294,7 @@ mod tests {
     fn service(answers: Vec<QuoteAnswer>) -> QuotingService {
         let mut answers = answers.into_iter();
         let source = move |_: &[u8; TD_REPORT_LEN]| answers.next().unwrap_or(QuoteAnswer::Silent);
-        QuotingService::start(Some(&TdInfo::default()), None, source).unwrap()
+        QuotingService::start(|| Some(TdInfo::default()), None, source).unwrap()
     }
 
     fn guest(service: &QuotingService) -> UnixStream {

@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn a_machine_reaches_its_quoting_service_on_com2() {
         let source = |_: &[u8; 1024]| crate::QuoteAnswer::Silent;
-        let quotes = QuotingService::start(None, None, source).unwrap();
+        let quotes = QuotingService::start(|| None, None, source).unwrap();
         let qemu = Qemu::command(["echo".into()].to_vec()).accel(Accel::Tcg);
         let mut vm = Vm::boot(&qemu, &Machine::default(), Some(&quotes)).unwrap();
         assert_eq!(vm.wait(LATE).unwrap(), Exit::Died(Some(0), Vec::new()));

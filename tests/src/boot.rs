@@ -13,9 +13,10 @@ mod result;
 mod run;
 
 pub use result::BootResult;
+pub(crate) use result::CcRecord;
 pub(crate) use run::honest;
 
-use crate::boot_chain::BootChain;
+use crate::boot_chain::{BootChain, FirmwareShape};
 use crate::lan::Lan;
 use crate::scenarios::TestContext;
 use crate::{Artifacts, Context, DataDisk, Failure, RootDisk, Vaults, clock};
@@ -60,8 +61,8 @@ pub struct Boot<'a> {
     chain: Option<BootChain>,
     /// The whole command line, if the image contains it.
     whole: Option<Vec<String>>,
-    /// Firmware with a TPM starts kernel and initrd.
-    firmware: bool,
+    /// What the firmware has; `None`: QEMU's own BIOS.
+    firmware: Option<FirmwareShape>,
     /// Makes the event log that firmware leaves.
     ccel: Option<measured::MakeLog>,
     /// The command line that is measured in place of the real one.
@@ -102,7 +103,7 @@ impl<'a> Boot<'a> {
             cpus: None,
             chain: None,
             whole: None,
-            firmware: false,
+            firmware: None,
             ccel: None,
             measured_cmdline: None,
         }
@@ -121,7 +122,7 @@ impl<'a> Boot<'a> {
     pub(crate) fn chain(self, chain: BootChain) -> Result<Self, Failure> {
         let root = RootDisk::of(chain.image(self.artifacts));
         let cmdline = chain.command_line(self.artifacts)?.split(' ').map(str::to_owned).collect();
-        Ok(Self { chain: Some(chain), root, whole: Some(cmdline), ..self })
+        Ok(Self { chain: Some(chain), firmware: Some(FirmwareShape::of(chain)), root, whole: Some(cmdline), ..self })
     }
 
     /// Boots the image of tests/example, which another project would build, with the production initrd and the image's own

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use qemu::{Firmware, Tpm};
+use qemu::{CcDriver, CcRecorder, Firmware, Tpm};
 
 use crate::{Artifacts, Context, Failure};
 
@@ -57,23 +57,59 @@ impl BootChain {
     }
 }
 
-/// The firmware for this chain, with its variables copied to `folder`; without a chain, firmware without keys.
+/// What a machine's firmware has, and what it measures into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FirmwareShape {
+    /// Whether Secure Boot is on.
+    pub(crate) secure_boot: bool,
+    /// Whether there is a TPM.
+    pub(crate) tpm: bool,
+    /// Whether it measures into the registers of a TD (qemu/cc-firmware).
+    pub(crate) cc: bool,
+}
+
+impl Default for FirmwareShape {
+    /// For a direct boot: Secure Boot off, a TPM.
+    fn default() -> Self {
+        Self { secure_boot: false, tpm: true, cc: false }
+    }
+}
+
+impl FirmwareShape {
+    /// For the image of a chain: a TPM.
+    pub(crate) const fn of(chain: BootChain) -> Self {
+        let secure_boot = matches!(chain, BootChain::Uki | BootChain::Grub);
+        Self { secure_boot, tpm: true, cc: false }
+    }
+
+    /// The name of this firmware in predictions. Without [`FirmwareShape::cc`] the host computes the registers: those of a TD without a TPM.
+    pub(crate) fn kind(self) -> predict::Firmware {
+        if self.cc && self.tpm { predict::Firmware::TdWithTpm } else { predict::Firmware::Td }
+    }
+}
+
+/// The firmware of this shape, with its variables copied to `folder`: those of the chain; without a chain no keys, or the builder's key for
+/// Secure Boot.
 ///
 /// # Errors
 /// The variables cannot be copied.
 pub(crate) fn firmware(
     chain: Option<BootChain>,
+    shape: FirmwareShape,
     artifacts: &Artifacts,
     folder: &std::path::Path,
-    tpm: &Tpm,
+    (tpm, cc): (Option<&Tpm>, Option<&CcRecorder>),
 ) -> Result<Firmware, Failure> {
     let variables = folder.join("variables.fd");
+    let built = |name: &str| artifacts.top.join("target/firmware").join(name);
     let keys = match chain {
+        None if shape.secure_boot => built("uki.fd"),
         None => PathBuf::from("/usr/share/OVMF/OVMF_VARS_4M.fd"),
-        Some(BootChain::Open) => artifacts.top.join("target/firmware/open.fd"),
-        Some(BootChain::OpenGrub) => artifacts.top.join("target/firmware/open-grub.fd"),
-        Some(chain) => artifacts.top.join("target/firmware").join(chain.name()).with_extension("fd"),
+        Some(BootChain::Open) => built("open.fd"),
+        Some(BootChain::OpenGrub) => built("open-grub.fd"),
+        Some(chain) => built(chain.name()).with_extension("fd"),
     };
     std::fs::copy(keys, &variables).context("copying the firmware's variables (qemu/build makes them)")?;
-    Ok(Firmware { variables, tpm: tpm.socket() })
+    let cc = cc.map(|recorder| CcDriver { rom: built("cc.rom"), record: recorder.socket() });
+    Ok(Firmware { variables, tpm: tpm.map(Tpm::socket), cc })
 }

@@ -10,6 +10,7 @@ mod commands;
 mod console;
 mod count;
 mod digest;
+mod efi;
 mod fuzz;
 mod graph;
 mod images;
@@ -37,7 +38,7 @@ use crate::project::Project;
 use crate::steps::{PROGRAMS, program};
 
 const USAGE: &str = "usage: xtask TOP build [direct] | initrd [production | simulated ANCHOR MODULE [NAME]] | image INITRD OUT [ARGUMENTS...] | \
-                     sign KEY CERTIFICATE IMAGE SIGNED | demo | qemu [FLAGS...] | test [--list | NAME...] | fuzz [build | SECONDS] [TARGET...] | \
+                     sign KEY CERTIFICATE IMAGE SIGNED | rom PROGRAM ROM | demo | qemu [FLAGS...] | test [--list | NAME...] | fuzz [build | SECONDS] [TARGET...] | \
                      artifacts | reproducible | scripts";
 
 pub(crate) static CHILDREN: LazyLock<Children> = LazyLock::new(Children::default);
@@ -95,6 +96,7 @@ fn run(arguments: &[&str]) -> Result<ExitCode, Error> {
             let [key, certificate, image, signed] = [key, certificate, image, signed].map(|path| absolute(path));
             sign::sign(&project.top, [&key?, &certificate?, &image?, &signed?])?;
         }
+        ["rom", program, rom] => efi::write_option_rom(&absolute(program)?, &absolute(rom)?)?,
         ["demo"] => {
             build(&project, Some(&demo_steps()))?;
             return Err(replace(&project, &Run::in_tools_tree([&program("demo"), *top])));

@@ -13,7 +13,7 @@ use crate::process::{Children, Run};
 use crate::project::{Kernel, Project};
 use crate::step::Step;
 use crate::steps;
-use crate::{CHILDREN, Error, checks, fuzz, images, initrds, simulation};
+use crate::{CHILDREN, Error, checks, efi, fuzz, images, initrds, simulation};
 
 /// Every step of the build, in the order in which steps start that are ready at the same time.
 fn build_steps(project: &Project) -> Result<Vec<Step>, Error> {
@@ -23,6 +23,7 @@ fn build_steps(project: &Project) -> Result<Vec<Step>, Error> {
     steps.extend([simulation::modules(project, Kernel::Backports)?, simulation::test_programs(), images::direct(project)?]);
     steps.extend(initrds::simulated(project, Kernel::Backports)?);
     steps.extend([images::uki(project, true)?, simulation::firmware(), simulation::signed_uki(&own)]);
+    steps.extend([efi::cc_firmware(&own), efi::forged_programs()]);
     steps.extend([Initrd::production(Kernel::Stable).step(project)?, simulation::modules(project, Kernel::Stable)?]);
     steps.extend(initrds::simulated(project, Kernel::Stable)?);
     steps.extend(images::others(project)?);

@@ -125,7 +125,7 @@ fn run(flags: Flags) -> Result<Exit, Box<dyn std::error::Error>> {
         Some(relay) => relay.quote(report),
         None => QuoteAnswer::Error(qgs::ERROR_UNEXPECTED),
     };
-    let quotes = QuotingService::start(Some(&td_info), None, source)?;
+    let quotes = QuotingService::start(move || Some(td_info.clone()), None, source)?;
 
     let qemu = flags.qemu.map_or_else(Qemu::of_tools_tree, |program| Qemu::command(vec![program.into()]));
     let qemu = qemu.accel(flags.accel.into());

@@ -1,7 +1,8 @@
 //! What a boot measures, and the event log that firmware leaves.
 //!
-//! The host computes the measurement, by the same prediction that policies are made from; the stand-in for tdx-guest reports it
-//! unchecked.
+//! With [`Boot::cc`] firmware makes RTMR0 to RTMR2 and the event log in the same boot, and policies are made from the prediction. In other
+//! boots the host computes the registers too, by that prediction, and the stand-in for tdx-guest reports them unchecked. MRTD is a
+//! constant in both.
 
 use std::fs::File;
 
@@ -10,7 +11,7 @@ use qemu::measurement::{self, STAND_IN_FIRMWARE};
 use qemu::{Machine, TdInfo};
 
 use super::Boot;
-use crate::boot_chain::BootChain;
+use crate::boot_chain::{BootChain, FirmwareShape};
 use crate::{Context, Failure};
 
 /// Makes an event log from memory in MiB, the number of CPUs and the predicted events.
@@ -27,7 +28,36 @@ impl Boot<'_> {
     /// Starts kernel and initrd through OVMF with a TPM, without Secure Boot: firmware that measures for real.
     #[must_use]
     pub(crate) fn through_firmware(self) -> Self {
-        Self { firmware: true, ..self }
+        self.with_firmware(|_| ())
+    }
+
+    /// Boots through OVMF with the registers of a TD (qemu/cc-firmware).
+    #[must_use]
+    pub(crate) fn cc(self) -> Self {
+        self.with_firmware(|shape| shape.cc = true)
+    }
+
+    /// Boots through OVMF, with a TPM or without one.
+    #[must_use]
+    pub(crate) fn tpm(self, has_tpm: bool) -> Self {
+        self.with_firmware(|shape| shape.tpm = has_tpm)
+    }
+
+    /// Starts kernel and initrd through OVMF with Secure Boot on, where `db` contains only the builder's key.
+    #[must_use]
+    pub(crate) fn secure_boot(self) -> Self {
+        self.with_firmware(|shape| shape.secure_boot = true)
+    }
+
+    fn with_firmware(self, change: impl FnOnce(&mut FirmwareShape)) -> Self {
+        let mut shape = self.firmware.unwrap_or_default();
+        change(&mut shape);
+        Self { firmware: Some(shape), ..self }
+    }
+
+    /// The name of this boot's firmware in predictions.
+    pub(crate) fn firmware_kind(&self) -> predict::Firmware {
+        self.firmware.map_or_else(predict::Firmware::default, FirmwareShape::kind)
     }
 
     /// Puts an event log into memory and points the ACPI table CCEL to it, as firmware of a TD does.
@@ -48,7 +78,8 @@ impl Boot<'_> {
     /// A file cannot be read, or cannot be booted.
     pub fn measurement(&self) -> Result<TdInfo, Failure> {
         let Machine { memory_mib, cpus, .. } = self.machine();
-        Ok(TdInfo::of(STAND_IN_FIRMWARE, measurement::platform(memory_mib, cpus), &self.prediction()?))
+        let platform = measurement::platform(memory_mib, cpus);
+        Ok(TdInfo::of(STAND_IN_FIRMWARE, platform, &self.prediction()?, self.firmware_kind()))
     }
 
     /// The events that this boot measures, from the first boot option on.
@@ -65,7 +96,7 @@ impl Boot<'_> {
         };
         let (kernel, initrd) = (read(&machine.kernel)?, read(&machine.initrd)?);
         let mut line = self.measured_cmdline.clone().unwrap_or_else(|| machine.command_line());
-        if self.firmware {
+        if self.firmware.is_some() {
             line.push_str(" initrd=initrd"); // OVMF adds it
         }
         direct::Boot { kernel: &kernel, initrd: &initrd, command_line: &line }.predict().context("predicting the measurements")

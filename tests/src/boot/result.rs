@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use failure::{ErrorCode, FailureAction};
-use qemu::Exit;
+use qemu::{Exit, Register};
 use ring::digest::{SHA256, digest};
 
 use crate::{Context, Failure, schema};
@@ -19,6 +19,17 @@ pub struct BootResult {
     pub lines: Vec<String>,
     /// From the start of QEMU to its end.
     pub took: Duration,
+    /// What the firmware measured as that of a TD, in a boot with [`super::Boot::cc`].
+    pub cc: Option<CcRecord>,
+}
+
+/// The event log and the registers that firmware of a TD left when boot services ended.
+#[derive(Debug, Clone)]
+pub struct CcRecord {
+    /// The log without padding.
+    pub log: Vec<u8>,
+    /// RTMR0 to RTMR3.
+    pub rtmrs: [Register; 4],
 }
 
 impl BootResult {
@@ -92,6 +103,16 @@ impl BootResult {
             Exit::PoweredOff => Ok(()),
             _ => Err(Failure(format!("expected a power-off, the machine ended by {:?}; {}", self.exit, self.tail()))),
         }
+    }
+
+    /// What the firmware measured as that of a TD.
+    ///
+    /// # Errors
+    /// The boot was without [`super::Boot::cc`], or boot services did not end.
+    pub fn cc(&self) -> Result<&CcRecord, Failure> {
+        self.cc
+            .as_ref()
+            .ok_or_else(|| Failure(format!("the firmware did not measure to the end of boot services; {}", self.tail())))
     }
 
     /// How long a phase took, in milliseconds.

@@ -1,13 +1,19 @@
 //! Runs a configured boot.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dcap::{Platform, TdQuote};
-use qemu::{Disk, Machine, Network, Qemu, QuoteAnswer, QuoteSource, QuotingService, Tpm, Vm};
+use qemu::{CcRecorder, Disk, Machine, Measured, Network, Qemu, QuoteAnswer, QuoteSource, QuotingService, TdInfo, Tpm, Vm};
 
-use super::{Boot, BootResult, TASK, measured};
+use super::{Boot, BootResult, CcRecord, TASK, measured};
+use crate::boot_chain::FirmwareShape;
 use crate::leak::leaks;
 use crate::{Context, Failure, KernelSeries, Vaults, boot_chain};
+
+/// The longest time by which the record of what firmware measured is behind the machine.
+const RECORD: Duration = Duration::from_secs(5);
+/// The longest from the machine's start to the end of boot services under emulation: usually ten seconds.
+const FIRMWARE: Duration = Duration::from_secs(120);
 
 impl Boot<'_> {
     fn whole_cmdline(&self) -> Vec<String> {
@@ -83,46 +89,84 @@ impl Boot<'_> {
     ///
     /// # Errors
     /// As [`Boot::run`], and the error of `during`.
-    pub fn run_with(mut self, during: impl FnOnce(&Vm) -> Result<(), Failure>) -> Result<BootResult, Failure> {
+    pub fn run_with(self, during: impl FnOnce(&Vm) -> Result<(), Failure>) -> Result<BootResult, Failure> {
+        self.run_beside(|vm, _| during(vm))
+    }
+
+    /// Runs a boot with [`Boot::cc`] until the kernel ended boot services, and stops it there.
+    ///
+    /// # Errors
+    /// As [`Boot::run`]; boot services did not end in time.
+    pub(crate) fn run_to_kernel(self) -> Result<BootResult, Failure> {
+        let result = self.for_at_most(Duration::ZERO).run_beside(|_, measured| {
+            // Without registers the result says how far the machine came.
+            measured.and_then(|measured| measured.registers_at_exit(FIRMWARE));
+            Ok(())
+        })?;
+        result.cc()?;
+        Ok(result)
+    }
+
+    fn run_beside(mut self, during: impl FnOnce(&Vm, Option<&Measured>) -> Result<(), Failure>) -> Result<BootResult, Failure> {
         let mut machine = self.machine();
         let td = self.measurement()?;
         self.add_event_log(&mut machine)?;
-        let tpm = (self.chain.is_some() || self.firmware).then(|| Tpm::start().context("starting a TPM")).transpose()?;
-        if let Some(tpm) = &tpm {
-            machine.firmware = Some(boot_chain::firmware(self.chain, self.artifacts, &self.context.folder, tpm)?);
+        let shape = self.firmware;
+        let has = |part: fn(FirmwareShape) -> bool| shape.is_some_and(part);
+        let tpm = has(|shape| shape.tpm).then(|| Tpm::start().context("starting a TPM")).transpose()?;
+        let recorder = has(|shape| shape.cc).then(|| CcRecorder::start().context("listening to the firmware")).transpose()?;
+        if let Some(shape) = shape {
+            let (folder, parts) = (&self.context.folder, (tpm.as_ref(), recorder.as_ref()));
+            machine.firmware = Some(boot_chain::firmware(self.chain, shape, self.artifacts, folder, parts)?);
         }
-        let quotes = match self.vaults {
-            Some(vaults) => {
-                if self.granted {
-                    vaults.grant(&td)?;
-                }
-                let platform = vaults.pki.platform("host").context("making the host's platform")?;
-                let source: Box<dyn QuoteSource> = match self.quotes.take() {
-                    Some(quotes) => quotes(platform),
-                    None => Box::new(honest(platform)),
-                };
-                let mut source = source;
-                let answer = move |report: &[u8; 1024]| source.quote(report);
-                Some(QuotingService::start(Some(&td), self.quirks, answer).context("starting the quoting service")?)
-            }
-            None => Some(
-                QuotingService::start(Some(&td), None, |_: &[u8; 1024]| QuoteAnswer::Silent)
-                    .context("starting the quoting service")?,
-            ),
-        };
+        let measured = recorder.as_ref().map(CcRecorder::measured);
+        let quotes = self.quoting_service(td, measured.clone())?;
         let start = Instant::now();
         let mut vm =
-            Vm::boot_with_copy(&Qemu::of_tools_tree(), &machine, quotes.as_ref(), self.copy.take()).context("starting QEMU")?;
-        let exit = during(&vm).and_then(|()| vm.wait(self.longest).context("waiting for the end"));
+            Vm::boot_with_copy(&Qemu::of_tools_tree(), &machine, Some(&quotes), self.copy.take()).context("starting QEMU")?;
+        let exit = during(&vm, measured.as_ref()).and_then(|()| vm.wait(self.longest).context("waiting for the end"));
         let lines: Vec<String> = vm.console().lines().into_iter().map(|line| line.text).collect();
         let raw = vm.console().raw();
-        std::fs::write(self.context.next_console(), &raw).context("saving the console")?;
+        let console = self.context.next_console();
+        std::fs::write(&console, &raw).context("saving the console")?;
         let exit = exit?;
         let secrets = self.vaults.map(Vaults::secrets).unwrap_or_default();
         if secrets.iter().any(|secret| leaks(&raw, secret)) {
             return Err(Failure("the console shows key material: see the saved console log".to_owned()));
         }
-        Ok(BootResult { exit, lines, took: start.elapsed() })
+        let cc = measured.and_then(|measured| {
+            let rtmrs = measured.registers_at_exit(Duration::ZERO)?;
+            Some(CcRecord { log: measured.log(), rtmrs })
+        });
+        if let Some(cc) = &cc {
+            std::fs::write(console.with_extension("ccel"), &cc.log).context("saving the event log")?;
+        }
+        Ok(BootResult { exit, lines, took: start.elapsed(), cc })
+    }
+
+    /// Starts the quoting service. TDINFO is `td`; with `measured` its RTMRs are those that firmware made in this boot.
+    fn quoting_service(&mut self, td: TdInfo, measured: Option<Measured>) -> Result<QuotingService, Failure> {
+        let mut source: Box<dyn QuoteSource> = match self.vaults {
+            Some(vaults) => {
+                if self.granted {
+                    vaults.grant(&td)?;
+                }
+                let platform = vaults.pki.platform("host").context("making the host's platform")?;
+                match self.quotes.take() {
+                    Some(quotes) => quotes(platform),
+                    None => Box::new(honest(platform)),
+                }
+            }
+            None => Box::new(|_: &[u8; 1024]| QuoteAnswer::Silent),
+        };
+        // The kernel that asks has ended boot services; the record of that is at most a moment behind.
+        let td_info = move || match &measured {
+            Some(measured) => measured.td_info(&td, RECORD),
+            None => Some(td.clone()),
+        };
+        let answer = move |report: &[u8; 1024]| source.quote(report);
+        let quirks = self.quirks.filter(|_| self.vaults.is_some());
+        QuotingService::start(td_info, quirks, answer).context("starting the quoting service")
     }
 }
 
