@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn what_is_no_record_ends_the_record() {
         let long = [&[b'L'][..], &0x0001_0001u32.to_le_bytes()].concat();
-        let full = [record(b'L', &[1; LOG_BYTES]), record(b'L', b"1")].concat();
+        let full = [record(b'L', &vec![1; LOG_BYTES]), record(b'L', b"1")].concat();
         for (name, bytes) in [
             ("long", long),
             ("full", full),

@@ -1,4 +1,5 @@
 //! The driver's digests (`qemu/cc-firmware`) are those of another implementation. The same sources run as a program of the host.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -65,6 +65,8 @@ pub struct Boot<'a> {
     firmware: Option<FirmwareShape>,
     /// Makes the event log that firmware leaves.
     ccel: Option<measured::MakeLog>,
+    /// A copy of the kernel that the tests' builder signed.
+    signed_kernel: Option<PathBuf>,
     /// The command line that is measured in place of the real one.
     measured_cmdline: Option<String>,
 }
@@ -105,6 +107,7 @@ impl<'a> Boot<'a> {
             whole: None,
             firmware: None,
             ccel: None,
+            signed_kernel: None,
             measured_cmdline: None,
         }
     }
@@ -199,6 +202,12 @@ impl<'a> Boot<'a> {
     #[must_use]
     pub fn initrd(self, initrd: PathBuf) -> Self {
         Self { initrd, ..self }
+    }
+
+    /// Boots a copy of the kernel that the tests' builder signed.
+    #[must_use]
+    pub(crate) fn signed_kernel(self, kernel: PathBuf) -> Self {
+        Self { signed_kernel: Some(kernel), ..self }
     }
 
     /// Attaches one more disk.

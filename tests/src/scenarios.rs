@@ -5,7 +5,9 @@ mod data;
 mod disks;
 mod dns;
 mod faults;
+mod firmware;
 mod foreign;
+mod forge;
 mod growth;
 mod handoff;
 mod header;
@@ -25,6 +27,8 @@ pub(crate) use net::DEAD_LINK_FIRST;
 pub(crate) use stress::loses_nothing_for_hours;
 
 use std::path::PathBuf;
+
+use initrd::cpio::Entry;
 
 use crate::{Artifacts, Context, Failure};
 
@@ -50,11 +54,15 @@ impl TestContext {
 
     /// The simulated initrd with these files, by path, added or replaced.
     pub(crate) fn initrd_with_files(&self, files: Vec<(String, Vec<u8>)>) -> Result<PathBuf, Failure> {
+        self.initrd_with_entries(files.into_iter().map(|(path, content)| Entry::file(path, 0o444, content)).collect())
+    }
+
+    /// The simulated initrd with these entries added or replaced.
+    pub(crate) fn initrd_with_entries(&self, entries: Vec<Entry>) -> Result<PathBuf, Failure> {
         let mut initrd = std::fs::read(&self.artifacts.simulated).context("reading the simulated initrd")?;
         // The kernel unpacks several archives in a row, each at a multiple of four bytes; the last file of a name counts.
         initrd.resize(initrd.len().next_multiple_of(4), 0);
-        let files = files.into_iter().map(|(path, content)| initrd::cpio::Entry::file(path, 0o444, content)).collect();
-        initrd.extend(initrd::cpio::write(files).context("packing the added files")?);
+        initrd.extend(initrd::cpio::write(entries).context("packing the added files")?);
         let made = self.folder.join("another-initrd.zst");
         std::fs::write(&made, initrd).context("writing the initrd")?;
         Ok(made)
@@ -123,6 +131,15 @@ pub(crate) const SCENARIOS: &[Scenario] = scenarios![
     stress::reads_no_sector_that_was_never_written,
     image::boots_a_signed_uki_through_firmware [default_kernel_only],
     image::boots_shim_and_grub_through_firmware [ignored, default_kernel_only],
+    firmware::unlocks_by_measured_registers,
+    firmware::measures_a_direct_boot_as_predicted [both_kernels],
+    firmware::measures_a_uki_as_predicted [default_kernel_only],
+    firmware::measures_shim_and_grub_as_predicted [ignored, default_kernel_only],
+    firmware::counts_a_boot_option_that_fails [default_kernel_only],
+    firmware::arguments_of_the_host_change_rtmr2 [default_kernel_only],
+    firmware::a_kernel_outside_db_gets_nothing,
+    forge::a_kernel_that_measures_the_genuine_one_gets_nothing [default_kernel_only],
+    forge::an_initrd_that_extends_the_genuine_digests_gets_nothing [default_kernel_only],
     measure::measures_into_a_tpm,
     measure::finds_its_command_line_in_a_ccel,
     measure::nothing_after_the_handoff_gets_the_key [default_kernel_only],

@@ -1,6 +1,7 @@
 //! A set of vault nodes that hold the shares of one key, and the policies that they apply.
 
 mod address;
+mod client;
 mod collateral;
 mod key;
 mod policy;
@@ -77,6 +78,17 @@ impl Vaults {
     /// As [`Vaults::up`].
     pub fn stapling(artifacts: &Artifacts, needed: usize, dealt: usize) -> Result<Self, Failure> {
         Self::configured(artifacts, needed, dealt, staple)
+    }
+
+    /// Like [`Vaults::stapling`]; the nodes compare RTMR0 if a policy names it, which real ones do not.
+    ///
+    /// # Errors
+    /// As [`Vaults::up`].
+    pub(crate) fn matching_rtmr0(artifacts: &Artifacts, needed: usize, dealt: usize) -> Result<Self, Failure> {
+        Self::configured(artifacts, needed, dealt, |config| {
+            staple(config);
+            config.extensions.match_rtmr0_rtmr3 = true;
+        })
     }
 
     /// Like [`Vaults::stapling`], with the key that the images of tests/chains commit to; their command lines name no cache.

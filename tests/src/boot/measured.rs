@@ -6,12 +6,13 @@
 
 use std::fs::File;
 
-use predict::{Prediction, SecureBoot, direct};
+use predict::direct::{self, KernelSignature};
+use predict::{Prediction, SecureBoot};
 use qemu::measurement::{self, STAND_IN_FIRMWARE};
 use qemu::{Machine, TdInfo};
 
 use super::Boot;
-use crate::boot_chain::{BootChain, FirmwareShape};
+use crate::boot_chain::FirmwareShape;
 use crate::{Context, Failure};
 
 /// Makes an event log from memory in MiB, the number of CPUs and the predicted events.
@@ -86,8 +87,8 @@ impl Boot<'_> {
     pub(crate) fn prediction(&self) -> Result<Prediction, Failure> {
         if let Some(chain) = self.chain {
             let image = File::open(chain.image(self.artifacts)).context("reading the image")?;
-            let secure_boot =
-                if matches!(chain, BootChain::Open | BootChain::OpenGrub) { SecureBoot::Off } else { SecureBoot::On };
+            let is_on = self.firmware.is_some_and(|shape| shape.secure_boot);
+            let secure_boot = if is_on { SecureBoot::On } else { SecureBoot::Off };
             return predict::image(image, secure_boot).map(|(_, prediction)| prediction).context("predicting the measurements");
         }
         let machine = self.machine();
@@ -99,7 +100,11 @@ impl Boot<'_> {
         if self.firmware.is_some() {
             line.push_str(" initrd=initrd"); // OVMF adds it
         }
-        direct::Boot { kernel: &kernel, initrd: &initrd, command_line: &line }.predict().context("predicting the measurements")
+        let verifies = self.firmware.is_some_and(|shape| shape.secure_boot);
+        let signature =
+            if verifies && self.signed_kernel.is_none() { KernelSignature::NotVerified } else { KernelSignature::Verified };
+        let boot = direct::Boot { kernel: &kernel, initrd: &initrd, command_line: &line };
+        boot.predict_with(signature).context("predicting the measurements")
     }
 
     /// Adds the event log and the CCEL table to the machine.

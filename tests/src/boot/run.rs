@@ -58,7 +58,7 @@ impl Boot<'_> {
         let default = Machine::default();
         Machine {
             cpus: self.cpus.unwrap_or(default.cpus),
-            kernel: direct.then(|| self.artifacts.kernel.clone()),
+            kernel: direct.then(|| self.signed_kernel.as_ref().unwrap_or(&self.artifacts.kernel).clone()),
             initrd: direct.then(|| self.initrd.clone()),
             append: self.whole_cmdline(),
             reports: true,

@@ -47,11 +47,24 @@ impl Vaults {
     /// # Errors
     /// A node refuses the policy.
     pub fn grant(&self, td: &TdInfo) -> Result<(), Failure> {
-        if let Some(before) = &self.before {
-            before.grant(td)?;
-        }
         let [_, rtmr1, rtmr2, _] = td.rtmrs;
-        let policy = self.policy(vec![Image { mrtd: td.mrtd.0, rtmr0: None, rtmr1: rtmr1.0, rtmr2: rtmr2.0 }]);
+        self.grant_image(&Image { mrtd: td.mrtd.0, rtmr0: None, rtmr1: rtmr1.0, rtmr2: rtmr2.0 })
+    }
+
+    /// Admits guests with this measurement and this RTMR0, and no others ([`Vaults::matching_rtmr0`]).
+    ///
+    /// # Errors
+    /// A node refuses the policy.
+    pub(crate) fn grant_with_rtmr0(&self, td: &TdInfo) -> Result<(), Failure> {
+        let [rtmr0, rtmr1, rtmr2, _] = td.rtmrs;
+        self.grant_image(&Image { mrtd: td.mrtd.0, rtmr0: Some(rtmr0.0), rtmr1: rtmr1.0, rtmr2: rtmr2.0 })
+    }
+
+    fn grant_image(&self, image: &Image) -> Result<(), Failure> {
+        if let Some(before) = &self.before {
+            before.grant_image(image)?;
+        }
+        let policy = self.policy(vec![*image]);
         if let Some((handle, Key::Dealt { shares, .. })) = &self.previous {
             for (node, share) in self.nodes.iter().zip(shares) {
                 node.put_key(handle, share.clone(), policy.clone()).context("storing a share at a vault")?;

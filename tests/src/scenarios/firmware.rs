@@ -1,0 +1,176 @@
+//! Boots through firmware that measures as that of a TD (qemu/cc-firmware): the registers and each event of the log are as predicted, and
+//! vaults decide by them.
+
+use std::process::Command;
+
+use eventlog::ccel::{Kind, Log};
+use eventlog::register::Hash;
+use predict::{Divergence, Prediction};
+use qemu::{Disk, Register, TdInfo};
+
+use super::TestContext;
+use super::root::assert_field;
+use crate::boot_chain::BootChain;
+use crate::{Boot, BootResult, Context, DataDisk, Failure, Vaults};
+use encoding::hex::encode as hex;
+
+pub(super) fn measures_a_uki_as_predicted(context: &TestContext) -> Result<(), Failure> {
+    measures_as_predicted(context, [BootChain::Uki, BootChain::Open])
+}
+
+pub(super) fn measures_shim_and_grub_as_predicted(context: &TestContext) -> Result<(), Failure> {
+    measures_as_predicted(context, [BootChain::Grub, BootChain::OpenGrub])
+}
+
+fn measures_as_predicted(context: &TestContext, chains: [BootChain; 2]) -> Result<(), Failure> {
+    for (chain, tpm) in chains.into_iter().flat_map(|chain| [(chain, false), (chain, true)]) {
+        let boot = Boot::new(context).chain(chain)?.cc().tpm(tpm);
+        to_kernel_as_predicted(boot).context(&format!("{chain:?}, TPM {tpm}"))?;
+    }
+    Ok(())
+}
+
+pub(super) fn measures_a_direct_boot_as_predicted(context: &TestContext) -> Result<(), Failure> {
+    // OVMF starts a kernel that no key in `db` signed all the same, and measures neither it nor the command line.
+    let signed = signed_kernel(context)?;
+    for tpm in [false, true] {
+        let boot = || Boot::new(context).cc().tpm(tpm);
+        for (what, boot) in [
+            ("Secure Boot off", boot()),
+            ("Secure Boot on", boot().secure_boot()),
+            ("Secure Boot on, kernel signed", boot().secure_boot().signed_kernel(signed.clone())),
+        ] {
+            to_kernel_as_predicted(boot).context(&format!("{what}, TPM {tpm}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The kernel, signed by the tests' builder.
+fn signed_kernel(context: &TestContext) -> Result<std::path::PathBuf, Failure> {
+    let (builder, signed) = (context.artifacts.top.join("target/builder"), context.folder.join("vmlinuz.signed"));
+    let status = Command::new("/usr/lib/systemd/systemd-sbsign")
+        .args(["sign", "--private-key"])
+        .arg(builder.join("key.pem"))
+        .arg("--certificate")
+        .arg(builder.join("cert.pem"))
+        .arg("--output")
+        .args([&signed, &context.artifacts.kernel])
+        .output()
+        .context("signing the kernel")?;
+    if status.status.success() {
+        Ok(signed)
+    } else {
+        Err(Failure(format!("signing the kernel: {}", String::from_utf8_lossy(&status.stderr))))
+    }
+}
+
+/// Vaults give the key by registers that firmware made, under a policy that was predicted from the files.
+pub(super) fn unlocks_by_measured_registers(context: &TestContext) -> Result<(), Failure> {
+    let (vaults, data) = (Vaults::up(&context.artifacts, 2, 3)?, DataDisk::blank(&context.folder)?);
+    let boot = Boot::new(context).data(&data, &vaults).cmdline("cvm.data.format=if-blank").cc().tpm(false);
+    let boot = boot.cmdline("cvm.measure.require-cmdline=yes");
+    let (prediction, firmware) = (boot.prediction()?, boot.firmware_kind());
+    let result = boot.run()?;
+    result.reached_the_real_system()?;
+    is_predicted(&result, &prediction, firmware)?;
+    let report = result.boot_report()?;
+    assert_field(&report, "/data/open_mode", &"formatted")?;
+    assert_field(&report, "/measurement/command_line/measured", &"yes")?;
+    assert_field(&report, "/measurement/command_line/log", &"ccel")
+}
+
+/// A blank disk that the firmware tries first: RTMR1 counts the attempt, and the policy for the image's disk as the first boot option
+/// does not match.
+pub(super) fn counts_a_boot_option_that_fails(context: &TestContext) -> Result<(), Failure> {
+    let vaults = Vaults::stapling(&context.artifacts, 2, 3)?;
+    let blank = context.folder.join("blank.raw");
+    let file = std::fs::File::create(&blank).context("making a blank disk")?;
+    file.set_len(16 << 20).context("making a blank disk")?;
+    let chain = || Boot::new(context).chain(BootChain::Uki).map(|boot| boot.cc().tpm(false));
+    let boot = chain()?.qemu_arguments([
+        "-drive".to_owned(),
+        format!("if=none,id=blank,format=raw,file={}", blank.display()),
+        "-device".to_owned(),
+        "virtio-blk-pci,drive=blank,bootindex=0".to_owned(),
+    ]);
+    let (td, firmware) = (boot.measurement()?, boot.firmware_kind());
+    let prediction = boot.prediction()?.after_failed_boot_options(1);
+    let result = boot.run_to_kernel()?;
+    is_predicted(&result, &prediction, firmware)?;
+    vaults.grant(&td)?;
+    refuses(&vaults, &of(&result, &td)?, "a TD with another boot option before the image's")?;
+    // Behind the image's disk it changes nothing.
+    let result = chain()?.disk(Disk::raw("blank", &blank)).run_to_kernel()?;
+    gives(&vaults, &of(&result, &td)?, "a TD with another disk behind the image's")
+}
+
+/// Arguments of the host for systemd-stub, in SMBIOS: RTMR2 has them, so the vaults give nothing.
+pub(super) fn arguments_of_the_host_change_rtmr2(context: &TestContext) -> Result<(), Failure> {
+    let vaults = Vaults::stapling(&context.artifacts, 2, 3)?;
+    let boot = || Boot::new(context).chain(BootChain::Uki).map(|boot| boot.cc().tpm(false));
+    let td = boot()?.measurement()?;
+    vaults.grant(&td)?;
+    gives(&vaults, &of(&boot()?.run_to_kernel()?, &td)?, "the genuine TD")?;
+    let words = "type=11,value=io.systemd.stub.kernel-cmdline-extra=init=/bin/sh";
+    let result = boot()?.qemu_arguments(["-smbios", words]).run_to_kernel()?;
+    let changed = of(&result, &td)?;
+    let (rtmr1, rtmr2) = (|td: &TdInfo| td.rtmrs[1], |td: &TdInfo| td.rtmrs[2]);
+    if rtmr1(&changed) != rtmr1(&td) || rtmr2(&changed) == rtmr2(&td) {
+        return Err(Failure("expected another RTMR2 and the same RTMR1 with arguments of the host".to_owned()));
+    }
+    refuses(&vaults, &changed, "a TD with arguments of the host")
+}
+
+/// Secure Boot on, and a kernel that no key in `db` signed: the firmware's old loader measures neither kernel nor command line.
+pub(super) fn a_kernel_outside_db_gets_nothing(context: &TestContext) -> Result<(), Failure> {
+    let vaults = Vaults::stapling(&context.artifacts, 2, 3)?;
+    let td = Boot::new(context).cc().tpm(false).measurement()?;
+    vaults.grant(&td)?;
+    let result = Boot::new(context).cc().tpm(false).secure_boot().run_to_kernel()?;
+    refuses(&vaults, &of(&result, &td)?, "a TD whose firmware did not measure the kernel")
+}
+
+/// The TD of `td` with the registers that firmware made.
+pub(super) fn of(result: &BootResult, td: &TdInfo) -> Result<TdInfo, Failure> {
+    Ok(TdInfo { rtmrs: result.cc()?.rtmrs, ..td.clone() })
+}
+
+pub(super) fn gives(vaults: &Vaults, td: &TdInfo, whom: &str) -> Result<(), Failure> {
+    if vaults.give_key_to(td)? { Ok(()) } else { Err(Failure(format!("the vaults refused {whom}"))) }
+}
+
+pub(super) fn refuses(vaults: &Vaults, td: &TdInfo, whom: &str) -> Result<(), Failure> {
+    if vaults.give_key_to(td)? { Err(Failure(format!("the vaults gave their shares to {whom}"))) } else { Ok(()) }
+}
+
+/// Boots until the kernel runs; expects log and registers as predicted.
+fn to_kernel_as_predicted(boot: Boot<'_>) -> Result<(), Failure> {
+    let (prediction, firmware) = (boot.prediction()?, boot.firmware_kind());
+    is_predicted(&boot.run_to_kernel()?, &prediction, firmware)
+}
+
+/// Expects that the log replays to the registers, and that RTMR1 and RTMR2 and each of their events are as predicted.
+pub(super) fn is_predicted(result: &BootResult, prediction: &Prediction, firmware: predict::Firmware) -> Result<(), Failure> {
+    let cc = result.cc()?;
+    let log = Log::parse(&cc.log).context("parsing the firmware's event log")?;
+    if let Err(divergence) = predict::compare(&log, Kind::Cc, Hash::Sha384, prediction, firmware) {
+        let Divergence { equal, expected, found } = *divergence;
+        let expected = expected.map(|event| (event.rtmr(), event.what.clone(), hex(&event.digest(Hash::Sha384))));
+        let found = found.map(|event| (event.register, hex(&event.digest), log.events.get(event.index).cloned()));
+        return Err(Failure(format!("event {equal}: expected {expected:?}, found {found:?}")));
+    }
+    for (number, register) in (0_u32..).zip(&cc.rtmrs) {
+        // In the log 0 is MRTD.
+        let events = log.events.iter().filter(|event| event.is_extended() && event.register == number + 1);
+        let digests: Option<Vec<&[u8]>> = events.map(|event| event.digest(Hash::Sha384)).collect();
+        let replayed = digests.map(|digests| Register::from_bytes(&Hash::Sha384.replay(digests)));
+        if replayed != Some(*register) {
+            return Err(Failure(format!("the log does not replay to RTMR{number}")));
+        }
+        if matches!(number, 1 | 2) && hex(&register.0) != hex(&prediction.rtmr(number, firmware)) {
+            return Err(Failure(format!("RTMR{number} is not as predicted")));
+        }
+    }
+    Ok(())
+}
