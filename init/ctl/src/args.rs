@@ -18,7 +18,7 @@ use time::format_description::well_known::Rfc3339;
 
 pub(crate) use header::{Expected, Header, HeaderCheck, HeaderRestore, HeaderSave};
 pub(crate) use key::{Key, KeyAudit, KeyOf, Keys, Profile, ProfileOf, ProfileSourceName, ProfileStage};
-pub(crate) use measure::{Fold, Log, LogShow, LogVerify, Measure, SecureBootState};
+pub(crate) use measure::{Log, LogShow, LogVerify, Measure, Signature};
 pub(crate) use vaults::{
     ClientArgs, ClientKey, CredentialArgs, FactArgs, GuestArgs, ImageArgs, NodeArgs, OwnerArgs, Policy, Promote, Provision,
     TermArgs,

@@ -64,6 +64,14 @@ pub(crate) enum Error {
     Passphrase,
     #[error("{path}")]
     Image { path: PathBuf, source: predict::Error },
+    #[error(
+        "{path}: --kernel-signature not-verified is for a kernel that the hypervisor gives: Secure Boot refuses any other boot"
+    )]
+    KernelSignature { path: PathBuf },
+    #[error("{path} is a unified kernel image, which contains initrd and command line: give neither --initrd nor --cmdline")]
+    UkiArguments { path: PathBuf },
+    #[error("{path} is not a unified kernel image: give its command line with --cmdline")]
+    NoCmdline { path: PathBuf },
     #[error("{path}")]
     Firmware { path: PathBuf, source: predict::MrtdError },
     #[error("{path} is not an event log. As a log of firmware: {firmware}. As a log of user space: {user}")]
