@@ -1,11 +1,12 @@
 /*
- * The host gets a copy of log and registers on a debug port of QEMU (isa-debugcon), as records: one byte of kind ('L': bytes
- * that the log grew by; 'R': a register's number in a byte, and its value), the length in 4 bytes, little-endian, and the
- * content. One port for both keeps their order. Without such a port the bytes go nowhere.
+ * The host gets a copy of log and registers, as records: one byte of kind ('L': bytes that the log grew by; 'R': a register's
+ * number in a byte, and its value), the length in 4 bytes, little-endian, and the content. One port for both keeps their
+ * order.
  */
 #include "log.h"
+#include "port.h"
 
-enum { PORT = 0x403, SHA384_ID = 0xc };
+enum { SHA384_ID = 0xc };
 
 struct area {
 	u8 *start, *last;
@@ -22,11 +23,6 @@ static struct area log, final;
 static struct final_events *final_table;
 static u8 was_read, registers[4][SHA384_BYTES];
 
-static void tell(const void *data, u64 bytes)
-{
-	__asm__ volatile("rep outsb" : "+S"(data), "+c"(bytes) : "d"(PORT) : "memory");
-}
-
 static void tell_record(u8 kind, u32 bytes)
 {
 	struct {
@@ -34,14 +30,14 @@ static void tell_record(u8 kind, u32 bytes)
 		u32 bytes;
 	} __attribute__((packed)) head = { kind, bytes };
 
-	tell(&head, sizeof(head));
+	port_write(&head, sizeof(head));
 }
 
 static void tell_register(u8 number)
 {
 	tell_record('R', 1 + SHA384_BYTES);
-	tell(&number, 1);
-	tell(registers[number], SHA384_BYTES);
+	port_write(&number, 1);
+	port_write(registers[number], SHA384_BYTES);
 }
 
 static status append(struct area *area, const void *head, u64 head_bytes, const void *data, u64 bytes)
@@ -64,7 +60,7 @@ static status log_event(const void *head, u32 head_bytes, const void *data, u32 
 	if (bad)
 		return bad;
 	tell_record('L', head_bytes + bytes);
-	tell(log.last, head_bytes + bytes);
+	port_write(log.last, head_bytes + bytes);
 	if (!was_read)
 		return SUCCESS;
 	bad = append(&final, head, head_bytes, data, bytes);
@@ -166,7 +162,7 @@ status log_start(boot_services *boot)
 	final.bytes = sizeof(final_table->events);
 	for (u8 number = 0; number < 4; number++)
 		tell_register(number);
-	bad = log_event(&first, sizeof(first), 0, 0);
+	bad = log_event(&first, sizeof(first), "", 0);
 	return bad ? bad : boot->install_configuration_table(&final_events, final_table);
 }
 

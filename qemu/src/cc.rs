@@ -18,7 +18,7 @@ use crate::{
     measurement::{Register, TdInfo},
 };
 
-/// The driver's I/O port for the host (`qemu/cc-firmware/log.c`).
+/// The driver's I/O port for the host (`qemu/cc-firmware/port.c`).
 const PORT: &str = "0x403";
 /// The length of the driver's log area in bytes, and so the longest log.
 const LOG_BYTES: usize = 64 << 10;

@@ -39,7 +39,8 @@ fn program(step: Step, subsystem: u8, sources: &[&str], output: &str) -> Step {
 pub(crate) fn cc_firmware(own: &Run) -> Step {
     let (folder, rom) = ("target/firmware/cc", "target/firmware/cc.rom");
     let (plain, signed) = (format!("{folder}/driver.efi"), format!("{folder}/signed.efi"));
-    let sources = ["authenticode", "driver", "events", "log", "memory", "sha384"].map(|name| format!("{DRIVER}/{name}.c"));
+    let sources =
+        ["authenticode", "driver", "events", "log", "memory", "port", "sha384"].map(|name| format!("{DRIVER}/{name}.c"));
     let sbsign = ["/usr/lib/systemd/systemd-sbsign", "sign", "--private-key", BUILDER_KEY, "--certificate", BUILDER_CERTIFICATE];
     let step = build("firmware driver").reads([DRIVER, "initrd/xtask/src/efi.rs", BUILDER_KEY, BUILDER_CERTIFICATE]);
     program(step.does(Action::Empty(folder.into())), BOOT_DRIVER, &sources.each_ref().map(String::as_str), &plain)

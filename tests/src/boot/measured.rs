@@ -56,6 +56,11 @@ impl Boot<'_> {
         Self { firmware: Some(shape), ..self }
     }
 
+    /// What this boot's firmware has.
+    pub(crate) fn firmware_shape(&self) -> FirmwareShape {
+        self.firmware.unwrap_or_default()
+    }
+
     /// The name of this boot's firmware in predictions.
     pub(crate) fn firmware_kind(&self) -> predict::Firmware {
         self.firmware.map_or_else(predict::Firmware::default, FirmwareShape::kind)

@@ -69,11 +69,12 @@ fn signed_kernel(context: &TestContext) -> Result<std::path::PathBuf, Failure> {
 pub(super) fn unlocks_by_measured_registers(context: &TestContext) -> Result<(), Failure> {
     let (vaults, data) = (Vaults::up(&context.artifacts, 2, 3)?, DataDisk::blank(&context.folder)?);
     let boot = Boot::new(context).data(&data, &vaults).cmdline("cvm.data.format=if-blank").cc().tpm(false);
-    let boot = boot.cmdline("cvm.measure.require-cmdline=yes");
+    let boot = boot.cmdline("cvm.measure.require-cmdline=yes").tasks("firmware");
     let (prediction, firmware) = (boot.prediction()?, boot.firmware_kind());
     let result = boot.run()?;
     result.reached_the_real_system()?;
     is_predicted(&result, &prediction, firmware)?;
+    guest_sees_the_log(&result)?;
     let report = result.boot_report()?;
     assert_field(&report, "/data/open_mode", &"formatted")?;
     assert_field(&report, "/measurement/command_line/measured", &"yes")?;
@@ -142,6 +143,15 @@ pub(super) fn gives(vaults: &Vaults, td: &TdInfo, whom: &str) -> Result<(), Fail
 
 pub(super) fn refuses(vaults: &Vaults, td: &TdInfo, whom: &str) -> Result<(), Failure> {
     if vaults.give_key_to(td)? { Err(Failure(format!("the vaults gave their shares to {whom}"))) } else { Ok(()) }
+}
+
+/// Expects the ACPI table CCEL of the guest to contain the log that firmware made, and filling.
+pub(super) fn guest_sees_the_log(result: &BootResult) -> Result<(), Failure> {
+    let (seen, log) = (result.dump("ccel")?, &result.cc()?.log);
+    match seen.strip_prefix(log.as_slice()) {
+        Some(rest) if seen.len() == 64 << 10 && rest.iter().all(|byte| *byte == 0xff) => Ok(()),
+        _ => Err(Failure(format!("expected 64 KiB with the log of {} bytes, found {} bytes", log.len(), seen.len()))),
+    }
 }
 
 /// Boots until the kernel runs; expects log and registers as predicted.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use qemu::Exit;
 
 use super::TestContext;
-use super::measure;
 use super::root::assert_field;
+use super::{firmware, measure};
 use crate::boot_chain::BootChain;
 use crate::{Boot, BootResult, Context, DataDisk, Failure, RootDisk, Vaults};
 
@@ -20,13 +20,14 @@ const SHUTDOWN: Duration = Duration::from_secs(10);
 pub(super) fn boots_a_signed_uki_through_firmware(context: &TestContext) -> Result<(), Failure> {
     let (vaults, data) =
         (Vaults::of_images(&context.artifacts, 2, 3)?.listening_at(&BootChain::Uki.ports())?, DataDisk::blank(&context.folder)?);
-    let result = boots_through_firmware(context, BootChain::Uki, &vaults, &data)?;
+    // The vaults' policy is predicted from the image; the registers are those that firmware made.
+    let result = boots_through_firmware(context, BootChain::Uki, &vaults, &data, |boot| boot.cc().tpm(false))?;
     result.line("secureboot: Secure boot enabled")?;
     assert_field(&result.boot_report()?, "/data/open_mode", &"formatted")?;
 
     // The host turns Secure Boot off and sets a variable with arguments for systemd. No policy measures the variable, so the
     // image must ignore it.
-    let result = boots_through_firmware(context, BootChain::Open, &vaults, &data)?;
+    let result = boots_through_firmware(context, BootChain::Open, &vaults, &data, |boot| boot)?;
     result.line("secureboot: Secure boot disabled")?;
     exactly(&result, "host is named cvm")?;
     assert_field(&result.boot_report()?, "/data/open_mode", &"opened")
@@ -35,33 +36,45 @@ pub(super) fn boots_a_signed_uki_through_firmware(context: &TestContext) -> Resu
 pub(super) fn boots_shim_and_grub_through_firmware(context: &TestContext) -> Result<(), Failure> {
     let (vaults, data) =
         (Vaults::of_images(&context.artifacts, 2, 3)?.listening_at(&BootChain::Grub.ports())?, DataDisk::blank(&context.folder)?);
-    let result = boots_through_firmware(context, BootChain::Grub, &vaults, &data)?;
+    // GRUB measures into RTMRs only where there is a TPM too.
+    let result = boots_through_firmware(context, BootChain::Grub, &vaults, &data, Boot::cc)?;
     result.line("secureboot: Secure boot enabled")?;
     assert_field(&result.boot_report()?, "/data/open_mode", &"formatted")?;
 
     // Without Secure Boot GRUB loads the kernel without verification, so firmware does not measure it as a program, and RTMR1
     // differs. A second scenario could not use the same ports of the image's vaults.
-    let result = boots_through_firmware(context, BootChain::OpenGrub, &vaults, &data)?;
+    let result = boots_through_firmware(context, BootChain::OpenGrub, &vaults, &data, |boot| boot)?;
     result.line("secureboot: Secure boot disabled")?;
     assert_field(&result.boot_report()?, "/data/open_mode", &"opened")
 }
 
 /// Boots with production's whole command line: the firmware contains the key that signed the simulated module. Expects the
-/// firmware's event log to be as predicted from the image.
-fn boots_through_firmware(
-    context: &TestContext,
+/// firmware's event log to be as predicted from the image: that of a TD, else that of a TPM.
+fn boots_through_firmware<'a>(
+    context: &'a TestContext,
     chain: BootChain,
-    vaults: &Vaults,
-    data: &DataDisk,
+    vaults: &'a Vaults,
+    data: &'a DataDisk,
+    with_firmware: impl FnOnce(Boot<'a>) -> Boot<'a>,
 ) -> Result<BootResult, Failure> {
-    let boot = Boot::new(context).chain(chain)?.data(data, vaults).systemd();
-    let prediction = boot.prediction()?;
+    let boot = with_firmware(Boot::new(context).chain(chain)?.data(data, vaults).systemd());
+    let (prediction, shape, kind) = (boot.prediction()?, boot.firmware_shape(), boot.firmware_kind());
     let result = boot.run()?;
     result.reached_the_real_system()?;
-    measure::is_predicted(&result, &prediction)?;
+    if shape.cc {
+        firmware::is_predicted(&result, &prediction, kind)?;
+        firmware::guest_sees_the_log(&result)?;
+        let report = result.boot_report()?;
+        assert_field(&report, "/measurement/command_line/measured", &"yes")?;
+        assert_field(&report, "/measurement/command_line/log", &"ccel")?;
+    } else {
+        measure::is_predicted(&result, &prediction)?;
+    }
     // The host controls the TPM of a TD: PID 1 sends it nothing.
     exactly(&result, "no /run/log/systemd/tpm2-measure.log")?;
-    measure::pcr_is_untouched(&result)?;
+    if shape.tpm {
+        measure::pcr_is_untouched(&result)?;
+    }
     exactly(&result, "efi variables: ")?;
     result.line("cvm-tests: wrote through-the-chain")?;
     result.line("cvm-tests: 0 failed units")?;
