@@ -8,6 +8,7 @@ use predict::{Firmware, PageOrder, SecureBoot};
 use super::{FactArgs, GuestArgs, OwnerArgs, TermArgs, bytes};
 
 #[derive(Args)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each flag of the command")]
 pub(crate) struct Measure {
     /// Disk image, raw. For an image without a boot loader, kernel, initrd and command line are read from the files beside it (.vmlinuz,
     /// .initrd, .cmdline), as mkosi writes them

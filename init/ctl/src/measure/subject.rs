@@ -1,7 +1,7 @@
 //! What boots: the image or kernel of the arguments, and its prediction in each state of Secure Boot.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use predict::direct::{self, KernelSignature};
 use predict::{Chain, Firmware, Named, Pins, Prediction, SecureBoot, State, pins};
@@ -49,30 +49,28 @@ pub(super) fn read(args: &Measure) -> Result<Subject, Error> {
         (SecureBoot::On, Signature::Verified) => ON,
         (SecureBoot::On, Signature::NotVerified) => REFUSES,
     };
-    let (path, chain, states) = match &args.kernel {
-        Some(path) => kernel(args, path)?,
-        None => image(args.image.clone().unwrap_or_default())?,
-    };
+    let path = args.kernel.as_deref().or(args.image.as_deref()).unwrap_or(Path::new(""));
+    let (chain, states) = if args.kernel.is_some() { kernel(args, path)? } else { image(path)? };
     // Only a kernel that the hypervisor gives boots although Secure Boot refuses it.
-    Subject::of(chain, state, states, args.failed_boot_options).ok_or(Error::KernelSignature { path })
+    Subject::of(chain, state, states, args.failed_boot_options).ok_or_else(|| Error::KernelSignature { path: path.to_owned() })
 }
 
 type States = Vec<(&'static str, Prediction)>;
 
-fn image(path: PathBuf) -> Result<(PathBuf, Chain, States), Error> {
-    let open = || File::open(&path).map_err(|source| Error::File { path: path.clone(), source });
-    let failed = |source| Error::Image { path: path.clone(), source };
+fn image(path: &Path) -> Result<(Chain, States), Error> {
+    let open = || File::open(path).map_err(|source| Error::File { path: path.to_owned(), source });
+    let failed = |source| Error::Image { path: path.to_owned(), source };
     match predict::image(open()?, SecureBoot::On) {
         Ok((chain, on)) => {
             let (_, off) = predict::image(open()?, SecureBoot::Off).map_err(failed)?;
-            Ok((path.clone(), chain, vec![(ON, on), (OFF, off)]))
+            Ok((chain, vec![(ON, on), (OFF, off)]))
         }
-        Err(predict::Error::Esp(0)) => without_loader(&path),
+        Err(predict::Error::Esp(0)) => without_loader(path),
         Err(source) => Err(failed(source)),
     }
 }
 
-fn kernel(args: &Measure, path: &Path) -> Result<(PathBuf, Chain, States), Error> {
+fn kernel(args: &Measure, path: &Path) -> Result<(Chain, States), Error> {
     let kernel = bytes(path)?;
     if direct::is_uki(&kernel) {
         // The image has its own; what the hypervisor gives beside it would be measured too, or is refused by systemd-stub.
@@ -82,7 +80,7 @@ fn kernel(args: &Measure, path: &Path) -> Result<(PathBuf, Chain, States), Error
         let predict =
             |secure_boot| direct::uki(&kernel, secure_boot).map_err(|source| Error::Image { path: path.to_owned(), source });
         let states = vec![(ON, predict(SecureBoot::On)?), (OFF, predict(SecureBoot::Off)?)];
-        return Ok((path.to_owned(), Chain::DirectUki, states));
+        return Ok((Chain::DirectUki, states));
     }
     let initrd = args.initrd.as_deref().map_or(Ok(Vec::new()), bytes)?;
     let command_line = args.cmdline.as_deref().ok_or_else(|| Error::NoCmdline { path: path.to_owned() })?;
@@ -90,7 +88,7 @@ fn kernel(args: &Measure, path: &Path) -> Result<(PathBuf, Chain, States), Error
 }
 
 /// Predicts an image without a boot loader, with kernel, initrd and command line from the files beside it.
-fn without_loader(image: &Path) -> Result<(PathBuf, Chain, States), Error> {
+fn without_loader(image: &Path) -> Result<(Chain, States), Error> {
     let part = |extension: &str| image.with_extension(extension);
     let (kernel, initrd) = (bytes(&part("vmlinuz"))?, bytes(&part("initrd"))?);
     let path = part("cmdline");
@@ -99,9 +97,9 @@ fn without_loader(image: &Path) -> Result<(PathBuf, Chain, States), Error> {
     states(&part("vmlinuz"), &direct::Boot { kernel: &kernel, initrd: &initrd, command_line: &command_line })
 }
 
-fn states(path: &Path, boot: &direct::Boot<'_>) -> Result<(PathBuf, Chain, States), Error> {
+fn states(path: &Path, boot: &direct::Boot<'_>) -> Result<(Chain, States), Error> {
     let predict = |signature| boot.predict_with(signature).map_err(|source| Error::Image { path: path.to_owned(), source });
     let verified = predict(KernelSignature::Verified)?;
     let refused = predict(KernelSignature::NotVerified)?;
-    Ok((path.to_owned(), Chain::Direct, vec![(ON, verified.clone()), (OFF, verified), (REFUSES, refused)]))
+    Ok((Chain::Direct, vec![(ON, verified.clone()), (OFF, verified), (REFUSES, refused)]))
 }
