@@ -1,6 +1,9 @@
 /*
- * Attack: a host's program in the place of the kernel, on a disk that GRUB boots with Secure Boot off. It measures what a genuine
+ * Attack: a host's program in the place of the kernel, which something started without measuring it. It measures what a genuine
  * boot would have measured, through the public protocol, and leaves boot services; a host would then start its own kernel.
+ *
+ * GRUB with Secure Boot off starts it as a PE file, at efi_main. OVMF's legacy loader starts it as a bzImage without an MZ
+ * header, at handover (tests/src/scenarios/forge.rs makes that file).
  *
  * Its "initrd" is the list of those measurements: for each the register, the protocol's flags and the length (4 bytes each,
  * little-endian), then the hashed bytes, up to a multiple of 4.
@@ -35,19 +38,15 @@ static status load_list(boot_services *boot, const u8 **list, u64 *bytes)
 	return bad ? bad : loader->load(loader, path, 0, bytes, (void *)address);
 }
 
-status efi_main(void *image, system_table *system)
+static status forge(boot_services *boot, void *image, const u8 *list, u64 list_bytes)
 {
 	static const guid cc_measurement = CC_MEASUREMENT_GUID;
 	static u8 map[MAP_BYTES];
-	boot_services *boot = system->boot;
 	cc_protocol *protocol;
-	const u8 *list;
-	u64 list_bytes, map_bytes = sizeof(map), key, descriptor_bytes;
+	u64 map_bytes = sizeof(map), key, descriptor_bytes;
 	u32 version;
 	status bad = boot->locate_protocol(&cc_measurement, 0, (void **)&protocol);
 
-	if (!bad)
-		bad = load_list(boot, &list, &list_bytes);
 	if (bad)
 		return bad;
 	for (const u8 *at = list; at + 12 <= list + list_bytes;) {
@@ -64,4 +63,23 @@ status efi_main(void *image, system_table *system)
 		return bad;
 	for (;;)
 		__asm__ volatile("cli; hlt");
+}
+
+status efi_main(void *image, system_table *system)
+{
+	const u8 *list;
+	u64 bytes;
+	status bad = load_list(system->boot, &list, &bytes);
+
+	return bad ? bad : forge(system->boot, image, list, bytes);
+}
+
+/* The entry of Linux's EFI handover protocol, and where its boot parameters say what the initrd is. */
+enum { RAMDISK_IMAGE = 0x218, RAMDISK_SIZE = 0x21c };
+
+__attribute__((sysv_abi, section(".text.first"))) void handover(void *image, system_table *system, const u8 *parameters)
+{
+	u64 list = *(const u32 *)(parameters + RAMDISK_IMAGE);
+
+	forge(system->boot, image, (const u8 *)list, *(const u32 *)(parameters + RAMDISK_SIZE));
 }

@@ -67,6 +67,8 @@ pub struct Boot<'a> {
     ccel: Option<measured::MakeLog>,
     /// A copy of the kernel that the tests' builder signed.
     signed_kernel: Option<PathBuf>,
+    /// A unified kernel image in place of kernel, initrd and command line of the hypervisor.
+    uki: Option<PathBuf>,
     /// The command line that is measured in place of the real one.
     measured_cmdline: Option<String>,
 }
@@ -108,6 +110,7 @@ impl<'a> Boot<'a> {
             firmware: None,
             ccel: None,
             signed_kernel: None,
+            uki: None,
             measured_cmdline: None,
         }
     }
@@ -208,6 +211,12 @@ impl<'a> Boot<'a> {
     #[must_use]
     pub(crate) fn signed_kernel(self, kernel: PathBuf) -> Self {
         Self { signed_kernel: Some(kernel), ..self }
+    }
+
+    /// Gives the firmware a unified kernel image as the hypervisor's kernel, without initrd and command line.
+    #[must_use]
+    pub(crate) fn uki_of_hypervisor(self, uki: PathBuf) -> Self {
+        Self { uki: Some(uki), whole: Some(Vec::new()), ..self }
     }
 
     /// Attaches one more disk.

@@ -51,12 +51,17 @@ pub(crate) fn cc_firmware(own: &Run) -> Step {
 
 /// What a host could boot in place of kernel and PID 1 (tests/forge).
 pub(crate) fn forged_programs() -> Step {
-    let (kernel, init) = ("target/simulation/forge/kernel.efi", "target/simulation/forge/first-init");
+    let output = |name: &str| format!("target/simulation/forge/{name}");
+    let (kernel, flat, init) = (output("kernel.efi"), output("kernel.flat"), output("first-init"));
     let step = build("forged programs").reads(["tests/forge", "qemu/cc-firmware/uefi.h", "qemu/cc-firmware/memory.c"]);
     let gcc = "gcc -std=gnu23 -Wall -Wextra -Werror -Os -static -s -o";
-    program(step, APPLICATION, &["tests/forge/kernel.c", "qemu/cc-firmware/memory.c"], kernel)
-        .runs(Run::in_tools_tree(gcc.split(' ')).arg(init).arg("tests/forge/first-init.c"))
-        .makes([kernel, init])
+    // The same objects as a flat file, for a loader that knows no PE files.
+    let ld = Run::in_tools_tree(["ld", "-T", "tests/forge/flat.ld", "--oformat", "binary", "-o", &flat]);
+    let objects = ["kernel.c", "memory.c"].map(|source| format!("{kernel}.{source}.o"));
+    program(step, APPLICATION, &["tests/forge/kernel.c", "qemu/cc-firmware/memory.c"], &kernel)
+        .runs(objects.into_iter().fold(ld, Run::arg))
+        .runs(Run::in_tools_tree(gcc.split(' ')).arg(&init).arg("tests/forge/first-init.c"))
+        .makes([kernel, flat, init])
 }
 
 /// Writes the PE file `program` to `rom` as an option ROM for any PCI device.

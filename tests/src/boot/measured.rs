@@ -92,9 +92,13 @@ impl Boot<'_> {
     pub(crate) fn prediction(&self) -> Result<Prediction, Failure> {
         if let Some(chain) = self.chain {
             let image = File::open(chain.image(self.artifacts)).context("reading the image")?;
-            let is_on = self.firmware.is_some_and(|shape| shape.secure_boot);
-            let secure_boot = if is_on { SecureBoot::On } else { SecureBoot::Off };
-            return predict::image(image, secure_boot).map(|(_, prediction)| prediction).context("predicting the measurements");
+            return predict::image(image, self.secure_boot_state())
+                .map(|(_, prediction)| prediction)
+                .context("predicting the measurements");
+        }
+        if let Some(uki) = &self.uki {
+            let image = std::fs::read(uki).context("reading the unified kernel image")?;
+            return direct::uki(&image, self.secure_boot_state()).context("predicting the measurements");
         }
         let machine = self.machine();
         let read = |path: &Option<std::path::PathBuf>| {
@@ -105,11 +109,16 @@ impl Boot<'_> {
         if self.firmware.is_some() {
             line.push_str(" initrd=initrd"); // OVMF adds it
         }
-        let verifies = self.firmware.is_some_and(|shape| shape.secure_boot);
-        let signature =
-            if verifies && self.signed_kernel.is_none() { KernelSignature::NotVerified } else { KernelSignature::Verified };
+        let signature = match (self.secure_boot_state(), &self.signed_kernel) {
+            (SecureBoot::On, None) => KernelSignature::NotVerified,
+            _ => KernelSignature::Verified,
+        };
         let boot = direct::Boot { kernel: &kernel, initrd: &initrd, command_line: &line };
         boot.predict_with(signature).context("predicting the measurements")
+    }
+
+    fn secure_boot_state(&self) -> SecureBoot {
+        if self.firmware.is_some_and(|shape| shape.secure_boot) { SecureBoot::On } else { SecureBoot::Off }
     }
 
     /// Adds the event log and the CCEL table to the machine.

@@ -1,5 +1,6 @@
 //! Runs a configured boot.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use dcap::{Platform, TdQuote};
@@ -53,13 +54,18 @@ impl Boot<'_> {
         cmdline
     }
 
+    /// The hypervisor's kernel in a direct boot.
+    fn kernel(&self) -> &PathBuf {
+        self.uki.as_ref().or(self.signed_kernel.as_ref()).unwrap_or(&self.artifacts.kernel)
+    }
+
     pub(super) fn machine(&self) -> Machine {
         let direct = self.chain.is_none();
         let default = Machine::default();
         Machine {
             cpus: self.cpus.unwrap_or(default.cpus),
-            kernel: direct.then(|| self.signed_kernel.as_ref().unwrap_or(&self.artifacts.kernel).clone()),
-            initrd: direct.then(|| self.initrd.clone()),
+            kernel: direct.then(|| self.kernel().clone()),
+            initrd: (direct && self.uki.is_none()).then(|| self.initrd.clone()),
             append: self.whole_cmdline(),
             reports: true,
             disks: std::iter::once(Disk { bus: self.bus, sector_bytes: self.root_sector_bytes, ..self.root.attached() })

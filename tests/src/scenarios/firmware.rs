@@ -1,6 +1,7 @@
 //! Boots through firmware that measures as that of a TD (qemu/cc-firmware): the registers and each event of the log are as predicted, and
 //! vaults decide by them.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use eventlog::ccel::{Kind, Log};
@@ -15,7 +16,12 @@ use crate::{Boot, BootResult, Context, DataDisk, Failure, Vaults};
 use encoding::hex::encode as hex;
 
 pub(super) fn measures_a_uki_as_predicted(context: &TestContext) -> Result<(), Failure> {
-    measures_as_predicted(context, [BootChain::Uki, BootChain::Open])
+    measures_as_predicted(context, [BootChain::Uki, BootChain::Open])?;
+    // As the hypervisor's kernel.
+    let uki = context.artifacts.top.join("target/image/uki/cvm.efi");
+    let boot = |uki| Boot::new(context).uki_of_hypervisor(uki).cc().tpm(false);
+    to_kernel_as_predicted(boot(uki.clone())).context("of the hypervisor, Secure Boot off")?;
+    to_kernel_as_predicted(boot(signed(context, &uki)?).secure_boot()).context("of the hypervisor, Secure Boot on")
 }
 
 pub(super) fn measures_shim_and_grub_as_predicted(context: &TestContext) -> Result<(), Failure> {
@@ -32,7 +38,7 @@ fn measures_as_predicted(context: &TestContext, chains: [BootChain; 2]) -> Resul
 
 pub(super) fn measures_a_direct_boot_as_predicted(context: &TestContext) -> Result<(), Failure> {
     // OVMF starts a kernel that no key in `db` signed all the same, and measures neither it nor the command line.
-    let signed = signed_kernel(context)?;
+    let signed = signed(context, &context.artifacts.kernel)?;
     for tpm in [false, true] {
         let boot = || Boot::new(context).cc().tpm(tpm);
         for (what, boot) in [
@@ -46,22 +52,22 @@ pub(super) fn measures_a_direct_boot_as_predicted(context: &TestContext) -> Resu
     Ok(())
 }
 
-/// The kernel, signed by the tests' builder.
-fn signed_kernel(context: &TestContext) -> Result<std::path::PathBuf, Failure> {
-    let (builder, signed) = (context.artifacts.top.join("target/builder"), context.folder.join("vmlinuz.signed"));
-    let status = Command::new("/usr/lib/systemd/systemd-sbsign")
+/// A copy of a kernel or UKI that the tests' builder signed.
+fn signed(context: &TestContext, program: &Path) -> Result<PathBuf, Failure> {
+    let (builder, signed) = (context.artifacts.top.join("target/builder"), context.folder.join("signed.efi"));
+    let output = Command::new("/usr/lib/systemd/systemd-sbsign")
         .args(["sign", "--private-key"])
         .arg(builder.join("key.pem"))
         .arg("--certificate")
         .arg(builder.join("cert.pem"))
         .arg("--output")
-        .args([&signed, &context.artifacts.kernel])
+        .args([&signed, program])
         .output()
         .context("signing the kernel")?;
-    if status.status.success() {
+    if output.status.success() {
         Ok(signed)
     } else {
-        Err(Failure(format!("signing the kernel: {}", String::from_utf8_lossy(&status.stderr))))
+        Err(Failure(format!("signing the kernel: {}", String::from_utf8_lossy(&output.stderr))))
     }
 }
 
@@ -78,7 +84,14 @@ pub(super) fn unlocks_by_measured_registers(context: &TestContext) -> Result<(),
     let report = result.boot_report()?;
     assert_field(&report, "/data/open_mode", &"formatted")?;
     assert_field(&report, "/measurement/command_line/measured", &"yes")?;
-    assert_field(&report, "/measurement/command_line/log", &"ccel")
+    assert_field(&report, "/measurement/command_line/log", &"ccel")?;
+    assert_field(&report, "/measurement/command_line/by", &"the kernel's EFI stub")?;
+
+    // With a TPM the stub tells the TPM alone, which PID 1 in a TD does not trust.
+    let boot = Boot::new(context).data(&data, &vaults).cc().tpm(true).cmdline("cvm.measure.require-cmdline=yes");
+    let result = boot.run()?;
+    result.powered_off_with(97)?;
+    result.no_line("phase net")
 }
 
 /// A blank disk that the firmware tries first: RTMR1 counts the attempt, and the policy for the image's disk as the first boot option

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use eventlog::register::Hash;
 use initrd::cpio::Entry;
-use predict::{Event, Firmware, Maker, Part, Prediction};
+use predict::{Event, Firmware, Maker, Part, Prediction, Route};
 use qemu::Register;
 use regex::Regex;
 
@@ -18,6 +18,7 @@ use crate::boot_chain::BootChain;
 use crate::{Boot, Context, DataDisk, Failure, RootDisk, Vaults};
 use encoding::hex::encode as hex;
 
+const BUILT: &str = "reading the forged programs (qemu/build makes them)";
 /// The first byte of the EFI system partition in the images (mkosi.conf.d/30-partitions: at 1 MiB).
 const ESP: &str = "1048576";
 
@@ -49,7 +50,8 @@ pub(super) fn a_kernel_that_measures_the_genuine_one_gets_nothing(context: &Test
 /// A copy of the GRUB image: in the kernel's place a program that measures what the initrd lists, in the initrd's place that list.
 fn forged_image(context: &TestContext, prediction: &Prediction) -> Result<PathBuf, Failure> {
     let (image, list) = (context.folder.join("forged.raw"), context.folder.join("list"));
-    std::fs::write(&list, measurements(prediction)).context("writing the list of measurements")?;
+    let events = prediction.events(Firmware::TdWithTpm).filter(|event| is_of_grub(event));
+    std::fs::write(&list, measurements(events)).context("writing the list of measurements")?;
     std::fs::copy(BootChain::Grub.image(&context.artifacts), &image).context("copying the image")?;
     let esp = format!("{}@@{ESP}", image.display());
     let configuration = run(Command::new("mtype").args(["-i", &esp, "::/grub/grub.cfg"]))?;
@@ -68,12 +70,81 @@ fn forged_image(context: &TestContext, prediction: &Prediction) -> Result<PathBu
     Ok(image)
 }
 
-/// What GRUB measures with a TPM, and shim with Secure Boot on, in the form that tests/forge/kernel.c reads.
-fn measurements(prediction: &Prediction) -> Vec<u8> {
-    let is_missing =
-        |event: &&Event| event.maker == Maker::Grub || (event.maker == Maker::Shim && event.covers.contains(&Part::Kernel));
+/// A kernel of the hypervisor that is no PE file: OVMF's legacy loader starts it without measuring it, with Secure Boot on too, so it can
+/// measure all of a unified kernel image on a disk.
+pub(super) fn a_kernel_of_the_legacy_loader_needs_a_condition(context: &TestContext) -> Result<(), Failure> {
+    let vaults = Vaults::stapling(&context.artifacts, 2, 3)?;
+    let kernel = context.folder.join("legacy-kernel");
+    let flat = std::fs::read(context.artifacts.top.join("target/simulation/forge/kernel.flat")).context(BUILT)?;
+    std::fs::write(&kernel, legacy_kernel(&flat)).context("writing the forged kernel")?;
+    let chain = || Boot::new(context).chain(BootChain::Uki).map(|boot| boot.cc().tpm(false));
+    let td = chain()?.measurement()?;
+    let forged = |prediction: &Prediction| {
+        let list = context.folder.join("list");
+        let events = prediction.events(Firmware::Td).filter(|event| !is_of_firmware(event));
+        std::fs::write(&list, measurements(events)).context("writing the list of measurements")?;
+        let arguments = ["-kernel".as_ref(), kernel.as_os_str(), "-initrd".as_ref(), list.as_os_str()];
+        of(&chain()?.qemu_arguments(arguments).run_to_kernel()?, &td)
+    };
+    vaults.grant(&td)?;
+    gives(&vaults, &forged(&chain()?.prediction()?)?, "the forged TD under the policy of a UKI on a disk")?;
+    let image = BootChain::Uki.image(&context.artifacts).display().to_string();
+    has_condition(context, &[&image], "no-legacy-loader")?;
+
+    // A unified kernel image of the hypervisor is measured before anything that the legacy loader's kernel can follow.
+    let uki = context.artifacts.top.join("target/image/uki/cvm.efi");
+    let boot = || Boot::new(context).uki_of_hypervisor(uki.clone()).cc().tpm(false);
+    let (td, prediction) = (boot().measurement()?, boot().prediction()?);
+    vaults.grant(&td)?;
+    gives(&vaults, &of(&boot().run_to_kernel()?, &td)?, "the genuine TD with a UKI of the hypervisor")?;
+    refuses(&vaults, &forged(&prediction)?, "the forged TD under the policy of a UKI of the hypervisor")?;
+    has_no_condition(context, &["--kernel", &uki.display().to_string(), "--secure-boot", "off"])
+}
+
+/// A bzImage without an MZ header around a program for the handover protocol.
+///
+/// Source: Linux Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header".
+fn legacy_kernel(program: &[u8]) -> Vec<u8> {
+    const SETUP_SECTORS: u8 = 31;
+    const HANDOVER: u16 = 0x10;
+    let mut kernel = vec![0; (usize::from(SETUP_SECTORS) + 1) * 512];
+    let mut set = |at: usize, bytes: &[u8]| {
+        kernel.iter_mut().skip(at).zip(bytes).for_each(|(to, from)| *to = *from);
+    };
+    set(0x1f1, &[SETUP_SECTORS]);
+    set(0x1fe, &[0x55, 0xaa, 0xeb, 0x6a]);
+    set(0x202, b"HdrS");
+    set(0x206, &[0x0f, 0x02]); // protocol 2.15
+    set(0x211, &[1]); // loaded at 1 MiB
+    set(0x22c, &[0xff, 0xff, 0xff, 0x7f]); // the highest address of the initrd
+    set(0x230, &[0, 0, 0x20, 0, 1, 21]); // aligned at 2 MiB, relocatable
+    set(0x236, &[0b1001]); // 64 bits, EFI handover
+    set(0x238, &[0xff, 0x07]); // the longest command line
+    set(0x260, &[0, 0, 0x10]); // needs 1 MiB
+    set(0x264, &HANDOVER.to_le_bytes());
+    // The entry for 64 bits is 512 bytes behind the other.
+    kernel.resize(kernel.len() + 512 + usize::from(HANDOVER), 0);
+    kernel.extend(program);
+    // More than QEMU reads as a header.
+    kernel.resize(kernel.len().next_multiple_of(4096), 0);
+    kernel
+}
+
+/// Measured by the firmware itself around any kernel: the start of a boot option, its separator, the end of boot services.
+fn is_of_firmware(event: &Event) -> bool {
+    let is_action = |text: &[u8]| event.hashed.starts_with(text);
+    event.route == Route::Separator || is_action(b"Calling EFI Application") || is_action(b"Exit Boot Services")
+}
+
+/// What GRUB measures with a TPM, and shim with Secure Boot on.
+fn is_of_grub(event: &Event) -> bool {
+    event.maker == Maker::Grub || (event.maker == Maker::Shim && event.covers.contains(&Part::Kernel))
+}
+
+/// These events in the form that tests/forge/kernel.c reads.
+fn measurements<'a>(events: impl Iterator<Item = &'a Event>) -> Vec<u8> {
     let mut list = Vec::new();
-    for event in prediction.events(Firmware::TdWithTpm).filter(is_missing) {
+    for event in events {
         let register = event.rtmr().map_or(0, |number| number + 1);
         for word in [register, 0, u32::try_from(event.hashed.len()).unwrap_or(u32::MAX)] {
             list.extend(word.to_le_bytes());
@@ -118,16 +189,12 @@ pub(super) fn an_initrd_that_extends_the_genuine_digests_gets_nothing(context: &
     let [kernel, initrd] = &files;
     let direct = ["--kernel", kernel, "--initrd", initrd, "--cmdline", "quiet", "--fold"];
     prints_no_policy(context, &[&direct[..], &["td-with-tpm"]].concat())?;
-    let printed = measure(context, &[&direct[..], &["td"]].concat())?;
-    let shown = String::from_utf8_lossy(&[printed.stdout, printed.stderr].concat()).into_owned();
-    if shown.contains("MRTD") { Ok(()) } else { Err(Failure(format!("expected a condition on MRTD, found {shown}"))) }
+    has_condition(context, &[&direct[..], &["td"]].concat(), "no-tpm-driver")
 }
 
 /// The simulated initrd with the host's program in front of PID 1.
 fn forged_initrd(context: &TestContext, prediction: &Prediction) -> Result<PathBuf, Failure> {
-    let read = |path: &str| {
-        std::fs::read(context.artifacts.top.join(path)).context("reading the forged programs (qemu/build makes them)")
-    };
+    let read = |path: &str| std::fs::read(context.artifacts.top.join(path)).context(BUILT);
     let events = prediction.events(Firmware::Td).filter(|event| event.rtmr() == Some(2));
     let digests: Vec<u8> = events.flat_map(|event| event.digest(Hash::Sha384)).collect();
     context.initrd_with_entries(vec![
@@ -145,6 +212,25 @@ fn prints_no_policy(context: &TestContext, arguments: &[&str]) -> Result<(), Fai
         return Err(Failure(format!("cvmctl measure {}: expected a refusal, found {printed}", arguments.join(" "))));
     }
     Ok(())
+}
+
+/// Expects that `cvmctl measure` prints a policy and names this condition on the firmware.
+fn has_condition(context: &TestContext, arguments: &[&str], condition: &str) -> Result<(), Failure> {
+    let found = conditions(context, arguments)?;
+    if found.contains(condition) { Ok(()) } else { Err(Failure(format!("expected the condition {condition}, found {found}"))) }
+}
+
+/// Expects that `cvmctl measure` prints a policy without a condition on the firmware.
+fn has_no_condition(context: &TestContext, arguments: &[&str]) -> Result<(), Failure> {
+    let found = conditions(context, arguments)?;
+    if found == "[]" { Ok(()) } else { Err(Failure(format!("expected no condition, found {found}"))) }
+}
+
+fn conditions(context: &TestContext, arguments: &[&str]) -> Result<String, Failure> {
+    let output = measure(context, &[arguments, &["--json"]].concat())?;
+    let shown = String::from_utf8_lossy(&output.stderr).into_owned();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).context(&shown)?;
+    Ok(report.get("conditions").map(ToString::to_string).unwrap_or_default())
 }
 
 fn measure(context: &TestContext, arguments: &[&str]) -> Result<std::process::Output, Failure> {
