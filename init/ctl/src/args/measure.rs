@@ -2,12 +2,24 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
+use super::measure_explain::MeasureExplain;
 use super::{FactArgs, GuestArgs, OwnerArgs, TermArgs, bytes};
 
+/// What `cvmctl measure` does beside predicting.
+#[derive(Subcommand)]
+pub(crate) enum MeasureCommand {
+    /// Compare a machine's log with the prediction, and name the first event that differs and its usual cause; exit code 0 only if
+    /// everything is equal
+    Explain(MeasureExplain),
+}
+
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Measure {
+    #[command(subcommand)]
+    pub(crate) command: Option<MeasureCommand>,
     /// Disk image, raw. For an image without a boot loader, kernel, initrd and command line are read from the files beside it (.vmlinuz,
     /// .initrd, .cmdline), as mkosi writes them
     #[arg(required_unless_present = "kernel")]
