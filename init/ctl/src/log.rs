@@ -8,6 +8,7 @@ mod replay;
 use std::path::Path;
 use std::process::ExitCode;
 
+use eventlog::cel::CAP;
 use eventlog::register::Hash;
 use serde_json::{Value, json};
 
@@ -15,8 +16,9 @@ use crate::args::{LogShow, LogVerify};
 use crate::quote::sources;
 use crate::run::Error;
 use crate::show as out;
-use logs::{LoggedEvent, Logs};
-use register::Register;
+use logs::LoggedEvent;
+pub(crate) use logs::{Logs, firmware_log};
+pub(crate) use register::Register;
 use replay::{Asked, Evidence, ReplayResult};
 
 /// Offsets of the part that identifies a trust domain (TDATTRIBUTES, .., RTMR0 to RTMR3), in a TDREPORT and in the body of a quote.
@@ -84,6 +86,31 @@ fn rtmrs(path: &Path) -> Result<(Evidence, Vec<Held>), Error> {
     let registers = domain.get(RTMRS).unwrap_or_default().chunks_exact(48);
     let registers = (0..4).zip(registers).map(|(number, value)| (Register::Rtmr(number), Hash::Sha384, value.to_vec()));
     Ok((evidence, registers.collect()))
+}
+
+/// The registers of a quote to which logs replay.
+pub(crate) struct Replays {
+    /// Whether the registers are of a TDREPORT, which is unsigned.
+    pub(crate) unsigned: bool,
+    /// Numbers of RTMRs, and whether the logs replay to them.
+    pub(crate) registers: Vec<(u32, bool)>,
+}
+
+/// Replays logs to a quote or a TDREPORT. RTMR2 may have the cap after the log, and RTMR3 is left out, where no log of user space is given.
+pub(crate) fn replays_to(logs: &Logs, quote: &Path) -> Result<Replays, Error> {
+    let (evidence, rtmrs) = rtmrs(quote)?;
+    let mut registers = Vec::new();
+    for (register, hash, value) in rtmrs {
+        let Register::Rtmr(number) = register else { continue };
+        let replayed = logs.replay(register, hash, &value);
+        let capped = || replayed.as_ref().map(|before| hash.extend(before, &hash.digest(CAP.as_bytes())));
+        let has_cap = logs.before_cap().is_some_and(|(_, count)| count < logs.of(register).count());
+        let is_capped = number == 2 && !has_cap && capped().as_ref() == Some(&value);
+        if number != 3 || logs.has(register) {
+            registers.push((number, replayed.as_ref() == Some(&value) || is_capped));
+        }
+    }
+    Ok(Replays { unsigned: evidence == Evidence::TdReport, registers })
 }
 
 /// TDATTRIBUTES of a quote or a TDREPORT, without verification.

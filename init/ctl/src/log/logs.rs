@@ -51,6 +51,8 @@ pub(super) enum TextProof {
 #[derive(Default)]
 pub(crate) struct Logs {
     pub(crate) events: Vec<LoggedEvent>,
+    /// The bytes of firmware's logs.
+    pub(crate) firmware: Vec<Vec<u8>>,
     /// The boot ids in user-space records.
     pub(super) boots: BTreeSet<String>,
     /// Initial value of PCR 0, if a log contains it.
@@ -69,7 +71,10 @@ impl Logs {
             let is_known = Log::parse(&bytes).is_ok() || Log::parse_sha1(&bytes).is_ok();
             let bytes = if is_known { bytes } else { decoded(&bytes).unwrap_or(bytes) };
             match firmware_log(&bytes) {
-                Ok(log) => logs.add_firmware(path, &log),
+                Ok(log) => {
+                    logs.add_firmware(path, &log);
+                    logs.firmware.push(bytes);
+                }
                 Err(firmware) => match cel::parse(&bytes) {
                     Ok(records) => logs.add_records(&records),
                     Err(user) if firmware == NotALog::Header => return Err(Error::Log { path: path.clone(), firmware, user }),
@@ -241,7 +246,7 @@ impl LoggedEvent {
 }
 
 /// Parses a log of firmware in either form.
-fn firmware_log(bytes: &[u8]) -> Result<Log<'_>, NotALog> {
+pub(crate) fn firmware_log(bytes: &[u8]) -> Result<Log<'_>, NotALog> {
     match Log::parse(bytes) {
         Err(NotALog::Header) => Log::parse_sha1(bytes),
         parsed => parsed,
