@@ -322,7 +322,7 @@ fn machine_that_boots_directly_is_explained() {
             .chunks(2)
             .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
             .collect();
-        let Some(rtmr) = event["rtmr"].as_u64().filter(|_| event["what"] != "separator" || event["pcr"] == 4) else { continue };
+        let Some(rtmr) = event["rtmr"].as_u64() else { continue };
         log.extend([u32::try_from(rtmr).unwrap() + 1, 13, 1].map(u32::to_le_bytes).concat());
         log.extend([&0xc_u16.to_le_bytes()[..], &digest, &4_u32.to_le_bytes(), b"text"].concat());
         let register = &mut registers[usize::try_from(rtmr).unwrap()];

@@ -32,9 +32,9 @@ fn every_log_is_shown_with_all_its_events() {
         // SM3, which this project does not compute.
         ("trustee-csv.ccel", 82, 0, "RTMR0 RTMR1 RTMR2", "EV_EFI_VARIABLE_DRIVER_CONFIG    ? SecureBoot"),
         // Events of the running system in RTMR3.
-        ("trustee-alibaba.ccel", 87, 48, "RTMR0 RTMR1 RTMR2 RTMR3", "RTMR3 "),
+        ("trustee-alibaba.ccel", 87, 47, "RTMR0 RTMR1 RTMR2 RTMR3", "RTMR3 "),
         ("dstack.ccel", 18, 10, "RTMR0 RTMR1", "RTMR1 "),
-        ("dstack.json", 28, 0, "RTMR0 RTMR1 RTMR2 RTMR3", "LIUM_MINER_HOTKEY"),
+        ("dstack.json", 28, 10, "RTMR0 RTMR1 RTMR2 RTMR3", "LIUM_MINER_HOTKEY"),
         ("crypto-agile.log", 26, 22, "PCR0 PCR1 PCR2 PCR3 PCR4 PCR5 PCR6 PCR7", "EV_S_CRTM_VERSION"),
         ("moklisttrusted.log", 96, 74, "PCR0 PCR1 PCR14 PCR2 PCR3 PCR4 PCR5 PCR6 PCR7 PCR8 PCR9", "MokListTrusted"),
         ("sd-boot-fedora37.log", 27, 19, "PCR0 PCR1 PCR12 PCR2 PCR3 PCR4 PCR5 PCR6 PCR7 PCR9", "PCR12 "),
