@@ -253,11 +253,24 @@ fn who_extended_a_digest_is_known_only_from_a_prediction() {
     let (code, text) =
         cvmctl_text(&["log", "verify", &path("ccel"), "--quote", &path("report"), "--predicted-rtmr2", &hex(&before)]);
     assert!(code == Some(1) && text.contains("WRONG RTMR2 does not replay, so it is not compared with the prediction"), "{text}");
-    // The digest was extended after the cap: not by the boot chain.
-    let late = fs::read_to_string(path("user")).unwrap();
-    fs::write(path("user"), late.replace("\\\"leave-initrd\\\"", "\\\"other\\\"")).unwrap();
-    let (code, _) = verify(&[]);
-    assert_eq!(code, Some(1));
+    // A log, as root can write it, in which the digest is extended after the cap: not by the boot chain.
+    let of = |data: &[u8]| Hash::Sha384.digest(data);
+    let events: [&[u8]; 3] = [b"section", br#"{"cvm-init":"leave-initrd"}"#, b"a b\0"];
+    let mut late = domain().0[..65].to_vec();
+    for data in events {
+        late.extend([3, 13, 1].map(u32::to_le_bytes).concat());
+        late.extend([&0xc_u16.to_le_bytes()[..], &of(data), &4_u32.to_le_bytes(), b"text"].concat());
+    }
+    let mut report = vec![0; 1024];
+    report[816..864].copy_from_slice(&Hash::Sha384.replay(events.map(of).iter().map(Vec::as_slice)));
+    fs::write(path("ccel"), late).unwrap();
+    fs::write(path("user"), "").unwrap();
+    fs::write(path("report"), report).unwrap();
+    let (code, text) = verify(&["--predicted-rtmr2", &hex(&Hash::Sha384.replay([of(b"section").as_slice()]))]);
+    assert!(
+        code == Some(0) && text.contains("ok    RTMR2 before the cap is the predicted one") && text.contains(extended),
+        "{text}"
+    );
 }
 
 /// The array that `systemd-pcrlock cel` would print for a log of firmware: events that are not extended are left out.
