@@ -113,13 +113,13 @@ fn machine_as_predicted_is_equal_in_each_shape() {
 
 #[test]
 fn machine_of_another_shape_is_explained_by_it() {
-    let cases = [
+    let machines = [
         ("td-older", ON, 0, "before edk2-stable202411"),
         ("td", OFF, 0, "with Secure Boot off, not with Secure Boot on"),
         ("td-with-tpm", ON, 0, "the machine has a TPM"),
         ("td", ON, 2, "tried 2 boot options before the image, not 0"),
     ];
-    for (name, state, failed, cause) in cases {
+    for (name, state, failed, cause) in machines {
         let firmware = Firmware::ALL.into_iter().find(|firmware| firmware.name() == name).unwrap();
         let secure_boot = if state == ON { SecureBoot::On } else { SecureBoot::Off };
         let records = records(&uki(secure_boot).after_failed_boot_options(failed), firmware);
