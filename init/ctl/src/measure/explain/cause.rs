@@ -2,7 +2,7 @@
 
 use eventlog::ccel::Event;
 use eventlog::ccel::describe::{self, Hashed};
-use predict::{Chain, Maker, Part};
+use predict::{Chain, Maker, Part, Route};
 
 use super::compare::{Change, Divergence};
 use super::shape::Predicted;
@@ -12,6 +12,8 @@ const GPT: [u32; 2] = [0x8000_0006, 0x8000_000d];
 const PROGRAM: u32 = 0x8000_0003;
 const DRIVERS: [u32; 2] = [0x8000_0004, 0x8000_0005];
 const ACTION: u32 = 0x8000_0007;
+/// `EV_EFI_VARIABLE_BOOT`, in both forms, and `EV_PLATFORM_CONFIG_FLAGS`. edk2 measures them into RTMR0, and did not always.
+const SETTINGS: [u32; 3] = [0x8000_0002, 0x8000_000c, 0xa];
 /// Fields of the header of a partition table that differ if only the size of the disk does: its checksum, the place of the backup, and the
 /// last usable block. UEFI 2.10, section 5.3.2.
 const GPT_SIZE: [std::ops::Range<usize>; 3] = [16..20, 32..40, 48..56];
@@ -38,9 +40,16 @@ fn of_firmware(change: Change, found: &Event<'_>, expected: Option<&Predicted<'_
     let wanted = expected.map(|expected| expected.event);
     let is_table = wanted.is_some_and(|event| event.what.contains("partition table"));
     let is_program = wanted.is_some_and(|event| event.what.contains("Authenticode"));
+    let is_separator = wanted.is_some_and(|event| event.route == Route::Separator);
     Some(match found.kind {
         ACTION if text.starts_with("Returning from EFI Application") || text.starts_with("Calling EFI Application") => {
             "the boot order: firmware tried another boot option before the image, such as an empty disk or the network".to_owned()
+        }
+        kind if SETTINGS.contains(&kind) => {
+            "the firmware: another generation or that of a cloud, which measures its settings into this register".to_owned()
+        }
+        kind if is_separator && !DRIVERS.contains(&kind) => {
+            "the generation of the firmware: a TDVF from before edk2-stable202411 measures no separator into RTMR1; and another image".to_owned()
         }
         SEPARATOR => "the generation of the firmware: it measures separators elsewhere than predicted".to_owned(),
         kind if GPT.contains(&kind) && is_table => of_table(found, wanted.map_or(&[][..], |event| &event.hashed)).to_owned(),
