@@ -22,9 +22,8 @@ const GPT_HEADER: usize = 92;
 /// Returns the usual cause. The texts of a log are claims of its writer, so the cause is one too.
 pub(super) fn of(chain: Chain, divergence: &Divergence<'_>) -> String {
     let cause = match (divergence.found, divergence.expected) {
-        (Some(found), expected) => {
-            of_firmware(divergence.change, found, expected).or_else(|| of_loader(chain, divergence.change, found, expected))
-        }
+        (Some(found), expected) => of_firmware(chain, divergence.change, found, expected)
+            .or_else(|| of_loader(chain, divergence.change, found, expected)),
         (None, Some(expected)) => Some(of_missing(expected)),
         (None, None) => None,
     };
@@ -33,7 +32,7 @@ pub(super) fn of(chain: Chain, divergence: &Divergence<'_>) -> String {
 }
 
 /// Events that only firmware makes.
-fn of_firmware(change: Change, found: &Event<'_>, expected: Option<&Predicted<'_>>) -> Option<String> {
+fn of_firmware(chain: Chain, change: Change, found: &Event<'_>, expected: Option<&Predicted<'_>>) -> Option<String> {
     let text = describe::text(found);
     // Without a path, the text is the length of the data.
     let name = if text.starts_with('(') { String::new() } else { format!(" ({text})") };
@@ -41,7 +40,11 @@ fn of_firmware(change: Change, found: &Event<'_>, expected: Option<&Predicted<'_
     let is_table = wanted.is_some_and(|event| event.what.contains("partition table"));
     let is_program = wanted.is_some_and(|event| event.what.contains("Authenticode"));
     let is_separator = wanted.is_some_and(|event| event.route == Route::Separator);
+    let is_given = matches!(chain, Chain::Direct | Chain::DirectUki);
     Some(match found.kind {
+        ACTION if is_given && is_program && text.starts_with("Calling EFI Application") => {
+            "the firmware started a boot option, such as a disk, and not the kernel that the hypervisor was to give it".to_owned()
+        }
         ACTION if text.starts_with("Returning from EFI Application") || text.starts_with("Calling EFI Application") => {
             "the boot order: firmware tried another boot option before the image, such as an empty disk or the network".to_owned()
         }
