@@ -3,7 +3,10 @@
 mod examples;
 mod header;
 mod key;
+mod log;
 mod measure;
+mod measure_explain;
+mod measure_verify;
 mod vaults;
 
 use std::path::PathBuf;
@@ -18,7 +21,10 @@ use time::format_description::well_known::Rfc3339;
 
 pub(crate) use header::{Expected, Header, HeaderCheck, HeaderRestore, HeaderSave};
 pub(crate) use key::{Key, KeyAudit, KeyOf, Keys, Profile, ProfileOf, ProfileSourceName, ProfileStage};
-pub(crate) use measure::{Log, LogShow, LogVerify, Measure, Signature};
+pub(crate) use log::{Log, LogShow, LogVerify};
+pub(crate) use measure::{Fold, Measure, MeasureCommand, SecureBootState, Signature};
+pub(crate) use measure_explain::MeasureExplain;
+pub(crate) use measure_verify::MeasureVerify;
 pub(crate) use vaults::{
     ClientArgs, ClientKey, CredentialArgs, FactArgs, GuestArgs, ImageArgs, NodeArgs, OwnerArgs, Policy, Promote, Provision,
     TermArgs,

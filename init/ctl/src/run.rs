@@ -9,7 +9,7 @@ use ctl::Floors;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::args::{self, Cli, Cmdline, Command, Header, Log, Quote};
+use crate::args::{self, Cli, Cmdline, Command, Header, Log, MeasureCommand, Quote};
 use crate::{cmdline, explain, header, log, measure, quote, show, vaults};
 
 /// The largest input file, in bytes. Policies are a few KiB.
@@ -63,6 +63,8 @@ pub(crate) enum Error {
     #[error("passphrase: expected 64 lower-case hexadecimal digits")]
     Passphrase,
     #[error("{path}")]
+    Bundle { path: PathBuf, source: measure::bundle::read::Error },
+    #[error("{path}")]
     Image { path: PathBuf, source: predict::Error },
     #[error(
         "{path}: --kernel-signature not-verified is for a kernel that the hypervisor gives: Secure Boot refuses any other boot"
@@ -78,6 +80,12 @@ pub(crate) enum Error {
     Log { path: PathBuf, firmware: eventlog::ccel::Error, user: eventlog::cel::Error },
     #[error("{path}")]
     FirmwareLog { path: PathBuf, source: eventlog::ccel::Error },
+    #[error("expected one log of firmware among the files of --log, found {0}")]
+    FirmwareLogs(usize),
+    #[error("this is the log of {0}, but --fold {1} predicts the registers of another machine")]
+    LogKind(&'static str, &'static str),
+    #[error("the log lacks digests in SHA-384, SHA-256 and SHA-512, so nothing can be compared; SHA-1 verifies nothing")]
+    WeakLog,
     #[error("{0}: expected a TDX quote or a TDREPORT")]
     NoDomain(PathBuf),
     #[error("{path}, line {line}: expected a PCR: number and hexadecimal digits")]
@@ -118,7 +126,11 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Header(Header::Restore(args)) => header::restore(&args),
         Command::Quote(Quote::Verify(args)) => quote::verify_file(&args),
         Command::Quote(Quote::Show(args)) => quote::describe(&args),
-        Command::Measure(args) => measure::predict(&args),
+        Command::Measure(args) => match &args.command {
+            Some(MeasureCommand::Explain(args)) => measure::explain(args),
+            Some(MeasureCommand::Verify(args)) => measure::bundle::verify(args),
+            None => measure::predict(&args),
+        },
         Command::Log(Log::Verify(args)) => log::verify(&args),
         Command::Log(Log::Show(args)) => log::show(&args),
         Command::Explain(args) => explain::explain(&args),

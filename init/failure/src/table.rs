@@ -266,7 +266,7 @@ codes! {
         "An RTMR, the TPM or the event log did not accept a measurement."
         "Repair the TPM, or leave it out with cvm.measure=rtmr. In a TD report the line: RTMRs are not expected to fail."
     97 CmdlineUnmeasured Measure PowerOff;
-        "cvm.measure.require-cmdline demands it, and the firmware's event log does not prove that the firmware measured this command line."
+        "cvm.measure.require-cmdline demands it, and the firmware's event log does not prove that the digest of this command line was extended."
         "Boot through a chain that measures it (a UKI; direct boot without a TPM); see the log with cvmctl log show. Otherwise \
          remove the key."
     98 Unfinished Quiesce Depends if "reboot if threads did not end; else power off";

@@ -190,6 +190,30 @@ const EXAMPLES: &[(&str, &[Example])] = &[
                 "Print what a TD with a TPM measures, event by event, without a policy",
                 "cvmctl measure image.raw --fold td-with-tpm --registers-only --verbose",
             ),
+            (
+                "Write what the image measures to a file that can be signed",
+                "cvmctl measure image.raw --bundle image.measurements.json",
+            ),
+        ],
+    ),
+    (
+        "measure explain",
+        &[(
+            "Find out why the registers of a machine differ from the prediction",
+            "cvmctl measure explain image.raw --log ccel.bin --log rtmr-measure.log --quote quote.bin",
+        )],
+    ),
+    (
+        "measure verify",
+        &[
+            (
+                "Compare a published bundle with an image that was rebuilt from source",
+                "cvmctl measure verify image.measurements.json image.raw",
+            ),
+            (
+                "Also compare the MRTD of a firmware, and accept other bytes where nothing is measured",
+                "cvmctl measure verify image.sigstore.json image.raw --firmware OVMF.fd --without-file-digests",
+            ),
         ],
     ),
     (
@@ -257,7 +281,7 @@ mod tests {
 
     fn leaves(command: &clap::Command, path: &str, found: &mut Vec<String>) {
         let inner: Vec<_> = command.get_subcommands().filter(|inner| inner.get_name() != "help").collect();
-        if inner.is_empty() {
+        if inner.is_empty() || !(path.is_empty() || command.is_subcommand_required_set()) {
             found.push(path.to_owned());
         }
         for inner in inner {

@@ -1,6 +1,8 @@
 //! `cvmctl measure`: predicts the measurements of a machine that boots an image, and prints the policy that admits it, or says why no
 //! policy can.
 
+pub(crate) mod bundle;
+mod explain;
 mod report;
 mod subject;
 mod verdict;
@@ -19,6 +21,7 @@ use serde_json::Value;
 use crate::args::Measure;
 use crate::run::{Error, REFUSED};
 use crate::{show, vaults};
+pub(crate) use explain::explain;
 use subject::Subject;
 
 /// What the arguments ask for.
@@ -40,6 +43,9 @@ pub(crate) fn predict(args: &Measure) -> Result<ExitCode, Error> {
     if args.markdown {
         show::lines(&[tables()?.trim_end().to_owned()])?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(file) = &args.bundle {
+        return bundle::publish(args, file);
     }
     vaults::check_machine(&args.guest)?;
     let predicted = prediction(args)?;

@@ -44,18 +44,38 @@ impl Subject {
 }
 
 pub(super) fn read(args: &Measure) -> Result<Subject, Error> {
-    let state = match (args.secure_boot.state(), args.kernel_signature) {
-        (SecureBoot::Off, _) => OFF,
-        (SecureBoot::On, Signature::Verified) => ON,
-        (SecureBoot::On, Signature::NotVerified) => REFUSES,
-    };
+    let state = state(args.secure_boot.state(), args.kernel_signature);
     let path = args.kernel.as_deref().or(args.image.as_deref()).unwrap_or(Path::new(""));
-    let (chain, states) = if args.kernel.is_some() { kernel(args, path)? } else { image(path)? };
+    let (chain, states) =
+        states_of(args.image.as_deref(), args.kernel.as_deref(), args.initrd.as_deref(), args.cmdline.as_deref())?;
     // Only a kernel that the hypervisor gives boots although Secure Boot refuses it.
     Subject::of(chain, state, states, args.failed_boot_options).ok_or_else(|| Error::KernelSignature { path: path.to_owned() })
 }
 
-type States = Vec<(&'static str, Prediction)>;
+/// The name of a state.
+pub(super) const fn state(secure_boot: SecureBoot, signature: Signature) -> &'static str {
+    match (secure_boot, signature) {
+        (SecureBoot::Off, _) => OFF,
+        (SecureBoot::On, Signature::Verified) => ON,
+        (SecureBoot::On, Signature::NotVerified) => REFUSES,
+    }
+}
+
+/// Reads an image, or kernel, initrd and command line of a direct boot, and predicts it in all states of Secure Boot.
+pub(super) fn states_of(
+    image_path: Option<&Path>,
+    kernel_path: Option<&Path>,
+    initrd: Option<&Path>,
+    cmdline: Option<&str>,
+) -> Result<(Chain, States), Error> {
+    match kernel_path {
+        Some(path) => kernel(path, initrd, cmdline),
+        None => image(image_path.unwrap_or(Path::new(""))),
+    }
+}
+
+/// Predictions, with the names of their states.
+pub(super) type States = Vec<(&'static str, Prediction)>;
 
 fn image(path: &Path) -> Result<(Chain, States), Error> {
     let open = || File::open(path).map_err(|source| Error::File { path: path.to_owned(), source });
@@ -70,11 +90,11 @@ fn image(path: &Path) -> Result<(Chain, States), Error> {
     }
 }
 
-fn kernel(args: &Measure, path: &Path) -> Result<(Chain, States), Error> {
+fn kernel(path: &Path, initrd: Option<&Path>, cmdline: Option<&str>) -> Result<(Chain, States), Error> {
     let kernel = bytes(path)?;
     if direct::is_uki(&kernel) {
         // The image has its own; what the hypervisor gives beside it would be measured too, or is refused by systemd-stub.
-        if args.initrd.is_some() || args.cmdline.as_deref().is_some_and(|line| !line.is_empty()) {
+        if initrd.is_some() || cmdline.is_some_and(|line| !line.is_empty()) {
             return Err(Error::UkiArguments { path: path.to_owned() });
         }
         let predict =
@@ -82,8 +102,8 @@ fn kernel(args: &Measure, path: &Path) -> Result<(Chain, States), Error> {
         let states = vec![(ON, predict(SecureBoot::On)?), (OFF, predict(SecureBoot::Off)?)];
         return Ok((Chain::DirectUki, states));
     }
-    let initrd = args.initrd.as_deref().map_or(Ok(Vec::new()), bytes)?;
-    let command_line = args.cmdline.as_deref().ok_or_else(|| Error::NoCmdline { path: path.to_owned() })?;
+    let initrd = initrd.map_or(Ok(Vec::new()), bytes)?;
+    let command_line = cmdline.ok_or_else(|| Error::NoCmdline { path: path.to_owned() })?;
     states(path, &direct::Boot { kernel: &kernel, initrd: &initrd, command_line })
 }
 
