@@ -10,6 +10,8 @@ use crate::simulation::{BUILDER_CERTIFICATE, BUILDER_KEY};
 use crate::step::{Action, Step};
 use crate::steps::build;
 
+/// The name of the step that makes the driver.
+pub(crate) const DRIVER_STEP: &str = "firmware driver";
 /// The driver's folder; its headers are those of the forged kernel.
 const DRIVER: &str = "qemu/cc-firmware";
 /// The subsystems of PE files: a program, and a driver of boot services.
@@ -42,7 +44,7 @@ pub(crate) fn cc_firmware(own: &Run) -> Step {
     let sources =
         ["authenticode", "driver", "events", "log", "memory", "port", "sha384"].map(|name| format!("{DRIVER}/{name}.c"));
     let sbsign = ["/usr/lib/systemd/systemd-sbsign", "sign", "--private-key", BUILDER_KEY, "--certificate", BUILDER_CERTIFICATE];
-    let step = build("firmware driver").reads([DRIVER, "initrd/xtask/src/efi.rs", BUILDER_KEY, BUILDER_CERTIFICATE]);
+    let step = build(DRIVER_STEP).reads([DRIVER, "initrd/xtask/src/efi.rs", BUILDER_KEY, BUILDER_CERTIFICATE]);
     program(step.does(Action::Empty(folder.into())), BOOT_DRIVER, &sources.each_ref().map(String::as_str), &plain)
         .runs(Run::in_tools_tree(sbsign).arg("--output").arg(&signed).arg(&plain))
         .runs(own.clone().arg("rom").arg(signed).arg(rom))

@@ -39,9 +39,9 @@ pub(crate) fn all_steps(project: &Project) -> Result<Vec<Step>, Error> {
     Ok(steps)
 }
 
-/// What a demo needs: the image for direct boot, its initrds, and the programs.
+/// What a demo needs: the image for direct boot, its initrds, the driver of its firmware, and the programs.
 pub(crate) fn demo_steps() -> Vec<String> {
-    ["image direct", "initrd simulated", "initrd production", steps::PROGRAMS].map(str::to_owned).to_vec()
+    ["image direct", "initrd simulated", "initrd production", efi::DRIVER_STEP, steps::PROGRAMS].map(str::to_owned).to_vec()
 }
 
 /// This program with the project as its first argument.

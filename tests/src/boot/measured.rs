@@ -34,13 +34,13 @@ impl Boot<'_> {
 
     /// Boots through OVMF with the registers of a TD (qemu/cc-firmware).
     #[must_use]
-    pub(crate) fn cc(self) -> Self {
+    pub fn cc(self) -> Self {
         self.with_firmware(|shape| shape.cc = true)
     }
 
     /// Boots through OVMF, with a TPM or without one.
     #[must_use]
-    pub(crate) fn tpm(self, has_tpm: bool) -> Self {
+    pub fn tpm(self, has_tpm: bool) -> Self {
         self.with_firmware(|shape| shape.tpm = has_tpm)
     }
 
