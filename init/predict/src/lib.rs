@@ -9,6 +9,7 @@ mod disk;
 mod esp;
 mod grub;
 mod mrtd;
+pub mod rtmr0;
 mod uki;
 
 use eventlog::pe;

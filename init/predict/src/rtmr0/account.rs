@@ -1,0 +1,255 @@
+//! An account of a log's events in RTMR0: what each pins, and what proves that.
+//!
+//! The writer of a log chooses its texts; a replay to the register proves the digests alone. So a description counts only where the digest
+//! is that of the described bytes, or of bytes that were predicted.
+
+use eventlog::ccel::{Event as Logged, Log};
+use eventlog::register::Hash;
+
+use super::variable::{GLOBAL, IMAGE_SECURITY, SHIM_LOCK, Variable};
+use super::{Event, Kind, load_option, signatures};
+
+/// The number of RTMR0 in a log: 0 is MRTD.
+const RTMR0: u32 = 1;
+const EV_SEPARATOR: u32 = 4;
+const EV_PLATFORM_CONFIG_FLAGS: u32 = 0xa;
+const EV_POST_CODE: u32 = 1;
+const EV_VARIABLE_DRIVER_CONFIG: u32 = 0x8000_0001;
+const EV_VARIABLE_BOOT: u32 = 0x8000_0002;
+const EV_FIRMWARE_BLOB2: u32 = 0x8000_000a;
+const EV_HANDOFF_TABLES2: u32 = 0x8000_000b;
+const EV_VARIABLE_BOOT2: u32 = 0x8000_000c;
+const EV_VARIABLE_AUTHORITY: u32 = 0x8000_00e0;
+
+/// What proves the description of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// The digest is that of the described bytes, which the log contains.
+    Described,
+    /// The digest is the one that was predicted from an input.
+    Predicted,
+    /// Nothing: the register pins a digest, and the log's writer says of what.
+    Claimed,
+    /// The event is of a kind that is not interpreted here.
+    NotInterpreted,
+}
+
+/// The state of Secure Boot that RTMR0 proves, if the firmware is trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecureBootState {
+    /// The variable is 1.
+    On,
+    /// The variable is 0.
+    Off,
+    /// The variable does not exist: firmware without Secure Boot.
+    Absent,
+    /// No event proves it, or more than one.
+    Unknown,
+}
+
+/// One event and what it pins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explained {
+    /// The event type (`EV_*`).
+    pub kind: u32,
+    /// The digest, 48 bytes.
+    pub digest: Vec<u8>,
+    /// What it pins, for operators.
+    pub what: String,
+    /// What proves that.
+    pub proof: Proof,
+}
+
+/// The account of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The value of RTMR0 that the log replays to; `None` when an event has no SHA-384 digest.
+    pub rtmr0: Option<Vec<u8>>,
+    /// The events of RTMR0 in their order.
+    pub events: Vec<Explained>,
+    /// The state of Secure Boot.
+    pub secure_boot: SecureBootState,
+    /// What the operator must know before using the value.
+    pub warnings: Vec<String>,
+    /// The descriptions of predicted events that the log does not contain.
+    pub missing: Vec<String>,
+}
+
+impl Account {
+    /// Explains the events of RTMR0. `predicted` may have the events for some inputs only.
+    #[must_use]
+    pub fn new(log: &Log<'_>, predicted: &[Event]) -> Self {
+        let logged: Vec<&Logged<'_>> = log.events.iter().filter(|event| event.register == RTMR0 && event.is_extended()).collect();
+        let mut left: Vec<&Event> = predicted.iter().collect();
+        let events: Vec<Explained> = logged.iter().map(|event| explain(event, &mut left)).collect();
+        let mut warnings = Vec::new();
+        let secure_boot = secure_boot(&logged, &mut warnings);
+        warn(&events, &logged, &mut warnings);
+        let missing = left.iter().map(|event| event.what.clone()).collect();
+        Self { rtmr0: log.replay(Hash::Sha384, RTMR0), events, secure_boot, warnings, missing }
+    }
+}
+
+/// Explains one event; a predicted event with its digest is taken out of `left`.
+fn explain(event: &Logged<'_>, left: &mut Vec<&Event>) -> Explained {
+    let digest = event.digest(Hash::Sha384).unwrap_or_default().to_vec();
+    let is_it = |predicted: &&Event| is_kind(event.kind, predicted.kind) && predicted.digest() == digest;
+    let found = left.iter().position(is_it).map(|at| left.remove(at));
+    let (what, proof) = describe(event);
+    match found {
+        // The description of proved bytes says more than the name of the input.
+        Some(predicted) if proof != Proof::Described => {
+            Explained { kind: event.kind, digest, what: predicted.what.clone(), proof: Proof::Predicted }
+        }
+        Some(_) => Explained { kind: event.kind, digest, what, proof: Proof::Predicted },
+        None => Explained { kind: event.kind, digest, what, proof },
+    }
+}
+
+const fn is_kind(logged: u32, predicted: Kind) -> bool {
+    match predicted {
+        Kind::TdHob => logged == EV_HANDOFF_TABLES2,
+        Kind::Cfv => logged == EV_FIRMWARE_BLOB2,
+        Kind::Variable => logged == EV_VARIABLE_DRIVER_CONFIG,
+        Kind::Separator => logged == EV_SEPARATOR,
+        Kind::Acpi => matches!(logged, EV_PLATFORM_CONFIG_FLAGS | EV_POST_CODE),
+        Kind::Boot => matches!(logged, EV_VARIABLE_BOOT | EV_VARIABLE_BOOT2),
+    }
+}
+
+/// Whether the event's digest is that of `bytes`.
+fn covers(event: &Logged<'_>, bytes: &[u8]) -> bool {
+    event.digest(Hash::Sha384).is_some_and(|digest| Hash::Sha384.digest(bytes) == digest)
+}
+
+fn describe(event: &Logged<'_>) -> (String, Proof) {
+    let claimed = |what: &str| (what.to_owned(), Proof::Claimed);
+    match event.kind {
+        EV_HANDOFF_TABLES2 => claimed("TD HOB: the memory map from the hypervisor; digest only"),
+        EV_FIRMWARE_BLOB2 => claimed("CFV: the variable store in the firmware file; digest only"),
+        EV_SEPARATOR if covers(event, &[0; 4]) => ("separator".to_owned(), Proof::Described),
+        EV_VARIABLE_DRIVER_CONFIG | EV_VARIABLE_AUTHORITY => whole_variable(event),
+        EV_VARIABLE_BOOT | EV_VARIABLE_BOOT2 => boot_variable(event),
+        EV_PLATFORM_CONFIG_FLAGS | EV_POST_CODE if event.data.starts_with(b"ACPI DATA") => {
+            claimed("ACPI tables: number of CPUs, devices, memory nodes; digest only")
+        }
+        EV_PLATFORM_CONFIG_FLAGS if event.data.starts_with(b"etc/") => {
+            claimed("a file of fw_cfg: ACPI tables or other settings of the hypervisor; digest only")
+        }
+        _ => ("not interpreted".to_owned(), Proof::NotInterpreted),
+    }
+}
+
+/// A variable whose name and value are hashed.
+fn whole_variable(event: &Logged<'_>) -> (String, Proof) {
+    match Variable::decode(event.data) {
+        Some(variable) if covers(event, event.data) => {
+            let value = value(&variable, event.kind);
+            (format!("variable {}: {value}", variable.name()), Proof::Described)
+        }
+        _ => ("a variable, whose name and value are not proved; digest only".to_owned(), Proof::Claimed),
+    }
+}
+
+fn value(variable: &Variable<'_>, kind: u32) -> String {
+    let bytes = variable.value;
+    let known = match (variable.guid, variable.name().as_str()) {
+        (GLOBAL, "SecureBoot") => Some(match bytes {
+            [1] => "on".to_owned(),
+            [0] => "OFF".to_owned(),
+            [] => "does not exist (firmware without Secure Boot)".to_owned(),
+            _ => "neither 0 nor 1".to_owned(),
+        }),
+        (IMAGE_SECURITY | GLOBAL, _) if kind == EV_VARIABLE_AUTHORITY => {
+            signatures::describe_entry(bytes).map(|entry| format!("{entry} admitted a program"))
+        }
+        (GLOBAL, "PK" | "KEK") | (IMAGE_SECURITY, "db" | "dbx") => signatures::describe(bytes),
+        (SHIM_LOCK, "SbatLevel") => text(bytes),
+        (SHIM_LOCK, "MokListRT" | "MokList") => signatures::describe_entry(bytes),
+        _ => None,
+    };
+    known.unwrap_or_else(|| format!("{} bytes", bytes.len()))
+}
+
+/// A boot variable: firmware hashes the value alone, so the name is not proved.
+fn boot_variable(event: &Logged<'_>) -> (String, Proof) {
+    let unproved = || ("a boot variable, whose name and value are not proved; digest only".to_owned(), Proof::Claimed);
+    let Some(variable) = Variable::decode(event.data) else { return unproved() };
+    let named = covers(event, event.data);
+    if !named && !covers(event, variable.value) {
+        return unproved();
+    }
+    let name = variable.name();
+    let value = match name.as_str() {
+        "BootOrder" => load_option::describe_order(variable.value),
+        _ => load_option::describe(variable.value),
+    };
+    let value = value.unwrap_or_else(|| format!("{} bytes", variable.value.len()));
+    let note = if named { "" } else { " (the value is proved, the name is not)" };
+    (format!("{name}: {value}{note}"), Proof::Described)
+}
+
+/// SBAT levels: printable ASCII on one line.
+fn text(bytes: &[u8]) -> Option<String> {
+    let text: String = bytes.iter().take(200).map(|byte| if *byte == b'\n' { ' ' } else { char::from(*byte) }).collect();
+    text.chars().all(|c| matches!(c, ' '..='~')).then(|| text.trim().to_owned())
+}
+
+/// The state of Secure Boot: that of the first proved variable. It must be the only one, and before the separator that ends the firmware's
+/// own settings, since later programs can extend RTMR0 by any digest.
+fn secure_boot(logged: &[&Logged<'_>], warnings: &mut Vec<String>) -> SecureBootState {
+    let is_variable = |event: &&&Logged<'_>| {
+        event.kind == EV_VARIABLE_DRIVER_CONFIG
+            && covers(event, event.data)
+            && Variable::decode(event.data).is_some_and(|variable| variable.guid == GLOBAL && variable.name() == "SecureBoot")
+    };
+    let mut found = logged.iter().filter(is_variable);
+    let (Some(first), None) = (found.next(), found.next()) else {
+        warnings
+            .push("The state of Secure Boot is NOT PROVED: not exactly one event measures the variable SecureBoot".to_owned());
+        return SecureBootState::Unknown;
+    };
+    let place = |wanted: &Logged<'_>| logged.iter().position(|event| std::ptr::eq(*event, wanted));
+    let separator = logged.iter().position(|event| event.kind == EV_SEPARATOR);
+    if separator.is_none_or(|separator| place(first).is_none_or(|at| at > separator)) {
+        warnings
+            .push("The state of Secure Boot is NOT PROVED: the variable SecureBoot is measured after the separator".to_owned());
+        return SecureBootState::Unknown;
+    }
+    match Variable::decode(first.data).map(|variable| variable.value) {
+        Some([1]) => SecureBootState::On,
+        Some([]) => SecureBootState::Absent,
+        _ => SecureBootState::Off,
+    }
+}
+
+fn warn(events: &[Explained], logged: &[&Logged<'_>], warnings: &mut Vec<String>) {
+    let count = |proof: Proof| events.iter().filter(|event| event.proof == proof).count();
+    if events.is_empty() {
+        warnings.push("The log has no event in RTMR0".to_owned());
+    }
+    if count(Proof::Claimed) > 0 {
+        warnings.push(format!(
+            "{} events are pinned by a digest whose content is not shown: give the inputs, or trust the boot that made the log",
+            count(Proof::Claimed)
+        ));
+    }
+    if count(Proof::NotInterpreted) > 0 {
+        warnings
+            .push(format!("{} events are not interpreted: nothing is said about what they pin", count(Proof::NotInterpreted)));
+    }
+    let is_empty = |name: &str| {
+        logged.iter().any(|event| {
+            event.kind == EV_VARIABLE_DRIVER_CONFIG
+                && covers(event, event.data)
+                && Variable::decode(event.data).is_some_and(|variable| variable.name() == name && variable.value.is_empty())
+        })
+    };
+    if is_empty("PK") {
+        warnings
+            .push("No platform key (PK): firmware is in setup mode, where a program can change PK, KEK, db and dbx".to_owned());
+    }
+    if !logged.iter().any(|event| event.kind == EV_SEPARATOR && covers(event, &[0; 4])) {
+        warnings.push("RTMR0 has no separator: no place in the log divides firmware from later programs".to_owned());
+    }
+}

@@ -1,0 +1,418 @@
+//! Predictions and accounts compared with logs. `init/predict/tests/rtmr0/README.md` says where the files are from.
+
+use std::collections::BTreeMap;
+
+use encoding::hex;
+use eventlog::ccel::Log;
+use eventlog::register::Hash;
+use proptest::prelude::*;
+
+use super::golden::{acpi, file, firmware_with, sha384, varstore};
+use super::variable::{GLOBAL, IMAGE_SECURITY, encode};
+use super::*;
+
+/// The sections of dstack 0.6.0: as in `hob`.
+const SECTIONS: [(u32, u64, u64); 4] =
+    [(3, 0x81_0000, 0x1_0000), (3, 0x80_b000, 0x2000), (2, 0x80_9000, 0x2000), (3, 0x80_0000, 0x6000)];
+const OLD_SECTIONS: [(u32, u64, u64); 4] =
+    [(3, 0x81_1000, 0xf000), (3, 0x80_b000, 0x2000), (2, 0x80_9000, 0x2000), (3, 0x80_0000, 0x6000)];
+
+fn of_log(name: &str, predicted: &[Event]) -> Account {
+    Account::new(&Log::parse(&file(name, 0, 0)).unwrap(), predicted)
+}
+
+const fn gib(count: u64) -> Memory {
+    Memory { bytes: count << 30, below_4g: None }
+}
+
+/// The digests of a log's register in SHA-384.
+fn digests(name: &str, registers: &[u32]) -> Vec<Vec<u8>> {
+    let bytes = file(name, 0, 0);
+    let log = Log::parse(&bytes).unwrap();
+    let events = log.events.iter().filter(|event| event.is_extended() && registers.contains(&event.register));
+    events.map(|event| event.digest(Hash::Sha384).unwrap().to_vec()).collect()
+}
+
+/// The digest of the CFV in four public logs is that of the variable store in Debian's package (OVMF_VARS_4M.fd, and the start of OVMF.fd).
+#[test]
+fn empty_variable_store_is_the_cfv_of_public_logs() {
+    let firmware = firmware_with(&SECTIONS, &varstore("debian.vars"));
+    let want = "344bc51c980ba621aaa00da3ed7436f7d6e549197dfe699515dfa2c6583d95e6412af21c097d473155875ffd561d6790";
+    assert_eq!(sha384(cfv(&firmware).unwrap()), want);
+    for name in ["dstack.ccel", "go-unpadded.ccel"] {
+        assert_eq!(hex::encode(&digests(name, &[1])[1]), want, "{name}");
+    }
+    assert_eq!(cfv(&firmware_with(&SECTIONS, &[])).unwrap_err(), Error::NoCfv);
+}
+
+/// All events of RTMR0 but the three of ACPI are predicted; with those of the log, the register is that of the log.
+#[test]
+fn log_of_a_trust_domain_of_dstack_is_predicted_but_for_acpi() {
+    let firmware = firmware_with(&OLD_SECTIONS, &varstore("debian.vars"));
+    let machine = Machine {
+        firmware: Some(&firmware),
+        memory: Some(gib(1)),
+        secure_boot: SecureBootVariable::Absent,
+        ..Machine::default()
+    };
+    let (events, is_whole) = machine.events().unwrap();
+    assert!(!is_whole);
+    assert_eq!(machine.rtmr0().unwrap(), None, "no value without the ACPI tables");
+    let mut predicted: Vec<Vec<u8>> = events.iter().map(Event::digest).collect();
+    let logged = digests("dstack.ccel", &[1]);
+    assert_eq!((logged.len(), predicted.len()), (13, 10));
+    predicted.splice(8..8, logged[8..11].to_vec());
+    assert_eq!(predicted, logged);
+    let account = of_log("dstack.ccel", &events);
+    assert_eq!((account.missing.len(), account.secure_boot), (0, SecureBootState::Absent));
+    let proofs = |proof: Proof| account.events.iter().filter(|event| event.proof == proof).count();
+    assert_eq!((proofs(Proof::Predicted), proofs(Proof::Claimed)), (10, 3));
+}
+
+/// RTMR0 of a real quote: Dstack-TEE/dstack, commit 312dc605 (Apache-2.0), dstack/verifier/fixtures/quote-report.json, a machine of 64 GiB with
+/// a GPU. The three digests of ACPI are from its event log; all others are predicted.
+#[test]
+fn register_of_a_public_quote_is_predicted_but_for_acpi() {
+    let firmware = firmware_with(&SECTIONS, &varstore("debian.vars"));
+    let machine = Machine {
+        firmware: Some(&firmware),
+        memory: Some(gib(64)),
+        secure_boot: SecureBootVariable::Absent,
+        ..Machine::default()
+    };
+    let mut predicted: Vec<Vec<u8>> = machine.events().unwrap().0.iter().map(Event::digest).collect();
+    let acpi = [
+        "2065dd48d647e4377db277ba203526901a17845e93e0df4c2dfc3ce136e0910324ead1e1c86b8d90c2acdf9c85ffac53",
+        "772b0169c66b52e4453fff9e3c6257635ea950ebcc8edd7ef2e2f8241cf6a155f39df01a7c7a194b6bc0abe5de11861d",
+        "abfb2256644b5786eefdcb92303d2008c36cb9500d98997e215ef5080745d4bf2e5b3629090918e193e7f05b173d48c5",
+    ];
+    predicted.splice(8..8, acpi.map(|digest| hex::decode::<48>(digest).unwrap().to_vec()));
+    let rtmr0 = Hash::Sha384.replay(predicted.iter().map(Vec::as_slice));
+    assert_eq!(
+        hex::encode(&rtmr0),
+        "2e3843265f8ecdd4e2282694747f6f2f111605c33f2a8882f5734ee6f3a6ce63d8f34aeef06093dcda76fa5f9d33d8d6"
+    );
+}
+
+/// An older firmware: SecureBoot is 0 rather than absent, and the second separator is in RTMR0.
+#[test]
+fn log_of_an_older_firmware_is_predicted_but_for_acpi() {
+    let firmware = firmware_with(&SECTIONS, &varstore("debian.vars"));
+    let machine = Machine { firmware: Some(&firmware), memory: Some(gib(8)), second_separator: true, ..Machine::default() };
+    let account = of_log("go-unpadded.ccel", &machine.events().unwrap().0);
+    let claimed = account.events.iter().filter(|event| event.proof != Proof::Predicted).count();
+    assert_eq!((account.missing.len(), account.events.len(), claimed), (0, 14, 3));
+    assert_eq!(account.secure_boot, SecureBootState::Off);
+}
+
+/// OVMF measured these into a TPM on a machine of this project: PCR 7 has the variables, PCR 1 the ACPI tables and boot variables.
+#[test]
+fn variables_and_acpi_tables_are_those_that_ovmf_measured() {
+    for (vars, log, secure_boot) in
+        [("debian.vars", "ovmf.log", SecureBootVariable::Absent), ("debian-ms.vars", "ovmf-ms.log", SecureBootVariable::Computed)]
+    {
+        let firmware = firmware_with(&SECTIONS, &varstore(vars));
+        let machine = Machine { firmware: Some(&firmware), secure_boot, ..Machine::default() };
+        let predicted: Vec<Vec<u8>> = machine.events().unwrap().0.iter().skip(1).take(6).map(Event::digest).collect();
+        assert_eq!(predicted, digests(log, &[7]), "{log}: five variables and the separator");
+    }
+    let files = acpi();
+    let files: acpi::Files<'_> = files.iter().map(|(name, bytes)| (name.clone(), bytes.as_slice())).collect();
+    let measured = acpi::measured(&files).unwrap();
+    let names: Vec<&str> = measured.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["etc/table-loader", "etc/acpi/rsdp", "etc/tpm/log", "etc/acpi/tables"]);
+    let predicted: Vec<Vec<u8>> = measured.iter().map(|(_, bytes)| Hash::Sha384.digest(bytes)).collect();
+    assert_eq!(predicted, digests("ovmf.log", &[1])[..4]);
+    assert_eq!(
+        acpi::describe(files[acpi::TABLES]),
+        "2 CPUs; FACS 64 bytes, DSDT 9007 bytes, FACP 244 bytes, APIC 128 bytes, HPET 56 bytes, TPM2 76 bytes, MCFG 60 bytes, \
+         WAET 40 bytes, RSDT 60 bytes"
+    );
+}
+
+#[test]
+fn boot_options_are_measured_in_the_order_of_boot_order() {
+    let variable = |name: &str, value: &[u8]| BootVariable { name: name.to_owned(), value: value.to_vec() };
+    let boot = vec![variable("Boot0001", b"one"), variable("BootOrder", &[2, 0, 1, 0]), variable("Boot0002", b"two")];
+    let hashed = |boot: Vec<BootVariable>| {
+        let (events, _) = Machine { boot, ..Machine::default() }.events()?;
+        Ok::<_, Error>(events.into_iter().filter(|event| event.kind == Kind::Boot).map(|event| event.hashed).collect::<Vec<_>>())
+    };
+    assert_eq!(hashed(boot.clone()).unwrap(), [&[2, 0, 1, 0][..], b"two", b"one"]);
+    for (left_out, want) in
+        [(0, "boot variables: BootOrder names Boot0001, which is missing"), (1, "boot variables: BootOrder is missing")]
+    {
+        let mut some = boot.clone();
+        some.remove(left_out);
+        assert_eq!(hashed(some).unwrap_err().to_string(), want);
+    }
+    let odd = vec![variable("BootOrder", &[0])];
+    assert_eq!(hashed(odd).unwrap_err().to_string(), "boot variables: BootOrder has 1 bytes: expected 2 for each option");
+    // The default is what three public logs of direct boot have.
+    let logged = digests("dstack.ccel", &[1]);
+    let default = hashed(Vec::new()).unwrap();
+    assert_eq!([Hash::Sha384.digest(&default[0]), Hash::Sha384.digest(&default[1])], logged[11..13]);
+}
+
+#[test]
+fn prediction_has_a_value_only_with_all_inputs() {
+    let firmware = firmware_with(&SECTIONS, &varstore("debian.vars"));
+    let files = acpi();
+    let files: acpi::Files<'_> = files.iter().map(|(name, bytes)| (name.clone(), bytes.as_slice())).collect();
+    let whole = Machine { firmware: Some(&firmware), memory: Some(gib(2)), acpi: Some(files), ..Machine::default() };
+    assert_eq!(whole.rtmr0().unwrap().map(|value| value.len()), Some(48));
+    for (what, machine) in [
+        ("firmware", Machine { firmware: None, ..whole.clone() }),
+        ("memory", Machine { memory: None, ..whole.clone() }),
+        ("ACPI", Machine { acpi: None, ..whole.clone() }),
+    ] {
+        assert_eq!(machine.rtmr0().unwrap(), None, "{what}");
+    }
+}
+
+/// Texts of public logs: see init/predict/tests/rtmr0/README.md.
+#[test]
+fn account_names_what_each_event_pins() {
+    let account = of_log("trustee-grub.ccel", &[]);
+    let texts: Vec<(Proof, &str)> = account.events.iter().map(|event| (event.proof, event.what.as_str())).collect();
+    assert_eq!(texts[0], (Proof::Claimed, "TD HOB: the memory map from the hypervisor; digest only"));
+    assert_eq!(texts[1], (Proof::Claimed, "CFV: the variable store in the firmware file; digest only"));
+    assert_eq!(texts[2], (Proof::Described, "variable SecureBoot: on"));
+    assert!(texts[3].1.starts_with("variable PK: 1 certificate: ") && texts[3].1.contains("Ubuntu"), "{}", texts[3].1);
+    assert!(texts[4].1.starts_with("variable KEK: 2 certificates: "), "{}", texts[4].1);
+    assert!(texts[5].1.contains("Microsoft Windows Production PCA 2011"), "{}", texts[5].1);
+    assert_eq!(texts[6].1, "variable dbx: 1 SHA-256 hash");
+    assert_eq!(texts[7], (Proof::Described, "separator"));
+    assert_eq!(texts[8], (Proof::Claimed, "ACPI tables: number of CPUs, devices, memory nodes; digest only"));
+    assert_eq!(texts[11], (Proof::Described, "BootOrder: 0001,0000 (the value is proved, the name is not)"));
+    let misc = "Boot0001: \"UEFI Misc Device\" at PciRoot(0x0)/Pci(";
+    assert!(texts[12].1.starts_with(misc) && texts[12].1.contains(", made by firmware"), "{}", texts[12].1);
+    let ui_app = "Boot0000: \"UiApp\" at Fv(7cb8bdc9-f8eb-4f34-aaea-3ee4af6516a1)/FvFile(462caa21-7614-4503-836e-8ab6f4662331) \
+                  (the value is proved, the name is not)";
+    assert_eq!(texts[13], (Proof::Described, ui_app));
+    assert!(
+        texts[15].1.starts_with("variable db: certificate ") && texts[15].1.ends_with(" admitted a program"),
+        "{}",
+        texts[15].1
+    );
+    assert_eq!(texts[16].1, "variable SbatLevel: sbat,1,2023012900 shim,2 grub,3 grub.debian,4");
+    assert!(texts[17].1.starts_with("variable MokListRT: certificate "), "{}", texts[17].1);
+    assert_eq!(account.secure_boot, SecureBootState::On);
+    assert_eq!(account.warnings.len(), 1, "{:?}", account.warnings);
+    assert_eq!(
+        hex::encode(&account.rtmr0.unwrap()),
+        "cec0a104f691f60da2387fea3c2de00c4ac035e2bb479ff02edcce69039d9e9907f0b3e55031da3dc7038f423adebd79"
+    );
+}
+
+#[test]
+fn states_of_secure_boot_are_those_of_public_logs() {
+    for (name, want, warnings) in [
+        ("dstack.ccel", SecureBootState::Absent, 2),
+        ("go-unpadded.ccel", SecureBootState::Off, 2),
+        ("go-event-log.ccel", SecureBootState::Off, 2),
+        ("trustee-alibaba.ccel", SecureBootState::Off, 2),
+        ("trustee-gcp.ccel", SecureBootState::Off, 1),
+        ("trustee-grub.ccel", SecureBootState::On, 1),
+    ] {
+        let account = of_log(name, &[]);
+        assert_eq!((account.secure_boot, account.warnings.len()), (want, warnings), "{name}: {:?}", account.warnings);
+    }
+}
+
+/// A log with these events in RTMR0: the type, the hashed bytes, and the data.
+fn log(events: &[(u32, &[u8], &[u8])]) -> Vec<u8> {
+    let mut log = [1_u32, 3].map(u32::to_le_bytes).as_flattened().to_vec();
+    let header = [&b"Spec ID Event03\0\0\0\0\0\0\x02\0\x02\x01\0\0\0\x0c\0\x30\0\0"[..]].concat();
+    log.extend([0; 20]);
+    log.extend(u32::try_from(header.len()).unwrap().to_le_bytes());
+    log.extend(header);
+    for (kind, hashed, data) in events {
+        log.extend([1, *kind, 1].map(u32::to_le_bytes).as_flattened());
+        log.extend([0x0c, 0]);
+        log.extend(Hash::Sha384.digest(hashed));
+        log.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
+        log.extend(*data);
+    }
+    log
+}
+
+fn account(events: &[(u32, &[u8], &[u8])], predicted: &[Event]) -> Account {
+    Account::new(&Log::parse(&log(events)).unwrap(), predicted)
+}
+
+const CONFIG: u32 = 0x8000_0001;
+const BOOT: u32 = 0x8000_0002;
+
+/// The log's writer chooses the data of an event.
+#[test]
+fn text_of_another_digest_is_never_vouched_for() {
+    let (on, off) = (encode(GLOBAL, "SecureBoot", &[1]), encode(GLOBAL, "SecureBoot", &[0]));
+    let separator = (4, &[0; 4][..], &[0; 4][..]);
+    let lie = account(&[(CONFIG, &off, &on), separator], &[]);
+    assert_eq!((lie.secure_boot, lie.events[0].proof), (SecureBootState::Unknown, Proof::Claimed));
+    assert!(!lie.events[0].what.contains("SecureBoot"), "{}", lie.events[0].what);
+    assert!(lie.warnings[0].contains("NOT PROVED"));
+    let option = encode(GLOBAL, "Boot0001", b"good");
+    for (kind, hashed, data) in
+        [(BOOT, &b"evil"[..], &option[..]), (BOOT, b"good", b"no variable"), (4, b"x", &[0; 4]), (0x77, b"x", b"x")]
+    {
+        let proof = account(&[(kind, hashed, data)], &[]).events[0].proof;
+        assert!(matches!(proof, Proof::Claimed | Proof::NotInterpreted), "{kind:#x}");
+    }
+}
+
+/// A program of the running system can extend RTMR0: it must not turn Secure Boot on for the reader.
+#[test]
+fn secure_boot_is_known_only_from_the_one_event_before_the_separator() {
+    let (on, off) = (encode(GLOBAL, "SecureBoot", &[1]), encode(GLOBAL, "SecureBoot", &[0]));
+    let (on, off) = ((CONFIG, &on[..], &on[..]), (CONFIG, &off[..], &off[..]));
+    let other = encode(IMAGE_SECURITY, "SecureBoot", &[1]);
+    let separator = (4, &[0; 4][..], &[0; 4][..]);
+    for (what, events, want) in [
+        ("on", vec![on, separator], SecureBootState::On),
+        ("off", vec![off, separator], SecureBootState::Off),
+        ("off, then on", vec![off, separator, on], SecureBootState::Unknown),
+        ("on after the separator", vec![separator, on], SecureBootState::Unknown),
+        ("no separator", vec![on], SecureBootState::Unknown),
+        ("of another owner", vec![(CONFIG, &other[..], &other[..]), separator], SecureBootState::Unknown),
+        ("as another type", vec![(BOOT, on.1, on.2), separator], SecureBootState::Unknown),
+        ("none", vec![], SecureBootState::Unknown),
+    ] {
+        assert_eq!(account(&events, &[]).secure_boot, want, "{what}");
+    }
+    let strange = encode(GLOBAL, "SecureBoot", &[2]);
+    assert_eq!(account(&[(CONFIG, &strange, &strange), separator], &[]).secure_boot, SecureBootState::Off);
+}
+
+#[test]
+fn predicted_events_are_found_by_digest_and_type_once() {
+    let event = |hashed: &[u8]| Event { kind: Kind::Acpi, what: "ACPI: etc/acpi/rsdp".to_owned(), hashed: hashed.to_vec() };
+    let acpi = (0xa, &b"rsdp"[..], &b"ACPI DATA"[..]);
+    let found = account(&[acpi, acpi], &[event(b"rsdp"), event(b"other")]);
+    let texts: Vec<_> = found.events.iter().map(|event| (event.proof, event.what.as_str())).collect();
+    assert_eq!(texts[0], (Proof::Predicted, "ACPI: etc/acpi/rsdp"));
+    assert_eq!(texts[1].0, Proof::Claimed, "one prediction is not two events");
+    assert_eq!(found.missing, ["ACPI: etc/acpi/rsdp"]);
+    let as_hob = account(&[(0x8000_000b, b"rsdp", b"")], &[event(b"rsdp")]);
+    assert_eq!(as_hob.events[0].proof, Proof::Claimed);
+}
+
+#[test]
+fn malformed_acpi_files_are_refused() {
+    let command = |code: u32, name: &[u8]| {
+        let mut command = [&code.to_le_bytes()[..], name].concat();
+        command.resize(128, 0);
+        command
+    };
+    let rsdp = command(1, b"etc/acpi/rsdp");
+    let length = "ACPI: etc/table-loader: its length is not a multiple of 128 bytes, or too large";
+    let name = "ACPI: etc/table-loader: the name of a file is not printable, or there are too many files";
+    for (what, script, want) in [
+        ("empty", vec![], length),
+        ("cut", rsdp[..100].to_vec(), length),
+        ("no name", command(1, b""), name),
+        ("an escape", command(1, b"\x1b[2J"), name),
+        ("17 files", rsdp.repeat(17), name),
+        ("a file that is missing", rsdp.clone(), "ACPI: the file etc/acpi/rsdp is missing"),
+    ] {
+        let files = BTreeMap::from([("etc/table-loader".to_owned(), script.as_slice())]);
+        assert_eq!(acpi::measured(&files).unwrap_err().to_string(), want, "{what}");
+    }
+    assert_eq!(acpi::measured(&BTreeMap::new()).unwrap_err().to_string(), "ACPI: the file etc/table-loader is missing");
+    let script = [rsdp, command(3, b"\xff"), command(0, b"")].concat();
+    let files = BTreeMap::from([("etc/table-loader".to_owned(), &script[..]), ("etc/acpi/rsdp".to_owned(), b"x")]);
+    assert_eq!(acpi::measured(&files).unwrap().len(), 2, "other commands allocate nothing");
+}
+
+#[test]
+fn malformed_variable_stores_are_refused() {
+    let good = varstore("debian-ms.vars");
+    let changed = |at: usize, to: &[u8]| {
+        let mut bytes = good.clone();
+        bytes[at..at + to.len()].copy_from_slice(to);
+        bytes
+    };
+    // The first variable is at 72 (volume header) + 28 (store header).
+    for (what, bytes, want) in [
+        ("empty", vec![], VarstoreError::Volume),
+        ("another type of volume", changed(16, &[0]), VarstoreError::Volume),
+        ("no signature", changed(40, b"X"), VarstoreError::Volume),
+        ("a volume of 2^63 bytes", changed(39, &[0x80]), VarstoreError::TooLarge),
+        ("a header outside of the volume", changed(48, &[0xff, 0xff]), VarstoreError::Kind),
+        ("a store without authentication", changed(72, &[0]), VarstoreError::Kind),
+        ("not formatted", changed(92, &[0]), VarstoreError::Kind),
+        ("a store longer than the volume", changed(88, &[0xff; 4]), VarstoreError::Truncated(72)),
+        ("a store shorter than its header", changed(88, &[1, 0, 0, 0]), VarstoreError::Truncated(72)),
+        ("a name of 4 GiB", changed(136, &[0xff; 4]), VarstoreError::TooLarge),
+        ("a value of 4 GiB", changed(140, &[0xff; 4]), VarstoreError::TooLarge),
+        ("a value longer than the rest", changed(140, &[0xb0, 0xff, 3, 0]), VarstoreError::Truncated(28)),
+        ("cut short", good[..1000].to_vec(), VarstoreError::Truncated(0)),
+    ] {
+        assert_eq!(Varstore::parse(&bytes).unwrap_err(), want, "{what}");
+    }
+    // Firmware ignores a deleted variable.
+    let first = Varstore::parse(&good).unwrap();
+    assert!(first.get(GLOBAL, "PK").is_some() && first.get(GLOBAL, "pk").is_none() && first.get(IMAGE_SECURITY, "PK").is_none());
+}
+
+#[test]
+fn signature_lists_and_load_options_are_bounded() {
+    let x509 = [0xa1, 0x59, 0xc0, 0xa5, 0xe4, 0x94, 0xa7, 0x4a, 0x87, 0xb5, 0xab, 0x15, 0x5c, 0x2b, 0xf0, 0x72];
+    let list = |whole: u32, header: u32, entry: u32, data: &[u8]| {
+        [&x509[..], [whole, header, entry].map(u32::to_le_bytes).as_flattened(), data].concat()
+    };
+    assert_eq!(signatures::describe(&[]).as_deref(), Some("empty"));
+    assert_eq!(signatures::describe(&list(28, 0, 17, &[])).as_deref(), Some("empty"));
+    let junk = signatures::describe(&list(45, 0, 17, &[7; 17])).unwrap();
+    assert!(junk.starts_with("1 certificate: not a certificate (SHA-256 "), "{junk}");
+    for (what, bytes) in [
+        ("cut", list(60, 0, 17, &[7; 17])),
+        ("entries of 0 bytes", list(45, 0, 0, &[7; 17])),
+        ("entries of 16 bytes", list(44, 0, 16, &[7; 16])),
+        ("a part of an entry", list(44, 0, 17, &[7; 16])),
+        ("a long header", list(45, u32::MAX, 17, &[7; 17])),
+        ("shorter than its header", list(3, 0, 17, &[7; 17])),
+        ("too long", vec![0; 2 << 20]),
+    ] {
+        assert_eq!(signatures::describe(&bytes), None, "{what}");
+    }
+    let option = |path: &[u8], rest: &[u8]| {
+        [&1_u32.to_le_bytes()[..], &u16::try_from(path.len()).unwrap().to_le_bytes(), &[b'a', 0, 0x1b, 0, 0, 0], path, rest]
+            .concat()
+    };
+    assert_eq!(load_option::describe(&option(&[], &[])).as_deref(), Some("\"a?\" at no device"));
+    assert_eq!(
+        load_option::describe(&option(&[9, 9, 4, 0], b"quiet")).as_deref(),
+        Some("\"a?\" at Path(0x9,0x9), 5 bytes of arguments")
+    );
+    assert_eq!(load_option::describe(&option(&[9, 9, 200, 0], &[])), None);
+    assert_eq!(load_option::describe(&[1, 0, 0, 0, 0, 0, b'a', 0]), None, "no end of the name");
+    assert_eq!(load_option::describe_order(&[0]), None);
+}
+
+proptest! {
+    #[test]
+    fn any_change_of_a_log_is_explained_or_refused(at in 0_usize..15_000, byte: u8) {
+        let mut bytes = file("trustee-grub.ccel", 0, 0);
+        bytes[at] = byte;
+        if let Ok(log) = Log::parse(&bytes) {
+            let account = Account::new(&log, &[]);
+            prop_assert!(account.events.iter().all(|event| event.what.chars().all(|c| matches!(c, ' '..='~'))));
+        }
+    }
+
+    #[test]
+    fn any_change_of_a_variable_store_is_read_or_refused(at in 0_usize..12_775, byte: u8) {
+        let mut bytes = varstore("debian-ms.vars");
+        bytes[at] = byte;
+        let firmware = firmware_with(&SECTIONS, &bytes);
+        drop(Machine { firmware: Some(&firmware), memory: Some(gib(1)), ..Machine::default() }.events());
+    }
+
+    #[test]
+    fn any_bytes_are_described_or_not(bytes: Vec<u8>) {
+        drop((signatures::describe(&bytes), signatures::describe_entry(&bytes), load_option::describe(&bytes)));
+        drop((load_option::describe_order(&bytes), acpi::describe(&bytes), Varstore::parse(&bytes).is_ok()));
+    }
+}
