@@ -8,7 +8,7 @@ use ctl::policy::{Image, key_policy};
 use encoding::hex;
 use eventlog::cel::CAP;
 use eventlog::register::Hash;
-use predict::{Chain, Event, Firmware, Prediction, SecureBoot, direct};
+use predict::{Event, Firmware, Prediction, SecureBoot, direct};
 use serde_json::{Map, Value, json};
 
 use crate::args::{Fold, Measure, SecureBootState};
@@ -24,7 +24,8 @@ pub(crate) fn predict(args: Measure) -> Result<ExitCode, Error> {
     let (how, prediction) = prediction(&args)?;
     let mrtd = match &args.firmware {
         Some(path) => {
-            let mrtd = predict::mrtd(&bytes(path)?).map_err(|source| Error::Firmware { path: path.clone(), source })?;
+            let mrtd = predict::mrtd(&bytes(path)?, predict::PageOrder::Interleaved)
+                .map_err(|source| Error::Firmware { path: path.clone(), source })?;
             Some(register(&mrtd))
         }
         None => args.mrtd,
@@ -84,8 +85,7 @@ fn prediction(args: &Measure) -> Result<(&'static str, Prediction), Error> {
     let disk = File::open(&path).map_err(|source| Error::File { path: path.clone(), source })?;
     let secure_boot = if args.secure_boot == SecureBootState::Off { SecureBoot::Off } else { SecureBoot::On };
     match predict::image(disk, secure_boot) {
-        Ok((Chain::Uki, prediction)) => Ok(("unified kernel image", prediction)),
-        Ok((Chain::Grub, prediction)) => Ok(("shim and GRUB", prediction)),
+        Ok((chain, prediction)) => Ok((chain.name(), prediction)),
         Err(predict::Error::Esp(0)) => Ok(("direct boot", without_loader(&path)?)),
         Err(source) => Err(failed(&path, source)),
     }
@@ -131,8 +131,10 @@ fn explanation(prediction: &Prediction, firmware: Firmware) -> Vec<String> {
 }
 
 fn report(how: &str, mrtd: Option<[u8; 48]>, image: &Image, prediction: &Prediction, policy: &Value) -> Value {
+    let firmware = Firmware::Tpm;
     let bank = |hash: Hash| -> Map<String, Value> {
-        prediction.pcrs().into_iter().map(|pcr| (pcr.to_string(), hex::encode(&prediction.pcr(pcr, hash)).into())).collect()
+        let value = |pcr: u32| hex::encode(&prediction.pcr(pcr, hash, firmware)).into();
+        prediction.pcrs(firmware).into_iter().map(|pcr| (pcr.to_string(), value(pcr))).collect()
     };
     let event = |event: &Event| {
         json!({
@@ -140,7 +142,7 @@ fn report(how: &str, mrtd: Option<[u8; 48]>, image: &Image, prediction: &Predict
             "rtmr": event.rtmr(),
             "what": event.what,
             "bytes": event.hashed.len(),
-            "separator": event.separator,
+            "by": event.maker.name(),
             "sha256": hex::encode(&event.digest(Hash::Sha256)),
             "sha384": hex::encode(&event.digest(Hash::Sha384)),
         })

@@ -1,29 +1,17 @@
-//! Prediction for a disk image: the event of the partition table, and the boot chain on the EFI system partition.
+//! Prediction for a disk image: its partition table, and the boot chain on its EFI system partition.
 
 use std::io::{Read, Seek, SeekFrom};
 
-use eventlog::pe;
 use ondisk::gpt::{Header, Partition};
 
+use crate::chain::{self, Chain};
 use crate::esp::Esp;
-use crate::{Error, Event, Prediction, SecureBoot, firmware_begins, firmware_ends, grub, uki};
+use crate::{Error, Prediction, SecureBoot};
 
 /// The sector size of images in bytes.
 const SECTOR: usize = 512;
 /// The type of an EFI system partition.
 const ESP: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
-/// The program that firmware starts from a disk without a boot entry.
-pub(crate) const FIRST: &str = "EFI/BOOT/BOOTX64.EFI";
-
-/// The boot chain of an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Chain {
-    /// Firmware, then one unified kernel image with systemd-stub.
-    Uki,
-    /// Firmware, then shim, GRUB and the kernel.
-    Grub,
-}
-
 /// Predicts the events of a machine that boots from this image. The first program decides which boot chain it is.
 ///
 /// The disk must be as large as the image: moving the backup partition table to the end of a larger disk changes the primary table, and
@@ -40,24 +28,7 @@ pub fn image<D: Read + Seek>(mut disk: D, secure_boot: SecureBoot) -> Result<(Ch
         (first, _) => return Err(Error::Esp(if first.is_some() { 2 } else { 0 })),
     };
     let esp = Esp::open(disk, esp.first * sector, esp.sectors() * sector)?;
-    let first = esp.read(FIRST)?;
-    let sections = pe::sections(&first).map_err(|error| Error::Program(FIRST.to_owned(), error))?;
-    let has = |name: &[u8]| sections.iter().any(|section| section.name == name);
-
-    let mut events = firmware_begins();
-    events.push(Event::new(5, "the disk's partition table", table));
-    events.push(Event::program(4, FIRST, &first)?);
-    let chain = if has(b".linux") {
-        events.extend(uki::events(&sections, &esp, secure_boot)?);
-        Chain::Uki
-    } else if has(b".vendor_cert") {
-        events.extend(grub::events(&sections, &esp, secure_boot)?);
-        Chain::Grub
-    } else {
-        return Err(Error::Unknown(FIRST.to_owned()));
-    };
-    events.extend(firmware_ends());
-    Ok((chain, Prediction(events)))
+    chain::events(table, &esp, secure_boot)
 }
 
 /// Reads `UEFI_GPT_DATA` (the header, the number of partitions, their entries), and the parsed partitions.

@@ -1,4 +1,4 @@
-//! Reading files of the EFI system partition (FAT).
+//! The files that a boot loader can read: those of the EFI system partition (FAT).
 
 use std::cell::RefCell;
 use std::io::{Error as IoError, ErrorKind, Read, Result as IoResult, Seek, SeekFrom, Write};
@@ -12,6 +12,15 @@ const FILE_MAX: u64 = 1 << 30;
 /// The most entries of a directory that are read.
 const NAMES_MAX: usize = 10_000;
 
+/// A tree of files. Names are separated by `/` and case-insensitive.
+pub(crate) trait Files {
+    /// Reads a file.
+    fn read(&self, path: &str) -> Result<Vec<u8>, Error>;
+
+    /// Lists the names in a directory, sorted; empty when the directory does not exist.
+    fn names(&self, path: &str) -> Result<Vec<String>, Error>;
+}
+
 /// A read-only FAT file system.
 pub(crate) struct Esp<D: Read + Seek>(RefCell<FileSystem<Window<D>>>);
 
@@ -21,9 +30,10 @@ impl<D: Read + Seek> Esp<D> {
         let window = Window { disk, start, bytes, at: 0 };
         Ok(Self(RefCell::new(FileSystem::new(window, FsOptions::new())?)))
     }
+}
 
-    /// Reads a file; names are separated by `/` and case-insensitive.
-    pub(crate) fn read(&self, path: &str) -> Result<Vec<u8>, Error> {
+impl<D: Read + Seek> Files for Esp<D> {
+    fn read(&self, path: &str) -> Result<Vec<u8>, Error> {
         let fat = self.0.borrow();
         let mut file = match fat.root_dir().open_file(path.trim_start_matches('/')) {
             Ok(file) => file,
@@ -40,8 +50,7 @@ impl<D: Read + Seek> Esp<D> {
         Ok(bytes)
     }
 
-    /// Lists the names in a directory, sorted; empty when the directory does not exist.
-    pub(crate) fn names(&self, path: &str) -> Result<Vec<String>, Error> {
+    fn names(&self, path: &str) -> Result<Vec<String>, Error> {
         let fat = self.0.borrow();
         let directory = match fat.root_dir().open_dir(path) {
             Ok(directory) => directory,

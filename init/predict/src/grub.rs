@@ -6,14 +6,22 @@
 //! Source: shim 16 `mok.c`; GRUB 2.12 `grub-core/commands/tpm.c`, `grub-core/loader/efi/linux.c`; checked against the log of OVMF
 //! (tests/src/scenarios).
 
-use std::io::{Read, Seek};
-
 use eventlog::pe::Section;
 
-use crate::esp::Esp;
-use crate::{Error, Event, SecureBoot, direct, wide};
+use crate::esp::Files;
+use crate::{Error, Event, Maker, Part, SecureBoot, direct, wide};
 
 const GRUB: &str = "EFI/BOOT/grubx64.efi";
+/// The directory of shim.
+const DIRECTORY: &str = "EFI/BOOT";
+/// Started in place of GRUB by a shim in `EFI/BOOT`; it makes boot options and resets the machine.
+///
+/// Source: shim 16 `shim.c`, `should_use_fallback`.
+const FALLBACK: &str = "fbx64.efi";
+/// The beginnings of the names of files from which shim takes revocations and certificates.
+///
+/// Source: shim 16 `shim.c`, `load_unbundled_trust`.
+const TRUST: [&str; 2] = ["revocations", "shim_certificate"];
 /// `EFI_CERT_X509_GUID`, `EFI_CERT_SHA256_GUID`, and shim's GUID as owner of its built-in entries.
 const X509: [u8; 16] = [0xa1, 0x59, 0xc0, 0xa5, 0xe4, 0x94, 0xa7, 0x4a, 0x87, 0xb5, 0xab, 0x15, 0x5c, 0x2b, 0xf0, 0x72];
 const SHA256: [u8; 16] = [0x26, 0x16, 0xc4, 0xc1, 0x4c, 0x50, 0x92, 0x40, 0xac, 0xa9, 0x41, 0xf9, 0x36, 0x93, 0x43, 0x28];
@@ -23,17 +31,36 @@ const PLAIN: &str = "_.,:/=@%+-";
 /// The deepest nesting of `configfile`.
 const DEPTH_MAX: usize = 8;
 
-pub(crate) fn events<D: Read + Seek>(shim: &[Section<'_>], esp: &Esp<D>, secure_boot: SecureBoot) -> Result<Vec<Event>, Error> {
+/// Whether a program with these sections is a shim.
+pub(crate) fn is_shim(sections: &[Section<'_>]) -> bool {
+    sections.iter().any(|section| section.name == b".vendor_cert")
+}
+
+/// The events of shim, GRUB and the kernel.
+pub(crate) fn events<F: Files>(shim: &[Section<'_>], files: &F, secure_boot: SecureBoot) -> Result<Vec<Event>, Error> {
+    check_files(files)?;
     let mut events = machine_owner_keys(shim)?;
-    let program = esp.read(GRUB)?;
-    events.push(Event::program(4, GRUB, &program)?);
-    let first = configuration(esp, &program)?;
-    let text = esp.read(&first)?;
+    let program = files.read(GRUB)?;
+    events.push(Event::program(Maker::Shim, GRUB, &program)?.covering(&[Part::Loader]));
+    let first = configuration(files, &program)?;
+    let text = files.read(&first)?;
     // GRUB opens the file twice, to find it and to read it, and measures it each time.
-    events.extend([(); 2].map(|()| Event::new(9, format!("GRUB reads {first}"), text.clone())));
-    let mut interpreter = Interpreter { esp, secure_boot, events, command_line: None, initrd: None };
+    events.extend([(); 2].map(|()| Event::new(Maker::Grub, 9, format!("GRUB reads {first}"), text.clone())));
+    let mut interpreter = Interpreter { files, secure_boot, events, command_line: None, initrd: None };
     interpreter.run(&text, 0)?;
     Ok(interpreter.events)
+}
+
+/// Refuses files that change what shim starts or measures.
+fn check_files(files: &impl Files) -> Result<(), Error> {
+    let is_known = |name: &str| {
+        name.eq_ignore_ascii_case(FALLBACK)
+            || TRUST.iter().any(|start| name.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start)))
+    };
+    match files.names(DIRECTORY)?.iter().find(|name| is_known(name)) {
+        Some(name) => Err(Error::UnexpectedFile(format!("{DIRECTORY}/{name}"))),
+        None => Ok(()),
+    }
 }
 
 /// The events of shim's lists: the vendor certificate, and the vendor's revocations.
@@ -49,9 +76,9 @@ fn machine_owner_keys(shim: &[Section<'_>]) -> Result<Vec<Event>, Error> {
     // Without revocations, shim makes a list with one SHA-256 hash of zeros.
     let revoked = if deauthorized.is_empty() { signature_list(SHA256, SHIM_LOCK, &[0; 32]) } else { deauthorized.to_vec() };
     Ok(vec![
-        Event::new(14, "shim: MokList (the vendor's certificate)", keys),
-        Event::new(14, "shim: MokListX (the vendor's revocations)", revoked),
-        Event::new(14, "shim: MokListTrusted", [1]),
+        Event::new(Maker::Shim, 14, "shim: MokList (the vendor's certificate)", keys),
+        Event::new(Maker::Shim, 14, "shim: MokListX (the vendor's revocations)", revoked),
+        Event::new(Maker::Shim, 14, "shim: MokListTrusted", [1]),
     ])
 }
 
@@ -64,10 +91,10 @@ fn signature_list(kind: [u8; 16], owner: [u8; 16], data: &[u8]) -> Vec<u8> {
 
 /// Finds the configuration that this GRUB reads first. Its directory below `/EFI` is compiled into GRUB, and it must be the only directory
 /// with a `grub.cfg`.
-fn configuration<D: Read + Seek>(esp: &Esp<D>, program: &[u8]) -> Result<String, Error> {
+fn configuration(files: &impl Files, program: &[u8]) -> Result<String, Error> {
     let mut found = Vec::new();
-    for directory in esp.names("EFI")? {
-        if esp.names(&format!("EFI/{directory}"))?.iter().any(|name| name.eq_ignore_ascii_case("grub.cfg")) {
+    for directory in files.names("EFI")? {
+        if files.names(&format!("EFI/{directory}"))?.iter().any(|name| name.eq_ignore_ascii_case("grub.cfg")) {
             found.push(directory);
         }
     }
@@ -80,15 +107,15 @@ fn configuration<D: Read + Seek>(esp: &Esp<D>, program: &[u8]) -> Result<String,
 }
 
 /// An interpreter of GRUB's configuration.
-struct Interpreter<'a, D: Read + Seek> {
-    esp: &'a Esp<D>,
+struct Interpreter<'a, F: Files> {
+    files: &'a F,
     secure_boot: SecureBoot,
     events: Vec<Event>,
     command_line: Option<String>,
     initrd: Option<Vec<u8>>,
 }
 
-impl<D: Read + Seek> Interpreter<'_, D> {
+impl<F: Files> Interpreter<'_, F> {
     /// Runs a configuration on the path on which every command succeeds; returns whether it booted.
     fn run(&mut self, text: &[u8], depth: usize) -> Result<bool, Error> {
         let text = String::from_utf8_lossy(text);
@@ -120,37 +147,38 @@ impl<D: Read + Seek> Interpreter<'_, D> {
 
     fn command(&mut self, arguments: &[&str]) {
         let text = arguments.join(" ");
-        self.events.push(Event::new(8, format!("GRUB runs {text:?}"), text));
+        self.events.push(Event::new(Maker::Grub, 8, format!("GRUB runs {text:?}"), text));
     }
 
-    fn open(&mut self, path: &str) -> Result<Vec<u8>, Error> {
-        let bytes = self.esp.read(path)?;
-        self.events.push(Event::new(9, format!("GRUB reads {path}"), bytes.clone()));
+    fn open(&mut self, path: &str, covers: &[Part]) -> Result<Vec<u8>, Error> {
+        let bytes = self.files.read(path)?;
+        self.events.push(Event::new(Maker::Grub, 9, format!("GRUB reads {path}"), bytes.clone()).covering(covers));
         Ok(bytes)
     }
 
     fn configfile(&mut self, path: &str, depth: usize) -> Result<bool, Error> {
         self.command(&["configfile", path]);
-        let text = self.open(path)?;
+        let text = self.open(path, &[])?;
         self.run(&text, depth + 1)
     }
 
     fn linux(&mut self, path: &str, arguments: &[&str]) -> Result<bool, Error> {
         self.command(&[&["linux"], arguments].concat());
-        let kernel = self.open(path)?;
+        let kernel = self.open(path, &[Part::Kernel])?;
         // With Secure Boot, GRUB asks shim to verify the kernel, and shim measures it.
         if self.secure_boot == SecureBoot::On {
-            self.events.push(Event::program(4, path, &kernel)?);
+            self.events.push(Event::program(Maker::Shim, path, &kernel)?.covering(&[Part::Kernel]));
         }
         let line = arguments.join(" ");
-        self.events.push(Event::new(8, "GRUB: the kernel's command line", line.clone()));
+        let event = Event::new(Maker::Grub, 8, "GRUB: the kernel's command line", line.clone());
+        self.events.push(event.covering(&[Part::CommandLine]));
         self.command_line = Some(line);
         Ok(false)
     }
 
     fn initrd(&mut self, path: &str) -> Result<bool, Error> {
         self.command(&["initrd", path]);
-        self.initrd = Some(self.open(path)?);
+        self.initrd = Some(self.open(path, &[Part::Initrd])?);
         Ok(false)
     }
 

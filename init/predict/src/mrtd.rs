@@ -36,40 +36,86 @@ pub enum Error {
     Outside(u32),
 }
 
+/// The order in which the hypervisor adds the pages of a section to the domain and has the TDX module measure them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PageOrder {
+    /// Each page is measured right after it was added: upstream KVM since Linux 6.16.
+    ///
+    /// Source: Linux `arch/x86/kvm/vmx/tdx.c`, `tdx_gmem_post_populate`.
+    #[default]
+    Interleaved,
+    /// All pages of a section are added, then all of them are measured: KVM of the patch series before, for example with QEMU 8.2 of Ubuntu
+    /// 24.04.
+    ///
+    /// Source: dstack `dstack-mr/src/tdvf.rs`, `PageAddOrder::TwoPass`, which its authors compared with quotes.
+    TwoPass,
+}
+
+impl PageOrder {
+    /// Both orders.
+    pub const ALL: [Self; 2] = [Self::Interleaved, Self::TwoPass];
+
+    /// Returns the name in arguments.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Interleaved => "interleaved",
+            Self::TwoPass => "two-pass",
+        }
+    }
+}
+
 /// Computes the MRTD of a domain with this firmware: 48 bytes.
 ///
-/// The hash covers, for each page of each section in the descriptor's order, `"MEM.PAGE.ADD"` and the address; in measured sections it then
-/// covers, for each 256 bytes of the page, `"MR.EXTEND"`, their address, and the bytes. QEMU and KVM use this order since Linux 6.16. A
-/// hypervisor that adds all pages before it measures them gets another MRTD.
+/// The hash covers, for each page of each section in the descriptor's order, `"MEM.PAGE.ADD"` and the address; in measured sections it
+/// covers, for each 256 bytes of a page, `"MR.EXTEND"`, their address, and the bytes.
 ///
 /// # Errors
 /// When the file is not a complete TDVF.
 ///
-/// Source: Intel TDX Module ABI 1.5, `TDH.MEM.PAGE.ADD` and `TDH.MR.EXTEND`; edk2 `OvmfPkg/ResetVector/X64/IntelTdxMetadata.asm`;
-/// Linux `arch/x86/kvm/vmx/tdx.c`, `tdx_gmem_post_populate`.
-pub fn mrtd(firmware: &[u8]) -> Result<Vec<u8>, Error> {
+/// Source: Intel TDX Module ABI 1.5, `TDH.MEM.PAGE.ADD` and `TDH.MR.EXTEND`; edk2 `OvmfPkg/ResetVector/X64/IntelTdxMetadata.asm`.
+pub fn mrtd(firmware: &[u8], order: PageOrder) -> Result<Vec<u8>, Error> {
     let mut measured = Vec::new();
-    for section in sections(firmware)? {
-        if section.attributes & ATTRIBUTE_AUGMENT != 0 {
-            continue;
-        }
-        let extended = section.attributes & ATTRIBUTE_EXTEND != 0;
-        for page in 0..section.memory / 4096 {
-            let address = section.address + page * 4096;
-            measured.extend(block(b"MEM.PAGE.ADD", address));
-            if !extended {
-                continue;
+    for section in sections(firmware)?.iter().filter(|section| section.attributes & ATTRIBUTE_AUGMENT == 0) {
+        let pages = 0..section.memory / 4096;
+        match order {
+            PageOrder::Interleaved => {
+                for page in pages {
+                    section.add(page, &mut measured);
+                    section.extend(page, &mut measured)?;
+                }
             }
-            let data = section.data.ok_or(Error::Outside(section.number))?;
-            let start = usize::try_from(page * 4096).map_err(|_| Error::Outside(section.number))?;
-            let bytes = data.get(start..start + PAGE).ok_or(Error::Outside(section.number))?;
-            for (number, chunk) in (0_u64..).zip(bytes.chunks(CHUNK)) {
-                measured.extend(block(b"MR.EXTEND", address + number * 256));
-                measured.extend(chunk);
+            PageOrder::TwoPass => {
+                pages.clone().for_each(|page| section.add(page, &mut measured));
+                for page in pages {
+                    section.extend(page, &mut measured)?;
+                }
             }
         }
     }
     Ok(Hash::Sha384.digest(&measured))
+}
+
+impl Section<'_> {
+    /// What the TDX module hashes when it adds a page.
+    fn add(&self, page: u64, measured: &mut Vec<u8>) {
+        measured.extend(block(b"MEM.PAGE.ADD", self.address + page * 4096));
+    }
+
+    /// What the TDX module hashes when it measures a page; nothing in a section that is not measured.
+    fn extend(&self, page: u64, measured: &mut Vec<u8>) -> Result<(), Error> {
+        if self.attributes & ATTRIBUTE_EXTEND == 0 {
+            return Ok(());
+        }
+        let outside = || Error::Outside(self.number);
+        let start = usize::try_from(page * 4096).map_err(|_| outside())?;
+        let bytes = self.data.and_then(|data| data.get(start..start + PAGE)).ok_or_else(outside)?;
+        for (number, chunk) in (0_u64..).zip(bytes.chunks(CHUNK)) {
+            measured.extend(block(b"MR.EXTEND", self.address + page * 4096 + number * 256));
+            measured.extend(chunk);
+        }
+        Ok(())
+    }
 }
 
 /// The block that the TDX module hashes for an instruction: its name, and the address at offset 16.

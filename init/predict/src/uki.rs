@@ -2,13 +2,14 @@
 //!
 //! Source: systemd 257, `src/boot/stub.c` and `src/boot/cpio.c`; checked against the log of OVMF (tests/src/scenarios).
 
-use std::io::{Read, Seek};
-
 use eventlog::pe::Section;
 
-use crate::disk::FIRST;
-use crate::esp::Esp;
-use crate::{Error, Event, SecureBoot, direct, wide};
+use crate::chain::FIRST;
+use crate::esp::Files;
+use crate::{Error, Event, Maker, Part, SecureBoot, direct, wide};
+
+/// What the one file contains.
+pub(crate) const PARTS: [Part; 4] = [Part::Loader, Part::Kernel, Part::Initrd, Part::CommandLine];
 
 /// The sections that the stub measures, in its order.
 const MEASURED: [&str; 8] = [".linux", ".osrel", ".cmdline", ".initrd", ".ucode", ".splash", ".uname", ".sbat"];
@@ -19,30 +20,38 @@ const NOT_PREDICTED: [&str; 6] = [".profile", ".dtb", ".dtbauto", ".hwids", ".ef
 /// Directories whose files the stub adds to the initrd or the command line.
 const DROP_INS: [&str; 3] = ["loader/credentials", "loader/addons", "loader/extensions"];
 
-pub(crate) fn events<D: Read + Seek>(
-    sections: &[Section<'_>],
-    esp: &Esp<D>,
-    secure_boot: SecureBoot,
-) -> Result<Vec<Event>, Error> {
+/// Whether a program with these sections is a unified kernel image.
+pub(crate) fn is_uki(sections: &[Section<'_>]) -> bool {
+    sections.iter().any(|section| section.name == b".linux")
+}
+
+/// Refuses files of the EFI system partition that the stub adds to the initrd or the command line.
+pub(crate) fn check_files(files: &impl Files) -> Result<(), Error> {
+    for directory in DROP_INS.into_iter().map(str::to_owned).chain([format!("{FIRST}.extra.d")]) {
+        if let Some(name) = files.names(&directory)?.first() {
+            return Err(Error::UnexpectedFile(format!("{directory}/{name}")));
+        }
+    }
+    Ok(())
+}
+
+/// The events of the stub, and of the kernel inside.
+pub(crate) fn events(sections: &[Section<'_>], secure_boot: SecureBoot) -> Result<Vec<Event>, Error> {
     let find = |name: &str| sections.iter().find(|section| section.name == name.as_bytes());
     if let Some(name) = NOT_PREDICTED.into_iter().find(|name| find(name).is_some()) {
         return Err(Error::Section(name));
-    }
-    for directory in DROP_INS.into_iter().map(str::to_owned).chain([format!("{FIRST}.extra.d")]) {
-        if let Some(name) = esp.names(&directory)?.first() {
-            return Err(Error::UnexpectedFile(format!("{directory}/{name}")));
-        }
     }
     let memory = |name: &'static str| find(name).map(|section| loaded(name, section)).transpose();
     let mut events = Vec::new();
     for name in MEASURED.into_iter().chain([PUBLIC_KEY]) {
         if let Some(data) = memory(name)? {
-            events.push(Event::new(11, format!("systemd-stub: name of section {name}"), format!("{name}\0")));
-            events.push(Event::new(11, format!("systemd-stub: section {name}"), data));
+            let of_stub = |what: String, hashed: Vec<u8>| Event::new(Maker::SystemdStub, 11, what, hashed);
+            events.push(of_stub(format!("systemd-stub: name of section {name}"), format!("{name}\0").into_bytes()));
+            events.push(of_stub(format!("systemd-stub: section {name}"), data).covering(part(name)));
         }
     }
     if let (SecureBoot::Off, Some(kernel)) = (secure_boot, find(".linux")) {
-        events.push(Event::program(4, "the kernel in section .linux", kernel.data)?);
+        events.push(Event::program(Maker::Firmware, "the kernel in section .linux", kernel.data)?.covering(&[Part::Kernel]));
     }
     let needed = |name: &'static str| memory(name)?.ok_or(Error::NoSection(name));
     let mut initrds = vec![memory(".ucode")?.unwrap_or_default(), needed(".initrd")?];
@@ -52,6 +61,16 @@ pub(crate) fn events<D: Read + Seek>(
     let initrd: Vec<u8> = initrds.into_iter().flat_map(padded).collect();
     events.extend(direct::stub(&wide(&command_line(&needed(".cmdline")?)?, 1), &initrd));
     Ok(events)
+}
+
+fn part(section: &str) -> &'static [Part] {
+    match section {
+        ".linux" => &[Part::Kernel],
+        ".cmdline" => &[Part::CommandLine],
+        // The stub makes one initrd of these.
+        ".initrd" | ".ucode" | ".osrel" | PUBLIC_KEY => &[Part::Initrd],
+        _ => &[],
+    }
 }
 
 /// Returns a section as it is in memory. In the last block, file or memory may have padding.

@@ -1,7 +1,11 @@
 //! MRTD of a generated firmware file, and refused files.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what it expects by unwrapping")]
 
-use predict::{MrtdError, mrtd};
+use predict::{MrtdError, PageOrder};
+
+fn mrtd(firmware: &[u8]) -> Result<Vec<u8>, MrtdError> {
+    predict::mrtd(firmware, PageOrder::Interleaved)
+}
 
 /// A firmware file with three sections: a measured page, two pages that are added and not measured, a page that the domain accepts itself.
 fn firmware(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use eventlog::ccel::Log;
+use eventlog::ccel::{Kind, Log};
 use eventlog::cel::{self, Record, Register};
 use eventlog::register::Hash;
-use predict::Prediction;
+use predict::{Divergence, Firmware, Prediction};
 use qemu::measurement::ccel;
 use serde_json::Value;
 
@@ -230,25 +230,18 @@ fn pcrlock(result: &BootResult) -> Vec<&String> {
 pub(super) fn is_predicted(result: &BootResult, prediction: &Prediction) -> Result<(), Failure> {
     let bytes = result.dump("firmware-log")?;
     let log = Log::parse(&bytes).context("parsing the firmware's event log")?;
-    let of_image = |pcr: u32| matches!(pcr, 2..=6 | 8..=15);
     for hash in [Hash::Sha256, Hash::Sha384] {
-        let events = log.events.iter().filter(|event| event.is_extended() && of_image(event.register));
-        let logged: Vec<_> = events.map(|event| (event.register, event.digest(hash).unwrap_or_default().to_vec())).collect();
-        let predicted: Vec<_> = prediction.0.iter().map(|event| (event.pcr, event.digest(hash))).collect();
-        for (number, (logged, predicted)) in logged.iter().zip(&predicted).enumerate() {
-            let what = prediction.0.get(number).map(|event| event.what.as_str()).unwrap_or_default();
-            same(
-                &format!("event {number} ({what})"),
-                &format!("{} {}", predicted.0, hex(&predicted.1)),
-                &format!("{} {}", logged.0, hex(&logged.1)),
-            )?;
+        if let Err(divergence) = predict::compare(&log, Kind::Tpm, hash, prediction, Firmware::Tpm) {
+            let Divergence { equal, expected, found } = *divergence;
+            let expected = expected.map(|event| (event.pcr, event.what.clone(), hex(&event.digest(hash))));
+            let found = found.map(|event| (event.register, hex(&event.digest)));
+            return Err(Failure(format!("event {equal}: expected {expected:?}, found {found:?}")));
         }
-        same("number of events", &predicted.len().to_string(), &logged.len().to_string())?;
     }
     let observed = result.registers("pcr| ")?;
-    for pcr in prediction.pcrs().into_iter().filter(|pcr| *pcr != 15) {
+    for pcr in prediction.pcrs(Firmware::Tpm).into_iter().filter(|pcr| *pcr != 15) {
         let value = observed.iter().find(|(number, _)| *number == pcr).map(|(_, value)| hex(value)).unwrap_or_default();
-        same(&format!("PCR {pcr}"), &hex(&prediction.pcr(pcr, Hash::Sha384)), &value)?;
+        same(&format!("PCR {pcr}"), &hex(&prediction.pcr(pcr, Hash::Sha384, Firmware::Tpm)), &value)?;
     }
     Ok(())
 }
