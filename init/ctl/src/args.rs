@@ -3,7 +3,9 @@
 mod examples;
 mod header;
 mod key;
+mod log;
 mod measure;
+mod measure_explain;
 mod vaults;
 
 use std::path::PathBuf;
@@ -18,7 +20,9 @@ use time::format_description::well_known::Rfc3339;
 
 pub(crate) use header::{Expected, Header, HeaderCheck, HeaderRestore, HeaderSave};
 pub(crate) use key::{Key, KeyAudit, KeyOf, Keys, Profile, ProfileOf, ProfileSourceName, ProfileStage};
-pub(crate) use measure::{Fold, Log, LogShow, LogVerify, Measure, SecureBootState};
+pub(crate) use log::{Log, LogShow, LogVerify};
+pub(crate) use measure::{Fold, Measure, MeasureCommand, SecureBootState};
+pub(crate) use measure_explain::MeasureExplain;
 pub(crate) use vaults::{
     ClientArgs, ClientKey, CredentialArgs, FactArgs, GuestArgs, ImageArgs, NodeArgs, OwnerArgs, Policy, Promote, Provision,
     TermArgs,

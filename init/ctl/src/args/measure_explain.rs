@@ -1,0 +1,38 @@
+//! The arguments of `cvmctl measure explain`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Fold, SecureBootState};
+
+#[derive(Args)]
+pub(crate) struct MeasureExplain {
+    /// Disk image, raw, as in cvmctl measure
+    #[arg(required_unless_present = "kernel")]
+    pub(crate) image: Option<PathBuf>,
+    /// Kernel for direct boot, instead of an image
+    #[arg(long, value_name = "FILE", conflicts_with = "image", requires = "cmdline")]
+    pub(crate) kernel: Option<PathBuf>,
+    /// Initrd for direct boot; default: none
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    pub(crate) initrd: Option<PathBuf>,
+    /// Its command line, as /proc/cmdline has it
+    #[arg(long, value_name = "PARAMETERS", requires = "kernel", allow_hyphen_values = true)]
+    pub(crate) cmdline: Option<String>,
+    /// State of Secure Boot that the policy expects
+    #[arg(long, value_name = "STATE", default_value = "on")]
+    pub(crate) secure_boot: SecureBootState,
+    /// Kind of machine that the policy expects
+    #[arg(long, value_name = "WHOSE", default_value = "td")]
+    pub(crate) fold: Fold,
+    /// Log of the machine: its CCEL; can be repeated, for rtmr-measure.log. Predictions end before the events of user space
+    #[arg(long = "log", value_name = "FILE", required = true)]
+    pub(crate) logs: Vec<PathBuf>,
+    /// TDX quote or TDREPORT of the machine: the logs must replay to it. Its signature is not verified; use cvmctl quote verify
+    #[arg(long, value_name = "FILE")]
+    pub(crate) quote: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
