@@ -143,12 +143,18 @@ fn describe(event: &Logged<'_>) -> (String, Proof) {
 /// A variable whose name and value are hashed.
 fn whole_variable(event: &Logged<'_>) -> (String, Proof) {
     match Variable::decode(event.data) {
-        Some(variable) if covers(event, event.data) => {
-            let value = value(&variable, event.kind);
-            (format!("variable {}: {value}", variable.name()), Proof::Described)
-        }
+        Some(variable) if covers(event, event.data) => (describe_as(&variable, event.kind), Proof::Described),
         _ => ("a variable, whose name and value are not proved; digest only".to_owned(), Proof::Claimed),
     }
+}
+
+/// Describes `UEFI_VARIABLE_DATA` of a variable of Secure Boot.
+pub(super) fn describe_variable(data: &[u8]) -> Option<String> {
+    Variable::decode(data).map(|variable| describe_as(&variable, EV_VARIABLE_DRIVER_CONFIG))
+}
+
+fn describe_as(variable: &Variable<'_>, kind: u32) -> String {
+    format!("variable {}: {}", variable.name(), value(variable, kind))
 }
 
 fn value(variable: &Variable<'_>, kind: u32) -> String {
@@ -179,14 +185,14 @@ fn boot_variable(event: &Logged<'_>) -> (String, Proof) {
     if !named && !covers(event, variable.value) {
         return unproved();
     }
-    let name = variable.name();
-    let value = match name.as_str() {
-        "BootOrder" => load_option::describe_order(variable.value),
-        _ => load_option::describe(variable.value),
-    };
-    let value = value.unwrap_or_else(|| format!("{} bytes", variable.value.len()));
     let note = if named { "" } else { " (the value is proved, the name is not)" };
-    (format!("{name}: {value}{note}"), Proof::Described)
+    (format!("{}{note}", describe_boot(&variable.name(), variable.value)), Proof::Described)
+}
+
+/// Describes `BootOrder` or a boot option.
+pub(super) fn describe_boot(name: &str, value: &[u8]) -> String {
+    let described = if name == "BootOrder" { load_option::describe_order(value) } else { load_option::describe(value) };
+    format!("{name}: {}", described.unwrap_or_else(|| format!("{} bytes", value.len())))
 }
 
 /// SBAT levels: printable ASCII on one line.
@@ -216,7 +222,12 @@ fn secure_boot(logged: &[&Logged<'_>], warnings: &mut Vec<String>) -> SecureBoot
             .push("The state of Secure Boot is NOT PROVED: the variable SecureBoot is measured after the separator".to_owned());
         return SecureBootState::Unknown;
     }
-    match Variable::decode(first.data).map(|variable| variable.value) {
+    state_of(first.data)
+}
+
+/// The state that the variable SecureBoot means; a value other than 1 is off.
+pub(super) fn state_of(data: &[u8]) -> SecureBootState {
+    match Variable::decode(data).map(|variable| variable.value) {
         Some([1]) => SecureBootState::On,
         Some([]) => SecureBootState::Absent,
         _ => SecureBootState::Off,

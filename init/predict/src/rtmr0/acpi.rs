@@ -56,8 +56,11 @@ pub fn measured<'a>(files: &Files<'a>) -> Result<Vec<Measured<'a>>, Error> {
     Ok(measured)
 }
 
-/// Reads the names of the files that the script allocates.
-fn allocated(script: &[u8]) -> Result<Vec<String>, Error> {
+/// Reads the names of the files that the script allocates: relative paths without `.` and `..`.
+///
+/// # Errors
+/// When the script is malformed.
+pub fn allocated(script: &[u8]) -> Result<Vec<String>, Error> {
     let (commands, rest) = script.as_chunks::<COMMAND_LEN>();
     if commands.is_empty() || !rest.is_empty() || commands.len() > COMMANDS_MAX {
         return Err(Error::Script("its length is not a multiple of 128 bytes, or too large"));
@@ -65,13 +68,17 @@ fn allocated(script: &[u8]) -> Result<Vec<String>, Error> {
     let mut names = Vec::new();
     for command in commands.iter().filter(|command| le_u32(*command, 0) == Some(ALLOCATE)) {
         let name = command.get(4..4 + NAME_LEN).unwrap_or_default().split(|byte| *byte == 0).next().unwrap_or_default();
-        let is_printable = !name.is_empty() && name.iter().all(u8::is_ascii_graphic);
-        if !is_printable || names.len() == FILES_MAX {
-            return Err(Error::Script("the name of a file is not printable, or there are too many files"));
+        let is_path = name.iter().all(u8::is_ascii_graphic) && name.split(|byte| *byte == b'/').all(is_component);
+        if !is_path || names.len() == FILES_MAX {
+            return Err(Error::Script("the name of a file is not a relative path in ASCII, or there are too many files"));
         }
         names.push(name.iter().map(|byte| char::from(*byte)).collect());
     }
     Ok(names)
+}
+
+fn is_component(name: &[u8]) -> bool {
+    !name.is_empty() && name != b"." && name != b".."
 }
 
 /// Describes the tables in `etc/acpi/tables` as QEMU writes them, one after the other: their names and lengths, and the number of CPUs.

@@ -3,7 +3,7 @@
 use eventlog::register::Hash;
 
 use super::variable::{GLOBAL, IMAGE_SECURITY, encode};
-use super::{Error, Memory, Varstore, acpi, load_option, td_hob};
+use super::{Error, Memory, SecureBootState, Varstore, account, acpi, load_option, td_hob};
 use crate::mrtd::sections;
 
 /// The type of the section with variables in the TDVF descriptor.
@@ -72,6 +72,15 @@ pub struct BootVariable {
     pub value: Vec<u8>,
 }
 
+/// The boot variables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Boot {
+    /// Those of firmware that finds nothing to boot from, as with direct boot: `Boot0000` is firmware's setup menu.
+    Direct,
+    /// `BootOrder` and the boot options.
+    Variables(Vec<BootVariable>),
+}
+
 /// The inputs of a prediction. An input that is `None` leaves its events out, and then there is no value of the register.
 #[derive(Debug, Clone, Default)]
 pub struct Machine<'a> {
@@ -83,8 +92,8 @@ pub struct Machine<'a> {
     pub secure_boot: SecureBootVariable,
     /// The files of fw_cfg with ACPI tables.
     pub acpi: Option<acpi::Files<'a>>,
-    /// `BootOrder` and the boot options; empty: those of a machine without a disk that firmware boots from, as with direct boot.
-    pub boot: Vec<BootVariable>,
+    /// The boot variables.
+    pub boot: Option<Boot>,
     /// Whether firmware extends a second separator into RTMR0 before it starts the first boot option, instead of one into RTMR1: TDVFs
     /// before 2023.
     pub second_separator: bool,
@@ -109,12 +118,22 @@ impl Machine<'_> {
         events.push(Event::new(Kind::Separator, "separator", [0; 4]));
         if let Some(files) = &self.acpi {
             let measured = acpi::measured(files)?;
-            events.extend(measured.into_iter().map(|(name, bytes)| Event::new(Kind::Acpi, format!("ACPI: {name}"), bytes)));
+            events.extend(measured.into_iter().map(|(name, bytes)| Event::new(Kind::Acpi, describe_acpi(&name, &bytes), bytes)));
         }
-        events.extend(boot(&self.boot)?);
+        events.extend(self.boot.as_ref().map_or(Ok(Vec::new()), boot)?);
         events.extend(self.second_separator.then(|| Event::new(Kind::Separator, "separator", [0; 4])));
-        let is_whole = self.firmware.is_some() && self.memory.is_some() && self.acpi.is_some();
+        let is_whole = self.firmware.is_some() && self.memory.is_some() && self.acpi.is_some() && self.boot.is_some();
         Ok((events, is_whole))
+    }
+
+    /// Returns the state of Secure Boot that the firmware's variable store leads to. `Unknown` without a firmware file.
+    ///
+    /// # Errors
+    /// As [`Machine::events`].
+    pub fn secure_boot_state(&self) -> Result<SecureBootState, Error> {
+        let (events, _) = Self { memory: None, acpi: None, boot: None, ..self.clone() }.events()?;
+        let variable = events.iter().find(|event| event.kind == Kind::Variable).map(|event| event.hashed.as_slice());
+        Ok(variable.map_or(SecureBootState::Unknown, account::state_of))
     }
 
     /// Predicts RTMR0 at the start of the first boot option: 48 bytes. Later programs extend it too: shim with its lists. `None` when an
@@ -127,6 +146,11 @@ impl Machine<'_> {
         let digests: Vec<Vec<u8>> = events.iter().map(Event::digest).collect();
         Ok(is_whole.then(|| Hash::Sha384.replay(digests.iter().map(Vec::as_slice))))
     }
+}
+
+fn describe_acpi(name: &str, bytes: &[u8]) -> String {
+    let tables = if name == acpi::TABLES { format!(" ({})", acpi::describe(bytes)) } else { String::new() };
+    format!("ACPI: {name}, {} bytes{tables}", bytes.len())
 }
 
 /// Returns the configuration volume (CFV) of a TDVF: the variable store in the firmware file. MRTD does not measure it; RTMR0 does.
@@ -156,29 +180,32 @@ fn secure_boot(store: &Varstore<'_>, variable: SecureBootVariable) -> Vec<Event>
         stored(IMAGE_SECURITY, "db"),
         stored(IMAGE_SECURITY, "dbx"),
     ];
-    let event = |(guid, name, value)| Event::new(Kind::Variable, format!("variable {name}"), encode(guid, name, value));
+    let event = |(guid, name, value)| {
+        let hashed = encode(guid, name, value);
+        Event::new(Kind::Variable, account::describe_variable(&hashed).unwrap_or_default(), hashed)
+    };
     variables.into_iter().map(event).collect()
 }
 
 /// `BootOrder`, then the options that it names, in its order.
 ///
 /// Source: edk2 `MeasureAllBootVariables`.
-fn boot(variables: &[BootVariable]) -> Result<Vec<Event>, Error> {
-    if variables.is_empty() {
-        let option = Event::new(Kind::Boot, "Boot0000, UiApp", load_option::ui_app());
-        return Ok(vec![Event::new(Kind::Boot, "BootOrder 0000", [0, 0]), option]);
-    }
+fn boot(boot: &Boot) -> Result<Vec<Event>, Error> {
+    let event = |name: &str, value: &[u8]| Event::new(Kind::Boot, account::describe_boot(name, value), value);
+    let Boot::Variables(variables) = boot else {
+        return Ok(vec![event("BootOrder", &[0, 0]), event("Boot0000", &load_option::ui_app())]);
+    };
     let find = |name: &str| variables.iter().find(|variable| variable.name == name);
     let order = find("BootOrder").ok_or_else(|| Error::BootVariables("BootOrder is missing".to_owned()))?;
     let (numbers, rest) = order.value.as_chunks::<2>();
     if !rest.is_empty() || numbers.len() > OPTIONS_MAX {
         return Err(Error::BootVariables(format!("BootOrder has {} bytes: expected 2 for each option", order.value.len())));
     }
-    let mut events = vec![Event::new(Kind::Boot, "BootOrder", order.value.clone())];
+    let mut events = vec![event("BootOrder", &order.value)];
     for number in numbers {
         let name = format!("Boot{:04X}", u16::from_le_bytes(*number));
         let option = find(&name).ok_or_else(|| Error::BootVariables(format!("BootOrder names {name}, which is missing")))?;
-        events.push(Event::new(Kind::Boot, name, option.value.clone()));
+        events.push(event(&name, &option.value));
     }
     Ok(events)
 }

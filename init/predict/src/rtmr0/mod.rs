@@ -24,7 +24,7 @@ use crate::mrtd::Error as DescriptorError;
 
 pub use account::{Account, Explained, Proof, SecureBootState};
 pub use hob::{Memory, memory_of, td_hob};
-pub use machine::{BootVariable, Event, Kind, Machine, SecureBootVariable, cfv};
+pub use machine::{Boot, BootVariable, Event, Kind, Machine, SecureBootVariable, cfv};
 pub use varstore::{Error as VarstoreError, Varstore};
 
 /// Why an event of RTMR0 is not predicted.

@@ -21,6 +21,10 @@ fn of_log(name: &str, predicted: &[Event]) -> Account {
     Account::new(&Log::parse(&file(name, 0, 0)).unwrap(), predicted)
 }
 
+fn direct() -> Machine<'static> {
+    Machine { boot: Some(Boot::Direct), ..Machine::default() }
+}
+
 const fn gib(count: u64) -> Memory {
     Memory { bytes: count << 30, below_4g: None }
 }
@@ -49,12 +53,8 @@ fn empty_variable_store_is_the_cfv_of_public_logs() {
 #[test]
 fn log_of_a_trust_domain_of_dstack_is_predicted_but_for_acpi() {
     let firmware = firmware_with(&OLD_SECTIONS, &varstore("debian.vars"));
-    let machine = Machine {
-        firmware: Some(&firmware),
-        memory: Some(gib(1)),
-        secure_boot: SecureBootVariable::Absent,
-        ..Machine::default()
-    };
+    let machine =
+        Machine { firmware: Some(&firmware), memory: Some(gib(1)), secure_boot: SecureBootVariable::Absent, ..direct() };
     let (events, is_whole) = machine.events().unwrap();
     assert!(!is_whole);
     assert_eq!(machine.rtmr0().unwrap(), None, "no value without the ACPI tables");
@@ -74,12 +74,8 @@ fn log_of_a_trust_domain_of_dstack_is_predicted_but_for_acpi() {
 #[test]
 fn register_of_a_public_quote_is_predicted_but_for_acpi() {
     let firmware = firmware_with(&SECTIONS, &varstore("debian.vars"));
-    let machine = Machine {
-        firmware: Some(&firmware),
-        memory: Some(gib(64)),
-        secure_boot: SecureBootVariable::Absent,
-        ..Machine::default()
-    };
+    let machine =
+        Machine { firmware: Some(&firmware), memory: Some(gib(64)), secure_boot: SecureBootVariable::Absent, ..direct() };
     let mut predicted: Vec<Vec<u8>> = machine.events().unwrap().0.iter().map(Event::digest).collect();
     let acpi = [
         "2065dd48d647e4377db277ba203526901a17845e93e0df4c2dfc3ce136e0910324ead1e1c86b8d90c2acdf9c85ffac53",
@@ -98,7 +94,7 @@ fn register_of_a_public_quote_is_predicted_but_for_acpi() {
 #[test]
 fn log_of_an_older_firmware_is_predicted_but_for_acpi() {
     let firmware = firmware_with(&SECTIONS, &varstore("debian.vars"));
-    let machine = Machine { firmware: Some(&firmware), memory: Some(gib(8)), second_separator: true, ..Machine::default() };
+    let machine = Machine { firmware: Some(&firmware), memory: Some(gib(8)), second_separator: true, ..direct() };
     let account = of_log("go-unpadded.ccel", &machine.events().unwrap().0);
     let claimed = account.events.iter().filter(|event| event.proof != Proof::Predicted).count();
     assert_eq!((account.missing.len(), account.events.len(), claimed), (0, 14, 3));
@@ -134,23 +130,26 @@ fn variables_and_acpi_tables_are_those_that_ovmf_measured() {
 fn boot_options_are_measured_in_the_order_of_boot_order() {
     let variable = |name: &str, value: &[u8]| BootVariable { name: name.to_owned(), value: value.to_vec() };
     let boot = vec![variable("Boot0001", b"one"), variable("BootOrder", &[2, 0, 1, 0]), variable("Boot0002", b"two")];
-    let hashed = |boot: Vec<BootVariable>| {
-        let (events, _) = Machine { boot, ..Machine::default() }.events()?;
+    let hashed = |boot: Boot| {
+        let (events, _) = Machine { boot: Some(boot), ..Machine::default() }.events()?;
         Ok::<_, Error>(events.into_iter().filter(|event| event.kind == Kind::Boot).map(|event| event.hashed).collect::<Vec<_>>())
     };
-    assert_eq!(hashed(boot.clone()).unwrap(), [&[2, 0, 1, 0][..], b"two", b"one"]);
+    assert_eq!(hashed(Boot::Variables(boot.clone())).unwrap(), [&[2, 0, 1, 0][..], b"two", b"one"]);
     for (left_out, want) in
         [(0, "boot variables: BootOrder names Boot0001, which is missing"), (1, "boot variables: BootOrder is missing")]
     {
         let mut some = boot.clone();
         some.remove(left_out);
-        assert_eq!(hashed(some).unwrap_err().to_string(), want);
+        assert_eq!(hashed(Boot::Variables(some)).unwrap_err().to_string(), want);
     }
     let odd = vec![variable("BootOrder", &[0])];
-    assert_eq!(hashed(odd).unwrap_err().to_string(), "boot variables: BootOrder has 1 bytes: expected 2 for each option");
+    assert_eq!(
+        hashed(Boot::Variables(odd)).unwrap_err().to_string(),
+        "boot variables: BootOrder has 1 bytes: expected 2 for each option"
+    );
     // The default is what three public logs of direct boot have.
     let logged = digests("dstack.ccel", &[1]);
-    let default = hashed(Vec::new()).unwrap();
+    let default = hashed(Boot::Direct).unwrap();
     assert_eq!([Hash::Sha384.digest(&default[0]), Hash::Sha384.digest(&default[1])], logged[11..13]);
 }
 
@@ -159,15 +158,47 @@ fn prediction_has_a_value_only_with_all_inputs() {
     let firmware = firmware_with(&SECTIONS, &varstore("debian.vars"));
     let files = acpi();
     let files: acpi::Files<'_> = files.iter().map(|(name, bytes)| (name.clone(), bytes.as_slice())).collect();
-    let whole = Machine { firmware: Some(&firmware), memory: Some(gib(2)), acpi: Some(files), ..Machine::default() };
+    let whole = Machine { firmware: Some(&firmware), memory: Some(gib(2)), acpi: Some(files), ..direct() };
     assert_eq!(whole.rtmr0().unwrap().map(|value| value.len()), Some(48));
     for (what, machine) in [
         ("firmware", Machine { firmware: None, ..whole.clone() }),
         ("memory", Machine { memory: None, ..whole.clone() }),
         ("ACPI", Machine { acpi: None, ..whole.clone() }),
+        ("boot", Machine { boot: None, ..whole.clone() }),
     ] {
         assert_eq!(machine.rtmr0().unwrap(), None, "{what}");
     }
+}
+
+#[test]
+fn state_of_secure_boot_is_that_of_the_store() {
+    let state = |vars: &str, change: &dyn Fn(&mut Vec<u8>)| {
+        let mut store = varstore(vars);
+        change(&mut store);
+        let firmware = firmware_with(&SECTIONS, &store);
+        let computed = Machine { firmware: Some(&firmware), ..Machine::default() };
+        let absent = Machine { secure_boot: SecureBootVariable::Absent, ..computed.clone() };
+        (computed.secure_boot_state().unwrap(), absent.secure_boot_state().unwrap())
+    };
+    assert_eq!(state("debian-ms.vars", &|_| ()), (SecureBootState::On, SecureBootState::Absent));
+    assert_eq!(state("debian.vars", &|_| ()), (SecureBootState::Off, SecureBootState::Absent));
+    assert_eq!(Machine::default().secure_boot_state().unwrap(), SecureBootState::Unknown);
+    // Secure Boot is off where the PK is deleted (state 0x3d), or where SecureBootEnable is 0.
+    let at = |store: &[u8], name: &str| {
+        let wide: Vec<u8> = name.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
+        let found = |header: &usize| store[*header..].starts_with(&[0xaa, 0x55]) && store[header + 60..].starts_with(&wide);
+        (100..20_000).find(found).unwrap_or_else(|| panic!("no variable {name}"))
+    };
+    let delete_key = |store: &mut Vec<u8>| {
+        let header = at(store, "PK");
+        store[header + 2] = 0x3d;
+    };
+    let disable = |store: &mut Vec<u8>| {
+        let header = at(store, "SecureBootEnable");
+        store[header + 60 + 34] = 0;
+    };
+    assert_eq!(state("debian-ms.vars", &delete_key).0, SecureBootState::Off);
+    assert_eq!(state("debian-ms.vars", &disable).0, SecureBootState::Off);
 }
 
 /// Texts of public logs: see init/predict/tests/rtmr0/README.md.
@@ -307,12 +338,14 @@ fn malformed_acpi_files_are_refused() {
     };
     let rsdp = command(1, b"etc/acpi/rsdp");
     let length = "ACPI: etc/table-loader: its length is not a multiple of 128 bytes, or too large";
-    let name = "ACPI: etc/table-loader: the name of a file is not printable, or there are too many files";
+    let name = "ACPI: etc/table-loader: the name of a file is not a relative path in ASCII, or there are too many files";
     for (what, script, want) in [
         ("empty", vec![], length),
         ("cut", rsdp[..100].to_vec(), length),
         ("no name", command(1, b""), name),
         ("an escape", command(1, b"\x1b[2J"), name),
+        ("an absolute path", command(1, b"/etc/passwd"), name),
+        ("a parent", command(1, b"etc/../../x"), name),
         ("17 files", rsdp.repeat(17), name),
         ("a file that is missing", rsdp.clone(), "ACPI: the file etc/acpi/rsdp is missing"),
     ] {
