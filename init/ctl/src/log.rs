@@ -24,6 +24,7 @@ const IN_REPORT: usize = 512;
 const IN_BODY: usize = 120;
 const DOMAIN_LEN: usize = 400;
 /// RTMR0 to RTMR3 in that part, 48 bytes each.
+const MRTD_AT: usize = 16;
 const RTMRS: std::ops::Range<usize> = 208..DOMAIN_LEN;
 const REPORT_LEN: usize = 1024;
 /// Offset of the body of a quote, and the TEE type of trust domains.
@@ -67,7 +68,7 @@ pub(crate) fn verify(args: &LogVerify) -> Result<ExitCode, Error> {
 
 /// The RTMRs of a quote or a TDREPORT, without verification, which is the purpose of `cvmctl quote verify`.
 fn rtmrs(path: &Path) -> Result<Vec<Held>, Error> {
-    let domain = domain(path)?;
+    let domain = fields(path)?;
     let registers = domain.get(RTMRS).unwrap_or_default();
     Ok((0..4)
         .zip(registers.chunks_exact(48))
@@ -77,11 +78,27 @@ fn rtmrs(path: &Path) -> Result<Vec<Held>, Error> {
 
 /// TDATTRIBUTES of a quote or a TDREPORT, without verification.
 pub(crate) fn td_attributes(path: &Path) -> Result<u64, Error> {
-    domain(path)?.first_chunk().map(|field| u64::from_le_bytes(*field)).ok_or_else(|| Error::NoDomain(path.to_owned()))
+    fields(path)?.first_chunk().map(|field| u64::from_le_bytes(*field)).ok_or_else(|| Error::NoDomain(path.to_owned()))
+}
+
+/// The registers of firmware in a quote or a TDREPORT, without verification.
+pub(crate) struct Domain {
+    pub(crate) mrtd: [u8; 48],
+    pub(crate) rtmr0: [u8; 48],
+    /// A quote is signed, a TDREPORT is not.
+    pub(crate) is_signed: bool,
+}
+
+/// Reads the registers of firmware.
+pub(crate) fn domain(path: &Path) -> Result<Domain, Error> {
+    let fields = fields(path)?;
+    let is_signed = sources::quote(path)?.len() != REPORT_LEN;
+    let register = |at: usize| encoding::fields::array(&fields, at).ok_or_else(|| Error::NoDomain(path.to_owned()));
+    Ok(Domain { mrtd: register(MRTD_AT)?, rtmr0: register(RTMRS.start)?, is_signed })
 }
 
 /// Source: Intel TDX DCAP Quote Library API, appendix 3; Intel TDX Module ABI, `TDREPORT_STRUCT`.
-fn domain(path: &Path) -> Result<Vec<u8>, Error> {
+fn fields(path: &Path) -> Result<Vec<u8>, Error> {
     let bytes = sources::quote(path)?;
     let half = |at: usize| bytes.get(at..)?.first_chunk().map(|field| u16::from_le_bytes(*field));
     let word = |at: usize| bytes.get(at..)?.first_chunk().map(|field| u32::from_le_bytes(*field));

@@ -1,5 +1,7 @@
 //! `cvmctl measure`: predicts the measurements of a machine that boots an image, and prints the policy that admits it.
 
+mod rtmr0;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,6 +16,8 @@ use serde_json::{Map, Value, json};
 use crate::args::{Fold, Measure, MeasureExplain, SecureBootState};
 use crate::run::Error;
 use crate::{show, vaults};
+
+pub(crate) use rtmr0::rtmr0;
 
 /// Added by OVMF and TDVF to the command line if the hypervisor passes an initrd.
 const INITRD: &str = " initrd=initrd";

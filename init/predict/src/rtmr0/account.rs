@@ -11,13 +11,13 @@ use super::{Event, Kind, load_option, signatures};
 
 /// The number of RTMR0 in a log: 0 is MRTD.
 const RTMR0: u32 = 1;
-const EV_SEPARATOR: u32 = 4;
-const EV_PLATFORM_CONFIG_FLAGS: u32 = 0xa;
+pub(super) const EV_SEPARATOR: u32 = 4;
+pub(super) const EV_PLATFORM_CONFIG_FLAGS: u32 = 0xa;
 const EV_POST_CODE: u32 = 1;
-const EV_VARIABLE_DRIVER_CONFIG: u32 = 0x8000_0001;
-const EV_VARIABLE_BOOT: u32 = 0x8000_0002;
-const EV_FIRMWARE_BLOB2: u32 = 0x8000_000a;
-const EV_HANDOFF_TABLES2: u32 = 0x8000_000b;
+pub(super) const EV_VARIABLE_DRIVER_CONFIG: u32 = 0x8000_0001;
+pub(super) const EV_VARIABLE_BOOT: u32 = 0x8000_0002;
+pub(super) const EV_FIRMWARE_BLOB2: u32 = 0x8000_000a;
+pub(super) const EV_HANDOFF_TABLES2: u32 = 0x8000_000b;
 const EV_VARIABLE_BOOT2: u32 = 0x8000_000c;
 const EV_VARIABLE_AUTHORITY: u32 = 0x8000_00e0;
 
@@ -80,30 +80,32 @@ impl Account {
     #[must_use]
     pub fn new(log: &Log<'_>, predicted: &[Event]) -> Self {
         let logged: Vec<&Logged<'_>> = log.events.iter().filter(|event| event.register == RTMR0 && event.is_extended()).collect();
-        let mut left: Vec<&Event> = predicted.iter().collect();
-        let events: Vec<Explained> = logged.iter().map(|event| explain(event, &mut left)).collect();
+        let mut left: Vec<(usize, &Event)> = predicted.iter().enumerate().collect();
+        let (events, places): (Vec<Explained>, Vec<Option<usize>>) = logged.iter().map(|event| explain(event, &mut left)).unzip();
         let mut warnings = Vec::new();
+        if !places.iter().flatten().is_sorted() {
+            warnings.push("Predicted events are in another order than firmware extends them".to_owned());
+        }
         let secure_boot = secure_boot(&logged, &mut warnings);
         warn(&events, &logged, &mut warnings);
-        let missing = left.iter().map(|event| event.what.clone()).collect();
+        let missing = left.iter().map(|(_, event)| event.what.clone()).collect();
         Self { rtmr0: log.replay(Hash::Sha384, RTMR0), events, secure_boot, warnings, missing }
     }
 }
 
-/// Explains one event; a predicted event with its digest is taken out of `left`.
-fn explain(event: &Logged<'_>, left: &mut Vec<&Event>) -> Explained {
+/// Explains one event; a predicted event with its digest is taken out of `left`, and its place is returned.
+fn explain(event: &Logged<'_>, left: &mut Vec<(usize, &Event)>) -> (Explained, Option<usize>) {
     let digest = event.digest(Hash::Sha384).unwrap_or_default().to_vec();
-    let is_it = |predicted: &&Event| is_kind(event.kind, predicted.kind) && predicted.digest() == digest;
+    let is_it = |(_, predicted): &(usize, &Event)| is_kind(event.kind, predicted.kind) && predicted.digest() == digest;
     let found = left.iter().position(is_it).map(|at| left.remove(at));
     let (what, proof) = describe(event);
-    match found {
+    let (what, proof) = match found {
         // The description of proved bytes says more than the name of the input.
-        Some(predicted) if proof != Proof::Described => {
-            Explained { kind: event.kind, digest, what: predicted.what.clone(), proof: Proof::Predicted }
-        }
-        Some(_) => Explained { kind: event.kind, digest, what, proof: Proof::Predicted },
-        None => Explained { kind: event.kind, digest, what, proof },
-    }
+        Some((_, predicted)) if proof != Proof::Described => (predicted.what.clone(), Proof::Predicted),
+        Some(_) => (what, Proof::Predicted),
+        None => (what, proof),
+    };
+    (Explained { kind: event.kind, digest, what, proof }, found.map(|(place, _)| place))
 }
 
 const fn is_kind(logged: u32, predicted: Kind) -> bool {
@@ -133,7 +135,8 @@ fn describe(event: &Logged<'_>) -> (String, Proof) {
         EV_PLATFORM_CONFIG_FLAGS | EV_POST_CODE if event.data.starts_with(b"ACPI DATA") => {
             claimed("ACPI tables: number of CPUs, devices, memory nodes; digest only")
         }
-        EV_PLATFORM_CONFIG_FLAGS if event.data.starts_with(b"etc/") => {
+        // "QEMU FW CFG" and a file's name: edk2 since 2025-05; the name alone: a TDVF of Alibaba.
+        EV_PLATFORM_CONFIG_FLAGS if event.data.starts_with(b"etc/") || event.data.starts_with(b"QEMU FW CFG\0") => {
             claimed("a file of fw_cfg: ACPI tables or other settings of the hypervisor; digest only")
         }
         _ => ("not interpreted".to_owned(), Proof::NotInterpreted),
@@ -185,7 +188,7 @@ fn boot_variable(event: &Logged<'_>) -> (String, Proof) {
     if !named && !covers(event, variable.value) {
         return unproved();
     }
-    let note = if named { "" } else { " (the value is proved, the name is not)" };
+    let note = if named { "" } else { " (only the value is hashed)" };
     (format!("{}{note}", describe_boot(&variable.name(), variable.value)), Proof::Described)
 }
 

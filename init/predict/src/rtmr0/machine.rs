@@ -30,6 +30,21 @@ pub enum Kind {
     Boot,
 }
 
+impl Kind {
+    /// Returns the event type (`EV_*`) that firmware logs.
+    #[must_use]
+    pub const fn event_type(self) -> u32 {
+        match self {
+            Self::TdHob => account::EV_HANDOFF_TABLES2,
+            Self::Cfv => account::EV_FIRMWARE_BLOB2,
+            Self::Variable => account::EV_VARIABLE_DRIVER_CONFIG,
+            Self::Separator => account::EV_SEPARATOR,
+            Self::Acpi => account::EV_PLATFORM_CONFIG_FLAGS,
+            Self::Boot => account::EV_VARIABLE_BOOT,
+        }
+    }
+}
+
 /// A predicted event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {

@@ -215,11 +215,11 @@ fn account_names_what_each_event_pins() {
     assert_eq!(texts[6].1, "variable dbx: 1 SHA-256 hash");
     assert_eq!(texts[7], (Proof::Described, "separator"));
     assert_eq!(texts[8], (Proof::Claimed, "ACPI tables: number of CPUs, devices, memory nodes; digest only"));
-    assert_eq!(texts[11], (Proof::Described, "BootOrder: 0001,0000 (the value is proved, the name is not)"));
+    assert_eq!(texts[11], (Proof::Described, "BootOrder: 0001,0000 (only the value is hashed)"));
     let misc = "Boot0001: \"UEFI Misc Device\" at PciRoot(0x0)/Pci(";
     assert!(texts[12].1.starts_with(misc) && texts[12].1.contains(", made by firmware"), "{}", texts[12].1);
     let ui_app = "Boot0000: \"UiApp\" at Fv(7cb8bdc9-f8eb-4f34-aaea-3ee4af6516a1)/FvFile(462caa21-7614-4503-836e-8ab6f4662331) \
-                  (the value is proved, the name is not)";
+                  (only the value is hashed)";
     assert_eq!(texts[13], (Proof::Described, ui_app));
     assert!(
         texts[15].1.starts_with("variable db: certificate ") && texts[15].1.ends_with(" admitted a program"),
@@ -325,6 +325,9 @@ fn predicted_events_are_found_by_digest_and_type_once() {
     assert_eq!(texts[0], (Proof::Predicted, "ACPI: etc/acpi/rsdp"));
     assert_eq!(texts[1].0, Proof::Claimed, "one prediction is not two events");
     assert_eq!(found.missing, ["ACPI: etc/acpi/rsdp"]);
+    let two = account(&[(0xa, b"b", b"ACPI DATA"), (0xa, b"a", b"ACPI DATA")], &[event(b"a"), event(b"b")]);
+    assert!(two.warnings.iter().any(|warning| warning.contains("another order")), "{:?}", two.warnings);
+    assert!(!found.warnings.iter().any(|warning| warning.contains("another order")), "{:?}", found.warnings);
     let as_hob = account(&[(0x8000_000b, b"rsdp", b"")], &[event(b"rsdp")]);
     assert_eq!(as_hob.events[0].proof, Proof::Claimed);
 }
