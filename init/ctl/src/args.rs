@@ -22,7 +22,7 @@ use time::format_description::well_known::Rfc3339;
 pub(crate) use header::{Expected, Header, HeaderCheck, HeaderRestore, HeaderSave};
 pub(crate) use key::{Key, KeyAudit, KeyOf, Keys, Profile, ProfileOf, ProfileSourceName, ProfileStage};
 pub(crate) use log::{Log, LogShow, LogVerify};
-pub(crate) use measure::{Fold, Measure, MeasureCommand, SecureBootState};
+pub(crate) use measure::{Fold, Measure, MeasureCommand, SecureBootState, Signature};
 pub(crate) use measure_explain::MeasureExplain;
 pub(crate) use measure_rtmr0::MeasureRtmr0;
 pub(crate) use vaults::{

@@ -7,7 +7,7 @@ mod shape;
 use encoding::hex;
 use serde_json::{Value, json};
 
-pub use check::{APP_OID, Facts, check, check_staged, refused_attributes};
+pub use check::{APP_OID, Facts, check, check_staged, refused_attributes, zero_registers};
 pub use compare::{differences, profile_differences, same_profile};
 
 pub use shape::Problem;

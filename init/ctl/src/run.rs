@@ -64,6 +64,14 @@ pub(crate) enum Error {
     Passphrase,
     #[error("{path}")]
     Image { path: PathBuf, source: predict::Error },
+    #[error(
+        "{path}: --kernel-signature not-verified is for a kernel that the hypervisor gives: Secure Boot refuses any other boot"
+    )]
+    KernelSignature { path: PathBuf },
+    #[error("{path} is a unified kernel image, which contains initrd and command line: give neither --initrd nor --cmdline")]
+    UkiArguments { path: PathBuf },
+    #[error("{path} is not a unified kernel image: give its command line with --cmdline")]
+    NoCmdline { path: PathBuf },
     #[error("{path}")]
     Firmware { path: PathBuf, source: predict::MrtdError },
     #[error("RTMR0")]
@@ -74,6 +82,12 @@ pub(crate) enum Error {
     Log { path: PathBuf, firmware: eventlog::ccel::Error, user: eventlog::cel::Error },
     #[error("{path}")]
     FirmwareLog { path: PathBuf, source: eventlog::ccel::Error },
+    #[error("expected one log of firmware among the files of --log, found {0}")]
+    FirmwareLogs(usize),
+    #[error("this is the log of {0}, but --fold {1} predicts the registers of another machine")]
+    LogKind(&'static str, &'static str),
+    #[error("the log has no complete digests in SHA-384, SHA-256 or SHA-512: SHA-1 verifies nothing")]
+    WeakLog,
     #[error("{0}: expected a TDX quote or a TDREPORT")]
     NoDomain(PathBuf),
     #[error("{path}, line {line}: expected a PCR: number and hexadecimal digits")]

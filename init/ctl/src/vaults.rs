@@ -57,6 +57,10 @@ pub(crate) fn provision(args: Provision) -> Result<ExitCode, Error> {
 pub(crate) fn show_policy(args: Policy) -> Result<ExitCode, Error> {
     check_machine(&args.images.guest)?;
     let policy = policy::key_policy(&terms(args.images, owner(args.owner))?);
+    let zeros = policy::zero_registers(&policy);
+    if !zeros.is_empty() {
+        return Err(ctl::Error::Policy(zeros).into());
+    }
     show::problem(&warnings(&policy, &args.facts))?;
     show::json(&policy)?;
     Ok(ExitCode::SUCCESS)

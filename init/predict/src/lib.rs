@@ -13,8 +13,11 @@ mod event;
 mod firmware;
 mod grub;
 mod mrtd;
+mod pins;
 mod prediction;
 pub mod rtmr0;
+mod sample;
+mod table;
 mod uki;
 
 use eventlog::pe;
@@ -25,7 +28,9 @@ pub use disk::image;
 pub use event::{Event, Maker, Part, Route};
 pub use firmware::Firmware;
 pub use mrtd::{Error as MrtdError, PageOrder, mrtd};
+pub use pins::{Attack, Condition, Named, Pins, State, pins};
 pub use prediction::Prediction;
+pub use table::markdown;
 
 /// Why an image is not predicted.
 #[derive(Debug, thiserror::Error)]

@@ -4,15 +4,16 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Fold, SecureBootState};
+use super::measure::boot_options;
+use super::{Fold, SecureBootState, Signature};
 
 #[derive(Args)]
 pub(crate) struct MeasureExplain {
     /// Disk image, raw, as in cvmctl measure
     #[arg(required_unless_present = "kernel")]
     pub(crate) image: Option<PathBuf>,
-    /// Kernel for direct boot, instead of an image
-    #[arg(long, value_name = "FILE", conflicts_with = "image", requires = "cmdline")]
+    /// Kernel for direct boot, instead of an image: a kernel with --cmdline, or a unified kernel image
+    #[arg(long, value_name = "FILE", conflicts_with = "image")]
     pub(crate) kernel: Option<PathBuf>,
     /// Initrd for direct boot; default: none
     #[arg(long, value_name = "FILE", requires = "kernel")]
@@ -20,12 +21,18 @@ pub(crate) struct MeasureExplain {
     /// Its command line, as /proc/cmdline has it
     #[arg(long, value_name = "PARAMETERS", requires = "kernel", allow_hyphen_values = true)]
     pub(crate) cmdline: Option<String>,
-    /// State of Secure Boot that the policy expects
+    /// State of Secure Boot in the prediction, as in cvmctl measure
     #[arg(long, value_name = "STATE", default_value = "on")]
     pub(crate) secure_boot: SecureBootState,
-    /// Kind of machine that the policy expects
+    /// Whether a key in db signed the kernel of a direct boot, as in cvmctl measure
+    #[arg(long, value_name = "WHETHER", default_value = "verified")]
+    pub(crate) kernel_signature: Signature,
+    /// Firmware in the prediction, as in cvmctl measure
     #[arg(long, value_name = "WHOSE", default_value = "td")]
     pub(crate) fold: Fold,
+    /// Number of boot options that fail before the image, as in cvmctl measure
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = boot_options, conflicts_with = "kernel")]
+    pub(crate) failed_boot_options: usize,
     /// Log of the machine: its CCEL; can be repeated, for rtmr-measure.log. Predictions end before the events of user space
     #[arg(long = "log", value_name = "FILE", required = true)]
     pub(crate) logs: Vec<PathBuf>,

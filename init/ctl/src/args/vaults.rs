@@ -197,7 +197,7 @@ pub(crate) struct GuestArgs {
 }
 
 /// Further terms of a policy
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct TermArgs {
     /// Name of the images in the policy
     #[arg(long, default_value = "guest-v1")]
@@ -211,7 +211,7 @@ pub(crate) struct TermArgs {
 }
 
 /// Owner of the key
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct OwnerArgs {
     /// Issuer of the owner's tokens
     #[arg(long, value_name = "URL", requires = "owner_sub")]

@@ -15,6 +15,10 @@ pub(crate) enum Register {
     Rtmr(u32),
     /// A platform configuration register.
     Pcr(u32),
+    /// An NV index that systemd extends as an additional register. Neither quotes nor files of PCRs contain it.
+    NvPcr(u32),
+    /// None is named.
+    Unnamed,
 }
 
 impl Register {
@@ -25,6 +29,16 @@ impl Register {
             (Kind::Cc, number) => Self::Rtmr(number - 1),
             (Kind::Tpm, number) => Self::Pcr(number),
         }
+    }
+
+    /// Whether logs can be compared with it.
+    pub(crate) const fn is_compared(self) -> bool {
+        matches!(self, Self::Rtmr(_) | Self::Pcr(_) | Self::Mrtd)
+    }
+
+    /// Whether boot loaders and kernels measure command lines into it.
+    pub(crate) const fn is_for_command_lines(self) -> bool {
+        matches!(self, Self::Rtmr(2) | Self::Pcr(8..=15))
     }
 
     /// Its value at reset. PCRs 17 to 22 belong to a dynamic launch and are all ones before it.
@@ -44,6 +58,8 @@ impl From<cel::Register> for Register {
         match register {
             cel::Register::Pcr(number) => Self::Pcr(number),
             cel::Register::Rtmr(number) => Self::Rtmr(number),
+            cel::Register::NvIndex(index) => Self::NvPcr(index),
+            cel::Register::Unnamed => Self::Unnamed,
         }
     }
 }
@@ -54,6 +70,8 @@ impl fmt::Display for Register {
             Self::Mrtd => "MRTD".to_owned(),
             Self::Rtmr(number) => format!("RTMR{number}"),
             Self::Pcr(number) => format!("PCR{number}"),
+            Self::NvPcr(_) => "NvPCR".to_owned(),
+            Self::Unnamed => "-".to_owned(),
         };
         f.pad(&name)
     }

@@ -1,5 +1,7 @@
 //! Comparison of replayed logs with registers.
 
+use std::path::PathBuf;
+
 use encoding::hex;
 use eventlog::register::Hash;
 use serde_json::{Value, json};
@@ -19,8 +21,21 @@ pub(super) struct Asked<'a> {
     pub(super) rtmrs: &'a [u32],
     /// PCRs to compare; empty: all.
     pub(super) only_pcrs: &'a [u32],
-    /// The command line that firmware must have measured.
+    /// The command line whose digest must have been extended.
     pub(super) command_line: Option<&'a str>,
+    /// Predictions of RTMR2 before the cap, of which one must be equal; empty: not compared.
+    pub(super) predicted: &'a [[u8; 48]],
+    /// Whether a quote or a TDREPORT is the source of the RTMRs.
+    pub(super) evidence: Option<Evidence>,
+}
+
+/// The source of RTMRs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Evidence {
+    /// Signed; the signature is not verified here.
+    Quote,
+    /// Not signed: valid only on the machine that made it, and only as long as nobody changed it.
+    TdReport,
 }
 
 /// One register and hash function.
@@ -45,21 +60,40 @@ pub(super) struct ReplayResult {
     has_events: bool,
     boots: usize,
     command_line: CommandLine,
+    prediction: Prediction,
+    evidence: Option<Evidence>,
+    /// Number of records that belong to no register of quotes and PCRs.
+    skipped: usize,
+    /// Files with SHA-1 digests alone.
+    of_sha1: Vec<PathBuf>,
 }
 
-/// Whether firmware measured the given command line.
+/// Whether the digest of the given command line was extended. Root of a machine can extend it too.
 #[derive(Clone, Copy)]
 enum CommandLine {
     NotAsked,
-    NotMeasured,
-    /// The component that measured it.
-    Measured(&'static str),
+    NotExtended,
+    Extended {
+        register: Register,
+        /// The component that hashes the command line in this encoding.
+        form: &'static str,
+        /// Whether it is among the events that make RTMR2 equal to a prediction.
+        by_boot_chain: bool,
+    },
+}
+
+/// Comparison of RTMR2 before the cap with predictions.
+enum Prediction {
+    NotAsked,
+    Equal,
+    /// The value before the cap, if RTMR2 replays.
+    Differs(Option<Vec<u8>>),
 }
 
 impl Asked<'_> {
     fn is_left_out(&self, register: Register) -> bool {
         match register {
-            Register::Mrtd => true,
+            Register::Mrtd | Register::NvPcr(_) | Register::Unnamed => true,
             Register::Rtmr(number) => !self.rtmrs.is_empty() && !self.rtmrs.contains(&number),
             Register::Pcr(number) => !self.only_pcrs.is_empty() && !self.only_pcrs.contains(&number),
         }
@@ -74,6 +108,9 @@ impl Compared {
     fn to_line(&self) -> String {
         let (register, hash, value) = (self.register, self.hash.name(), hex::encode(&self.value));
         match &self.replayed {
+            Some(replayed) if *replayed == self.value && self.hash == Hash::Sha1 => {
+                format!("SHA-1 {register} {hash} {value}: the logs make it, and SHA-1 verifies nothing")
+            }
             Some(replayed) if *replayed == self.value => format!("ok    {register} {hash} {value}"),
             Some(_) if !self.has_events => format!("WRONG {register} {hash} is {value}, and the logs have no event of it"),
             Some(replayed) => format!("WRONG {register} {hash} is {value}, the logs make {}", hex::encode(replayed)),
@@ -93,7 +130,7 @@ impl ReplayResult {
                     register,
                     hash,
                     value: value.clone(),
-                    replayed: logs.replay(register, hash),
+                    replayed: logs.replay(register, hash, value),
                     has_events: logs.has(register),
                 }
             })
@@ -109,15 +146,10 @@ impl ReplayResult {
                 uncompared.push(event.register);
             }
         }
-        let measured_by = |line: &str| {
-            let found = Hash::ALL.into_iter().flat_map(|hash| {
-                let found = logs.command_line(hash, line).into_iter();
-                found.map(move |(register, by)| (register, hash, by))
-            });
-            let mut proved = found.filter(|(register, hash, _)| is_proved(*register, *hash));
-            proved.next().map_or(CommandLine::NotMeasured, |(_, _, by)| CommandLine::Measured(by))
-        };
-        let command_line = asked.command_line.map_or(CommandLine::NotAsked, measured_by);
+        let prediction = Prediction::of(logs, asked, is_proved(Register::Rtmr(2), Hash::Sha384));
+        let command_line = asked.command_line.map_or(CommandLine::NotAsked, |line| {
+            CommandLine::of(logs, line, is_proved, matches!(prediction, Prediction::Equal))
+        });
         Self {
             left_out: asked.registers.iter().map(|(register, ..)| *register).filter(|register| without_log(*register)).collect(),
             uncompared,
@@ -130,6 +162,10 @@ impl ReplayResult {
             has_events: logs.events.iter().any(|event| event.extended),
             boots: logs.boots.len(),
             command_line,
+            prediction,
+            evidence: asked.evidence,
+            skipped: logs.skipped(),
+            of_sha1: logs.of_sha1.clone(),
             compared,
         }
     }
@@ -141,37 +177,53 @@ impl ReplayResult {
         agree && self.has_events && self.uncompared.is_empty() && self.lies.is_empty() && self.boots <= 1
     }
 
-    /// Whether the logs replay and, if requested, the command line was measured.
+    /// Whether the logs replay and, if requested, the command line was extended and RTMR2 is predicted.
     pub(super) fn is_good(&self) -> bool {
-        self.replays() && !matches!(self.command_line, CommandLine::NotMeasured)
+        let is_predicted = !matches!(self.prediction, Prediction::Differs(_));
+        self.replays() && is_predicted && !matches!(self.command_line, CommandLine::NotExtended)
     }
 
     pub(super) fn to_lines(&self) -> Vec<String> {
+        let sha1 = self.of_sha1.iter().map(|path| {
+            format!("SHA-1 {} has no other digests: its events are UNVERIFIED, whatever it replays to", path.display())
+        });
         let lies = self.lies.iter().map(|event| format!("LIES  {event}"));
         let compared = self.compared.iter().map(Compared::to_line);
-        let uncompared =
-            self.uncompared.iter().map(|register| format!("WRONG {register} has events and was compared with nothing"));
+        let uncompared = self.uncompared.iter().map(|register| {
+            let in_sha1 = self.compared.iter().any(|one| one.register == *register);
+            let how = if in_sha1 { "in SHA-1 alone" } else { "with nothing" };
+            format!("WRONG {register} has events and was compared {how}")
+        });
         let left_out = self.left_out.iter().map(|register| format!("-     {register} is not compared: IMA's log is not given"));
         let boots = (self.boots > 1).then(|| format!("WRONG the records are of {} boots", self.boots));
-        let command_line = match self.command_line {
-            CommandLine::NotAsked => None,
-            CommandLine::NotMeasured => Some("WRONG the command line is not in what firmware measured".to_owned()),
-            CommandLine::Measured(by) => Some(format!("ok    the command line was measured by {by}")),
-        };
         let empty = (!self.has_events).then(|| "WRONG the logs have no event that was measured".to_owned());
-        let result = match (self.replays(), self.is_good()) {
-            (true, true) => "the logs replay",
-            (true, false) => "the logs replay, WITHOUT that command line",
-            (false, _) => "the logs do NOT replay",
-        };
-        lies.chain(compared)
+        let skipped = (self.skipped > 0).then(|| {
+            format!("-     {} records of NvPCRs or without a register are not compared: quotes and PCRs lack them", self.skipped)
+        });
+        let unsigned = (self.evidence == Some(Evidence::TdReport))
+            .then(|| "-     the RTMRs are of a TDREPORT, which is UNSIGNED: nothing proves that a machine had them".to_owned());
+        sha1.chain(lies)
+            .chain(compared)
             .chain(uncompared)
             .chain(left_out)
             .chain(boots)
             .chain(empty)
-            .chain(command_line)
-            .chain([result.to_owned()])
+            .chain(skipped)
+            .chain(unsigned)
+            .chain(self.prediction.to_line())
+            .chain(self.command_line.to_line())
+            .chain([self.to_result()])
             .collect()
+    }
+
+    fn to_result(&self) -> String {
+        let evidence = if self.evidence == Some(Evidence::TdReport) { ", to an UNSIGNED TDREPORT" } else { "" };
+        match (self.replays(), &self.command_line, &self.prediction) {
+            (false, ..) => "the logs do NOT replay".to_owned(),
+            (true, CommandLine::NotExtended, _) => format!("the logs replay{evidence}, WITHOUT that command line"),
+            (true, _, Prediction::Differs(_)) => format!("the logs replay{evidence}, NOT to the predicted RTMR2"),
+            (true, ..) => format!("the logs replay{evidence}"),
+        }
     }
 
     pub(super) fn to_json(&self, events: &[Value]) -> Value {
@@ -180,11 +232,6 @@ impl ReplayResult {
                 "register": one.register.to_string(), "hash": one.hash.name(), "value": hex::encode(&one.value),
                 "replayed": one.replayed.as_ref().map(|bytes| hex::encode(bytes)), "agrees": one.agrees(),
             })
-        };
-        let command_line = match self.command_line {
-            CommandLine::NotAsked => Value::Null,
-            CommandLine::NotMeasured => json!({ "measured": false, "by": null }),
-            CommandLine::Measured(by) => json!({ "measured": true, "by": by }),
         };
         let names = |registers: &[Register]| registers.iter().map(ToString::to_string).collect::<Vec<_>>();
         json!({
@@ -195,8 +242,85 @@ impl ReplayResult {
             "left_out": names(&self.left_out),
             "records_that_lie": self.lies.len(),
             "boots": self.boots,
-            "command_line": command_line,
+            "command_line": self.command_line.to_json(),
+            "predicted_rtmr2": match self.prediction {
+                Prediction::NotAsked => None,
+                Prediction::Equal => Some(true),
+                Prediction::Differs(_) => Some(false),
+            },
+            // Signatures are not verified here.
+            "evidence": self.evidence.map(|evidence| match evidence {
+                Evidence::Quote => json!({ "form": "quote", "signed": true }),
+                Evidence::TdReport => json!({ "form": "tdreport", "signed": false }),
+            }),
+            "skipped": self.skipped,
+            "sha1_alone": self.of_sha1,
             "events": events,
         })
+    }
+}
+
+impl CommandLine {
+    fn of(logs: &Logs, line: &str, is_proved: impl Fn(Register, Hash) -> bool, is_predicted: bool) -> Self {
+        let mut found = Hash::ALL.into_iter().flat_map(|hash| {
+            let found = logs.command_line(hash, line).into_iter();
+            found.filter(|(register, ..)| is_proved(*register, hash)).collect::<Vec<_>>()
+        });
+        let predicted = logs.before_cap().map_or(0, |(_, count)| count);
+        found.next().map_or(Self::NotExtended, |(register, place, form)| Self::Extended {
+            register,
+            form,
+            by_boot_chain: is_predicted && register == Register::Rtmr(2) && place < predicted,
+        })
+    }
+
+    fn to_line(self) -> Option<String> {
+        match self {
+            Self::NotAsked => None,
+            Self::NotExtended => Some("WRONG no event has the digest of that command line".to_owned()),
+            Self::Extended { register, form, by_boot_chain: true } => Some(format!(
+                "ok    the command line was measured by the boot chain: {register} is predicted and contains it (as {form} hashes it)"
+            )),
+            Self::Extended { register, form, by_boot_chain: false } => Some(format!(
+                "ok    the digest of that command line was extended into {register} (as {form} hashes it); by whom is not known"
+            )),
+        }
+    }
+
+    fn to_json(self) -> Value {
+        match self {
+            Self::NotAsked => Value::Null,
+            Self::NotExtended => json!({ "extended": false, "register": null, "form": null, "by_boot_chain": false }),
+            // Null: a log does not say who extended a digest.
+            Self::Extended { register, form, by_boot_chain } => json!({
+                "extended": true,
+                "register": register.to_string(),
+                "form": form,
+                "by_boot_chain": by_boot_chain.then_some(true),
+            }),
+        }
+    }
+}
+
+impl Prediction {
+    fn of(logs: &Logs, asked: &Asked<'_>, replays: bool) -> Self {
+        if asked.predicted.is_empty() {
+            return Self::NotAsked;
+        }
+        match logs.before_cap().filter(|_| replays) {
+            Some((value, _)) if asked.predicted.iter().any(|predicted| predicted[..] == value) => Self::Equal,
+            before => Self::Differs(before.map(|(value, _)| value)),
+        }
+    }
+
+    fn to_line(&self) -> Option<String> {
+        match self {
+            Self::NotAsked => None,
+            Self::Equal => Some("ok    RTMR2 before the cap is the predicted one".to_owned()),
+            Self::Differs(Some(value)) => {
+                Some(format!("WRONG RTMR2 before the cap is {}, which is not predicted", hex::encode(value)))
+            }
+            Self::Differs(None) => Some("WRONG RTMR2 does not replay, so it is not compared with the prediction".to_owned()),
+        }
     }
 }

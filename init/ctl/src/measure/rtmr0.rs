@@ -10,7 +10,7 @@ use eventlog::ccel::{LOG_MAX, Log};
 use predict::rtmr0::{Account, Event, Explained, Machine, Proof};
 
 use crate::args::MeasureRtmr0;
-use crate::log::{Domain, domain};
+use crate::log::firmware_registers;
 use crate::quote::sources::decoded;
 use crate::run::Error;
 use crate::show;
@@ -36,7 +36,7 @@ pub(crate) fn rtmr0(args: &MeasureRtmr0) -> Result<ExitCode, Error> {
 
 /// Explains a log, and compares it with the quote and the inputs.
 fn explained(inputs: &Inputs, path: &Path, quote: &Path) -> Result<Report, Error> {
-    let domain = domain(quote)?;
+    let registers = firmware_registers(quote)?;
     let bytes = inputs::bounded(path, LOG_MAX)?;
     // Attestation evidence contains logs as base64.
     let bytes = if Log::parse(&bytes).is_ok() { bytes } else { decoded(&bytes).unwrap_or(bytes) };
@@ -44,8 +44,7 @@ fn explained(inputs: &Inputs, path: &Path, quote: &Path) -> Result<Report, Error
     let found = inputs.memory_in(&log)?;
     let (predicted, _) = inputs.machine(found).events()?;
     let account = Account::new(&log, &predicted);
-    let Domain { mrtd, rtmr0, is_signed } = domain;
-    Ok(Report { account, source: Source::Log { mrtd, rtmr0, is_signed } })
+    Ok(Report { account, source: Source::Log(registers) })
 }
 
 /// Predicts without a log.

@@ -66,6 +66,12 @@ pub fn check_staged(profile: &Value, facts: &Facts) -> Vec<Problem> {
     problems
 }
 
+/// The problems of registers that are all zero: no command prints or sends a policy with one.
+#[must_use]
+pub fn zero_registers(policy: &Value) -> Vec<Problem> {
+    profile::zero_registers(policy)
+}
+
 /// Why guests with these TDATTRIBUTES must not get a key. Nodes do not check them: such a guest with the same measurements gets the key
 /// unless the attestation server refuses it.
 #[must_use]

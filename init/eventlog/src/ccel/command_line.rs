@@ -1,25 +1,28 @@
-//! Search for the measurement of the kernel command line: boot loaders and the kernel measure it in different encodings.
+//! Search for the digest of the kernel command line: boot loaders and the kernel measure it in different encodings.
+//!
+//! A log does not say who extended a digest: the kernel of a TD, and root with Linux 6.16 and later, can extend RTMR2 and write a log to
+//! it. That the boot chain measured a command line follows only from a register that equals a prediction.
 
 use super::{Kind, Log};
 use crate::register::Hash;
 
-/// An event that measures the command line.
+/// An event with the digest of the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommandLineEvent {
     /// The number of the register in the log.
     pub register: u32,
-    /// The program that measures the command line in this encoding.
+    /// The program that measures the command line in this encoding; other programs can extend the same digest.
     pub by: &'static str,
 }
 
 impl Log<'_> {
-    /// Returns the events that measure `line`, in the registers for command lines (PCR 8 to 15; RTMR2). `line` is the content of
+    /// Returns the events with the digest of `line`, in the registers for command lines (PCR 8 to 15; RTMR2). `line` is the content of
     /// `/proc/cmdline` without the newline. An event proves something only if the log replays to its register in this hash function.
     ///
     /// Only digests are compared: the data of an event is not what was measured.
     #[must_use]
     pub fn command_line_events(&self, kind: Kind, hash: Hash, line: &str) -> Vec<CommandLineEvent> {
-        let forms = forms(line).map(|(by, bytes)| (by, hash.digest(&bytes)));
+        let forms = digests(hash, line);
         let is_for_command_lines = |register: u32| match kind {
             Kind::Cc => register == 3,
             Kind::Tpm => (8..=15).contains(&register),
@@ -32,6 +35,16 @@ impl Log<'_> {
         });
         found.collect()
     }
+}
+
+/// Returns the program whose encoding of `line` has this digest.
+#[must_use]
+pub fn command_line_in(hash: Hash, digest: &[u8], line: &str) -> Option<&'static str> {
+    digests(hash, line).into_iter().find(|(_, form)| form == digest).map(|(by, _)| by)
+}
+
+fn digests(hash: Hash, line: &str) -> [(&'static str, Vec<u8>); 6] {
+    forms(line).map(|(by, bytes)| (by, hash.digest(&bytes)))
 }
 
 /// The hashed bytes, and the program that hashes them.

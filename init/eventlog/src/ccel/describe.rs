@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{EV_NO_ACTION, Event};
+use super::{EV_NO_ACTION, Event, event_type};
 use crate::register::Hash;
 use encoding::fields::{le_u16, le_u64};
 
@@ -19,58 +19,25 @@ const DEVICE_PATH_AT: usize = 32;
 const FILE_PATH: [u8; 2] = [4, 4];
 /// `TCG_PCClientTaggedEvent`: a number and a length of 4 bytes each, then its data.
 const TAGGED_AT: usize = 8;
-/// Prefixes of texts that GRUB logs but does not hash.
-const GRUB_PREFIXES: [&str; 3] = ["grub_cmd: ", "kernel_cmdline: ", "module_cmdline: "];
+/// Prefixes of texts that GRUB logs but does not hash; those without a colon are of older versions.
+const GRUB_PREFIXES: [&str; 6] =
+    ["grub_cmd: ", "kernel_cmdline: ", "module_cmdline: ", "grub_cmd ", "grub_kernel_cmdline ", "grub_module_cmdline "];
 /// Length of the signature of an `EV_NO_ACTION` event; other data may follow.
 const SIGNATURE_LEN: usize = 16;
 
-/// Returns the event type as the specification spells it.
+/// Returns the event type as the specification spells it, or its number.
 #[must_use]
 pub fn kind(kind: u32) -> String {
-    let name = match kind {
-        0x0000_0001 => "EV_POST_CODE",
-        EV_NO_ACTION => "EV_NO_ACTION",
-        0x0000_0004 => "EV_SEPARATOR",
-        0x0000_0005 => "EV_ACTION",
-        0x0000_0006 => "EV_EVENT_TAG",
-        0x0000_0007 => "EV_S_CRTM_CONTENTS",
-        0x0000_0008 => "EV_S_CRTM_VERSION",
-        0x0000_0009 => "EV_CPU_MICROCODE",
-        0x0000_000a => "EV_PLATFORM_CONFIG_FLAGS",
-        0x0000_000b => "EV_TABLE_OF_DEVICES",
-        0x0000_000c => "EV_COMPACT_HASH",
-        0x0000_000d => "EV_IPL",
-        0x0000_000e => "EV_IPL_PARTITION_DATA",
-        0x0000_000f => "EV_NONHOST_CODE",
-        0x0000_0010 => "EV_NONHOST_CONFIG",
-        0x0000_0011 => "EV_NONHOST_INFO",
-        0x0000_0012 => "EV_OMIT_BOOT_DEVICE_EVENTS",
-        0x8000_0001 => "EV_EFI_VARIABLE_DRIVER_CONFIG",
-        0x8000_0002 => "EV_EFI_VARIABLE_BOOT",
-        0x8000_0003 => "EV_EFI_BOOT_SERVICES_APPLICATION",
-        0x8000_0004 => "EV_EFI_BOOT_SERVICES_DRIVER",
-        0x8000_0005 => "EV_EFI_RUNTIME_SERVICES_DRIVER",
-        0x8000_0006 => "EV_EFI_GPT_EVENT",
-        0x8000_0007 => "EV_EFI_ACTION",
-        0x8000_0008 => "EV_EFI_PLATFORM_FIRMWARE_BLOB",
-        0x8000_0009 => "EV_EFI_HANDOFF_TABLES",
-        0x8000_000a => "EV_EFI_PLATFORM_FIRMWARE_BLOB2",
-        0x8000_000b => "EV_EFI_HANDOFF_TABLES2",
-        0x8000_000c => "EV_EFI_VARIABLE_BOOT2",
-        0x8000_00e0 => "EV_EFI_VARIABLE_AUTHORITY",
-        0x8000_00e1 => "EV_EFI_SPDM_FIRMWARE_BLOB",
-        other => return format!("event type {other:#x}"),
-    };
-    name.to_owned()
+    event_type::name(kind).map_or_else(|| format!("event type {kind:#x}"), str::to_owned)
 }
 
 /// Describes an event's data in one line: the name of a variable, a file or a blob, a text of either width, or the length. Whether the
-/// text was measured is what [`is_measured`] returns.
+/// text was measured is what [`hashed`] returns.
 #[must_use]
 pub fn text(event: &Event<'_>) -> String {
     let data = event.data;
     let text = match event.kind {
-        0x8000_0001 | 0x8000_0002 | 0x8000_000c | 0x8000_00e0 => variable(data),
+        kind if is_variable(kind) => variable(data),
         0x8000_0003..=0x8000_0005 => file(data),
         0x8000_0008 => le_u64(data, 0).zip(le_u64(data, 8)).map(|(base, length)| format!("{base:#x}, {length} bytes")),
         0x8000_000a | 0x8000_000b => blob(data),
@@ -86,24 +53,42 @@ pub fn text(event: &Event<'_>) -> String {
     line
 }
 
-/// Whether all digests of the event, at least one of them stronger than SHA-1, are digests of the data that [`text`] describes. Events of
-/// many types hash other bytes: then the log's writer chooses the text, and a correct replay does not prove it.
+/// The part of [`text`] that the digests of an event cover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hashed {
+    /// None of it is proved: the digests are of other bytes, or too weak.
+    Nothing,
+    /// The text.
+    Whole,
+    /// The text behind this prefix of GRUB. The prefix is a claim of the log's writer.
+    Behind(&'static str),
+}
+
+/// Returns which part of the text all digests of the event cover, at least one of them stronger than SHA-1. Events of many types hash other
+/// bytes: then the log's writer chooses the text, and a correct replay does not prove it. The event type is never hashed.
 #[must_use]
-pub fn is_measured(event: &Event<'_>) -> bool {
-    let is_variable = matches!(event.kind, 0x8000_0001 | 0x8000_0002 | 0x8000_000c | 0x8000_00e0);
-    // Texts are hashed with or without their NUL; systemd-stub logs a name in UTF-16 and hashes it in ASCII.
-    let without_nul = |data: &[u8]| data.strip_suffix(&[0]).unwrap_or(data).to_vec();
-    let mut forms = vec![event.data.to_vec()];
-    if !is_variable {
-        forms.push(without_nul(event.data));
-        for text in GRUB_PREFIXES.iter().filter_map(|word| event.data.strip_prefix(word.as_bytes())) {
-            forms.extend([text.to_vec(), without_nul(text)]);
-        }
-        forms.extend(wide(event.data, TEXT_MIN).map(|text| [text.as_bytes(), &[0]].concat()));
-    }
+pub fn hashed(event: &Event<'_>) -> Hashed {
     let digests: Vec<_> = Hash::ALL.into_iter().filter_map(|hash| Some((hash, event.digest(hash)?))).collect();
-    let is_strong = digests.iter().any(|(hash, _)| *hash != Hash::Sha1);
-    event.is_extended() && is_strong && forms.iter().any(|form| digests.iter().all(|(hash, digest)| hash.digest(form) == *digest))
+    if !event.is_extended() || digests.iter().all(|(hash, _)| *hash == Hash::Sha1) {
+        return Hashed::Nothing;
+    }
+    let covers = |form: &[u8]| digests.iter().all(|(hash, digest)| hash.digest(form) == *digest);
+    // Texts are hashed with or without their NUL; systemd-stub logs a name in UTF-16 and hashes it in ASCII.
+    let covers_text = |text: &[u8]| covers(text) || text.strip_suffix(&[0]).is_some_and(covers);
+    if is_variable(event.kind) {
+        return if covers(event.data) { Hashed::Whole } else { Hashed::Nothing };
+    }
+    if covers_text(event.data) || wide(event.data, TEXT_MIN).is_some_and(|text| covers(&[text.as_bytes(), &[0]].concat())) {
+        return Hashed::Whole;
+    }
+    let mut prefixes = GRUB_PREFIXES.into_iter();
+    let prefix = prefixes.find(|prefix| event.data.strip_prefix(prefix.as_bytes()).is_some_and(covers_text));
+    prefix.map_or(Hashed::Nothing, Hashed::Behind)
+}
+
+/// Whether events of this type contain an EFI variable (`UEFI_VARIABLE_DATA`).
+const fn is_variable(kind: u32) -> bool {
+    matches!(kind, 0x8000_0001 | 0x8000_0002 | 0x8000_000c | 0x8000_00e0 | 0x8000_00e3 | 0x8000_00e4)
 }
 
 /// Reads the name of an EFI variable.

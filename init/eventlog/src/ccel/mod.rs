@@ -1,14 +1,17 @@
-//! The crypto-agile event log of firmware and boot loaders: that of a TD, to which the ACPI table CCEL points, and that of a TPM
-//! (`binary_bios_measurements`). The log is not trusted; only a replay to the registers verifies it.
+//! The event log of firmware and boot loaders: that of a TD, to which the ACPI table CCEL points, and that of a TPM
+//! (`binary_bios_measurements`), in the crypto-agile form, and in the older one with SHA-1 alone ([`Log::parse_sha1`]). The log is not
+//! trusted; only a replay to the registers verifies it.
 //!
 //! Source: TCG PC Client Platform Firmware Profile 1.06, section 10; UEFI 2.10, section 38.
 
 mod command_line;
 pub mod describe;
+pub mod event_type;
+mod sha1;
 #[cfg(test)]
 mod tests;
 
-pub use command_line::CommandLineEvent;
+pub use command_line::{CommandLineEvent, command_line_in};
 
 use crate::register::Hash;
 use encoding::fields::{le_u16, le_u32};
@@ -22,6 +25,11 @@ const DIGEST_MAX: usize = 64;
 /// The most events: real logs have some hundred.
 const EVENTS_MAX: usize = 16 << 10;
 
+/// The highest register of a TPM; those of a TD are 0 to 4.
+pub const REGISTER_MAX: u32 = 23;
+/// The word behind the last event of edk2, and the register in events of Windows that belong to none.
+const NO_REGISTER: u32 = u32::MAX;
+
 /// The type of events that are not extended into a register.
 pub const EV_NO_ACTION: u32 = 3;
 const SIGNATURE: &[u8; 16] = b"Spec ID Event03\0";
@@ -34,7 +42,7 @@ pub enum Error {
     #[error("event log: the record at byte {0} is truncated")]
     Truncated(usize),
     /// No `Spec ID Event03` at the start.
-    #[error("not a crypto-agile event log; the older form with SHA-1 alone is not supported")]
+    #[error("not an event log of firmware")]
     Header,
     /// The ACPI table CCEL instead of the log.
     #[error("this is the ACPI table CCEL, not the log; in sysfs, the log is the file CCEL in the directory `data`")]
@@ -48,6 +56,12 @@ pub enum Error {
     /// A hash function that the header does not name, has twice or with a wrong length: the byte offset, and its `TPM_ALG_ID`.
     #[error("event log: unexpected hash function {1:#x} in the record at byte {0}")]
     Algorithm(usize, u16),
+    /// An extended register that no machine has: the byte offset of the record, and the number.
+    #[error("event log: register {1} in the record at byte {0}, expected 0 to {REGISTER_MAX}")]
+    Register(usize, u32),
+    /// The end mark inside of a log: the byte offsets of the mark, and of the first byte behind it that is no padding.
+    #[error("event log: data at byte {1}, behind the end mark (0xffffffff) at byte {0}")]
+    BehindEnd(usize, usize),
 }
 
 /// Which registers the numbers of a log mean.
@@ -83,6 +97,12 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
+    /// Makes an event of another form of log. `digests` are in the lengths of their hash functions.
+    #[must_use]
+    pub fn new(register: u32, kind: u32, digests: impl IntoIterator<Item = (Hash, &'a [u8])>, data: &'a [u8]) -> Self {
+        Self { register, kind, digests: digests.into_iter().map(|(hash, digest)| (hash.id(), digest)).collect(), data }
+    }
+
     /// Returns the digest in this hash function, if the log contains it.
     #[must_use]
     pub fn digest(&self, hash: Hash) -> Option<&'a [u8]> {
@@ -94,6 +114,13 @@ impl<'a> Event<'a> {
     pub const fn is_extended(&self) -> bool {
         self.kind != EV_NO_ACTION
     }
+
+    /// Returns the locality at which the TPM was started, if this event is about it.
+    #[must_use]
+    pub fn startup_locality(&self) -> Option<u8> {
+        let is_about_pcr_0 = self.register == 0 && self.kind == EV_NO_ACTION;
+        self.data.strip_prefix(STARTUP_LOCALITY).filter(|_| is_about_pcr_0)?.first().copied()
+    }
 }
 
 impl<'a> Log<'a> {
@@ -103,15 +130,7 @@ impl<'a> Log<'a> {
     /// Most variants of [`Error`] contain the byte offset of the record.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
         let (sizes, mut at) = header(bytes)?;
-        // Firmware fills the rest of the area with zeros (td-shim) or ones (edk2); bytes after a word of ones do not belong to the log.
-        let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        let mut events = Vec::new();
-        while at < written && le_u32(bytes, at) != Some(u32::MAX) {
-            if events.len() == EVENTS_MAX {
-                return Err(Error::Events);
-            }
-            events.push(event(bytes, &mut at, &sizes)?);
-        }
+        let events = events(bytes, &mut at, |bytes, at| event(bytes, at, &sizes))?;
         let header_register = le_u32(bytes, 0).unwrap_or(0);
         Ok(Self { header_register, algorithms: sizes.into_iter().map(|(id, _)| id).collect(), events })
     }
@@ -144,9 +163,40 @@ impl<'a> Log<'a> {
     /// Returns the locality at which the TPM was started, from an event of PCR 0: the initial value of that register.
     #[must_use]
     pub fn startup_locality(&self) -> u8 {
-        let events = self.events.iter().filter(|event| event.register == 0 && event.kind == EV_NO_ACTION);
-        let mut localities = events.filter_map(|event| event.data.strip_prefix(STARTUP_LOCALITY)?.first().copied());
-        localities.next_back().unwrap_or(0)
+        self.events.iter().rev().find_map(Event::startup_locality).unwrap_or(0)
+    }
+}
+
+/// Parses records up to the end of the log. Firmware fills the rest of the area with zeros (td-shim) or ones (edk2).
+fn events<'a>(
+    bytes: &'a [u8],
+    at: &mut usize,
+    parse: impl Fn(&'a [u8], &mut usize) -> Result<Event<'a>, Error>,
+) -> Result<Vec<Event<'a>>, Error> {
+    let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let mut events = Vec::new();
+    while *at < written && !is_end(bytes, *at)? {
+        if events.len() == EVENTS_MAX {
+            return Err(Error::Events);
+        }
+        let start = *at;
+        let event = parse(bytes, at)?;
+        if event.register > REGISTER_MAX && (event.is_extended() || event.register != NO_REGISTER) {
+            return Err(Error::Register(start, event.register));
+        }
+        events.push(event);
+    }
+    Ok(events)
+}
+
+/// Whether the end mark is at `at`. Windows gives events that are not extended the same number of a register.
+fn is_end(bytes: &[u8], at: usize) -> Result<bool, Error> {
+    if le_u32(bytes, at) != Some(NO_REGISTER) || le_u32(bytes, at + 4) == Some(EV_NO_ACTION) {
+        return Ok(false);
+    }
+    match bytes.iter().enumerate().skip(at).find(|(_, byte)| !matches!(byte, 0 | 0xff)) {
+        Some((data, _)) => Err(Error::BehindEnd(at, data)),
+        None => Ok(true),
     }
 }
 

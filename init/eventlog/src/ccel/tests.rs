@@ -68,11 +68,93 @@ fn log_ends_at_ones_at_trailing_zeros_or_at_its_last_byte() {
         ("nothing", vec![]),
         ("ones", vec![0xff; 100]),
         ("zeros", vec![0; 3]),
-        ("ones, then noise", [&[0xff; 4][..], b"noise"].concat()),
+        ("ones, then zeros", [[0xff; 4], [0; 4]].concat()),
     ] {
         let bytes = [whole.clone(), fill].concat();
         assert_eq!(Log::parse(&bytes).unwrap().events.len(), 1, "{name}");
     }
+}
+
+#[test]
+fn data_behind_the_end_mark_is_refused_with_its_offset() {
+    let (first, second) = (log(&[SHA384], &[separator(1)]), separator(2));
+    let at = first.len();
+    for (name, rest, want) in [
+        ("noise", [&[0xff; 4][..], b"noise"].concat(), at + 4),
+        ("an event", [&[0xff; 4][..], &second].concat(), at + 4),
+        ("an event behind padding", [&[0xff; 100][..], &second].concat(), at + 100),
+        ("one byte at the end", [&[0xff; 100][..], &[1]].concat(), at + 100),
+    ] {
+        assert_eq!(Log::parse(&[first.clone(), rest].concat()), Err(Error::BehindEnd(at, want)), "{name}");
+    }
+}
+
+#[test]
+fn registers_that_no_machine_has_are_refused_with_the_offset() {
+    let start = log(&[SHA384], &[]).len();
+    let at = start + separator(1).len();
+    for register in [24, 0x100, u32::MAX - 1] {
+        let bytes = log(&[SHA384], &[separator(1), separator(register)]);
+        assert_eq!(Log::parse(&bytes), Err(Error::Register(at, register)));
+        let note = record(register, EV_NO_ACTION, &[(0xc, &[0; 48])], b"note");
+        assert_eq!(Log::parse(&log(&[SHA384], &[note])), Err(Error::Register(start, register)));
+    }
+    assert_eq!(Log::parse(&log(&[SHA384], &[separator(23)])).unwrap().events.len(), 1);
+    // Windows: a signed statement that belongs to no register, and other events behind it.
+    let statement = record(u32::MAX, EV_NO_ACTION, &[(0xc, &[0; 48])], b"statement");
+    assert_eq!(Log::parse(&log(&[SHA384], &[statement, separator(1)])).unwrap().events.len(), 2);
+}
+
+fn old_record(register: u32, kind: u32, data: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(data.len()).unwrap().to_le_bytes();
+    [&register.to_le_bytes()[..], &kind.to_le_bytes(), &Hash::Sha1.digest(data), &length, data].concat()
+}
+
+#[test]
+fn logs_of_sha1_alone_are_read_apart() {
+    let (first, second) = (old_record(0, 8, b"version"), old_record(7, 4, &[0; 4]));
+    for fill in [vec![], vec![0; 100], vec![0xff; 100]] {
+        let bytes = [&first[..], &second, &fill].concat();
+        assert_eq!(Log::parse(&bytes), Err(Error::Header));
+        let parsed = Log::parse_sha1(&bytes).unwrap();
+        assert_eq!((parsed.events.len(), parsed.kind(), parsed.is_sha1_alone()), (2, Kind::Tpm, true));
+        assert_eq!(parsed.replay(Hash::Sha1, 7), Some(Hash::Sha1.replay([Hash::Sha1.digest(&[0; 4]).as_slice()])));
+        assert_eq!(parsed.replay(Hash::Sha256, 7), None);
+        assert_eq!(describe::hashed(&parsed.events[0]), describe::Hashed::Nothing);
+    }
+    // A crypto-agile log may have this hash function alone as well.
+    let agile = log(&[(4, 20)], &[record(7, 4, &[(4, &Hash::Sha1.digest(b""))], b"")]);
+    assert!(Log::parse(&agile).unwrap().is_sha1_alone());
+    let cases: [(&str, Vec<u8>, Error); 8] = [
+        ("empty", vec![], Error::Header),
+        ("text", b"{\"pcr\":1,\"digests\":[],\"content_type\":\"systemd\"}".to_vec(), Error::Header),
+        ("zeros", vec![0; 100], Error::Header),
+        ("ones", vec![0xff; 100], Error::Header),
+        ("an unknown type first", old_record(0, 0x77, b""), Error::Header),
+        ("register 24 first", old_record(24, 4, b""), Error::Header),
+        ("register 24", [&first[..], &old_record(24, 4, b"")].concat(), Error::Register(first.len(), 24)),
+        ("cut short", [&first[..], &second[..33]].concat(), Error::Truncated(first.len())),
+    ];
+    for (name, bytes, want) in cases {
+        assert_eq!(Log::parse_sha1(&bytes), Err(want), "{name}");
+    }
+}
+
+#[test]
+fn event_types_have_the_names_of_the_specification() {
+    for (number, name) in [
+        (0, "EV_PREBOOT_CERT"),
+        (4, "EV_SEPARATOR"),
+        (0x13, "EV_POST_CODE2"),
+        (0x8000_000d, "EV_EFI_GPT_EVENT2"),
+        (0x8000_0010, "EV_EFI_HCRTM_EVENT"),
+        (0x8000_00e2, "EV_EFI_SPDM_FIRMWARE_CONFIG"),
+        (0x8000_00e3, "EV_EFI_SPDM_DEVICE_POLICY"),
+        (0x8000_00e4, "EV_EFI_SPDM_DEVICE_AUTHORITY"),
+    ] {
+        assert_eq!((describe::kind(number).as_str(), event_type::number(name)), (name, Some(number)));
+    }
+    assert_eq!((event_type::name(0x77), event_type::number("119"), event_type::number("EV_NONE")), (None, Some(0x77), None));
 }
 
 #[test]
@@ -216,36 +298,43 @@ fn events_are_described_by_printable_text() {
 }
 
 #[test]
-fn text_is_measured_when_the_digest_covers_it() {
-    type Hashed<'a> = (&'a str, u32, Vec<u8>, Vec<u8>);
-    let measured: [Hashed<'_>; 5] = [
-        ("a separator", 4, vec![0; 4], vec![0; 4]),
-        ("a variable", 0x8000_0001, variable("SecureBoot", 1), variable("SecureBoot", 1)),
-        ("a text whose NUL is not hashed", 5, b"text\0".to_vec(), b"text".to_vec()),
-        ("a command of GRUB", 0xd, b"grub_cmd: set a=0\0".to_vec(), b"set a=0".to_vec()),
-        ("a section by its name", 0xd, utf16(".linux\0"), b".linux\0".to_vec()),
+fn text_is_proved_as_far_as_the_digest_covers_it() {
+    use describe::Hashed::{Behind, Nothing, Whole};
+    type Case<'a> = (&'a str, u32, Vec<u8>, Vec<u8>, describe::Hashed);
+    let cases: [Case<'_>; 12] = [
+        ("a separator", 4, vec![0; 4], vec![0; 4], Whole),
+        ("a variable", 0x8000_0001, variable("SecureBoot", 1), variable("SecureBoot", 1), Whole),
+        ("a text whose NUL is not hashed", 5, b"text\0".to_vec(), b"text".to_vec(), Whole),
+        ("a section by its name", 0xd, utf16(".linux\0"), b".linux\0".to_vec(), Whole),
+        ("a command of GRUB", 0xd, b"grub_cmd: set a=0\0".to_vec(), b"set a=0".to_vec(), Behind("grub_cmd: ")),
+        ("a command line", 0xd, b"kernel_cmdline: /v ro\0".to_vec(), b"/v ro\0".to_vec(), Behind("kernel_cmdline: ")),
+        (
+            "a command line of older GRUB",
+            0xd,
+            b"grub_kernel_cmdline /v\0".to_vec(),
+            b"/v".to_vec(),
+            Behind("grub_kernel_cmdline "),
+        ),
+        ("the value of a variable alone", 0x8000_0002, variable("Boot0000", 9), vec![9], Nothing),
+        ("another command", 0xd, b"grub_cmd: set a=9\0".to_vec(), b"set a=0".to_vec(), Nothing),
+        ("a prefix that GRUB does not write", 0xd, b"evil: set a=0\0".to_vec(), b"set a=0".to_vec(), Nothing),
+        ("a section by its content", 0xd, utf16(".linux\0"), b"MZ".to_vec(), Nothing),
+        ("load options", 6, b"\xed\x22\x3b\x8f\x04\0\0\0LOAD".to_vec(), b"a b".to_vec(), Nothing),
     ];
-    let not_measured: [Hashed<'_>; 5] = [
-        ("the value of a variable alone", 0x8000_0002, variable("Boot0000", 9), vec![9]),
-        ("another command", 0xd, b"grub_cmd: set a=9\0".to_vec(), b"set a=0".to_vec()),
-        ("a prefix that GRUB does not write", 0xd, b"evil: set a=0\0".to_vec(), b"set a=0".to_vec()),
-        ("a section by its content", 0xd, utf16(".linux\0"), b"MZ".to_vec()),
-        ("load options", 6, b"\xed\x22\x3b\x8f\x04\0\0\0LOAD".to_vec(), b"a b".to_vec()),
-    ];
-    for ((name, kind, data, hashed), want) in measured.iter().zip([true; 5]).chain(not_measured.iter().zip([false; 5])) {
-        let bytes = log(&[SHA384], &[record(1, *kind, &[(0xc, &of(hashed))], data)]);
-        assert_eq!(describe::is_measured(&Log::parse(&bytes).unwrap().events[0]), want, "{name}");
+    for (name, kind, data, hashed, want) in cases {
+        let bytes = log(&[SHA384], &[record(1, kind, &[(0xc, &of(&hashed))], &data)]);
+        assert_eq!(describe::hashed(&Log::parse(&bytes).unwrap().events[0]), want, "{name}");
     }
     // SHA-1 alone is not enough: collisions can be computed.
     let (sha1, sha256) = (Hash::Sha1.digest(b"text"), Hash::Sha256.digest(b"text"));
     for (name, digests, want) in [
-        ("two digests", vec![(4, &sha1[..]), (0xb, &sha256)], true),
-        ("one of them of another text", vec![(4, &sha1[..]), (0xb, &[7; 32])], false),
-        ("SHA-1 alone", vec![(4, &sha1[..])], false),
-        ("none", vec![], false),
+        ("two digests", vec![(4, &sha1[..]), (0xb, &sha256)], Whole),
+        ("one of them of another text", vec![(4, &sha1[..]), (0xb, &[7; 32])], Nothing),
+        ("SHA-1 alone", vec![(4, &sha1[..])], Nothing),
+        ("none", vec![], Nothing),
     ] {
         let bytes = log(&[(4, 20), (0xb, 32)], &[record(1, 5, &digests, b"text")]);
-        assert_eq!(describe::is_measured(&Log::parse(&bytes).unwrap().events[0]), want, "{name}");
+        assert_eq!(describe::hashed(&Log::parse(&bytes).unwrap().events[0]), want, "{name}");
     }
 }
 
@@ -258,7 +347,18 @@ proptest! {
         }
         if let Ok(log) = Log::parse(&bytes) {
             drop(log.replay(Hash::Sha384, 1));
-            log.events.iter().for_each(|event| drop((describe::text(event), describe::is_measured(event))));
+            log.events.iter().for_each(|event| drop((describe::text(event), describe::hashed(event))));
+        }
+    }
+
+    #[test]
+    fn any_change_of_a_byte_of_an_old_log_is_read_or_refused(at in 0_usize..80, byte: u8) {
+        let mut bytes = [old_record(0, 8, b"version"), old_record(7, 4, &[0; 4])].concat();
+        if let Some(place) = bytes.get_mut(at) {
+            *place = byte;
+        }
+        if let Ok(log) = Log::parse_sha1(&bytes) {
+            assert!(!log.events.is_empty() && log.replay(Hash::Sha384, 7).is_none_or(|value| value == [0; 48]));
         }
     }
 }

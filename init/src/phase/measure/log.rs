@@ -25,6 +25,7 @@ pub(super) fn record(register: Register, digests: Digests, text: &str) -> Record
         event_type: Some(EVENT_TYPE.to_owned()),
         boot_id: linux::clock::boot_id().ok(),
         timestamp: u64::try_from(linux::clock::since_boot().as_micros()).ok(),
+        firmware: None,
     }
 }
 

@@ -5,10 +5,12 @@ use eventlog::ccel::describe;
 use predict::rtmr0::{Account, Explained, Proof, SecureBootState};
 use serde_json::{Value, json};
 
+use crate::log::FirmwareRegisters;
+
 /// Where the value is from.
 pub(super) enum Source {
-    /// A log, which must replay to the registers of a quote or a TDREPORT.
-    Log { mrtd: [u8; 48], rtmr0: [u8; 48], is_signed: bool },
+    /// A log, which must replay to the RTMR0 of a quote or a TDREPORT.
+    Log(FirmwareRegisters),
     /// Inputs alone.
     Prediction,
 }
@@ -21,7 +23,7 @@ pub(super) struct Report {
 impl Report {
     fn replays(&self) -> bool {
         match &self.source {
-            Source::Log { rtmr0, .. } => self.account.rtmr0.as_deref() == Some(rtmr0),
+            Source::Log(registers) => self.account.rtmr0.as_deref() == Some(&registers.rtmr0),
             Source::Prediction => true,
         }
     }
@@ -43,7 +45,7 @@ impl Report {
     /// What the operator must read first.
     pub(super) fn problems(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        if let Source::Log { rtmr0, is_signed, .. } = &self.source {
+        if let Source::Log(FirmwareRegisters { rtmr0, unsigned, .. }) = &self.source {
             if !self.replays() {
                 lines.push(format!(
                     "error: the log replays to RTMR0 {}, and the quote has {}: the log is not of this boot, or was changed. \
@@ -52,10 +54,10 @@ impl Report {
                     hex::encode(rtmr0)
                 ));
             }
-            lines.push(if *is_signed {
-                "note: the signature of the quote was not verified: use cvmctl quote verify".to_owned()
-            } else {
+            lines.push(if *unsigned {
                 "warning: this is a TDREPORT, which is not signed: it proves nothing about a machine".to_owned()
+            } else {
+                "note: the signature of the quote was not verified: use cvmctl quote verify".to_owned()
             });
         }
         lines.extend(self.account.missing.iter().map(|what| format!("error: the log has no such event as predicted: {what}")));
@@ -82,7 +84,7 @@ impl Report {
         let mut lines: Vec<String> = self.account.events.iter().map(|event| self.line(event)).collect();
         lines.push(format!("Secure Boot: {}", state(self.secure_boot())));
         if self.is_usable() {
-            if let Source::Log { mrtd, .. } = &self.source {
+            if let Source::Log(FirmwareRegisters { mrtd, .. }) = &self.source {
                 lines.push(format!("valid only with the firmware of MRTD {}", hex::encode(mrtd)));
             }
             lines.push(format!("RTMR0 {}", self.value()));
@@ -115,7 +117,7 @@ impl Report {
             })
         };
         let (source, mrtd, signed) = match &self.source {
-            Source::Log { mrtd, is_signed, .. } => ("log", Some(hex::encode(mrtd)), Some(*is_signed)),
+            Source::Log(registers) => ("log", Some(hex::encode(&registers.mrtd)), Some(!registers.unsigned)),
             Source::Prediction => ("prediction", None, None),
         };
         json!({

@@ -29,6 +29,7 @@ pub(super) fn check(profile: &Value, place: &str, facts: &Facts, problems: &mut 
         }
         for (name, value) in measurement.get("Tdx").and_then(Value::as_object).into_iter().flatten() {
             check_digest(value, 96, &format!("{place}/Tdx/{name}"), problems);
+            problems.extend(zero_register(name, value, &format!("{place}/Tdx/{name}")));
         }
     }
     check_servers(profile, place, problems);
@@ -39,6 +40,28 @@ pub(super) fn check(profile: &Value, place: &str, facts: &Facts, problems: &mut 
             problems.push(Problem::at(&place, format!("expected one of {}", TCB_STATUSES.join(", "))));
         }
     }
+}
+
+/// A register that nothing extended pins nothing: a host's own code can extend it to any value that follows from zero, and a policy that
+/// demands zero admits whatever was not measured. A direct boot with a TPM leaves RTMR2 so.
+fn zero_register(name: &str, value: &Value, place: &str) -> Option<Problem> {
+    let is_zero = value.as_str().is_some_and(|text| !text.is_empty() && text.bytes().all(|digit| digit == b'0'));
+    let what = "all zero: nothing was measured into this register, so it pins nothing. Measure the image with a boot chain that extends \
+                it (cvmctl measure)";
+    (is_zero && matches!(name, "mrtd" | "rtmr1" | "rtmr2")).then(|| Problem::at(place, what))
+}
+
+/// The registers of a policy that are all zero.
+pub(super) fn zero_registers(policy: &Value) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (tee, profile) in list(policy.pointer("/principals/tees")).iter().enumerate() {
+        for (index, measurement) in list(profile.pointer("/Tee/measurements")).iter().enumerate() {
+            let place = format!("/principals/tees/{tee}/Tee/measurements/{index}/Tdx");
+            let registers = measurement.get("Tdx").and_then(Value::as_object).into_iter().flatten();
+            problems.extend(registers.filter_map(|(name, value)| zero_register(name, value, &format!("{place}/{name}"))));
+        }
+    }
+    problems
 }
 
 fn check_digest(value: &Value, digits: usize, place: &str, problems: &mut Vec<Problem>) {

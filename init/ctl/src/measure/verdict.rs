@@ -1,0 +1,79 @@
+//! Whether a policy is printed, and what is said about it.
+
+use predict::{Chain, Pins};
+
+use super::Prediction;
+
+/// Why no policy is printed; empty if one is.
+pub(super) fn refusal(predicted: &Prediction) -> Vec<String> {
+    let Prediction { subject, firmware, pins, .. } = predicted;
+    let fold = firmware.name();
+    if !firmware.has_cc() {
+        return vec![format!(
+            "no policy: --fold {fold} predicts PCRs, and a key policy names registers of a TD: give --registers-only, or --fold td"
+        )];
+    }
+    if pins.all() {
+        return Vec::new();
+    }
+    let mut lines = vec![format!(
+        "no policy for {} with --fold {fold}: expected kernel, initrd and command line each to be pinned by a register that the policy names",
+        subject.chain.name()
+    )];
+    for (part, why) in unpinned(pins) {
+        lines.push(format!("{part} is not pinned: {why}"));
+    }
+    lines.push(format!("instead: {}", advice(predicted)));
+    lines.push("--registers-only prints registers and events without a policy".to_owned());
+    lines
+}
+
+/// Each part that is not pinned, and why.
+pub(super) fn unpinned(pins: &Pins) -> Vec<(&'static str, String)> {
+    let why = |(part, pinned): &(predict::Part, Result<Vec<u32>, predict::Attack>)| {
+        pinned.as_ref().err().map(|attack| (part.name(), attack.to_string()))
+    };
+    pins.parts.iter().filter_map(why).collect()
+}
+
+fn advice(predicted: &Prediction) -> &'static str {
+    match predicted.subject.chain {
+        Chain::Grub => {
+            "boot a unified kernel image. Or, where the vaults compare RTMR0, turn Secure Boot on and give --rtmr0 of a verified quote and \
+             --nodes-match rtmr0"
+        }
+        Chain::Direct if predicted.firmware.has_tpm() => {
+            "boot without a TPM under a firmware that has no driver for one (--fold td), or a unified kernel image (--kernel UKI, or an image \
+             with one)"
+        }
+        Chain::Direct => {
+            "sign the kernel by a key in db and give --kernel-signature verified, or boot a unified kernel image that is signed so"
+        }
+        Chain::Uki | Chain::DirectUki => "give the registers that the policy names",
+    }
+}
+
+/// What an operator must know about a policy that is printed.
+pub(super) fn notes(predicted: &Prediction) -> Vec<String> {
+    let mut lines: Vec<String> = predicted
+        .pins
+        .conditions
+        .iter()
+        .map(|condition| format!("condition {}: {}", condition.name(), condition.text()))
+        .collect();
+    if predicted.mrtd.is_none() {
+        lines.push(
+            "MRTD is null in the policy, which nodes refuse: without MRTD the host chooses the firmware, and no register pins anything: \
+             give --firmware or --mrtd, or write it into the policy"
+                .to_owned(),
+        );
+    }
+    lines.push(match predicted.rtmr0 {
+        Some(_) => {
+            "RTMR0 is in the policy: read the policy back from each node, since a node that does not know the field drops it"
+                .to_owned()
+        }
+        None => "RTMR0 is not in the policy: memory, CPUs, devices and ACPI tables of the machine are not checked".to_owned(),
+    });
+    lines
+}
