@@ -12,6 +12,7 @@ use crate::{Event, Firmware, Maker, Part, Prediction, firmware};
 
 /// The registers that a policy names, and that the vaults compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one flag for each register")]
 pub struct Named {
     /// MRTD: the firmware.
     pub mrtd: bool,
@@ -86,7 +87,7 @@ pub struct Attack {
     pub replaced: Part,
     /// The state of the firmware's settings.
     pub state: &'static str,
-    /// Whether the host gives the machine a TPM. `None`: the firmware is another one.
+    /// Whether the host gives the machine a TPM. `None`: no firmware with RTMRs is named at all.
     pub tpm: Option<bool>,
     /// Whether the host starts a kernel of its own by the firmware's legacy loader.
     pub legacy: bool,
@@ -96,7 +97,7 @@ impl std::fmt::Display for Attack {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let name = self.replaced.name();
         match (self.tpm, self.legacy) {
-            (None, _) => write!(f, "MRTD is not named, and another firmware measures what the host likes"),
+            (None, _) => write!(f, "no MRTD is named, or the firmware has no RTMRs: the host chooses what measures"),
             (_, true) => {
                 write!(f, "the firmware can start a kernel of the host without measuring it, which then extends the registers")
             }

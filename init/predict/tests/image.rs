@@ -2,123 +2,12 @@
 //! (tests/src/scenarios/measure.rs).
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what it expects by unwrapping")]
 
-use std::io::{Cursor, Write as _};
-
 use eventlog::register::Hash;
-use fatfs::{FileSystem, FormatVolumeOptions, FsOptions, format_volume};
-use predict::{Chain, Error, Firmware, Route, SecureBoot, image};
+use predict::{Chain, Error, Firmware, Maker, Prediction, Route, SecureBoot, direct, image};
 
-/// Offset and length of the EFI system partition in bytes.
-const ESP_AT: usize = 1 << 20;
-const ESP_LEN: usize = 4 << 20;
-const DISK_LEN: usize = 8 << 20;
-const SECTOR: usize = 512;
+mod images;
 
-/// A PE image with these sections.
-fn pe(sections: &[(&str, &[u8])]) -> Vec<u8> {
-    let table = 0x58 + 112 + 16 * 8;
-    let headers = (table + 40 * sections.len()).next_multiple_of(512);
-    let mut image = vec![0; headers];
-    image[..2].copy_from_slice(b"MZ");
-    image[0x3c] = 0x40;
-    image[0x40..0x44].copy_from_slice(b"PE\0\0");
-    image[0x46] = u8::try_from(sections.len()).unwrap();
-    image[0x54] = 112 + 128;
-    image[0x58..0x5a].copy_from_slice(&0x20b_u16.to_le_bytes());
-    image[0x58 + 60..0x58 + 64].copy_from_slice(&u32::try_from(headers).unwrap().to_le_bytes());
-    image[0x58 + 108] = 16;
-    // Names of more than 8 bytes are in the string table, after zero symbols.
-    let mut strings = vec![0; 4];
-    for (number, (name, data)) in sections.iter().enumerate() {
-        let at = table + 40 * number;
-        let short = if name.len() > 8 { format!("/{}", strings.len()) } else { (*name).to_owned() };
-        if name.len() > 8 {
-            strings.extend(format!("{name}\0").into_bytes());
-        }
-        image[at..at + short.len()].copy_from_slice(short.as_bytes());
-        let (start, length) = (u32::try_from(image.len()).unwrap(), u32::try_from(data.len()).unwrap());
-        for (offset, field) in [(8, length), (16, length), (20, start)] {
-            image[at + offset..at + offset + 4].copy_from_slice(&field.to_le_bytes());
-        }
-        image.extend_from_slice(data);
-    }
-    let symbols = u32::try_from(image.len()).unwrap();
-    image[0x4c..0x50].copy_from_slice(&symbols.to_le_bytes());
-    image.extend(strings);
-    image
-}
-
-/// The checksum of GPT: CRC-32.
-fn crc(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })
-    })
-}
-
-/// A disk with one partition of this type, which contains these files.
-fn disk(kind: [u8; 16], files: &[(&str, &[u8])]) -> Cursor<Vec<u8>> {
-    let mut esp = Cursor::new(vec![0; ESP_LEN]);
-    format_volume(&mut esp, FormatVolumeOptions::new()).unwrap();
-    {
-        let fat = FileSystem::new(&mut esp, FsOptions::new()).unwrap();
-        for (path, content) in files {
-            let parts: Vec<&str> = path.split('/').collect();
-            for end in 1..parts.len() {
-                drop(fat.root_dir().create_dir(&parts[..end].join("/")).unwrap());
-            }
-            fat.root_dir().create_file(path).unwrap().write_all(content).unwrap();
-        }
-    }
-    let mut entries = vec![0; 128 * 128];
-    entries[..16].copy_from_slice(&kind);
-    entries[16..32].copy_from_slice(&[7; 16]);
-    let lba = |at: usize| u64::try_from(at / SECTOR).unwrap().to_le_bytes();
-    entries[32..40].copy_from_slice(&lba(ESP_AT));
-    entries[40..48].copy_from_slice(&lba(ESP_AT + ESP_LEN - SECTOR));
-    let mut header = b"EFI PART\0\0\x01\0\x5c\0\0\0\0\0\0\0\0\0\0\0".to_vec();
-    for at in [SECTOR, DISK_LEN - SECTOR, 34 * SECTOR, DISK_LEN - 34 * SECTOR] {
-        header.extend(lba(at));
-    }
-    header.extend([9; 16]);
-    header.extend(lba(2 * SECTOR));
-    header.extend([128_u32, 128, crc(&entries)].map(u32::to_le_bytes).concat());
-    let sum = crc(&header).to_le_bytes();
-    header[16..20].copy_from_slice(&sum);
-    let mut disk = vec![0; DISK_LEN];
-    disk[SECTOR..SECTOR + header.len()].copy_from_slice(&header);
-    disk[2 * SECTOR..2 * SECTOR + entries.len()].copy_from_slice(&entries);
-    disk[ESP_AT..ESP_AT + ESP_LEN].copy_from_slice(esp.get_ref());
-    Cursor::new(disk)
-}
-
-/// c12a7328-f81f-11d2-ba4b-00a0c93ec93b.
-const ESP: [u8; 16] = [0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b];
-const BOOT: &str = "EFI/BOOT/BOOTX64.EFI";
-
-fn uki(more: &[(&str, &[u8])]) -> Vec<u8> {
-    let kernel = pe(&[(".text", b"kernel")]);
-    let own: [(&str, &[u8]); 4] = [(".osrel", b"ID=x\n"), (".cmdline", b" a b\0"), (".linux", &kernel), (".initrd", b"initrd")];
-    pe(&[&own, more].concat())
-}
-
-fn shim() -> Vec<u8> {
-    // Sizes of the allowed and the revoked list, then their offsets: the first bytes of a certificate, and no revocation.
-    let vendor = [&[4_u32, 0, 16, 20].map(u32::to_le_bytes).concat()[..], b"\x30\x82\0\0"].concat();
-    pe(&[(".text", b"shim"), (".vendor_cert", &vendor)])
-}
-
-fn with_grub(configuration: &str) -> Cursor<Vec<u8>> {
-    let kernel = pe(&[(".text", b"kernel")]);
-    let files: [(&str, &[u8]); 6] = [
-        (BOOT, &shim()),
-        ("EFI/BOOT/grubx64.efi", &pe(&[(".text", b"prefix=/EFI/debian")])),
-        ("EFI/debian/grub.cfg", b"configfile /grub/grub.cfg\n"),
-        ("grub/grub.cfg", configuration.as_bytes()),
-        ("k/vmlinuz", &kernel),
-        ("k/initrd", b"initrd"),
-    ];
-    disk(ESP, &files)
-}
+use images::{BOOT, ESP, disk, pe, uki, with_grub, with_grub_and};
 
 #[test]
 fn uki_measures_its_sections_then_command_line_and_initrd() {
@@ -245,4 +134,95 @@ fn images_that_are_not_supported_are_refused() {
     for (name, got, want) in cases {
         assert_eq!(got, want, "{name}");
     }
+}
+
+const GRUB: &str = "linux /k/vmlinuz a\ninitrd /k/initrd\nboot\n";
+
+fn whats(prediction: &Prediction, firmware: Firmware, rtmr: u32) -> Vec<&str> {
+    let events = prediction.0.iter().filter(|event| event.is_in_rtmr(firmware) && event.rtmr() == Some(rtmr));
+    events.map(|event| event.what.as_str()).collect()
+}
+
+#[test]
+fn grub_measures_nothing_into_rtmrs_without_a_tpm() {
+    let (_, prediction) = image(with_grub(GRUB), SecureBoot::On).unwrap();
+    // As Debian's GRUB 2.12-9+deb13u4 under the simulated CC protocol, and a public log of TDX hardware (trustee, CCEL_data_grub).
+    assert_eq!(
+        whats(&prediction, Firmware::Td, 2),
+        [
+            "shim: MokList (the vendor's certificate)",
+            "shim: MokListX (the vendor's revocations)",
+            "shim: MokListTrusted",
+            "the kernel's EFI stub: command line (load options, UTF-16)",
+            "the kernel's EFI stub: initrd",
+        ]
+    );
+    let with_tpm = prediction.events(Firmware::TdWithTpm);
+    let makers: Vec<Maker> = with_tpm.filter(|event| event.rtmr() == Some(2)).map(|event| event.maker).collect();
+    assert_eq!(makers, [vec![Maker::Shim; 3], vec![Maker::Grub; 10]].concat());
+    // PCRs 4 and 5 lack what OVMF tells the CC protocol alone, so they are not called whole.
+    assert_eq!(prediction.pcrs(Firmware::TdWithTpm), [8, 9, 14]);
+    assert_eq!(prediction.pcrs(Firmware::Td), [0; 0]);
+    let programs = |firmware| prediction.pcr_events(firmware).filter(|event| event.what.contains("BOOTX64")).count();
+    assert_eq!((programs(Firmware::Tpm), programs(Firmware::TdWithTpm)), (1, 0));
+}
+
+#[test]
+fn boot_options_that_fail_are_counted_in_rtmr1() {
+    let (_, prediction) = image(disk(ESP, &[(BOOT, &uki(&[]))]), SecureBoot::On).unwrap();
+    let (calling, returning) = (
+        "firmware action \"Calling EFI Application from Boot Option\"",
+        "firmware action \"Returning from EFI Application from Boot Option\"",
+    );
+    let before = whats(&prediction, Firmware::Td, 1);
+    let failed = prediction.clone().after_failed_boot_options(2);
+    let after = whats(&failed, Firmware::Td, 1);
+    assert_eq!(after[..6], [calling, "separator", returning, calling, returning, calling]);
+    assert_eq!(after[6..], before[2..]);
+    assert_eq!(prediction.clone().after_failed_boot_options(0), prediction);
+}
+
+#[test]
+fn uki_of_the_hypervisor_is_measured_as_from_disk_but_before_the_boot_option() {
+    let file = uki(&[]);
+    assert!(direct::is_uki(&file) && !direct::is_uki(&pe(&[(".text", b"x")])) && !direct::is_uki(b""));
+    for secure_boot in [SecureBoot::On, SecureBoot::Off] {
+        let (_, disk) = image(disk(ESP, &[(BOOT, &file)]), secure_boot).unwrap();
+        let direct = direct::uki(&file, secure_boot).unwrap();
+        assert_eq!(whats(&direct, Firmware::Td, 2), whats(&disk, Firmware::Td, 2));
+        assert_eq!(direct.rtmr(2, Firmware::TdWithTpm), disk.rtmr(2, Firmware::TdWithTpm));
+        let mut want = whats(&disk, Firmware::Td, 1);
+        want.splice(..4, ["the unified kernel image is loaded (Authenticode)", want[0], want[1]]);
+        assert_eq!(whats(&direct, Firmware::Td, 1), want);
+    }
+    assert!(matches!(direct::uki(&pe(&[(".text", b"x")]), SecureBoot::On), Err(Error::NoSection(".initrd"))));
+}
+
+#[test]
+fn programs_that_nothing_in_the_chain_starts_change_only_the_partition() {
+    // Firmware starts them only for a boot option of the host, and then RTMR1 contains them.
+    let plain = image(disk(ESP, &[(BOOT, &uki(&[]))]), SecureBoot::On).unwrap();
+    for other in [
+        "EFI/Linux/other.efi",
+        "EFI/systemd/systemd-bootx64.efi",
+        "EFI/BOOT/grubx64.efi",
+        "EFI/BOOT/fbx64.efi",
+        "loader/loader.conf",
+    ] {
+        let disk = disk(ESP, &[(BOOT, &uki(&[])), (other, &uki(&[(".sbat", b"x")]))]);
+        assert_eq!(image(disk, SecureBoot::On).unwrap(), plain, "{other}");
+    }
+}
+
+#[test]
+fn files_that_shim_looks_for_are_refused() {
+    for name in ["EFI/BOOT/fbx64.efi", "EFI/BOOT/FBX64.EFI", "EFI/BOOT/revocations_sbat.efi", "EFI/BOOT/shim_certificate_0.efi"] {
+        let refused = image(with_grub_and(GRUB, &[(name, b"x")]), SecureBoot::On).unwrap_err().to_string();
+        assert_eq!(refused, format!("the effect of the file {name} is not predicted"));
+    }
+    assert!(
+        image(with_grub_and(GRUB, &[("EFI/BOOT/mmx64.efi", b"x")]), SecureBoot::On).is_ok(),
+        "MokManager starts for a variable"
+    );
+    assert!(image(with_grub_and(GRUB, &[("EFI/BOOT/grub.cfg", b"x")]), SecureBoot::On).is_err(), "a second configuration");
 }

@@ -49,6 +49,32 @@ fn pages_are_added_in_order_and_measured_if_the_descriptor_marks_them() {
     );
 }
 
+/// Two measured pages, as one section.
+fn two_pages(file: &mut Vec<u8>) {
+    file.splice(0..0, vec![2; 4096]);
+    let section = 2 * 4096 - 4096 + 4096 + 16;
+    for (at, value) in [(4, 8192_u32), (8, 0xffff_e000), (16, 8192)] {
+        file[section + at..section + at + 4].copy_from_slice(&value.to_le_bytes());
+    }
+}
+
+#[test]
+fn pages_of_a_section_are_added_before_they_are_measured_in_two_passes() {
+    let hex =
+        |order| predict::mrtd(&firmware(two_pages), order).unwrap().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    // Python 3.11 hashlib, 2026-11-30, from the text of the ABI as above, with pages of twos and ones at 0xffffe000 and 0xfffff000: first
+    // "MEM.PAGE.ADD", 16 times "MR.EXTEND" with its bytes, for one page and then the other; second both "MEM.PAGE.ADD", then 32 times
+    // "MR.EXTEND". Then the two pages at 0x800000 as above. The two orders are those of dstack's dstack-mr (PageAddOrder).
+    assert_eq!(hex(PageOrder::Interleaved), INTERLEAVED);
+    assert_eq!(hex(PageOrder::TwoPass), TWO_PASS);
+    // A section of one page is the same in both.
+    let one = firmware(|_| ());
+    assert_eq!(predict::mrtd(&one, PageOrder::TwoPass), predict::mrtd(&one, PageOrder::Interleaved));
+}
+
+const INTERLEAVED: &str = "1152130cf0fa307e21533dd50ce4c9aadf0f5d25b0c6c6b3f246fb325542355b3dc068c940323022ead80de33eb033d0";
+const TWO_PASS: &str = "fccb3b5857262292fe59106769977f05d03a4316566c8a6c4b05342dfc96d7958926ff31cc205d095a2c4b99a00865c7";
+
 #[test]
 fn mrtd_depends_on_measured_pages_only() {
     let plain = mrtd(&firmware(|_| ()));
