@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 
 #[derive(Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent flag of the command line")]
 #[command(group = ArgGroup::new("sources").required(true).multiple(true).args(["log", "firmware"]))]
 pub(crate) struct MeasureRtmr0 {
     /// Log of a boot that you trust: its CCEL. Each event is explained
