@@ -26,6 +26,9 @@ pub(crate) struct MeasureRtmr0 {
     /// The firmware is built without Secure Boot, so that the variable SecureBoot does not exist
     #[arg(long, requires = "firmware")]
     pub(crate) without_secure_boot: bool,
+    /// Certificate in db, DER or PEM, that admits the first program. With Secure Boot on, firmware extends its entry
+    #[arg(long, value_name = "FILE", requires = "firmware")]
+    pub(crate) admitted_by: Option<PathBuf>,
     /// Folder with QEMU's files of ACPI tables: etc/table-loader, etc/acpi/rsdp, etc/acpi/tables; or with a copy of
     /// /sys/firmware/qemu_fw_cfg/by_name
     #[arg(long, value_name = "FOLDER")]
@@ -36,7 +39,7 @@ pub(crate) struct MeasureRtmr0 {
     /// The hypervisor passes the kernel, and firmware finds nothing else to boot from: its setup menu is the one boot option
     #[arg(long)]
     pub(crate) direct_boot: bool,
-    /// The firmware is from before 2023, and extends its second separator into RTMR0 rather than RTMR1
+    /// The firmware is from before edk2-stable202411, and extends its second separator into RTMR0 rather than RTMR1
     #[arg(long)]
     pub(crate) second_separator: bool,
     /// Print one JSON object

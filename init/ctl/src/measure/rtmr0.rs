@@ -50,7 +50,7 @@ fn explained(inputs: &Inputs, path: &Path, quote: &Path) -> Result<Report, Error
 /// Predicts without a log.
 fn predicted(machine: &Machine<'_>) -> Result<Report, Error> {
     let (events, _) = machine.events()?;
-    let Some(rtmr0) = machine.rtmr0()? else { return Err(Error::Rtmr0Inputs(inputs::missing(machine))) };
+    let Some(rtmr0) = machine.rtmr0()? else { return Err(Error::Rtmr0Inputs(inputs::missing(machine)?)) };
     let explain = |event: &Event| Explained {
         kind: event.kind.event_type(),
         digest: event.digest(),
@@ -63,6 +63,8 @@ fn predicted(machine: &Machine<'_>) -> Result<Report, Error> {
         secure_boot: machine.secure_boot_state()?,
         warnings: vec![
             "No boot was compared with this prediction: compare it with a log and a quote before you use it".to_owned(),
+            "Events of firmware since edk2-stable202505 (other files of fw_cfg) and of shim (its lists) are not predicted"
+                .to_owned(),
         ],
         missing: Vec::new(),
     };

@@ -19,7 +19,7 @@ pub(super) const EV_VARIABLE_BOOT: u32 = 0x8000_0002;
 pub(super) const EV_FIRMWARE_BLOB2: u32 = 0x8000_000a;
 pub(super) const EV_HANDOFF_TABLES2: u32 = 0x8000_000b;
 const EV_VARIABLE_BOOT2: u32 = 0x8000_000c;
-const EV_VARIABLE_AUTHORITY: u32 = 0x8000_00e0;
+pub(super) const EV_VARIABLE_AUTHORITY: u32 = 0x8000_00e0;
 
 /// What proves the description of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +116,7 @@ const fn is_kind(logged: u32, predicted: Kind) -> bool {
         Kind::Separator => logged == EV_SEPARATOR,
         Kind::Acpi => matches!(logged, EV_PLATFORM_CONFIG_FLAGS | EV_POST_CODE),
         Kind::Boot => matches!(logged, EV_VARIABLE_BOOT | EV_VARIABLE_BOOT2),
+        Kind::Authority => logged == EV_VARIABLE_AUTHORITY,
     }
 }
 

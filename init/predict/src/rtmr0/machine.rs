@@ -3,7 +3,7 @@
 use eventlog::register::Hash;
 
 use super::variable::{GLOBAL, IMAGE_SECURITY, encode};
-use super::{Error, Memory, SecureBootState, Varstore, account, acpi, load_option, td_hob};
+use super::{Error, Memory, SecureBootState, Varstore, account, acpi, load_option, signatures, td_hob};
 use crate::mrtd::sections;
 
 /// The type of the section with variables in the TDVF descriptor.
@@ -28,6 +28,8 @@ pub enum Kind {
     Acpi,
     /// `BootOrder` or a boot option, `EV_EFI_VARIABLE_BOOT`: only the value is hashed.
     Boot,
+    /// The entry of db that admits a program, `EV_EFI_VARIABLE_AUTHORITY`: all of `UEFI_VARIABLE_DATA` is hashed.
+    Authority,
 }
 
 impl Kind {
@@ -41,6 +43,7 @@ impl Kind {
             Self::Separator => account::EV_SEPARATOR,
             Self::Acpi => account::EV_PLATFORM_CONFIG_FLAGS,
             Self::Boot => account::EV_VARIABLE_BOOT,
+            Self::Authority => account::EV_VARIABLE_AUTHORITY,
         }
     }
 }
@@ -109,8 +112,10 @@ pub struct Machine<'a> {
     pub acpi: Option<acpi::Files<'a>>,
     /// The boot variables.
     pub boot: Option<Boot>,
+    /// The certificate in db, in DER, that admits the first program. With Secure Boot on, firmware extends its entry.
+    pub admitted_by: Option<&'a [u8]>,
     /// Whether firmware extends a second separator into RTMR0 before it starts the first boot option, instead of one into RTMR1: TDVFs
-    /// before 2023.
+    /// before edk2-stable202411.
     pub second_separator: bool,
 }
 
@@ -135,9 +140,19 @@ impl Machine<'_> {
             let measured = acpi::measured(files)?;
             events.extend(measured.into_iter().map(|(name, bytes)| Event::new(Kind::Acpi, describe_acpi(&name, &bytes), bytes)));
         }
+        let authority = self.authority()?;
+        let is_on = self.secure_boot_state()? == SecureBootState::On;
+        let is_whole = self.firmware.is_some()
+            && self.memory.is_some()
+            && self.acpi.is_some()
+            && self.boot.is_some()
+            && is_on == authority.is_some();
+        // The hypervisor's kernel is loaded before firmware makes its boot options.
+        let (early, late) = if self.boot == Some(Boot::Direct) { (authority, None) } else { (None, authority) };
+        events.extend(early);
         events.extend(self.boot.as_ref().map_or(Ok(Vec::new()), boot)?);
         events.extend(self.second_separator.then(|| Event::new(Kind::Separator, "separator", [0; 4])));
-        let is_whole = self.firmware.is_some() && self.memory.is_some() && self.acpi.is_some() && self.boot.is_some();
+        events.extend(late);
         Ok((events, is_whole))
     }
 
@@ -146,13 +161,23 @@ impl Machine<'_> {
     /// # Errors
     /// As [`Machine::events`].
     pub fn secure_boot_state(&self) -> Result<SecureBootState, Error> {
-        let (events, _) = Self { memory: None, acpi: None, boot: None, ..self.clone() }.events()?;
-        let variable = events.iter().find(|event| event.kind == Kind::Variable).map(|event| event.hashed.as_slice());
-        Ok(variable.map_or(SecureBootState::Unknown, account::state_of))
+        let Some(firmware) = self.firmware else { return Ok(SecureBootState::Unknown) };
+        let events = secure_boot(&Varstore::parse(cfv(firmware)?)?, self.secure_boot);
+        Ok(events.first().map_or(SecureBootState::Unknown, |event| account::state_of(&event.hashed)))
     }
 
-    /// Predicts RTMR0 at the start of the first boot option: 48 bytes. Later programs extend it too: shim with its lists. `None` when an
-    /// input is missing.
+    /// The event of the entry in db that admits the first program.
+    ///
+    /// Source: edk2 `SecurityPkg/Library/DxeImageVerificationLib`, `SecureBootHook`.
+    fn authority(&self) -> Result<Option<Event>, Error> {
+        let (Some(certificate), Some(firmware)) = (self.admitted_by, self.firmware) else { return Ok(None) };
+        let db = Varstore::parse(cfv(firmware)?)?.get(IMAGE_SECURITY, "db").unwrap_or_default();
+        let entry = signatures::entry_of(db, certificate).ok_or(Error::NotInDb)?;
+        let what = format!("db: {} admits the first program", signatures::describe_entry(entry).unwrap_or_default());
+        Ok(Some(Event::new(Kind::Authority, what, encode(IMAGE_SECURITY, "db", entry))))
+    }
+
+    /// Predicts RTMR0 when the first program starts: 48 bytes. Shim extends it further, by its lists. `None` when an input is missing.
     ///
     /// # Errors
     /// As [`Machine::events`].

@@ -48,6 +48,9 @@ pub enum Error {
     /// The variable store in the firmware.
     #[error("the firmware's variable store")]
     Varstore(#[from] VarstoreError),
+    /// The certificate is in no entry of db.
+    #[error("db in the firmware's variable store has no entry with this certificate in DER")]
+    NotInDb,
     /// A file that the script of ACPI names was not given.
     #[error("ACPI: the file {0} is missing")]
     NoFile(String),

@@ -22,13 +22,9 @@ const ENTRIES_MAX: usize = 1 << 16;
 const NAMED_MAX: usize = 16;
 const LISTS_MAX: usize = 1 << 20;
 
-/// Describes signature lists: the certificates by subject and SHA-256, and the number of hashes. `None` when the bytes are not lists.
-#[must_use]
-pub fn describe(lists: &[u8]) -> Option<String> {
-    if lists.is_empty() {
-        return Some("empty".to_owned());
-    }
-    let (mut certificates, mut hashes, mut others, mut rest) = (Vec::new(), 0_usize, 0_usize, lists);
+/// Splits signature lists into entries: the kind of the list, and the entry with its owner's GUID. `None` when the bytes are not lists.
+fn entries(lists: &[u8]) -> Option<Vec<([u8; 16], &[u8])>> {
+    let (mut found, mut rest) = (Vec::new(), lists);
     if lists.len() > LISTS_MAX {
         return None;
     }
@@ -37,22 +33,36 @@ pub fn describe(lists: &[u8]) -> Option<String> {
         let length = |at: usize| le_u32(rest, at).and_then(|length| usize::try_from(length).ok());
         let (whole, header, entry) = (length(16)?, length(20)?, length(24)?);
         let (list, after) = rest.split_at_checked(whole)?;
-        let entries = list.get(LIST_HEADER_LEN.checked_add(header)?..)?;
-        if entry <= OWNER_LEN || !entries.len().is_multiple_of(entry) || entries.len() / entry > ENTRIES_MAX {
+        let data = list.get(LIST_HEADER_LEN.checked_add(header)?..)?;
+        if entry <= OWNER_LEN || !data.len().is_multiple_of(entry) || found.len() + data.len() / entry > ENTRIES_MAX {
             return None;
         }
-        match kind {
-            X509 => certificates.extend(entries.chunks(entry).filter_map(|entry| entry.get(OWNER_LEN..))),
-            SHA256 => hashes += entries.len() / entry,
-            _ => others += entries.len() / entry,
-        }
+        found.extend(data.chunks(entry).map(|entry| (kind, entry)));
         rest = after;
     }
+    Some(found)
+}
+
+/// Finds the entry of a certificate in DER, with its owner's GUID.
+#[must_use]
+pub fn entry_of<'a>(lists: &'a [u8], certificate: &[u8]) -> Option<&'a [u8]> {
+    let is_it = |(kind, entry): &([u8; 16], &[u8])| *kind == X509 && entry.get(OWNER_LEN..) == Some(certificate);
+    entries(lists)?.into_iter().find(is_it).map(|(_, entry)| entry)
+}
+
+/// Describes signature lists: the certificates by subject and SHA-256, and the number of hashes. `None` when the bytes are not lists.
+#[must_use]
+pub fn describe(lists: &[u8]) -> Option<String> {
+    let entries = entries(lists)?;
+    let count = |wanted: [u8; 16]| entries.iter().filter(|(kind, _)| *kind == wanted).count();
+    let (certificates, hashes) = (count(X509), count(SHA256));
+    let others = entries.len() - certificates - hashes;
     let mut parts = Vec::new();
-    if !certificates.is_empty() {
-        let named: Vec<String> = certificates.iter().take(NAMED_MAX).map(|der| certificate(der)).collect();
-        let more = if certificates.len() > NAMED_MAX { ", and more" } else { "" };
-        parts.push(format!("{}: {}{more}", counted(certificates.len(), "certificate"), named.join(", ")));
+    if certificates > 0 {
+        let ders = entries.iter().filter(|(kind, _)| *kind == X509).filter_map(|(_, entry)| entry.get(OWNER_LEN..));
+        let named: Vec<String> = ders.take(NAMED_MAX).map(certificate).collect();
+        let more = if certificates > NAMED_MAX { ", and more" } else { "" };
+        parts.push(format!("{}: {}{more}", counted(certificates, "certificate"), named.join(", ")));
     }
     parts.extend((hashes > 0).then(|| counted(hashes, "SHA-256 hash")));
     parts.extend((others > 0).then(|| counted(others, "entry of another kind")));

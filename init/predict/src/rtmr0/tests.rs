@@ -153,6 +153,47 @@ fn boot_options_are_measured_in_the_order_of_boot_order() {
     assert_eq!([Hash::Sha384.digest(&default[0]), Hash::Sha384.digest(&default[1])], logged[11..13]);
 }
 
+/// The entry for "Microsoft Corporation UEFI CA 2011" is the same in Debian's variable store, in Ubuntu's, whose log this is, and in the log
+/// of Debian's shim in init/ctl/tests/logs.
+#[test]
+fn entry_of_db_that_admits_the_first_program_is_that_of_logs() {
+    let firmware = firmware_with(&SECTIONS, &varstore("debian-ms.vars"));
+    let store = Varstore::parse(cfv(&firmware).unwrap()).unwrap();
+    let db = store.get(IMAGE_SECURITY, "db").unwrap();
+    let logged = digests("trustee-grub.ccel", &[1])[15].clone();
+    let log = file("trustee-grub.ccel", 0, 0);
+    let log = Log::parse(&log).unwrap();
+    let data = log.events.iter().find(|event| event.kind == 0x8000_00e0).unwrap().data;
+    let certificate = &variable::Variable::decode(data).unwrap().value[16..];
+    assert!(signatures::entry_of(db, certificate).is_some());
+    let events = |machine: Machine<'_>| machine.events().map(|(events, _)| events);
+    let machine = Machine { firmware: Some(&firmware), admitted_by: Some(certificate), ..direct() };
+    let kinds = |machine: Machine<'_>| events(machine).unwrap().iter().map(|event| event.kind).collect::<Vec<_>>();
+    assert_eq!(kinds(machine.clone())[7..], [Kind::Authority, Kind::Boot, Kind::Boot]);
+    let on_disk = vec![BootVariable { name: "BootOrder".to_owned(), value: Vec::new() }];
+    let on_disk = Machine { boot: Some(Boot::Variables(on_disk)), second_separator: true, ..machine.clone() };
+    assert_eq!(kinds(on_disk)[7..], [Kind::Boot, Kind::Separator, Kind::Authority]);
+    let authority = events(machine.clone()).unwrap().into_iter().find(|event| event.kind == Kind::Authority).unwrap();
+    assert_eq!(authority.digest(), logged);
+    assert!(authority.what.starts_with("db: certificate CN=Microsoft Corporation UEFI CA 2011,"), "{}", authority.what);
+    assert_eq!(events(Machine { admitted_by: Some(b"another"), ..machine }).unwrap_err(), Error::NotInDb);
+}
+
+/// With Secure Boot on, the register has the event of the entry in db.
+#[test]
+fn prediction_with_secure_boot_needs_the_admitting_certificate() {
+    let log = file("trustee-grub.ccel", 0, 0);
+    let log = Log::parse(&log).unwrap();
+    let data = log.events.iter().find(|event| event.kind == 0x8000_00e0).unwrap().data;
+    let certificate = &variable::Variable::decode(data).unwrap().value[16..];
+    let firmware = firmware_with(&SECTIONS, &varstore("debian-ms.vars"));
+    let files = acpi();
+    let files: acpi::Files<'_> = files.iter().map(|(name, bytes)| (name.clone(), bytes.as_slice())).collect();
+    let machine = Machine { firmware: Some(&firmware), memory: Some(gib(2)), acpi: Some(files), ..direct() };
+    assert_eq!(machine.rtmr0().unwrap(), None);
+    assert!(Machine { admitted_by: Some(certificate), ..machine }.rtmr0().unwrap().is_some());
+}
+
 #[test]
 fn prediction_has_a_value_only_with_all_inputs() {
     let firmware = firmware_with(&SECTIONS, &varstore("debian.vars"));

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use eventlog::ccel::Log;
 use eventlog::register::Hash;
-use predict::rtmr0::{Boot, BootVariable, Machine, Memory, SecureBootVariable, acpi, memory_of};
+use predict::rtmr0::{Boot, BootVariable, Machine, Memory, SecureBootState, SecureBootVariable, acpi, memory_of};
 
 use crate::args::MeasureRtmr0;
+use crate::quote::sources::certificate as der;
 use crate::run::Error;
 
 /// The largest firmware file, file of fw_cfg and boot variable, in bytes.
@@ -29,6 +30,7 @@ pub(super) struct Inputs {
     secure_boot: SecureBootVariable,
     acpi: Option<Vec<(String, Vec<u8>)>>,
     boot: Option<Boot>,
+    admitted_by: Option<Vec<u8>>,
     second_separator: bool,
 }
 
@@ -44,6 +46,12 @@ impl Inputs {
             secure_boot: if args.without_secure_boot { SecureBootVariable::Absent } else { SecureBootVariable::Computed },
             acpi: args.acpi.as_deref().map(acpi_files).transpose()?,
             boot,
+            admitted_by: args
+                .admitted_by
+                .as_deref()
+                .map(|path| bounded(path, VARIABLE_MAX))
+                .transpose()?
+                .map(|bytes| der(&bytes)),
             second_separator: args.second_separator,
         })
     }
@@ -56,6 +64,7 @@ impl Inputs {
             secure_boot: self.secure_boot,
             acpi: self.acpi.as_deref().map(by_name),
             boot: self.boot.clone(),
+            admitted_by: self.admitted_by.as_deref(),
             second_separator: self.second_separator,
         }
     }
@@ -74,13 +83,17 @@ fn by_name(files: &[(String, Vec<u8>)]) -> acpi::Files<'_> {
 }
 
 /// Names the arguments that are missing for a value.
-pub(super) fn missing(machine: &Machine<'_>) -> String {
+pub(super) fn missing(machine: &Machine<'_>) -> Result<String, Error> {
+    let is_on = machine.secure_boot_state()? == SecureBootState::On;
     let arguments = [
         (machine.memory.is_none(), "--memory"),
         (machine.acpi.is_none(), "--acpi"),
         (machine.boot.is_none(), "--direct-boot or --boot-variables"),
+        (is_on && machine.admitted_by.is_none(), "--admitted-by, since Secure Boot is on"),
+        (!is_on && machine.admitted_by.is_some(), "no --admitted-by, since Secure Boot is off"),
     ];
-    arguments.into_iter().filter_map(|(is_missing, argument)| is_missing.then_some(argument)).collect::<Vec<_>>().join(", ")
+    let missing = arguments.into_iter().filter_map(|(is_missing, argument)| is_missing.then_some(argument));
+    Ok(missing.collect::<Vec<_>>().join(", "))
 }
 
 /// Reads a file of at most `most` bytes.
