@@ -21,6 +21,12 @@ fn of_log(name: &str, predicted: &[Event]) -> Account {
     Account::new(&Log::parse(&file(name, 0, 0)).unwrap(), predicted)
 }
 
+/// The certificate of the first entry in db that admitted a program, from its event.
+fn admitting<'a>(log: &Log<'a>) -> &'a [u8] {
+    let data = log.events.iter().find(|event| event.kind == 0x8000_00e0).unwrap().data;
+    &variable::Variable::decode(data).unwrap().value[16..]
+}
+
 fn direct() -> Machine<'static> {
     Machine { boot: Some(Boot::Direct), ..Machine::default() }
 }
@@ -101,9 +107,9 @@ fn log_of_an_older_firmware_is_predicted_but_for_acpi() {
     assert_eq!(account.secure_boot, SecureBootState::Off);
 }
 
-/// OVMF measured these into a TPM on a machine of this project: PCR 7 has the variables, PCR 1 the ACPI tables and boot variables.
+/// OVMF measured these into PCR 7 on a machine of this project.
 #[test]
-fn variables_and_acpi_tables_are_those_that_ovmf_measured() {
+fn variables_of_secure_boot_are_those_that_ovmf_measured() {
     for (vars, log, secure_boot) in
         [("debian.vars", "ovmf.log", SecureBootVariable::Absent), ("debian-ms.vars", "ovmf-ms.log", SecureBootVariable::Computed)]
     {
@@ -112,18 +118,32 @@ fn variables_and_acpi_tables_are_those_that_ovmf_measured() {
         let predicted: Vec<Vec<u8>> = machine.events().unwrap().0.iter().skip(1).take(6).map(Event::digest).collect();
         assert_eq!(predicted, digests(log, &[7]), "{log}: five variables and the separator");
     }
+}
+
+/// OVMF started a kernel that QEMU gave it, with Secure Boot on. A TPM has no TD HOB and no CFV, and a separator in PCR 1.
+#[test]
+fn direct_boot_with_secure_boot_is_predicted_whole_and_in_order() {
+    let firmware = firmware_with(&SECTIONS, &varstore("builder.vars"));
     let files = acpi();
     let files: acpi::Files<'_> = files.iter().map(|(name, bytes)| (name.clone(), bytes.as_slice())).collect();
-    let measured = acpi::measured(&files).unwrap();
-    let names: Vec<&str> = measured.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["etc/table-loader", "etc/acpi/rsdp", "etc/tpm/log", "etc/acpi/tables"]);
-    let predicted: Vec<Vec<u8>> = measured.iter().map(|(_, bytes)| Hash::Sha384.digest(bytes)).collect();
-    assert_eq!(predicted, digests("ovmf.log", &[1])[..4]);
-    assert_eq!(
-        acpi::describe(files[acpi::TABLES]),
-        "2 CPUs; FACS 64 bytes, DSDT 9007 bytes, FACP 244 bytes, APIC 128 bytes, HPET 56 bytes, TPM2 76 bytes, MCFG 60 bytes, \
-         WAET 40 bytes, RSDT 60 bytes"
-    );
+    let log = file("ovmf-direct.log", 0, 0);
+    let log = Log::parse(&log).unwrap();
+    let certificate = admitting(&log);
+    let machine = Machine {
+        firmware: Some(&firmware),
+        acpi: Some(files),
+        admitted_by: Some(certificate),
+        second_separator: true,
+        ..direct()
+    };
+    let events = machine.events().unwrap().0;
+    let predicted: Vec<Vec<u8>> = events.iter().skip(1).map(Event::digest).collect();
+    assert_eq!(predicted, digests("ovmf-direct.log", &[1, 7]));
+    let texts: Vec<&str> = events.iter().map(|event| event.what.as_str()).collect();
+    assert_eq!(texts[7], "ACPI: etc/table-loader, 4096 bytes");
+    assert_eq!((texts[8], texts[9]), ("ACPI: etc/acpi/rsdp, 20 bytes", "ACPI: etc/tpm/log, 65536 bytes"));
+    assert!(texts[10].starts_with("ACPI: etc/acpi/tables, 131072 bytes (2 CPUs; FACS 64 bytes, DSDT "), "{}", texts[10]);
+    assert!(texts[10].ends_with(" bytes, WAET 40 bytes, RSDT 60 bytes)"), "{}", texts[10]);
 }
 
 #[test]
@@ -163,8 +183,7 @@ fn entry_of_db_that_admits_the_first_program_is_that_of_logs() {
     let logged = digests("trustee-grub.ccel", &[1])[15].clone();
     let log = file("trustee-grub.ccel", 0, 0);
     let log = Log::parse(&log).unwrap();
-    let data = log.events.iter().find(|event| event.kind == 0x8000_00e0).unwrap().data;
-    let certificate = &variable::Variable::decode(data).unwrap().value[16..];
+    let certificate = admitting(&log);
     assert!(signatures::entry_of(db, certificate).is_some());
     let events = |machine: Machine<'_>| machine.events().map(|(events, _)| events);
     let machine = Machine { firmware: Some(&firmware), admitted_by: Some(certificate), ..direct() };
@@ -184,8 +203,7 @@ fn entry_of_db_that_admits_the_first_program_is_that_of_logs() {
 fn prediction_with_secure_boot_needs_the_admitting_certificate() {
     let log = file("trustee-grub.ccel", 0, 0);
     let log = Log::parse(&log).unwrap();
-    let data = log.events.iter().find(|event| event.kind == 0x8000_00e0).unwrap().data;
-    let certificate = &variable::Variable::decode(data).unwrap().value[16..];
+    let certificate = admitting(&log);
     let firmware = firmware_with(&SECTIONS, &varstore("debian-ms.vars"));
     let files = acpi();
     let files: acpi::Files<'_> = files.iter().map(|(name, bytes)| (name.clone(), bytes.as_slice())).collect();
