@@ -128,10 +128,10 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Header(Header::Restore(args)) => header::restore(&args),
         Command::Quote(Quote::Verify(args)) => quote::verify_file(&args),
         Command::Quote(Quote::Show(args)) => quote::describe(&args),
-        Command::Measure(args) => match args.command {
-            Some(MeasureCommand::Explain(args)) => measure::explain(&args),
-            Some(MeasureCommand::Rtmr0(args)) => measure::rtmr0(&args),
-            None => measure::predict(*args),
+        Command::Measure(args) => match &args.command {
+            Some(MeasureCommand::Explain(args)) => measure::explain(args),
+            Some(MeasureCommand::Rtmr0(args)) => measure::rtmr0(args),
+            None => measure::predict(&args),
         },
         Command::Log(Log::Verify(args)) => log::verify(&args),
         Command::Log(Log::Show(args)) => log::show(&args),

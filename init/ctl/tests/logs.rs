@@ -7,8 +7,9 @@ use std::process::{Command, Output};
 
 use base64::engine::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use eventlog::ccel::{Event, Log, describe};
 use eventlog::register::Hash;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[expect(clippy::disallowed_methods, reason = "the program under test is a program")]
 fn cvmctl(arguments: &[&str]) -> Output {
@@ -198,17 +199,202 @@ fn logs_of_a_trust_domain_replay_to_its_four_registers() {
 }
 
 #[test]
-fn a_kernel_that_is_booted_directly_is_predicted() {
+fn who_extended_a_digest_is_known_only_from_a_prediction() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ccel, user, report) = domain();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    // The firmware's log alone, and RTMR2 before the cap.
+    let (before, after) = (Hash::Sha384.replay([Hash::Sha384.digest(b"a b\0").as_slice()]), report[816..864].to_vec());
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    for (name, content) in [("ccel", ccel), ("user", user.into_bytes()), ("report", report)] {
+        fs::write(path(name), content).unwrap();
+    }
+    let verify = |more: &[&str]| {
+        cvmctl_text(
+            &[&["log", "verify", &path("ccel"), &path("user"), "--quote", &path("report"), "--cmdline", "a b"], more].concat(),
+        )
+    };
+    let extended =
+        "ok    the digest of that command line was extended into RTMR2 (as systemd-stub hashes it); by whom is not known";
+    let unsigned = "-     the RTMRs are of a TDREPORT, which is UNSIGNED: nothing proves that a machine had them";
+    let (code, text) = verify(&[]);
+    assert!(code == Some(0) && text.contains(extended) && text.contains(unsigned), "{text}");
+    assert!(text.ends_with("the logs replay, to an UNSIGNED TDREPORT\n"), "{text}");
+    let (code, text) = verify(&["--predicted-rtmr2", &format!("{},{}", "00".repeat(48), hex(&before))]);
+    assert!(code == Some(0) && text.contains("ok    RTMR2 before the cap is the predicted one"), "{text}");
+    assert!(
+        text.contains("ok    the command line was measured by the boot chain of the prediction, if MRTD and RTMR1"),
+        "{text}"
+    );
+    // Another prediction, and the value after the cap.
+    for other in ["ab".repeat(48), hex(&after)] {
+        let (code, text) = verify(&["--predicted-rtmr2", &other]);
+        assert!(
+            code == Some(1) && text.contains(&format!("WRONG RTMR2 before the cap is {}, which is not predicted", hex(&before))),
+            "{text}"
+        );
+        assert!(
+            text.contains(extended) && text.ends_with("the logs replay, to an UNSIGNED TDREPORT, NOT to the predicted RTMR2\n"),
+            "{text}"
+        );
+    }
+    let (_, text) = verify(&["--predicted-rtmr2", &hex(&before), "--json"]);
+    let json: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(json["command_line"]["by_boot_chain"], Value::Bool(true), "{json:#}");
+    assert_eq!((&json["predicted_rtmr2"], &json["evidence"]["signed"]), (&Value::Bool(true), &Value::Bool(false)), "{json:#}");
+    let (_, text) = verify(&["--json"]);
+    let json: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (&json["command_line"]["extended"], &json["command_line"]["by_boot_chain"]),
+        (&Value::Bool(true), &Value::Null),
+        "{json:#}"
+    );
+    // A log that does not replay proves nothing about the prediction.
+    let (code, text) =
+        cvmctl_text(&["log", "verify", &path("ccel"), "--quote", &path("report"), "--predicted-rtmr2", &hex(&before)]);
+    assert!(code == Some(1) && text.contains("WRONG RTMR2 does not replay, so it is not compared with the prediction"), "{text}");
+    // A log, as root can write it, in which the digest is extended after the cap: not by the boot chain.
+    let of = |data: &[u8]| Hash::Sha384.digest(data);
+    let events: [&[u8]; 3] = [b"section", br#"{"cvm-init":"leave-initrd"}"#, b"a b\0"];
+    let mut late = domain().0[..65].to_vec();
+    for data in events {
+        late.extend([3, 13, 1].map(u32::to_le_bytes).concat());
+        late.extend([&0xc_u16.to_le_bytes()[..], &of(data), &4_u32.to_le_bytes(), b"text"].concat());
+    }
+    let mut report = vec![0; 1024];
+    report[816..864].copy_from_slice(&Hash::Sha384.replay(events.map(of).iter().map(Vec::as_slice)));
+    fs::write(path("ccel"), late).unwrap();
+    fs::write(path("user"), "").unwrap();
+    fs::write(path("report"), report).unwrap();
+    let (code, text) = verify(&["--predicted-rtmr2", &hex(&Hash::Sha384.replay([of(b"section").as_slice()]))]);
+    assert!(
+        code == Some(0) && text.contains("ok    RTMR2 before the cap is the predicted one") && text.contains(extended),
+        "{text}"
+    );
+}
+
+/// The array that `systemd-pcrlock cel` would print for a log of firmware: events that are not extended are left out.
+fn array_of(log: &[u8]) -> String {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let parsed = Log::parse(log).unwrap();
+    let record = |(number, event): (usize, &Event<'_>)| {
+        let digests =
+            Hash::ALL.into_iter().filter_map(|hash| Some(json!({ "hashAlg": hash.name(), "digest": hex(event.digest(hash)?) })));
+        json!({
+            "pcr": event.register, "recnum": number + 1, "digests": digests.collect::<Vec<_>>(), "content_type": "pcclient_std",
+            "content": { "event_type": describe::kind(event.kind), "event_data": hex(event.data) },
+        })
+    };
+    let extended = parsed.events.iter().filter(|event| event.is_extended());
+    Value::from(extended.enumerate().map(record).collect::<Vec<_>>()).to_string()
+}
+
+#[test]
+fn arrays_of_systemd_and_records_of_nv_indexes_are_read() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).display().to_string();
-    // The smallest PE image: headers only.
+    let line = fs::read_to_string(log("direct.cmdline")).unwrap();
+    fs::write(path("array"), array_of(&fs::read(log("direct.log")).unwrap())).unwrap();
+    let nv = "\x1e{\"nv_index\":30474502,\"digests\":[{\"hashAlg\":\"sha256\",\"digest\":\"".to_owned()
+        + &"ab".repeat(32)
+        + "\"}],\"content_type\":\"systemd\",\"content\":{\"nvIndexName\":\"hardware\",\"string\":\"text\",\"eventType\":\"product-id\"}}\n";
+    fs::write(path("user"), fs::read_to_string(log("direct.user.log")).unwrap() + &nv).unwrap();
+    let (array, user, pcrs) = (path("array"), path("user"), log("direct.pcrs"));
+    let arguments = ["log", "verify", &array, &user, "--pcrs", &pcrs, "--cmdline", &line];
+    let (code, text) = cvmctl_text(&arguments);
+    assert!(code == Some(0) && text.ends_with("the logs replay\n"), "{text}");
+    assert!(text.contains("-     1 records of NvPCRs or without a register are not compared"), "{text}");
+    let (_, text) = cvmctl_text(&["log", "show", &path("user")]);
+    assert!(
+        text.lines().any(|line| line.starts_with("NvPCR  abababab") && line.ends_with("product-id                       ? text")),
+        "{text}"
+    );
+    // One digit of a digest.
+    let changed = fs::read_to_string(path("array")).unwrap().replacen("\"digest\":\"", "\"digest\":\"0", 1);
+    fs::write(path("array"), &changed).unwrap();
+    let output = cvmctl(&arguments);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("record 1: the sha"), "{output:?}");
+}
+
+#[test]
+fn machine_that_boots_directly_is_explained() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    fs::write(path("kernel"), tiny_kernel()).unwrap();
+    fs::write(path("initrd"), "initrd").unwrap();
+    let (kernel, initrd) = (path("kernel"), path("initrd"));
+    let predicted = ["measure", "--kernel", &kernel, "--initrd", &initrd, "--cmdline", "a b", "--json"];
+    let json: Value = serde_json::from_str(&cvmctl_text(&predicted).1).unwrap();
+    // The machine's log: the predicted digests; its TDREPORT.
+    let (mut log, mut registers) = (domain().0[..65].to_vec(), [vec![0; 48], vec![0; 48], vec![0; 48]]);
+    for event in json["events"].as_array().unwrap() {
+        let digest: Vec<u8> = event["sha384"]
+            .as_str()
+            .unwrap()
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect();
+        let Some(rtmr) = event["rtmr"].as_u64() else { continue };
+        log.extend([u32::try_from(rtmr).unwrap() + 1, 13, 1].map(u32::to_le_bytes).concat());
+        log.extend([&0xc_u16.to_le_bytes()[..], &digest, &4_u32.to_le_bytes(), b"text"].concat());
+        let register = &mut registers[usize::try_from(rtmr).unwrap()];
+        *register = Hash::Sha384.extend(register, &digest);
+    }
+    let mut report = vec![0; 1024];
+    for (number, value) in registers.iter().enumerate() {
+        report[720 + 48 * number..768 + 48 * number].copy_from_slice(value);
+    }
+    fs::write(path("log"), &log).unwrap();
+    fs::write(path("report"), &report).unwrap();
+    let explain = |line: &str, more: &[&str]| {
+        cvmctl_text(
+            &[&["measure", "explain", "--kernel", &kernel, "--initrd", &initrd, "--cmdline", line, "--log", &path("log")], more]
+                .concat(),
+        )
+    };
+    let (code, text) = explain("a b", &["--quote", &path("report")]);
+    assert!(code == Some(0) && text.ends_with("everything that is predicted is equal\n"), "{text}");
+    assert!(text.contains("ok    RTMR2 equal: 2 events; the logs replay to the quote") && text.contains("UNSIGNED"), "{text}");
+    let (code, text) = explain("a c", &[]);
+    assert!(code == Some(1) && text.contains("usual cause: another kernel command line"), "{text}");
+    assert!(text.contains("WRONG RTMR2 diverges at event 4 of the log, after 0 events that are equal"), "{text}");
+    let (code, text) = explain("a b", &["--fold", "td-older"]);
+    assert!(code == Some(1) && text.contains("equal if predicted for: td with Secure Boot on"), "{text}");
+    // The log does not replay to the quote.
+    report[720 + 50] ^= 1;
+    fs::write(path("report"), &report).unwrap();
+    let (code, text) = explain("a b", &["--quote", &path("report"), "--json"]);
+    let json: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (code, &json["equal"], &json["registers"][1]["replays"]),
+        (Some(1), &Value::Bool(false), &Value::Bool(false)),
+        "{json:#}"
+    );
+    // Two logs of firmware, and one that is none.
+    let output =
+        cvmctl(&["measure", "explain", "--kernel", &kernel, "--cmdline", "a", "--log", &path("log"), "--log", &path("log")]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("expected one log of firmware among the files of --log, found 2"));
+    let output = cvmctl(&["measure", "explain", "--kernel", &kernel, "--cmdline", "a", "--log", &kernel]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is not an event log"), "{output:?}");
+}
+
+/// The smallest PE image: headers only.
+fn tiny_kernel() -> Vec<u8> {
     let mut kernel = vec![0; 0x200];
     kernel[..2].copy_from_slice(b"MZ");
     kernel[0x3c] = 0x40;
     kernel[0x40..0x44].copy_from_slice(b"PE\0\0");
     kernel[0x58..0x5a].copy_from_slice(&0x20b_u16.to_le_bytes());
     kernel[0x58 + 60..0x58 + 64].copy_from_slice(&0x200_u32.to_le_bytes());
-    fs::write(path("kernel"), kernel).unwrap();
+    kernel
+}
+
+#[test]
+fn a_kernel_that_is_booted_directly_is_predicted() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    fs::write(path("kernel"), tiny_kernel()).unwrap();
     fs::write(path("initrd"), "initrd").unwrap();
     let (kernel, initrd) = (path("kernel"), path("initrd"));
     let direct = ["measure", "--kernel", &kernel, "--initrd", &initrd, "--cmdline", "a b"];

@@ -266,8 +266,8 @@ codes! {
         "An RTMR, the TPM or the event log did not accept a measurement."
         "Repair the TPM, or leave it out with cvm.measure=rtmr. In a TD report the line: RTMRs are not expected to fail."
     97 CmdlineUnmeasured Measure PowerOff;
-        "cvm.measure.require-cmdline demands it, and the firmware's event log does not prove that the firmware measured this command line."
-        "Boot through a chain that measures it (a UKI, GRUB, or direct boot with a TDVF); see the log with cvmctl log show. Otherwise \
+        "cvm.measure.require-cmdline demands it, and the firmware's event log does not prove that the digest of this command line was extended."
+        "Boot through a chain that measures it (a UKI; direct boot without a TPM); see the log with cvmctl log show. Otherwise \
          remove the key."
     98 Unfinished Quiesce Depends if "reboot if threads did not end; else power off";
         "Threads of PID 1 did not end in 40 s, or a request for a quote was not removed. The line names them: a vault's thread waits for \

@@ -1,5 +1,5 @@
 //! Comparison of logs with predictions: equal logs, and the first event that differs.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what it expects by unwrapping")]
+#![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
 use std::sync::LazyLock;
 

@@ -1,6 +1,5 @@
 //! Predictions and refusals for small generated images. The scenarios compare predictions of real images with OVMF's log
 //! (tests/src/scenarios/measure.rs).
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what it expects by unwrapping")]
 
 use eventlog::register::Hash;
 use predict::{Chain, Error, Firmware, Maker, Prediction, Route, SecureBoot, direct, image};

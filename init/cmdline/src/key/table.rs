@@ -318,7 +318,7 @@ keys! {
     MeasureRequireCmdline = "cvm.measure.require-cmdline" {
         group: Measure, needs: Nothing, set_by: CommandLine, absent: Value("no"),
         value: "`yes` or `no`",
-        decides: "whether the boot ends (E97) unless the firmware's event log proves that this command line was measured",
+        decides: "whether the boot ends (E97) unless the firmware's event log proves that the digest of this command line was extended",
         notes: &["With `no` the log is still checked where there is one, and the boot report contains the result."],
     }
     Watchdog = "cvm.watchdog" {

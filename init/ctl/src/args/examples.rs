@@ -175,11 +175,22 @@ const EXAMPLES: &[(&str, &[Example])] = &[
     ("quote show", &[("Print the fields of a quote on stdin", "cvmctl quote show - < quote.bin")]),
     (
         "measure",
-        &[(
-            "Predict the measurements of an image, and print the policy that admits it",
-            "cvmctl measure image.raw --firmware OVMF.fd --issuer https://id.example --owner-sub alice \\
+        &[
+            (
+                "Predict the measurements of a disk image, and print the policy that admits it",
+                "cvmctl measure image.raw --firmware OVMF.fd --issuer https://id.example --owner-sub alice \\
       --attestation-server https://as.example",
-        )],
+            ),
+            (
+                "The same for a unified kernel image that QEMU gives the firmware (-kernel)",
+                "cvmctl measure --kernel cvm.efi --firmware OVMF.fd --issuer https://id.example --owner-sub alice \\
+      --attestation-server https://as.example",
+            ),
+            (
+                "Print what a TD with a TPM measures, event by event, without a policy",
+                "cvmctl measure image.raw --fold td-with-tpm --registers-only --verbose",
+            ),
+        ],
     ),
     (
         "measure explain",

@@ -22,6 +22,7 @@ pub(crate) enum MeasureCommand {
 
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each flag of the command")]
 pub(crate) struct Measure {
     #[command(subcommand)]
     pub(crate) command: Option<MeasureCommand>,

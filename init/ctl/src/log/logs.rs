@@ -103,7 +103,7 @@ impl Logs {
             let event = match &record.firmware {
                 None => LoggedEvent::by_user_space(record),
                 Some(firmware) => {
-                    let number = if let cel::Register::Pcr(number) = record.register { number } else { 0 };
+                    let number = if let cel::Register::Pcr(number) = record.register { number } else { u32::MAX };
                     let digests = record.digests.iter().map(|(hash, digest)| (*hash, digest.as_slice()));
                     let event = Event::new(number, firmware.kind.unwrap_or(UNKNOWN_TYPE), digests, &firmware.data);
                     self.locality = event.startup_locality().or(self.locality);

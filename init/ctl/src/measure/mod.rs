@@ -40,16 +40,16 @@ struct Prediction {
 }
 
 /// Predicts. The policy goes to stdout, explanations to stderr.
-pub(crate) fn predict(args: Measure) -> Result<ExitCode, Error> {
+pub(crate) fn predict(args: &Measure) -> Result<ExitCode, Error> {
     if args.markdown {
         show::lines(&[tables()?.trim_end().to_owned()])?;
         return Ok(ExitCode::SUCCESS);
     }
     vaults::check_machine(&args.guest)?;
-    let predicted = prediction(&args)?;
+    let predicted = prediction(args)?;
     let (as_json, verbose, registers_only) = (args.json, args.verbose, args.registers_only);
     let refusal = verdict::refusal(&predicted);
-    let policy = if registers_only || !refusal.is_empty() { Value::Null } else { policy(&predicted, &args) };
+    let policy = if registers_only || !refusal.is_empty() { Value::Null } else { policy(&predicted, args) };
     if as_json {
         show::json(&report::object(&predicted, &policy))?;
     } else {

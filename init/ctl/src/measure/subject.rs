@@ -1,7 +1,7 @@
 //! What boots: the image or kernel of the arguments, and its prediction in each state of Secure Boot.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use predict::direct::{self, KernelSignature};
 use predict::{Chain, Firmware, Named, Pins, Prediction, SecureBoot, State, pins};
@@ -45,12 +45,11 @@ impl Subject {
 
 pub(super) fn read(args: &Measure) -> Result<Subject, Error> {
     let state = state(args.secure_boot.state(), args.kernel_signature);
-    let (path, chain, states) = match &args.kernel {
-        Some(path) => kernel(path, args.initrd.as_deref(), args.cmdline.as_deref())?,
-        None => image(args.image.clone().unwrap_or_default())?,
-    };
+    let path = args.kernel.as_deref().or(args.image.as_deref()).unwrap_or(Path::new(""));
+    let (chain, states) =
+        states_of(args.image.as_deref(), args.kernel.as_deref(), args.initrd.as_deref(), args.cmdline.as_deref())?;
     // Only a kernel that the hypervisor gives boots although Secure Boot refuses it.
-    Subject::of(chain, state, states, args.failed_boot_options).ok_or(Error::KernelSignature { path })
+    Subject::of(chain, state, states, args.failed_boot_options).ok_or_else(|| Error::KernelSignature { path: path.to_owned() })
 }
 
 /// The name of a state.
@@ -69,30 +68,29 @@ pub(super) fn states_of(
     initrd: Option<&Path>,
     cmdline: Option<&str>,
 ) -> Result<(Chain, States), Error> {
-    let (_, chain, states) = match kernel_path {
-        Some(path) => kernel(path, initrd, cmdline)?,
-        None => image(image_path.unwrap_or(Path::new("")).to_owned())?,
-    };
-    Ok((chain, states))
+    match kernel_path {
+        Some(path) => kernel(path, initrd, cmdline),
+        None => image(image_path.unwrap_or(Path::new(""))),
+    }
 }
 
 /// Predictions, with the names of their states.
 pub(super) type States = Vec<(&'static str, Prediction)>;
 
-fn image(path: PathBuf) -> Result<(PathBuf, Chain, States), Error> {
-    let open = || File::open(&path).map_err(|source| Error::File { path: path.clone(), source });
-    let failed = |source| Error::Image { path: path.clone(), source };
+fn image(path: &Path) -> Result<(Chain, States), Error> {
+    let open = || File::open(path).map_err(|source| Error::File { path: path.to_owned(), source });
+    let failed = |source| Error::Image { path: path.to_owned(), source };
     match predict::image(open()?, SecureBoot::On) {
         Ok((chain, on)) => {
             let (_, off) = predict::image(open()?, SecureBoot::Off).map_err(failed)?;
-            Ok((path.clone(), chain, vec![(ON, on), (OFF, off)]))
+            Ok((chain, vec![(ON, on), (OFF, off)]))
         }
-        Err(predict::Error::Esp(0)) => without_loader(&path),
+        Err(predict::Error::Esp(0)) => without_loader(path),
         Err(source) => Err(failed(source)),
     }
 }
 
-fn kernel(path: &Path, initrd: Option<&Path>, cmdline: Option<&str>) -> Result<(PathBuf, Chain, States), Error> {
+fn kernel(path: &Path, initrd: Option<&Path>, cmdline: Option<&str>) -> Result<(Chain, States), Error> {
     let kernel = bytes(path)?;
     if direct::is_uki(&kernel) {
         // The image has its own; what the hypervisor gives beside it would be measured too, or is refused by systemd-stub.
@@ -102,7 +100,7 @@ fn kernel(path: &Path, initrd: Option<&Path>, cmdline: Option<&str>) -> Result<(
         let predict =
             |secure_boot| direct::uki(&kernel, secure_boot).map_err(|source| Error::Image { path: path.to_owned(), source });
         let states = vec![(ON, predict(SecureBoot::On)?), (OFF, predict(SecureBoot::Off)?)];
-        return Ok((path.to_owned(), Chain::DirectUki, states));
+        return Ok((Chain::DirectUki, states));
     }
     let initrd = initrd.map_or(Ok(Vec::new()), bytes)?;
     let command_line = cmdline.ok_or_else(|| Error::NoCmdline { path: path.to_owned() })?;
@@ -110,7 +108,7 @@ fn kernel(path: &Path, initrd: Option<&Path>, cmdline: Option<&str>) -> Result<(
 }
 
 /// Predicts an image without a boot loader, with kernel, initrd and command line from the files beside it.
-fn without_loader(image: &Path) -> Result<(PathBuf, Chain, States), Error> {
+fn without_loader(image: &Path) -> Result<(Chain, States), Error> {
     let part = |extension: &str| image.with_extension(extension);
     let (kernel, initrd) = (bytes(&part("vmlinuz"))?, bytes(&part("initrd"))?);
     let path = part("cmdline");
@@ -119,9 +117,9 @@ fn without_loader(image: &Path) -> Result<(PathBuf, Chain, States), Error> {
     states(&part("vmlinuz"), &direct::Boot { kernel: &kernel, initrd: &initrd, command_line: &command_line })
 }
 
-fn states(path: &Path, boot: &direct::Boot<'_>) -> Result<(PathBuf, Chain, States), Error> {
+fn states(path: &Path, boot: &direct::Boot<'_>) -> Result<(Chain, States), Error> {
     let predict = |signature| boot.predict_with(signature).map_err(|source| Error::Image { path: path.to_owned(), source });
     let verified = predict(KernelSignature::Verified)?;
     let refused = predict(KernelSignature::NotVerified)?;
-    Ok((path.to_owned(), Chain::Direct, vec![(ON, verified.clone()), (OFF, verified), (REFUSES, refused)]))
+    Ok((Chain::Direct, vec![(ON, verified.clone()), (OFF, verified), (REFUSES, refused)]))
 }

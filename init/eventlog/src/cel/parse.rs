@@ -41,7 +41,25 @@ enum TypeJson {
     Name(String),
 }
 
-/// Parses a log: records behind a byte 0x1e, records one after the other, or an array of records. Unknown fields are ignored.
+/// An event in the JSON log of dstack: SHA-384 alone, and numbers of RTMRs.
+///
+/// Source: Dstack-TEE/dstack, `cc-eventlog` (`TdxEvent`).
+#[derive(Deserialize)]
+struct DstackJson {
+    imr: u32,
+    event_type: u32,
+    /// Hexadecimal.
+    digest: String,
+    /// The name of an event of dstack; empty in events of firmware.
+    #[serde(default)]
+    event: String,
+    /// Hexadecimal; newer versions leave out that of firmware's events.
+    #[serde(default)]
+    event_payload: String,
+}
+
+/// Parses a log: records behind a byte 0x1e, records one after the other, or an array of records; those of dstack
+/// as well. Unknown fields are ignored.
 ///
 /// # Errors
 /// The first malformed record.
@@ -56,7 +74,9 @@ pub fn parse(text: &[u8]) -> Result<Vec<Record>, Error> {
                 if records.len() == RECORDS_MAX {
                     return Err(Error::Records);
                 }
-                records.push(record(records.len() + 1, value)?);
+                let number = records.len() + 1;
+                let of_dstack = value.get("imr").is_some();
+                records.push(if of_dstack { dstack(number, value)? } else { record(number, value)? });
             }
         }
     }
@@ -87,6 +107,26 @@ fn record(number: usize, value: Value) -> Result<Record, Error> {
         _ => {}
     }
     Ok(record)
+}
+
+fn dstack(number: usize, value: Value) -> Result<Record, Error> {
+    let json: DstackJson = serde_json::from_value(value).map_err(|error| Error::Json(number, error))?;
+    if json.imr > RTMR_MAX {
+        return Err(Error::Number(number, "imr", json.imr, RTMR_MAX));
+    }
+    let digest = DigestJson { hash: Hash::Sha384.name().to_owned(), digest: json.digest };
+    let payload = hex::decode_any_case(json.event_payload.as_bytes()).ok_or(Error::Content(number))?;
+    let data = if json.event.is_empty() { payload } else { json.event.into_bytes() };
+    let firmware = FirmwareEvent { kind: Some(json.event_type), name: json.event_type.to_string(), data };
+    Ok(Record {
+        register: Register::Rtmr(json.imr),
+        digests: digests(number, vec![digest])?,
+        string: None,
+        event_type: None,
+        boot_id: None,
+        timestamp: None,
+        firmware: Some(firmware),
+    })
 }
 
 /// Leaves out unknown hash functions.

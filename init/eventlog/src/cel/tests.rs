@@ -114,6 +114,28 @@ fn events_of_firmware_in_arrays_keep_type_and_data() {
 }
 
 #[test]
+fn events_of_dstack_are_read() {
+    let digest = "ab".repeat(48);
+    let of = |rest: &str| parse(format!(r#"[{{"imr":3,"event_type":134217729,"digest":"{digest}"{rest}}}]"#).as_bytes());
+    let [record] = of(r#","event":"app-id","event_payload":"0102""#).unwrap().try_into().unwrap();
+    assert_eq!((record.register, record.digest(Hash::Sha384)), (Register::Rtmr(3), Some(&[0xab; 48][..])));
+    assert_eq!(
+        record.firmware.unwrap(),
+        FirmwareEvent { kind: Some(0x0800_0001), name: "134217729".to_owned(), data: b"app-id".to_vec() }
+    );
+    assert_eq!(of(r#","event":"","event_payload":"0102""#).unwrap()[0].firmware.as_ref().unwrap().data, [1, 2]);
+    assert_eq!(of("").unwrap()[0].firmware.as_ref().unwrap().data, [0; 0]);
+    assert_eq!(
+        of(r#","event_payload":"0""#).unwrap_err().to_string(),
+        "record 1: content does not have the form of its content_type"
+    );
+    let refused = |text: &str| parse(text.as_bytes()).unwrap_err().to_string();
+    assert_eq!(refused(r#"[{"imr":4,"event_type":1,"digest":""}]"#), "record 1: imr 4, expected 0 to 3");
+    assert_eq!(refused(r#"[{"imr":1,"event_type":1,"digest":"00"}]"#), "record 1: the sha384 digest is malformed");
+    assert_eq!(refused(r#"[{"imr":1,"event_type":1}]"#), "record 1");
+}
+
+#[test]
 fn texts_of_keyed_digests_are_no_contradiction() {
     let mut record = cap_record(Register::Pcr(15));
     record.string = Some("cryptsetup:root:5e47a9".to_owned());

@@ -1,5 +1,6 @@
-//! Checks whether firmware measured the command line: replays the firmware's log, compares it with the registers and searches it.
-//! The host may have written the log; only its agreement with the registers makes it evidence.
+//! Checks whether the digest of the command line was extended: replays the firmware's log, compares it with the registers and searches
+//! it. The host may have written the log; only its agreement with the registers makes it evidence. It is no evidence of who extended a
+//! digest: only a register that equals a prediction is, and vaults compare that.
 
 use std::fmt;
 use std::path::Path;
@@ -20,9 +21,9 @@ type RegisterValues = Vec<(u32, Vec<u8>)>;
 /// The result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Finding {
-    /// The log replays to the registers and contains the command line.
+    /// The log replays to the registers and contains the digest of the command line, in the form of the program `by`.
     Measured { log: &'static str, by: &'static str },
-    /// The log replays to the registers and does not contain the command line.
+    /// The log replays to the registers and does not contain that digest.
     NotMeasured { log: &'static str },
     /// The log proves nothing.
     Unknown(Reason),
@@ -41,11 +42,11 @@ pub(crate) enum Reason {
 /// The result as the boot report contains it.
 #[derive(Debug, Serialize)]
 pub(crate) struct CommandLineReport {
-    /// `yes`, `no` or `unknown`.
+    /// Whether its digest was extended: `yes`, `no` or `unknown`.
     measured: &'static str,
     /// Whose log it is: `ccel` or `tpm`.
     log: Option<&'static str>,
-    /// Which program measured it.
+    /// Which program hashes it in this form; others can extend the same digest.
     by: Option<&'static str>,
     /// Why it is unknown.
     reason: Option<String>,
@@ -161,8 +162,8 @@ impl Reason {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Measured { log, by } => write!(f, "the command line was measured by {by} ({log} log)"),
-            Self::NotMeasured { log } => write!(f, "the {log} log contains another command line than /proc/cmdline, or none"),
+            Self::Measured { log, by } => write!(f, "the digest of the command line was extended, as {by} hashes it ({log} log)"),
+            Self::NotMeasured { log } => write!(f, "no event of the {log} log has the digest of /proc/cmdline"),
             Self::Unknown(Reason::NoLog) => f.write_str("firmware left no log"),
             Self::Unknown(Reason::Unreadable(log)) => write!(f, "the {log} log cannot be read"),
             Self::Unknown(Reason::Malformed(log)) => write!(f, "the {log} log is malformed"),

@@ -33,6 +33,8 @@ pub(super) fn of(chain: Chain, divergence: &Divergence<'_>) -> String {
 /// Events that only firmware makes.
 fn of_firmware(change: Change, found: &Event<'_>, expected: Option<&Predicted<'_>>) -> Option<String> {
     let text = describe::text(found);
+    // Without a path, the text is the length of the data.
+    let name = if text.starts_with('(') { String::new() } else { format!(" ({text})") };
     let wanted = expected.map(|expected| expected.event);
     let is_table = wanted.is_some_and(|event| event.what.contains("partition table"));
     let is_program = wanted.is_some_and(|event| event.what.contains("Authenticode"));
@@ -44,12 +46,12 @@ fn of_firmware(change: Change, found: &Event<'_>, expected: Option<&Predicted<'_
         kind if GPT.contains(&kind) && is_table => of_table(found, wanted.map_or(&[][..], |event| &event.hashed)).to_owned(),
         kind if GPT.contains(&kind) => "firmware measured the partition table of another disk: the boot order".to_owned(),
         kind if DRIVERS.contains(&kind) => {
-            format!("firmware loaded a driver ({text}): the option ROM of a device, or a driver in a boot variable")
+            format!("firmware loaded a driver{name}: the option ROM of a device, or a driver in a boot variable")
         }
         PROGRAM if is_program && change != Change::Additional => {
-            format!("another program ({text}): another image, or the file was signed or changed since")
+            format!("another program{name}: another image, or the file was signed or changed since")
         }
-        PROGRAM => format!("firmware started a further program ({text}): a boot option of the host, or a fallback"),
+        PROGRAM => format!("firmware started a further program{name}: a boot option of the host, or a fallback"),
         _ => return None,
     })
 }

@@ -195,15 +195,16 @@ impl Difference {
     }
 
     fn to_lines(&self) -> Vec<String> {
+        let (number, register) = (self.index + 1, self.register);
         let how = match self.change {
-            Change::Other => "has another digest",
-            Change::Additional => "is not predicted",
-            Change::Missing => "is missing before it",
+            Change::Other => format!("event {number} ({register}) has another digest"),
+            Change::Additional => format!("event {number} ({register}) is not predicted"),
+            Change::Missing => format!("an event of {register} is missing before event {number}"),
         };
         let mut lines = vec![match &self.found {
             Some((kind, text, digest, proved)) => {
                 let mark = if *proved { '=' } else { '?' };
-                format!("first difference: event {} ({}) {how}: {kind} {mark} {text} ({digest})", self.index + 1, self.register)
+                format!("first difference: {how}: {kind} {mark} {text} ({digest})")
             }
             None => format!("first difference: the log has no further event of {}", self.register),
         }];

@@ -164,7 +164,7 @@ fn first_event_that_differs_is_named_with_its_usual_cause() {
             |log| log.insert(3, (2, 0x8000_0003, b"p".to_vec(), vec![0; 32])),
             4,
             "additional",
-            "another program",
+            "started a further program:",
         ),
         (
             "words of the host",
