@@ -43,7 +43,14 @@ fn explained(inputs: &Inputs, path: &Path, quote: &Path) -> Result<Report, Error
     let log = Log::parse(&bytes).map_err(|source| Error::FirmwareLog { path: path.to_owned(), source })?;
     let found = inputs.memory_in(&log)?;
     let (predicted, _) = inputs.machine(found).events()?;
-    let account = Account::new(&log, &predicted);
+    let mut account = Account::new(&log, &predicted);
+    if inputs.lacks_memory() && found.is_none() {
+        account.warnings.push(
+            "No size of memory of a q35 machine gives the TD HOB in the log with this firmware: give --memory, or the firmware is \
+             another one"
+                .to_owned(),
+        );
+    }
     Ok(Report { account, source: Source::Log(registers) })
 }
 

@@ -69,6 +69,11 @@ impl Inputs {
         }
     }
 
+    /// Whether the firmware is given without the memory.
+    pub(super) const fn lacks_memory(&self) -> bool {
+        self.firmware.is_some() && self.memory.is_none()
+    }
+
     /// Finds the memory whose TD HOB, with this firmware, has the digest in the log.
     pub(super) fn memory_in(&self, log: &Log<'_>) -> Result<Option<Memory>, Error> {
         let (Some(firmware), None) = (&self.firmware, self.memory) else { return Ok(None) };
