@@ -6,7 +6,8 @@
 use eventlog::ccel::{Event as Logged, Log};
 use eventlog::register::Hash;
 
-use super::variable::{GLOBAL, IMAGE_SECURITY, SHIM_LOCK, Variable};
+use super::block::{Block, covers};
+use super::variable::{GLOBAL, IMAGE_SECURITY, SHIM_LOCK, Variable, encode};
 use super::{Event, Kind, load_option, signatures};
 
 /// The number of RTMR0 in a log: 0 is MRTD.
@@ -81,24 +82,25 @@ impl Account {
     pub fn new(log: &Log<'_>, predicted: &[Event]) -> Self {
         let logged: Vec<&Logged<'_>> = log.events.iter().filter(|event| event.register == RTMR0 && event.is_extended()).collect();
         let mut left: Vec<(usize, &Event)> = predicted.iter().enumerate().collect();
-        let (events, places): (Vec<Explained>, Vec<Option<usize>>) = logged.iter().map(|event| explain(event, &mut left)).unzip();
+        let block = Block::find(&logged);
+        let explain = |(index, event): (usize, &&Logged<'_>)| explain(describe(event, index, block), event, &mut left);
+        let (events, places): (Vec<Explained>, Vec<Option<usize>>) = logged.iter().enumerate().map(explain).unzip();
         let mut warnings = Vec::new();
         if !places.iter().flatten().is_sorted() {
             warnings.push("Predicted events are in another order than firmware extends them".to_owned());
         }
-        let secure_boot = secure_boot(&logged, &mut warnings);
-        warn(&events, &logged, &mut warnings);
+        let secure_boot = block.map_or(SecureBootState::Unknown, |block| block.state);
+        warn(&events, &logged, block, &mut warnings);
         let missing = left.iter().map(|(_, event)| event.what.clone()).collect();
         Self { rtmr0: log.replay(Hash::Sha384, RTMR0), events, secure_boot, warnings, missing }
     }
 }
 
 /// Explains one event; a predicted event with its digest is taken out of `left`, and its place is returned.
-fn explain(event: &Logged<'_>, left: &mut Vec<(usize, &Event)>) -> (Explained, Option<usize>) {
+fn explain((what, proof): (String, Proof), event: &Logged<'_>, left: &mut Vec<(usize, &Event)>) -> (Explained, Option<usize>) {
     let digest = event.digest(Hash::Sha384).unwrap_or_default().to_vec();
     let is_it = |(_, predicted): &(usize, &Event)| is_kind(event.kind, predicted.kind) && predicted.digest() == digest;
     let found = left.iter().position(is_it).map(|at| left.remove(at));
-    let (what, proof) = describe(event);
     let (what, proof) = match found {
         // The description of proved bytes says more than the name of the input.
         Some((_, predicted)) if proof != Proof::Described => (predicted.what.clone(), Proof::Predicted),
@@ -120,18 +122,22 @@ const fn is_kind(logged: u32, predicted: Kind) -> bool {
     }
 }
 
-/// Whether the event's digest is that of `bytes`.
-fn covers(event: &Logged<'_>, bytes: &[u8]) -> bool {
-    event.digest(Hash::Sha384).is_some_and(|digest| Hash::Sha384.digest(bytes) == digest)
-}
-
-fn describe(event: &Logged<'_>) -> (String, Proof) {
+fn describe(event: &Logged<'_>, index: usize, block: Option<Block>) -> (String, Proof) {
     let claimed = |what: &str| (what.to_owned(), Proof::Claimed);
+    let in_block = block.is_some_and(|block| block.contains(index));
     match event.kind {
+        // By its digest, whatever the log calls it.
+        _ if block.is_some_and(|block| block.is_secure_boot(index)) => {
+            (secure_boot(block.map_or(SecureBootState::Unknown, |block| block.state)).to_owned(), Proof::Described)
+        }
+        _ if in_block => whole_variable(event, EV_VARIABLE_DRIVER_CONFIG),
         EV_HANDOFF_TABLES2 => claimed("TD HOB: the memory map from the hypervisor; digest only"),
         EV_FIRMWARE_BLOB2 => claimed("CFV: the variable store in the firmware file; digest only"),
         EV_SEPARATOR if covers(event, &[0; 4]) => ("separator".to_owned(), Proof::Described),
-        EV_VARIABLE_DRIVER_CONFIG | EV_VARIABLE_AUTHORITY => whole_variable(event),
+        EV_VARIABLE_DRIVER_CONFIG => {
+            claimed("a variable, but not in the place of the variables of Secure Boot: its bytes may be another file of the host")
+        }
+        EV_VARIABLE_AUTHORITY => whole_variable(event, event.kind),
         EV_VARIABLE_BOOT | EV_VARIABLE_BOOT2 => boot_variable(event),
         EV_PLATFORM_CONFIG_FLAGS | EV_POST_CODE if event.data.starts_with(b"ACPI DATA") => {
             claimed("ACPI tables: number of CPUs, devices, memory nodes; digest only")
@@ -145,16 +151,27 @@ fn describe(event: &Logged<'_>) -> (String, Proof) {
 }
 
 /// A variable whose name and value are hashed.
-fn whole_variable(event: &Logged<'_>) -> (String, Proof) {
+fn whole_variable(event: &Logged<'_>, kind: u32) -> (String, Proof) {
     match Variable::decode(event.data) {
-        Some(variable) if covers(event, event.data) => (describe_as(&variable, event.kind), Proof::Described),
+        Some(variable) if covers(event, event.data) => (describe_as(&variable, kind), Proof::Described),
         _ => ("a variable, whose name and value are not proved; digest only".to_owned(), Proof::Claimed),
+    }
+}
+
+const fn secure_boot(state: SecureBootState) -> &'static str {
+    match state {
+        SecureBootState::On => "variable SecureBoot: on",
+        SecureBootState::Off => "variable SecureBoot: OFF",
+        SecureBootState::Absent => "variable SecureBoot: does not exist (firmware without Secure Boot)",
+        SecureBootState::Unknown => "variable SecureBoot: not proved",
     }
 }
 
 /// Describes `UEFI_VARIABLE_DATA` of a variable of Secure Boot.
 pub(super) fn describe_variable(data: &[u8]) -> Option<String> {
-    Variable::decode(data).map(|variable| describe_as(&variable, EV_VARIABLE_DRIVER_CONFIG))
+    let variable = Variable::decode(data)?;
+    let is_state = variable.guid == GLOBAL && variable.name() == "SecureBoot";
+    Some(if is_state { secure_boot(state_of(data)).to_owned() } else { describe_as(&variable, EV_VARIABLE_DRIVER_CONFIG) })
 }
 
 fn describe_as(variable: &Variable<'_>, kind: u32) -> String {
@@ -164,12 +181,6 @@ fn describe_as(variable: &Variable<'_>, kind: u32) -> String {
 fn value(variable: &Variable<'_>, kind: u32) -> String {
     let bytes = variable.value;
     let known = match (variable.guid, variable.name().as_str()) {
-        (GLOBAL, "SecureBoot") => Some(match bytes {
-            [1] => "on".to_owned(),
-            [0] => "OFF".to_owned(),
-            [] => "does not exist (firmware without Secure Boot)".to_owned(),
-            _ => "neither 0 nor 1".to_owned(),
-        }),
         (IMAGE_SECURITY | GLOBAL, _) if kind == EV_VARIABLE_AUTHORITY => {
             signatures::describe_entry(bytes).map(|entry| format!("{entry} admitted a program"))
         }
@@ -205,30 +216,6 @@ fn text(bytes: &[u8]) -> Option<String> {
     text.chars().all(|c| matches!(c, ' '..='~')).then(|| text.trim().to_owned())
 }
 
-/// The state of Secure Boot: that of the first proved variable. It must be the only one, and before the separator that ends the firmware's
-/// own settings, since later programs can extend RTMR0 by any digest.
-fn secure_boot(logged: &[&Logged<'_>], warnings: &mut Vec<String>) -> SecureBootState {
-    let is_variable = |event: &&&Logged<'_>| {
-        event.kind == EV_VARIABLE_DRIVER_CONFIG
-            && covers(event, event.data)
-            && Variable::decode(event.data).is_some_and(|variable| variable.guid == GLOBAL && variable.name() == "SecureBoot")
-    };
-    let mut found = logged.iter().filter(is_variable);
-    let (Some(first), None) = (found.next(), found.next()) else {
-        warnings
-            .push("The state of Secure Boot is NOT PROVED: not exactly one event measures the variable SecureBoot".to_owned());
-        return SecureBootState::Unknown;
-    };
-    let place = |wanted: &Logged<'_>| logged.iter().position(|event| std::ptr::eq(*event, wanted));
-    let separator = logged.iter().position(|event| event.kind == EV_SEPARATOR);
-    if separator.is_none_or(|separator| place(first).is_none_or(|at| at > separator)) {
-        warnings
-            .push("The state of Secure Boot is NOT PROVED: the variable SecureBoot is measured after the separator".to_owned());
-        return SecureBootState::Unknown;
-    }
-    state_of(first.data)
-}
-
 /// The state that the variable SecureBoot means; a value other than 1 is off.
 pub(super) fn state_of(data: &[u8]) -> SecureBootState {
     match Variable::decode(data).map(|variable| variable.value) {
@@ -238,10 +225,18 @@ pub(super) fn state_of(data: &[u8]) -> SecureBootState {
     }
 }
 
-fn warn(events: &[Explained], logged: &[&Logged<'_>], warnings: &mut Vec<String>) {
+fn warn(events: &[Explained], logged: &[&Logged<'_>], block: Option<Block>, warnings: &mut Vec<String>) {
     let count = |proof: Proof| events.iter().filter(|event| event.proof == proof).count();
     if events.is_empty() {
         warnings.push("The log has no event in RTMR0".to_owned());
+    }
+    if block.is_none() {
+        warnings.push(
+            "The state of Secure Boot is NOT PROVED: expected one event with the digest of a value of SecureBoot, before the separator"
+                .to_owned(),
+        );
+    } else if !block.is_some_and(|block| block.is_whole()) {
+        warnings.push("PK, KEK, db and dbx are NOT PROVED: they are not between SecureBoot and the separator".to_owned());
     }
     if count(Proof::Claimed) > 0 {
         warnings.push(format!(
@@ -253,18 +248,11 @@ fn warn(events: &[Explained], logged: &[&Logged<'_>], warnings: &mut Vec<String>
         warnings
             .push(format!("{} events are not interpreted: nothing is said about what they pin", count(Proof::NotInterpreted)));
     }
-    let is_empty = |name: &str| {
-        logged.iter().any(|event| {
-            event.kind == EV_VARIABLE_DRIVER_CONFIG
-                && covers(event, event.data)
-                && Variable::decode(event.data).is_some_and(|variable| variable.name() == name && variable.value.is_empty())
-        })
+    let is_empty_key = |(index, event): (usize, &&Logged<'_>)| {
+        block.is_some_and(|block| block.contains(index)) && covers(event, &encode(GLOBAL, "PK", &[]))
     };
-    if is_empty("PK") {
+    if logged.iter().enumerate().any(is_empty_key) {
         warnings
             .push("No platform key (PK): firmware is in setup mode, where a program can change PK, KEK, db and dbx".to_owned());
-    }
-    if !logged.iter().any(|event| event.kind == EV_SEPARATOR && covers(event, &[0; 4])) {
-        warnings.push("RTMR0 has no separator: no place in the log divides firmware from later programs".to_owned());
     }
 }

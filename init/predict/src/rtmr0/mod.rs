@@ -9,6 +9,7 @@
 
 mod account;
 pub mod acpi;
+mod block;
 #[cfg(test)]
 mod golden;
 mod hob;

@@ -340,9 +340,8 @@ fn text_of_another_digest_is_never_vouched_for() {
     let (on, off) = (encode(GLOBAL, "SecureBoot", &[1]), encode(GLOBAL, "SecureBoot", &[0]));
     let separator = (4, &[0; 4][..], &[0; 4][..]);
     let lie = account(&[(CONFIG, &off, &on), separator], &[]);
-    assert_eq!((lie.secure_boot, lie.events[0].proof), (SecureBootState::Unknown, Proof::Claimed));
-    assert!(!lie.events[0].what.contains("SecureBoot"), "{}", lie.events[0].what);
-    assert!(lie.warnings[0].contains("NOT PROVED"));
+    assert_eq!((lie.events[0].proof, lie.events[0].what.as_str()), (Proof::Described, "variable SecureBoot: OFF"));
+    assert_eq!(lie.secure_boot, SecureBootState::Off, "by its digest");
     let option = encode(GLOBAL, "Boot0001", b"good");
     for (kind, hashed, data) in
         [(BOOT, &b"evil"[..], &option[..]), (BOOT, b"good", b"no variable"), (4, b"x", &[0; 4]), (0x77, b"x", b"x")]
@@ -352,27 +351,74 @@ fn text_of_another_digest_is_never_vouched_for() {
     }
 }
 
-/// A program of the running system can extend RTMR0: it must not turn Secure Boot on for the reader.
+/// The host chooses bytes that firmware hashes as files, and a program of the running system can extend RTMR0: neither may change the
+/// state of Secure Boot for the reader.
 #[test]
-fn secure_boot_is_known_only_from_the_one_event_before_the_separator() {
+fn secure_boot_is_known_only_from_the_one_digest_before_the_separator() {
     let (on, off) = (encode(GLOBAL, "SecureBoot", &[1]), encode(GLOBAL, "SecureBoot", &[0]));
-    let (on, off) = ((CONFIG, &on[..], &on[..]), (CONFIG, &off[..], &off[..]));
-    let other = encode(IMAGE_SECURITY, "SecureBoot", &[1]);
+    let (other, strange) = (encode(IMAGE_SECURITY, "SecureBoot", &[1]), encode(GLOBAL, "SecureBoot", &[2]));
+    let absent = encode(GLOBAL, "SecureBoot", &[]);
+    let variable = |data| (CONFIG, data, data);
+    let (on, off) = (variable(&on[..]), variable(&off[..]));
     let separator = (4, &[0; 4][..], &[0; 4][..]);
+    // The log calls the true event a file.
+    let hidden = (0xa, off.1, &b"QEMU FW CFG\0bootorder"[..]);
     for (what, events, want) in [
         ("on", vec![on, separator], SecureBootState::On),
         ("off", vec![off, separator], SecureBootState::Off),
+        ("absent", vec![variable(&absent), separator], SecureBootState::Absent),
+        ("whatever the log calls it", vec![hidden, separator], SecureBootState::Off),
+        ("a file with the bytes of on, before off", vec![on, hidden, separator], SecureBootState::Unknown),
+        ("a file with the bytes of on, after off", vec![hidden, (0xa, &[0; 4], b"x"), on, separator], SecureBootState::Unknown),
         ("off, then on", vec![off, separator, on], SecureBootState::Unknown),
         ("on after the separator", vec![separator, on], SecureBootState::Unknown),
+        ("on after a separator that the log calls a file", vec![(0xa, &[0; 4], b"x"), on, separator], SecureBootState::Unknown),
         ("no separator", vec![on], SecureBootState::Unknown),
-        ("of another owner", vec![(CONFIG, &other[..], &other[..]), separator], SecureBootState::Unknown),
-        ("as another type", vec![(BOOT, on.1, on.2), separator], SecureBootState::Unknown),
+        ("of another owner", vec![variable(&other), separator], SecureBootState::Unknown),
+        ("another value", vec![variable(&strange), separator], SecureBootState::Unknown),
         ("none", vec![], SecureBootState::Unknown),
     ] {
-        assert_eq!(account(&events, &[]).secure_boot, want, "{what}");
+        let account = account(&events, &[]);
+        assert_eq!(account.secure_boot, want, "{what}");
+        let is_warned = account.warnings.iter().any(|warning| warning.contains("The state of Secure Boot is NOT PROVED"));
+        assert_eq!(is_warned, want == SecureBootState::Unknown, "{what}");
     }
-    let strange = encode(GLOBAL, "SecureBoot", &[2]);
-    assert_eq!(account(&[(CONFIG, &strange, &strange), separator], &[]).secure_boot, SecureBootState::Off);
+}
+
+/// A host can have the bytes of a good db hashed as a file, and call the true db something else.
+#[test]
+fn keys_are_proved_only_between_secure_boot_and_the_separator() {
+    let [on, key, exchange, db, dbx, good] = [
+        encode(GLOBAL, "SecureBoot", &[1]),
+        encode(GLOBAL, "PK", &[1; 40]),
+        encode(GLOBAL, "KEK", &[2; 40]),
+        encode(IMAGE_SECURITY, "db", &[3; 40]),
+        encode(IMAGE_SECURITY, "dbx", &[]),
+        encode(IMAGE_SECURITY, "db", &[4; 40]),
+    ];
+    let variable = |data| (CONFIG, data, data);
+    let separator = (4, &[0; 4][..], &[0; 4][..]);
+    let [on, key, exchange, db, dbx, good] = [&on, &key, &exchange, &db, &dbx, &good].map(|data| variable(&data[..]));
+    let hidden = (0xa, db.1, &b"QEMU FW CFG\0bootorder"[..]);
+    let proofs = |events: &[(u32, &[u8], &[u8])]| {
+        let account = account(events, &[]);
+        let is_warned = account.warnings.iter().any(|warning| warning.contains("PK, KEK, db and dbx are NOT PROVED"));
+        let is_proved = |event: &Explained| event.proof == Proof::Described && event.what.starts_with("variable ");
+        (account.events.iter().filter(|event| is_proved(event)).count(), is_warned)
+    };
+    assert_eq!(proofs(&[on, key, exchange, db, dbx, separator]), (5, false));
+    let timestamps = encode(IMAGE_SECURITY, "dbt", &[]);
+    assert_eq!(proofs(&[on, key, exchange, db, dbx, variable(&timestamps), separator]), (6, false));
+    assert_eq!(proofs(&[on, key, exchange, db, dbx, separator, good]), (5, false), "the second db is not proved");
+    for (what, events) in [
+        ("a good db as a file before", vec![good, on, key, exchange, hidden, dbx, separator]),
+        ("a good db as a file after", vec![on, key, exchange, hidden, dbx, separator, good]),
+        ("a separator too early", vec![on, key, exchange, db, separator, dbx]),
+        ("another order", vec![on, exchange, key, db, dbx, separator]),
+        ("one more", vec![on, key, exchange, db, good, dbx, separator]),
+    ] {
+        assert_eq!(proofs(&events), (1, true), "{what}");
+    }
 }
 
 #[test]
