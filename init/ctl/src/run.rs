@@ -86,7 +86,7 @@ pub(crate) enum Error {
     FirmwareLogs(usize),
     #[error("this is the log of {0}, but --fold {1} predicts the registers of another machine")]
     LogKind(&'static str, &'static str),
-    #[error("the log has no complete digests in SHA-384, SHA-256 or SHA-512: SHA-1 verifies nothing")]
+    #[error("the log lacks digests in SHA-384, SHA-256 and SHA-512, so nothing can be compared; SHA-1 verifies nothing")]
     WeakLog,
     #[error("{0}: expected a TDX quote or a TDREPORT")]
     NoDomain(PathBuf),

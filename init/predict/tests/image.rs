@@ -99,7 +99,7 @@ fn images_that_are_not_supported_are_refused() {
         |kind, files: &[(&str, &[u8])]| image(disk(kind, files), SecureBoot::On).map(|_| ()).map_err(|e| e.to_string());
     let whole = uki(&[]);
     let refused = |text: &str| Err(text.to_owned());
-    let cases: [(&str, Predicted, Predicted); 9] = [
+    let cases: [(&str, Predicted, Predicted); 12] = [
         ("no program", predicted(ESP, &[]), refused("the EFI system partition does not contain EFI/BOOT/BOOTX64.EFI")),
         ("no ESP", predicted([1; 16], &[]), refused("0 EFI system partitions, expected 1")),
         ("no PE", predicted(ESP, &[(BOOT, b"MZ")]), refused("EFI/BOOT/BOOTX64.EFI")),
@@ -117,6 +117,21 @@ fn images_that_are_not_supported_are_refused() {
             "an addon",
             predicted(ESP, &[(BOOT, &whole), ("EFI/BOOT/BOOTX64.EFI.extra.d/x.addon.efi", b"x")]),
             refused("the effect of the file EFI/BOOT/BOOTX64.EFI.extra.d/x.addon.efi is not predicted"),
+        ),
+        (
+            "a credential beside the image",
+            predicted(ESP, &[(BOOT, &whole), ("EFI/BOOT/BOOTX64.EFI.extra.d/x.cred", b"x")]),
+            refused("the effect of the file EFI/BOOT/BOOTX64.EFI.extra.d/x.cred is not predicted"),
+        ),
+        (
+            "a global addon",
+            predicted(ESP, &[(BOOT, &whole), ("loader/addons/x.addon.efi", b"x")]),
+            refused("the effect of the file loader/addons/x.addon.efi is not predicted"),
+        ),
+        (
+            "an extension",
+            predicted(ESP, &[(BOOT, &whole), ("loader/extensions/x.raw", b"x")]),
+            refused("the effect of the file loader/extensions/x.raw is not predicted"),
         ),
         (
             "profiles",

@@ -27,9 +27,9 @@ pub(crate) struct MeasureExplain {
     /// Whether a key in db signed the kernel of a direct boot, as in cvmctl measure
     #[arg(long, value_name = "WHETHER", default_value = "verified")]
     pub(crate) kernel_signature: Signature,
-    /// Firmware in the prediction, as in cvmctl measure
-    #[arg(long, value_name = "WHOSE", default_value = "td")]
-    pub(crate) fold: Fold,
+    /// Firmware in the prediction, as in cvmctl measure; default: td, and tpm for the log of a TPM
+    #[arg(long, value_name = "WHOSE")]
+    pub(crate) fold: Option<Fold>,
     /// Number of boot options that fail before the image, as in cvmctl measure
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = boot_options, conflicts_with = "kernel")]
     pub(crate) failed_boot_options: usize,

@@ -43,12 +43,12 @@ enum TypeJson {
 
 /// An event in the JSON log of dstack: SHA-384 alone, and numbers of RTMRs.
 ///
-/// Source: Dstack-TEE/dstack, `cc-eventlog` (`TdxEvent`).
+/// Source: Dstack-TEE/dstack, `cc-eventlog` (`TdxEvent`, `RuntimeEvent::digest`).
 #[derive(Deserialize)]
 struct DstackJson {
     imr: u32,
     event_type: u32,
-    /// Hexadecimal.
+    /// Hexadecimal; newer versions leave out that of dstack's own events, which [`of_dstack`] computes.
     digest: String,
     /// The name of an event of dstack; empty in events of firmware.
     #[serde(default)]
@@ -114,8 +114,10 @@ fn dstack(number: usize, value: Value) -> Result<Record, Error> {
     if json.imr > RTMR_MAX {
         return Err(Error::Number(number, "imr", json.imr, RTMR_MAX));
     }
-    let digest = DigestJson { hash: Hash::Sha384.name().to_owned(), digest: json.digest };
     let payload = hex::decode_any_case(json.event_payload.as_bytes()).ok_or(Error::Content(number))?;
+    let is_left_out = json.digest.is_empty() && !json.event.is_empty();
+    let digest = if is_left_out { hex::encode(&of_dstack(json.event_type, &json.event, &payload)) } else { json.digest };
+    let digest = DigestJson { hash: Hash::Sha384.name().to_owned(), digest };
     let data = if json.event.is_empty() { payload } else { json.event.into_bytes() };
     let firmware = FirmwareEvent { kind: Some(json.event_type), name: json.event_type.to_string(), data };
     Ok(Record {
@@ -127,6 +129,11 @@ fn dstack(number: usize, value: Value) -> Result<Record, Error> {
         timestamp: None,
         firmware: Some(firmware),
     })
+}
+
+/// The digest of dstack's own events: `SHA-384(type || ":" || name || ":" || payload)`, the type as 4 bytes, little-endian.
+fn of_dstack(kind: u32, name: &str, payload: &[u8]) -> Vec<u8> {
+    Hash::Sha384.digest(&[&kind.to_le_bytes()[..], b":", name.as_bytes(), b":", payload].concat())
 }
 
 /// Leaves out unknown hash functions.

@@ -2,7 +2,7 @@
 
 use eventlog::ccel::Event;
 use eventlog::ccel::describe::{self, Hashed};
-use predict::{Chain, Maker, Part};
+use predict::{Chain, Maker, Part, Route};
 
 use super::compare::{Change, Divergence};
 use super::shape::Predicted;
@@ -12,6 +12,8 @@ const GPT: [u32; 2] = [0x8000_0006, 0x8000_000d];
 const PROGRAM: u32 = 0x8000_0003;
 const DRIVERS: [u32; 2] = [0x8000_0004, 0x8000_0005];
 const ACTION: u32 = 0x8000_0007;
+/// `EV_EFI_VARIABLE_BOOT`, in both forms, and `EV_PLATFORM_CONFIG_FLAGS`. edk2 measures them into RTMR0, and did not always.
+const SETTINGS: [u32; 3] = [0x8000_0002, 0x8000_000c, 0xa];
 /// Fields of the header of a partition table that differ if only the size of the disk does: its checksum, the place of the backup, and the
 /// last usable block. UEFI 2.10, section 5.3.2.
 const GPT_SIZE: [std::ops::Range<usize>; 3] = [16..20, 32..40, 48..56];
@@ -20,9 +22,8 @@ const GPT_HEADER: usize = 92;
 /// Returns the usual cause. The texts of a log are claims of its writer, so the cause is one too.
 pub(super) fn of(chain: Chain, divergence: &Divergence<'_>) -> String {
     let cause = match (divergence.found, divergence.expected) {
-        (Some(found), expected) => {
-            of_firmware(divergence.change, found, expected).or_else(|| of_loader(chain, divergence.change, found, expected))
-        }
+        (Some(found), expected) => of_firmware(chain, divergence.change, found, expected)
+            .or_else(|| of_loader(chain, divergence.change, found, expected)),
         (None, Some(expected)) => Some(of_missing(expected)),
         (None, None) => None,
     };
@@ -31,16 +32,27 @@ pub(super) fn of(chain: Chain, divergence: &Divergence<'_>) -> String {
 }
 
 /// Events that only firmware makes.
-fn of_firmware(change: Change, found: &Event<'_>, expected: Option<&Predicted<'_>>) -> Option<String> {
+fn of_firmware(chain: Chain, change: Change, found: &Event<'_>, expected: Option<&Predicted<'_>>) -> Option<String> {
     let text = describe::text(found);
     // Without a path, the text is the length of the data.
     let name = if text.starts_with('(') { String::new() } else { format!(" ({text})") };
     let wanted = expected.map(|expected| expected.event);
     let is_table = wanted.is_some_and(|event| event.what.contains("partition table"));
     let is_program = wanted.is_some_and(|event| event.what.contains("Authenticode"));
+    let is_separator = wanted.is_some_and(|event| event.route == Route::Separator);
+    let is_given = matches!(chain, Chain::Direct | Chain::DirectUki);
     Some(match found.kind {
+        ACTION if is_given && is_program && text.starts_with("Calling EFI Application") => {
+            "the firmware started a boot option, such as a disk, and not the kernel that the hypervisor was to give it".to_owned()
+        }
         ACTION if text.starts_with("Returning from EFI Application") || text.starts_with("Calling EFI Application") => {
             "the boot order: firmware tried another boot option before the image, such as an empty disk or the network".to_owned()
+        }
+        kind if SETTINGS.contains(&kind) => {
+            "the firmware: another generation or that of a cloud, which measures its settings into this register".to_owned()
+        }
+        kind if is_separator && !DRIVERS.contains(&kind) => {
+            "the generation of the firmware: a TDVF from before edk2-stable202411 measures no separator into RTMR1; and another image".to_owned()
         }
         SEPARATOR => "the generation of the firmware: it measures separators elsewhere than predicted".to_owned(),
         kind if GPT.contains(&kind) && is_table => of_table(found, wanted.map_or(&[][..], |event| &event.hashed)).to_owned(),

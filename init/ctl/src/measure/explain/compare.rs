@@ -30,14 +30,17 @@ pub(super) struct Divergence<'a> {
 pub(super) struct Comparison<'a> {
     /// Registers and the number of their events that are equal.
     pub(super) equal: Vec<(u32, usize)>,
+    /// Number of equal events that tell images apart.
+    of_image: usize,
     /// In the order of the log.
     pub(super) divergences: Vec<Divergence<'a>>,
 }
 
 impl Comparison<'_> {
-    /// Whether everything is equal, and the number of events that are before the first difference of their register: the better, the higher.
+    /// Whether everything is equal, and the number of events of the image before the first difference of their register: the better, the
+    /// higher. Firmware's own events are the same with any image, so they do not count.
     pub(super) fn rank(&self) -> (bool, usize) {
-        (self.divergences.is_empty(), self.equal.iter().map(|(_, count)| count).sum())
+        (self.divergences.is_empty(), self.of_image)
     }
 }
 
@@ -51,7 +54,7 @@ pub(super) fn registers(kind: Kind) -> Vec<u32> {
 
 /// Compares each register that the log or the prediction extends.
 pub(super) fn compare<'a>(log: &'a Log<'a>, kind: Kind, hash: Hash, predicted: &[(u32, &'a Predicted<'a>)]) -> Comparison<'a> {
-    let mut comparison = Comparison { equal: Vec::new(), divergences: Vec::new() };
+    let mut comparison = Comparison { equal: Vec::new(), of_image: 0, divergences: Vec::new() };
     for register in registers(kind) {
         let logged = log.events.iter().enumerate().filter(|(_, event)| event.is_extended() && event.register == register);
         let logged: Vec<(usize, &Event<'_>)> = logged.collect();
@@ -66,6 +69,7 @@ pub(super) fn compare<'a>(log: &'a Log<'a>, kind: Kind, hash: Hash, predicted: &
         };
         let equal = logged.iter().zip(&wanted).take_while(|(event, wanted)| is(Some(event), Some(wanted))).count();
         comparison.equal.push((register, equal));
+        comparison.of_image += wanted.iter().take(equal).filter(|wanted| wanted.is_of_image()).count();
         let (found, expected) = (logged.get(equal), wanted.get(equal));
         // After an additional or missing event, log and prediction continue alike or both end.
         let continues = |at: usize, next: usize| match (logged.get(at), wanted.get(next)) {

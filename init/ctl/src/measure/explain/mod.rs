@@ -16,7 +16,7 @@ use eventlog::register::Hash;
 use predict::{Chain, Prediction};
 
 use super::subject::{self, States};
-use crate::args::MeasureExplain;
+use crate::args::{Fold, MeasureExplain};
 use crate::log::{Logs, Replays, firmware_log, replays_to};
 use crate::run::Error;
 use crate::show;
@@ -37,7 +37,7 @@ pub(crate) fn explain(args: &MeasureExplain) -> Result<ExitCode, Error> {
         subject::states_of(args.image.as_deref(), args.kernel.as_deref(), args.initrd.as_deref(), args.cmdline.as_deref())?;
     let expected = Shape {
         state: subject::state(args.secure_boot.state(), args.kernel_signature),
-        firmware: args.fold.firmware(),
+        firmware: args.fold.unwrap_or(if log.kind() == Kind::Cc { Fold::Td } else { Fold::Tpm }).firmware(),
         failed: args.failed_boot_options,
     };
     let replays = args.quote.as_deref().map(|quote| replays_to(&logs, quote)).transpose()?;

@@ -1,13 +1,16 @@
 //! Shapes of a boot: what decides the events of one image beside the image itself.
 
 use eventlog::ccel::Kind;
-use predict::{Chain, Event, Firmware, Prediction, Route, register};
+use predict::{Chain, Event, Firmware, Maker, Prediction, Route, register};
 use serde_json::{Value, json};
 
 use crate::measure::subject::States;
 
 /// The most boot options that are assumed to fail before the image.
 const FAILED_MAX: usize = 3;
+
+/// The longest text that firmware measures is shorter, in bytes; a partition table is longer.
+const TEXT_MAX: usize = 64;
 
 /// What decides the events of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +32,13 @@ pub(super) struct Predicted<'a> {
 pub(super) struct Predictions<'a> {
     states: Vec<(&'static str, Vec<Predicted<'a>>)>,
     failed: Vec<Predicted<'a>>,
+}
+
+impl Predicted<'_> {
+    /// Whether another image has another event here: not for separators and texts of firmware, which are short.
+    pub(super) fn is_of_image(&self) -> bool {
+        self.event.maker != Maker::Firmware || !self.event.covers.is_empty() || self.event.hashed.len() > TEXT_MAX
+    }
 }
 
 impl<'a> Predictions<'a> {

@@ -35,11 +35,11 @@ fn begin() -> Vec<Event> {
 
 fn uki(secure_boot: SecureBoot) -> Prediction {
     let mut events = begin();
-    events.push(event(Maker::Firmware, 4, "EFI/BOOT/BOOTX64.EFI is loaded (Authenticode)", b"uki", &[]));
+    events.push(event(Maker::Firmware, 4, "EFI/BOOT/BOOTX64.EFI is loaded (Authenticode)", b"uki", &[Part::Loader]));
     events.push(event(Maker::SystemdStub, 11, "name of section .linux", b".linux\0", &[]));
     events.push(event(Maker::SystemdStub, 11, "section .linux", b"kernel", &[Part::Kernel]));
     if secure_boot == SecureBoot::Off {
-        events.push(event(Maker::Firmware, 4, "the kernel is loaded (Authenticode)", b"kernel as a program", &[]));
+        events.push(event(Maker::Firmware, 4, "the kernel is loaded (Authenticode)", b"kernel as a program", &[Part::Kernel]));
     }
     events.extend(end());
     Prediction(events)
@@ -47,7 +47,7 @@ fn uki(secure_boot: SecureBoot) -> Prediction {
 
 fn grub() -> Prediction {
     let mut events = begin();
-    events.push(event(Maker::Firmware, 4, "EFI/BOOT/BOOTX64.EFI is loaded (Authenticode)", b"shim", &[]));
+    events.push(event(Maker::Firmware, 4, "EFI/BOOT/BOOTX64.EFI is loaded (Authenticode)", b"shim", &[Part::Loader]));
     events.push(event(Maker::Shim, 14, "shim: MokList", b"keys", &[]));
     events.push(event(Maker::Grub, 8, "GRUB runs linux", b"linux /v", &[]));
     events.extend(end());
@@ -113,13 +113,13 @@ fn machine_as_predicted_is_equal_in_each_shape() {
 
 #[test]
 fn machine_of_another_shape_is_explained_by_it() {
-    let cases = [
+    let machines = [
         ("td-older", ON, 0, "before edk2-stable202411"),
         ("td", OFF, 0, "with Secure Boot off, not with Secure Boot on"),
         ("td-with-tpm", ON, 0, "the machine has a TPM"),
         ("td", ON, 2, "tried 2 boot options before the image, not 0"),
     ];
-    for (name, state, failed, cause) in cases {
+    for (name, state, failed, cause) in machines {
         let firmware = Firmware::ALL.into_iter().find(|firmware| firmware.name() == name).unwrap();
         let secure_boot = if state == ON { SecureBoot::On } else { SecureBoot::Off };
         let records = records(&uki(secure_boot).after_failed_boot_options(failed), firmware);
@@ -195,6 +195,21 @@ fn first_event_that_differs_is_named_with_its_usual_cause() {
     log[4].3 = b"MokList\0".to_vec();
     let report = report(Chain::Grub, &log, Shape { firmware: Firmware::TdWithTpm, ..EXPECTED });
     assert!(report["causes"].to_string().contains("a machine owner key is enrolled"), "{report:#}");
+}
+
+#[test]
+fn another_image_is_not_taken_for_another_shape() {
+    let mut other = records(&uki(SecureBoot::On), Firmware::Td);
+    other.iter_mut().filter(|record| record.1 != 4 && record.1 != 0x8000_0007).for_each(|record| record.2.push(b'!'));
+    let (own, older) = (report(Chain::Uki, &other, EXPECTED), other[..1].iter().chain(&other[2..]).cloned().collect::<Vec<_>>());
+    assert!(own["nearest"].is_null() && own["causes"].as_array().unwrap().len() == 1, "{own:#}");
+    // Older firmware shows in the event itself.
+    let older = report(Chain::Uki, &older, EXPECTED);
+    assert!(older["causes"][0].as_str().unwrap().starts_with("the generation of the firmware"), "{older:#}");
+    // Firmware with boot variables in this register, as in logs of a cloud.
+    other.insert(0, (2, 0x8000_0002, b"order".to_vec(), b"BootOrder".to_vec()));
+    let cloud = report(Chain::Uki, &other, EXPECTED);
+    assert!(cloud["causes"][0].as_str().unwrap().contains("its settings into this register"), "{cloud:#}");
 }
 
 #[test]
