@@ -134,8 +134,8 @@ impl Machine<'_> {
             let store = cfv(firmware)?;
             events.push(Event::new(Kind::Cfv, "the firmware file's variable store (CFV)", store));
             events.extend(secure_boot(&Varstore::parse(store)?, self.secure_boot));
+            events.push(Event::new(Kind::Separator, "separator", [0; 4]));
         }
-        events.push(Event::new(Kind::Separator, "separator", [0; 4]));
         if let Some(files) = &self.acpi {
             let measured = acpi::measured(files)?;
             events.extend(measured.into_iter().map(|(name, bytes)| Event::new(Kind::Acpi, describe_acpi(&name, &bytes), bytes)));
