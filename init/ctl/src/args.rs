@@ -7,6 +7,7 @@ mod log;
 mod measure;
 mod measure_explain;
 mod measure_rtmr0;
+mod measure_verify;
 mod vaults;
 
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ pub(crate) use log::{Log, LogShow, LogVerify};
 pub(crate) use measure::{Fold, Measure, MeasureCommand, SecureBootState, Signature};
 pub(crate) use measure_explain::MeasureExplain;
 pub(crate) use measure_rtmr0::MeasureRtmr0;
+pub(crate) use measure_verify::MeasureVerify;
 pub(crate) use vaults::{
     ClientArgs, ClientKey, CredentialArgs, FactArgs, GuestArgs, ImageArgs, NodeArgs, OwnerArgs, Policy, Promote, Provision,
     TermArgs,

@@ -190,6 +190,10 @@ const EXAMPLES: &[(&str, &[Example])] = &[
                 "Print what a TD with a TPM measures, event by event, without a policy",
                 "cvmctl measure image.raw --fold td-with-tpm --registers-only --verbose",
             ),
+            (
+                "Write what the image measures to a file that can be signed",
+                "cvmctl measure image.raw --bundle image.measurements.json",
+            ),
         ],
     ),
     (
@@ -209,6 +213,19 @@ const EXAMPLES: &[(&str, &[Example])] = &[
             (
                 "Predict RTMR0 of a machine of 16 GiB that QEMU boots directly",
                 "cvmctl measure rtmr0 --firmware OVMF.fd --memory 16G --acpi fw_cfg --direct-boot",
+            ),
+        ],
+    ),
+    (
+        "measure verify",
+        &[
+            (
+                "Compare a published bundle with an image that was rebuilt from source",
+                "cvmctl measure verify image.measurements.json image.raw",
+            ),
+            (
+                "Also compare the MRTD of a firmware, and accept other bytes where nothing is measured",
+                "cvmctl measure verify image.sigstore.json image.raw --firmware OVMF.fd --without-file-digests",
             ),
         ],
     ),

@@ -7,6 +7,7 @@ use predict::{Firmware, PageOrder, SecureBoot};
 
 use super::measure_explain::MeasureExplain;
 use super::measure_rtmr0::MeasureRtmr0;
+use super::measure_verify::MeasureVerify;
 use super::{FactArgs, GuestArgs, OwnerArgs, TermArgs, bytes};
 
 /// What `cvmctl measure` does beside predicting.
@@ -18,6 +19,9 @@ pub(crate) enum MeasureCommand {
     /// Explain what RTMR0 of a boot pins, and print its value for policies; or predict it for a machine on QEMU. `proved`: the log contains the
     /// measured bytes; `predicted`: the digest is that of an input; `digest`: the register pins a digest, whose content is not known
     Rtmr0(MeasureRtmr0),
+    /// Compare a bundle that somebody published with an image that was rebuilt from source, and name each field that differs; exit code 0
+    /// only if everything is equal
+    Verify(MeasureVerify),
 }
 
 #[derive(Args)]
@@ -71,6 +75,12 @@ pub(crate) struct Measure {
     /// Print registers and events without a policy; exit code 0 also where no policy can pin the boot
     #[arg(long)]
     pub(crate) registers_only: bool,
+    /// Write the measurements with every kind of firmware and state of Secure Boot as an in-toto statement, for signing and publication;
+    /// no policy is printed. An existing file is replaced
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["mrtd", "rtmr0", "secure_boot", "kernel_signature", "page_order", "fold"])]
+    #[arg(conflicts_with_all = ["failed_boot_options", "registers_only", "verbose", "json", "markdown"])]
+    #[arg(conflicts_with_all = ["GuestArgs", "FactArgs", "TermArgs", "OwnerArgs"])]
+    pub(crate) bundle: Option<PathBuf>,
     /// Explain each event on stderr, in order
     #[arg(long, short)]
     pub(crate) verbose: bool,
