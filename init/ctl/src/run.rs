@@ -63,6 +63,8 @@ pub(crate) enum Error {
     #[error("passphrase: expected 64 lower-case hexadecimal digits")]
     Passphrase,
     #[error("{path}")]
+    Bundle { path: PathBuf, source: measure::bundle::read::Error },
+    #[error("{path}")]
     Image { path: PathBuf, source: predict::Error },
     #[error(
         "{path}: --kernel-signature not-verified is for a kernel that the hypervisor gives: Secure Boot refuses any other boot"
@@ -126,6 +128,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Quote(Quote::Show(args)) => quote::describe(&args),
         Command::Measure(args) => match &args.command {
             Some(MeasureCommand::Explain(args)) => measure::explain(args),
+            Some(MeasureCommand::Verify(args)) => measure::bundle::verify(args),
             None => measure::predict(&args),
         },
         Command::Log(Log::Verify(args)) => log::verify(&args),

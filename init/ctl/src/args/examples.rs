@@ -190,6 +190,10 @@ const EXAMPLES: &[(&str, &[Example])] = &[
                 "Print what a TD with a TPM measures, event by event, without a policy",
                 "cvmctl measure image.raw --fold td-with-tpm --registers-only --verbose",
             ),
+            (
+                "Write what the image measures to a file that can be signed",
+                "cvmctl measure image.raw --bundle image.measurements.json",
+            ),
         ],
     ),
     (
@@ -198,6 +202,19 @@ const EXAMPLES: &[(&str, &[Example])] = &[
             "Find out why the registers of a machine differ from the prediction",
             "cvmctl measure explain image.raw --log ccel.bin --log rtmr-measure.log --quote quote.bin",
         )],
+    ),
+    (
+        "measure verify",
+        &[
+            (
+                "Compare a published bundle with an image that was rebuilt from source",
+                "cvmctl measure verify image.measurements.json image.raw",
+            ),
+            (
+                "Also compare the MRTD of a firmware, and accept other bytes where nothing is measured",
+                "cvmctl measure verify image.sigstore.json image.raw --firmware OVMF.fd --without-file-digests",
+            ),
+        ],
     ),
     (
         "log verify",

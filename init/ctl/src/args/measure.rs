@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use predict::{Firmware, PageOrder, SecureBoot};
 
 use super::measure_explain::MeasureExplain;
+use super::measure_verify::MeasureVerify;
 use super::{FactArgs, GuestArgs, OwnerArgs, TermArgs, bytes};
 
 /// What `cvmctl measure` does beside predicting.
@@ -14,6 +15,9 @@ pub(crate) enum MeasureCommand {
     /// Compare a machine's log with the prediction, and name the first event that differs and its usual cause; exit code 0 only if
     /// everything is equal
     Explain(MeasureExplain),
+    /// Compare a bundle that somebody published with an image that was rebuilt from source, and name each field that differs; exit code 0
+    /// only if everything is equal
+    Verify(MeasureVerify),
 }
 
 #[derive(Args)]
@@ -67,6 +71,12 @@ pub(crate) struct Measure {
     /// Print registers and events without a policy; exit code 0 also where no policy can pin the boot
     #[arg(long)]
     pub(crate) registers_only: bool,
+    /// Write the measurements with every kind of firmware and state of Secure Boot as an in-toto statement, for signing and publication;
+    /// no policy is printed. An existing file is replaced
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["mrtd", "rtmr0", "secure_boot", "kernel_signature", "page_order", "fold"])]
+    #[arg(conflicts_with_all = ["failed_boot_options", "registers_only", "verbose", "json", "markdown"])]
+    #[arg(conflicts_with_all = ["GuestArgs", "FactArgs", "TermArgs", "OwnerArgs"])]
+    pub(crate) bundle: Option<PathBuf>,
     /// Explain each event on stderr, in order
     #[arg(long, short)]
     pub(crate) verbose: bool,

@@ -1,6 +1,7 @@
 //! `cvmctl measure`: predicts the measurements of a machine that boots an image, and prints the policy that admits it, or says why no
 //! policy can.
 
+pub(crate) mod bundle;
 mod explain;
 mod report;
 mod subject;
@@ -42,6 +43,9 @@ pub(crate) fn predict(args: &Measure) -> Result<ExitCode, Error> {
     if args.markdown {
         show::lines(&[tables()?.trim_end().to_owned()])?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(file) = &args.bundle {
+        return bundle::publish(args, file);
     }
     vaults::check_machine(&args.guest)?;
     let predicted = prediction(args)?;

@@ -39,9 +39,12 @@ pub(crate) fn decoded(bytes: &[u8]) -> Option<Vec<u8>> {
     let text: Vec<u8> = bytes.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
     let text = text.strip_prefix(b"0x").unwrap_or(&text);
     let is_text = !text.is_empty() && text.is_ascii();
-    is_text
-        .then(|| hex::decode_any_case(text).or_else(|| STANDARD.decode(text).ok()).or_else(|| URL_SAFE.decode(text).ok()))
-        .flatten()
+    is_text.then(|| hex::decode_any_case(text).or_else(|| base64(text))).flatten()
+}
+
+/// Decodes either base64.
+pub(crate) fn base64(text: &[u8]) -> Option<Vec<u8>> {
+    STANDARD.decode(text).ok().or_else(|| URL_SAFE.decode(text).ok())
 }
 
 /// A certificate in DER, converted from PEM if needed.

@@ -15,7 +15,6 @@ mod fields;
 mod header_auth;
 mod json;
 mod restore;
-mod strict_json;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -27,6 +26,7 @@ pub use header_auth::{AUTH_TOKEN, AuthToken, FormatState, auth_message};
 pub use restore::{RestorePlan, SoundCopy, has_other_volume_key, identifiers, plan_restore, sound_copies};
 pub use write::{Area, clear_unused, writes};
 
+use encoding::strict_json;
 use json::Metadata;
 use serde_json::Value;
 use uuid::Uuid;
@@ -107,7 +107,10 @@ impl Header {
         if primary != secondary {
             return Err(Error::CopiesDiffer);
         }
-        let json = strict_json::parse(primary.json)?;
+        let json = strict_json::parse(primary.json).map_err(|error| match error.classify() {
+            serde_json::error::Category::Data => Error::Ambiguous,
+            _ => Error::Json,
+        })?;
         Ok(Self {
             size: primary.size,
             seqid: primary.seqid,
