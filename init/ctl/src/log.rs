@@ -1,5 +1,6 @@
 //! `cvmctl log`: replays event logs against registers, and prints events.
 
+mod asked;
 mod logs;
 mod pcrs;
 mod register;
