@@ -31,7 +31,11 @@ pub(super) fn registers(predicted: &Prediction) -> Vec<String> {
     let (firmware, how) = (predicted.firmware, predicted.subject.chain.name());
     let mut lines = Vec::new();
     for (number, value) in predicted.rtmrs() {
-        let purpose = if number == 2 { " (for key policies)" } else { "" };
+        let purpose = match (number, value.iter().all(|byte| *byte == 0)) {
+            (_, true) => " (nothing extends it: it pins nothing)",
+            (2, _) => " (before the cap: while PID 1 asks for the key)",
+            _ => "",
+        };
         lines.push(format!("{how}: RTMR{number} {}{purpose}", hex::encode(&value)));
     }
     if let Some(capped) = predicted.capped() {

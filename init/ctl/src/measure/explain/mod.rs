@@ -40,6 +40,9 @@ pub(crate) fn explain(args: &MeasureExplain) -> Result<ExitCode, Error> {
         firmware: args.fold.unwrap_or(if log.kind() == Kind::Cc { Fold::Td } else { Fold::Tpm }).firmware(),
         failed: args.failed_boot_options,
     };
+    if !states.iter().any(|(state, _)| *state == expected.state) {
+        return Err(Error::KernelSignature { path: args.kernel.clone().or(args.image.clone()).unwrap_or_default() });
+    }
     let replays = args.quote.as_deref().map(|quote| replays_to(&logs, quote)).transpose()?;
     let report = of(&log, chain, &states, expected, replays)?;
     if args.json {
