@@ -1,6 +1,6 @@
 //! The driver's digests (`qemu/cc-firmware`) are those of another implementation, and its log ends where it is full. The same sources run
 //! as a program of the host.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what it expects by unwrapping")]
+#![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
