@@ -126,7 +126,11 @@ impl Artifacts {
     }
 }
 
-fn read_table(image: &Path) -> Result<Vec<Partition>, Failure> {
+/// Reads the partition table of an image.
+///
+/// # Errors
+/// The image cannot be read, or its table is malformed.
+pub(crate) fn read_table(image: &Path) -> Result<Vec<Partition>, Failure> {
     let file = File::open(image).context("opening the image (qemu/build makes it)")?;
     let sectors = file.metadata().context("reading the size of the image")?.len() / 512;
     let mut lba1 = vec![0; SECTOR];

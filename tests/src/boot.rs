@@ -69,6 +69,8 @@ pub struct Boot<'a> {
     signed_kernel: Option<PathBuf>,
     /// A unified kernel image in place of kernel, initrd and command line of the hypervisor.
     uki: Option<PathBuf>,
+    /// EFI variables that the host sets, as JSON for virt-fw-vars.
+    efi_variables: Option<String>,
     /// The command line that is measured in place of the real one.
     measured_cmdline: Option<String>,
 }
@@ -111,6 +113,7 @@ impl<'a> Boot<'a> {
             ccel: None,
             signed_kernel: None,
             uki: None,
+            efi_variables: None,
             measured_cmdline: None,
         }
     }
@@ -217,6 +220,12 @@ impl<'a> Boot<'a> {
     #[must_use]
     pub(crate) fn uki_of_hypervisor(self, uki: PathBuf) -> Self {
         Self { uki: Some(uki), whole: Some(Vec::new()), ..self }
+    }
+
+    /// Sets EFI variables in the firmware's flash before the boot; `json` is a file for virt-fw-vars.
+    #[must_use]
+    pub(crate) fn efi_variables(self, json: String) -> Self {
+        Self { efi_variables: Some(json), ..self }
     }
 
     /// Attaches one more disk.

@@ -113,3 +113,20 @@ pub(crate) fn firmware(
     let cc = cc.map(|recorder| CcDriver { rom: built("cc.rom"), record: recorder.socket() });
     Ok(Firmware { variables, tpm: tpm.map(Tpm::socket), cc })
 }
+
+/// Sets variables in the firmware's flash, from JSON as virt-fw-vars reads it.
+///
+/// # Errors
+/// virt-fw-vars fails.
+pub(crate) fn set_variables(firmware: &Firmware, json: &str, folder: &std::path::Path) -> Result<(), Failure> {
+    let file = folder.join("variables.json");
+    std::fs::write(&file, json).context("writing EFI variables")?;
+    let mut command = std::process::Command::new("virt-fw-vars");
+    command.arg("--inplace").arg(&firmware.variables).arg("--set-json").arg(&file);
+    let output = command.output().context("running virt-fw-vars")?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(Failure(format!("virt-fw-vars: {}", String::from_utf8_lossy(&output.stderr))))
+    }
+}

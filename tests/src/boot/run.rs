@@ -123,7 +123,11 @@ impl Boot<'_> {
         let recorder = has(|shape| shape.cc).then(|| CcRecorder::start().context("listening to the firmware")).transpose()?;
         if let Some(shape) = shape {
             let (folder, parts) = (&self.context.folder, (tpm.as_ref(), recorder.as_ref()));
-            machine.firmware = Some(boot_chain::firmware(self.chain, shape, self.artifacts, folder, parts)?);
+            let firmware = boot_chain::firmware(self.chain, shape, self.artifacts, folder, parts)?;
+            if let Some(json) = &self.efi_variables {
+                boot_chain::set_variables(&firmware, json, folder)?;
+            }
+            machine.firmware = Some(firmware);
         }
         let measured = recorder.as_ref().map(CcRecorder::measured);
         let quotes = self.quoting_service(td, measured.clone())?;

@@ -12,7 +12,7 @@ use qemu::{Disk, Register, TdInfo};
 use super::TestContext;
 use super::root::assert_field;
 use crate::boot_chain::BootChain;
-use crate::{Boot, BootResult, Context, DataDisk, Failure, Vaults};
+use crate::{Boot, BootResult, Context, DataDisk, Failure, Vaults, artifacts};
 use encoding::hex::encode as hex;
 
 pub(super) fn measures_a_uki_as_predicted(context: &TestContext) -> Result<(), Failure> {
@@ -119,7 +119,7 @@ pub(super) fn counts_a_boot_option_that_fails(context: &TestContext) -> Result<(
     gives(&vaults, &of(&result, &td)?, "a TD with another disk behind the image's")
 }
 
-/// Arguments of the host for systemd-stub, in SMBIOS: RTMR2 has them, so the vaults give nothing.
+/// Arguments of the host for systemd-stub, in SMBIOS or a boot option: RTMR2 has them, so the vaults give nothing.
 pub(super) fn arguments_of_the_host_change_rtmr2(context: &TestContext) -> Result<(), Failure> {
     let vaults = Vaults::stapling(&context.artifacts, 2, 3)?;
     let boot = || Boot::new(context).chain(BootChain::Uki).map(|boot| boot.cc().tpm(false));
@@ -128,12 +128,49 @@ pub(super) fn arguments_of_the_host_change_rtmr2(context: &TestContext) -> Resul
     gives(&vaults, &of(&boot()?.run_to_kernel()?, &td)?, "the genuine TD")?;
     let words = "type=11,value=io.systemd.stub.kernel-cmdline-extra=init=/bin/sh";
     let result = boot()?.qemu_arguments(["-smbios", words]).run_to_kernel()?;
-    let changed = of(&result, &td)?;
-    let (rtmr1, rtmr2) = (|td: &TdInfo| td.rtmrs[1], |td: &TdInfo| td.rtmrs[2]);
-    if rtmr1(&changed) != rtmr1(&td) || rtmr2(&changed) == rtmr2(&td) {
+    refuses_changed_rtmr2(&vaults, &of(&result, &td)?, &td)?;
+
+    // systemd-stub ignores those of a boot option while Secure Boot is on.
+    let option = boot_option(&BootChain::Uki.image(&context.artifacts), "init=/bin/sh")?;
+    let result = boot()?.efi_variables(option.clone()).run_to_kernel()?;
+    gives(&vaults, &of(&result, &td)?, "a TD that ignores the arguments of its boot option")?;
+    let boot = Boot::new(context).chain(BootChain::Open)?.cc().tpm(false).efi_variables(option);
+    let td = boot.measurement()?;
+    vaults.grant(&td)?;
+    refuses_changed_rtmr2(&vaults, &of(&boot.run_to_kernel()?, &td)?, &td)
+}
+
+/// Expects another RTMR2 than that of `td`, the same RTMR1, and no share for it.
+fn refuses_changed_rtmr2(vaults: &Vaults, changed: &TdInfo, td: &TdInfo) -> Result<(), Failure> {
+    let ([_, rtmr1, rtmr2, _], [_, same, other, _]) = (changed.rtmrs, td.rtmrs);
+    if rtmr1 != same || rtmr2 == other {
         return Err(Failure("expected another RTMR2 and the same RTMR1 with arguments of the host".to_owned()));
     }
-    refuses(&vaults, &changed, "a TD with arguments of the host")
+    refuses(vaults, changed, "a TD with arguments of the host")
+}
+
+/// EFI variables with one boot option for the image's first partition, which gives its program these arguments.
+///
+/// Source: UEFI 2.10, sections 3.1.3 (load options) and 10.3.5 (device paths of media).
+fn boot_option(image: &Path, arguments: &str) -> Result<String, Failure> {
+    let wide = |text: &str| text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let partitions = artifacts::read_table(image)?;
+    let esp = partitions.first().ok_or_else(|| Failure("the image has no partition".to_owned()))?;
+    let mut path = vec![4, 1, 42, 0];
+    path.extend(u32::from(esp.number).to_le_bytes());
+    path.extend([esp.first, esp.sectors()].map(u64::to_le_bytes).concat());
+    path.extend(esp.uuid.to_bytes_le());
+    path.extend([2, 2]);
+    let file = wide("\\EFI\\BOOT\\BOOTX64.EFI");
+    path.extend([4, 4]);
+    path.extend(u16::try_from(4 + file.len()).context("the length of a path")?.to_le_bytes());
+    path.extend(file);
+    path.extend([0x7f, 0xff, 4, 0]);
+    let length = u16::try_from(path.len()).context("the length of a path")?.to_le_bytes();
+    let option = [&[1, 0, 0, 0][..], &length, &wide("of the host"), &path, &wide(arguments)].concat();
+    let variable = |name: &str, data: &[u8]| serde_json::json!({"name": name, "guid": "8be4df61-93ca-11d2-aa0d-00e098032b8c", "attr": 7, "data": hex(data)});
+    let variables = [variable("Boot0000", &option), variable("BootOrder", &[0, 0])];
+    Ok(serde_json::json!({"version": 2, "variables": variables}).to_string())
 }
 
 /// Secure Boot on, and a kernel that no key in `db` signed: the firmware's old loader measures neither kernel nor command line.
