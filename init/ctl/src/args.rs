@@ -6,6 +6,7 @@ mod key;
 mod log;
 mod measure;
 mod measure_explain;
+mod measure_rtmr0;
 mod measure_verify;
 mod vaults;
 
@@ -24,6 +25,7 @@ pub(crate) use key::{Key, KeyAudit, KeyOf, Keys, Profile, ProfileOf, ProfileSour
 pub(crate) use log::{Log, LogShow, LogVerify};
 pub(crate) use measure::{Fold, Measure, MeasureCommand, SecureBootState, Signature};
 pub(crate) use measure_explain::MeasureExplain;
+pub(crate) use measure_rtmr0::MeasureRtmr0;
 pub(crate) use measure_verify::MeasureVerify;
 pub(crate) use vaults::{
     ClientArgs, ClientKey, CredentialArgs, FactArgs, GuestArgs, ImageArgs, NodeArgs, OwnerArgs, Policy, Promote, Provision,

@@ -26,7 +26,8 @@ use replay::{Asked, Evidence, ReplayResult};
 const IN_REPORT: usize = 512;
 const IN_BODY: usize = 120;
 const DOMAIN_LEN: usize = 400;
-/// RTMR0 to RTMR3 in that part, 48 bytes each.
+/// MRTD, and RTMR0 to RTMR3 in that part, 48 bytes each.
+const MRTD_AT: usize = 16;
 const RTMRS: std::ops::Range<usize> = 208..DOMAIN_LEN;
 const REPORT_LEN: usize = 1024;
 /// Offset of the body of a quote, and the TEE type of trust domains.
@@ -87,6 +88,21 @@ fn rtmrs(path: &Path) -> Result<(Evidence, Vec<Held>), Error> {
     let registers = domain.get(RTMRS).unwrap_or_default().chunks_exact(48);
     let registers = (0..4).zip(registers).map(|(number, value)| (Register::Rtmr(number), Hash::Sha384, value.to_vec()));
     Ok((evidence, registers.collect()))
+}
+
+/// The registers of firmware in a quote or a TDREPORT, without verification.
+pub(crate) struct FirmwareRegisters {
+    pub(crate) mrtd: [u8; 48],
+    pub(crate) rtmr0: [u8; 48],
+    /// Whether the registers are of a TDREPORT, which is unsigned.
+    pub(crate) unsigned: bool,
+}
+
+/// Reads the registers of firmware.
+pub(crate) fn firmware_registers(path: &Path) -> Result<FirmwareRegisters, Error> {
+    let (evidence, domain) = domain(path)?;
+    let register = |at: usize| encoding::fields::array(&domain, at).ok_or_else(|| Error::NoDomain(path.to_owned()));
+    Ok(FirmwareRegisters { mrtd: register(MRTD_AT)?, rtmr0: register(RTMRS.start)?, unsigned: evidence == Evidence::TdReport })
 }
 
 /// The registers of a quote to which logs replay.

@@ -76,6 +76,10 @@ pub(crate) enum Error {
     NoCmdline { path: PathBuf },
     #[error("{path}")]
     Firmware { path: PathBuf, source: predict::MrtdError },
+    #[error("RTMR0")]
+    Rtmr0(#[from] predict::rtmr0::Error),
+    #[error("no value of RTMR0 without all inputs: give {0}, or the log of a boot (--log and --quote)")]
+    Rtmr0Inputs(String),
     #[error("{path} is not an event log. As a log of firmware: {firmware}. As a log of user space: {user}")]
     Log { path: PathBuf, firmware: eventlog::ccel::Error, user: eventlog::cel::Error },
     #[error("{path}")]
@@ -128,6 +132,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Quote(Quote::Show(args)) => quote::describe(&args),
         Command::Measure(args) => match &args.command {
             Some(MeasureCommand::Explain(args)) => measure::explain(args),
+            Some(MeasureCommand::Rtmr0(args)) => measure::rtmr0(args),
             Some(MeasureCommand::Verify(args)) => measure::bundle::verify(args),
             None => measure::predict(&args),
         },

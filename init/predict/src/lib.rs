@@ -15,6 +15,7 @@ mod grub;
 mod mrtd;
 mod pins;
 mod prediction;
+pub mod rtmr0;
 mod sample;
 mod table;
 mod uki;

@@ -14,9 +14,11 @@ const ATTRIBUTE_EXTEND: u32 = 1;
 const ATTRIBUTE_AUGMENT: u32 = 2;
 
 /// `96b582de-1fb2-45f7-baea-a366c55a082d`: the footer of the table before the reset vector.
-const TABLE_FOOTER: [u8; 16] = [0xde, 0x82, 0xb5, 0x96, 0xb2, 0x1f, 0xf7, 0x45, 0xba, 0xea, 0xa3, 0x66, 0xc5, 0x5a, 0x08, 0x2d];
+pub(crate) const TABLE_FOOTER: [u8; 16] =
+    [0xde, 0x82, 0xb5, 0x96, 0xb2, 0x1f, 0xf7, 0x45, 0xba, 0xea, 0xa3, 0x66, 0xc5, 0x5a, 0x08, 0x2d];
 /// `e47a6535-984a-4798-865e-4685a7bf8ec2`: the entry with the offset of the TDVF descriptor.
-const TDX_METADATA: [u8; 16] = [0x35, 0x65, 0x7a, 0xe4, 0x4a, 0x98, 0x98, 0x47, 0x86, 0x5e, 0x46, 0x85, 0xa7, 0xbf, 0x8e, 0xc2];
+pub(crate) const TDX_METADATA: [u8; 16] =
+    [0x35, 0x65, 0x7a, 0xe4, 0x4a, 0x98, 0x98, 0x47, 0x86, 0x5e, 0x46, 0x85, 0xa7, 0xbf, 0x8e, 0xc2];
 /// The distance of the table's end from the end of the file, in bytes.
 const RESET_VECTOR: usize = 32;
 
@@ -124,16 +126,21 @@ fn block(name: &[u8], address: u64) -> [u8; 128] {
     block
 }
 
-struct Section<'a> {
+/// A section of the TDVF descriptor.
+pub(crate) struct Section<'a> {
     number: u32,
-    address: u64,
-    memory: u64,
+    /// The address and the length in memory, in bytes: whole pages.
+    pub(crate) address: u64,
+    pub(crate) memory: u64,
+    /// 0: firmware (BFV), 1: its variables (CFV), 2: TD HOB, 3: temporary memory.
+    pub(crate) kind: u32,
     attributes: u32,
     /// The bytes in the file; `None` for a section without any.
-    data: Option<&'a [u8]>,
+    pub(crate) data: Option<&'a [u8]>,
 }
 
-fn sections(firmware: &[u8]) -> Result<Vec<Section<'_>>, Error> {
+/// Reads the sections of the TDVF descriptor.
+pub(crate) fn sections(firmware: &[u8]) -> Result<Vec<Section<'_>>, Error> {
     let at = descriptor(firmware).ok_or(Error::NoDescriptor)?;
     let word = |offset: usize| u32_at(firmware, at + offset).ok_or(Error::Descriptor("it ends too soon"));
     if firmware.get(at..at + 4) != Some(b"TDVF") || word(8)? != 1 {
@@ -147,7 +154,7 @@ fn sections(firmware: &[u8]) -> Result<Vec<Section<'_>>, Error> {
         let start = at + 16 + 32 * usize::try_from(number).unwrap_or(usize::MAX / 64);
         let field = |offset: usize| u32_at(firmware, start + offset).ok_or(Error::Descriptor("it ends too soon"));
         let long = |offset: usize| Ok(u64::from(field(offset)?) | u64::from(field(offset + 4)?) << 32);
-        let (offset, size, attributes) = (field(0)?, field(4)?, field(28)?);
+        let (offset, size, kind, attributes) = (field(0)?, field(4)?, field(24)?, field(28)?);
         let (address, memory) = (long(8)?, long(16)?);
         if memory > SECTION_MAX || address.checked_add(memory).is_none() || memory % 4096 != 0 || address % 4096 != 0 {
             return Err(Error::Descriptor("a section is not of whole pages"));
@@ -158,7 +165,7 @@ fn sections(firmware: &[u8]) -> Result<Vec<Section<'_>>, Error> {
         if size > 0 && data.is_none() {
             return Err(Error::Outside(number));
         }
-        Ok(Section { number, address, memory, attributes, data })
+        Ok(Section { number, address, memory, kind, attributes, data })
     };
     (0..count).map(section).collect()
 }

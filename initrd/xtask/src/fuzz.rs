@@ -21,12 +21,13 @@ pub(crate) const BUILD: &str = "target/fuzz/build/x86_64-unknown-linux-gnu/relea
 /// The name of the step that builds all targets.
 pub(crate) const BUILD_STEP: &str = "fuzz targets";
 /// More that the corpus of a target begins with, besides `tests/fuzz/seeds/TARGET`: files, or all files of a folder.
-const SEEDS: [(&str, &str); 5] = [
+const SEEDS: [(&str, &str); 6] = [
     ("quote", "tests/vectors/dcap-qvl/sgx_quote"),
     ("quote", "tests/vectors/dcap-qvl/tdx_quote"),
     ("collateral", "tests/vectors/dcap-qvl/sgx_quote_collateral.json"),
     ("event_log", "init/ctl/tests/logs"),
     ("event_log", "init/ctl/tests/logs/public"),
+    ("rtmr0", "init/predict/tests/rtmr0"),
 ];
 
 /// The names of the targets, in the order of the manifest.

@@ -204,6 +204,19 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         )],
     ),
     (
+        "measure rtmr0",
+        &[
+            (
+                "Explain RTMR0 of a boot that you trust, with the firmware file of that machine",
+                "cvmctl measure rtmr0 --log ccel.bin --quote quote.bin --firmware OVMF.fd",
+            ),
+            (
+                "Predict RTMR0 of a machine of 16 GiB that QEMU boots directly",
+                "cvmctl measure rtmr0 --firmware OVMF.fd --memory 16G --acpi fw_cfg --direct-boot",
+            ),
+        ],
+    ),
+    (
         "measure verify",
         &[
             (

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use predict::{Firmware, PageOrder, SecureBoot};
 
 use super::measure_explain::MeasureExplain;
+use super::measure_rtmr0::MeasureRtmr0;
 use super::measure_verify::MeasureVerify;
 use super::{FactArgs, GuestArgs, OwnerArgs, TermArgs, bytes};
 
@@ -15,6 +16,9 @@ pub(crate) enum MeasureCommand {
     /// Compare a machine's log with the prediction, and name the first event that differs and its usual cause; exit code 0 only if
     /// everything is equal
     Explain(MeasureExplain),
+    /// Explain what RTMR0 of a boot pins, and print its value for policies; or predict it for a machine on QEMU. `proved`: the log contains the
+    /// measured bytes; `predicted`: the digest is that of an input; `digest`: the register pins a digest, whose content is not known
+    Rtmr0(MeasureRtmr0),
     /// Compare a bundle that somebody published with an image that was rebuilt from source, and name each field that differs; exit code 0
     /// only if everything is equal
     Verify(MeasureVerify),

@@ -4,6 +4,7 @@
 pub(crate) mod bundle;
 mod explain;
 mod report;
+mod rtmr0;
 mod subject;
 mod verdict;
 
@@ -22,6 +23,7 @@ use crate::args::Measure;
 use crate::run::{Error, REFUSED};
 use crate::{show, vaults};
 pub(crate) use explain::explain;
+pub(crate) use rtmr0::rtmr0;
 use subject::Subject;
 
 /// What the arguments ask for.

@@ -48,6 +48,6 @@ pub(crate) fn base64(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// A certificate in DER, converted from PEM if needed.
-pub(super) fn certificate(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn certificate(bytes: &[u8]) -> Vec<u8> {
     CertificateDer::from_pem_slice(bytes).map_or_else(|_| bytes.to_vec(), |der| der.to_vec())
 }
