@@ -62,7 +62,7 @@ pub(crate) fn initrd(project: &Project, arguments: &[&str]) -> Result<(), Error>
 /// Packs one initrd after what it needs: PID 1 and the packer.
 fn pack(project: &Project, initrd: &Initrd<'_>) -> Result<String, Error> {
     let _lock = lock(project)?;
-    let steps = vec![steps::c_libraries(), steps::init(project), steps::packer(project), initrd.step(project)?];
+    let steps = vec![steps::c_libraries(), steps::init(project)?, steps::packer(project)?, initrd.step(project)?];
     let done = run_steps(project, &Graph::new(steps)?, Some(&[initrd.step_name()]), &CHILDREN, jobs())?;
     if done { Ok(initrd.output()) } else { Err(Error::Build) }
 }

@@ -30,7 +30,9 @@ const SEEDS: [(&str, &str); 4] = [
 
 /// The names of the targets, in the order of the manifest.
 pub(crate) fn targets(project: &Project) -> Result<Vec<String>, Error> {
-    Ok(packages(&project.top, "tests/fuzz/Cargo.toml")?.into_iter().flat_map(|package| package.programs).collect())
+    let packages = packages(&project.top, "tests/fuzz/Cargo.toml")?;
+    let targets: Vec<String> = packages.into_iter().flat_map(|package| package.programs).collect();
+    if targets.is_empty() { Err(Error::NoFuzzTargets) } else { Ok(targets) }
 }
 
 /// The step that builds all targets with cargo-fuzz.

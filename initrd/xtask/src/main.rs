@@ -57,6 +57,12 @@ pub(crate) enum Error {
         "expected one kernel of the series {0} in the tools tree: name the version that the mirror has in initrd/tools-tree/mkosi.conf"
     )]
     Kernel(&'static str),
+    #[error("no package of the workspace is named {0}")]
+    NoPackage(&'static str),
+    #[error("the package of {0} is not below {1}")]
+    Elsewhere(String, PathBuf),
+    #[error("tests/fuzz/Cargo.toml names no fuzz target: expected one [[bin]] for each")]
+    NoFuzzTargets,
     #[error("{0} has no EFI system partition")]
     NoEsp(PathBuf),
     #[error("{0}")]
@@ -97,7 +103,7 @@ fn run(arguments: &[&str]) -> Result<ExitCode, Error> {
         }
         ["demo"] => {
             build(&project, Some(&demo_steps()))?;
-            return Err(replace(&project, &Run::in_tools_tree([&program("demo"), *top])));
+            return Err(replace(&project, &Run::in_tools_tree([program("demo"), project.top.display().to_string()])));
         }
         ["qemu", flags @ ..] => return Err(qemu(&project, flags)?),
         ["test"] => return checks::run(&project),

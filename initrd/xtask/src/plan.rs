@@ -18,7 +18,7 @@ use crate::{CHILDREN, Error, checks, fuzz, images, initrds, simulation};
 /// Every step of the build, in the order in which steps start that are ready at the same time.
 fn build_steps(project: &Project) -> Result<Vec<Step>, Error> {
     let own = own(project)?;
-    let mut steps = vec![steps::c_libraries(), steps::init(project), steps::packer(project), steps::programs(project)];
+    let mut steps = vec![steps::c_libraries(), steps::init(project)?, steps::packer(project)?, steps::programs(project)];
     steps.extend([Initrd::production(Kernel::Backports).step(project)?, simulation::builder_key(), simulation::simulated_root()]);
     steps.extend([simulation::modules(project, Kernel::Backports)?, simulation::test_programs(), images::direct(project)?]);
     steps.extend(initrds::simulated(project, Kernel::Backports)?);

@@ -79,16 +79,26 @@ pub(crate) struct Project {
 }
 
 impl Project {
+    /// The checkout at `top`, which may be a path through symbolic links: cargo names its packages by their real paths.
     pub(crate) fn open(top: &Path) -> Result<Self, Error> {
         let epoch = std::env::var("SOURCE_DATE_EPOCH").map_err(|_| Error::Usage("run initrd/xtask/run".to_owned()))?;
+        Self::at(top, epoch)
+    }
+
+    fn at(top: &Path, epoch: String) -> Result<Self, Error> {
+        let top = top.canonicalize().map_err(|e| Error::File(top.to_owned(), e))?;
         let tree = top.join("target/tools-tree.digest");
         let tree = fs::read_to_string(&tree).map_err(|e| Error::File(tree, e))?;
-        let tools = tree + &output(Command::new("rustc").arg("-vV").current_dir(top))?;
-        Ok(Self { top: top.to_owned(), epoch, tools, packages: packages(top, "Cargo.toml")? })
+        let tools = tree + &output(Command::new("rustc").arg("-vV").current_dir(&top))?;
+        let packages = packages(&top, "Cargo.toml")?;
+        Ok(Self { top, epoch, tools, packages })
     }
 
     /// The folders of a package and of everything in the workspace that it is compiled with.
-    pub(crate) fn closure(&self, name: &str) -> Vec<PathBuf> {
+    ///
+    /// # Errors
+    /// No package has this name: a step that reads nothing would be fresh for ever.
+    pub(crate) fn closure(&self, name: &'static str) -> Result<Vec<PathBuf>, Error> {
         let mut folders: Vec<PathBuf> = Vec::new();
         let mut queue: Vec<&Package> = self.packages.iter().filter(|package| package.name == name).collect();
         while let Some(package) = queue.pop() {
@@ -98,7 +108,7 @@ impl Project {
             }
         }
         folders.sort();
-        folders
+        if folders.is_empty() { Err(Error::NoPackage(name)) } else { Ok(folders) }
     }
 
     /// The folders of all packages.
@@ -107,7 +117,7 @@ impl Project {
     }
 }
 
-/// The packages of the workspace whose manifest this is, as `cargo metadata` lists them.
+/// The packages of the workspace whose manifest this is, as `cargo metadata` lists them. `top` has no symbolic links.
 pub(crate) fn packages(top: &Path, manifest: &str) -> Result<Vec<Package>, Error> {
     let mut command = Command::new("cargo");
     command.args(["metadata", "--no-deps", "--offline", "--format-version", "1", "--manifest-path", manifest]).current_dir(top);
@@ -115,16 +125,19 @@ pub(crate) fn packages(top: &Path, manifest: &str) -> Result<Vec<Package>, Error
     let relative = |path: &Value| Path::new(path.as_str()?).strip_prefix(top).ok().map(Path::to_owned);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let package = |value: &Value| {
+        let manifest = field(value, "manifest_path");
+        let elsewhere = || Error::Elsewhere(text(manifest), top.to_owned());
+        let folder = relative(manifest).and_then(|path| Some(path.parent()?.to_owned())).ok_or_else(elsewhere)?;
         let targets = list(value, "targets").filter(|target| list(target, "kind").any(|kind| kind == "bin"));
         let compiled_with = list(value, "dependencies").filter(|dependency| field(dependency, "kind") != "dev");
-        Some(Package {
+        Ok(Package {
             name: text(field(value, "name")),
-            folder: relative(field(value, "manifest_path"))?.parent()?.to_owned(),
+            folder,
             programs: targets.map(|target| text(field(target, "name"))).collect(),
             dependencies: compiled_with.filter_map(|dependency| relative(field(dependency, "path"))).collect(),
         })
     };
-    Ok(list(&listed, "packages").filter_map(package).collect())
+    list(&listed, "packages").map(package).collect()
 }
 
 fn field<'a>(value: &'a Value, name: &str) -> &'a Value {
@@ -156,7 +169,7 @@ mod tests {
         let top = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
         let packages = packages(top, "Cargo.toml").unwrap();
         let project = Project { top: top.to_owned(), epoch: String::new(), tools: String::new(), packages };
-        let closure = project.closure("cvm-init");
+        let closure = project.closure("cvm-init").unwrap();
         assert!(closure.contains(&"init".into()) && closure.contains(&"init/quorum".into()), "{closure:?}");
         assert!(!closure.iter().any(|folder| folder.starts_with("tests") || folder.starts_with("qemu")), "{closure:?}");
         let packer = project.packages.iter().find(|package| package.name == "initrd").unwrap();
@@ -164,5 +177,21 @@ mod tests {
             (packer.folder.as_path(), packer.programs.as_slice()),
             (Path::new("initrd"), ["initrd".to_owned()].as_slice())
         );
+        assert!(matches!(project.closure("none"), Err(Error::NoPackage("none"))));
+    }
+
+    #[test]
+    fn checkout_behind_a_symbolic_link_has_the_same_packages() {
+        let folder = tempfile::tempdir().unwrap();
+        let (real, link) = (folder.path().canonicalize().unwrap().join("real"), folder.path().join("link"));
+        fs::create_dir_all(real.join("src")).unwrap();
+        fs::create_dir_all(real.join("target")).unwrap();
+        fs::write(real.join("Cargo.toml"), "[package]\nname = \"one\"\nedition = \"2024\"\n[workspace]\n").unwrap();
+        fs::write(real.join("src/main.rs"), "fn main() {}\n").unwrap();
+        fs::write(real.join("target/tools-tree.digest"), "").unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        assert!(matches!(packages(&link, "Cargo.toml"), Err(Error::Elsewhere(..))), "an input must not be dropped");
+        let project = Project::at(&link, String::new()).unwrap();
+        assert_eq!((project.top.as_path(), project.packages.len()), (real.as_path(), 1));
     }
 }

@@ -52,8 +52,8 @@ fn second_build(again: &Project) -> Result<Vec<crate::step::Step>, Error> {
     let module = "target/simulation/modules/tdx-guest/tdx-guest.ko";
     Ok(vec![
         steps::c_libraries(),
-        steps::init(again),
-        steps::packer(again),
+        steps::init(again)?,
+        steps::packer(again)?,
         Initrd::production(Kernel::Backports).step(again)?,
         Initrd::simulated("simulated", Kernel::Backports, ROOT, module).step(again)?,
         images::uki(again, false)?,
