@@ -1,5 +1,6 @@
 //! What the graph is made from: the checkout, its packages, and the versions of tools.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -73,7 +74,7 @@ pub(crate) struct Project {
     pub(crate) top: PathBuf,
     /// `SOURCE_DATE_EPOCH`.
     pub(crate) epoch: String,
-    /// The digest of the tools tree and the version of rustc.
+    /// What the tools tree was made of and contains, the version of rustc, and what the environment tells cargo.
     pub(crate) tools: String,
     pub(crate) packages: Vec<Package>,
 }
@@ -87,9 +88,13 @@ impl Project {
 
     fn at(top: &Path, epoch: String) -> Result<Self, Error> {
         let top = top.canonicalize().map_err(|e| Error::File(top.to_owned(), e))?;
-        let tree = top.join("target/tools-tree.digest");
-        let tree = fs::read_to_string(&tree).map_err(|e| Error::File(tree, e))?;
-        let tools = tree + &output(Command::new("rustc").arg("-vV").current_dir(&top))?;
+        // The manifest lists the versions of the packages: a tree that is made again from the same description can have others.
+        let mut tools = String::new();
+        for file in ["target/tools-tree.digest", "target/tools-tree.manifest"].map(|file| top.join(file)) {
+            tools += &fs::read_to_string(&file).map_err(|e| Error::File(file, e))?;
+        }
+        tools += &output(Command::new("rustc").arg("-vV").current_dir(&top))?;
+        tools += &cargo_environment(std::env::vars_os());
         let packages = packages(&top, "Cargo.toml")?;
         Ok(Self { top, epoch, tools, packages })
     }
@@ -140,6 +145,18 @@ pub(crate) fn packages(top: &Path, manifest: &str) -> Result<Vec<Package>, Error
     list(&listed, "packages").map(package).collect()
 }
 
+/// The variables that change what cargo compiles. Not `CARGO_TARGET_DIR`, which every step sets.
+fn cargo_environment(variables: impl Iterator<Item = (OsString, OsString)>) -> String {
+    const PREFIXES: [&str; 6] =
+        ["RUSTC", "RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUST", "CARGO_PROFILE_", "CARGO_TARGET_"];
+    let matters = |name: &OsString| {
+        name != "CARGO_TARGET_DIR" && PREFIXES.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
+    };
+    let mut set: Vec<_> = variables.filter(|(name, _)| matters(name)).collect();
+    set.sort();
+    set.iter().map(|variable| format!("{variable:?}\n")).collect()
+}
+
 fn field<'a>(value: &'a Value, name: &str) -> &'a Value {
     value.get(name).unwrap_or(&Value::Null)
 }
@@ -188,10 +205,27 @@ mod tests {
         fs::create_dir_all(real.join("target")).unwrap();
         fs::write(real.join("Cargo.toml"), "[package]\nname = \"one\"\nedition = \"2024\"\n[workspace]\n").unwrap();
         fs::write(real.join("src/main.rs"), "fn main() {}\n").unwrap();
-        fs::write(real.join("target/tools-tree.digest"), "").unwrap();
+        for (file, content) in [("digest", "of the description\n"), ("manifest", "of the packages\n")] {
+            fs::write(real.join("target/tools-tree.").with_extension(file), content).unwrap();
+        }
         std::os::unix::fs::symlink(&real, &link).unwrap();
         assert!(matches!(packages(&link, "Cargo.toml"), Err(Error::Elsewhere(..))), "an input must not be dropped");
         let project = Project::at(&link, String::new()).unwrap();
         assert_eq!((project.top.as_path(), project.packages.len()), (real.as_path(), 1));
+        assert!(project.tools.starts_with("of the description\nof the packages\nrustc "), "{}", project.tools);
+    }
+
+    #[test]
+    fn variables_that_change_what_cargo_compiles_are_tools() {
+        let of = |variables: &[(&str, &str)]| {
+            cargo_environment(variables.iter().map(|(name, value)| ((*name).into(), (*value).into())))
+        };
+        let none = of(&[("PATH", "/bin"), ("CARGO_TARGET_DIR", "target"), ("CARGO_BUILD_JOBS", "2")]);
+        assert_eq!(none, "");
+        for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_PROFILE_RELEASE_LTO", "CARGO_BUILD_RUSTFLAGS"] {
+            assert_ne!(of(&[(name, "1")]), none, "{name}");
+            assert_ne!(of(&[(name, "1")]), of(&[(name, "2")]), "{name}");
+        }
+        assert_eq!(of(&[("RUSTFLAGS", "1"), ("RUSTC", "2")]), of(&[("RUSTC", "2"), ("RUSTFLAGS", "1")]));
     }
 }
