@@ -14,6 +14,11 @@ use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+/// Runs a command inside the tools tree.
+pub(crate) const IN_TOOLS_TREE: &str = "initrd/run-in-tools-tree";
+/// Runs cargo inside the tools tree.
+pub(crate) const CARGO: &str = "initrd/cargo-in-tools-tree";
+
 /// A command of a step: program, arguments and what it adds to the environment. A program with a slash in its name is in the project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Run {
@@ -29,12 +34,12 @@ impl Run {
 
     /// A command inside the tools tree.
     pub(crate) fn in_tools_tree<A: Into<String>>(arguments: impl IntoIterator<Item = A>) -> Self {
-        Self::new("initrd/run-in-tools-tree", arguments)
+        Self::new(IN_TOOLS_TREE, arguments)
     }
 
     /// cargo inside the tools tree.
     pub(crate) fn cargo<A: Into<String>>(arguments: impl IntoIterator<Item = A>) -> Self {
-        Self::new("initrd/cargo-in-tools-tree", arguments)
+        Self::new(CARGO, arguments)
     }
 
     pub(crate) fn env(mut self, name: &str, value: impl Into<String>) -> Self {
