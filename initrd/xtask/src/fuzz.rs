@@ -44,7 +44,7 @@ pub(crate) fn build(project: &Project) -> Result<Step, Error> {
         .env("PKG_CONFIG_PATH", absolute("target/c-libraries/lib/pkgconfig"))
         .env("PKG_CONFIG_ALL_STATIC", "1");
     Ok(Step::new(BUILD_STEP, Kind::Build)
-        .reads(["Cargo.toml", "rust-toolchain.toml", "tests/fuzz", "target/c-libraries", &tool_path("cargo-fuzz")])
+        .reads([".cargo", "Cargo.toml", "rust-toolchain.toml", "tests/fuzz", "target/c-libraries", &tool_path("cargo-fuzz")])
         .reads_packages(project.folders())
         .runs(Run::new("cargo", ["fetch", "--quiet", "--locked", "--manifest-path", "tests/fuzz/Cargo.toml"]))
         .runs(fuzz)

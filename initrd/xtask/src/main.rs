@@ -40,7 +40,7 @@ const USAGE: &str = "usage: xtask TOP build [direct] | initrd [production | simu
                      sign KEY CERTIFICATE IMAGE SIGNED | demo | qemu [FLAGS...] | test [--list | NAME...] | fuzz [build | SECONDS] [TARGET...] | \
                      artifacts | reproducible | scripts";
 
-pub(crate) static CHILDREN: LazyLock<Children> = LazyLock::new(Children::default);
+pub(crate) static CHILDREN: LazyLock<Children> = LazyLock::new(Children::of_this_process);
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]

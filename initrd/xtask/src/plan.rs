@@ -2,14 +2,17 @@
 #![expect(clippy::print_stderr, reason = "a build tool reports on its console")]
 
 use std::fs::File;
+use std::path::Path;
+use std::process::Command;
 use std::{env, io};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::console::Console;
 use crate::graph::{Graph, Runner};
 use crate::initrds::Initrd;
-use crate::process::{Children, Run};
+use crate::process::{Children, IN_GROUP, Run};
 use crate::project::{Kernel, Project};
 use crate::step::Step;
 use crate::steps;
@@ -46,7 +49,7 @@ pub(crate) fn demo_steps() -> Vec<String> {
 /// This program with the project as its first argument.
 pub(crate) fn own(project: &Project) -> Result<Run, Error> {
     let program = env::current_exe().map_err(|e| Error::File("xtask".into(), e))?;
-    Ok(Run::new(&program.display().to_string(), [project.top.display().to_string()]))
+    Ok(Run::new(&program.display().to_string(), [project.top.display().to_string()]).env(IN_GROUP, "1"))
 }
 
 /// Brings the named steps up to date, or every step of the build.
@@ -79,14 +82,52 @@ pub(crate) fn jobs() -> usize {
 
 /// One build at a time: waits for the other.
 pub(crate) fn lock(project: &Project) -> Result<Flock<File>, Error> {
-    let path = project.top.join("target/build.lock");
-    let failed = |e: io::Error| Error::File(path.clone(), e);
-    let file = File::create(&path).map_err(failed)?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(lock),
-        Err((file, _)) => {
-            eprintln!("waiting for another build in this folder to end");
-            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno.into()))
+    lock_file(&project.top.join("target/build.lock"), &CHILDREN)
+}
+
+/// A child waits, so that a signal ends the wait: a call that waits here would go on after the signal's handler.
+fn lock_file(path: &Path, children: &Children) -> Result<Flock<File>, Error> {
+    let failed = |e: io::Error| Error::File(path.to_owned(), e);
+    let mut file = File::create(path).map_err(failed)?;
+    loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((file, Errno::EAGAIN)) => file,
+            Err((_, errno)) => return Err(failed(errno.into())),
+        };
+        eprintln!("waiting for another build in this folder to end");
+        let waited = children.status(Command::new("flock").arg(path).arg("true"));
+        if children.is_stopped() {
+            return Err(Error::Interrupted);
         }
+        match waited.map_err(failed)? {
+            status if status.success() => {}
+            status => return Err(Error::Command("flock".to_owned(), status)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wait_for_the_lock_ends_with_the_other_build_or_a_signal() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, children) = (folder.path().join("lock"), Children::default());
+        let other = lock_file(&path, &children).unwrap();
+        let wait_until = |end: &mut dyn FnMut()| {
+            std::thread::scope(|scope| {
+                let waiting = scope.spawn(|| lock_file(&path, &children));
+                while !children.is_running() {
+                    std::thread::yield_now();
+                }
+                end();
+                waiting.join().unwrap()
+            })
+        };
+        let mut other = Some(other);
+        let _own = wait_until(&mut || drop(other.take())).unwrap();
+        assert!(matches!(wait_until(&mut || children.stop()), Err(Error::Interrupted)));
     }
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::Error;
+use crate::{CHILDREN, Error};
 
 /// Which of Debian's kernels an initrd and an image are made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,7 +173,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String, Error> {
 /// The bytes that a command writes to its standard output.
 pub(crate) fn output_bytes(command: &mut Command) -> Result<Vec<u8>, Error> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.stderr(std::process::Stdio::inherit()).output().map_err(|e| Error::File(name.clone().into(), e))?;
+    let output = CHILDREN.output(command).map_err(|e| Error::File(name.clone().into(), e))?;
     if output.status.success() { Ok(output.stdout) } else { Err(Error::Command(name, output.status)) }
 }
 
