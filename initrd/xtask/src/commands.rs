@@ -71,9 +71,13 @@ pub(crate) fn image(project: &Project, initrd: &str, out: &str, arguments: &[&st
     let out = absolute(out)?;
     fs::create_dir_all(&out).map_err(|e| Error::File(out.clone(), e))?;
     let run = images::mkosi(project, Kernel::from_environment()?, &absolute(initrd)?, &out, arguments)?;
-    let status = in_current_folder(project, &run)?.status().map_err(|e| Error::File(run.program.clone().into(), e))?;
+    let status =
+        CHILDREN.status(&mut in_current_folder(project, &run)?).map_err(|e| Error::File(run.program.clone().into(), e))?;
     if status.success() {
         return Ok(());
+    }
+    if CHILDREN.is_stopped() {
+        return Err(Error::Interrupted);
     }
     eprintln!("image: {}", images::ADVICE);
     Err(Error::Command(run.program, status))
