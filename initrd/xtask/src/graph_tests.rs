@@ -168,3 +168,10 @@ fn steps_that_make_no_graph_are_refused() {
     assert_eq!(error(vec![step("a", "x", "y"), step("b", "x", "y")]), same);
     assert_eq!(error(vec![step("a", "x", "y"), step("b", "y/in", "x")]), Error::Cycle("a, b".to_owned()));
 }
+
+#[test]
+fn step_that_panics_fails() {
+    let end = |work: fn() -> std::result::Result<bool, StepError>| result(work, Instant::now());
+    assert!(matches!(end(|| panic!("as a defect does")), StepResult::Failed(_, StepError::Panic)));
+    assert!(matches!(end(|| Ok(true)), StepResult::Ran(_)) && matches!(end(|| Ok(false)), StepResult::Fresh));
+}

@@ -216,6 +216,9 @@ pub(crate) enum StepError {
     /// The commands succeeded, but an output is missing.
     #[error("its commands did not make {0}")]
     NoOutput(PathBuf),
+    /// Its thread panicked.
+    #[error("a defect of the build tool: its thread panicked, with the message on standard error")]
+    Panic,
 }
 
 #[cfg(test)]
