@@ -88,6 +88,9 @@ impl Graph {
                     return Err(Error::SameOutput(other.name.clone(), step.name.clone(), output.display().to_string()));
                 }
             }
+            if let Some(unknown) = step.after.iter().find(|name| !steps.iter().any(|other| other.name == **name)) {
+                return Err(Error::NoStep(unknown.clone()));
+            }
         }
         let makes_input = |maker: &Step, step: &Step| {
             let overlap = |a: &Path, b: &Path| a.starts_with(b) || b.starts_with(a);

@@ -164,6 +164,7 @@ fn steps_that_make_no_graph_are_refused() {
     let step = |name: &str, from: &str, to: &str| Step::new(name, Kind::Build).reads([from]).makes([to]);
     let error = |steps| Graph::new(steps).unwrap_err();
     assert_eq!(error(vec![step("a", "x", "y"), step("a", "x", "z")]), Error::SameName("a".to_owned()));
+    assert_eq!(error(vec![step("a", "x", "y").after(["b"])]), Error::NoStep("b".to_owned()));
     let same = Error::SameOutput("a".to_owned(), "b".to_owned(), "y".to_owned());
     assert_eq!(error(vec![step("a", "x", "y"), step("b", "x", "y")]), same);
     assert_eq!(error(vec![step("a", "x", "y"), step("b", "y/in", "x")]), Error::Cycle("a, b".to_owned()));

@@ -109,7 +109,41 @@ fn lock_file(path: &Path, children: &Children) -> Result<Flock<File>, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::project::packages;
+    use crate::reproducible::second_build;
+
+    /// This checkout's packages in another folder, with a tools tree that contains only the names of two kernels.
+    fn project(folder: &Path) -> Project {
+        let own = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+        for release in ["6.1-cloud-amd64", "7.1-cloud-amd64"] {
+            fs::create_dir_all(folder.join("target/tools-tree/usr/lib/modules").join(release)).unwrap();
+        }
+        fs::create_dir_all(folder.join("tests/fuzz")).unwrap();
+        fuzz_targets(folder, "[[bin]]\nname = 'one'\npath = 'one.rs'");
+        let (top, packages) = (folder.canonicalize().unwrap(), packages(own, "Cargo.toml").unwrap());
+        Project { top, epoch: "0".to_owned(), tools: String::new(), packages }
+    }
+
+    fn fuzz_targets(folder: &Path, targets: &str) {
+        let manifest = format!("[workspace]\n[package]\nname = 'fuzz'\nedition = '2024'\n{targets}\n");
+        fs::write(folder.join("tests/fuzz/Cargo.toml"), manifest).unwrap();
+    }
+
+    #[test]
+    fn steps_of_each_command_make_a_graph() {
+        let folder = tempfile::tempdir().unwrap();
+        let project = project(folder.path());
+        let mut steps = all_steps(&project).unwrap();
+        steps.push(checks::scenarios(&steps));
+        for steps in [steps, build_steps(&project).unwrap(), second_build(&project).unwrap()] {
+            Graph::new(steps).unwrap();
+        }
+        fuzz_targets(folder.path(), "[lib]\npath = 'one.rs'");
+        assert!(matches!(all_steps(&project), Err(Error::NoFuzzTargets)));
+    }
 
     #[test]
     fn wait_for_the_lock_ends_with_the_other_build_or_a_signal() {

@@ -12,6 +12,7 @@ use crate::plan::run_steps;
 use crate::process::{Children, Run};
 use crate::project::{Kernel, Project, output, output_bytes};
 use crate::simulation::ROOT;
+use crate::step::Step;
 use crate::steps;
 use crate::{Error, graph, images};
 
@@ -48,7 +49,7 @@ pub(crate) fn check(project: &Project, children: &'static Children) -> Result<()
     remove(&top.join(FOLDER))
 }
 
-fn second_build(again: &Project) -> Result<Vec<crate::step::Step>, Error> {
+pub(crate) fn second_build(again: &Project) -> Result<Vec<Step>, Error> {
     let module = "target/simulation/modules/tdx-guest/tdx-guest.ko";
     Ok(vec![
         steps::c_libraries(),
