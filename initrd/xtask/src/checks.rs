@@ -61,8 +61,7 @@ pub(crate) fn all(own: &Run) -> Vec<Step> {
 
 /// The scenarios, after everything else: they measure time, and no other step may disturb them.
 pub(crate) fn scenarios(others: &[Step]) -> Step {
-    let made =
-        others.iter().filter(|step| step.kind == Kind::Build && step.name != fuzz::BUILD_STEP && step.name != fuzz::tool());
+    let made = others.iter().filter(|step| is_for_scenarios(step));
     Step::new("scenarios", Kind::Tests { live: true })
         .reads(made.flat_map(|step| step.outputs.iter().cloned()))
         .runs(Run::in_tools_tree([program("scenarios")]))
@@ -79,13 +78,15 @@ pub(crate) fn scenario_arguments<'a>(arguments: &[&'a str]) -> impl Iterator<Ite
     first.iter().chain(rest).copied().collect::<Vec<_>>().into_iter()
 }
 
+/// Whether scenarios use what the step makes: all that is built but the fuzz targets and the tools of other checks.
+fn is_for_scenarios(step: &Step) -> bool {
+    let is_tool_of_others = step.name.starts_with("tool ") && step.name != tool_name("vhost-device-vsock");
+    step.kind == Kind::Build && step.name != fuzz::BUILD_STEP && !is_tool_of_others
+}
+
 /// The names of the steps that scenarios run by name need.
 pub(crate) fn for_scenarios(steps: &[Step]) -> Vec<String> {
-    let vsock = tool_name("vhost-device-vsock");
-    let needed = |step: &&Step| {
-        step.kind == Kind::Build && step.name != fuzz::BUILD_STEP && (!step.name.starts_with("tool ") || step.name == vsock)
-    };
-    steps.iter().filter(needed).map(|step| step.name.clone()).collect()
+    steps.iter().filter(|step| is_for_scenarios(step)).map(|step| step.name.clone()).collect()
 }
 
 /// Builds, and runs every check and test; the last line counts.

@@ -13,7 +13,7 @@ use crate::plan::build as bring_up_to_date;
 use crate::process::Run;
 use crate::project::{Project, packages};
 use crate::step::{Kind, Step};
-use crate::steps::{tool_name, tool_path};
+use crate::steps::tool_path;
 use crate::{CHILDREN, Error};
 
 /// Where the built targets are.
@@ -104,11 +104,6 @@ fn list(folder: &Path) -> Vec<PathBuf> {
 
 fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// The step that installs cargo-fuzz, by name.
-pub(crate) fn tool() -> String {
-    tool_name("cargo-fuzz")
 }
 
 /// Fuzzes targets, two at a time.

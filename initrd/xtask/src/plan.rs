@@ -138,6 +138,10 @@ mod tests {
         let project = project(folder.path());
         let mut steps = all_steps(&project).unwrap();
         steps.push(checks::scenarios(&steps));
+        let read: Vec<_> = steps.last().unwrap().inputs.iter().map(|input| input.path().display().to_string()).collect();
+        let reads = |path: &str| read.iter().any(|read| read == path);
+        assert!(reads("target/image/grub/cvm.raw") && reads("target/tools/bin/vhost-device-vsock"), "{read:?}");
+        assert!(!reads("target/tools/bin/cargo-deny") && !reads("target/tools/bin/cargo-fuzz"), "{read:?}");
         for steps in [steps, build_steps(&project).unwrap(), second_build(&project).unwrap()] {
             Graph::new(steps).unwrap();
         }
