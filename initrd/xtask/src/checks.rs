@@ -68,14 +68,22 @@ pub(crate) fn scenarios(others: &[Step]) -> Step {
         .after(others.iter().map(|step| step.name.clone()))
 }
 
-/// The arguments of the scenarios program for those of `tests/run`: named scenarios run although the usual run leaves them out.
-pub(crate) fn scenario_arguments<'a>(arguments: &[&'a str]) -> impl Iterator<Item = &'a str> {
-    let (first, rest): (&[&str], &[&str]) = match arguments {
-        ["all", rest @ ..] => (&["--include-ignored", "--skip", "@stable"], rest),
-        ["all@stable", rest @ ..] => (&["--include-ignored", "@stable"], rest),
-        rest => (&["--include-ignored"], rest),
+/// The arguments of the scenarios program for those of `tests/run`: named scenarios run although the usual run leaves them out. `all` and
+/// `all@stable` may stand anywhere; together they select every scenario with both kernels.
+pub(crate) fn scenario_arguments<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+    const WORDS: [&str; 2] = ["all", "all@stable"];
+    let kernels: &[&str] = match WORDS.map(|word| arguments.contains(&word)) {
+        [true, false] => &["--skip", "@stable"],
+        [false, true] => &["@stable"],
+        _ => &[],
     };
-    first.iter().chain(rest).copied().collect::<Vec<_>>().into_iter()
+    let rest = arguments.iter().filter(|argument| !WORDS.contains(argument));
+    ["--include-ignored"].iter().chain(kernels).chain(rest).copied().collect()
+}
+
+/// Whether the scenarios program only prints something for these arguments, for which no image is needed.
+pub(crate) fn only_prints(arguments: &[&str]) -> bool {
+    arguments.iter().any(|argument| ["--list", "--help", "-h"].contains(argument))
 }
 
 /// Whether scenarios use what the step makes: all that is built but the fuzz targets and the tools of other checks.
@@ -118,7 +126,7 @@ mod tests {
     use std::process::{ExitCode, Termination};
     use std::time::Duration;
 
-    use super::{exit_code, scenario_arguments};
+    use super::{exit_code, only_prints, scenario_arguments};
     use crate::console::{Console, OUT_OF_REACH};
     use crate::count::Count;
     use crate::graph::{Report, StepResult};
@@ -142,13 +150,22 @@ mod tests {
 
     #[test]
     fn names_include_scenarios_that_the_usual_run_leaves_out() {
-        let cases: [(&[&str], &[&str]); 3] = [
+        let cases: [(&[&str], &[&str]); 6] = [
             (&["all", "--nocapture"], &["--include-ignored", "--skip", "@stable", "--nocapture"]),
             (&["all@stable"], &["--include-ignored", "@stable"]),
+            (&["--nocapture", "all"], &["--include-ignored", "--skip", "@stable", "--nocapture"]),
+            (&["--nocapture", "all@stable"], &["--include-ignored", "@stable", "--nocapture"]),
+            (&["all", "all@stable"], &["--include-ignored"]),
             (&["data::", "root::"], &["--include-ignored", "data::", "root::"]),
         ];
         for (given, want) in cases {
-            assert_eq!(scenario_arguments(given).collect::<Vec<_>>(), want);
+            assert_eq!(scenario_arguments(given), want);
         }
+    }
+
+    #[test]
+    fn lists_need_no_images() {
+        assert!(only_prints(&["--list"]) && only_prints(&["root::", "--list"]) && only_prints(&["--bench", "--list"]));
+        assert!(only_prints(&["--help"]) && !only_prints(&["root::", "--exact"]) && !only_prints(&[]));
     }
 }

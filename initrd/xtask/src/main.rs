@@ -37,7 +37,7 @@ use crate::project::Project;
 use crate::steps::{PROGRAMS, program};
 
 const USAGE: &str = "usage: xtask TOP build [direct] | initrd [production | simulated ANCHOR MODULE [NAME]] | image INITRD OUT [ARGUMENTS...] | \
-                     sign KEY CERTIFICATE IMAGE SIGNED | demo | qemu [FLAGS...] | test [--list | NAME...] | fuzz [build | SECONDS] [TARGET...] | \
+                     sign KEY CERTIFICATE IMAGE SIGNED | demo | qemu [FLAGS...] | test [--list] [NAME...] | fuzz [build | SECONDS] [TARGET...] | \
                      artifacts | reproducible | scripts";
 
 pub(crate) static CHILDREN: LazyLock<Children> = LazyLock::new(Children::of_this_process);
@@ -107,14 +107,12 @@ fn run(arguments: &[&str]) -> Result<ExitCode, Error> {
         }
         ["qemu", flags @ ..] => return Err(qemu(&project, flags)?),
         ["test"] => return checks::run(&project),
-        ["test", "--list"] => {
-            build(&project, Some(&[PROGRAMS.to_owned()]))?;
-            return Err(replace(&project, &Run::in_tools_tree([&program("scenarios"), "--list"])));
-        }
         ["test", names @ ..] => {
-            let steps = all_steps(&project)?;
-            build(&project, Some(&checks::for_scenarios(&steps)))?;
-            let run = checks::scenario_arguments(names).fold(Run::in_tools_tree([program("scenarios")]), Run::arg);
+            let needs =
+                if checks::only_prints(names) { vec![PROGRAMS.to_owned()] } else { checks::for_scenarios(&all_steps(&project)?) };
+            build(&project, Some(&needs))?;
+            let arguments = checks::scenario_arguments(names);
+            let run = arguments.into_iter().fold(Run::in_tools_tree([program("scenarios")]), Run::arg);
             return Err(replace(&project, &run));
         }
         ["fuzz", rest @ ..] => return fuzz::run(&project, rest, true),
