@@ -1,10 +1,12 @@
 //! The steps of `tests/run` that come on top of the build: checks and tests.
 #![expect(clippy::print_stdout, reason = "a test run reports on its console")]
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::console::Console;
 use crate::count::Count;
+use crate::digest::Input;
 use crate::graph::{Graph, Runner};
 use crate::plan::{all_steps, jobs, lock};
 use crate::process::Run;
@@ -13,6 +15,10 @@ use crate::step::{Kind, Lock, Step};
 use crate::steps::{PROGRAMS, program, tool_name, tool_path};
 use crate::{CHILDREN, Error, fuzz};
 
+/// The check of `tests/artifacts`.
+pub(crate) const ARTIFACTS: &str = "artifacts";
+/// The check of `tests/reproducible`.
+pub(crate) const REPRODUCIBLE: &str = "reproducible: a second build gives the same bytes";
 const PRODUCTION: &str = "target/initrd/production.zst";
 const IMAGES: [&str; 3] = ["target/image/direct/cvm.roothash", "target/image/uki/cvm.raw", "target/image/grub/cvm.roothash"];
 const SIMULATED: &str = "target/initrd/simulated.zst";
@@ -42,21 +48,25 @@ pub(crate) fn all(own: &Run) -> Vec<Step> {
         Step::new("unit tests", Kind::Tests { live: false })
             .runs(Run::cargo(["test", "--quiet", "--workspace", "--no-fail-fast"]))
             .locks(Lock::CargoDebug),
-        check("artifacts").reads([PRODUCTION, SIMULATED]).runs(own(&["artifacts"])),
+        check(ARTIFACTS).reads([PRODUCTION, SIMULATED]).runs(own(&["artifacts-built"])),
         check("fuzz targets, three seconds each").reads([fuzz::BUILD]).runs(own(&["fuzz-built", "3"])),
-        check("reproducible: a second build gives the same bytes")
-            .reads(IMAGES)
-            .reads([PRODUCTION])
-            .runs(own(&["reproducible"]))
-            .locks(Lock::Mkosi),
+        check(REPRODUCIBLE).reads(IMAGES).reads([PRODUCTION, SIMULATED]).runs(own(&["reproducible-built"])).locks(Lock::Mkosi),
     ];
     for step in &mut steps {
         if step.lock == Some(Lock::CargoDebug) {
-            step.inputs.push(crate::digest::Input::Path("target/c-libraries".into()));
+            step.inputs.push(Input::Path("target/c-libraries".into()));
             step.after.push(PROGRAMS.to_owned());
         }
     }
     steps
+}
+
+/// The names of the steps that make what a check reads.
+pub(crate) fn needs(steps: &[Step], check: &str) -> Vec<String> {
+    let reads: Vec<&Path> =
+        steps.iter().filter(|step| step.name == check).flat_map(|step| &step.inputs).map(Input::path).collect();
+    let makes = |step: &&Step| step.outputs.iter().any(|output| reads.contains(&output.as_path()));
+    steps.iter().filter(makes).map(|step| step.name.clone()).collect()
 }
 
 /// The scenarios, after everything else: they measure time, and no other step may disturb them.

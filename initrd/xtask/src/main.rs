@@ -93,8 +93,8 @@ fn run(arguments: &[&str]) -> Result<ExitCode, Error> {
     CHILDREN.stop_at_signals().map_err(|e| Error::File("signals".into(), e))?;
     let project = Project::open(Path::new(top))?;
     match command {
-        ["build"] => build(&project, None)?,
-        ["build", "direct"] => build(&project, Some(&demo_steps()))?,
+        ["build"] => drop(build(&project, None)?),
+        ["build", "direct"] => drop(build(&project, Some(&demo_steps()))?),
         ["initrd", rest @ ..] => initrd(&project, rest)?,
         ["image", initrd, out, rest @ ..] => image(&project, initrd, out, rest)?,
         ["sign", key, certificate, image, signed] => {
@@ -117,8 +117,17 @@ fn run(arguments: &[&str]) -> Result<ExitCode, Error> {
         }
         ["fuzz", rest @ ..] => return fuzz::run(&project, rest, true),
         ["fuzz-built", rest @ ..] => return fuzz::run(&project, rest, false),
-        ["artifacts"] => artifacts::check(&project)?,
-        ["reproducible"] => reproducible::check(&project, &CHILDREN)?,
+        ["artifacts"] => {
+            let _lock = build(&project, Some(&checks::needs(&all_steps(&project)?, checks::ARTIFACTS)))?;
+            artifacts::check(&project)?;
+        }
+        ["reproducible"] => {
+            let _lock = build(&project, Some(&checks::needs(&all_steps(&project)?, checks::REPRODUCIBLE)))?;
+            reproducible::check(&project, &CHILDREN)?;
+        }
+        // As steps of a run, which has the lock and has built what they read.
+        ["artifacts-built"] => artifacts::check(&project)?,
+        ["reproducible-built"] => reproducible::check(&project, &CHILDREN)?,
         ["scripts"] => scripts::check(&project.top)?,
         _ => return Err(Error::Usage(USAGE.to_owned())),
     }

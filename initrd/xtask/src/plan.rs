@@ -52,11 +52,11 @@ pub(crate) fn own(project: &Project) -> Result<Run, Error> {
     Ok(Run::new(&program.display().to_string(), [project.top.display().to_string()]).env(IN_GROUP, "1"))
 }
 
-/// Brings the named steps up to date, or every step of the build.
-pub(crate) fn build(project: &Project, wanted: Option<&[String]>) -> Result<(), Error> {
-    let _lock = lock(project)?;
+/// Brings the named steps up to date, or every step of the build. No other build changes anything while the caller keeps the lock.
+pub(crate) fn build(project: &Project, wanted: Option<&[String]>) -> Result<Flock<File>, Error> {
+    let lock = lock(project)?;
     let steps = if wanted.is_some() { all_steps(project)? } else { build_steps(project)? };
-    if run_steps(project, &Graph::new(steps)?, wanted, &CHILDREN, jobs())? { Ok(()) } else { Err(Error::Build) }
+    if run_steps(project, &Graph::new(steps)?, wanted, &CHILDREN, jobs())? { Ok(lock) } else { Err(Error::Build) }
 }
 
 /// Runs a graph until its first failure. Returns whether nothing failed.
@@ -142,6 +142,9 @@ mod tests {
         let reads = |path: &str| read.iter().any(|read| read == path);
         assert!(reads("target/image/grub/cvm.raw") && reads("target/tools/bin/vhost-device-vsock"), "{read:?}");
         assert!(!reads("target/tools/bin/cargo-deny") && !reads("target/tools/bin/cargo-fuzz"), "{read:?}");
+        assert_eq!(checks::needs(&steps, checks::ARTIFACTS), ["initrd production", "initrd simulated"]);
+        let needs = checks::needs(&steps, checks::REPRODUCIBLE);
+        assert_eq!(needs, ["initrd production", "image direct", "initrd simulated", "image uki", "image grub"]);
         for steps in [steps, build_steps(&project).unwrap(), second_build(&project).unwrap()] {
             Graph::new(steps).unwrap();
         }
