@@ -96,6 +96,7 @@ impl KeyRecovery {
         let (index, event) = match event {
             Event::Presented(index) => {
                 self.set_presented(index, Some(Instant::now()));
+                self.report.presented(index);
                 return None;
             }
             Event::Ready(index, ready) => {

@@ -108,8 +108,15 @@ impl UnlockReport {
         vault.quote_time = Some(time.unix_seconds());
     }
 
-    /// Records that a vault was asked: unless it answers, it was too slow.
+    /// Records that a vault was asked: until [`Self::presented`] it waits for this machine's quote.
     pub(super) fn asked(&mut self, index: usize) {
+        if let Some(vault) = self.vaults.get_mut(index) {
+            vault.status = VaultStatus::Quoting;
+        }
+    }
+
+    /// Records that a vault has this machine's quote: unless it answers, it was too slow.
+    pub(super) fn presented(&mut self, index: usize) {
         if let Some(vault) = self.vaults.get_mut(index) {
             vault.status = VaultStatus::Slow;
         }
@@ -214,6 +221,9 @@ impl UnlockReport {
             Error::OwnQuote(Box::new(self))
         } else if count(&[VaultStatus::Denied]) > 0 && count(&[VaultStatus::Denied]) + shares >= needed {
             Error::Denied(Box::new(self))
+        } else if count(&[VaultStatus::Quoting]) > 0 {
+            // A request that is not answered fails after the kernel's timeout, which may be after the deadline.
+            Error::OwnQuote(Box::new(self))
         } else {
             Error::TooFew(Box::new(self))
         }

@@ -37,6 +37,8 @@ pub(crate) enum VaultStatus {
     Duplicate,
     /// This machine has no quote for it.
     NoQuote,
+    /// It was asked, and this machine's quote for it is not made yet.
+    Quoting,
     /// It does not accept the format of this machine's evidence.
     Rejected,
 }
@@ -63,7 +65,7 @@ impl VaultStatus {
             Self::ProtocolError => "protocol_error",
             Self::BadShare => "bad_share",
             Self::Duplicate => "duplicate",
-            Self::NoQuote => "no_quote",
+            Self::NoQuote | Self::Quoting => "no_quote",
             Self::Rejected => "rejected",
         }
     }

@@ -82,6 +82,27 @@ fn reason_is_what_would_have_to_change() {
     }
 }
 
+/// Each vault was lost, or asked; the latter with or without this machine's quote.
+#[test]
+fn a_quote_that_is_not_made_in_time_is_the_reason() {
+    let policy = policy();
+    let vaults = &policy.data.as_ref().unwrap().vaults;
+    for (denied_vaults, presented, code) in [(0, false, 54), (0, true, 50), (1, false, 54), (2, false, 51)] {
+        let mut report = UnlockReport::new(vaults, &policy.tcb, KeyProof::Disk);
+        (0..denied_vaults).for_each(|index| report.lost(index, &denied(), true));
+        for index in denied_vaults..3 {
+            report.asked(index);
+            if presented {
+                report.presented(index);
+            }
+        }
+        let status = serde_json::to_value(&report).unwrap()["vaults"][2]["status"].clone();
+        assert_eq!(status, if presented { "slow" } else { "no_quote" });
+        let found = report.failure(0, false).code().number();
+        assert_eq!(found, code, "{denied_vaults} denied, presented: {presented}");
+    }
+}
+
 #[test]
 fn only_an_impossible_key_is_final() {
     let (policy, proof) = (policy(), KeyProof::Commitment(Commitment([0; 32])));
