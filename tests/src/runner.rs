@@ -62,7 +62,7 @@ struct Shared {
 /// Several filters select the scenarios that match any of them.
 ///
 /// # Errors
-/// A filter matches no scenario: a run of nothing would pass.
+/// A filter matches no scenario, or the options leave none that runs: a run of nothing would pass.
 pub fn run(top: &Path, mut arguments: Arguments, filters: &[String]) -> Result<(Conclusion, Vec<(String, Duration)>), Failure> {
     let cases: Vec<Case> = if arguments.bench { benchmarks() } else { cases() };
     check_filters(&cases, &arguments, filters)?;
@@ -79,6 +79,9 @@ pub fn run(top: &Path, mut arguments: Arguments, filters: &[String]) -> Result<(
     // Filters were applied above, and benchmarks are tests to libtest-mimic: they print what they measure.
     (arguments.bench, arguments.skip, arguments.filter) = (false, Vec::new(), None);
     let conclusion = libtest_mimic::run(&arguments, trials);
+    if !arguments.list && conclusion.num_passed + conclusion.num_failed == 0 {
+        return Err(Failure("no scenario ran: the options leave out each one that the filters select".to_owned()));
+    }
     let mut times = std::mem::take(&mut *shared.times.lock().unwrap_or_else(PoisonError::into_inner));
     times.sort_by_key(|(_, time)| std::cmp::Reverse(*time));
     Ok((conclusion, times))
@@ -189,6 +192,14 @@ mod tests {
         assert!(check(&[], false) && check(&["root::", "policy::"], false) && check(&["first_format"], true));
         assert!(!check(&["root::", "no_such_scenario"], false) && !check(&["first_format"], false));
         assert!(!check(&["stops_where_the_kernel_offers_no_registers@stable"], false), "it runs with one kernel only");
+    }
+
+    #[test]
+    fn run_of_nothing_is_an_error() {
+        let run = |arguments: Arguments, filter: &str| run(Path::new("."), arguments, &[filter.to_owned()]).err();
+        let usual = "policy::watchdog_resets_after_a_hang";
+        assert!(run(Arguments { ignored: true, ..Arguments::default() }, usual).is_some(), "it is not ignored");
+        assert!(run(Arguments { ignored: true, list: true, ..Arguments::default() }, usual).is_none(), "a list runs nothing");
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! The steps of `tests/run` that come on top of the build: checks and tests.
 #![expect(clippy::print_stdout, reason = "a test run reports on its console")]
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::console::Console;
 use crate::count::Count;
+use crate::digest::Input;
 use crate::graph::{Graph, Runner};
 use crate::plan::{all_steps, jobs, lock};
 use crate::process::Run;
@@ -13,6 +15,10 @@ use crate::step::{Kind, Lock, Step};
 use crate::steps::{PROGRAMS, program, tool_name, tool_path};
 use crate::{CHILDREN, Error, fuzz};
 
+/// The check of `tests/artifacts`.
+pub(crate) const ARTIFACTS: &str = "artifacts";
+/// The check of `tests/reproducible`.
+pub(crate) const REPRODUCIBLE: &str = "reproducible: a second build gives the same bytes";
 const PRODUCTION: &str = "target/initrd/production.zst";
 const IMAGES: [&str; 3] = ["target/image/direct/cvm.roothash", "target/image/uki/cvm.raw", "target/image/grub/cvm.roothash"];
 const SIMULATED: &str = "target/initrd/simulated.zst";
@@ -42,50 +48,63 @@ pub(crate) fn all(own: &Run) -> Vec<Step> {
         Step::new("unit tests", Kind::Tests { live: false })
             .runs(Run::cargo(["test", "--quiet", "--workspace", "--no-fail-fast"]))
             .locks(Lock::CargoDebug),
-        check("artifacts").reads([PRODUCTION, SIMULATED]).runs(own(&["artifacts"])),
+        check(ARTIFACTS).reads([PRODUCTION, SIMULATED]).runs(own(&["artifacts-built"])),
         check("fuzz targets, three seconds each").reads([fuzz::BUILD]).runs(own(&["fuzz-built", "3"])),
-        check("reproducible: a second build gives the same bytes")
-            .reads(IMAGES)
-            .reads([PRODUCTION])
-            .runs(own(&["reproducible"]))
-            .locks(Lock::Mkosi),
+        check(REPRODUCIBLE).reads(IMAGES).reads([PRODUCTION, SIMULATED]).runs(own(&["reproducible-built"])).locks(Lock::Mkosi),
     ];
     for step in &mut steps {
         if step.lock == Some(Lock::CargoDebug) {
-            step.inputs.push(crate::digest::Input::Path("target/c-libraries".into()));
+            step.inputs.push(Input::Path("target/c-libraries".into()));
             step.after.push(PROGRAMS.to_owned());
         }
     }
     steps
 }
 
+/// The names of the steps that make what a check reads.
+pub(crate) fn needs(steps: &[Step], check: &str) -> Vec<String> {
+    let reads: Vec<&Path> =
+        steps.iter().filter(|step| step.name == check).flat_map(|step| &step.inputs).map(Input::path).collect();
+    let makes = |step: &&Step| step.outputs.iter().any(|output| reads.contains(&output.as_path()));
+    steps.iter().filter(makes).map(|step| step.name.clone()).collect()
+}
+
 /// The scenarios, after everything else: they measure time, and no other step may disturb them.
 pub(crate) fn scenarios(others: &[Step]) -> Step {
-    let made =
-        others.iter().filter(|step| step.kind == Kind::Build && step.name != fuzz::BUILD_STEP && step.name != fuzz::tool());
+    let made = others.iter().filter(|step| is_for_scenarios(step));
     Step::new("scenarios", Kind::Tests { live: true })
         .reads(made.flat_map(|step| step.outputs.iter().cloned()))
         .runs(Run::in_tools_tree([program("scenarios")]))
         .after(others.iter().map(|step| step.name.clone()))
 }
 
-/// The arguments of the scenarios program for those of `tests/run`: named scenarios run although the usual run leaves them out.
-pub(crate) fn scenario_arguments<'a>(arguments: &[&'a str]) -> impl Iterator<Item = &'a str> {
-    let (first, rest): (&[&str], &[&str]) = match arguments {
-        ["all", rest @ ..] => (&["--include-ignored", "--skip", "@stable"], rest),
-        ["all@stable", rest @ ..] => (&["--include-ignored", "@stable"], rest),
-        rest => (&["--include-ignored"], rest),
+/// The arguments of the scenarios program for those of `tests/run`: named scenarios run although the usual run leaves them out. `all` and
+/// `all@stable` may stand anywhere; together they select every scenario with both kernels.
+pub(crate) fn scenario_arguments<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+    const WORDS: [&str; 2] = ["all", "all@stable"];
+    let kernels: &[&str] = match WORDS.map(|word| arguments.contains(&word)) {
+        [true, false] => &["--skip", "@stable"],
+        [false, true] => &["@stable"],
+        _ => &[],
     };
-    first.iter().chain(rest).copied().collect::<Vec<_>>().into_iter()
+    let rest = arguments.iter().filter(|argument| !WORDS.contains(argument));
+    ["--include-ignored"].iter().chain(kernels).chain(rest).copied().collect()
+}
+
+/// Whether the scenarios program only prints something for these arguments, for which no image is needed.
+pub(crate) fn only_prints(arguments: &[&str]) -> bool {
+    arguments.iter().any(|argument| ["--list", "--help", "-h"].contains(argument))
+}
+
+/// Whether scenarios use what the step makes: all that is built but the fuzz targets and the tools of other checks.
+fn is_for_scenarios(step: &Step) -> bool {
+    let is_tool_of_others = step.name.starts_with("tool ") && step.name != tool_name("vhost-device-vsock");
+    step.kind == Kind::Build && step.name != fuzz::BUILD_STEP && !is_tool_of_others
 }
 
 /// The names of the steps that scenarios run by name need.
 pub(crate) fn for_scenarios(steps: &[Step]) -> Vec<String> {
-    let vsock = tool_name("vhost-device-vsock");
-    let needed = |step: &&Step| {
-        step.kind == Kind::Build && step.name != fuzz::BUILD_STEP && (!step.name.starts_with("tool ") || step.name == vsock)
-    };
-    steps.iter().filter(needed).map(|step| step.name.clone()).collect()
+    steps.iter().filter(|step| is_for_scenarios(step)).map(|step| step.name.clone()).collect()
 }
 
 /// Builds, and runs every check and test; the last line counts.
@@ -117,7 +136,7 @@ mod tests {
     use std::process::{ExitCode, Termination};
     use std::time::Duration;
 
-    use super::{exit_code, scenario_arguments};
+    use super::{exit_code, only_prints, scenario_arguments};
     use crate::console::{Console, OUT_OF_REACH};
     use crate::count::Count;
     use crate::graph::{Report, StepResult};
@@ -141,13 +160,22 @@ mod tests {
 
     #[test]
     fn names_include_scenarios_that_the_usual_run_leaves_out() {
-        let cases: [(&[&str], &[&str]); 3] = [
+        let cases: [(&[&str], &[&str]); 6] = [
             (&["all", "--nocapture"], &["--include-ignored", "--skip", "@stable", "--nocapture"]),
             (&["all@stable"], &["--include-ignored", "@stable"]),
+            (&["--nocapture", "all"], &["--include-ignored", "--skip", "@stable", "--nocapture"]),
+            (&["--nocapture", "all@stable"], &["--include-ignored", "@stable", "--nocapture"]),
+            (&["all", "all@stable"], &["--include-ignored"]),
             (&["data::", "root::"], &["--include-ignored", "data::", "root::"]),
         ];
         for (given, want) in cases {
-            assert_eq!(scenario_arguments(given).collect::<Vec<_>>(), want);
+            assert_eq!(scenario_arguments(given), want);
         }
+    }
+
+    #[test]
+    fn lists_need_no_images() {
+        assert!(only_prints(&["--list"]) && only_prints(&["root::", "--list"]) && only_prints(&["--bench", "--list"]));
+        assert!(only_prints(&["--help"]) && !only_prints(&["root::", "--exact"]) && !only_prints(&[]));
     }
 }

@@ -40,12 +40,7 @@ fn absolute_text(path: &str) -> Result<String, Error> {
 /// Packs an initrd; the environment says with which kernel, collateral and certificate authority.
 pub(crate) fn initrd(project: &Project, arguments: &[&str]) -> Result<(), Error> {
     let kernel = Kernel::from_environment()?;
-    let mut extra = Vec::new();
-    for (flag, variable) in [("--collateral", "CVM_COLLATERAL"), ("--node-ca", "CVM_NODE_CA")] {
-        if let Ok(path) = env::var(variable) {
-            extra.push((flag, absolute_text(&path)?));
-        }
-    }
+    let extra = extra(|name| env::var(name).ok())?;
     let initrd = match arguments {
         [] | ["production"] => pack(project, &Initrd { extra: &extra, ..Initrd::production(kernel) })?,
         ["simulated", anchor, module, name @ ..] if name.len() < 2 => {
@@ -59,10 +54,17 @@ pub(crate) fn initrd(project: &Project, arguments: &[&str]) -> Result<(), Error>
     Ok(())
 }
 
+/// What the environment adds to an initrd. A variable that is empty is not set.
+fn extra(variable: impl Fn(&str) -> Option<String>) -> Result<Vec<(&'static str, String)>, Error> {
+    let flags = [("--collateral", "CVM_COLLATERAL"), ("--node-ca", "CVM_NODE_CA")].into_iter();
+    let set = flags.filter_map(|(flag, name)| Some((flag, variable(name).filter(|path| !path.is_empty())?)));
+    set.map(|(flag, path)| Ok((flag, absolute_text(&path)?))).collect()
+}
+
 /// Packs one initrd after what it needs: PID 1 and the packer.
 fn pack(project: &Project, initrd: &Initrd<'_>) -> Result<String, Error> {
     let _lock = lock(project)?;
-    let steps = vec![steps::c_libraries(), steps::init(project), steps::packer(project), initrd.step(project)?];
+    let steps = vec![steps::c_libraries(), steps::init(project)?, steps::packer(project)?, initrd.step(project)?];
     let done = run_steps(project, &Graph::new(steps)?, Some(&[initrd.step_name()]), &CHILDREN, jobs())?;
     if done { Ok(initrd.output()) } else { Err(Error::Build) }
 }
@@ -71,9 +73,13 @@ pub(crate) fn image(project: &Project, initrd: &str, out: &str, arguments: &[&st
     let out = absolute(out)?;
     fs::create_dir_all(&out).map_err(|e| Error::File(out.clone(), e))?;
     let run = images::mkosi(project, Kernel::from_environment()?, &absolute(initrd)?, &out, arguments)?;
-    let status = in_current_folder(project, &run)?.status().map_err(|e| Error::File(run.program.clone().into(), e))?;
+    let status =
+        CHILDREN.status(&mut in_current_folder(project, &run)?).map_err(|e| Error::File(run.program.clone().into(), e))?;
     if status.success() {
         return Ok(());
+    }
+    if CHILDREN.is_stopped() {
+        return Err(Error::Interrupted);
     }
     eprintln!("image: {}", images::ADVICE);
     Err(Error::Command(run.program, status))
@@ -118,4 +124,19 @@ pub(crate) fn qemu(project: &Project, arguments: &[&str]) -> Result<Error, Error
     }
     let run = flags.into_iter().fold(run, Run::arg);
     Ok(Error::File(run.program.clone().into(), in_current_folder(project, &run)?.exec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_variables_add_nothing_to_an_initrd() {
+        let extra = |collateral: Option<&str>| {
+            extra(|name| if name == "CVM_COLLATERAL" { collateral.map(str::to_owned) } else { Some(String::new()) }).unwrap()
+        };
+        assert_eq!(extra(None), []);
+        assert_eq!(extra(Some("")), []);
+        assert_eq!(extra(Some("/a")), [("--collateral", "/a".to_owned())]);
+    }
 }

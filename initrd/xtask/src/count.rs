@@ -8,13 +8,13 @@ pub(crate) struct Count {
 }
 
 impl Count {
-    /// The count of a runner that printed `text` and succeeded or not. A runner that crashed, or that ended without a closing line, counts
-    /// as one failure.
+    /// The count of a runner that printed `text` and succeeded or not. A runner that crashed, that ended without a closing line, or that ran
+    /// nothing, counts as one failure.
     pub(crate) fn of_runner(text: &str, succeeded: bool) -> Self {
         let mut lines = text.lines().filter_map(closing_line).peekable();
         let complete = lines.peek().is_some() && succeeded;
         let mut count = lines.fold(Self::default(), |sum, line| sum + line);
-        if !complete && count.failed == 0 {
+        if count.failed == 0 && (!complete || count.passed == 0) {
             count.failed = 1;
         }
         count
@@ -60,6 +60,8 @@ mod tests {
         assert_eq!(Count::of_runner("3 passed, 0 failed\n", false), one(3));
         assert_eq!(Count::of_runner("ok 1.0 s some-scenario\n", false), one(0));
         assert_eq!(Count::of_runner("", true), one(0));
+        assert_eq!(Count::of_runner("test result: ok. 0 passed; 0 failed; 9 ignored\n", true), one(0));
+        assert_eq!(Count::of_runner("0 passed, 0 failed\n2 passed, 0 failed\n", true), Count { passed: 2, failed: 0 });
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::plan::build as bring_up_to_date;
 use crate::process::Run;
 use crate::project::{Project, packages};
 use crate::step::{Kind, Step};
-use crate::steps::{tool_name, tool_path};
+use crate::steps::tool_path;
 use crate::{CHILDREN, Error};
 
 /// Where the built targets are.
@@ -32,7 +32,9 @@ const SEEDS: [(&str, &str); 6] = [
 
 /// The names of the targets, in the order of the manifest.
 pub(crate) fn targets(project: &Project) -> Result<Vec<String>, Error> {
-    Ok(packages(&project.top, "tests/fuzz/Cargo.toml")?.into_iter().flat_map(|package| package.programs).collect())
+    let packages = packages(&project.top, "tests/fuzz/Cargo.toml")?;
+    let targets: Vec<String> = packages.into_iter().flat_map(|package| package.programs).collect();
+    if targets.is_empty() { Err(Error::NoFuzzTargets) } else { Ok(targets) }
 }
 
 /// The step that builds all targets with cargo-fuzz.
@@ -44,7 +46,7 @@ pub(crate) fn build(project: &Project) -> Result<Step, Error> {
         .env("PKG_CONFIG_PATH", absolute("target/c-libraries/lib/pkgconfig"))
         .env("PKG_CONFIG_ALL_STATIC", "1");
     Ok(Step::new(BUILD_STEP, Kind::Build)
-        .reads(["Cargo.toml", "rust-toolchain.toml", "tests/fuzz", "target/c-libraries", &tool_path("cargo-fuzz")])
+        .reads([".cargo", "Cargo.toml", "rust-toolchain.toml", "tests/fuzz", "target/c-libraries", &tool_path("cargo-fuzz")])
         .reads_packages(project.folders())
         .runs(Run::new("cargo", ["fetch", "--quiet", "--locked", "--manifest-path", "tests/fuzz/Cargo.toml"]))
         .runs(fuzz)
@@ -104,11 +106,6 @@ fn list(folder: &Path) -> Vec<PathBuf> {
 
 fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// The step that installs cargo-fuzz, by name.
-pub(crate) fn tool() -> String {
-    tool_name("cargo-fuzz")
 }
 
 /// Fuzzes targets, two at a time.

@@ -1,6 +1,7 @@
 //! The graph of steps: its edges, and a scheduler that runs independent steps at the same time.
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -87,6 +88,9 @@ impl Graph {
                     return Err(Error::SameOutput(other.name.clone(), step.name.clone(), output.display().to_string()));
                 }
             }
+            if let Some(unknown) = step.after.iter().find(|name| !steps.iter().any(|other| other.name == **name)) {
+                return Err(Error::NoStep(unknown.clone()));
+            }
         }
         let makes_input = |maker: &Step, step: &Step| {
             let overlap = |a: &Path, b: &Path| a.starts_with(b) || b.starts_with(a);
@@ -159,11 +163,7 @@ impl Graph {
                     let (start, sender) = (Instant::now(), sender.clone());
                     set(&mut states, position, State::Running(start));
                     scope.spawn(move || {
-                        let outcome = match step.bring_up_to_date(runner.top, runner.tools, runner.children) {
-                            Ok(true) => StepResult::Ran(start.elapsed()),
-                            Ok(false) => StepResult::Fresh,
-                            Err(error) => StepResult::Failed(start.elapsed(), error),
-                        };
+                        let outcome = result(|| step.bring_up_to_date(runner.top, runner.tools, runner.children), start);
                         sender.send((position, outcome)).unwrap_or_default();
                     });
                 }
@@ -215,6 +215,15 @@ impl Graph {
     fn running(&self, states: &[State]) -> Vec<(&Step, Instant)> {
         let started = |(step, state)| if let &State::Running(start) = state { Some((step, start)) } else { None };
         self.steps.iter().zip(states).filter_map(started).collect()
+    }
+}
+
+/// How `work` ended. A panic is a failure: a thread that ends without a result would keep the run waiting for ever.
+fn result(work: impl FnOnce() -> Result<bool, StepError>, start: Instant) -> StepResult {
+    match std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(StepError::Panic)) {
+        Ok(true) => StepResult::Ran(start.elapsed()),
+        Ok(false) => StepResult::Fresh,
+        Err(error) => StepResult::Failed(start.elapsed(), error),
     }
 }
 

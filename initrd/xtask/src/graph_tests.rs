@@ -164,7 +164,15 @@ fn steps_that_make_no_graph_are_refused() {
     let step = |name: &str, from: &str, to: &str| Step::new(name, Kind::Build).reads([from]).makes([to]);
     let error = |steps| Graph::new(steps).unwrap_err();
     assert_eq!(error(vec![step("a", "x", "y"), step("a", "x", "z")]), Error::SameName("a".to_owned()));
+    assert_eq!(error(vec![step("a", "x", "y").after(["b"])]), Error::NoStep("b".to_owned()));
     let same = Error::SameOutput("a".to_owned(), "b".to_owned(), "y".to_owned());
     assert_eq!(error(vec![step("a", "x", "y"), step("b", "x", "y")]), same);
     assert_eq!(error(vec![step("a", "x", "y"), step("b", "y/in", "x")]), Error::Cycle("a, b".to_owned()));
+}
+
+#[test]
+fn step_that_panics_fails() {
+    let end = |work: fn() -> std::result::Result<bool, StepError>| result(work, Instant::now());
+    assert!(matches!(end(|| panic!("as a defect does")), StepResult::Failed(_, StepError::Panic)));
+    assert!(matches!(end(|| Ok(true)), StepResult::Ran(_)) && matches!(end(|| Ok(false)), StepResult::Fresh));
 }

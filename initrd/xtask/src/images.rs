@@ -84,12 +84,12 @@ pub(crate) fn direct(project: &Project) -> Result<Step, Error> {
     .with_test_programs(project)
 }
 
-/// The UKI image, alone or after the one for direct boot.
+/// The UKI image: alone, or incremental after the one for direct boot.
 pub(crate) fn uki(project: &Project, incremental: bool) -> Result<Step, Error> {
     let arguments: &[&str] = if incremental { &["--incremental", "yes"] } else { &[] };
     let (initrd, include): (_, &[&str]) = (SIMULATED, &["tests/image", "tests/chains"]);
     let image = Image { name: "uki", kernel: Kernel::Backports, initrd, files: ("cvm", &["efi"]), include, arguments };
-    Ok(image.with_test_programs(project)?.after(["image direct"]))
+    Ok(image.with_test_programs(project)?.after(incremental.then_some("image direct")))
 }
 
 /// The images besides: shim and GRUB, Debian 13's kernel, and that of another project, which has none of the tests' programs.

@@ -38,10 +38,11 @@ use crate::project::Project;
 use crate::steps::{PROGRAMS, program};
 
 const USAGE: &str = "usage: xtask TOP build [direct] | initrd [production | simulated ANCHOR MODULE [NAME]] | image INITRD OUT [ARGUMENTS...] | \
-                     sign KEY CERTIFICATE IMAGE SIGNED | rom PROGRAM ROM | demo | qemu [FLAGS...] | test [--list | NAME...] | fuzz [build | SECONDS] [TARGET...] | \
+                     sign KEY CERTIFICATE IMAGE SIGNED | rom PROGRAM ROM | demo | qemu [FLAGS...] | test [--list] [NAME...] | \
+                     fuzz [build | SECONDS] [TARGET...] | \
                      artifacts | reproducible | scripts";
 
-pub(crate) static CHILDREN: LazyLock<Children> = LazyLock::new(Children::default);
+pub(crate) static CHILDREN: LazyLock<Children> = LazyLock::new(Children::of_this_process);
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +59,12 @@ pub(crate) enum Error {
         "expected one kernel of the series {0} in the tools tree: name the version that the mirror has in initrd/tools-tree/mkosi.conf"
     )]
     Kernel(&'static str),
+    #[error("no package of the workspace is named {0}")]
+    NoPackage(&'static str),
+    #[error("the package of {0} is not below {1}")]
+    Elsewhere(String, PathBuf),
+    #[error("tests/fuzz/Cargo.toml names no fuzz target: expected one [[bin]] for each")]
+    NoFuzzTargets,
     #[error("{0} has no EFI system partition")]
     NoEsp(PathBuf),
     #[error("{0}")]
@@ -88,8 +95,8 @@ fn run(arguments: &[&str]) -> Result<ExitCode, Error> {
     CHILDREN.stop_at_signals().map_err(|e| Error::File("signals".into(), e))?;
     let project = Project::open(Path::new(top))?;
     match command {
-        ["build"] => build(&project, None)?,
-        ["build", "direct"] => build(&project, Some(&demo_steps()))?,
+        ["build"] => drop(build(&project, None)?),
+        ["build", "direct"] => drop(build(&project, Some(&demo_steps()))?),
         ["initrd", rest @ ..] => initrd(&project, rest)?,
         ["image", initrd, out, rest @ ..] => image(&project, initrd, out, rest)?,
         ["sign", key, certificate, image, signed] => {
@@ -99,24 +106,31 @@ fn run(arguments: &[&str]) -> Result<ExitCode, Error> {
         ["rom", program, rom] => efi::write_option_rom(&absolute(program)?, &absolute(rom)?)?,
         ["demo"] => {
             build(&project, Some(&demo_steps()))?;
-            return Err(replace(&project, &Run::in_tools_tree([&program("demo"), *top])));
+            return Err(replace(&project, &Run::in_tools_tree([program("demo"), project.top.display().to_string()])));
         }
         ["qemu", flags @ ..] => return Err(qemu(&project, flags)?),
         ["test"] => return checks::run(&project),
-        ["test", "--list"] => {
-            build(&project, Some(&[PROGRAMS.to_owned()]))?;
-            return Err(replace(&project, &Run::in_tools_tree([&program("scenarios"), "--list"])));
-        }
         ["test", names @ ..] => {
-            let steps = all_steps(&project)?;
-            build(&project, Some(&checks::for_scenarios(&steps)))?;
-            let run = checks::scenario_arguments(names).fold(Run::in_tools_tree([program("scenarios")]), Run::arg);
+            let needs =
+                if checks::only_prints(names) { vec![PROGRAMS.to_owned()] } else { checks::for_scenarios(&all_steps(&project)?) };
+            build(&project, Some(&needs))?;
+            let arguments = checks::scenario_arguments(names);
+            let run = arguments.into_iter().fold(Run::in_tools_tree([program("scenarios")]), Run::arg);
             return Err(replace(&project, &run));
         }
         ["fuzz", rest @ ..] => return fuzz::run(&project, rest, true),
         ["fuzz-built", rest @ ..] => return fuzz::run(&project, rest, false),
-        ["artifacts"] => artifacts::check(&project)?,
-        ["reproducible"] => reproducible::check(&project, &CHILDREN)?,
+        ["artifacts"] => {
+            let _lock = build(&project, Some(&checks::needs(&all_steps(&project)?, checks::ARTIFACTS)))?;
+            artifacts::check(&project)?;
+        }
+        ["reproducible"] => {
+            let _lock = build(&project, Some(&checks::needs(&all_steps(&project)?, checks::REPRODUCIBLE)))?;
+            reproducible::check(&project, &CHILDREN)?;
+        }
+        // As steps of a run, which has the lock and has built what they read.
+        ["artifacts-built"] => artifacts::check(&project)?,
+        ["reproducible-built"] => reproducible::check(&project, &CHILDREN)?,
         ["scripts"] => scripts::check(&project.top)?,
         _ => return Err(Error::Usage(USAGE.to_owned())),
     }

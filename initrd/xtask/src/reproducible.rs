@@ -2,6 +2,7 @@
 //!
 //! The second build shares only the tools tree, mkosi, the downloads and the simulated hardware with the first. The other images are compared
 //! with it by their root hash.
+#![expect(clippy::print_stdout, reason = "a check reports on its console")]
 
 use std::fs;
 use std::path::Path;
@@ -12,6 +13,7 @@ use crate::plan::run_steps;
 use crate::process::{Children, Run};
 use crate::project::{Kernel, Project, output, output_bytes};
 use crate::simulation::ROOT;
+use crate::step::Step;
 use crate::steps;
 use crate::{Error, graph, images};
 
@@ -35,10 +37,7 @@ pub(crate) fn check(project: &Project, children: &'static Children) -> Result<()
     if !run_steps(&again, &graph::Graph::new(second_build(&again)?)?, None, children, 1)? {
         return Err(Error::Artifact("the second build failed".to_owned()));
     }
-    for made in COMPARED {
-        let pair = [&project.top, &again.top].map(|top| top.join("target").join(made).display().to_string());
-        output(Command::new("cmp").args(pair)).map_err(|_| Error::Artifact(format!("{made} differs in the second build")))?;
-    }
+    println!("{}", same_sums(&sums(top)?, &sums(&again.top)?)?);
     let root_hash = |image: &str| fs::read(top.join("target/image").join(image).join("cvm.roothash")).ok();
     for chain in ["grub", "direct"] {
         if root_hash(chain) != root_hash("uki") {
@@ -48,12 +47,26 @@ pub(crate) fn check(project: &Project, children: &'static Children) -> Result<()
     remove(&top.join(FOLDER))
 }
 
-fn second_build(again: &Project) -> Result<Vec<crate::step::Step>, Error> {
+/// The SHA-256 of each file that is compared: lines of sha256sum.
+fn sums(top: &Path) -> Result<String, Error> {
+    output(Command::new("sha256sum").args(COMPARED).current_dir(top.join("target")))
+}
+
+/// The lines that both builds have; expects that these are all.
+fn same_sums<'a>(first: &'a str, second: &str) -> Result<&'a str, Error> {
+    match first.lines().zip(second.lines()).find(|(first, second)| first != second) {
+        Some((first, second)) => Err(Error::Artifact(format!("a file differs in the second build:\n{first}\n{second}"))),
+        None if first.lines().count() == COMPARED.len() && first.len() == second.len() => Ok(first.trim_end()),
+        None => Err(Error::Artifact(format!("expected {} lines of sha256sum, not:\n{first}{second}", COMPARED.len()))),
+    }
+}
+
+pub(crate) fn second_build(again: &Project) -> Result<Vec<Step>, Error> {
     let module = "target/simulation/modules/tdx-guest/tdx-guest.ko";
     Ok(vec![
         steps::c_libraries(),
-        steps::init(again),
-        steps::packer(again),
+        steps::init(again)?,
+        steps::packer(again)?,
         Initrd::production(Kernel::Backports).step(again)?,
         Initrd::simulated("simulated", Kernel::Backports, ROOT, module).step(again)?,
         images::uki(again, false)?,
@@ -77,4 +90,19 @@ fn copy_sources(top: &Path, again: &Path) -> Result<(), Error> {
 
 fn remove(folder: &Path) -> Result<(), Error> {
     if folder.exists() { fs::remove_dir_all(folder).map_err(|e| Error::File(folder.to_owned(), e)) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_sum_or_a_missing_one_is_an_error() {
+        let sums =
+            |last: &str| COMPARED.map(|file| format!("{}  {file}\n", if file.ends_with("raw") { last } else { "0" })).concat();
+        assert_eq!(same_sums(&sums("1"), &sums("1")).unwrap(), sums("1").trim_end());
+        let Err(Error::Artifact(text)) = same_sums(&sums("1"), &sums("2")) else { panic!("the sums differ") };
+        assert!(text.contains("1  image/uki/cvm.raw\n2  image/uki/cvm.raw"), "{text}");
+        assert!(same_sums("", "").is_err() && same_sums(&sums("1"), "").is_err());
+    }
 }

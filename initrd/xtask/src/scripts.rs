@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::Error;
 use crate::process::Run;
 use crate::project::output;
+use crate::{CHILDREN, Error};
 
 /// The most lines of a script: more is written in Rust.
 const LINES: usize = 50;
@@ -27,7 +27,7 @@ pub(crate) fn check(top: &Path) -> Result<(), Error> {
             run = run.arg(name);
         }
     }
-    let status = run.command(top).status().map_err(|e| Error::File(run.program.clone().into(), e))?;
+    let status = CHILDREN.status(&mut run.command(top)).map_err(|e| Error::File(run.program.clone().into(), e))?;
     if status.success() { Ok(()) } else { Err(Error::Command("shellcheck".to_owned(), status)) }
 }
 

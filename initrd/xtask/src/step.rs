@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::digest::{Digest, Input};
-use crate::process::{Children, Run};
+use crate::process::{CARGO, Children, IN_TOOLS_TREE, Run};
 
 /// One thing that a step does. The digest covers all of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +87,11 @@ impl Step {
         self
     }
 
+    /// Adds a command. A script of `initrd/` is an input, with the script that it calls; so is cargo's configuration.
     pub(crate) fn runs(mut self, run: Run) -> Self {
+        let called: &[&str] = if run.program == CARGO { &[IN_TOOLS_TREE, ".cargo"] } else { &[] };
+        let script = Some(run.program.as_str()).filter(|program| program.starts_with("initrd/"));
+        self = self.reads(script.into_iter().chain(called.iter().copied()));
         self.actions.push(Action::Run(run));
         self
     }
@@ -212,4 +216,33 @@ pub(crate) enum StepError {
     /// The commands succeeded, but an output is missing.
     #[error("its commands did not make {0}")]
     NoOutput(PathBuf),
+    /// Its thread panicked.
+    #[error("a defect of the build tool: its thread panicked, with the message on standard error")]
+    Panic,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_that_run_a_command_and_cargos_configuration_are_inputs() {
+        let top = tempfile::tempdir().unwrap();
+        let digests = || {
+            let of = |run| Step::new("step", Kind::Build).runs(run).digest(top.path(), "").unwrap();
+            [of(Run::cargo(["build"])), of(Run::in_tools_tree(["true"])), of(Run::new("true", ["a"]))]
+        };
+        let mut before = digests();
+        for (file, changes) in [
+            ("initrd/cargo-in-tools-tree", [true, false, false]),
+            ("initrd/run-in-tools-tree", [true, true, false]),
+            (".cargo/config.toml", [true, false, false]),
+        ] {
+            write_file(&top.path().join(file), "").unwrap();
+            let after = digests();
+            let changed: Vec<bool> = before.iter().zip(&after).map(|(before, after)| before != after).collect();
+            assert_eq!(changed, changes, "{file}");
+            before = after;
+        }
+    }
 }

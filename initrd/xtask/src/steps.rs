@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::Error;
 use crate::process::Run;
 use crate::project::Project;
 use crate::step::{Action, Kind, Lock, Step};
@@ -30,7 +31,7 @@ pub(crate) fn c_libraries() -> Step {
 }
 
 /// PID 1.
-pub(crate) fn init(project: &Project) -> Step {
+pub(crate) fn init(project: &Project) -> Result<Step, Error> {
     let top = project.top.display();
     let cargo_home =
         std::env::var("CARGO_HOME").or_else(|_| std::env::var("HOME").map(|home| home + "/.cargo")).unwrap_or_default();
@@ -42,23 +43,23 @@ pub(crate) fn init(project: &Project) -> Step {
          --remap-path-prefix={cargo_home}=/cargo"
     );
     let cargo = Run::cargo(["build", "--quiet", "--release", "--target", TARGET, "--package", "cvm-init"]);
-    build("PID 1")
+    Ok(build("PID 1")
         .reads(WORKSPACE)
         .reads(["initrd/no-unwind.ld", "target/c-libraries"])
-        .reads_packages(project.closure("cvm-init"))
+        .reads_packages(project.closure("cvm-init")?)
         .runs(cargo.env("RUSTFLAGS", flags))
         .does(Action::Copy(format!("target/cargo/{TARGET}/release/cvm-init").into(), "target/initrd/cvm-init".into()))
-        .makes(["target/initrd/cvm-init"])
+        .makes(["target/initrd/cvm-init"]))
 }
 
 /// The program that packs initrds, with a target folder of its own: a build of the whole workspace asks for other features of its
 /// dependencies, and would link it anew.
-pub(crate) fn packer(project: &Project) -> Step {
-    build("packer of initrds")
+pub(crate) fn packer(project: &Project) -> Result<Step, Error> {
+    Ok(build("packer of initrds")
         .reads(WORKSPACE)
-        .reads_packages(project.closure("initrd"))
+        .reads_packages(project.closure("initrd")?)
         .runs(Run::cargo(["build", "--quiet", "--package", "initrd", "--target-dir", "target/packer"]))
-        .makes([PACKER])
+        .makes([PACKER]))
 }
 
 /// Every program of the workspace, in one run: cargo compiles a dependency again for each choice of packages that asks for other features
