@@ -72,6 +72,8 @@ pub(crate) enum Error {
     KernelSignature { path: PathBuf },
     #[error("{path} is a unified kernel image, which contains initrd and command line: give neither --initrd nor --cmdline")]
     UkiArguments { path: PathBuf },
+    #[error("{path} is a program (MZ) and no disk image: give a kernel or a unified kernel image with --kernel")]
+    ProgramAsImage { path: PathBuf },
     #[error("{path} is not a unified kernel image: give its command line with --cmdline")]
     NoCmdline { path: PathBuf },
     #[error("{path}")]

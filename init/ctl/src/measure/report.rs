@@ -29,7 +29,11 @@ fn measured(predicted: &Prediction) -> impl Iterator<Item = &Event> {
 /// The registers, a line each.
 pub(super) fn registers(predicted: &Prediction) -> Vec<String> {
     let (firmware, how) = (predicted.firmware, predicted.subject.chain.name());
-    let mut lines = Vec::new();
+    let mut lines = vec![format!(
+        "{how}: predicted for --fold {}, {}; in another state a machine has other registers",
+        firmware.name(),
+        predicted.subject.state
+    )];
     for (number, value) in predicted.rtmrs() {
         let purpose = match (number, value.iter().all(|byte| *byte == 0)) {
             (_, true) => " (nothing extends it: it pins nothing)",
