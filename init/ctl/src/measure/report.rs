@@ -51,7 +51,8 @@ pub(super) fn registers(predicted: &Prediction) -> Vec<String> {
         lines.extend(events.pcrs(firmware).into_iter().map(|pcr| format!("{how}: PCR {pcr} {} (SHA-256)", value(pcr))));
     }
     for (order, mrtd) in &predicted.orders {
-        lines.push(format!("MRTD {} (page order {})", hex::encode(mrtd), order.name()));
+        let other = if predicted.mrtd == Some(*mrtd) { "" } else { ", not the one of --page-order" };
+        lines.push(format!("MRTD {} (page order {}{other})", hex::encode(mrtd), order.name()));
     }
     lines.extend(predicted.mrtd.filter(|_| predicted.orders.is_empty()).map(|mrtd| format!("MRTD {}", hex::encode(&mrtd))));
     lines
