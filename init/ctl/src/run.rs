@@ -72,6 +72,8 @@ pub(crate) enum Error {
     KernelSignature { path: PathBuf },
     #[error("{path} is a unified kernel image, which contains initrd and command line: give neither --initrd nor --cmdline")]
     UkiArguments { path: PathBuf },
+    #[error("{path} is a program (MZ) and no disk image: give a kernel or a unified kernel image with --kernel")]
+    ProgramAsImage { path: PathBuf },
     #[error("{path} is not a unified kernel image: give its command line with --cmdline")]
     NoCmdline { path: PathBuf },
     #[error("{path}")]
@@ -82,9 +84,9 @@ pub(crate) enum Error {
     Rtmr0Inputs(String),
     #[error("{path} is not an event log. As a log of firmware: {firmware}. As a log of user space: {user}")]
     Log { path: PathBuf, firmware: eventlog::ccel::Error, user: eventlog::cel::Error },
-    #[error("{path}")]
+    #[error("{path}: expected a CCEL")]
     FirmwareLog { path: PathBuf, source: eventlog::ccel::Error },
-    #[error("expected one log of firmware among the files of --log, found {0}")]
+    #[error("expected one log of firmware among the files of --log, found {0}: a CCEL or binary_bios_measurements, not JSON")]
     FirmwareLogs(usize),
     #[error("this is the log of {0}, but --fold {1} predicts the registers of another machine")]
     LogKind(&'static str, &'static str),

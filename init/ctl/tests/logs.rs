@@ -358,7 +358,7 @@ fn machine_that_boots_directly_is_explained() {
     assert!(text.contains("ok    RTMR2 equal: 2 events; the logs replay to the quote") && text.contains("UNSIGNED"), "{text}");
     let (code, text) = explain("a c", &[]);
     assert!(code == Some(1) && text.contains("usual cause: another kernel command line"), "{text}");
-    assert!(text.contains("WRONG RTMR2 diverges at event 4 of the log, after 0 events that are equal"), "{text}");
+    assert!(text.contains("WRONG RTMR2 diverges at event 4 of the log; equal before it: 0 events"), "{text}");
     let (code, text) = explain("a b", &["--fold", "td-older"]);
     assert!(code == Some(1) && text.contains("equal if predicted for: td with Secure Boot on"), "{text}");
     // The log does not replay to the quote.

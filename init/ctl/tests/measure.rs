@@ -159,6 +159,18 @@ fn refusal_says_what_is_open_and_what_to_do() {
 }
 
 #[test]
+fn state_that_is_predicted_is_named() {
+    let files = Files::new();
+    for (more, want) in [
+        (&[][..], "unified kernel image: predicted for --fold td, with Secure Boot on; "),
+        (&["--secure-boot", "off", "--fold", "td-older"], "predicted for --fold td-older, with Secure Boot off; "),
+    ] {
+        let (_, _, stderr) = files.measure("uki.raw", more);
+        assert!(stderr.contains(want), "{more:?}: {stderr}");
+    }
+}
+
+#[test]
 fn policy_without_mrtd_says_that_it_pins_nothing() {
     let files = Files::new();
     let (code, _, stderr) = files.measure("uki.raw", &[]);
@@ -185,6 +197,8 @@ fn arguments_that_do_not_fit_the_kernel_are_refused() {
     let kernel = files.path("kernel");
     let (code, _, stderr) = cvmctl(&["measure", "--kernel", &kernel]);
     assert!(code != Some(0) && stderr.contains("give its command line with --cmdline"), "{stderr}");
+    let (code, _, stderr) = cvmctl(&["measure", &files.path("uki.efi")]);
+    assert!(code != Some(0) && stderr.contains("is a program (MZ) and no disk image"), "{stderr}");
 }
 
 #[test]

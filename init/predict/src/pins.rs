@@ -72,9 +72,10 @@ impl Condition {
                  OVMF, has one"
             }
             Self::NoLegacyLoader => {
-                "MRTD must be that of a firmware that starts no kernel of the hypervisor without measuring it: edk2's X86QemuLoadImageLib \
-                 (OvmfPkgX64, IntelTdxX64) starts a kernel that is no PE image so, and before edk2-stable202511 also one that Secure Boot \
-                 refuses; GenericQemuLoadImageLib does not. A policy for `qemu -kernel` of a unified kernel image needs no such firmware"
+                "MRTD must be that of a firmware that measures every kernel that the hypervisor gives it. One with edk2's \
+                 X86QemuLoadImageLib (OvmfPkgX64 and IntelTdxX64 by default) does not: it starts a kernel that is no PE image without \
+                 measuring it, and before edk2-stable202511 also one that Secure Boot refuses. One with GenericQemuLoadImageLib does. A \
+                 unified kernel image that QEMU gives the firmware (-kernel; `cvmctl measure --kernel`) needs no such firmware"
             }
         }
     }

@@ -177,14 +177,14 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         "measure",
         &[
             (
-                "Predict the measurements of a disk image, and print the policy that admits it",
-                "cvmctl measure image.raw --firmware OVMF.fd --issuer https://id.example --owner-sub alice \\
-      --attestation-server https://as.example",
+                "Print the policy for a unified kernel image that QEMU gives a TDVF without keys (-kernel)",
+                "cvmctl measure --kernel cvm.efi --secure-boot off --firmware TDVF.fd --issuer https://id.example \\
+      --owner-sub alice --attestation-server https://as.example",
             ),
             (
-                "The same for a unified kernel image that QEMU gives the firmware (-kernel)",
-                "cvmctl measure --kernel cvm.efi --firmware OVMF.fd --issuer https://id.example --owner-sub alice \\
-      --attestation-server https://as.example",
+                "The same for a disk image on GCP, whose firmware Google publishes",
+                "cvmctl measure image.raw --secure-boot off --fold td-with-tpm --firmware OVMF.fd --issuer https://id.example \\
+      --owner-sub alice --attestation-server https://as.example",
             ),
             (
                 "Print what a TD with a TPM measures, event by event, without a policy",

@@ -87,7 +87,7 @@ pub(crate) struct Measure {
     /// Print one JSON object with registers, PCRs, events, what pins each part, conditions on the firmware, and policy
     #[arg(long)]
     pub(crate) json: bool,
-    /// Print the tables of init/docs/measurement.md
+    /// Print the tables of init/docs/predicting.md
     #[arg(long, conflicts_with_all = ["image", "kernel", "json"])]
     pub(crate) markdown: bool,
     #[command(flatten)]

@@ -78,7 +78,7 @@ pub(crate) fn predict(args: &Measure) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The tables of init/docs/measurement.md.
+/// The tables of init/docs/predicting.md.
 fn tables() -> Result<String, Error> {
     predict::markdown().map_err(|source| Error::Image { path: PathBuf::from("--markdown"), source })
 }
@@ -159,10 +159,10 @@ fn register(bytes: &[u8]) -> [u8; 48] {
 mod tests {
     #[test]
     fn document_contains_the_tables() {
-        let stored = include_str!("../../../docs/measurement.md");
+        let stored = include_str!("../../../docs/predicting.md");
         assert!(
             stored.contains(&super::tables().unwrap()),
-            "init/docs/measurement.md does not contain the tables of the predictor. Replace them by the output of: \
+            "init/docs/predicting.md does not contain the tables of the predictor. Replace them by the output of: \
              initrd/cargo-in-tools-tree run -q -p ctl -- measure --markdown"
         );
     }

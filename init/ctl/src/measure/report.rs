@@ -29,7 +29,11 @@ fn measured(predicted: &Prediction) -> impl Iterator<Item = &Event> {
 /// The registers, a line each.
 pub(super) fn registers(predicted: &Prediction) -> Vec<String> {
     let (firmware, how) = (predicted.firmware, predicted.subject.chain.name());
-    let mut lines = Vec::new();
+    let mut lines = vec![format!(
+        "{how}: predicted for --fold {}, {}; in another state a machine has other registers",
+        firmware.name(),
+        predicted.subject.state
+    )];
     for (number, value) in predicted.rtmrs() {
         let purpose = match (number, value.iter().all(|byte| *byte == 0)) {
             (_, true) => " (nothing extends it: it pins nothing)",
@@ -47,7 +51,8 @@ pub(super) fn registers(predicted: &Prediction) -> Vec<String> {
         lines.extend(events.pcrs(firmware).into_iter().map(|pcr| format!("{how}: PCR {pcr} {} (SHA-256)", value(pcr))));
     }
     for (order, mrtd) in &predicted.orders {
-        lines.push(format!("MRTD {} (page order {})", hex::encode(mrtd), order.name()));
+        let other = if predicted.mrtd == Some(*mrtd) { "" } else { ", not the one of --page-order" };
+        lines.push(format!("MRTD {} (page order {}{other})", hex::encode(mrtd), order.name()));
     }
     lines.extend(predicted.mrtd.filter(|_| predicted.orders.is_empty()).map(|mrtd| format!("MRTD {}", hex::encode(&mrtd))));
     lines

@@ -1,6 +1,7 @@
 //! What boots: the image or kernel of the arguments, and its prediction in each state of Secure Boot.
 
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::Path;
 
 use predict::direct::{self, KernelSignature};
@@ -86,8 +87,15 @@ fn image(path: &Path) -> Result<(Chain, States), Error> {
             Ok((chain, vec![(ON, on), (OFF, off)]))
         }
         Err(predict::Error::Esp(0)) => without_loader(path),
+        Err(_) if is_program(path) => Err(Error::ProgramAsImage { path: path.to_owned() }),
         Err(source) => Err(failed(source)),
     }
+}
+
+/// Whether the file begins as kernels and unified kernel images do, and no disk with a UEFI boot loader does.
+fn is_program(path: &Path) -> bool {
+    let mut magic = [0; 2];
+    File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == *b"MZ"
 }
 
 fn kernel(path: &Path, initrd: Option<&Path>, cmdline: Option<&str>) -> Result<(Chain, States), Error> {

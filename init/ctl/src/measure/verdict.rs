@@ -63,14 +63,14 @@ pub(super) fn notes(predicted: &Prediction) -> Vec<String> {
         .collect();
     if predicted.mrtd.is_none() {
         lines.push(
-            "MRTD is null in the policy, which nodes refuse: without MRTD the host chooses the firmware, and no register pins anything: \
-             give --firmware or --mrtd, or write it into the policy"
+            "MRTD is null in the policy, and vaults refuse it so: without MRTD the host chooses the firmware, and no register pins \
+             anything. Give --firmware or --mrtd"
                 .to_owned(),
         );
     }
     lines.push(match predicted.rtmr0 {
         Some(_) => {
-            "RTMR0 is in the policy: read the policy back from each node, since a node that does not know the field drops it"
+            "RTMR0 is in the policy: read the policy back from each vault, since a vault that does not know the field drops it"
                 .to_owned()
         }
         None => "RTMR0 is not in the policy: memory, CPUs, devices and ACPI tables of the machine are not checked".to_owned(),

@@ -3,7 +3,7 @@
 
 The kernel is the PE image of headers alone that tests/bundle.rs makes. RTMRs and PCRs start as zeros; each event extends
 register = H(register || H(data)). Events of firmware: TCG PC Client Platform Firmware Profile 1.06; what each kind of firmware extends:
-init/docs/measurement.md.
+init/docs/publishing.md.
 """
 import hashlib
 import json

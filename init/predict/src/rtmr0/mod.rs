@@ -5,7 +5,7 @@
 //! were predicted. RTMR0 says something only together with the MRTD of a firmware that is trusted: another firmware can extend any value.
 //!
 //! Source: edk2 `OvmfPkg/Tcg/TdTcg2Dxe`, `OvmfPkg/IntelTdx/TdxHelperLib`, `OvmfPkg/AcpiPlatformDxe`; compared with public logs of trust
-//! domains (init/docs/measurement.md has the table).
+//! domains (init/docs/rtmr0.md has the table).
 
 mod account;
 pub mod acpi;

@@ -18,6 +18,8 @@ const SETTINGS: [u32; 3] = [0x8000_0002, 0x8000_000c, 0xa];
 /// last usable block. UEFI 2.10, section 5.3.2.
 const GPT_SIZE: [std::ops::Range<usize>; 3] = [16..20, 32..40, 48..56];
 const GPT_HEADER: usize = 92;
+/// What firmware measures when it starts a boot option.
+const CALLING: &str = "Calling EFI Application";
 
 /// Returns the usual cause. The texts of a log are claims of its writer, so the cause is one too.
 pub(super) fn of(chain: Chain, divergence: &Divergence<'_>) -> String {
@@ -42,17 +44,19 @@ fn of_firmware(chain: Chain, change: Change, found: &Event<'_>, expected: Option
     let is_separator = wanted.is_some_and(|event| event.route == Route::Separator);
     let is_given = matches!(chain, Chain::Direct | Chain::DirectUki);
     Some(match found.kind {
-        ACTION if is_given && is_program && text.starts_with("Calling EFI Application") => {
+        ACTION if is_given && is_program && text.starts_with(CALLING) => {
             "the firmware started a boot option, such as a disk, and not the kernel that the hypervisor was to give it".to_owned()
         }
-        ACTION if text.starts_with("Returning from EFI Application") || text.starts_with("Calling EFI Application") => {
+        ACTION if text.starts_with("Returning from EFI Application") || text.starts_with(CALLING) => {
             "the boot order: firmware tried another boot option before the image, such as an empty disk or the network".to_owned()
         }
         kind if SETTINGS.contains(&kind) => {
             "the firmware: another generation or that of a cloud, which measures its settings into this register".to_owned()
         }
         kind if is_separator && !DRIVERS.contains(&kind) => {
-            "the generation of the firmware: a TDVF from before edk2-stable202411 measures no separator into RTMR1; and another image".to_owned()
+            "the generation of the firmware: a TDVF from before edk2-stable202411 measures no separator into RTMR1. Predict with --fold \
+             td-older: what still differs then is of the image"
+                .to_owned()
         }
         SEPARATOR => "the generation of the firmware: it measures separators elsewhere than predicted".to_owned(),
         kind if GPT.contains(&kind) && is_table => of_table(found, wanted.map_or(&[][..], |event| &event.hashed)).to_owned(),
@@ -62,6 +66,9 @@ fn of_firmware(chain: Chain, change: Change, found: &Event<'_>, expected: Option
         }
         PROGRAM if is_program && change != Change::Additional => {
             format!("another program{name}: another image, or the file was signed or changed since")
+        }
+        PROGRAM if !is_given && wanted.is_some_and(|event| event.hashed.starts_with(CALLING.as_bytes())) => {
+            format!("the hypervisor gave the firmware a kernel{name} (qemu -kernel), which runs before any disk: predict it with --kernel")
         }
         PROGRAM => format!("firmware started a further program{name}: a boot option of the host, or a fallback"),
         _ => return None,

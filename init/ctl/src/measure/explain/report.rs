@@ -141,7 +141,7 @@ impl Report {
             None => ("-    ", "not predicted from the image".to_owned()),
             Some(Compared { equal, differs: None }) => ("ok   ", format!("equal: {}", events(*equal))),
             Some(Compared { equal, differs: Some(index) }) => {
-                ("WRONG", format!("diverges at event {} of the log, after {} that are equal", index + 1, events(*equal)))
+                ("WRONG", format!("diverges at event {} of the log; equal before it: {}", index + 1, events(*equal)))
             }
         };
         format!("{} {} {result}{replay}", if is_bad { "WRONG" } else { label }, row.register)

@@ -148,7 +148,7 @@ fn first_event_that_differs_is_named_with_its_usual_cause() {
         |wanted: &[u8]| records(&uki(SecureBoot::On), Firmware::Td).iter().position(|record| record.2 == wanted).unwrap();
     let (gpt, program, kernel) = (position(&table(0)), position(b"uki"), position(b"kernel"));
     assert_eq!((gpt, program, kernel), (2, 3, 5), "the indexes below");
-    let cases: [(&str, Change, u64, &str, &str); 9] = [
+    let cases: [(&str, Change, u64, &str, &str); 10] = [
         ("another image", |log| log[3].2.push(0), 4, "other", "another program"),
         ("a resized disk", |log| (log[2].2, log[2].3) = (table(9), table(9)), 3, "other", "has another size"),
         (
@@ -165,6 +165,13 @@ fn first_event_that_differs_is_named_with_its_usual_cause() {
             4,
             "additional",
             "started a further program:",
+        ),
+        (
+            "a kernel of the hypervisor",
+            |log| log.insert(0, (2, 0x8000_0003, b"p".to_vec(), vec![0; 32])),
+            1,
+            "additional",
+            "gave the firmware a kernel",
         ),
         (
             "words of the host",
