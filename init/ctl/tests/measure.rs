@@ -70,7 +70,7 @@ fn policy_is_printed_only_where_every_part_is_pinned() {
     let (rtmr0, mrtd) = ("0f".repeat(48), "ab".repeat(48));
     let named = ["--rtmr0", &rtmr0, "--nodes-match", "rtmr0"];
     let both = ["no-tpm-driver", "no-legacy-loader"];
-    let cases: [Case<'_>; 24] = [
+    let cases: [Case<'_>; 25] = [
         ("uki.raw", &[], Some(&both[1..])),
         ("uki.raw", &["--secure-boot", "off"], Some(&both[1..])),
         ("uki.raw", &["--fold", "td-with-tpm"], Some(&both[1..])),
@@ -78,7 +78,8 @@ fn policy_is_printed_only_where_every_part_is_pinned() {
         ("uki.raw", &["--failed-boot-options", "1"], Some(&both[1..])),
         ("uki.raw", &["--fold", "tpm"], None),
         ("uki.efi", &[], Some(&[])),
-        ("uki.efi", &["--secure-boot", "off"], Some(&[])),
+        ("uki.efi", &["--secure-boot", "off"], Some(&both[..1])),
+        ("uki.efi", &["--secure-boot", "off", "--fold", "td-with-tpm"], None),
         ("uki.efi", &["--fold", "td-with-tpm"], Some(&[])),
         ("direct", &[], Some(&both[..1])),
         ("direct", &["--secure-boot", "off"], Some(&both[..1])),

@@ -49,7 +49,11 @@ fn advice(predicted: &Prediction) -> &'static str {
         Chain::Direct => {
             "sign the kernel by a key in db and give --kernel-signature verified, or boot a unified kernel image that is signed so"
         }
-        Chain::Uki | Chain::DirectUki => "give the registers that the policy names",
+        Chain::DirectUki => {
+            "sign the unified kernel image by a key in db and turn Secure Boot on, or boot without a TPM under a firmware that has no driver \
+             for one (--fold td)"
+        }
+        Chain::Uki => "give the registers that the policy names",
     }
 }
 
