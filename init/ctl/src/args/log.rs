@@ -53,8 +53,8 @@ pub(crate) struct LogVerify {
     /// say who extended a digest: root of the machine can
     #[arg(long, value_name = "PARAMETERS", allow_hyphen_values = true)]
     pub(crate) cmdline: Option<String>,
-    /// RTMR2 as cvmctl measure predicts it, before the cap; one of several. If the log replays to another value at that point, it is refused;
-    /// if not, the boot chain measured what the log lists until there
+    /// RTMR2 as cvmctl measure predicts it, before the cap; one of several. If the log replays to another value at that point, it is refused.
+    /// If it is equal, and MRTD and RTMR1 are the predicted ones too, the boot chain measured what the log lists until there
     #[arg(long, value_name = "HEX", value_delimiter = ',', requires = "quote", value_parser = bytes::<48>)]
     pub(crate) predicted_rtmr2: Vec<[u8; 48]>,
     /// Also print every event, as cvmctl log show does
