@@ -240,12 +240,14 @@ fn who_extended_a_digest_is_known_only_from_a_prediction() {
     }
     let (_, text) = verify(&["--predicted-rtmr2", &hex(&before), "--json"]);
     let json: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(json["command_line"]["by_boot_chain"], Value::Bool(true), "{json:#}");
+    // MRTD and RTMR1 were not compared, so it is not known yet.
+    assert_eq!(json["command_line"]["by_boot_chain"], Value::Null, "{json:#}");
+    assert_eq!(json["command_line"]["by_boot_chain_if"], json!(["mrtd", "rtmr1", "policy"]), "{json:#}");
     assert_eq!((&json["predicted_rtmr2"], &json["evidence"]["signed"]), (&Value::Bool(true), &Value::Bool(false)), "{json:#}");
     let (_, text) = verify(&["--json"]);
     let json: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(
-        (&json["command_line"]["extended"], &json["command_line"]["by_boot_chain"]),
+        (&json["command_line"]["extended"], &json["command_line"]["by_boot_chain_if"]),
         (&Value::Bool(true), &Value::Null),
         "{json:#}"
     );
@@ -327,6 +329,7 @@ fn machine_that_boots_directly_is_explained() {
     let json: Value = serde_json::from_str(&cvmctl_text(&predicted).1).unwrap();
     // The machine's log: the predicted digests; its TDREPORT.
     let (mut log, mut registers) = (domain().0[..65].to_vec(), [vec![0; 48], vec![0; 48], vec![0; 48]]);
+    let mut with_tpm = log.clone();
     for event in json["events"].as_array().unwrap() {
         let digest: Vec<u8> = event["sha384"]
             .as_str()
@@ -336,8 +339,11 @@ fn machine_that_boots_directly_is_explained() {
             .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
             .collect();
         let Some(rtmr) = event["rtmr"].as_u64() else { continue };
-        log.extend([u32::try_from(rtmr).unwrap() + 1, 13, 1].map(u32::to_le_bytes).concat());
-        log.extend([&0xc_u16.to_le_bytes()[..], &digest, &4_u32.to_le_bytes(), b"text"].concat());
+        let head = [u32::try_from(rtmr).unwrap() + 1, 13, 1].map(u32::to_le_bytes).concat();
+        let record = [&head[..], &0xc_u16.to_le_bytes(), &digest, &4_u32.to_le_bytes(), b"text"].concat();
+        log.extend(&record);
+        // With a TPM, the kernel's EFI stub measures into it alone.
+        with_tpm.extend(record.iter().filter(|_| rtmr == 1));
         let register = &mut registers[usize::try_from(rtmr).unwrap()];
         *register = Hash::Sha384.extend(register, &digest);
     }
@@ -371,6 +377,15 @@ fn machine_that_boots_directly_is_explained() {
         (Some(1), &Value::Bool(false), &Value::Bool(false)),
         "{json:#}"
     );
+    // Nothing was predicted for RTMR2 and nothing logged, and the quote has a value of it.
+    report[720 + 50] ^= 1;
+    fs::write(path("report"), &report).unwrap();
+    fs::write(path("with-tpm"), &with_tpm).unwrap();
+    let (quote, log_of_td, kernel_alone) = (path("report"), path("with-tpm"), ["measure", "explain", "--kernel", &kernel]);
+    let arguments = ["--cmdline", "a b", "--fold", "td-with-tpm", "--log", &log_of_td, "--quote", &quote];
+    let (code, text) = cvmctl_text(&[&kernel_alone[..], &arguments].concat());
+    assert!(code == Some(1) && text.contains("WRONG RTMR2 is not explained"), "{text}");
+    assert!(text.ends_with("the machine is NOT as predicted\n"), "{text}");
     // Two logs of firmware, and one that is none.
     let output =
         cvmctl(&["measure", "explain", "--kernel", &kernel, "--cmdline", "a", "--log", &path("log"), "--log", &path("log")]);

@@ -70,7 +70,8 @@ fn policy_is_printed_only_where_every_part_is_pinned() {
     let (rtmr0, mrtd) = ("0f".repeat(48), "ab".repeat(48));
     let named = ["--rtmr0", &rtmr0, "--nodes-match", "rtmr0"];
     let both = ["no-tpm-driver", "no-legacy-loader"];
-    let cases: [Case<'_>; 24] = [
+    let of_grub = ["no-legacy-loader", "rtmr0-with-secure-boot"];
+    let cases: [Case<'_>; 25] = [
         ("uki.raw", &[], Some(&both[1..])),
         ("uki.raw", &["--secure-boot", "off"], Some(&both[1..])),
         ("uki.raw", &["--fold", "td-with-tpm"], Some(&both[1..])),
@@ -78,7 +79,8 @@ fn policy_is_printed_only_where_every_part_is_pinned() {
         ("uki.raw", &["--failed-boot-options", "1"], Some(&both[1..])),
         ("uki.raw", &["--fold", "tpm"], None),
         ("uki.efi", &[], Some(&[])),
-        ("uki.efi", &["--secure-boot", "off"], Some(&[])),
+        ("uki.efi", &["--secure-boot", "off"], Some(&both[..1])),
+        ("uki.efi", &["--secure-boot", "off", "--fold", "td-with-tpm"], None),
         ("uki.efi", &["--fold", "td-with-tpm"], Some(&[])),
         ("direct", &[], Some(&both[..1])),
         ("direct", &["--secure-boot", "off"], Some(&both[..1])),
@@ -92,8 +94,8 @@ fn policy_is_printed_only_where_every_part_is_pinned() {
         ("grub.raw", &["--fold", "td-with-tpm"], None),
         ("grub.raw", &["--fold", "td-with-tpm", "--secure-boot", "off"], None),
         ("grub.raw", &named[..2], None),
-        ("grub.raw", &named, Some(&both[1..])),
-        ("grub.raw", &[&named[..], &["--fold", "td-with-tpm"]].concat(), Some(&both[1..])),
+        ("grub.raw", &named, Some(&of_grub)),
+        ("grub.raw", &[&named[..], &["--fold", "td-with-tpm"]].concat(), Some(&of_grub)),
         ("grub.raw", &[&named[..], &["--secure-boot", "off"]].concat(), None),
     ];
     for (chain, more, conditions) in cases {
@@ -126,8 +128,19 @@ fn policy_is_printed_only_where_every_part_is_pinned() {
             .collect();
         assert_eq!((code, found.as_slice(), unpinned.len()), (Some(0), conditions, 0), "{name}");
         for condition in conditions {
-            assert!(stderr.contains(&format!("condition {condition}: MRTD must be")), "{name}: {stderr}");
+            let register = if condition.starts_with("rtmr0") { "RTMR0" } else { "MRTD" };
+            assert!(stderr.contains(&format!("condition {condition}: {register} must be")), "{name}: {stderr}");
         }
+    }
+}
+
+#[test]
+fn no_policy_has_a_register_of_zeros() {
+    let files = Files::new();
+    for more in [&[][..], &["--json"]] {
+        let zeros = "00".repeat(48);
+        let (code, stdout, stderr) = files.measure("uki.efi", &[&["--mrtd", &zeros], more].concat());
+        assert!(code == Some(1) && stdout.is_empty() && stderr.contains("all zero"), "{stdout} {stderr}");
     }
 }
 

@@ -57,7 +57,7 @@ pub enum Error {
     #[error("{0} is neither a unified kernel image nor a shim")]
     Unknown(String),
     /// GRUB's configuration is in another directory than the one that is compiled into GRUB.
-    #[error("GRUB's configuration is in EFI/{0}, but that directory is not compiled into GRUB")]
+    #[error("GRUB's configuration is in {0:?} in the folder EFI, but that directory is not compiled into GRUB")]
     GrubDirectory(String),
     /// A program lacks a section.
     #[error("the program has no section {0}")]
@@ -65,6 +65,12 @@ pub enum Error {
     /// A unified kernel image with a section that the machine selects or that changes the order of events.
     #[error("the unified kernel image has a section {0}, whose effect is not predicted")]
     Section(&'static str),
+    /// A newer systemd-stub than the predicted one: its version.
+    #[error(
+        "the unified kernel image has systemd-stub {0}, expected one before {STUB_END}: it takes an initrd that the host \
+             offers firmware, which nothing may measure into RTMR2"
+    )]
+    Stub(u32),
     /// A command line with other characters than printable ASCII, which systemd-stub may change.
     #[error("the command line of the unified kernel image contains other characters than printable ASCII")]
     CommandLine,
@@ -72,12 +78,17 @@ pub enum Error {
     #[error("section {0} of the unified kernel image is not whole in the file")]
     Memory(&'static str),
     /// A file that the boot loader would load, and that changes the measurements.
-    #[error("the effect of the file {0} is not predicted")]
+    #[error("the effect of the file {0:?} is not predicted")]
     UnexpectedFile(String),
     /// A line of GRUB's configuration that is not supported.
     #[error("GRUB's configuration, line {0}: {1:?} is not predicted")]
     Configuration(usize, String),
 }
+
+/// The first version of systemd-stub that is not predicted.
+///
+/// Source: systemd pull request 41748 (`initrd_read_previous`), in version 261.
+const STUB_END: u32 = 261;
 
 /// Whether Secure Boot is on. It changes the measurements of the same image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -9,6 +9,9 @@ const CHUNK: usize = 256;
 const SECTIONS_MAX: u32 = 64;
 /// The largest section in memory, in bytes.
 const SECTION_MAX: u64 = 256 << 20;
+/// The most memory of all sections whose pages are added, in bytes; edk2's firmware has less than 20 MiB. What is hashed for a page is half
+/// as long again.
+const ADDED_MAX: u64 = 128 << 20;
 const ATTRIBUTE_EXTEND: u32 = 1;
 /// Pages that the domain accepts later: they are not measured.
 const ATTRIBUTE_AUGMENT: u32 = 2;
@@ -167,7 +170,12 @@ pub(crate) fn sections(firmware: &[u8]) -> Result<Vec<Section<'_>>, Error> {
         }
         Ok(Section { number, address, memory, kind, attributes, data })
     };
-    (0..count).map(section).collect()
+    let sections: Vec<Section<'_>> = (0..count).map(section).collect::<Result<_, _>>()?;
+    let added = sections.iter().filter(|section| section.attributes & ATTRIBUTE_AUGMENT == 0);
+    if added.map(|section| section.memory).sum::<u64>() > ADDED_MAX {
+        return Err(Error::Descriptor("the sections are too large"));
+    }
+    Ok(sections)
 }
 
 /// Finds the offset of the descriptor. The table before the reset vector is read backwards, since GUID and length follow the data of each

@@ -68,14 +68,14 @@ impl Condition {
         match self {
             Self::NoTpmDriver => {
                 "MRTD must be that of a firmware without a driver for TPMs: with a TPM the kernel's EFI stub does not extend RTMR2, and a \
-                 host could give its own command line and initrd. edk2's IntelTdxX64 has none; OvmfPkgX64 with TPM2_ENABLE, and so Debian's \
+                 host could give the kernel its own command line and initrd. edk2's IntelTdxX64 has none; OvmfPkgX64 with TPM2_ENABLE, and so Debian's \
                  OVMF, has one"
             }
             Self::NoLegacyLoader => {
                 "MRTD must be that of a firmware that measures every kernel that the hypervisor gives it. One with edk2's \
                  X86QemuLoadImageLib (OvmfPkgX64 and IntelTdxX64 by default) does not: it starts a kernel that is no PE image without \
                  measuring it, and before edk2-stable202511 also one that Secure Boot refuses. One with GenericQemuLoadImageLib does. A \
-                 unified kernel image that QEMU gives the firmware (-kernel; `cvmctl measure --kernel`) needs no such firmware"
+                 unified kernel image that QEMU gives the firmware (-kernel; `cvmctl measure --kernel`) with Secure Boot on needs no such firmware"
             }
         }
     }
@@ -193,19 +193,30 @@ impl Question<'_> {
             let events = with_any_initrd(state.prediction);
             // What runs before the part can give it another one.
             for replaced in [Part::Loader, Part::Kernel, part] {
-                if controls(&events, replaced).into_iter().any(|end| {
-                    let before = events.get(..end).unwrap_or_default();
-                    let last = before.last().filter(|_| replaced == Part::Loader);
-                    self.begins(before, firmware, |event| match last {
-                        Some(last) => std::ptr::eq(event, last),
-                        None => event.covers.contains(&replaced),
-                    })
-                }) {
+                if self.succeeds(&events, replaced, firmware)
+                    || without_loader(&events).is_some_and(|events| self.succeeds(&events, replaced, firmware))
+                {
                     return Some(attack(replaced, state.name, Some(tpm), false));
                 }
             }
+            let is_added = matches!(part, Part::Initrd | Part::CommandLine);
+            if is_added && with_additions(&events, part).is_some_and(|events| self.begins(&events, firmware, |_| false)) {
+                return Some(attack(part, state.name, Some(tpm), false));
+            }
         }
         None
+    }
+
+    /// Whether a host that replaces this part reaches the named registers.
+    fn succeeds(&self, events: &[Event], replaced: Part, firmware: Firmware) -> bool {
+        controls(events, replaced).into_iter().any(|end| {
+            let before = events.get(..end).unwrap_or_default();
+            let last = before.last().filter(|_| replaced == Part::Loader);
+            self.begins(before, firmware, |event| match last {
+                Some(last) => std::ptr::eq(event, last),
+                None => event.covers.contains(&replaced),
+            })
+        })
     }
 
     /// Whether these events, of which some are of a replaced part and so have another digest, are the beginning of what is expected in each
@@ -230,6 +241,33 @@ fn with_any_initrd(prediction: &Prediction) -> Vec<Event> {
         events.insert(at, Event::new(Maker::KernelStub, 9, "an initrd of the host", []).covering(&[Part::Initrd]));
     }
     events
+}
+
+/// The events if the hypervisor's unified kernel image is measured and not started, and the kernel inside is started as a boot option of the
+/// host, from a disk without a GPT. `None`: it is not possible, or the firmware does not measure that kernel by itself.
+///
+/// The firmware measures an image before it has memory for it, and goes on with its boot options where the image does not fit. A machine with
+/// little memory does that.
+///
+/// Source: edk2 `MdeModulePkg/Core/Dxe/Image/Image.c`, `CoreLoadImageCommon`; `OvmfPkg/Library/PlatformBootManagerLib/QemuKernel.c`.
+fn without_loader(events: &[Event]) -> Option<Vec<Event>> {
+    let is_given = events.first().is_some_and(|event| event.covers.contains(&Part::Loader));
+    let has_kernel = events.iter().skip(1).any(|event| event.maker == Maker::Firmware && event.covers.contains(&Part::Kernel));
+    let mut left: Vec<Event> = events.iter().filter(|event| event.maker != Maker::SystemdStub).cloned().collect();
+    // The genuine image, of which nothing runs.
+    left.first_mut()?.covers.clear();
+    (is_given && has_kernel).then_some(left)
+}
+
+/// The events if systemd-stub adds to this part what the host gives it: words of a boot option, add-ons, credentials, extensions. It
+/// measures each before it starts the kernel.
+///
+/// Source: systemd 257, `src/boot/stub.c`, `settle_command_line`, `cmdline_append_and_measure_addons`, `generate_sidecar_initrds`.
+fn with_additions(events: &[Event], part: Part) -> Option<Vec<Event>> {
+    let last = events.iter().rposition(|event| event.maker == Maker::SystemdStub)?;
+    let mut events = events.to_vec();
+    events.insert(last + 1, Event::new(Maker::SystemdStub, 12, "words or files of the host", []).covering(&[part]));
+    Some(events)
 }
 
 /// The numbers of events that come before a replaced part has control.

@@ -6,7 +6,7 @@ use eventlog::pe::Section;
 
 use crate::chain::FIRST;
 use crate::esp::Files;
-use crate::{Error, Event, Maker, Part, SecureBoot, direct, wide};
+use crate::{Error, Event, Maker, Part, STUB_END, SecureBoot, direct, wide};
 
 /// What the one file contains.
 pub(crate) const PARTS: [Part; 4] = [Part::Loader, Part::Kernel, Part::Initrd, Part::CommandLine];
@@ -37,9 +37,14 @@ pub(crate) fn check_files(files: &impl Files) -> Result<(), Error> {
 
 /// The events of the stub, and of the kernel inside.
 pub(crate) fn events(sections: &[Section<'_>], secure_boot: SecureBoot) -> Result<Vec<Event>, Error> {
-    let find = |name: &str| sections.iter().find(|section| section.name == name.as_bytes());
+    // The stub takes an empty section for none.
+    let find = |name: &str| sections.iter().find(|section| section.name == name.as_bytes() && section.bytes > 0);
     if let Some(name) = NOT_PREDICTED.into_iter().find(|name| find(name).is_some()) {
         return Err(Error::Section(name));
+    }
+    if let Some(version) = find(".sdmagic").and_then(|section| stub_version(section.data)).filter(|version| *version >= STUB_END)
+    {
+        return Err(Error::Stub(version));
     }
     let memory = |name: &'static str| find(name).map(|section| loaded(name, section)).transpose();
     let mut events = Vec::new();
@@ -61,6 +66,13 @@ pub(crate) fn events(sections: &[Section<'_>], secure_boot: SecureBoot) -> Resul
     let initrd: Vec<u8> = initrds.into_iter().flat_map(padded).collect();
     events.extend(direct::stub(&wide(&command_line(&needed(".cmdline")?)?, 1), &initrd));
     Ok(events)
+}
+
+/// The version of the stub in its section `.sdmagic`; `None` in one that does not say it.
+fn stub_version(magic: &[u8]) -> Option<u32> {
+    let text = std::str::from_utf8(magic).ok()?;
+    let (_, version) = text.split_once("#### LoaderInfo: systemd-stub ")?;
+    version.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
 }
 
 fn part(section: &str) -> &'static [Part] {

@@ -99,7 +99,8 @@ fn images_that_are_not_supported_are_refused() {
         |kind, files: &[(&str, &[u8])]| image(disk(kind, files), SecureBoot::On).map(|_| ()).map_err(|e| e.to_string());
     let whole = uki(&[]);
     let refused = |text: &str| Err(text.to_owned());
-    let cases: [(&str, Predicted, Predicted); 12] = [
+    let magic = |text: &'static str| predicted(ESP, &[(BOOT, &uki(&[(".sdmagic", text.as_bytes())]))]);
+    let cases: [(&str, Predicted, Predicted); 15] = [
         ("no program", predicted(ESP, &[]), refused("the EFI system partition does not contain EFI/BOOT/BOOTX64.EFI")),
         ("no ESP", predicted([1; 16], &[]), refused("0 EFI system partitions, expected 1")),
         ("no PE", predicted(ESP, &[(BOOT, b"MZ")]), refused("EFI/BOOT/BOOTX64.EFI")),
@@ -111,27 +112,27 @@ fn images_that_are_not_supported_are_refused() {
         (
             "a credential",
             predicted(ESP, &[(BOOT, &whole), ("loader/credentials/x.cred", b"x")]),
-            refused("the effect of the file loader/credentials/x.cred is not predicted"),
+            refused("the effect of the file \"loader/credentials/x.cred\" is not predicted"),
         ),
         (
             "an addon",
             predicted(ESP, &[(BOOT, &whole), ("EFI/BOOT/BOOTX64.EFI.extra.d/x.addon.efi", b"x")]),
-            refused("the effect of the file EFI/BOOT/BOOTX64.EFI.extra.d/x.addon.efi is not predicted"),
+            refused("the effect of the file \"EFI/BOOT/BOOTX64.EFI.extra.d/x.addon.efi\" is not predicted"),
         ),
         (
             "a credential beside the image",
             predicted(ESP, &[(BOOT, &whole), ("EFI/BOOT/BOOTX64.EFI.extra.d/x.cred", b"x")]),
-            refused("the effect of the file EFI/BOOT/BOOTX64.EFI.extra.d/x.cred is not predicted"),
+            refused("the effect of the file \"EFI/BOOT/BOOTX64.EFI.extra.d/x.cred\" is not predicted"),
         ),
         (
             "a global addon",
             predicted(ESP, &[(BOOT, &whole), ("loader/addons/x.addon.efi", b"x")]),
-            refused("the effect of the file loader/addons/x.addon.efi is not predicted"),
+            refused("the effect of the file \"loader/addons/x.addon.efi\" is not predicted"),
         ),
         (
             "an extension",
             predicted(ESP, &[(BOOT, &whole), ("loader/extensions/x.raw", b"x")]),
-            refused("the effect of the file loader/extensions/x.raw is not predicted"),
+            refused("the effect of the file \"loader/extensions/x.raw\" is not predicted"),
         ),
         (
             "profiles",
@@ -143,6 +144,20 @@ fn images_that_are_not_supported_are_refused() {
             predicted(ESP, &[(BOOT, &pe(&[(".osrel", b"x"), (".cmdline", b"a\nb"), (".linux", b"x"), (".initrd", b"x")]))]),
             refused("the command line of the unified kernel image contains other characters than printable ASCII"),
         ),
+        (
+            "an empty command line, in place of which the stub takes that of the host",
+            predicted(ESP, &[(BOOT, &pe(&[(".osrel", b"x"), (".cmdline", b""), (".linux", b"x"), (".initrd", b"x")]))]),
+            refused("the program has no section .cmdline"),
+        ),
+        (
+            "a stub that takes an initrd of the host",
+            magic("#### LoaderInfo: systemd-stub 261~rc1-1 ####\0"),
+            refused(
+                "the unified kernel image has systemd-stub 261, expected one before 261: it takes an initrd that the host offers firmware, \
+                 which nothing may measure into RTMR2",
+            ),
+        ),
+        ("the stub of Debian 13", magic("#### LoaderInfo: systemd-stub 257.13-1~deb13u1 ####\0"), Ok(())),
         ("supported", predicted(ESP, &[(BOOT, &whole)]), Ok(())),
     ];
     for (name, got, want) in cases {
@@ -232,7 +247,7 @@ fn programs_that_nothing_in_the_chain_starts_change_only_the_partition() {
 fn files_that_shim_looks_for_are_refused() {
     for name in ["EFI/BOOT/fbx64.efi", "EFI/BOOT/FBX64.EFI", "EFI/BOOT/revocations_sbat.efi", "EFI/BOOT/shim_certificate_0.efi"] {
         let refused = image(with_grub_and(GRUB, &[(name, b"x")]), SecureBoot::On).unwrap_err().to_string();
-        assert_eq!(refused, format!("the effect of the file {name} is not predicted"));
+        assert_eq!(refused, format!("the effect of the file {name:?} is not predicted"));
     }
     assert!(
         image(with_grub_and(GRUB, &[("EFI/BOOT/mmx64.efi", b"x")]), SecureBoot::On).is_ok(),

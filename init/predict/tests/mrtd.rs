@@ -61,7 +61,12 @@ fn mrtd_depends_on_measured_pages_only() {
 #[test]
 fn files_without_a_complete_descriptor_are_refused() {
     type Change = fn(&mut Vec<u8>);
-    let cases: [(&str, Change, MrtdError); 9] = [
+    let cases: [(&str, Change, MrtdError); 10] = [
+        (
+            "sections of 256 MiB that are added",
+            |file| file[4096 + 16 + 32 + 16..][..4].copy_from_slice(&(256_u32 << 20).to_le_bytes()),
+            MrtdError::Descriptor("the sections are too large"),
+        ),
         ("empty", |file| file.clear(), MrtdError::NoDescriptor),
         ("40 bytes", |file| file.truncate(40), MrtdError::NoDescriptor),
         ("a measured section without bytes in the file", |file| file[4096 + 16 + 32 + 28] = 1, MrtdError::Outside(1)),

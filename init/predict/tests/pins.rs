@@ -1,8 +1,11 @@
 //! What pins each part of a boot, and the attacks that were shown (qemu/cc-firmware; decisions/0034).
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
+#[expect(dead_code, reason = "these tests need one kind of image")]
+mod images;
+
 use predict::direct::{Boot, KernelSignature};
-use predict::{Condition, Firmware, Named, Part, Pins, Prediction, State, pins};
+use predict::{Condition, Firmware, Named, Part, Pins, Prediction, SecureBoot, State, pins};
 
 /// The smallest PE image: headers only.
 fn pe() -> Vec<u8> {
@@ -57,6 +60,36 @@ fn initrd_that_the_image_does_not_have_is_not_admitted() {
     assert_eq!(by(&pins, Part::Initrd), Some(vec![1, 2]));
 }
 
+fn given_uki(secure_boot: SecureBoot) -> Prediction {
+    predict::direct::uki(&images::uki(&[]), secure_boot).unwrap()
+}
+
+/// The firmware measures the hypervisor's UKI, has no memory to load it, and starts the kernel inside from a disk of the host: RTMR1 is that
+/// of a UKI with Secure Boot off. With a TPM, nothing extends RTMR2, so that the host's initrd can.
+#[test]
+fn a_uki_that_is_measured_and_does_not_fit_into_memory_pins_nothing_with_a_tpm_driver() {
+    let (on, off) = (given_uki(SecureBoot::On), given_uki(SecureBoot::Off));
+    let pins = decided(&off, &[&on], Firmware::Td, Named::USUAL);
+    assert_eq!(pins.conditions, [Condition::NoTpmDriver]);
+    let pins = decided(&off, &[&on], Firmware::TdWithTpm, Named::USUAL);
+    assert_eq!(Part::PINNED.map(|part| by(&pins, part)), [Some(vec![1]), None, None]);
+    // With Secure Boot on, RTMR1 has no further program, so nothing runs after the image was measured.
+    for firmware in [Firmware::Td, Firmware::TdWithTpm] {
+        let pins = decided(&on, &[&off], firmware, Named::USUAL);
+        assert!(pins.all() && pins.conditions.is_empty(), "{pins:?}");
+    }
+}
+
+/// systemd-stub takes words, add-ons and credentials of the host, and measures them into RTMR2: RTMR1 stays the same.
+#[test]
+fn rtmr1_alone_pins_the_kernel_of_a_uki_and_not_what_the_host_adds() {
+    let (on, off) = (given_uki(SecureBoot::On), given_uki(SecureBoot::Off));
+    let pins = decided(&on, &[&off], Firmware::Td, Named::USUAL);
+    assert_eq!(Part::PINNED.map(|part| by(&pins, part)), [Some(vec![1]), Some(vec![1, 2]), Some(vec![1, 2])]);
+    let pins = decided(&on, &[&off], Firmware::Td, Named { rtmr2: false, ..Named::USUAL });
+    assert_eq!(Part::PINNED.map(|part| by(&pins, part)), [Some(vec![1]), None, None]);
+}
+
 #[test]
 fn each_register_that_is_not_named_leaves_something_open() {
     let verified = direct(KernelSignature::Verified, b"initrd");
@@ -84,8 +117,10 @@ fn attacks_say_what_a_host_does() {
 fn tables_have_a_row_for_each_chain_and_firmware() {
     let text = predict::markdown().unwrap();
     for row in [
-        "| unified kernel image | on | no TPM | MRTD, RTMR1, RTMR2 | RTMR1 | RTMR1 | RTMR1 | `no-legacy-loader` |",
-        "| direct boot of a unified kernel image | off | TPM | MRTD, RTMR1, RTMR2 | RTMR1 | RTMR1 | RTMR1 | none |",
+        "| unified kernel image | on | no TPM | MRTD, RTMR1, RTMR2 | RTMR1 | RTMR1 + RTMR2 | RTMR1 + RTMR2 | `no-legacy-loader` |",
+        "| direct boot of a unified kernel image | on | TPM | MRTD, RTMR1, RTMR2 | RTMR1 | RTMR1 + RTMR2 | RTMR1 + RTMR2 | none |",
+        "| direct boot of a unified kernel image | off | no TPM | MRTD, RTMR1, RTMR2 | RTMR1 | RTMR1 + RTMR2 | RTMR1 + RTMR2 | `no-tpm-driver` |",
+        "| direct boot of a unified kernel image | off | TPM | MRTD, RTMR1, RTMR2 | RTMR1 | **nothing** | **nothing** | no policy is printed |",
         "| direct boot | off | no TPM | MRTD, RTMR1, RTMR2 | RTMR1 | RTMR1 + RTMR2 | RTMR1 + RTMR2 | `no-tpm-driver` |",
         "| direct boot | on | TPM | MRTD, RTMR1, RTMR2 | RTMR1 | **nothing** | **nothing** | no policy is printed |",
         "| shim and GRUB | on | no TPM | MRTD, RTMR1, RTMR2 | **nothing** | **nothing** | **nothing** | no policy is printed |",

@@ -30,6 +30,9 @@ pub(super) enum Prediction {
     Differs(Option<Vec<u8>>),
 }
 
+/// What must hold beside an equal RTMR2: equal registers, and that `cvmctl measure` prints a policy for them.
+const CONDITIONS: [&str; 3] = ["mrtd", "rtmr1", "policy"];
+
 impl CommandLine {
     pub(super) fn of(logs: &Logs, line: &str, is_proved: impl Fn(Register, Hash) -> bool, is_predicted: bool) -> Self {
         let mut found = Hash::ALL.into_iter().flat_map(|hash| {
@@ -49,8 +52,8 @@ impl CommandLine {
             Self::NotAsked => None,
             Self::NotExtended => Some("WRONG no event has the digest of that command line".to_owned()),
             Self::Extended { register, form, by_boot_chain: true } => Some(format!(
-                "ok    the command line was measured by the boot chain of the prediction, if MRTD and RTMR1 are the predicted ones too: {register} \
-                 contains it (as {form} hashes it)"
+                "ok    the command line was measured by the boot chain of the prediction, if MRTD and RTMR1 are the predicted ones too and cvmctl \
+                 measure prints a policy with them: {register} contains it (as {form} hashes it)"
             )),
             Self::Extended { register, form, by_boot_chain: false } => Some(format!(
                 "ok    the digest of that command line was extended into {register} (as {form} hashes it); by whom is not known"
@@ -61,13 +64,16 @@ impl CommandLine {
     pub(super) fn to_json(self) -> Value {
         match self {
             Self::NotAsked => Value::Null,
-            Self::NotExtended => json!({ "extended": false, "register": null, "form": null, "by_boot_chain": false }),
-            // Null: a log does not say who extended a digest.
+            Self::NotExtended => {
+                json!({ "extended": false, "register": null, "form": null, "by_boot_chain": false, "by_boot_chain_if": null })
+            }
+            // Null: a log does not say who extended a digest. RTMR2 alone does not either: a host's own code can extend the predicted events.
             Self::Extended { register, form, by_boot_chain } => json!({
                 "extended": true,
                 "register": register.to_string(),
                 "form": form,
-                "by_boot_chain": by_boot_chain.then_some(true),
+                "by_boot_chain": null,
+                "by_boot_chain_if": by_boot_chain.then_some(CONDITIONS),
             }),
         }
     }

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use ctl::policy::{Image, key_policy};
+use ctl::policy::{Image, key_policy, zero_registers};
 use encoding::hex;
 use eventlog::cel::CAP;
 use eventlog::register::Hash;
@@ -54,6 +54,10 @@ pub(crate) fn predict(args: &Measure) -> Result<ExitCode, Error> {
     let (as_json, verbose, registers_only) = (args.json, args.verbose, args.registers_only);
     let refusal = verdict::refusal(&predicted);
     let policy = if registers_only || !refusal.is_empty() { Value::Null } else { policy(&predicted, args) };
+    let zeros = zero_registers(&policy);
+    if !zeros.is_empty() {
+        return Err(ctl::Error::Policy(zeros).into());
+    }
     if as_json {
         show::json(&report::object(&predicted, &policy))?;
     } else {

@@ -71,6 +71,8 @@ pub(super) fn object(predicted: &Prediction, policy: &Value) -> Value {
     let pinned =
         pins.parts.iter().map(|(part, pinned)| (part.name().to_owned(), json!(pinned.as_ref().map(by).unwrap_or_default())));
     let conditions = pins.conditions.iter().map(|condition| json!({ "name": condition.name(), "text": condition.text() }));
+    let of_rtmr0 = verdict::rtmr0_condition(predicted).map(|text| json!({ "name": verdict::RTMR0_CONDITION, "text": text }));
+    let conditions = conditions.chain(of_rtmr0);
     let unpinned = verdict::unpinned(pins).into_iter().map(|(part, why)| json!({ "part": part, "why": why }));
     let orders = predicted.orders.iter().map(|(order, mrtd)| (order.name().to_owned(), text(mrtd)));
     json!({

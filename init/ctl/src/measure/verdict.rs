@@ -49,8 +49,24 @@ fn advice(predicted: &Prediction) -> &'static str {
         Chain::Direct => {
             "sign the kernel by a key in db and give --kernel-signature verified, or boot a unified kernel image that is signed so"
         }
-        Chain::Uki | Chain::DirectUki => "give the registers that the policy names",
+        Chain::DirectUki => {
+            "sign the unified kernel image by a key in db and turn Secure Boot on, or boot without a TPM under a firmware that has no driver \
+             for one (--fold td)"
+        }
+        Chain::Uki => "give the registers that the policy names",
     }
+}
+
+/// The name of a condition on RTMR0, which cannot be seen in its value.
+pub(super) const RTMR0_CONDITION: &str = "rtmr0-with-secure-boot";
+
+/// The condition on RTMR0, where the policy pins the boot only with it.
+pub(super) fn rtmr0_condition(predicted: &Prediction) -> Option<&'static str> {
+    let needs = predicted.subject.chain == Chain::Grub && predicted.rtmr0.is_some() && predicted.pins.all();
+    needs.then_some(
+        "RTMR0 must be that of a boot with Secure Boot on, and with a db in which you trust every key: cvmctl measure rtmr0 says both of the \
+         boot that it is from. With the RTMR0 of a boot without Secure Boot, a host starts a kernel of its own",
+    )
 }
 
 /// What an operator must know about a policy that is printed.
@@ -68,12 +84,17 @@ pub(super) fn notes(predicted: &Prediction) -> Vec<String> {
                 .to_owned(),
         );
     }
+    lines.extend(rtmr0_condition(predicted).map(|text| format!("condition {RTMR0_CONDITION}: {text}")));
     lines.push(match predicted.rtmr0 {
         Some(_) => {
             "RTMR0 is in the policy: read the policy back from each vault, since a vault that does not know the field drops it"
                 .to_owned()
         }
-        None => "RTMR0 is not in the policy: memory, CPUs, devices and ACPI tables of the machine are not checked".to_owned(),
+        None => {
+            "RTMR0 is not in the policy: memory, CPUs, devices and ACPI tables of the machine are not checked, and the kernel runs code \
+             (AML) of the host's ACPI tables"
+                .to_owned()
+        }
     });
     lines
 }

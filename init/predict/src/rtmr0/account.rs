@@ -81,7 +81,9 @@ impl Account {
     #[must_use]
     pub fn new(log: &Log<'_>, predicted: &[Event]) -> Self {
         let logged: Vec<&Logged<'_>> = log.events.iter().filter(|event| event.register == RTMR0 && event.is_extended()).collect();
-        let mut left: Vec<(usize, &Event)> = predicted.iter().enumerate().collect();
+        // Each digest once: a log may have 16384 events, and an input 16 MiB.
+        let mut left: Vec<Left<'_>> =
+            predicted.iter().enumerate().map(|(place, event)| Left { place, event, digest: event.digest() }).collect();
         let block = Block::find(&logged);
         let explain = |(index, event): (usize, &&Logged<'_>)| explain(describe(event, index, block), event, &mut left);
         let (events, places): (Vec<Explained>, Vec<Option<usize>>) = logged.iter().enumerate().map(explain).unzip();
@@ -91,23 +93,30 @@ impl Account {
         }
         let secure_boot = block.map_or(SecureBootState::Unknown, |block| block.state);
         warn(&events, &logged, block, &mut warnings);
-        let missing = left.iter().map(|(_, event)| event.what.clone()).collect();
+        let missing = left.iter().map(|left| left.event.what.clone()).collect();
         Self { rtmr0: log.replay(Hash::Sha384, RTMR0), events, secure_boot, warnings, missing }
     }
 }
 
+/// A predicted event that was not found yet.
+struct Left<'a> {
+    place: usize,
+    event: &'a Event,
+    digest: Vec<u8>,
+}
+
 /// Explains one event; a predicted event with its digest is taken out of `left`, and its place is returned.
-fn explain((what, proof): (String, Proof), event: &Logged<'_>, left: &mut Vec<(usize, &Event)>) -> (Explained, Option<usize>) {
+fn explain((what, proof): (String, Proof), event: &Logged<'_>, left: &mut Vec<Left<'_>>) -> (Explained, Option<usize>) {
     let digest = event.digest(Hash::Sha384).unwrap_or_default().to_vec();
-    let is_it = |(_, predicted): &(usize, &Event)| is_kind(event.kind, predicted.kind) && predicted.digest() == digest;
+    let is_it = |left: &Left<'_>| is_kind(event.kind, left.event.kind) && left.digest == digest;
     let found = left.iter().position(is_it).map(|at| left.remove(at));
-    let (what, proof) = match found {
+    let (what, proof) = match &found {
         // The description of proved bytes says more than the name of the input.
-        Some((_, predicted)) if proof != Proof::Described => (predicted.what.clone(), Proof::Predicted),
+        Some(Left { event, .. }) if proof != Proof::Described => (event.what.clone(), Proof::Predicted),
         Some(_) => (what, Proof::Predicted),
         None => (what, proof),
     };
-    (Explained { kind: event.kind, digest, what, proof }, found.map(|(place, _)| place))
+    (Explained { kind: event.kind, digest, what, proof }, found.map(|left| left.place))
 }
 
 const fn is_kind(logged: u32, predicted: Kind) -> bool {

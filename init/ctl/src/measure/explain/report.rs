@@ -89,7 +89,8 @@ impl Report {
     }
 
     pub(super) fn is_equal(&self) -> bool {
-        let replays = self.rows.iter().all(|row| self.replays(row) != Some(false));
+        // All registers of the quote, also those that neither log nor prediction extends, and those of a quote beside the log of a TPM.
+        let replays = self.replays.as_ref().is_none_or(|replays| replays.registers.iter().all(|(_, replays)| *replays));
         replays && self.rows.iter().filter_map(|row| row.compared.as_ref()).all(|compared| compared.differs.is_none())
     }
 
@@ -97,6 +98,12 @@ impl Report {
     fn replays(&self, row: &Row) -> Option<bool> {
         let Register::Rtmr(number) = row.register else { return None };
         self.replays.as_ref()?.registers.iter().find(|(found, _)| *found == number).map(|(_, replays)| *replays)
+    }
+
+    /// The RTMRs of the quote to which the logs do not replay, and that no row shows.
+    fn without_row(&self) -> impl Iterator<Item = u32> {
+        let failed = self.replays.iter().flat_map(|replays| &replays.registers).filter(|(_, replays)| !replays);
+        failed.map(|(number, _)| *number).filter(|number| self.rows.iter().all(|row| row.register != Register::Rtmr(*number)))
     }
 
     pub(super) fn to_lines(&self) -> Vec<String> {
@@ -118,6 +125,10 @@ impl Report {
             }
             Some(_) => {}
         }
+        lines.extend(
+            self.without_row()
+                .map(|number| format!("WRONG {} is not explained; the logs do NOT replay to the quote", Register::Rtmr(number))),
+        );
         if let Some(difference) = &self.difference {
             lines.extend(difference.to_lines());
             let about = self.nearest.filter(|nearest| *nearest != self.expected && self.fits.is_empty());
@@ -174,7 +185,7 @@ impl Report {
             "equal_if": self.fits.iter().map(|shape| shape.to_json()).collect::<Vec<_>>(),
             "causes": self.causes,
             "secure_boot_in_log": self.secure_boot,
-            "quote": self.replays.as_ref().map(|replays| json!({ "signed": !replays.unsigned })),
+            "quote": self.replays.as_ref().map(|replays| json!({ "signed": !replays.unsigned, "not_explained": self.without_row().collect::<Vec<_>>() })),
         })
     }
 }
