@@ -127,6 +127,12 @@ fn policy_is_printed_only_where_every_part_is_pinned() {
             .map(|condition| condition.get("name").unwrap().as_str().unwrap())
             .collect();
         assert_eq!((code, found.as_slice(), unpinned.len()), (Some(0), conditions, 0), "{name}");
+        let notes = json.pointer("/notes").unwrap().as_array().unwrap();
+        for note in notes {
+            assert!(stderr.contains(note.as_str().unwrap()), "{name}: {note}");
+        }
+        let is_aml_named = notes.iter().any(|note| note.as_str().unwrap().contains("AML"));
+        assert_eq!(is_aml_named, !more.contains(&"--rtmr0"), "{name}: {notes:?}");
         for condition in conditions {
             let register = if condition.starts_with("rtmr0") { "RTMR0" } else { "MRTD" };
             assert!(stderr.contains(&format!("condition {condition}: {register} must be")), "{name}: {stderr}");

@@ -101,6 +101,10 @@ fn configuration(files: &impl Files, program: &[u8]) -> Result<String, Error> {
     let [directory] = <[String; 1]>::try_from(found).map_err(|found| {
         if found.is_empty() { Error::NoFile("EFI/*/grub.cfg".to_owned()) } else { Error::UnexpectedFile(found.join(" and ")) }
     })?;
+    // The name is printed, and FAT allows control characters in it.
+    if !directory.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Error::GrubDirectory(directory));
+    }
     let compiled_in = format!("/EFI/{directory}");
     let is_compiled_in = program.windows(compiled_in.len()).any(|window| window.eq_ignore_ascii_case(compiled_in.as_bytes()));
     if is_compiled_in { Ok(format!("EFI/{directory}/grub.cfg")) } else { Err(Error::GrubDirectory(directory)) }

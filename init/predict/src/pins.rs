@@ -5,6 +5,10 @@
 //! control; from then on the host's code extends whatever it likes. The host succeeds if what was measured up to that point is the beginning
 //! of what the policy expects, in every register that the policy names. A part is pinned if no host succeeds.
 //!
+//! Two more things are played for a unified kernel image: what systemd-stub adds to it from the host (`with_additions`), and an image that
+//! the firmware measures and does not start (`without_loader`). Code of the host that the firmware measures before it runs (option ROMs,
+//! drivers, other boot options) is an event that no prediction has.
+//!
 //! MRTD pins the firmware. What a host can do with it depends on the firmware's own abilities, which are conditions on MRTD:
 //! [`Condition`].
 

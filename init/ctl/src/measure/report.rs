@@ -90,6 +90,8 @@ pub(super) fn object(predicted: &Prediction, policy: &Value) -> Value {
         "pins": pinned.collect::<Map<_, _>>(),
         "conditions": conditions.collect::<Vec<_>>(),
         "unpinned": unpinned.collect::<Vec<_>>(),
+        // Without them, no condition would look like no risk.
+        "notes": if policy.is_null() { Vec::new() } else { verdict::notes(predicted) },
         "policy": policy,
     })
 }
