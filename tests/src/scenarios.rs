@@ -140,6 +140,7 @@ pub(crate) const SCENARIOS: &[Scenario] = scenarios![
     firmware::a_kernel_outside_db_gets_nothing,
     forge::a_kernel_that_measures_the_genuine_one_gets_nothing [default_kernel_only],
     forge::a_kernel_of_the_legacy_loader_needs_a_condition [default_kernel_only],
+    forge::a_uki_without_memory_needs_a_condition [default_kernel_only],
     forge::an_initrd_that_extends_the_genuine_digests_gets_nothing [default_kernel_only],
     measure::measures_into_a_tpm,
     measure::refuses_a_ccel_of_the_host,

@@ -2,6 +2,8 @@
 //! and RTMR2 alone, where it gets the key; then `cvmctl measure` refuses to print that policy, or the policy names what the host cannot
 //! reproduce.
 
+mod policy;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,6 +19,7 @@ use super::root::assert_field;
 use crate::boot_chain::BootChain;
 use crate::{Boot, Context, DataDisk, Failure, RootDisk, Vaults};
 use encoding::hex::encode as hex;
+use policy::{has_condition, has_no_condition, prints_no_policy};
 
 const BUILT: &str = "reading the forged programs (qemu/build makes them)";
 /// The first byte of the EFI system partition in the images (mkosi.conf.d/30-partitions: at 1 MiB).
@@ -102,6 +105,62 @@ pub(super) fn a_kernel_of_the_legacy_loader_needs_a_condition(context: &TestCont
     has_no_condition(context, &["--kernel", &uki])?;
     // Firmware that has no memory for the UKI goes on with a disk of the host, after it measured the UKI.
     has_condition(context, &["--kernel", &uki, "--secure-boot", "off"], "no-tpm-driver")
+}
+
+/// Firmware measures a unified kernel image of the hypervisor, has no memory for it, and goes on with a disk of the host, which has the
+/// kernel of that image. RTMR1 is that of the genuine boot. With a TPM RTMR2 is zero, and an initrd of the host can extend it as above.
+pub(super) fn a_uki_without_memory_needs_a_condition(context: &TestContext) -> Result<(), Failure> {
+    let vaults = Vaults::stapling(&context.artifacts, 2, 3)?;
+    let (uki, disk) = (context.folder.join("large.efi"), context.folder.join("disk-of-the-host.raw"));
+    let image = std::fs::read(context.artifacts.top.join("target/image/uki/cvm.efi")).context("reading the UKI")?;
+    std::fs::write(&uki, larger_in_memory(image.clone())?).context("writing the larger UKI")?;
+    write_disk_of_kernel(context, &image, &disk)?;
+    let boot = Boot::new(context).uki_of_hypervisor(uki.clone()).cc().tpm(true).qemu_arguments([
+        "-drive".to_owned(),
+        format!("if=none,id=of-the-host,format=raw,file={}", disk.display()),
+        "-device".to_owned(),
+        "virtio-blk-pci,drive=of-the-host,bootindex=1".to_owned(),
+    ]);
+    let td = boot.measurement()?;
+    let measured = of(&boot.run_to_kernel()?, &td)?;
+    if measured.rtmrs[1] != td.rtmrs[1] || measured.rtmrs[2] != Register::ZERO {
+        return Err(Failure("expected the RTMR1 of the UKI, and an RTMR2 of zero".to_owned()));
+    }
+    vaults.grant(&td)?;
+    refuses(&vaults, &measured, "the TD before the initrd of the host extends RTMR2")?;
+    let mut extended = measured;
+    extended.rtmrs[2] = td.rtmrs[2];
+    gives(&vaults, &extended, "the TD after it")?;
+    let uki = uki.display().to_string();
+    let off = ["--kernel", &uki, "--secure-boot", "off", "--fold"];
+    prints_no_policy(context, &[&off[..], &["td-with-tpm"]].concat())?;
+    has_condition(context, &[&off[..], &["td"]].concat(), "no-tpm-driver")
+}
+
+/// The same program with two GiB more of memory: twice what the machine has.
+fn larger_in_memory(mut program: Vec<u8>) -> Result<Vec<u8>, Failure> {
+    // Offset of the PE header at 0x3c; SizeOfImage is 80 bytes behind it (PE format, "Optional Header Windows-Specific Fields").
+    let word = |program: &[u8], at: usize| program.get(at..)?.first_chunk().map(|field| u32::from_le_bytes(*field));
+    let at = word(&program, 0x3c).and_then(|at| usize::try_from(at).ok()).map(|at| at + 80);
+    let size = at.and_then(|at| word(&program, at)).and_then(|size| size.checked_add(2 << 30));
+    let field = at.and_then(|at| program.get_mut(at..at + 4)).zip(size);
+    let (field, size) = field.ok_or_else(|| Failure("the UKI is not a PE file".to_owned()))?;
+    field.copy_from_slice(&size.to_le_bytes());
+    Ok(program)
+}
+
+/// A disk with a file system and no partition table, whose boot program is the kernel of this UKI.
+fn write_disk_of_kernel(context: &TestContext, uki: &[u8], disk: &Path) -> Result<(), Failure> {
+    let sections = eventlog::pe::sections(uki).context("reading the sections of the UKI")?;
+    let kernel = sections.iter().find(|section| section.name == b".linux").map(|section| section.data);
+    let program = context.folder.join("BOOTX64.EFI");
+    std::fs::write(&program, kernel.ok_or_else(|| Failure("the UKI has no kernel".to_owned()))?).context("writing the kernel")?;
+    let file = std::fs::File::create(disk).context("making a disk")?;
+    file.set_len(64 << 20).context("making a disk")?;
+    run(Command::new("mformat").arg("-i").arg(disk).args(["-F", "::"]))?;
+    run(Command::new("mmd").arg("-i").arg(disk).args(["::/EFI", "::/EFI/BOOT"]))?;
+    run(Command::new("mcopy").arg("-i").arg(disk).arg(&program).arg("::/EFI/BOOT/"))?;
+    Ok(())
 }
 
 /// A bzImage without an MZ header around a program for the handover protocol.
@@ -205,40 +264,6 @@ fn forged_initrd(context: &TestContext, prediction: &Prediction) -> Result<PathB
         Entry::file("cvm-init", 0o755, read("target/initrd/cvm-init")?),
         Entry::file("digests", 0o444, digests),
     ])
-}
-
-/// Expects that `cvmctl measure` fails and prints no policy.
-fn prints_no_policy(context: &TestContext, arguments: &[&str]) -> Result<(), Failure> {
-    let output = measure(context, arguments)?;
-    if output.status.success() || !output.stdout.is_empty() {
-        let printed = String::from_utf8_lossy(&output.stdout);
-        return Err(Failure(format!("cvmctl measure {}: expected a refusal, found {printed}", arguments.join(" "))));
-    }
-    Ok(())
-}
-
-/// Expects that `cvmctl measure` prints a policy and names this condition on the firmware.
-fn has_condition(context: &TestContext, arguments: &[&str], condition: &str) -> Result<(), Failure> {
-    let found = conditions(context, arguments)?;
-    if found.contains(condition) { Ok(()) } else { Err(Failure(format!("expected the condition {condition}, found {found}"))) }
-}
-
-/// Expects that `cvmctl measure` prints a policy without a condition on the firmware.
-fn has_no_condition(context: &TestContext, arguments: &[&str]) -> Result<(), Failure> {
-    let found = conditions(context, arguments)?;
-    if found == "[]" { Ok(()) } else { Err(Failure(format!("expected no condition, found {found}"))) }
-}
-
-fn conditions(context: &TestContext, arguments: &[&str]) -> Result<String, Failure> {
-    let output = measure(context, &[arguments, &["--json"]].concat())?;
-    let shown = String::from_utf8_lossy(&output.stderr).into_owned();
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).context(&shown)?;
-    Ok(report.get("conditions").map(ToString::to_string).unwrap_or_default())
-}
-
-fn measure(context: &TestContext, arguments: &[&str]) -> Result<std::process::Output, Failure> {
-    let program = context.artifacts.top.join("target/programs/cvmctl");
-    Command::new(program).arg("measure").args(arguments).output().context("running cvmctl")
 }
 
 fn run(command: &mut Command) -> Result<Vec<u8>, Failure> {
